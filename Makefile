@@ -1,0 +1,30 @@
+# Everything on a machine that has only python3 (with venv and pip) and make:
+#   make demo   builds the data, trains both stages in miniature, makes a dance video
+#   make test   the test suite
+# Another interpreter: make test PYTHON=python3.13
+PYTHON ?= python3
+VENV := .venv
+PY := $(VENV)/bin/python
+LEVEL := $(shell $(PYTHON) -c "import sys; print('py311' if sys.version_info < (3, 12) else 'py312')")
+VERSION := $(shell $(PYTHON) -c "import sys; print('%d.%d' % sys.version_info[:2])")
+# The stamp names the interpreter and the pins: a change of either sets up anew, and
+# an interrupted set-up leaves no stamp.
+PINS := $(shell cksum requirements/$(LEVEL).txt | cut -d' ' -f1)
+STAMP := $(VENV)/ready-$(VERSION)-$(PINS)
+
+.PHONY: setup demo test lint bench
+
+setup: $(STAMP)
+
+$(STAMP):
+	$(PYTHON) -m venv --clear $(VENV)
+	$(PY) -m pip install --quiet --disable-pip-version-check -r requirements/$(LEVEL).txt
+	$(PY) -m pip install --quiet --disable-pip-version-check --no-deps --editable .
+	touch $@
+
+test: $(STAMP)
+	$(PY) -m pytest -n 2 --dist loadfile
+
+lint: $(STAMP)
+	$(PY) -m ruff check .
+	$(PY) -m ruff format --check .

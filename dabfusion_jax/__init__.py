@@ -1,0 +1,1 @@
+"""Dance videos from one picture and a piece of music."""
