@@ -1,0 +1,86 @@
+"""Keypoint pairs -> dense backward flow and occlusion (First Order Motion Model)."""
+
+from typing import NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jax.typing import DTypeLike
+from jaxtyping import Array, Float
+
+from dabfusion_jax.models.blocks import Conv, Hourglass
+from dabfusion_jax.models.keypoint_detector import Keypoints, gaussian_heatmap
+from dabfusion_jax.ops.grid import identity_grid, inverse_2x2
+from dabfusion_jax.ops.resize import antialias_down
+from dabfusion_jax.ops.warp import warp
+
+
+class Motion(NamedTuple):
+  """How to sample the reference to get the driving frame."""
+
+  flow: Array  # [b, h, w, 2], absolute (x, y) in about [-1, 1], backward
+  occlusion: Array  # [b, h, w, 1], 1 = visible in the reference
+
+
+def sparse_motions(
+  reference: Keypoints, driving: Keypoints, height: int, width: int
+) -> Float[Array, "b r h w 2"]:
+  """Background (identity) and T_k(u) = p_S + J_S J_D^-1 (u - p_D), r = k + 1."""
+  grid = identity_grid(height, width)
+  affine = reference.jacobian @ inverse_2x2(driving.jacobian)
+  offset = grid[None, None] - driving.position[:, :, None, None]
+  local = jnp.einsum("bkij,bkhwj->bkhwi", affine, offset)
+  local += reference.position[:, :, None, None]
+  background = jnp.broadcast_to(grid, (local.shape[0], 1, *grid.shape))
+  return jnp.concatenate([background, local], axis=1)
+
+
+class DenseMotion(nn.Module):
+  """Weighs the background and k local motions at every cell of the latent grid.
+
+  The driving frame itself is no input, only its keypoints are: whatever the weights,
+  equal keypoints give the identity flow. Source: FOMM, identity background (the
+  cameras of AIST++ stand still).
+  """
+
+  base_features: int = 64
+  max_features: int = 1024
+  num_blocks: int = 5
+  scale: float = 0.25
+  variance: float = 0.01
+  dtype: DTypeLike = jnp.float32
+
+  @nn.compact
+  def __call__(
+    self,
+    ref_image: Float[Array, "b h w c"],
+    reference: Keypoints,
+    driving: Keypoints,
+    train: bool,
+  ) -> Motion:
+    small = antialias_down(ref_image, self.scale)
+    batch, height, width, channels = small.shape
+    motions = sparse_motions(reference, driving, height, width)
+    regions = motions.shape[1]
+    heat = gaussian_heatmap(driving.position, height, width, self.variance)
+    heat -= gaussian_heatmap(reference.position, height, width, self.variance)
+    heat = jnp.pad(heat, ((0, 0), (0, 0), (0, 0), (1, 0)))  # background: 0
+    deformed = jax.vmap(jax.vmap(warp, in_axes=(None, 0)))(small, motions)
+    deformed = jnp.moveaxis(deformed, 1, 3)  # b h w r c
+    # Per region (heat, R, G, B), regions one after the other.
+    x = jnp.concatenate([heat[..., None], deformed], axis=-1)
+    x = x.reshape(batch, height, width, regions * (1 + channels)).astype(self.dtype)
+    x = Hourglass(
+      self.base_features,
+      self.max_features,
+      self.num_blocks,
+      dtype=self.dtype,
+      name="hourglass",
+    )(x, train)
+    x = x.astype(jnp.float32)
+    mask = nn.softmax(Conv(regions, 7, name="mask")(x), axis=-1)
+    # Summing offsets from the identity keeps equal keypoints exact in float32.
+    grid = identity_grid(height, width)
+    flow = grid + jnp.einsum("bhwr,brhwd->bhwd", mask, motions - grid[None, None])
+    occlusion = nn.sigmoid(Conv(1, 7, name="occlusion")(x))
+    return Motion(flow, occlusion)

@@ -1,0 +1,121 @@
+"""Stage 1: keypoints, dense motion and image codec, composed."""
+
+from typing import NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jax.typing import DTypeLike
+from jaxtyping import Array, Float
+
+from dabfusion_jax.models.dense_motion import DenseMotion, Motion
+from dabfusion_jax.models.image_codec import ImageDecoder, ImageEncoder
+from dabfusion_jax.models.keypoint_detector import KeypointDetector, Keypoints
+from dabfusion_jax.ops.resize import resize_aligned
+from dabfusion_jax.ops.warp import warp
+
+
+class Reconstruction(NamedTuple):
+  """A driving frame rebuilt from the reference, and everything on the way."""
+
+  image: Array  # [b, h, w, 3] in [0, 1]
+  motion: Motion
+  z: Array  # [b, s, s, c], of the reference
+  reference: Keypoints
+  driving: Keypoints
+
+
+def warp_latent(
+  z: Float[Array, "b s s c"],
+  flow: Float[Array, "b h w 2"],
+  occlusion: Float[Array, "b h w 1"],
+) -> Float[Array, "b s s c"]:
+  """z_tilde = occlusion * z sampled at flow (paper Eq. 1)."""
+  flow = resize_aligned(flow, *z.shape[1:3])
+  occlusion = resize_aligned(occlusion, *z.shape[1:3])
+  return occlusion * jax.vmap(warp)(z, flow)
+
+
+class FlowAutoencoder(nn.Module):
+  """The paper's stage 1 (sec. 3.2, Fig. 3); 59,790,759 parameters at the defaults."""
+
+  num_keypoints: int = 10
+  detector_features: int = 32
+  motion_features: int = 64
+  hourglass_max_features: int = 1024
+  hourglass_blocks: int = 5
+  codec_features: int = 64
+  codec_max_features: int = 512
+  num_down: int = 2
+  num_residual: int = 6
+  dtype: DTypeLike = jnp.float32
+
+  def setup(self):
+    # Keypoints and flow live at the latent's resolution.
+    scale = 0.5**self.num_down
+    hourglass = dict(
+      max_features=self.hourglass_max_features,
+      num_blocks=self.hourglass_blocks,
+      scale=scale,
+      dtype=self.dtype,
+    )
+    codec = dict(
+      base_features=self.codec_features,
+      max_features=self.codec_max_features,
+      num_down=self.num_down,
+      dtype=self.dtype,
+    )
+    self.detector = KeypointDetector(
+      self.num_keypoints, self.detector_features, **hourglass
+    )
+    self.dense_motion = DenseMotion(self.motion_features, **hourglass)
+    self.encoder = ImageEncoder(**codec)
+    self.decoder = ImageDecoder(num_residual=self.num_residual, **codec)
+
+  def detect(self, image: Float[Array, "b h w 3"], train: bool = False) -> Keypoints:
+    """Keypoints of each frame."""
+    return self.detector(image, train)
+
+  def encode(self, image: Float[Array, "b h w 3"], train: bool = False):
+    """Image in [0, 1] -> z."""
+    return self.encoder(image, train)
+
+  def predict_motion(
+    self,
+    ref_image: Float[Array, "b h w 3"],
+    reference: Keypoints,
+    driving: Keypoints,
+    train: bool = False,
+  ) -> Motion:
+    """Backward flow and occlusion from the reference to the driving keypoints."""
+    return self.dense_motion(ref_image, reference, driving, train)
+
+  def decode(
+    self,
+    z: Float[Array, "b s s c"],
+    flow: Float[Array, "b h w 2"],
+    occlusion: Float[Array, "b h w 1"],
+    train: bool = False,
+  ) -> Float[Array, "b oh ow 3"]:
+    """Warps z and turns it into an image in [0, 1]."""
+    return self.decoder(warp_latent(z, flow, occlusion), train)
+
+  def __call__(
+    self,
+    ref_image: Float[Array, "b h w 3"],
+    driving_frame: Float[Array, "b h w 3"],
+    train: bool = False,
+  ) -> Reconstruction:
+    """Rebuilds `driving_frame` from `ref_image`."""
+    frames = jnp.concatenate([ref_image, driving_frame])
+    reference, driving = split_keypoints(self.detector(frames, train), 2)
+    motion = self.dense_motion(ref_image, reference, driving, train)
+    z = self.encoder(ref_image, train)
+    image = self.decode(z, motion.flow, motion.occlusion, train)
+    return Reconstruction(image, motion, z, reference, driving)
+
+
+def split_keypoints(keypoints: Keypoints, parts: int) -> list[Keypoints]:
+  """Splits keypoints of concatenated batches back into `parts` equal ones."""
+  split = [jnp.split(leaf, parts) for leaf in keypoints]
+  return [Keypoints(*leaves) for leaves in zip(*split, strict=True)]
