@@ -81,6 +81,7 @@ class DenseMotion(nn.Module):
     mask = nn.softmax(Conv(regions, 7, name="mask")(x), axis=-1)
     # Summing offsets from the identity keeps equal keypoints exact in float32.
     grid = identity_grid(height, width)
-    flow = grid + jnp.einsum("bhwr,brhwd->bhwd", mask, motions - grid[None, None])
+    offset = jnp.einsum("bhwr,brhwd->bhwd", mask, motions - grid[None, None])
+    flow = grid[None] + offset
     occlusion = nn.sigmoid(Conv(1, 7, name="occlusion")(x))
     return Motion(flow, occlusion)

@@ -1,0 +1,49 @@
+"""A detector that moves with the picture has no equivariance error."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from dabfusion_jax.losses.equivariance import equivariance_errors, transform_frame
+from dabfusion_jax.ops.grid import sample_transform, transform_points
+
+
+def _perfect_pair(key):
+  """Keypoints p' of T.D and the p = T(p'), J = dT J' a perfect detector finds in D."""
+  theta, weights = sample_transform(key)
+  transform = lambda p: transform_points(p, theta, weights)
+  transformed = jax.random.uniform(key, (4, 2), minval=-0.5, maxval=0.5)
+  jacobian = jnp.eye(2)[None] + 0.2 * jax.random.normal(key, (4, 2, 2))
+  slope = jax.vmap(jax.jacfwd(transform))(transformed)
+  return (
+    jax.vmap(transform)(transformed),
+    slope @ jacobian,
+    transformed,
+    jacobian,
+    (
+      theta,
+      weights,
+    ),
+  )
+
+
+def test_a_perfect_detector_has_no_error_and_the_reverse_direction_has():
+  p, j, p_new, j_new, t = _perfect_pair(jax.random.key(0))
+  value, slope = equivariance_errors(p, j, p_new, j_new, *t)
+  assert value < 1e-6 and slope < 1e-5
+  value, slope = equivariance_errors(p_new, j_new, p, j, *t)
+  assert value > 1e-2 and slope > 1e-2
+
+
+def test_the_frame_moves_with_its_transform():
+  """A blob at p' of T.D is the blob at T(p') of D."""
+  grid = jnp.stack(
+    jnp.meshgrid(jnp.linspace(-1, 1, 64), jnp.linspace(-1, 1, 64)), axis=-1
+  )
+  theta, weights = sample_transform(jax.random.key(3))
+  p_new = jnp.array([0.2, -0.3])
+  p = transform_points(p_new, theta, weights)
+  blob = jnp.exp(-((grid - p[None, None]) ** 2).sum(-1, keepdims=True) / 0.01)
+  moved = transform_frame(blob, theta, weights)[..., 0]
+  found = jnp.einsum("hw,hwd->d", moved / moved.sum(), grid)
+  np.testing.assert_allclose(found, p_new, atol=0.02)

@@ -1,0 +1,50 @@
+"""The anti-alias reducer's published numbers, and the aligned resize."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from dabfusion_jax.ops.grid import identity_grid
+from dabfusion_jax.ops.resize import antialias_down, gaussian_kernel, resize_aligned
+
+
+@pytest.mark.parametrize(
+  ("scale", "size", "centre"),
+  [(0.5, 5, 0.618694), (0.25, 13, 0.0707370), (0.125, 29, 0.0129931)],
+)
+def test_kernel_has_the_reference_size_and_2d_centre_weight(scale, size, centre):
+  kernel = gaussian_kernel(scale)
+  assert len(kernel) == size
+  np.testing.assert_allclose(kernel.sum(), 1.0, rtol=1e-12)
+  np.testing.assert_allclose(kernel[size // 2] ** 2, centre, rtol=2e-5)
+
+
+def test_reduction_equals_a_padded_strided_convolution():
+  image = jax.random.uniform(jax.random.key(0), (1, 16, 24, 1))
+  kernel = gaussian_kernel(0.25)
+  plain = jax.lax.conv_general_dilated(
+    image,
+    jnp.asarray(np.outer(kernel, kernel)[..., None, None], jnp.float32),
+    window_strides=(4, 4),
+    padding=((6, 6), (6, 6)),
+    dimension_numbers=("NHWC", "HWIO", "NHWC"),
+  )[:, :4, :6]
+  np.testing.assert_allclose(antialias_down(image, 0.25), plain, atol=1e-6)
+
+
+def test_a_side_that_does_not_divide_is_refused_by_name():
+  with pytest.raises(ValueError, match="30 pixels.*0.25"):
+    antialias_down(jnp.zeros((30, 32, 3)), 0.25)
+
+
+def test_resized_identity_grid_is_an_identity_grid():
+  np.testing.assert_allclose(
+    resize_aligned(identity_grid(8, 6), 32, 24), identity_grid(32, 24), atol=1e-6
+  )
+
+
+def test_aligned_resize_keeps_the_corners():
+  x = jax.random.normal(jax.random.key(0), (5, 5, 2))
+  big = resize_aligned(x, 17, 17)
+  np.testing.assert_allclose(big[::16, ::16], x[::4, ::4], atol=1e-6)

@@ -1,0 +1,50 @@
+"""The pixel convention, held by what must not move."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from dabfusion_jax.ops.grid import identity_grid
+from dabfusion_jax.ops.warp import warp, warp_by_map_coordinates
+
+
+@pytest.mark.parametrize("size", [(5, 7), (32, 32), (128, 96)])
+def test_warp_by_identity_is_identity(size):
+  image = jax.random.normal(jax.random.key(0), (*size, 3))
+  np.testing.assert_allclose(warp(image, identity_grid(*size)), image, atol=1.5e-4)
+
+
+def test_fast_warp_equals_map_coordinates_with_its_gradients():
+  image = jax.random.normal(jax.random.key(0), (8, 6, 5))
+  # Well outside [-1, 1] too, where both must read zero.
+  grid = 1.5 * jax.random.normal(jax.random.key(1), (9, 4, 2))
+  weight = jax.random.normal(jax.random.key(2), (9, 4, 5))
+
+  def loss(form):
+    return lambda i, g: (form(i, g) * weight).sum()
+
+  np.testing.assert_allclose(
+    warp(image, grid), warp_by_map_coordinates(image, grid), atol=1e-5
+  )
+  fast = jax.grad(loss(warp), (0, 1))(image, grid)
+  slow = jax.grad(loss(warp_by_map_coordinates), (0, 1))(image, grid)
+  np.testing.assert_allclose(fast[0], slow[0], atol=1e-5)
+  np.testing.assert_allclose(fast[1], slow[1], atol=1e-4)
+
+
+def test_x_is_the_first_coordinate():
+  image = jnp.arange(4.0)[None, :, None] * jnp.ones((3, 1, 1))  # grows along x
+  right = identity_grid(3, 4) + jnp.array([[[2.0 / 3.0, 0.0]]])  # one column
+  np.testing.assert_allclose(warp(image, right)[:, :3], image[:, 1:], atol=1e-5)
+
+
+def test_outside_reads_zero_and_the_border_counts_fully():
+  ones = jnp.ones((4, 4, 1))
+  corner = jnp.array([[[-1.0, -1.0]], [[1.0, -1.0]], [[-1.8, 0.0]]])
+  np.testing.assert_allclose(warp(ones, corner).ravel(), [1, 1, 0], atol=1e-6)
+
+
+def test_warp_rejects_flow_in_channel_first_order():
+  with pytest.raises(Exception, match="grid"):
+    warp(jnp.zeros((8, 8, 3)), jnp.zeros((2, 8, 8)))
