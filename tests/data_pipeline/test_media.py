@@ -1,0 +1,204 @@
+"""Real files in and out, and one clear line for bad ones."""
+
+from fractions import Fraction
+
+import av
+import numpy as np
+import PIL.Image
+import pytest
+
+from data_pipeline import media
+
+RATE = 22050
+
+
+def picture(num=8, height=36, width=64):
+  """Smooth frames that tell their number: grey, brighter every frame."""
+  level = 20 + 20 * np.arange(num, dtype=np.uint8)
+  return np.broadcast_to(level[:, None, None, None], (num, height, width, 3)).copy()
+
+
+def clicks(seconds, at, rate=RATE):
+  audio = np.zeros(round(seconds * rate), np.float32)
+  for t in at:
+    start = round(t * rate)
+    audio[start : start + 40] = np.hanning(40)
+  return audio
+
+
+def write_wav(path, audio, rate=RATE, codec="pcm_f32le"):
+  with av.open(str(path), "w") as container:
+    stream = container.add_stream(codec, rate=rate, layout="mono")
+    frame = av.AudioFrame.from_ndarray(audio[None], format="flt", layout="mono")
+    frame.sample_rate = rate
+    container.mux(stream.encode(frame))
+    container.mux(stream.encode(None))
+  return path
+
+
+@pytest.fixture(scope="module")
+def film(tmp_path_factory):
+  path = tmp_path_factory.mktemp("film") / "film.mp4"
+  media.write_video(path, picture(), 10, clicks(0.8, [0.1, 0.5]), RATE)
+  return path
+
+
+@pytest.mark.parametrize("fps", [10, Fraction(60000, 1001)])
+def test_video_round_trip_keeps_frames_and_time(tmp_path, fps):
+  media.write_video(tmp_path / "a.mp4", picture(), fps, None, RATE)
+  video = media.read_video(tmp_path / "a.mp4")
+  np.testing.assert_allclose(video.frames, picture(), atol=3)
+  np.testing.assert_allclose(video.times, np.arange(8) / float(fps), atol=1e-4)
+  assert [p.name for p in tmp_path.iterdir()] == ["a.mp4"]
+
+
+def test_colours_survive(tmp_path):
+  colours = np.array([(220, 30, 30), (30, 220, 30), (30, 30, 220)], np.uint8)
+  frames = np.broadcast_to(colours[:, None, None], (3, 32, 32, 3))
+  media.write_video(tmp_path / "a.mp4", frames, 10, None, RATE)
+  np.testing.assert_allclose(
+    media.read_video(tmp_path / "a.mp4").frames.mean((1, 2)), colours, atol=4
+  )
+
+
+@pytest.mark.parametrize("rate", [22050, 44100, 48000])
+def test_sound_comes_back_without_the_encoders_delay(tmp_path, rate):
+  audio = clicks(0.8, [0.1, 0.5], rate)
+  media.write_video(tmp_path / "a.mp4", picture(), 10, audio, rate)
+  back = media.read_audio(tmp_path / "a.mp4", rate)[: len(audio)]
+  lag = np.argmax(np.correlate(back, audio, "full")) - (len(audio) - 1)
+  assert abs(lag) <= rate / 1000
+
+
+def test_sound_is_resampled_and_mixed(tmp_path):
+  tone = np.sin(np.arange(RATE) * 2 * np.pi * 440 / RATE).astype(np.float32)
+  stereo = np.stack([tone, np.zeros_like(tone)], axis=1)
+  media.write_video(tmp_path / "a.mp4", picture(10), 10, stereo, RATE)
+  both = media.read_audio(tmp_path / "a.mp4", RATE, mono=False)
+  assert both.shape[1] == 2 and np.abs(both[:, 1]).max() < 0.05
+  mono = media.read_audio(tmp_path / "a.mp4", 16000)
+  spectrum = np.abs(np.fft.rfft(mono[:16000]))
+  assert spectrum.argmax() == 440
+  assert abs(np.abs(mono[2000:14000]).max() - 0.5) < 0.1
+
+
+def test_only_the_frames_wanted_are_given(film):
+  images = list(media.read_frames(film, np.array([1, 4, 4, 6])))
+  levels = [int(image.mean() - 20 + 10) // 20 for image in images]
+  assert levels == [1, 4, 4, 6]
+  with pytest.raises(media.MediaError, match="frame 8"):
+    list(media.read_frames(film, np.array([8])))
+
+
+def test_reading_may_stop_early(film):
+  assert len(media.read_video(film, max_seconds=0.35).frames) == 4
+
+
+def test_a_quarter_turn_of_a_phone_is_undone(tmp_path):
+  frames = picture()
+  frames[:, :18] = 250  # bright above
+  media.write_video(tmp_path / "a.mp4", frames, 10, None, RATE)
+  data = (tmp_path / "a.mp4").read_bytes()
+  unit, none = (1 << 16).to_bytes(4, "big"), bytes(4)
+  upright = unit + none * 3 + unit
+  turned = none + unit + none + (-(1 << 16)).to_bytes(4, "big", signed=True) + none
+  track = data.index(b"tkhd")
+  at = data.index(upright, track)
+  (tmp_path / "b.mp4").write_bytes(data[:at] + turned + data[at + 20 :])
+  image = media.read_video(tmp_path / "b.mp4").frames[0]
+  assert image.shape == (64, 36, 3)
+  # Shown a quarter turn clockwise: what was above lies at the right.
+  assert image[:, 20:].mean() > 200 > image[:, :16].mean()
+
+
+def test_wav_and_ogg_are_read(tmp_path):
+  audio = clicks(1.0, [0.3])
+  back = media.read_audio(write_wav(tmp_path / "a.wav", audio), RATE)
+  np.testing.assert_allclose(back, audio, atol=1e-6)
+  back = media.read_audio(write_wav(tmp_path / "a.flac", audio, codec="flac"), RATE)
+  assert abs(int(back.argmax()) - int(audio.argmax())) <= 2
+
+
+# --- What is wrong is said in one line ----------------------------------------------
+
+
+def one_line(call, *args):
+  with pytest.raises(media.MediaError) as error:
+    call(*args)
+  message = str(error.value)
+  assert "\n" not in message and str(args[0]) in message
+  return message
+
+
+READERS = {
+  "mp4": media.read_video,
+  "png": media.read_image,
+  "wav": lambda path: media.read_audio(path, RATE),
+}
+
+
+@pytest.mark.parametrize("kind", READERS)
+def test_missing_empty_and_wrong_files(tmp_path, kind):
+  path = tmp_path / f"a.{kind}"
+  assert "no such file" in one_line(READERS[kind], path)
+  path.write_bytes(b"")
+  assert "empty" in one_line(READERS[kind], path)
+  path.write_text("this is a text\n" * 50)
+  assert "read" in one_line(READERS[kind], path)
+
+
+def test_a_playlist_in_disguise_opens_no_other_file(tmp_path, film):
+  path = tmp_path / "a.mp4"
+  path.write_text(f"ffconcat version 1.0\nfile '{film}'\n")
+  one_line(media.read_video, path)
+  path.write_text(f"#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\n{film}\n")
+  one_line(media.read_video, path)
+
+
+def test_a_video_cut_short_is_refused(tmp_path, film):
+  whole = film.read_bytes()
+  path = tmp_path / "a.mp4"
+  path.write_bytes(whole[: len(whole) // 3])  # the index stands first
+  one_line(media.read_video, path)
+
+
+def test_sound_where_a_video_is_needed_and_the_reverse(tmp_path):
+  wav = write_wav(tmp_path / "a.wav", clicks(1, [0.5]))
+  assert "no picture" in one_line(media.read_video, wav)
+  media.write_video(tmp_path / "a.mp4", picture(), 10, None, RATE)
+  assert "no sound" in one_line(READERS["wav"], tmp_path / "a.mp4")
+
+
+def test_sound_that_is_not_a_number_is_refused(tmp_path):
+  audio = clicks(0.5, [0.2])
+  audio[100] = np.nan
+  path = write_wav(tmp_path / "a.wav", audio)
+  assert "NaN" in one_line(READERS["wav"], path)
+  with pytest.raises(media.MediaError, match="NaN"):
+    media.write_video(tmp_path / "b.mp4", picture(), 10, audio, RATE)
+  assert not (tmp_path / "b.mp4").exists()
+
+
+def test_pictures_upright_on_white_and_not_too_small(tmp_path):
+  path = tmp_path / "a.png"
+  PIL.Image.new("RGBA", (20, 30), (255, 0, 0, 0)).save(path)
+  assert (media.read_image(path) == 255).all()
+  PIL.Image.new("I;16", (20, 30), 40_000).save(path)
+  assert (media.read_image(path) == 40_000 >> 8).all()
+  image = PIL.Image.new("RGB", (40, 20), "blue")
+  exif = image.getexif()
+  exif[0x0112] = 6  # a quarter turn
+  image.save(tmp_path / "a.jpg", exif=exif)
+  assert media.read_image(tmp_path / "a.jpg").shape == (40, 20, 3)
+  PIL.Image.new("RGB", (1, 1)).save(path)
+  assert "1x1" in one_line(media.read_image, path)
+
+
+def test_odd_sizes_are_refused_before_anything_is_written(tmp_path):
+  path = tmp_path / "a.mp4"
+  assert "65x36" in one_line(
+    media.write_video, path, picture(2, 36, 65), 10, None, RATE
+  )
+  one_line(media.write_video, path, picture(0), 10, None, RATE)
+  one_line(media.write_video, tmp_path / "no" / "a.mp4", picture(), 10, None, RATE)
+  assert not list(tmp_path.iterdir())
