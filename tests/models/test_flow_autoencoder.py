@@ -1,0 +1,133 @@
+"""Stage 1: parameter counts of the paper's size, and what holds for any weights."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from dabfusion_jax.models.dense_motion import sparse_motions
+from dabfusion_jax.models.flow_autoencoder import FlowAutoencoder, warp_latent
+from dabfusion_jax.models.keypoint_detector import Keypoints, heatmap_to_position
+from dabfusion_jax.ops.grid import identity_grid
+
+_SIZE = 32
+
+
+@pytest.fixture(scope="module")
+def tiny():
+  """A small stage 1 whose weights are all perturbed, jacobian heads included."""
+  model = FlowAutoencoder(
+    num_keypoints=3,
+    detector_features=4,
+    motion_features=4,
+    hourglass_max_features=16,
+    hourglass_blocks=2,
+    codec_features=4,
+    num_residual=1,
+  )
+  image = jax.random.uniform(jax.random.key(0), (2, _SIZE, _SIZE, 3))
+  variables = jax.jit(model.init)(jax.random.key(1), image, image)
+  leaves, structure = jax.tree.flatten(variables["params"])
+  keys = jax.random.split(jax.random.key(2), len(leaves))
+  noisy = [
+    x + 0.1 * jax.random.normal(k, x.shape) for x, k in zip(leaves, keys, strict=True)
+  ]
+  perturbed = {**variables, "params": jax.tree.unflatten(structure, noisy)}
+  apply = jax.jit(model.apply)
+  return model, variables, perturbed, image, apply
+
+
+def test_paper_size_has_the_specified_parameters():
+  model = FlowAutoencoder()
+  frame = jnp.zeros((1, 128, 128, 3))
+  params = jax.eval_shape(model.init, jax.random.key(0), frame, frame)["params"]
+  count = {
+    name: sum(x.size for x in jax.tree.leaves(tree)) for name, tree in params.items()
+  }
+  assert count == {
+    "detector": 14_215_368,
+    "dense_motion": 37_730_268,
+    "encoder": 379_392,
+    "decoder": 7_465_731,
+  }
+  assert sum(count.values()) == 59_790_759
+
+
+def test_self_flow_is_the_identity_for_any_weights(tiny):
+  _, _, perturbed, image, apply = tiny
+  out = apply(perturbed, image, image)
+  grid = np.broadcast_to(identity_grid(_SIZE // 4, _SIZE // 4), out.motion.flow.shape)
+  np.testing.assert_allclose(out.motion.flow, grid, atol=1e-6)
+  assert (
+    np.abs(np.asarray(out.driving.jacobian) - np.eye(2)).max() > 1e-3
+  )  # it was no accident
+
+
+def test_different_frames_move_the_flow(tiny):
+  _, _, perturbed, image, apply = tiny
+  out = apply(perturbed, image, image[::-1])
+  grid = identity_grid(_SIZE // 4, _SIZE // 4)
+  assert np.abs(out.motion.flow - grid[None]).max() > 1e-3
+
+
+def test_fresh_jacobians_are_exactly_the_identity_and_occlusion_is_undecided(tiny):
+  model, variables, _, image, apply = tiny
+  out = apply(variables, image, image[::-1])
+  jacobian = np.asarray(out.driving.jacobian)
+  np.testing.assert_allclose(
+    jacobian, np.broadcast_to(np.eye(2), jacobian.shape), atol=1e-6
+  )
+  assert 0.3 < float(out.motion.occlusion.mean()) < 0.7
+
+
+def test_heatmaps_sum_to_one_and_a_delta_gives_its_grid_coordinate(tiny):
+  _, _, perturbed, image, apply = tiny
+  heatmap = apply(perturbed, image, image).driving.heatmap
+  np.testing.assert_allclose(heatmap.sum((1, 2)), 1.0, atol=1e-5)
+  delta = jnp.zeros((1, 8, 8, 1)).at[0, 2, 5, 0].set(1.0)
+  position = heatmap_to_position(delta)[0, 0]
+  np.testing.assert_allclose(position, identity_grid(8, 8)[2, 5], atol=1e-6)
+
+
+def test_sparse_motion_maps_the_driving_keypoint_to_the_reference_keypoint():
+  jacobian = jnp.eye(2)[None, None, None] + 0.2 * jax.random.normal(
+    jax.random.key(0), (2, 1, 1, 2, 2)
+  )
+  reference_at = jnp.array([[[0.5, -0.25]]])
+  cell = identity_grid(9, 9)[6, 2]  # the driving keypoint sits on this cell
+  reference = Keypoints(reference_at, jacobian[0], None)
+  driving = Keypoints(cell[None, None], jacobian[1], None)
+  motions = sparse_motions(reference, driving, 9, 9)
+  np.testing.assert_allclose(motions[0, 1, 6, 2], reference_at[0, 0], atol=1e-6)
+  np.testing.assert_allclose(motions[0, 0], identity_grid(9, 9), atol=1e-6)
+
+
+def test_occlusion_multiplies_the_warped_latent():
+  z = jax.random.normal(jax.random.key(0), (1, 8, 8, 5))
+  flow = identity_grid(8, 8)[None]
+  half = jnp.full((1, 8, 8, 1), 0.5)
+  np.testing.assert_allclose(warp_latent(z, flow, half), 0.5 * z, atol=1e-5)
+  smaller = warp_latent(z, identity_grid(4, 4)[None], half[:, :4, :4])
+  np.testing.assert_allclose(smaller, 0.5 * z, atol=1e-5)
+
+
+def test_an_hourglass_too_deep_for_its_input_says_so():
+  model = FlowAutoencoder(hourglass_blocks=4)
+  frame = jnp.zeros((1, 32, 32, 3))
+  with pytest.raises(ValueError, match="at least 16 pixels"):
+    jax.eval_shape(model.init, jax.random.key(0), frame, frame)
+
+
+def test_evaluation_changes_no_statistics_and_training_does(tiny):
+  model, variables, _, image, apply = tiny
+  del apply
+
+  def statistics(train):
+    call = lambda v: model.apply(v, image, image, train, mutable=["batch_stats"])[1]
+    return jax.jit(call)(variables)
+
+  kept, moved = statistics(False), statistics(True)
+  same = jax.tree.map(np.array_equal, kept["batch_stats"], variables["batch_stats"])
+  assert all(jax.tree.leaves(same))
+  changed = jax.tree.map(np.array_equal, moved["batch_stats"], kept["batch_stats"])
+  assert not all(jax.tree.leaves(changed))
