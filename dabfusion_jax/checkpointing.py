@@ -1,0 +1,271 @@
+"""Checkpoints of a training run: state and data position together.
+
+The only importer of orbax. Layout: WORKDIR/checkpoints/STEP/{state,data}.
+
+A save runs in the background and appears under its final name only when complete, so
+a process that is killed at any moment leaves the last complete checkpoint in place.
+What cannot be read is set aside, with a warning, in favour of the one before.
+"""
+
+import asyncio
+import contextlib
+import errno
+import json
+import logging as python_logging
+import pathlib
+import shutil
+from typing import Any
+
+import jax
+import numpy as np
+from absl import logging
+from jax.experimental import multihost_utils
+from orbax.checkpoint import v1 as ocp
+
+PyTree = Any
+FOLDER = "checkpoints"
+UNREADABLE_FOLDER = "unreadable_checkpoints"
+TMP_MARK = ".orbax-checkpoint-tmp"
+
+
+class CheckpointError(RuntimeError):
+  """One line: what could not be saved or restored, where, and what to do."""
+
+
+class Checkpoints:
+  """The checkpoints of one workdir; a context manager that waits for its saves."""
+
+  def __init__(self, workdir: str | pathlib.Path, keep: int):
+    """Opens or creates WORKDIR/checkpoints, free of what a killed save left.
+
+    Args:
+      workdir: folder of the run; no other process may be training in it.
+      keep: how many of the newest checkpoints stay.
+    """
+    if keep < 1:
+      raise ValueError(f"keep_checkpoints must be at least 1, got {keep}.")
+    self._workdir = pathlib.Path(workdir).absolute()
+    self._folder = self._workdir / FOLDER
+    _remove_leftovers(self._folder)
+    self._checkpointer = ocp.training.Checkpointer(
+      self._folder,
+      # The loop decides when to save. Both policies are given because their
+      # defaults save as often as they can and keep everything.
+      save_decision_policy=ocp.training.save_decision_policies.FixedIntervalPolicy(1),
+      preservation_policy=ocp.training.preservation_policies.LatestN(keep),
+    )
+
+  def __enter__(self):
+    return self
+
+  def __exit__(self, error_type, error, traceback):
+    try:
+      with self._clear_errors("the last checkpoint"):
+        self._checkpointer.close()
+    except CheckpointError as close_error:
+      if error_type is None:
+        raise
+      logging.error("%s", close_error)  # the error on its way says why we stop
+
+  def save(self, step: int, state: PyTree, batches: Any) -> None:
+    """Starts saving `state` and the position of the iterator `batches`.
+
+    Returns once the values are copied; raises what the save before has met.
+    """
+    with self._clear_errors(f"step {step}"):
+      self._checkpointer.save_checkpointables_async(
+        step, {"state": state, "data": _DataPosition(batches)}, force=True
+      )
+
+  def restore(self, abstract: PyTree, batches: Any) -> PyTree | None:
+    """The newest readable state, with `batches` moved to where it stood then.
+
+    Args:
+      abstract: tree of `ShapeDtypeStruct` with the shardings to restore into.
+      batches: fresh iterator with `set_state`.
+
+    Returns:
+      The state, or None when nothing was ever saved.
+
+    Raises:
+      CheckpointError: there are checkpoints and none can be read.
+    """
+    first_error = None
+    for step in reversed(_steps(self._folder)):
+      wanted = {"state": abstract, "data": _DataPosition(batches)}
+      try:
+        state = self._checkpointer.load_checkpointables(step, wanted)["state"]
+      except Exception as error:  # orbax raises whatever its storage raised
+        first_error = first_error or error
+        logging.warning(
+          "Cannot read checkpoint %d (%s); trying the one before.",
+          step,
+          _first_line(error),
+        )
+        continue
+      self._set_aside(newer_than=step)
+      return state
+    if first_error is not None:
+      raise CheckpointError(
+        f"None of the checkpoints in {self._folder} can be read "
+        f"({_first_line(first_error)}); choose another workdir to start afresh."
+      ) from first_error
+    return None
+
+  def _set_aside(self, newer_than: int) -> None:
+    unreadable = [step for step in _steps(self._folder) if step > newer_than]
+    if not unreadable:
+      return
+    if jax.process_index() == 0:
+      for step in unreadable:
+        target = self._workdir / UNREADABLE_FOLDER / str(step)
+        shutil.rmtree(target, ignore_errors=True)
+        target.parent.mkdir(exist_ok=True)
+        (self._folder / str(step)).rename(target)
+    _wait_for_all("unreadable checkpoints")
+    self._checkpointer.reload()
+
+  @contextlib.contextmanager
+  def _clear_errors(self, what: str):
+    """Turns whatever a save raised into one line."""
+    try:
+      yield
+    except Exception as error:
+      good = _steps(self._folder)
+      state = f"step {good[-1]} is safe" if good else "nothing was saved before"
+      cause, cure = _first_line(error), ""
+      if is_disk_full(error):
+        cause, cure = "the disk is full", "; free space and run the same command again"
+      raise CheckpointError(
+        f"Cannot save {what} in {self._folder}: {cause} ({state}){cure}."
+      ) from error
+
+
+def load_params(
+  workdir: str | pathlib.Path, *, ema: bool = True, step: int | None = None
+) -> tuple[PyTree, PyTree, int]:
+  """Parameters of a run for inference, without knowing its optimiser.
+
+  Args:
+    workdir: folder of the run.
+    ema: the moving average of the parameters, else the parameters themselves.
+    step: which checkpoint; None for the newest readable one.
+
+  Returns:
+    (params, batch_stats, step), arrays on the default device.
+
+  Raises:
+    CheckpointError: no such checkpoint, or it cannot be read.
+  """
+  folder = pathlib.Path(workdir).absolute() / FOLDER
+  steps = _steps(folder)
+  if not steps:
+    raise CheckpointError(f"No checkpoint in {folder}; is this a training workdir?")
+  if step is not None and step not in steps:
+    raise CheckpointError(f"No checkpoint of step {step} in {folder}; it has {steps}.")
+  params_name = "ema_params" if ema else "params"
+  for candidate in reversed(steps) if step is None else [step]:
+    path = folder / str(candidate)
+    try:
+      saved = ocp.checkpointables_metadata(path).metadata["state"]
+      wanted = {
+        name: jax.tree.map(
+          lambda x: (
+            np.empty(x.shape, x.dtype)
+            if name in (params_name, "batch_stats")  # noqa: B023
+            else ocp.PLACEHOLDER
+          ),
+          tree,
+        )
+        for name, tree in saved.items()
+      }
+      state = ocp.load(path, wanted, checkpointable_name="state")
+    except Exception as error:  # orbax raises whatever its storage raised
+      message = f"Cannot read checkpoint {candidate} in {folder} ({_first_line(error)})"
+      if step is not None or candidate == steps[0]:
+        raise CheckpointError(f"{message}.") from error
+      logging.warning("%s; trying the one before.", message)
+      continue
+    return *jax.device_put((state[params_name], state["batch_stats"])), candidate
+  raise AssertionError("unreachable")
+
+
+def latest_step(workdir: str | pathlib.Path) -> int | None:
+  """Step of the newest complete checkpoint of a run, or None."""
+  return max(_steps(pathlib.Path(workdir) / FOLDER), default=None)
+
+
+def is_disk_full(error: BaseException) -> bool:
+  """Whether a full disk is behind an error; orbax wraps it in a ValueError."""
+  return getattr(error, "errno", None) == errno.ENOSPC or (
+    "No space left on device" in str(error)
+  )
+
+
+class _DataPosition:
+  """Lets orbax save an iterator with `get_state` and `set_state`, by process."""
+
+  def __init__(self, batches: Any):
+    self._batches = batches
+
+  async def save(self, directory):
+    text = json.dumps(self._batches.get_state())  # now; the file may come later
+    name = f"process_{jax.process_index()}-of-{jax.process_count()}.json"
+
+    async def write():
+      folder = await directory.await_creation()
+      await asyncio.to_thread((folder / name).write_text, text)
+
+    return write()
+
+  async def load(self, directory):
+    async def read():
+      states = {
+        path.name: path.read_text() for path in directory.glob("process_*.json")
+      }
+      name = f"process_{jax.process_index()}-of-{jax.process_count()}.json"
+      if name not in states and len(set(states.values())) == 1:
+        # A position counted in global batches holds for any number of processes.
+        name = next(iter(states))
+      if name not in states:
+        raise ValueError(
+          f"data position of {name} is missing; resume with as many processes as before"
+        )
+      self._batches.set_state(json.loads(states[name]))
+
+    return read()
+
+
+class _WithoutOrbax(python_logging.Filter):
+  """Drops orbax's own log: some 30 lines a save, and errors we raise ourselves."""
+
+  def filter(self, record):
+    return "orbax" not in record.pathname
+
+
+logging.get_absl_logger().addFilter(_WithoutOrbax())
+
+
+def _steps(folder: pathlib.Path) -> list[int]:
+  """Complete checkpoints, rising; those under way carry another name."""
+  if not folder.is_dir():
+    return []
+  return sorted(int(path.name) for path in folder.iterdir() if path.name.isdigit())
+
+
+def _remove_leftovers(folder: pathlib.Path) -> None:
+  if jax.process_index() == 0:
+    for path in folder.glob(f"*{TMP_MARK}*"):
+      logging.info("Removing %s, left by a save that was interrupted.", path)
+      shutil.rmtree(path)
+  _wait_for_all("leftover checkpoints")
+
+
+def _wait_for_all(name: str) -> None:
+  if jax.process_count() > 1:
+    multihost_utils.sync_global_devices(name)
+
+
+def _first_line(error: BaseException) -> str:
+  lines = str(error).strip().splitlines()
+  return f"{type(error).__name__}: {lines[0] if lines else 'no message'}"

@@ -1,0 +1,84 @@
+"""What a training run carries from step to step, created straight into shardings."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+from flax import struct
+
+from dabfusion_jax import sharding
+from dabfusion_jax.stages.base import Stage
+
+PyTree = Any
+
+
+@struct.dataclass
+class TrainState:
+  """The whole state; random keys derive from seed and step, so none is kept.
+
+  Fields are Any: JAX rebuilds the tree with shapes, shardings and tracers in it.
+  """
+
+  step: Any  # int32 [], updates done so far
+  params: Any
+  batch_stats: Any  # running BatchNorm statistics, {} without BatchNorm
+  opt_state: Any
+  ema_params: Any  # like params, float32
+
+
+def make_init(
+  stage: Stage, tx: optax.GradientTransformation, batch_spec: PyTree
+) -> Callable[[jax.Array], TrainState]:
+  """Returns key -> fresh state, to be traced under `eval_shape` or `jit`."""
+
+  def init(key):
+    zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), batch_spec)
+    params, batch_stats = stage.init(key, zeros)
+    ema_params = jax.tree.map(lambda x: x.astype(jnp.float32), params)
+    return TrainState(
+      jnp.zeros((), jnp.int32), params, batch_stats, tx.init(params), ema_params
+    )
+
+  return init
+
+
+def abstract_state(
+  init: Callable[[jax.Array], TrainState],
+  key: jax.Array,
+  mesh: jax.sharding.Mesh,
+  min_bytes: int,
+) -> TrainState:
+  """Shapes, dtypes and shardings of the state; nothing is computed."""
+  abstract = jax.eval_shape(init, key)
+  shardings = sharding.state_shardings(abstract, mesh, min_bytes)
+  return jax.tree.map(
+    lambda x, s: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=s),
+    abstract,
+    shardings,
+  )
+
+
+def shardings_of(abstract: PyTree) -> PyTree:
+  """The shardings of a tree of `ShapeDtypeStruct`."""
+  return jax.tree.map(lambda x: x.sharding, abstract)
+
+
+def create_state(
+  init: Callable[[jax.Array], TrainState], key: jax.Array, abstract: TrainState
+) -> TrainState:
+  """Fresh state, never anywhere unsharded."""
+  return jax.jit(init, out_shardings=shardings_of(abstract))(key)
+
+
+def update_ema(ema_params: PyTree, params: PyTree, decay: float, step: Any) -> PyTree:
+  """Moving average with a warm-up, so that a short training has a useful one.
+
+  The decay of the update that follows `step` earlier ones is
+  min(decay, (1 + step) / (10 + step)): 0.1 at first, 0.99 near step 900.
+  """
+  decay = jnp.minimum(decay, (1.0 + step) / (10.0 + step))
+  return jax.tree.map(
+    lambda e, p: e + (1.0 - decay) * (p.astype(e.dtype) - e), ema_params, params
+  )

@@ -1,0 +1,109 @@
+"""A stage, data and settings small enough to train in a test."""
+
+import dataclasses
+
+import flax.linen as nn
+import grain
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from dabfusion_jax.optimizer import make_optimizer
+from dabfusion_jax.train_loop import LoopConfig, train
+
+
+class Net(nn.Module):
+  """Conv, BatchNorm, dense: [b, 4, 4, 3] -> [b, 1]."""
+
+  @nn.compact
+  def __call__(self, x, use_running_average=False):
+    x = nn.Conv(8, (3, 3), name="conv")(x)
+    x = nn.BatchNorm(use_running_average, momentum=0.9, name="norm")(x)
+    x = nn.silu(x).reshape(x.shape[0], -1)
+    return nn.Dense(1, name="out")(x)
+
+
+class ToyStage:
+  """Regresses the mean of an image; its input is noised by the step's key."""
+
+  def init(self, key, batch):
+    variables = Net().init(key, batch["image"])
+    return variables["params"], variables["batch_stats"]
+
+  def loss(self, params, batch_stats, batch, key):
+    noise = 0.1 * jax.random.normal(key, batch["image"].shape)
+    predicted, updated = Net().apply(
+      {"params": params, "batch_stats": batch_stats},
+      batch["image"] + noise,
+      mutable=["batch_stats"],
+    )
+    target = batch["image"].mean((1, 2, 3))[:, None]
+    loss = jnp.mean((predicted - target) ** 2)
+    return loss, (updated["batch_stats"], {"predicted": predicted.mean()})
+
+  def pictures(self, params, batch_stats, batch, key):
+    variables = {"params": params, "batch_stats": batch_stats}
+    predicted = jax.jit(lambda v, x: Net().apply(v, x, True))(variables, batch["image"])
+    assert len(predicted.devices()) == 1
+    shade = np.uint8(np.clip(np.asarray(predicted[0, 0]), 0, 1) * 255)
+    return {"shade": np.full((4, 6, 3), shade, np.uint8)}
+
+
+def _jitter(example, rng):
+  return {"image": np.float32(example["image"] + 0.1 * rng.standard_normal((4, 4, 3)))}
+
+
+def toy_dataset(batch_size=8, num_examples=20):
+  """Shuffled, randomly perturbed, endless; read by threads ahead of its use."""
+  images = np.random.default_rng(0).random((num_examples, 4, 4, 3), np.float32)
+  examples = [{"image": image} for image in images]
+  return (
+    grain.MapDataset.source(examples)
+    .seed(5)
+    .shuffle()
+    .repeat()
+    .random_map(_jitter)
+    .batch(batch_size)
+    .to_iter_dataset(grain.ReadOptions(num_threads=2, prefetch_buffer_size=4))
+  )
+
+
+def toy_optimizer(learning_rate=1e-2):
+  return make_optimizer(
+    learning_rate=learning_rate,
+    b1=0.9,
+    b2=0.99,
+    milestones=(3,),
+    warmup_steps=0,
+    clip_norm=None,
+  )
+
+
+LOOP = LoopConfig(
+  num_steps=4,
+  log_every=1,
+  picture_every=2,
+  checkpoint_every=2,
+  keep_checkpoints=3,
+  seed=0,
+  ema_decay=0.999,
+  mesh=(("data", 1), ("fsdp", 1)),
+  fsdp_min_bytes=0,
+)
+
+
+def toy_train(workdir, stage=None, dataset=None, optimizer=None, config=None, **loop):
+  """Trains the toy in `workdir`; keywords change `LOOP`."""
+  loop = dataclasses.replace(LOOP, **loop)
+  return train(
+    stage or ToyStage(),
+    optimizer or toy_optimizer(),
+    dataset or toy_dataset(),
+    loop,
+    workdir,
+    dataclasses.asdict(loop) if config is None else config,
+  )
+
+
+def assert_trees_equal(actual, expected):
+  jax.tree.map(np.testing.assert_array_equal, actual, expected)
