@@ -14,7 +14,7 @@ _SIZE = 32
 
 
 @pytest.fixture(scope="module")
-def tiny():
+def tiny(quick_init):
   """A small stage 1 whose weights are all perturbed, jacobian heads included."""
   model = FlowAutoencoder(
     num_keypoints=3,
@@ -26,7 +26,7 @@ def tiny():
     num_residual=1,
   )
   image = jax.random.uniform(jax.random.key(0), (2, _SIZE, _SIZE, 3))
-  variables = jax.jit(model.init)(jax.random.key(1), image, image)
+  variables = quick_init(model, jax.random.key(1), image, image)
   leaves, structure = jax.tree.flatten(variables["params"])
   keys = jax.random.split(jax.random.key(2), len(leaves))
   noisy = [
