@@ -1,0 +1,141 @@
+"""Perceptual loss and the frozen networks below it."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from dabfusion_jax import weight_layouts, weights
+from dabfusion_jax.losses.perceptual import perceptual_loss
+from dabfusion_jax.ops import image_features
+
+
+def random_init_vgg19(divisor=16):
+  """VGG-19's layers with fewer channels and random values: for tests only."""
+  rng = np.random.default_rng(0)
+  trunk = {}
+  for layer, (_, channels_in, channels_out) in weight_layouts.VGG19_LAYERS.items():
+    shape = (3, 3, max(3, channels_in // divisor), max(3, channels_out // divisor))
+    kernel = rng.normal(size=shape) * np.sqrt(2 / (9 * shape[2]))
+    trunk[layer] = {
+      "kernel": kernel.astype(np.float32),
+      "bias": np.zeros(shape[3], np.float32),
+    }
+  return trunk
+
+
+@pytest.fixture(scope="module")
+def features_fn():
+  return functools.partial(image_features.vgg_features, random_init_vgg19())
+
+
+def images(seed, size=32):
+  return jax.random.uniform(jax.random.key(seed), (2, size, size, 3))
+
+
+def test_vgg_taps_have_the_sizes_of_the_paper(features_fn):
+  maps = jax.eval_shape(features_fn, images(0))
+  assert [m.shape[1:] for m in maps] == [
+    (32, 32, 4),
+    (16, 16, 8),
+    (8, 8, 16),
+    (4, 4, 32),
+    (2, 2, 32),
+  ]
+
+
+def test_vgg_layers_match_a_plain_numpy_convolution():
+  trunk = random_init_vgg19(divisor=64)
+  image = images(1, size=6)
+  (got,) = image_features.vgg_features(trunk, image, taps=("relu2_1",))
+  x = (np.asarray(image) - image_features.IMAGENET_MEAN) / image_features.IMAGENET_STD
+  for layer in ("conv1_1", "conv1_2", "conv2_1"):
+    if layer == "conv2_1":
+      x = x.reshape(2, 3, 2, 3, 2, -1).max((2, 4))
+    padded = np.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))
+    h, w = x.shape[1:3]
+    kernel = trunk[layer]["kernel"]
+    x = sum(
+      padded[:, i : i + h, j : j + w] @ kernel[i, j] for i in range(3) for j in range(3)
+    )
+    x = np.maximum(x, 0)
+  np.testing.assert_allclose(got, x, atol=1e-5)
+
+
+def test_imagenet_normalisation_is_that_of_lpips():
+  shift, scale = np.array([-0.030, -0.088, -0.188]), np.array([0.458, 0.448, 0.450])
+  image = np.random.default_rng(0).uniform(size=(7, 3))
+  ours = (image - image_features.IMAGENET_MEAN) / image_features.IMAGENET_STD
+  np.testing.assert_allclose(ours, (2 * image - 1 - shift) / scale, atol=1e-12)
+
+
+def test_loss_of_equal_images_is_zero_and_of_others_is_not(features_fn):
+  loss = jax.jit(functools.partial(perceptual_loss, features_fn, scales=(1.0, 0.5)))
+  assert loss(images(0), images(0)) == 0
+  assert loss(images(0), images(1)) > 0.1
+  np.testing.assert_allclose(
+    loss(images(0), images(1)), loss(images(1), images(0)), rtol=1e-5
+  )
+
+
+def test_loss_is_the_weighted_sum_of_its_terms(features_fn):
+  a, b = images(0), images(1)
+  weights_ = (1.0, 0.0, 0.0, 0.0, 3.0)
+  maps = zip(features_fn(a), features_fn(b), strict=True)
+  terms = [float(jnp.mean(jnp.abs(x - y))) for x, y in maps]
+  got = perceptual_loss(features_fn, a, b, scales=(1.0,), weights=weights_)
+  np.testing.assert_allclose(got, terms[0] + 3 * terms[4], rtol=1e-5)
+
+
+def test_gradient_reaches_the_prediction_only(features_fn):
+  loss = functools.partial(perceptual_loss, features_fn, scales=(1.0,))
+  to_prediction, to_target = jax.jit(jax.grad(loss, argnums=(0, 1)))(
+    images(0), images(1)
+  )
+  assert jnp.count_nonzero(to_prediction) > 0.9 * to_prediction.size
+  assert jnp.count_nonzero(to_target) == 0
+
+
+def test_weights_are_frozen():
+  trunk = random_init_vgg19(divisor=64)
+  loss = lambda trunk: jnp.sum(
+    image_features.vgg_features(trunk, images(0, size=8), taps=("relu1_2",))[0]
+  )
+  for leaf in jax.tree.leaves(jax.grad(loss)(trunk)):
+    assert not leaf.any()
+
+
+def test_map_without_a_pixel_is_refused(features_fn):
+  with pytest.raises(ValueError, match="too small|no pixel"):
+    jax.eval_shape(
+      functools.partial(perceptual_loss, features_fn), images(0), images(1)
+    )
+
+
+def test_unknown_tap_is_refused():
+  with pytest.raises(ValueError, match="relu9_9"):
+    image_features.vgg_features(random_init_vgg19(), images(0), taps=("relu9_9",))
+
+
+def test_vgg19_has_the_published_number_of_parameters():
+  layers = weight_layouts.VGG19_LAYERS.values()
+  assert sum(9 * i * o + o for _, i, o in layers) == 12_944_960
+
+
+def test_imported_vgg16_sees_a_shifted_edge():
+  """A real network ranks a small shift below a large one, unlike a random guess."""
+  try:
+    trunk = weights.load("lpips-vgg16")["trunk"]
+  except weights.MissingWeightsError as error:
+    pytest.skip(str(error))
+  edge = lambda column: jnp.zeros((1, 32, 32, 3)).at[:, :, column:].set(1.0)
+  loss = jax.jit(
+    functools.partial(
+      perceptual_loss,
+      functools.partial(image_features.vgg_features, trunk),
+      scales=(1.0, 0.5),
+    )
+  )
+  assert loss(edge(16), edge(17)) < loss(edge(16), edge(20)) < loss(edge(16), edge(28))
