@@ -64,6 +64,16 @@ def test_vgg_layers_match_a_plain_numpy_convolution():
   np.testing.assert_allclose(got, x, atol=1e-5)
 
 
+@pytest.mark.parametrize(("height", "width"), [(1, 1), (2, 3), (3, 2)])
+def test_tiny_maps_are_convolved_like_large_ones(height, width):
+  layer = random_init_vgg19()["conv3_1"]
+  tiny = jax.random.normal(jax.random.key(3), (2, height, width, 8))
+  large = jnp.pad(tiny, ((0, 0), (0, 8 - height), (0, 8 - width), (0, 0)))
+  wanted = image_features._conv(large, layer, padding=1)[:, :height, :width]
+  got = image_features._conv(tiny, layer, padding=1)
+  np.testing.assert_allclose(got, wanted, atol=1e-5)
+
+
 def test_imagenet_normalisation_is_that_of_lpips():
   shift, scale = np.array([-0.030, -0.088, -0.188]), np.array([0.458, 0.448, 0.450])
   image = np.random.default_rng(0).uniform(size=(7, 3))
