@@ -1,0 +1,133 @@
+"""Which clips a generated data set consists of.
+
+| preset | clips | for |
+|---|---|---|
+| `smoke` | 8 of 4 s | tests: train and test members, several frame rates |
+| `demo` | 240 of 7.4 to 8 s, close | training on a small machine |
+| `full` | 12,672 of 4 s, whole stage | the shape of AIST: 1,408 dances, 9 cameras |
+
+A clip is for testing if both its music and its dancer are held out, for training if
+neither is. `smoke` and `demo` hold no others; in `full` the clips with only one of the
+two unseen exist, as `test_music` and `test_dancer` (`data_pipeline.aist.split_of`).
+"""
+
+import dataclasses
+from collections.abc import Iterator, Sequence
+from fractions import Fraction
+
+import numpy as np
+
+from data_pipeline.aist import (
+  CAMERAS,
+  DANCERS,
+  GENRES,
+  SITUATIONS,
+  ClipName,
+  held_out_dancers,
+  held_out_tracks,
+)
+from data_pipeline.synthdance.choreography import seed
+
+PRESETS = ("smoke", "demo", "full")
+DEMO_SECONDS = 8.0
+FILM_FPS = Fraction(60000, 1001)
+
+
+@dataclasses.dataclass(frozen=True)
+class ClipSpec:
+  """Everything `write_clip` needs for one video."""
+
+  name: ClipName
+  framing: str
+  fps: int | Fraction
+  seconds: float
+  start_seconds: float
+
+
+def clips_of_preset(preset: str) -> Sequence[ClipSpec]:
+  """The clips of a preset, always the same and in the same order.
+
+  Raises:
+    ValueError: there is no such preset.
+  """
+  makers = {"smoke": _smoke, "demo": _demo, "full": _full}
+  if preset not in makers:
+    raise ValueError(f"Unknown preset {preset!r}; expected one of {PRESETS}.")
+  return tuple(makers[preset]())
+
+
+def _spec(
+  name: ClipName, framing: str, seconds: float, fps: int | Fraction = 10
+) -> ClipSpec:
+  """A clip from a random place of its sequence, in milliseconds.
+
+  Clips that begin on the beat would tell the beats without listening.
+  """
+  length = SITUATIONS[name.situation] * 60.0 / name.bpm
+  seconds = min(seconds, int(length * 10 + 1e-6) / 10)
+  rng = np.random.default_rng(seed("start", str(name)))
+  spare = int((length - seconds) * 1000 + 1e-6)
+  start = int(rng.integers(spare + 1)) / 1000
+  return ClipSpec(name, framing, fps, seconds, start)
+
+
+def _smoke() -> Iterator[ClipSpec]:
+  train = (
+    ("gBR_sBM_c01_d04_mBR3_ch03", "close", 10),
+    ("gLO_sFM_c02_d13_mLO1_ch01", "close", 10),
+    ("gWA_sBM_c09_d26_mWA4_ch05", "close", 20),
+    ("gJB_sFM_c08_d07_mJB2_ch02", "close", 10),
+    ("gHO_sBM_c01_d20_mHO2_ch07", "aist", FILM_FPS),
+    ("gKR_sFM_c01_d28_mKR1_ch04", "close", 10),
+  )
+  test = (
+    ("gPO_sBM_c01_d12_mPO1_ch02", "close", 10),
+    ("gMH_sFM_c02_d24_mMH3_ch03", "close", 10),
+  )
+  for name, framing, fps in train + test:
+    yield _spec(ClipName.parse(name), framing, 4.0, fps)
+
+
+def _demo() -> Iterator[ClipSpec]:
+  tracks, dancers = held_out_tracks(), held_out_dancers()
+  turn = 0
+  for genre in GENRES:
+    for index in range(6):
+      music = f"m{genre}{index}"
+      is_test = music in tracks
+      for dancer in DANCERS[genre]:
+        if (dancer in dancers) != is_test:
+          continue
+        # Half of the clips from the front, the rest from the sides and below.
+        for k in range(4 if is_test else 2):
+          situation = ("sBM", "sFM", "sFM", "sBM")[k]
+          camera = "c01" if k % 2 == 0 else ("c02", "c08", "c09")[turn % 3]
+          turn += k % 2
+          pool = 10 if situation == "sBM" else 21
+          rng = np.random.default_rng(seed("demo", music, dancer, str(k)))
+          choreography = f"ch{1 + int(rng.integers(pool)):02d}"
+          name = ClipName(genre, situation, camera, dancer, music, choreography)
+          yield _spec(name, "close", DEMO_SECONDS)
+
+
+def _full() -> Iterator[ClipSpec]:
+  for name in _aist_sequences():
+    for camera in CAMERAS:
+      yield _spec(dataclasses.replace(name, camera=camera), "aist", 4.0)
+
+
+def _aist_sequences() -> Iterator[ClipName]:
+  """1,199 basic and 209 advanced dances; two fewer than the plan, like AIST."""
+  for genre in GENRES:
+    dancers = DANCERS[genre]
+    for index in range(6):
+      # Two of the three dancers dance to a track.
+      for dancer in (dancers[index % 3], dancers[(index + 1) % 3]):
+        for k in range(1, 11):
+          if (genre, index, dancer, k) == ("JB", 4, dancers[2], 10):
+            continue
+          yield ClipName(genre, "sBM", "c01", dancer, f"m{genre}{index}", f"ch{k:02d}")
+    for k in range(1, 22):
+      if (genre, k) != ("JB", 21):
+        music = f"m{genre}{(k - 1) % 6}"
+        yield ClipName(genre, "sFM", "c01", dancers[(k - 1) // 7], music, f"ch{k:02d}")
