@@ -1,5 +1,6 @@
 """Stage 1: losses on a driving frame rebuilt from a reference (paper sec. 3.2)."""
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from dabfusion_jax.losses.equivariance import equivariance_errors, transform_frame
-from dabfusion_jax.losses.perceptual import FeatureFn, perceptual_loss
+from dabfusion_jax.losses.perceptual import perceptual_loss
 from dabfusion_jax.models.flow_autoencoder import (
   FlowAutoencoder,
   Reconstruction,
@@ -27,9 +28,10 @@ class AutoencoderStage:
   """
 
   model: FlowAutoencoder
-  features: FeatureFn | None  # perceptual network; None: no perceptual loss
+  # Images in [0, 1] -> feature maps of a frozen network; None: no perceptual loss.
+  features: Callable[[jax.Array], Sequence[jax.Array]] | None
   scales: tuple[float, ...] = (1.0, 0.5, 0.25, 0.125)
-  perceptual_weight: float = 10.0
+  perceptual_weights: tuple[float, ...] = (10.0,) * 5  # one per map
   pixel_weight: float = 0.0  # mean |difference|; 0 in the paper
   equivariance_weight: float = 10.0  # 0: the paper's literal loss
   sigma_affine: float = 0.05
@@ -75,8 +77,8 @@ class AutoencoderStage:
     )
     total += self.pixel_weight * metrics["pixel_l1"]
     if self.features is not None:
-      metrics["perceptual"] = self.perceptual_weight * perceptual_loss(
-        self.features, out.image, driving, self.scales
+      metrics["perceptual"] = perceptual_loss(
+        self.features, out.image, driving, self.scales, self.perceptual_weights
       )
       total += metrics["perceptual"]
     return total, (updates["batch_stats"], metrics)

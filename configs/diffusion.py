@@ -1,0 +1,103 @@
+r"""Stage 2: diffusion of latent flow from a still picture and music.
+
+  python -m dabfusion_jax.train --config=configs/diffusion.py --workdir=DIR
+  python -m dabfusion_jax.train --config=configs/diffusion.py:demo --workdir=DIR
+
+Trains from cached stage-1 outputs (`python -m data_pipeline.latent_cache`). `paper` is
+the paper's setting (sec. 4.1); `demo` and `smoke` are the same program in miniature.
+"""
+
+import ml_collections
+
+VARIANTS = ("paper", "demo", "smoke")
+
+
+def get_config(variant: str = "paper") -> ml_collections.ConfigDict:
+  """Settings of a variant: "paper", "demo" or "smoke"."""
+  c = ml_collections.ConfigDict()
+  c.stage = "diffusion"
+
+  # Loop. 10,564 clips / batch 20 = 529 steps an epoch; 250 epochs (sec. 4.1).
+  c.seed = 0
+  c.num_steps = 132_250
+  c.batch_size = 20  # global; the paper is silent
+  c.log_every = 50
+  c.picture_every = 5_000
+  c.checkpoint_every = 1_000
+  c.keep_checkpoints = 3
+  c.ema_decay = 0.999
+  c.mesh = (("data", -1), ("fsdp", 1))
+  c.fsdp_min_bytes = 2**20  # smaller parameters are replicated
+
+  # Data: cached stage-1 outputs, and the stage 1 that made them.
+  c.data = ml_collections.ConfigDict()
+  c.data.latents = "data/aist_latents"
+  c.data.autoencoder = "runs/autoencoder"  # workdir or published folder of stage 1
+  c.data.num_frames = 40
+  c.data.beats = "librosa"  # which beats condition: librosa or truth
+
+  # Conditioning (sec. 3.4).
+  c.condition = ml_collections.ConfigDict()
+  c.condition.beats = True  # False: the paper's DabFusion_b
+  c.condition.mode = "global_concat"  # or per_frame_film, beat_channel
+  c.condition.music_scale = 512**0.5  # of the unit-norm embedding
+  c.condition.drop_probability = 0.1  # null condition; the paper is silent
+
+  # Denoiser (3D U-Net, sec. 4.1).
+  c.unet = ml_collections.ConfigDict()
+  c.unet.base_channels = 64
+  c.unet.channel_multipliers = (1, 2, 4, 8)
+  c.unet.num_heads = 8
+  c.unet.head_dim = 32
+  c.unet.dtype = "float32"
+  c.unet.remat = False
+
+  # Process (sec. 4.1) and what it diffuses.
+  c.diffusion = ml_collections.ConfigDict()
+  c.diffusion.num_timesteps = 1_000
+  c.diffusion.flow_mode = "absolute"  # or residual: a documented departure
+  c.diffusion.flow_scale = 1.0  # of the residual; None: 1/std of the training latents
+  c.diffusion.threshold = 0.90  # quantile of dynamic thresholding; None: none
+
+  # Sampling, for the pictures and as defaults of `sample`.
+  c.sampling = ml_collections.ConfigDict()
+  c.sampling.method = "ddpm"
+  c.sampling.num_steps = 1_000
+  c.sampling.guidance_scale = 1.0
+
+  # Optimizer: x0.1 after epochs 100, 150, 200 (sec. 4.1); betas of LFDM.
+  c.optimizer = ml_collections.ConfigDict()
+  c.optimizer.learning_rate = 2e-4
+  c.optimizer.b1 = 0.9
+  c.optimizer.b2 = 0.99
+  c.optimizer.milestones = (52_900, 79_350, 105_800)
+  c.optimizer.warmup_steps = 0
+  c.optimizer.clip_norm = None
+
+  if variant == "demo":
+    c.num_steps, c.batch_size = 1_000, 8
+    c.log_every, c.picture_every, c.checkpoint_every = 20, 500, 250
+    c.ema_decay = 0.99
+    c.data.latents, c.data.autoencoder = "data/demo_latents", "runs/demo_autoencoder"
+    c.condition.mode = "per_frame_film"
+    c.unet.base_channels, c.unet.channel_multipliers = 32, (1, 2, 4)
+    c.unet.num_heads, c.unet.head_dim = 4, 16
+    c.diffusion.flow_mode, c.diffusion.flow_scale = "residual", None
+    c.diffusion.threshold = None
+    c.sampling.method, c.sampling.num_steps = "ddim", 50
+    c.optimizer.learning_rate = 1e-3
+    c.optimizer.milestones = (800,)
+    c.optimizer.warmup_steps = 50
+    c.optimizer.clip_norm = 1.0
+  elif variant == "smoke":
+    c.num_steps, c.batch_size = 4, 8
+    c.log_every, c.picture_every, c.checkpoint_every = 1, 4, 2
+    c.data.latents, c.data.autoencoder = "data/smoke_latents", "runs/smoke_autoencoder"
+    c.data.num_frames = 8
+    c.unet.base_channels, c.unet.channel_multipliers = 8, (1, 2)
+    c.unet.num_heads, c.unet.head_dim = 2, 8
+    c.sampling.method, c.sampling.num_steps = "ddim", 2
+    c.optimizer.milestones = (3,)
+  elif variant != "paper":
+    raise ValueError(f"Unknown variant {variant!r}; known: {', '.join(VARIANTS)}.")
+  return c
