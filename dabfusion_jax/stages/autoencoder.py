@@ -20,7 +20,7 @@ from dabfusion_jax.ops.resize import resize_aligned
 from dabfusion_jax.ops.warp import warp
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class AutoencoderStage:
   """FOMM's full loss on pairs of frames.
 

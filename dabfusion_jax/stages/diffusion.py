@@ -1,0 +1,156 @@
+"""Stage 2: noise prediction on cached latent flow (paper sec. 3.3), and sampling."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from dabfusion_jax.diffusion import process, samplers
+from dabfusion_jax.diffusion.guidance import guided_eps
+from dabfusion_jax.diffusion.schedule import NoiseSchedule
+from dabfusion_jax.models.conditioning import (
+  drop_condition,
+  make_condition,
+  sample_keep,
+)
+from dabfusion_jax.models.flow_autoencoder import FlowAutoencoder
+from dabfusion_jax.models.unet3d import UNet3D
+
+
+@dataclass(frozen=True, eq=False)
+class DiffusionStage:
+  """The paper's stage 2 around a frozen stage 1.
+
+  Batch, float32: `flow` [b, t, s, s, 2] (absolute grid), `occlusion` [b, t, s, s, 1],
+  `z` [b, s, s, c], `music` [b, d], `beats` [b, t], `beat_features` [b, t, 5].
+  """
+
+  unet: UNet3D
+  schedule: NoiseSchedule
+  uses_beats: bool  # False: the paper's DabFusion_b
+  music_scale: float
+  drop_probability: float
+  flow_param: str
+  flow_scale: float
+  threshold_percentile: float | None
+  latent_bound: float  # largest |x0| a sample may have
+  plan: samplers.Plan  # of the pictures
+  autoencoder: FlowAutoencoder  # frozen; only the pictures need it
+  autoencoder_variables: Mapping[str, Any]
+
+  def init(self, key: jax.Array, batch: Any) -> tuple[Any, Any]:
+    """Fresh (params, {}): the U-Net has no running statistics."""
+    x = self.latent(batch)
+    t = jnp.zeros(x.shape[:1], jnp.int32)
+    condition = self.condition(batch)
+    return self.unet.init(key, x, t, batch["z"], *condition)["params"], {}
+
+  def loss(self, params: Any, batch_stats: Any, batch: Any, key: jax.Array):
+    """Mean squared error of the noise (paper Eq. 6): (loss, ({}, metrics))."""
+    x0 = self.latent(batch)
+    index = jnp.arange(x0.shape[0], dtype=jnp.int32)
+    time_keys, noise_keys, keep_keys = (
+      process.example_keys(k, index) for k in jax.random.split(key, 3)
+    )
+    t = process.sample_timestep(time_keys, self.schedule.num_timesteps)
+    eps = process.sample_noise(noise_keys, x0.shape[1:])
+    x_t = process.add_noise(self.schedule, x0, eps, t)
+    keep = sample_keep(keep_keys, self.drop_probability)
+    condition = drop_condition(*self.condition(batch), keep)
+    predicted = self.unet.apply({"params": params}, x_t, t, batch["z"], *condition)
+    error = jnp.square(predicted - eps)
+    metrics = {
+      "flow_error": error[..., :2].mean(),
+      "occlusion_error": error[..., 2].mean(),
+    }
+    return error.mean(), (batch_stats, metrics)
+
+  def latent(self, batch: Any) -> jax.Array:
+    """x0 of a batch: [b, t, s, s, 3]."""
+    return process.flow_to_latent(
+      batch["flow"], batch["occlusion"], self.flow_param, self.flow_scale
+    )
+
+  def condition(self, batch: Any) -> tuple[jax.Array, jax.Array | None]:
+    """(condition, frame_condition) of a batch."""
+    return make_condition(
+      batch["music"],
+      batch["beats"] if self.uses_beats else None,
+      batch["beat_features"] if self.uses_beats else None,
+      self.unet.beat_mode,
+      self.music_scale,
+    )
+
+  def sample(
+    self,
+    params: Any,
+    batch: Any,
+    keys: jax.Array,
+    plan: samplers.Plan,
+    guidance_scale: float = 1.0,
+  ) -> tuple[jax.Array, jax.Array]:
+    """Draws (flow, occlusion) for the `z`, music and beats of a batch.
+
+    `beats` [b, t] decides the number of frames; one key an example. Jit it.
+    """
+    frames = batch["beats"].shape[1]
+    size = batch["z"].shape[1]
+    z_term = self.unet.z_term(params, batch["z"])
+    condition = self.condition(batch)
+    nothing = jnp.zeros(keys.shape[0], bool)
+    null_condition = drop_condition(*condition, nothing)
+
+    def predict(x_t, t, condition):
+      return self.unet.apply(
+        {"params": params}, x_t, t, None, *condition, z_term=z_term
+      )
+
+    def eps_fn(x_t, t):
+      return guided_eps(predict, x_t, t, condition, null_condition, guidance_scale)
+
+    latent = samplers.sample(
+      eps_fn,
+      keys,
+      (frames, size, size, 3),
+      plan,
+      self.threshold_percentile,
+      self.latent_bound,
+    )
+    flow, occlusion = process.latent_to_flow(latent, self.flow_param, self.flow_scale)
+    return flow, jnp.clip(occlusion, 0.0, 1.0)
+
+  def decode(self, z: Any, flow: Any, occlusion: Any) -> jax.Array:
+    """[b, s, s, c], [b, t, s, s, 2], [b, t, s, s, 1] -> frames [b, t, h, w, 3]."""
+
+    def clip(inputs):
+      z, flow, occlusion = inputs
+      z = jnp.broadcast_to(z, (flow.shape[0], *z.shape))
+      return self.autoencoder.apply(
+        self.autoencoder_variables, z, flow, occlusion, method="decode"
+      )
+
+    return jax.lax.map(clip, (z, flow, occlusion))  # one clip at a time in memory
+
+  def pictures(
+    self, params: Any, batch_stats: Any, batch: Any, key: jax.Array
+  ) -> dict[str, np.ndarray]:
+    """Up to three clips, every fifth frame: the true flow decoded, then a sample."""
+    del batch_stats
+    rows = min(3, batch["z"].shape[0])
+    batch = {name: value[:rows] for name, value in batch.items()}
+
+    @jax.jit
+    def draw(params, batch):
+      keys = process.example_keys(key, jnp.arange(rows, dtype=jnp.int32))
+      flow, occlusion = self.sample(params, batch, keys, self.plan)
+      true = self.decode(batch["z"], batch["flow"], batch["occlusion"])
+      return true, self.decode(batch["z"], flow, occlusion)
+
+    pair = np.stack(draw(params, batch), axis=1)[:, :, ::5]  # [rows, 2, t, h, w, 3]
+    sheet = np.moveaxis(pair, 2, 3)  # rows, 2, h, t, w, 3
+    shape = sheet.shape
+    sheet = sheet.reshape(rows * 2 * shape[2], shape[3] * shape[4], 3)
+    return {"dance": np.uint8(np.clip(sheet, 0, 1) * 255 + 0.5)}
