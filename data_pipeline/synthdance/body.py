@@ -18,7 +18,7 @@ JOINTS = (
   "right_toe",
 )  # fmt: skip
 PARTS = (
-  "hips", "torso", "left_flank", "right_flank", "shoulders", "neck", "head", "hair",
+  "hips", "waist", "torso", "left_flank", "right_flank", "shoulders", "neck", "head", "hair",
   "left_thigh", "right_thigh", "left_shin", "right_shin", "left_foot", "right_foot",
   "left_upper_arm", "right_upper_arm", "left_forearm", "right_forearm", "left_hand",
   "right_hand",
@@ -206,7 +206,7 @@ def pose_skeleton(poses: Poses, dancer: Dancer) -> Skeleton:
     toe[:, 1] = 0.016 * size + np.maximum(sole - 0.055 * size, 0.3 * poses.lift[:, s])
     joints[:, at[f"{side}_toe"]] = toe
 
-    shoulder_at = pelvis + _apply(chest, (sign * shoulder, 0.95 * trunk, 0.0))
+    shoulder_at = pelvis + _apply(chest, (sign * shoulder, 0.93 * trunk, 0.0))
     target = shoulder_at + _apply(chest, poses.hands[:, s]) * (upper_arm + forearm)
     target = _outside(target, pelvis, spine, trunk, 0.085 * size)
     pole = _apply(chest, (sign * 0.8, -0.55, -0.45))
@@ -255,8 +255,8 @@ def coco_joints(skeleton: Skeleton) -> Float64[np.ndarray, "t 17 3"]:
 
 def capsules(
   skeleton: Skeleton, dancer: Dancer
-) -> tuple[Float64[np.ndarray, "t 20 2 3"], Float64[np.ndarray, "20 2"]]:
-  """The body as 20 tapered capsules, one for each of PARTS.
+) -> tuple[Float64[np.ndarray, "t p 2 3"], Float64[np.ndarray, "p 2"]]:
+  """The body as tapered capsules, one for each of PARTS.
 
   Returns:
     Their ends and the radii there, in cm.
@@ -269,10 +269,17 @@ def capsules(
   hair = (nape + 0.1 * up, nape - 0.95 * up, 7.2, 5.0)
   if not dancer.long_hair:  # a short cut: within the head
     hair = (nape + 0.2 * up, nape, 6.0, 6.0)
+  rise = 0.24 * (j["chest"] - j["pelvis"])  # the hem of the top
   parts = {
     "hips": (j["left_hip"], j["right_hip"], 9.6, 9.6),
-    "torso": (0.9 * j["pelvis"] + 0.1 * j["chest"], j["chest"], 12.0, 13.5),
-    "shoulders": (j["left_shoulder"], j["right_shoulder"], 7.6, 7.6),
+    "waist": (
+      0.75 * j["left_hip"] + 0.25 * j["pelvis"] + rise,
+      0.75 * j["right_hip"] + 0.25 * j["pelvis"] + rise,
+      9.2,
+      9.2,
+    ),
+    "torso": (0.5 * j["pelvis"] + 0.5 * j["chest"], j["chest"], 11.6, 12.8),
+    "shoulders": (j["left_shoulder"], j["right_shoulder"], 6.9, 6.9),
     "neck": (j["neck"] - 0.2 * up, j["head"], 5.2, 5.4),
     "head": (j["head"] - 0.12 * up, j["head"] + 0.2 * up, 8.4, 9.2),
     "hair": hair,
@@ -284,7 +291,7 @@ def capsules(
     )  # fmt: skip
     chest_side = 0.8 * shoulder + 0.2 * j["chest"]
     parts |= {
-      f"{side}_flank": (0.75 * hip + 0.25 * j["chest"], chest_side, 8.8, 8.4),
+      f"{side}_flank": (0.55 * hip + 0.45 * j["chest"], chest_side, 9.2, 8.2),
       f"{side}_thigh": (hip, knee, 8.8, 6.2),
       f"{side}_shin": (knee, ankle, 5.6 + leg, 4.0 + 1.4 * leg),
       f"{side}_foot": (ankle, j[f"{side}_toe"], 4.4, 3.3),

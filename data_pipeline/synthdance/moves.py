@@ -99,7 +99,7 @@ STYLES = {
       ("side_low", "side_low"),
     ),
     footwork={"step": 3, "shift": 3, "touch": 1.5, "stand": 1.5, "drop": 0.8},
-    stance=(0.20, 0.29), bounce=0.030, drop=(0.05, 0.09), lean=14, twist=20, yaw=24,
+    stance=(0.20, 0.29), bounce=0.022, drop=(0.05, 0.09), lean=14, twist=20, yaw=24,
     turns=0.06, hold=0.16, sway=0.03,
   ),
   "LH": Style(  # LA-style hip-hop: sharp shapes at chest height
@@ -118,7 +118,7 @@ STYLES = {
       ("square_down", "square_down"), ("front_low", "back"), ("guard", "side"),
     ),
     footwork={"step": 4, "cross": 3, "touch": 2, "kick": 1},
-    stance=(0.14, 0.24), bounce=0.026, lean=10, twist=18, yaw=28, turns=0.2,
+    stance=(0.14, 0.24), bounce=0.016, lean=10, twist=18, yaw=28, turns=0.2,
     hold=0.1, kick_height=0.12, step_height=0.055,
   ),
   "WA": Style(  # waack: arms whirl over and behind the head, hips, poses

@@ -40,7 +40,7 @@ class Rendering:
 
   frames: UInt8[np.ndarray, "t h w 3"]
   part_map: UInt8[np.ndarray, "t h w"]  # 0 off the body, 1 + index in PARTS on it
-  part_pose: Float32[np.ndarray, "t 20 6"]  # x0, y0, r0, x1, y1, r1 in pixels
+  part_pose: Float32[np.ndarray, "t p 6"]  # x0, y0, r0, x1, y1, r1 in pixels
 
 
 def render(
@@ -58,7 +58,7 @@ def render(
     exposure: factors for red, green and blue.
   """
   ends, radii = capsules(skeleton, dancer)
-  projected = camera.project(ends)  # [t, 20, 2, 3]
+  projected = camera.project(ends)  # [t, p, 2, 3]
   pixel_radii = radii * camera.focal / projected[..., 2]
   # A 64th of a pixel: fine enough to move smoothly, coarse enough to be the same
   # whatever the last bits were.
@@ -193,7 +193,7 @@ class _Shader:
     nz = -np.sqrt(np.maximum(1 - nx * nx - ny * ny, 0))  # towards the camera
     lx, ly, lz = (np.float32(v) for v in _LIGHT)
     lit = np.maximum(nx * lx + ny * ly + nz * lz, 0)
-    light = np.float32(0.50) + np.float32(0.52) * lit - np.float32(0.10) * (1 + nz)
+    light = np.float32(0.54) + np.float32(0.48) * lit - np.float32(0.10) * (1 + nz)
     colour = self.palette[part]
     self._head(colour, part, (nx, ny, nz), along, facing)
     self._pattern(colour, part, (nx, ny, nz), along, chest_facing)
