@@ -22,8 +22,8 @@ def perceptual_loss(
   features_fn: Callable[[Float[Array, "b h w 3"]], Sequence[Array]],
   prediction: Float[Array, "b h w 3"],
   target: Float[Array, "b h w 3"],
-  scales: Sequence[float] = SCALES,
-  weights: Sequence[float] = (WEIGHT,) * 5,
+  scales: Sequence[float | int] = SCALES,
+  weights: Sequence[float | int] = (WEIGHT,) * 5,
 ) -> Float[Array, ""]:
   """Distance of two image batches in feature space; no gradient reaches `target`.
 

@@ -35,7 +35,7 @@ def mean_squared_error(
 def psnr(
   a: Float[Array, "*b h w c"],
   b: Float[Array, "*b h w c"],
-  data_range: float,
+  data_range: float | int,
   mask: Bool[Array, "*b h w"] | None = None,
 ) -> Float[Array, "*b"]:
   """PSNR per image in dB; inf for identical images, nan where the mask is empty.
@@ -48,7 +48,7 @@ def psnr(
 def ssim(
   a: Float[Array, "*b h w c"],
   b: Float[Array, "*b h w c"],
-  data_range: float,
+  data_range: float | int,
   mask: Bool[Array, "*b h w"] | None = None,
 ) -> Float[Array, "*b"]:
   """SSIM per image: mean over channels and windows, or over windows centred in `mask`.

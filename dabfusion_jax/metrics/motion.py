@@ -1,0 +1,114 @@
+"""How much, how smoothly and when a video moves. numpy float64 on the host.
+
+Times are seconds. A speed v[i] belongs to the step from frame i to frame i + 1, so it
+is worth a time of (i + 0.5) / fps.
+"""
+
+import numpy as np
+import scipy.signal
+from jaxtyping import Bool, Float, Shaped, UInt8
+
+
+def grid_speed(
+  flow: Float[np.ndarray, "t h w 2"],
+  size: tuple[int, int],
+  weights: Shaped[np.ndarray, "t h w"] | None = None,
+) -> Float[np.ndarray, "steps"]:
+  """Mean speed of sampling grids between neighbouring frames, pixels per frame.
+
+  `flow` holds (x, y) in [-1, 1] with corners at the centres of the border pixels of a
+  picture of `size` = (height, width) pixels. `weights` (a body mask, an occlusion map)
+  restricts the mean; without it a still background dilutes it. A step whose weights
+  are all zero is nan. Returns float64 [t - 1].
+  """
+  return _weighted_mean(_grid_difference(flow, size, order=1), weights, 1)
+
+
+def grid_jitter(
+  flow: Float[np.ndarray, "t h w 2"],
+  size: tuple[int, int],
+  weights: Shaped[np.ndarray, "t h w"] | None = None,
+) -> Float[np.ndarray, "steps"]:
+  """Mean change of the grids' velocity from step to step, pixels per frame^2.
+
+  Zero for steady motion. Beside `grid_speed` it tells dancing from trembling: grids of
+  independent noise have sqrt(3) times as much jitter as speed, smooth motion much less.
+  Returns float64 [t - 2]; see `grid_speed`.
+  """
+  return _weighted_mean(_grid_difference(flow, size, order=2), weights, 2)
+
+
+def _grid_difference(flow, size, order: int) -> np.ndarray:
+  height, width = size
+  pixels = np.asarray(flow, np.float64) * [(width - 1) / 2, (height - 1) / 2]
+  return np.linalg.norm(np.diff(pixels, n=order, axis=0), axis=-1)
+
+
+def _weighted_mean(values: np.ndarray, weights, order: int) -> np.ndarray:
+  if weights is None:
+    return values.mean(axis=(1, 2))
+  # A point counts as much as in the frames that the difference spans, at most.
+  weights = np.asarray(weights, np.float64)
+  spans = [weights[i : len(weights) - order + i] for i in range(order + 1)]
+  weights = np.minimum.reduce(spans)
+  total = weights.sum(axis=(1, 2))
+  mean = (values * weights).sum(axis=(1, 2)) / np.where(total > 0, total, 1)
+  return np.where(total > 0, mean, np.nan)
+
+
+def in_body_heights(
+  speed: Float[np.ndarray, "*n"], fps: float | int, body_height: float | int
+) -> Float[np.ndarray, "*n"]:
+  """From pixels per frame to body heights per second; `body_height` in pixels."""
+  return np.asarray(speed, np.float64) * fps / body_height
+
+
+def frame_difference(
+  frames: UInt8[np.ndarray, "t h w c"],
+) -> Float[np.ndarray, "steps"]:
+  """Mean absolute difference of neighbouring frames, grey levels of 255; [t - 1]."""
+  # One step at a time: a whole clip in int16 may not fit where frames just do.
+  steps = zip(frames[1:], frames[:-1], strict=True)
+  return np.array(
+    [np.abs(a.astype(np.int16) - b).mean(dtype=np.float64) for a, b in steps],
+    np.float64,
+  )
+
+
+def joint_speed(
+  joints: Float[np.ndarray, "t joints 2"], visible: Bool[np.ndarray, "t joints"]
+) -> Float[np.ndarray, "steps"]:
+  """Mean speed of the joints visible in both frames of a step, pixels per frame.
+
+  nan where no joint is. Missing poses are never interpolated: a straight line has
+  constant speed, and rounding noise would then decide where its minima are.
+  """
+  both = visible[1:] & visible[:-1]
+  joints = np.where(visible[..., None], np.asarray(joints, np.float64), 0.0)
+  steps = np.linalg.norm(np.diff(joints, axis=0), axis=-1)
+  count = both.sum(axis=1)
+  mean = (steps * both).sum(axis=1) / np.maximum(count, 1)
+  return np.where(count > 0, mean, np.nan)
+
+
+def kinematic_beats(
+  speed: Float[np.ndarray, "steps"],
+  fps: float | int,
+  prominence: float | int | None = None,
+) -> Float[np.ndarray, "beats"]:
+  """Times in seconds at which the motion pauses: local minima of the speed.
+
+  A flat minimum counts once, at its middle (the earlier of two); at 10 fps exact
+  periodic motion has two equal speeds at every pause and strict minima find none. The
+  ends, and minima next to a nan, do not count. `prominence` in units of the speed.
+  """
+  speed = np.asarray(speed, np.float64)
+  known = np.flatnonzero(np.isfinite(speed))
+  runs = np.split(known, np.flatnonzero(np.diff(known) > 1) + 1)
+  minima = [
+    run[0] + scipy.signal.find_peaks(-speed[run], prominence=prominence)[0]
+    for run in runs
+    if len(run) >= 3
+  ]
+  indices = np.concatenate(minima) if minima else np.zeros(0)
+  return (indices + 0.5) / fps
