@@ -8,6 +8,7 @@ same program in miniature on SynthDance, which is generated when it is not there
 """
 
 import ml_collections
+from ml_collections import config_dict
 
 VARIANTS = ("paper", "demo", "smoke")
 
@@ -16,6 +17,7 @@ def get_config(variant: str = "paper") -> ml_collections.ConfigDict:
   """Settings of a variant: "paper", "demo" or "smoke"."""
   c = ml_collections.ConfigDict()
   c.stage = "autoencoder"
+  c.variant = variant
 
   # Loop. 10,564 videos x 3 repeats (the paper is silent) / batch 100 = 317 steps an
   # epoch; 150 epochs (sec. 4.1).
@@ -35,7 +37,6 @@ def get_config(variant: str = "paper") -> ml_collections.ConfigDict:
   c.data.source = "aist"
   c.data.folder = "data/aist"
   c.data.preset = ""  # of SynthDance
-  c.data.framing = ""  # of SynthDance
   c.data.frame_size = 128  # pixels a side
   c.data.num_frames = 40
   c.data.fps = 10  # the paper is silent; its demos have 10
@@ -71,13 +72,13 @@ def get_config(variant: str = "paper") -> ml_collections.ConfigDict:
   c.optimizer.b2 = 0.999
   c.optimizer.milestones = (19_020, 28_530, 38_040)
   c.optimizer.warmup_steps = 0
-  c.optimizer.clip_norm = None
+  c.optimizer.clip_norm = config_dict.placeholder(float)
 
   if variant == "demo":
     c.num_steps, c.batch_size = 600, 16
     c.log_every, c.picture_every, c.checkpoint_every = 20, 200, 200
     c.data.source, c.data.folder = "synthdance", "data/synthdance_demo"
-    c.data.preset, c.data.framing, c.data.frame_size = "demo", "close", 64
+    c.data.preset, c.data.frame_size = "demo", 64
     c.data.encoder = "spectral"
     c.model.detector_features, c.model.motion_features = 16, 32
     c.model.hourglass_max_features, c.model.hourglass_blocks = 128, 4
@@ -92,7 +93,7 @@ def get_config(variant: str = "paper") -> ml_collections.ConfigDict:
     c.num_steps, c.batch_size = 4, 8
     c.log_every, c.picture_every, c.checkpoint_every = 1, 4, 2
     c.data.source, c.data.folder = "synthdance", "data/synthdance_smoke"
-    c.data.preset, c.data.framing, c.data.frame_size = "smoke", "close", 32
+    c.data.preset, c.data.frame_size = "smoke", 32
     c.data.num_frames, c.data.encoder = 8, "spectral"
     c.model.num_keypoints = 3
     c.model.detector_features, c.model.motion_features = 4, 4

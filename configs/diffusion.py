@@ -8,6 +8,7 @@ the paper's setting (sec. 4.1); `demo` and `smoke` are the same program in minia
 """
 
 import ml_collections
+from ml_collections import config_dict
 
 VARIANTS = ("paper", "demo", "smoke")
 
@@ -16,6 +17,7 @@ def get_config(variant: str = "paper") -> ml_collections.ConfigDict:
   """Settings of a variant: "paper", "demo" or "smoke"."""
   c = ml_collections.ConfigDict()
   c.stage = "diffusion"
+  c.variant = variant
 
   # Loop. 10,564 clips / batch 20 = 529 steps an epoch; 250 epochs (sec. 4.1).
   c.seed = 0
@@ -32,14 +34,18 @@ def get_config(variant: str = "paper") -> ml_collections.ConfigDict:
   # Data: cached stage-1 outputs, and the stage 1 that made them.
   c.data = ml_collections.ConfigDict()
   c.data.latents = "data/aist_latents"
-  c.data.autoencoder = "runs/autoencoder"  # workdir or published folder of stage 1
+  c.data.autoencoder = (
+    "runs/paper_autoencoder"  # workdir or published folder of stage 1
+  )
+  # What trains that stage 1 if it is not there; empty: nothing does.
+  c.data.autoencoder_config = ""
   c.data.num_frames = 40
   c.data.beats = "librosa"  # which beats condition: librosa or truth
 
   # Conditioning (sec. 3.4).
   c.condition = ml_collections.ConfigDict()
   c.condition.beats = True  # False: the paper's DabFusion_b
-  c.condition.mode = "global_concat"  # or per_frame_film, beat_channel
+  c.condition.mode = "global_concat"  # or per_frame_film, beat_channel: departures
   c.condition.music_scale = 512**0.5  # of the unit-norm embedding
   c.condition.drop_probability = 0.1  # null condition; the paper is silent
 
@@ -55,14 +61,15 @@ def get_config(variant: str = "paper") -> ml_collections.ConfigDict:
   # Process (sec. 4.1) and what it diffuses.
   c.diffusion = ml_collections.ConfigDict()
   c.diffusion.num_timesteps = 1_000
-  c.diffusion.flow_mode = "absolute"  # or residual: a documented departure
-  c.diffusion.flow_scale = 1.0  # of the residual; None: 1/std of the training latents
-  c.diffusion.threshold = 0.90  # quantile of dynamic thresholding; None: none
+  c.diffusion.flow_param = "absolute"  # or residual: a documented departure
+  c.diffusion.flow_scale = 1.0  # 0: one over the rms of the training residuals
+  c.diffusion.threshold = 0.90  # quantile of dynamic thresholding; 0: plain clip
 
   # Sampling, for the pictures and as defaults of `sample`.
   c.sampling = ml_collections.ConfigDict()
   c.sampling.method = "ddpm"
   c.sampling.num_steps = 1_000
+  c.sampling.eta = 0.0  # noise of DDIM
   c.sampling.guidance_scale = 1.0
 
   # Optimizer: x0.1 after epochs 100, 150, 200 (sec. 4.1); betas of LFDM.
@@ -72,18 +79,19 @@ def get_config(variant: str = "paper") -> ml_collections.ConfigDict:
   c.optimizer.b2 = 0.99
   c.optimizer.milestones = (52_900, 79_350, 105_800)
   c.optimizer.warmup_steps = 0
-  c.optimizer.clip_norm = None
+  c.optimizer.clip_norm = config_dict.placeholder(float)
 
   if variant == "demo":
     c.num_steps, c.batch_size = 1_000, 8
     c.log_every, c.picture_every, c.checkpoint_every = 20, 500, 250
     c.ema_decay = 0.99
     c.data.latents, c.data.autoencoder = "data/demo_latents", "runs/demo_autoencoder"
+    c.data.autoencoder_config = "configs/autoencoder.py:demo"
     c.condition.mode = "per_frame_film"
     c.unet.base_channels, c.unet.channel_multipliers = 32, (1, 2, 4)
     c.unet.num_heads, c.unet.head_dim = 4, 16
-    c.diffusion.flow_mode, c.diffusion.flow_scale = "residual", None
-    c.diffusion.threshold = None
+    c.diffusion.flow_param, c.diffusion.flow_scale = "residual", 0.0
+    c.diffusion.threshold = 0.0
     c.sampling.method, c.sampling.num_steps = "ddim", 50
     c.optimizer.learning_rate = 1e-3
     c.optimizer.milestones = (800,)
@@ -93,6 +101,7 @@ def get_config(variant: str = "paper") -> ml_collections.ConfigDict:
     c.num_steps, c.batch_size = 4, 8
     c.log_every, c.picture_every, c.checkpoint_every = 1, 4, 2
     c.data.latents, c.data.autoencoder = "data/smoke_latents", "runs/smoke_autoencoder"
+    c.data.autoencoder_config = "configs/autoencoder.py:smoke"
     c.data.num_frames = 8
     c.unet.base_channels, c.unet.channel_multipliers = 8, (1, 2)
     c.unet.num_heads, c.unet.head_dim = 2, 8

@@ -11,11 +11,16 @@ from typing import Any
 from absl import logging
 
 from dabfusion_jax import weights
+from dabfusion_jax.diffusion.samplers import Plan, make_plan
+from dabfusion_jax.diffusion.schedule import cosine_schedule
 from dabfusion_jax.models.flow_autoencoder import FlowAutoencoder
+from dabfusion_jax.models.unet3d import UNet3D
 from dabfusion_jax.ops.image_features import alexnet_features, vgg_features
 from dabfusion_jax.optimizer import Optimizer, make_optimizer
 from dabfusion_jax.stages.autoencoder import AutoencoderStage
+from dabfusion_jax.stages.diffusion import DiffusionStage
 from dabfusion_jax.train_loop import LoopConfig
+from dabfusion_jax.trained import Trained
 
 Config = Mapping[str, Any]
 
@@ -80,4 +85,86 @@ def make_autoencoder_stage(config: Config) -> AutoencoderStage:
     perceptual_weights=perceptual_weights,
     pixel_weight=loss["pixel_weight"],
     equivariance_weight=loss["equivariance_weight"],
+  )
+
+
+def resolve_diffusion(
+  config: Config, autoencoder: Trained, latents: Config
+) -> dict[str, Any]:
+  """The config with what only the data know filled in, as a run keeps it.
+
+  Adds `latents`: the hash of stage 1 and data, frame rate, encoder and channels of z;
+  and fills `diffusion.flow_scale` (where 0) and `diffusion.latent_bound`.
+
+  Raises:
+    ValueError: the latents come from another stage 1, or have other frames.
+  """
+  config = {
+    key: dict(value) if isinstance(value, Mapping) else value
+    for key, value in config.items()
+  }
+  if latents["autoencoder"] != autoencoder.digest:
+    raise ValueError(
+      f"The latents in {config['data']['latents']} were made by another stage 1"
+      f" ({latents['autoencoder'][:12]}, not {autoencoder.digest[:12]}); make them anew"
+      " with data_pipeline.latent_cache, or name the right data.autoencoder."
+    )
+  if latents["num_frames"] != config["data"]["num_frames"]:
+    raise ValueError(
+      f"The latents in {config['data']['latents']} have {latents['num_frames']} frames,"
+      f" the config asks for {config['data']['num_frames']}."
+    )
+  model = autoencoder.config["model"]
+  diffusion = config["diffusion"]
+  diffusion["latent_bound"] = 1.0
+  if diffusion["flow_param"] == "residual":
+    if not diffusion["flow_scale"]:
+      diffusion["flow_scale"] = 1.0 / latents["statistics"]["residual_rms"]
+    reach = latents["statistics"]["residual_max"] * diffusion["flow_scale"]
+    diffusion["latent_bound"] = max(1.0, reach)
+  config["latents"] = {
+    "autoencoder": autoencoder.digest,
+    "data": latents["data"],
+    "fps": latents["fps"],
+    "encoder": latents["encoder"],
+    "z_channels": min(
+      model["codec_max_features"], model["codec_features"] * 2 ** model["num_down"]
+    ),
+  }
+  return config
+
+
+def make_sampling_plan(config: Config, **changes: Any) -> Plan:
+  """The sampler's table; `method`, `num_steps` and `eta` override the config's."""
+  schedule = cosine_schedule(config["diffusion"]["num_timesteps"])
+  settings = {key: config["sampling"][key] for key in ("method", "num_steps", "eta")}
+  return make_plan(schedule, **(settings | changes))
+
+
+def make_diffusion_stage(config: Config, autoencoder: Trained) -> DiffusionStage:
+  """Stage 2 of a config completed by `resolve_diffusion`."""
+  condition, unet = config["condition"], config["unet"]
+  diffusion = config["diffusion"]
+  return DiffusionStage(
+    unet=UNet3D(
+      base_channels=unet["base_channels"],
+      channel_multipliers=tuple(unet["channel_multipliers"]),
+      z_channels=config["latents"]["z_channels"],
+      num_heads=unet["num_heads"],
+      head_dim=unet["head_dim"],
+      beat_mode=condition["mode"] if condition["beats"] else "global_concat",
+      remat=unet["remat"],
+      dtype=unet["dtype"],
+    ),
+    schedule=cosine_schedule(diffusion["num_timesteps"]),
+    uses_beats=condition["beats"],
+    music_scale=condition["music_scale"],
+    drop_probability=condition["drop_probability"],
+    flow_param=diffusion["flow_param"],
+    flow_scale=diffusion["flow_scale"],
+    threshold_percentile=diffusion["threshold"] or None,
+    latent_bound=diffusion["latent_bound"],
+    plan=make_sampling_plan(config),
+    autoencoder=make_autoencoder(autoencoder.config),
+    autoencoder_variables=autoencoder.variables,
   )

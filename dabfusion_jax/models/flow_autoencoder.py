@@ -100,6 +100,16 @@ class FlowAutoencoder(nn.Module):
     """Warps z and turns it into an image in [0, 1]."""
     return self.decoder(warp_latent(z, flow, occlusion), train)
 
+  def analyse_clip(
+    self, frames: Float[Array, "t h w 3"]
+  ) -> tuple[Motion, Float[Array, "s s c"]]:
+    """Motion of every frame from the first (itself included), and the first one's z."""
+    keypoints = self.detector(frames, False)
+    repeat = lambda x: jnp.broadcast_to(x[:1], x.shape)
+    reference = Keypoints(*(repeat(leaf) for leaf in keypoints))
+    motion = self.dense_motion(repeat(frames), reference, keypoints, False)
+    return motion, self.encoder(frames[:1], False)[0]
+
   def __call__(
     self,
     ref_image: Float[Array, "b h w 3"],

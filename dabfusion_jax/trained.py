@@ -1,0 +1,142 @@
+"""Trained stages on disk: a run's workdir, or a published folder.
+
+A published folder holds `config.json` and `model.safetensors` (params and running
+statistics). A stage-2 folder of either kind carries its frozen stage 1, published, in
+`autoencoder/`, so one folder is enough to sample from.
+"""
+
+import hashlib
+import json
+import os
+import pathlib
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import numpy as np
+import safetensors.numpy
+from flax import traverse_util
+
+from dabfusion_jax import checkpointing
+
+AUTOENCODER = "autoencoder"
+_CONFIG, _MODEL = "config.json", "model.safetensors"
+
+
+class TrainedError(ValueError):
+  """A folder does not hold the trained stage that was asked for."""
+
+
+@dataclass(frozen=True)
+class Trained:
+  """A stage's settings and weights, and the hash that names them."""
+
+  config: Mapping[str, Any]
+  params: Any
+  batch_stats: Any
+  step: int
+  digest: str  # sha256 of all names and values
+
+  @property
+  def variables(self) -> dict[str, Any]:
+    """As a Linen model takes them."""
+    return {"params": self.params, "batch_stats": self.batch_stats}
+
+
+def digest_of(params: Any, batch_stats: Any) -> str:
+  """sha256 over all names, shapes and float32 values, independent of their order."""
+  digest = hashlib.sha256()
+  for name, value in sorted(_flatten(params, batch_stats).items()):
+    digest.update(f"{name}{value.shape}".encode())
+    digest.update(value.tobytes())
+  return digest.hexdigest()
+
+
+def load_trained(folder: str | pathlib.Path, stage: str) -> Trained:
+  """Reads a stage ("autoencoder" or "diffusion") from a workdir or published folder.
+
+  Of a workdir it takes the newest checkpoint and the moving average of its weights.
+
+  Raises:
+    TrainedError: no such folder, another stage, or a damaged file.
+    CheckpointError: the workdir has no readable checkpoint.
+  """
+  folder = pathlib.Path(folder)
+  path = folder / _CONFIG
+  if not path.is_file():
+    raise TrainedError(
+      f"{folder} holds no trained {stage}: {path} is missing; give the workdir of a"
+      " training or a published folder."
+    )
+  try:
+    config = json.loads(path.read_text())
+    found = config["stage"]
+  except (ValueError, KeyError, TypeError) as error:
+    raise TrainedError(f"{path} is not the config of a run ({error!r}).") from None
+  if found != stage:
+    raise TrainedError(f"{folder} holds the stage {found!r}, but {stage!r} is needed.")
+  if (folder / _MODEL).is_file():
+    params, batch_stats, step = _read_model(folder / _MODEL)
+  else:
+    params, batch_stats, step = checkpointing.load_params(folder)
+  return Trained(config, params, batch_stats, step, digest_of(params, batch_stats))
+
+
+def load_autoencoder_of(folder: str | pathlib.Path) -> Trained:
+  """The frozen stage 1 inside a stage-2 folder."""
+  return load_trained(pathlib.Path(folder) / AUTOENCODER, "autoencoder")
+
+
+def publish(trained: Trained, folder: str | pathlib.Path, dtype: Any = None) -> None:
+  """Writes a published folder in one move; `dtype` float16 halves its size.
+
+  An existing folder with the same weights is left alone; other weights are refused
+  with a `TrainedError`.
+  """
+  folder = pathlib.Path(folder)
+  if folder.exists():
+    if load_trained(folder, trained.config["stage"]).digest == trained.digest:
+      return
+    raise TrainedError(
+      f"{folder} holds other weights (not those of digest {trained.digest[:12]});"
+      " choose another folder."
+    )
+  temporary = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
+  shutil.rmtree(temporary, ignore_errors=True)
+  temporary.mkdir(parents=True)
+  try:
+    (temporary / _CONFIG).write_text(
+      json.dumps(trained.config, indent=2, sort_keys=True) + "\n"
+    )
+    flat = _flatten(trained.params, trained.batch_stats)
+    if dtype is not None:
+      flat = {name: value.astype(dtype) for name, value in flat.items()}
+    metadata = {"step": str(trained.step), "digest": trained.digest}
+    safetensors.numpy.save_file(flat, temporary / _MODEL, metadata)
+    temporary.replace(folder)
+  except BaseException:
+    shutil.rmtree(temporary, ignore_errors=True)
+    raise
+
+
+def _flatten(params: Any, batch_stats: Any) -> dict[str, np.ndarray]:
+  tree = {"params": params, "batch_stats": batch_stats}
+  flat = traverse_util.flatten_dict(tree, sep="/")
+  return {
+    name: np.ascontiguousarray(jax.device_get(value), np.float32)
+    for name, value in flat.items()
+  }
+
+
+def _read_model(path: pathlib.Path) -> tuple[Any, Any, int]:
+  try:
+    with safetensors.safe_open(path, "numpy") as file:
+      step = int(file.metadata()["step"])
+      flat = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+  except (safetensors.SafetensorError, OSError, KeyError, TypeError) as error:
+    raise TrainedError(f"{path} is damaged ({error}).") from None
+  flat = {name: value.astype(np.float32) for name, value in flat.items()}
+  tree = traverse_util.unflatten_dict(flat, sep="/")
+  return tree["params"], tree.get("batch_stats", {}), step
