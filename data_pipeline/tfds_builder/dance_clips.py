@@ -46,6 +46,7 @@ class DanceClips(tfds.core.GeneratorBasedBuilder):
   """
 
   VERSION = tfds.core.Version(f"{clip_record.SCHEMA_VERSION}.0.0")
+  url_infos: dict[str, Any] = {}  # nothing is downloaded: no checksum file to look for
 
   def __init__(
     self,
