@@ -77,6 +77,12 @@ class Checkpoints:
         step, {"state": state, "data": _DataPosition(batches)}, force=True
       )
 
+  def wait(self) -> int | None:
+    """Waits for the save under way; returns the newest step that is safe."""
+    with self._clear_errors("the last checkpoint"):
+      self._checkpointer.wait()
+    return max(_steps(self._folder), default=None)
+
   def restore(self, abstract: PyTree, batches: Any) -> PyTree | None:
     """The newest readable state, with `batches` moved to where it stood then.
 
@@ -92,9 +98,11 @@ class Checkpoints:
     """
     first_error = None
     for step in reversed(_steps(self._folder)):
-      wanted = {"state": abstract, "data": _DataPosition(batches)}
+      load = self._checkpointer.load_checkpointables
       try:
-        state = self._checkpointer.load_checkpointables(step, wanted)["state"]
+        # One at a time: when one of two fails, orbax never awaits the other.
+        load(step, {"data": _DataPosition(batches)})
+        state = load(step, {"state": abstract})["state"]
       except Exception as error:  # orbax raises whatever its storage raised
         first_error = first_error or error
         logging.warning(
@@ -257,7 +265,7 @@ def _remove_leftovers(folder: pathlib.Path) -> None:
   if jax.process_index() == 0:
     for path in folder.glob(f"*{TMP_MARK}*"):
       logging.info("Removing %s, left by a save that was interrupted.", path)
-      shutil.rmtree(path)
+      shutil.rmtree(path, ignore_errors=True)  # no harm in it; it is never read
   _wait_for_all("leftover checkpoints")
 
 
@@ -267,5 +275,5 @@ def _wait_for_all(name: str) -> None:
 
 
 def _first_line(error: BaseException) -> str:
-  lines = str(error).strip().splitlines()
-  return f"{type(error).__name__}: {lines[0] if lines else 'no message'}"
+  lines = str(error).strip().splitlines() or ["no message"]
+  return f"{type(error).__name__}: {lines[0][:160]}"

@@ -147,7 +147,7 @@ def train(
 
     def report(step, metrics):
       values = {name: float(value) for name, value in jax.device_get(metrics).items()}
-      check_finite(step, values, workdir)
+      check_finite(step, values, checkpoints)
       progress.start(step)
       if step % loop.log_every == 0 or step == loop.num_steps:
         writer.write_scalars(step, values | progress.report(step))
@@ -227,15 +227,17 @@ def next_batch(batches: Any, step: int) -> PyTree:
     ) from None
 
 
-def check_finite(step: int, metrics: Mapping[str, float], workdir: Any) -> None:
+def check_finite(
+  step: int, metrics: Mapping[str, float], checkpoints: checkpointing.Checkpoints
+) -> None:
   """Raises FloatingPointError naming step and metric unless training is sound."""
   for name in MUST_BE_FINITE:
     if not math.isfinite(metrics[name]):
-      good = checkpointing.latest_step(workdir)
-      saved = "nothing was saved" if good is None else f"step {good} is saved"
+      good = checkpoints.wait()
+      saved = "nothing is saved" if good is None else f"step {good} is saved"
       raise FloatingPointError(
-        f"{name} is {metrics[name]} at step {step} ({saved} in {workdir}); lower the "
-        "learning rate, set clip_norm, or look at the data."
+        f"{name} is {metrics[name]} at step {step} ({saved}). Lower the learning rate, "
+        "set clip_norm, or look at the data."
       )
 
 

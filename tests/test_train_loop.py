@@ -1,10 +1,211 @@
 """The loop: resuming, stopping, refusing, reporting."""
 
-from toy_stage import assert_trees_equal, toy_train
+import dataclasses
+import json
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+
+import jax
+import jax.numpy as jnp
+import pytest
+from toy_stage import LOOP, ToyStage, assert_trees_equal, toy_dataset, toy_train
+
+from dabfusion_jax.checkpointing import latest_step, load_params
+from dabfusion_jax.train_loop import check_config, flatten
+
+SPEED = ("steps_per_second", "examples_per_second")
 
 
-def test_resume_equals_straight_run(tmp_path):
-  straight = toy_train(tmp_path / "straight")
-  toy_train(tmp_path / "resumed", num_steps=2)
-  resumed = toy_train(tmp_path / "resumed")
-  assert_trees_equal(resumed, straight)
+def read_history(workdir):
+  """Lines of metrics.jsonl without the two values that depend on the machine."""
+  lines = (workdir / "metrics.jsonl").read_text().splitlines()
+  return [{k: v for k, v in json.loads(x).items() if k not in SPEED} for x in lines]
+
+
+@pytest.fixture(scope="module")
+def straight(tmp_path_factory):
+  """An undisturbed run of four steps, saved at each: (workdir, final state)."""
+  workdir = tmp_path_factory.mktemp("straight")
+  return workdir, toy_train(workdir, checkpoint_every=1, keep_checkpoints=4)
+
+
+def test_resume_equals_straight_run(straight, tmp_path):
+  toy_train(tmp_path, num_steps=2)
+  # What was saved while later steps reused its memory is what a shorter run ends with.
+  assert_trees_equal(
+    load_params(tmp_path, ema=False, step=2),
+    load_params(straight[0], ema=False, step=2),
+  )
+  assert_trees_equal(toy_train(tmp_path), straight[1])
+  assert read_history(tmp_path) == read_history(straight[0])
+
+
+def test_resume_draws_the_batches_that_were_still_due(tmp_path):
+  """Another order of data gives another result, so the test above sees it."""
+
+  class Late(ToyStage):
+    def loss(self, params, batch_stats, batch, key):
+      loss, (stats, metrics) = super().loss(params, batch_stats, batch, key)
+      return loss, (stats, metrics | {"first": batch["image"][0, 0, 0, 0]})
+
+  toy_train(tmp_path, stage=Late(), num_steps=2)
+  toy_train(tmp_path, stage=Late())
+  batches = iter(toy_dataset())
+  expected = [float(next(batches)["image"][0, 0, 0, 0]) for _ in range(4)]
+  assert [line["first"] for line in read_history(tmp_path)] == expected
+
+
+def test_run_killed_in_the_middle_goes_on_as_if_nothing_had_been(straight, tmp_path):
+  script = """
+import os, signal, sys
+import jax
+jax.config.update("jax_platforms", "cpu")
+sys.path[:0] = sys.argv[2:]
+import toy_stage
+class Killed(toy_stage.ToyStage):
+  def pictures(self, *args):
+    os.kill(os.getpid(), signal.SIGKILL)
+toy_stage.toy_train(sys.argv[1], stage=Killed(), picture_every=3, checkpoint_every=1)
+"""
+  tests = pathlib.Path(__file__).parent
+  command = [sys.executable, "-c", script, str(tmp_path), str(tests), str(tests.parent)]
+  result = subprocess.run(command, capture_output=True, timeout=120)
+  assert result.returncode == -signal.SIGKILL, result.stderr.decode()
+  assert latest_step(tmp_path) in (1, 2, 3)
+  assert read_history(tmp_path)[-1]["step"] == 3
+  assert_trees_equal(toy_train(tmp_path), straight[1])
+  assert read_history(tmp_path) == read_history(straight[0])
+
+
+def test_sigterm_saves_and_exits_with_143(straight, tmp_path):
+  class Terminated(ToyStage):
+    def pictures(self, *args):
+      os.kill(os.getpid(), signal.SIGTERM)
+      return super().pictures(*args)
+
+  before = signal.getsignal(signal.SIGTERM)
+  with pytest.raises(SystemExit) as exit_info:
+    toy_train(tmp_path, stage=Terminated(), checkpoint_every=100)
+  assert exit_info.value.code == 143
+  assert signal.getsignal(signal.SIGTERM) is before
+  assert latest_step(tmp_path) == 3  # the signal came after step 2
+  assert_trees_equal(toy_train(tmp_path), straight[1])
+
+
+@pytest.mark.parametrize("metric", ["loss", "grad_norm"])
+def test_run_stops_at_the_first_value_that_is_not_finite(tmp_path, metric):
+  class Spoilt(ToyStage):
+    def loss(self, params, batch_stats, batch, key):
+      loss, aux = super().loss(params, batch_stats, batch, key)
+      bad = batch["step"][0] == 3
+      if metric == "loss":
+        return jnp.where(bad, jnp.inf, loss), aux
+      # A finite loss whose gradient is not: the root has no slope at zero.
+      root = jnp.sqrt(jnp.where(bad, 0.0 * params["out"]["bias"][0], 1.0))
+      return loss + jnp.where(bad, root, 0.0), aux
+
+  class Counted:
+    """The toy's data with the number of the batch in it."""
+
+    def __iter__(self):
+      self.batches, self.step = iter(toy_dataset()), 0
+      return self
+
+    def __next__(self):
+      self.step += 1
+      return next(self.batches) | {"step": jnp.full(8, self.step).__array__()}
+
+    def get_state(self):
+      return {"batches": self.batches.get_state(), "step": self.step}
+
+    def set_state(self, state):
+      self.batches.set_state(state["batches"])
+      self.step = state["step"]
+
+  with pytest.raises(FloatingPointError, match=f"{metric} is .* at step 3 .step 2 is"):
+    toy_train(tmp_path, stage=Spoilt(), dataset=Counted(), checkpoint_every=1)
+  assert latest_step(tmp_path) == 2
+  assert [line["step"] for line in read_history(tmp_path)] == [1, 2]
+
+
+def test_every_report_holds_what_training_is_judged_by(straight):
+  history = read_history(straight[0])
+  assert [line["step"] for line in history] == [1, 2, 3, 4]
+  for line in history:
+    assert {"loss", "learning_rate", "grad_norm", "update_norm", "param_norm"} <= set(
+      line
+    )
+  assert history[2]["learning_rate"] == pytest.approx(1e-2)
+  assert history[3]["learning_rate"] == pytest.approx(1e-3)  # milestone at 3
+
+
+def test_reports_and_pictures_keep_their_cadence_and_come_at_the_end(tmp_path):
+  toy_train(tmp_path, num_steps=5, log_every=2, picture_every=3, checkpoint_every=4)
+  assert [line["step"] for line in read_history(tmp_path)] == [2, 4, 5]
+  pictures = sorted(path.name for path in (tmp_path / "pictures").iterdir())
+  assert pictures == ["shade_0000003.png", "shade_0000005.png"]
+  assert sorted(os.listdir(tmp_path / "checkpoints")) == ["4", "5"]
+
+
+def test_finished_run_says_so_and_leaves_everything_alone(straight, caplog):
+  workdir, state = straight
+  before = (workdir / "metrics.jsonl").read_text()
+  caplog.set_level("INFO", logger="absl")
+  again = toy_train(workdir, checkpoint_every=1, keep_checkpoints=4)
+  assert "is finished: step 4 of 4" in caplog.text
+  assert_trees_equal(again, state)
+  assert (workdir / "metrics.jsonl").read_text() == before
+
+
+def test_resume_with_other_settings_is_refused_by_name(straight):
+  workdir, _ = straight
+  config = dataclasses.asdict(LOOP)
+  with pytest.raises(ValueError, match="seed was 0, now 1") as error_info:
+    toy_train(workdir, config=config | {"seed": 1, "num_steps": 9, "new": {"key": 2}})
+  assert "new.key was 'absent', now 2" in str(error_info.value)
+  assert "num_steps" not in str(error_info.value)
+  check_config(workdir, config | {"num_steps": 9, "log_every": 3})
+
+
+def test_settings_of_a_run_that_never_saved_may_change(tmp_path):
+  (tmp_path / "config.json").write_text('{"seed": 7}')
+  check_config(tmp_path, {"seed": 8})
+
+
+def test_flatten_names_nested_settings():
+  assert flatten({"unet": {"dim": 8, "deep": {"x": 1}}, "a": 2}) == {
+    "unet.dim": 8,
+    "unet.deep.x": 1,
+    "a": 2,
+  }
+
+
+def test_data_that_ends_is_named(tmp_path):
+  class Short:
+    def __iter__(self):
+      self.left = 2
+      return self
+
+    def __next__(self):
+      if not self.left:
+        raise StopIteration
+      self.left -= 1
+      return {"image": jax.numpy.zeros((8, 4, 4, 3)).__array__()}
+
+    def get_state(self):
+      return self.left
+
+    def set_state(self, left):
+      self.left = left
+
+  with pytest.raises(ValueError, match="ended before step 3"):
+    toy_train(tmp_path, dataset=Short())
+
+
+@pytest.mark.parametrize("change", [{"log_every": 0}, {"ema_decay": 1.0}])
+def test_settings_without_sense_are_refused(change):
+  with pytest.raises(ValueError, match=next(iter(change))):
+    dataclasses.replace(LOOP, **change)

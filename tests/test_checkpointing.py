@@ -1,0 +1,213 @@
+"""Checkpoints: damage, leftovers, a full disk, other meshes, inference."""
+
+import errno
+import os
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from toy_stage import assert_trees_equal
+
+from dabfusion_jax import checkpointing
+from dabfusion_jax.checkpointing import CheckpointError, Checkpoints, load_params
+from dabfusion_jax.train_state import TrainState
+
+
+class Counter:
+  """The smallest iterator with a position."""
+
+  def __init__(self, position=0):
+    self.position = position
+
+  def get_state(self):
+    return {"position": self.position}
+
+  def set_state(self, state):
+    self.position = state["position"]
+
+
+def make_state(step):
+  # Random, so that compression leaves something to damage.
+  params = {"dense": {"kernel": jax.random.normal(jax.random.key(step), (64, 32))}}
+  opt_state = ((), {"mu": params, "count": jnp.int32(step)})
+  ema_params = jax.tree.map(lambda x: x + 0.5, params)
+  return TrainState(
+    jnp.int32(step), params, {"mean": jnp.ones(4)}, opt_state, ema_params
+  )
+
+
+def abstract_like(state, sharding=None):
+  sharding = sharding or jax.sharding.SingleDeviceSharding(jax.devices()[0])
+  return jax.tree.map(
+    lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), state
+  )
+
+
+def write_checkpoints(workdir, steps, keep=3):
+  with Checkpoints(workdir, keep) as checkpoints:
+    for step in steps:
+      checkpoints.save(step, make_state(step), Counter(10 * step))
+
+
+def restore(workdir, sharding=None):
+  """Returns (state, position) as a resumed run would start."""
+  batches = Counter()
+  with Checkpoints(workdir, keep=3) as checkpoints:
+    state = checkpoints.restore(abstract_like(make_state(0), sharding), batches)
+  return state, batches.position
+
+
+def truncate_largest_file(folder):
+  path = max((p for p in folder.rglob("*") if p.is_file()), key=os.path.getsize)
+  path.write_bytes(path.read_bytes()[: os.path.getsize(path) // 20])
+
+
+def test_fresh_workdir_restores_nothing(tmp_path):
+  assert restore(tmp_path) == (None, 0)
+
+
+def test_state_and_position_come_back_together_and_old_ones_go(tmp_path):
+  write_checkpoints(tmp_path, [1, 2, 3], keep=2)
+  assert sorted(os.listdir(tmp_path / "checkpoints")) == ["2", "3"]
+  state, position = restore(tmp_path)
+  assert_trees_equal(state, make_state(3))
+  assert position == 30
+
+
+def test_restore_onto_another_mesh_changes_no_bit(tmp_path):
+  write_checkpoints(tmp_path, [1])
+  for shape in ((8,), (2,)):
+    mesh = jax.make_mesh(shape, ("x",), axis_types=(jax.sharding.AxisType.Auto,))
+    spec = {2: jax.P("x"), 1: jax.P(), 0: jax.P()}
+    abstract = jax.tree.map(
+      lambda x: jax.ShapeDtypeStruct(
+        x.shape,
+        x.dtype,
+        sharding=jax.NamedSharding(mesh, spec[x.ndim]),  # noqa: B023
+      ),
+      make_state(0),
+    )
+    with Checkpoints(tmp_path, keep=3) as checkpoints:
+      state = checkpoints.restore(abstract, Counter())
+    assert_trees_equal(state, make_state(1))
+    kernel = state.params["dense"]["kernel"]
+    assert len(kernel.addressable_shards) == shape[0]
+    assert kernel.addressable_shards[0].data.shape == (64 // shape[0], 32)
+
+
+@pytest.mark.parametrize("damage", ["truncated", "no_metadata", "no_data_position"])
+def test_damaged_newest_falls_back_to_the_one_before(tmp_path, damage, caplog):
+  write_checkpoints(tmp_path, [1, 2])
+  newest = tmp_path / "checkpoints" / "2"
+  if damage == "truncated":
+    truncate_largest_file(newest / "state")
+  elif damage == "no_metadata":
+    (newest / "state" / "_METADATA").unlink()
+  else:
+    (newest / "data" / "process_0-of-1.json").unlink()
+  if damage != "no_data_position":  # which inference does not need
+    assert load_params(tmp_path)[2] == 1
+    caplog.clear()
+  state, position = restore(tmp_path)
+  assert_trees_equal(state, make_state(1))
+  assert position == 10
+  assert len(caplog.messages) == 1 and "checkpoint 2" in caplog.messages[0]
+  # Set aside, so that the step can be saved again.
+  assert os.listdir(tmp_path / "unreadable_checkpoints") == ["2"]
+  write_checkpoints(tmp_path, [2])
+  assert restore(tmp_path)[1] == 20
+
+
+def test_nothing_readable_is_one_clear_error(tmp_path):
+  write_checkpoints(tmp_path, [1])
+  truncate_largest_file(tmp_path / "checkpoints" / "1" / "state")
+  with pytest.raises(CheckpointError, match="None of the checkpoints") as error_info:
+    restore(tmp_path)
+  assert "\n" not in str(error_info.value)
+  assert os.listdir(tmp_path / "checkpoints") == ["1"]
+  with pytest.raises(CheckpointError, match="Cannot read checkpoint 1"):
+    load_params(tmp_path)
+
+
+def test_leftovers_of_a_killed_save_are_removed_and_never_restored(tmp_path):
+  write_checkpoints(tmp_path, [1])
+  leftover = tmp_path / "checkpoints" / "2.orbax-checkpoint-tmp"
+  leftover.mkdir()
+  (leftover / "half").write_text("half")
+  assert checkpointing.latest_step(tmp_path) == 1
+  assert restore(tmp_path)[1] == 10
+  assert os.listdir(tmp_path / "checkpoints") == ["1"]
+
+
+@pytest.mark.parametrize(
+  "error",
+  [
+    OSError(errno.ENOSPC, "No space left on device"),
+    ValueError("RESOURCE_EXHAUSTED: Failed writing: No space left on device [28]"),
+  ],
+)
+def test_full_disk_is_one_line_and_the_last_checkpoint_stays(
+  tmp_path, monkeypatch, error
+):
+  write_checkpoints(tmp_path, [1])
+
+  async def save(self, directory):
+    async def write():
+      raise error
+
+    return write()
+
+  with monkeypatch.context() as patch:
+    patch.setattr(checkpointing._DataPosition, "save", save)
+    with pytest.raises(CheckpointError, match="the disk is full .step 1 is safe"):
+      write_checkpoints(tmp_path, [2])
+  assert restore(tmp_path)[1] == 10
+
+
+def test_error_on_its_way_is_not_hidden_by_a_failing_save(tmp_path, monkeypatch):
+
+  async def save(self, directory):
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+  monkeypatch.setattr(checkpointing._DataPosition, "save", save)
+  with pytest.raises(FloatingPointError), Checkpoints(tmp_path, keep=1) as checkpoints:
+    try:
+      checkpoints.save(1, make_state(1), Counter())
+    except CheckpointError:
+      pass
+    raise FloatingPointError("loss is nan")
+
+
+def test_position_serves_another_number_of_processes(tmp_path):
+  write_checkpoints(tmp_path, [1])
+  data = tmp_path / "checkpoints" / "1" / "data"
+  text = (data / "process_0-of-1.json").read_text()
+  (data / "process_0-of-1.json").unlink()
+  for index in range(2):
+    (data / f"process_{index}-of-2.json").write_text(text)
+  assert restore(tmp_path)[1] == 10
+
+
+def test_load_params_returns_the_average_or_the_parameters(tmp_path):
+  write_checkpoints(tmp_path, [1, 2])
+  params, batch_stats, step = load_params(tmp_path)
+  assert_trees_equal((params, step), (make_state(2).ema_params, 2))
+  assert_trees_equal(batch_stats, {"mean": np.ones(4)})
+  assert isinstance(batch_stats["mean"], jax.Array)
+  params, _, step = load_params(tmp_path, ema=False, step=1)
+  assert_trees_equal((params, step), (make_state(1).params, 1))
+
+
+def test_load_params_names_what_is_missing(tmp_path):
+  with pytest.raises(CheckpointError, match="No checkpoint in .*training workdir"):
+    load_params(tmp_path)
+  assert not (tmp_path / "checkpoints").exists()
+  write_checkpoints(tmp_path, [1, 2])
+  with pytest.raises(CheckpointError, match=r"No checkpoint of step 5 .* \[1, 2\]"):
+    load_params(tmp_path, step=5)
+
+
+def test_keeping_no_checkpoint_is_refused(tmp_path):
+  with pytest.raises(ValueError, match="keep_checkpoints"):
+    Checkpoints(tmp_path, keep=0)

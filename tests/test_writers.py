@@ -1,0 +1,104 @@
+"""Files a run leaves behind: events, JSON lines, pictures."""
+
+import json
+import struct
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image
+from tensorboardX.proto import event_pb2
+
+from dabfusion_jax import writers
+
+
+def read_events(folder):
+  """Events of all files in `folder`, in order, from their record framing."""
+  for path in sorted(folder.iterdir()):
+    data, at = path.read_bytes(), 0
+    while at < len(data):
+      (size,) = struct.unpack_from("<Q", data, at)
+      yield event_pb2.Event.FromString(data[at + 12 : at + 12 + size])
+      at += 16 + size
+
+
+def test_scalars_reach_lines_and_event_file(tmp_path):
+  with writers.Writer(tmp_path, 0) as writer:
+    writer.write_scalars(3, {"loss": 0.5, "rate": 1e-3})
+  line = json.loads((tmp_path / "metrics.jsonl").read_text())
+  assert line == {"step": 3, "loss": 0.5, "rate": 1e-3}
+  events = list(read_events(tmp_path / "events"))
+  values = {
+    v.tag: v.simple_value for e in events if e.step == 3 for v in e.summary.value
+  }
+  assert values == pytest.approx({"loss": 0.5, "rate": 1e-3})
+
+
+def test_values_that_are_not_finite_leave_valid_json(tmp_path):
+  with writers.Writer(tmp_path, 0) as writer:
+    writer.write_scalars(1, {"psnr": float("inf")})
+  assert (tmp_path / "metrics.jsonl").read_text() == '{"step": 1, "psnr": null}\n'
+
+
+def test_resuming_drops_lines_beyond_the_step_and_torn_ones(tmp_path):
+  with writers.Writer(tmp_path, 0) as writer:
+    for step in (10, 20, 30):
+      writer.write_scalars(step, {"loss": float(step)})
+  path = tmp_path / "metrics.jsonl"
+  path.write_text(path.read_text() + '{"step": 40, "lo')
+  with writers.Writer(tmp_path, 20) as writer:
+    writer.write_scalars(30, {"loss": -1.0})
+  lines = [json.loads(line) for line in path.read_text().splitlines()]
+  assert [(x["step"], x["loss"]) for x in lines] == [(10, 10), (20, 20), (30, -1)]
+  # TensorBoard hides earlier files' events from a file's START on.
+  starts = [
+    e.step for e in read_events(tmp_path / "events") if e.HasField("session_log")
+  ]
+  assert starts == [1, 21]
+
+
+def test_pictures_are_files_and_summaries(tmp_path):
+  picture = np.random.default_rng(0).integers(0, 255, (5, 7, 3), np.uint8)
+  with writers.Writer(tmp_path, 0) as writer:
+    writer.write_pictures(12, {"sheet": picture})
+  with Image.open(tmp_path / "pictures" / "sheet_0000012.png") as image:
+    np.testing.assert_array_equal(np.asarray(image), picture)
+  (value,) = [v for e in read_events(tmp_path / "events") for v in e.summary.value]
+  assert (value.tag, value.image.height, value.image.width) == ("sheet", 5, 7)
+
+
+@pytest.mark.parametrize(
+  "picture", [np.zeros((4, 4, 3), np.float32), np.zeros((4, 4), np.uint8)]
+)
+def test_other_arrays_are_no_pictures(tmp_path, picture):
+  with writers.Writer(tmp_path, 0) as writer:
+    with pytest.raises(ValueError, match="'sheet' must be uint8"):
+      writer.write_pictures(1, {"sheet": picture})
+
+
+@pytest.mark.parametrize(
+  ("seconds", "text"),
+  [(0.4, "0s"), (59.0, "59s"), (249.0, "4m09s"), (3.9e3, "1h05m"), (183.6e3, "2d03h")],
+)
+def test_durations_read_easily(seconds, text):
+  assert writers.format_duration(seconds) == text
+
+
+def test_progress_leaves_out_the_first_step(monkeypatch):
+  now = [100.0]
+  monkeypatch.setattr(writers.time, "monotonic", lambda: now[0])
+  progress = writers.Progress(num_steps=100, batch_size=4)
+  progress.start(1)  # after however long compilation took
+  now[0] += 10.0
+  assert progress.report(21) == {"steps_per_second": 2.0, "examples_per_second": 8.0}
+  now[0] += 10.0
+  assert progress.report(61)["steps_per_second"] == 4.0
+
+
+def test_tensorflow_is_never_imported():
+  script = "import sys, dabfusion_jax.train_loop; print('tensorflow' in sys.modules)"
+  result = subprocess.run(
+    [sys.executable, "-c", script], capture_output=True, text=True, timeout=120
+  )
+  assert result.stdout.strip() == "False", result.stderr
