@@ -19,7 +19,7 @@ import PIL.Image
 from jaxtyping import Float32
 
 from data_pipeline import media
-from data_pipeline.aist import DANCERS, ClipName
+from data_pipeline.aist import DANCERS, SITUATIONS, ClipName
 from data_pipeline.synthdance import music
 from data_pipeline.synthdance.body import coco_joints, dancer, pose_skeleton
 from data_pipeline.synthdance.choreography import Choreography, seed
@@ -64,6 +64,11 @@ def make_clip(
     ValueError: a dancer of another genre, a camera that is none, a clip that does not
       lie within its sequence, a bad framing or size.
   """
+  if name.situation not in SITUATIONS:
+    raise ValueError(
+      f"{name}: no dances of situation {name.situation}; "
+      f"there are {' and '.join(SITUATIONS)}."
+    )
   if name.dancer not in DANCERS[name.genre]:
     raise ValueError(
       f"{name}: {name.dancer} does not dance {name.genre}; "

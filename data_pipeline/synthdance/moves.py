@@ -69,9 +69,9 @@ STYLES = {
       ("cross", "cross"), ("side", "side"), ("guard", "side_low"),
       ("side_low", "side_low"), ("chest", "square_down"), ("low", "cross"),
     ),
-    footwork={"cross": 3, "kick": 2, "step": 3, "drop": 1.2, "jump": 0.5},
+    footwork={"cross": 3.0, "kick": 2.0, "step": 3.0, "drop": 1.2, "jump": 0.5},
     stance=(0.20, 0.30), bounce=0.022, drop=(0.12, 0.22), knees=0.03,
-    lean=16, twist=24, yaw=30, turns=0.1, hold=0.18, kick_height=0.16,
+    lean=16.0, twist=24.0, yaw=30.0, turns=0.1, hold=0.18, kick_height=0.16,
   ),
   "PO": Style(  # pop: straight lines and right angles, long holds, little travel
     arms=(
@@ -79,18 +79,18 @@ STYLES = {
       ("side", "side"), ("chest", "side"), ("square_down", "square_down"),
       ("front", "low"),
     ),
-    footwork={"shift": 3, "touch": 2, "step": 2, "stand": 1.5, "hold": 0.5},
-    stance=(0.15, 0.22), bounce=0.006, drop=(0.02, 0.04), lean=9, twist=26, yaw=32,
-    turns=0.08, hold=0.34, arc=0.08, sway=0.025,
+    footwork={"shift": 3.0, "touch": 2.0, "step": 2.0, "stand": 1.5, "hold": 0.5},
+    stance=(0.15, 0.22), bounce=0.006, drop=(0.02, 0.04), lean=9.0, twist=26.0,
+    yaw=32.0, turns=0.08, hold=0.34, arc=0.08, sway=0.025,
   ),
   "LO": Style(  # lock: points, claps, wrist rolls, kicks, jumps into a crouch
     arms=(
       ("up", "hip"), ("side", "hip"), ("clap", "clap"), ("square", "square"),
       ("front", "side_low"), ("side_up", "low"), ("head", "side"), ("low", "low"),
     ),
-    footwork={"kick": 2.5, "step": 3, "drop": 1.2, "touch": 1.5, "jump": 1},
-    stance=(0.17, 0.26), bounce=0.014, drop=(0.06, 0.11), lean=13, twist=18, yaw=24,
-    turns=0.12, hold=0.3, kick_height=0.24,
+    footwork={"kick": 2.5, "step": 3.0, "drop": 1.2, "touch": 1.5, "jump": 1.0},
+    stance=(0.17, 0.26), bounce=0.014, drop=(0.06, 0.11), lean=13.0, twist=18.0,
+    yaw=24.0, turns=0.12, hold=0.3, kick_height=0.24,
   ),
   "MH": Style(  # middle hip-hop: low arms, deep groove on both feet
     arms=(
@@ -98,9 +98,9 @@ STYLES = {
       ("low", "guard"), ("chest", "chest"), ("square_down", "front_low"),
       ("side_low", "side_low"),
     ),
-    footwork={"step": 3, "shift": 3, "touch": 1.5, "stand": 1.5, "drop": 0.8},
-    stance=(0.20, 0.29), bounce=0.022, drop=(0.05, 0.09), lean=14, twist=20, yaw=24,
-    turns=0.06, hold=0.16, sway=0.03,
+    footwork={"step": 3.0, "shift": 3.0, "touch": 1.5, "stand": 1.5, "drop": 0.8},
+    stance=(0.20, 0.29), bounce=0.022, drop=(0.05, 0.09), lean=14.0, twist=20.0,
+    yaw=24.0, turns=0.06, hold=0.16, sway=0.03,
   ),
   "LH": Style(  # LA-style hip-hop: sharp shapes at chest height
     arms=(
@@ -108,17 +108,17 @@ STYLES = {
       ("front", "front"), ("cross", "low"), ("head", "side_low"),
       ("side", "front_up"),
     ),
-    footwork={"step": 3, "touch": 2, "shift": 2, "stand": 1.5, "cross": 1},
-    stance=(0.18, 0.28), bounce=0.018, drop=(0.04, 0.08), lean=13, twist=24, yaw=30,
-    turns=0.15, hold=0.26,
+    footwork={"step": 3.0, "touch": 2.0, "shift": 2.0, "stand": 1.5, "cross": 1.0},
+    stance=(0.18, 0.28), bounce=0.018, drop=(0.04, 0.08), lean=13.0, twist=24.0,
+    yaw=30.0, turns=0.15, hold=0.26,
   ),
   "HO": Style(  # house: a step on every beat, loose arms
     arms=(
       ("guard", "guard"), ("side_low", "guard"), ("low", "side_low"),
       ("square_down", "square_down"), ("front_low", "back"), ("guard", "side"),
     ),
-    footwork={"step": 4, "cross": 3, "touch": 2, "kick": 1},
-    stance=(0.14, 0.24), bounce=0.016, lean=10, twist=18, yaw=28, turns=0.2,
+    footwork={"step": 4.0, "cross": 3.0, "touch": 2.0, "kick": 1.0},
+    stance=(0.14, 0.24), bounce=0.016, lean=10.0, twist=18.0, yaw=28.0, turns=0.2,
     hold=0.1, kick_height=0.12, step_height=0.055,
   ),
   "WA": Style(  # waack: arms whirl over and behind the head, hips, poses
@@ -126,8 +126,8 @@ STYLES = {
       ("side_up", "hip"), ("fifth", "side"), ("head", "side_up"), ("up", "side"),
       ("side", "side"), ("square", "up"), ("hip", "side_up"), ("head", "head"),
     ),
-    footwork={"step": 3, "touch": 3, "shift": 2, "cross": 1},
-    stance=(0.13, 0.21), bounce=0.010, lean=9, twist=18, yaw=30, turns=0.18,
+    footwork={"step": 3.0, "touch": 3.0, "shift": 2.0, "cross": 1.0},
+    stance=(0.13, 0.21), bounce=0.010, lean=9.0, twist=18.0, yaw=30.0, turns=0.18,
     hold=0.14, arc=0.5, sway=0.035,
   ),
   "KR": Style(  # krump: wide stance, stomps, arm swings, chest
@@ -136,18 +136,20 @@ STYLES = {
       ("square", "square"), ("cross", "side_low"), ("side_low", "front_up"),
       ("chest", "chest"),
     ),
-    footwork={"step": 3, "kick": 1, "stand": 2, "shift": 1, "drop": 1.6, "jump": 0.6},
-    stance=(0.24, 0.33), bounce=0.026, drop=(0.07, 0.12), knees=0.025, lean=18,
-    twist=22, yaw=22, turns=0.05, hold=0.24, step_height=0.10, kick_height=0.14,
+    footwork={
+      "step": 3.0, "kick": 1.0, "stand": 2.0, "shift": 1.0, "drop": 1.6, "jump": 0.6,
+    },
+    stance=(0.24, 0.33), bounce=0.026, drop=(0.07, 0.12), knees=0.025, lean=18.0,
+    twist=22.0, yaw=22.0, turns=0.05, hold=0.24, step_height=0.10, kick_height=0.14,
   ),
   "JS": Style(  # street jazz: long lines, kicks, turns
     arms=(
       ("side", "side"), ("up", "hip"), ("side_up", "side_low"), ("second", "fifth"),
       ("chest", "side"), ("side_up", "side_up"), ("hip", "hip"), ("front_up", "low"),
     ),
-    footwork={"step": 3, "touch": 2.5, "kick": 1.5, "cross": 1.5, "stand": 1},
-    stance=(0.14, 0.26), bounce=0.008, drop=(0.04, 0.08), lean=12, twist=20, yaw=35,
-    turns=0.25, hold=0.2, kick_height=0.26, arc=0.35,
+    footwork={"step": 3.0, "touch": 2.5, "kick": 1.5, "cross": 1.5, "stand": 1.0},
+    stance=(0.14, 0.26), bounce=0.008, drop=(0.04, 0.08), lean=12.0, twist=20.0,
+    yaw=35.0, turns=0.25, hold=0.2, kick_height=0.26, arc=0.35,
   ),
   "JB": Style(  # ballet jazz: a pose on every second beat, curved arms, legs up
     arms=(
@@ -155,8 +157,8 @@ STYLES = {
       ("first", "first"), ("side_up", "second"), ("fifth", "fifth"),
       ("front_up", "second"),
     ),
-    footwork={"step": 3, "kick": 3, "touch": 3, "cross": 1},
-    stance=(0.10, 0.22), bounce=0.0, lean=9, twist=12, yaw=40, turns=0.3, hold=0.06,
-    kick_height=0.30, arc=0.4, keys_per_beat=0.5,
+    footwork={"step": 3.0, "kick": 3.0, "touch": 3.0, "cross": 1.0},
+    stance=(0.10, 0.22), bounce=0.0, lean=9.0, twist=12.0, yaw=40.0, turns=0.3,
+    hold=0.06, kick_height=0.30, arc=0.4, keys_per_beat=0.5,
   ),
 }  # fmt: skip

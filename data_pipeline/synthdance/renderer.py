@@ -12,13 +12,8 @@ import dataclasses
 import numpy as np
 from jaxtyping import Float32, Float64, UInt8
 
-from data_pipeline.synthdance.body import (
-  PARTS,
-  Dancer,
-  Skeleton,
-  capsules,
-  part_colours,
-)
+from data_pipeline.synthdance.body import Dancer, Skeleton
+from data_pipeline.synthdance.parts import PARTS, capsules, part_colours
 from data_pipeline.synthdance.studio import Camera, background, floor_points
 
 SAMPLES = 3  # per pixel and direction; odd, so that one is in the middle
@@ -224,7 +219,7 @@ class _Shader:
     ahead = nx * fx + ny * fy + nz * fz
     up_y, up_z = (np.float32(self.axes[i, 1]) for i in (1, 2))
     up = ny * up_y + nz * up_z + (along[on] - np.float32(0.5)) * np.float32(0.9)
-    cover = (up > np.float32(0.72)) | ((ahead < np.float32(0.0)) & (up > -0.5))
+    cover = (up > np.float32(0.72)) | ((ahead < np.float32(-0.1)) & (up > -0.8))
     colour[on[cover]] = np.float32(self.dancer.hat or self.dancer.hair)
 
   def _pattern(self, colour, part, normal, along, chest_facing) -> None:

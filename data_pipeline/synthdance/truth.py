@@ -55,7 +55,7 @@ class Truth:
     try:
       with np.load(path, allow_pickle=False) as arrays:
         values = {name: arrays[name] for name in names}
-    except (OSError, KeyError, ValueError) as error:
+    except (OSError, EOFError, KeyError, ValueError) as error:
       raise ValueError(
         f"{path}: not the truth of a generated video ({error}); write the clip again."
       ) from error

@@ -1,0 +1,76 @@
+"""The body as the renderer sees it: tapered capsules along the bones, and clothes."""
+
+import numpy as np
+from jaxtyping import Float64
+
+from data_pipeline.synthdance.body import JOINTS, Dancer, Skeleton
+
+PARTS = (
+  "hips", "waist", "torso", "left_flank", "right_flank", "shoulders", "neck", "head",
+  "hair", "left_thigh", "right_thigh", "left_shin", "right_shin", "left_foot",
+  "right_foot", "left_upper_arm", "right_upper_arm", "left_forearm", "right_forearm",
+  "left_hand", "right_hand",
+)  # fmt: skip
+
+
+def capsules(
+  skeleton: Skeleton, dancer: Dancer
+) -> tuple[Float64[np.ndarray, "t p 2 3"], Float64[np.ndarray, "p 2"]]:
+  """The body as tapered capsules, one for each of PARTS.
+
+  Returns:
+    Their ends and the radii there, in cm.
+  """
+  j = {name: skeleton.joints[:, i] for i, name in enumerate(JOINTS)}
+  up = j["head"] - j["neck"]
+  nape = j["head"] - 4.0 * skeleton.facing
+  sleeve = 0.8 if dancer.long_sleeves else 0.0
+  leg = 0.9 if dancer.long_trousers else 0.0
+  hair = (nape + 0.1 * up, nape - 0.95 * up, 7.2, 5.0)
+  if not dancer.long_hair:  # a short cut: within the head
+    hair = (nape + 0.2 * up, nape, 6.0, 6.0)
+  rise = 0.24 * (j["chest"] - j["pelvis"])  # the hem of the top
+  parts = {
+    "hips": (j["left_hip"], j["right_hip"], 9.6, 9.6),
+    "waist": (
+      0.75 * j["left_hip"] + 0.25 * j["pelvis"] + rise,
+      0.75 * j["right_hip"] + 0.25 * j["pelvis"] + rise,
+      9.2,
+      9.2,
+    ),
+    "torso": (0.5 * j["pelvis"] + 0.5 * j["chest"], j["chest"], 11.6, 12.8),
+    "shoulders": (j["left_shoulder"], j["right_shoulder"], 6.9, 6.9),
+    "neck": (j["neck"] - 0.2 * up, j["head"], 5.2, 5.4),
+    "head": (j["head"] - 0.12 * up, j["head"] + 0.2 * up, 8.4, 9.2),
+    "hair": hair,
+  }
+  for side in ("left", "right"):
+    hip, knee, ankle = j[f"{side}_hip"], j[f"{side}_knee"], j[f"{side}_ankle"]
+    shoulder, elbow, wrist = (
+      j[f"{side}_shoulder"], j[f"{side}_elbow"], j[f"{side}_wrist"]
+    )  # fmt: skip
+    chest_side = 0.8 * shoulder + 0.2 * j["chest"]
+    parts |= {
+      f"{side}_flank": (0.55 * hip + 0.45 * j["chest"], chest_side, 9.2, 8.2),
+      f"{side}_thigh": (hip, knee, 8.8, 6.2),
+      f"{side}_shin": (knee, ankle, 5.6 + leg, 4.0 + 1.4 * leg),
+      f"{side}_foot": (ankle, j[f"{side}_toe"], 4.4, 3.3),
+      f"{side}_upper_arm": (shoulder, elbow, 5.6 + 0.4 * sleeve, 4.5 + 0.4 * sleeve),
+      f"{side}_forearm": (elbow, wrist, 4.1 + sleeve, 3.1 + sleeve),
+      f"{side}_hand": (wrist, j[f"{side}_hand"], 3.4, 3.1),
+    }
+  ends = np.stack([np.stack(parts[name][:2], 1) for name in PARTS], 1)
+  radii = np.array([parts[name][2:] for name in PARTS])
+  return np.round(ends, 3), np.round(radii * dancer.girth, 3)
+
+
+def part_colours(dancer: Dancer) -> dict[str, tuple[int, int, int]]:
+  """The plain colour of each part."""
+  sleeve = dancer.top if dancer.long_sleeves else dancer.skin
+  shin = dancer.trousers if dancer.long_trousers else dancer.skin
+  by_word = {
+    "hips": dancer.trousers, "thigh": dancer.trousers, "shin": shin,
+    "foot": dancer.shoes, "neck": dancer.skin, "head": dancer.skin,
+    "hair": dancer.hair, "forearm": sleeve, "hand": dancer.skin,
+  }  # fmt: skip
+  return {name: by_word.get(name.split("_")[-1], dancer.top) for name in PARTS}
