@@ -27,7 +27,7 @@ def features_of(example: Mapping[str, Any]) -> tfds.features.FeaturesDict:
     elif key in clip_record.INTEGERS:
       features[key] = np.int64
     elif key in clip_record.FLOATS:
-      features[key] = np.float64
+      features[key] = array((), np.float64)  # a plain one is stored in 32 bits
     elif key in clip_record.CODED:
       features[key] = array((None,), np.uint8)
     elif key in clip_record.ARRAYS:

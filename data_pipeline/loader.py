@@ -1,0 +1,276 @@
+"""From shards to batches: a random-access source of clips and a Grain chain over it.
+
+Everything is set by the seed: shuffling over the whole split, one draw of chance for
+every example of every epoch, the same whatever the number of threads. The state of an
+iterator (`get_state`, `set_state`) is one small dict that belongs in the checkpoint.
+"""
+
+import json
+import pathlib
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Any, SupportsIndex
+
+import grain
+import numpy as np
+import tensorflow_datasets as tfds
+
+from data_pipeline import clip_record
+from data_pipeline.beats import beat_features, beat_vector
+from data_pipeline.clip_record import RecordError
+from data_pipeline.pairs import sample_pair
+
+Record = dict[str, Any]
+Transform = Callable[[Record, np.random.Generator], Record]
+
+MANIFEST = "manifest.json"
+BEATS = {"librosa": "beat_times", "truth": "true_beat_times"}
+DERIVED = ("example_id", "beats", "beat_features")
+
+
+def read_manifest(data_dir: str | pathlib.Path) -> dict[str, Any]:
+  """What `data_pipeline.build` says of a finished data set; RecordError if none."""
+  path = pathlib.Path(data_dir) / MANIFEST
+  if not path.is_file():
+    raise RecordError(
+      f"{data_dir} holds no finished data set (no {MANIFEST}); "
+      f"run `python -m data_pipeline.build --output={data_dir} ...` to its end."
+    )
+  return json.loads(path.read_text(encoding="utf-8"))
+
+
+def check_manifest(
+  manifest: Mapping[str, Any], expect: Mapping[str, Any], data_dir: str | pathlib.Path
+) -> None:
+  """Compares a data set with what is expected of it.
+
+  Args:
+    manifest: of the data set.
+    expect: any of schema_version, num_frames, fps, frame_size, framing, and encoder (a
+      name, or its name, version and size).
+    data_dir: for the message.
+
+  Raises:
+    RecordError: the first difference, with both values.
+  """
+  settings = manifest["settings"]
+  for key, wanted in {"schema_version": clip_record.SCHEMA_VERSION, **expect}.items():
+    if key not in settings:
+      raise RecordError(
+        f"{data_dir}: a data set has no {key!r} that could be {wanted}."
+      )
+    found = settings[key]
+    if key == "encoder" and isinstance(wanted, str):
+      found = found["name"]
+    if found != wanted:
+      raise RecordError(
+        f"{data_dir}: {key} is {found}, expected {wanted}; change the config, or build "
+        f"another data set with {key}={wanted}."
+      )
+
+
+class Clips(Sequence[Record]):
+  """The clip records of one split, by number.
+
+  A record (`data_pipeline.clip_record`) gains `example_id` (int32, its number),
+  `beats` (float32 [t], 1 on beats) and `beat_features` (float32 [t 5]).
+  """
+
+  def __init__(
+    self,
+    data_dir: str | pathlib.Path,
+    split: str,
+    *,
+    expect: Mapping[str, Any] | None = None,
+    beats: str = "librosa",
+    fields: Collection[str] | None = None,
+  ) -> None:
+    self.data_dir, self.split = pathlib.Path(data_dir), split
+    self.manifest = read_manifest(data_dir)
+    check_manifest(self.manifest, expect or {}, data_dir)
+    if split not in self.manifest["counts"]:
+      raise RecordError(
+        f"{data_dir} has no split {split!r}; it has "
+        f"{', '.join(sorted(self.manifest['counts']))}."
+      )
+    if beats not in self.manifest["beats"]:
+      raise RecordError(
+        f"{data_dir} has no {beats!r} beats; it has "
+        f"{', '.join(self.manifest['beats'])}."
+      )
+    self._beat_key = BEATS[beats]
+    self._fields = None if fields is None else frozenset(fields)
+    (folder,) = (self.data_dir / "shards").glob("*/*/features.json")
+    builder = tfds.builder_from_directory(str(folder.parent))
+    self._source = builder.as_data_source(split)
+
+  def __len__(self) -> int:
+    return len(self._source)
+
+  def __getitem__(self, index: SupportsIndex) -> Record:
+    index = int(index)
+    if not 0 <= index < len(self):
+      raise IndexError(f"Clip {index} of {len(self)}.")
+    features = self._source[index]
+    wanted = self._fields
+    if wanted is None:
+      record = clip_record.decode(features)
+    else:
+      needs = wanted | {self._beat_key, "fps"} if wanted & set(DERIVED) else wanted
+      record = clip_record.decode(features, needs)
+    if wanted is None or wanted & set(DERIVED):
+      grid = (record[self._beat_key], 0.0, self.num_frames, record["fps"])
+      record["example_id"] = np.int32(index)
+      record["beats"] = beat_vector(*grid)
+      record["beat_features"] = beat_features(*grid)
+    if wanted is None:
+      return record
+    return {key: value for key, value in record.items() if key in wanted}
+
+  @property
+  def num_frames(self) -> int:
+    return self.manifest["settings"]["num_frames"]
+
+
+class InMemory(Sequence[Record]):
+  """Keeps every record of a source once it was read, for sets that fit."""
+
+  def __init__(self, source: Sequence[Record]) -> None:
+    self._source = source
+    self._records: list[Record | None] = [None] * len(source)
+
+  def __len__(self) -> int:
+    return len(self._records)
+
+  def __getitem__(self, index: SupportsIndex) -> Record:
+    index = int(index)
+    record = self._records[index]
+    if record is None:  # two threads may both read it; they read the same
+      record = self._records[index] = self._source[index]
+    return record
+
+
+def open_clips(
+  data_dir: str | pathlib.Path,
+  split: str,
+  *,
+  expect: Mapping[str, Any] | None = None,
+  beats: str = "librosa",
+  fields: Collection[str] | None = None,
+  cache_in_memory: bool = False,
+) -> Sequence[Record]:
+  """Opens one split of a data set.
+
+  Args:
+    data_dir: output of `data_pipeline.build`.
+    split: train, test, ...
+    expect: what the data set must be, see `check_manifest`.
+    beats: which beats `beats` and `beat_features` come from: `librosa`, or `truth`
+      where it is known.
+    fields: keys wanted; reading is faster without the rest. All, if None.
+    cache_in_memory: keep decoded records: 0.5 MB for 40 frames of 64 pixels alone.
+
+  Raises:
+    RecordError: no data set there, or another than expected: one line, both values.
+  """
+  clips = Clips(data_dir, split, expect=expect, beats=beats, fields=fields)
+  return InMemory(clips) if cache_in_memory else clips
+
+
+def batches(
+  source: Sequence[Record],
+  batch_size: int,
+  seed: int,
+  transform: Transform | None = None,
+  process_index: int = 0,
+  process_count: int = 1,
+  *,
+  num_threads: int = 2,
+  batch_fn: Callable[[Sequence[Record]], Record] | None = None,
+) -> grain.IterDataset:
+  """Endless batches of a source, shuffled anew every epoch.
+
+  Args:
+    source: random access; each process reads its own share of it.
+    batch_size: over all processes.
+    seed: of order and chance.
+    transform: makes an example of a record and a generator of its own.
+    process_index, process_count: which share; the shares are disjoint and complete.
+    num_threads: that read ahead; also the number of batches held ready.
+    batch_fn: joins examples; stacks them if None.
+
+  Returns:
+    A Grain dataset; `iter` of it has `get_state` and `set_state`.
+
+  Raises:
+    ValueError: a batch that cannot be split evenly, or a share without clips.
+  """
+  if batch_size % process_count or batch_size < 1:
+    raise ValueError(
+      f"A batch of {batch_size} cannot be split over {process_count} processes."
+    )
+  if len(source) < process_count:
+    raise ValueError(f"{len(source)} clips are too few for {process_count} processes.")
+  chain = grain.MapDataset.source(source).seed(seed).shuffle()
+  chain = chain[process_index::process_count].repeat(reseed_each_epoch=True)
+  if transform is not None:
+    chain = chain.random_map(transform)
+  chain = chain.batch(batch_size // process_count, batch_fn=batch_fn)
+  return chain.to_iter_dataset(
+    grain.ReadOptions(num_threads=num_threads, prefetch_buffer_size=num_threads)
+  )
+
+
+def make_pairs_dataset(
+  source: Sequence[Record],
+  batch_size: int,
+  seed: int,
+  *,
+  pairs_per_clip: int = 1,
+  augment: bool = True,
+  process_index: int = 0,
+  process_count: int = 1,
+  num_threads: int = 2,
+) -> grain.IterDataset:
+  """Stage-1 batches: pairs of frames (`data_pipeline.pairs`).
+
+  Args:
+    source: records with `frames` and `example_id`.
+    batch_size: pairs over all processes.
+    seed: of order and chance.
+    pairs_per_clip: pairs drawn each time a clip is read; more saves decoding, at the
+      price of fewer clips in a batch.
+    augment: time and mirror flips, colours.
+    process_index, process_count, num_threads: see `batches`.
+
+  Returns:
+    `ref_image`, `driving_frame`: float32 [b h w 3] in [0, 1]; `example_id`: int32 [b],
+    the number of the clip.
+  """
+  if batch_size % (pairs_per_clip * process_count):
+    raise ValueError(
+      f"A batch of {batch_size} cannot be split over {process_count} processes and "
+      f"{pairs_per_clip} pairs a clip."
+    )
+
+  def draw(record: Record, rng: np.random.Generator) -> Record:
+    pairs = [sample_pair(rng, record["frames"], augment) for _ in range(pairs_per_clip)]
+    ref_images, driving_frames = zip(*pairs, strict=True)
+    return {
+      "ref_image": np.stack(ref_images),
+      "driving_frame": np.stack(driving_frames),
+      "example_id": np.full(pairs_per_clip, record["example_id"], np.int32),
+    }
+
+  def join(examples: Sequence[Record]) -> Record:
+    return {key: np.concatenate([e[key] for e in examples]) for key in examples[0]}
+
+  return batches(
+    source,
+    batch_size // pairs_per_clip,
+    seed,
+    draw,
+    process_index,
+    process_count,
+    num_threads=num_threads,
+    batch_fn=join,
+  )

@@ -1,0 +1,83 @@
+"""Pairs of frames of one clip, as stage 1 learns from them."""
+
+import numpy as np
+from jaxtyping import Float32, UInt8
+
+_GREY = np.array([0.299, 0.587, 0.114], np.float32)
+MAX_FACTOR = 0.1  # brightness, contrast and saturation within 1 +- this
+MAX_HUE = 0.1  # of a full turn
+
+
+def sample_pair(
+  rng: np.random.Generator, frames: UInt8[np.ndarray, "t h w 3"], augment: bool = True
+) -> tuple[Float32[np.ndarray, "h w 3"], Float32[np.ndarray, "h w 3"]]:
+  """Draws a reference and a driving frame, in [0, 1].
+
+  Two frames with replacement, the earlier one first. Augmented as the motion models
+  this follows: half of the pairs are swapped in time; of the others half are mirrored,
+  so a quarter in all. Then the colours are jittered, both frames alike.
+
+  Args:
+    rng: source of chance.
+    frames: of one clip.
+    augment: False keeps the pair as it is.
+  """
+  indices = np.sort(rng.integers(len(frames), size=2))
+  pair = frames[indices].astype(np.float32) / np.float32(255)
+  if augment:
+    if rng.random() < 0.5:
+      pair = pair[::-1]
+    elif rng.random() < 0.5:
+      pair = pair[:, :, ::-1]
+    pair = jitter_colours(rng, pair)
+  return np.ascontiguousarray(pair[0]), np.ascontiguousarray(pair[1])
+
+
+def jitter_colours(
+  rng: np.random.Generator, images: Float32[np.ndarray, "n h w 3"]
+) -> Float32[np.ndarray, "n h w 3"]:
+  """Changes brightness, contrast, saturation and hue, in random order.
+
+  All four are applied, one upon the other, with factors shared by all images.
+  """
+  brightness, contrast, saturation = rng.uniform(1 - MAX_FACTOR, 1 + MAX_FACTOR, 3)
+  turn = rng.uniform(-MAX_HUE, MAX_HUE)
+
+  def towards(anchor: np.ndarray, factor: float) -> np.ndarray:
+    return np.float32(factor) * images + np.float32(1 - factor) * anchor
+
+  for operation in rng.permutation(4):
+    if operation == 0:
+      images = images * np.float32(brightness)
+    elif operation == 1:
+      grey = (images @ _GREY).mean(axis=(1, 2), dtype=np.float32)
+      images = towards(grey[:, None, None, None], contrast)
+    elif operation == 2:
+      images = towards((images @ _GREY)[..., None], saturation)
+    else:
+      images = turn_hue(images, turn)
+    images = np.clip(images, 0.0, 1.0)
+  return images
+
+
+def turn_hue(
+  images: Float32[np.ndarray, "*n 3"], turn: float
+) -> Float32[np.ndarray, "*n 3"]:
+  """Adds a share of a full turn to the hue; value and saturation (HSV) stay."""
+  red, green, blue = images[..., 0], images[..., 1], images[..., 2]
+  value = np.maximum(np.maximum(red, green), blue)  # a reduction over 3 is slow
+  chroma = value - np.minimum(np.minimum(red, green), blue)
+  safe = np.where(chroma > 0, chroma, np.float32(1))
+  hue = np.where(
+    value == red,
+    (green - blue) / safe,
+    np.where(value == green, (blue - red) / safe + 2, (red - green) / safe + 4),
+  )
+  hue = hue + np.float32(6 * turn)
+  # Each channel falls from `value` as the hue (in sixths) turns away from it.
+  out = np.empty_like(images)
+  for channel, offset in enumerate((5, 3, 1)):
+    k = np.mod(hue + np.float32(offset), np.float32(6))
+    fall = np.clip(np.minimum(k, 4 - k), 0, 1)
+    out[..., channel] = value - chroma * fall
+  return out
