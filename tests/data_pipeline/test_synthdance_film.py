@@ -81,10 +81,9 @@ def test_every_camera_sees_the_dancer_and_c05_from_behind():
 def test_cameras_do_not_move_and_the_stage_is_still(clip):
   still = (clip.truth.part_map == 0).all(axis=0)[:40]  # above the shadows
   assert still.mean() > 0.3
-  assert np.ptp(clip.frames[:, :40][:, still].astype(int), axis=0).max() <= 1 or (
-    # Pixels on the very edge of the body are partly covered.
-    np.mean(np.ptp(clip.frames[:, :40][:, still].astype(int), axis=0) > 1) < 0.1
-  )
+  change = np.ptp(clip.frames[:, :40][:, still].astype(int), axis=0)
+  # Pixels that the edge of the body touches change; they are few.
+  assert (change > 0).mean() < 0.1
 
 
 def test_joints_lie_on_the_body(clip):
