@@ -28,7 +28,7 @@ def random_init_vgg19(divisor=16):
 
 @pytest.fixture(scope="module")
 def features_fn():
-  return functools.partial(image_features.vgg_features, random_init_vgg19())
+  return jax.jit(functools.partial(image_features.vgg_features, random_init_vgg19()))
 
 
 def images(seed, size=32):
@@ -49,7 +49,8 @@ def test_vgg_taps_have_the_sizes_of_the_paper(features_fn):
 def test_vgg_layers_match_a_plain_numpy_convolution():
   trunk = random_init_vgg19(divisor=64)
   image = images(1, size=6)
-  (got,) = image_features.vgg_features(trunk, image, taps=("relu2_1",))
+  network = lambda x: image_features.vgg_features(trunk, x, taps=("relu2_1",))
+  (got,) = jax.jit(network)(image)
   x = (np.asarray(image) - image_features.IMAGENET_MEAN) / image_features.IMAGENET_STD
   for layer in ("conv1_1", "conv1_2", "conv2_1"):
     if layer == "conv2_1":
@@ -68,9 +69,9 @@ def test_vgg_layers_match_a_plain_numpy_convolution():
 def test_tiny_maps_are_convolved_like_large_ones(height, width):
   layer = random_init_vgg19()["conv3_1"]
   tiny = jax.random.normal(jax.random.key(3), (2, height, width, 8))
-  large = jnp.pad(tiny, ((0, 0), (0, 8 - height), (0, 8 - width), (0, 0)))
-  wanted = image_features._conv(large, layer, padding=1)[:, :height, :width]
-  got = image_features._conv(tiny, layer, padding=1)
+  large = np.pad(tiny, ((0, 0), (0, 8 - height), (0, 8 - width), (0, 0)))
+  conv = jax.jit(lambda x: image_features._conv(x, layer, padding=1))
+  wanted, got = conv(large)[:, :height, :width], conv(tiny)
   np.testing.assert_allclose(got, wanted, atol=1e-5)
 
 
@@ -113,7 +114,7 @@ def test_weights_are_frozen():
   loss = lambda trunk: jnp.sum(
     image_features.vgg_features(trunk, images(0, size=8), taps=("relu1_2",))[0]
   )
-  for leaf in jax.tree.leaves(jax.grad(loss)(trunk)):
+  for leaf in jax.tree.leaves(jax.jit(jax.grad(loss))(trunk)):
     assert not leaf.any()
 
 
@@ -126,7 +127,10 @@ def test_map_without_a_pixel_is_refused(features_fn):
 
 def test_unknown_tap_is_refused():
   with pytest.raises(ValueError, match="relu9_9"):
-    image_features.vgg_features(random_init_vgg19(), images(0), taps=("relu9_9",))
+    jax.eval_shape(
+      lambda x: image_features.vgg_features(random_init_vgg19(), x, ("relu9_9",)),
+      images(0),
+    )
 
 
 def test_vgg19_has_the_published_number_of_parameters():

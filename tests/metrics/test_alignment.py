@@ -109,6 +109,25 @@ def test_mint_silences_ten_frames_and_takes_the_later_frame():
   assert score.value == 1.0
 
 
+def moving_at(speed):
+  """One joint whose step i has the given length."""
+  position = np.concatenate([[0.0], np.cumsum(speed)])
+  return position[:, None, None] * [1.0, 0.0]
+
+
+def test_mint_keeps_the_lowest_pause_within_ten_frames():
+  speed = np.full(60, 3.0) + np.arange(60) * 1e-3
+  speed[20], speed[27], speed[45] = 1.0, 2.0, 2.0
+  np.testing.assert_array_equal(alignment._mint_beats(moving_at(speed)), [21, 46])
+
+
+def test_bailando_smooths_a_ripple_away_and_takes_the_earlier_frame():
+  frame = np.arange(120)
+  slow = 3 + np.cos(2 * np.pi * frame / 60)
+  joints = moving_at(slow + 0.3 * np.cos(2 * np.pi * frame / 4))
+  np.testing.assert_allclose(alignment._bailando_beats(joints), [30, 90], atol=1)
+
+
 def test_bailando_averages_over_music_beats():
   joints, visible = dance(fps=60, period=1.0)
   joints += np.arange(len(joints))[:, None, None] ** 2 * 1e-5
