@@ -41,8 +41,9 @@ def get_config(variant: str = "paper") -> ml_collections.ConfigDict:
   c.data.num_frames = 40
   c.data.fps = 10  # the paper is silent; its demos have 10
   c.data.encoder = "clap"
-  c.data.jitter = True  # colours of a pair, brightness to hue
+  c.data.augment = True  # flips in time and space, colour jitter
   c.data.pairs_per_clip = 4  # drawn from one decoded clip
+  c.data.cache_in_memory = False  # decoded clips, 0.5 MB each at 64 px
 
   # Model (sec. 3.2; FOMM).
   c.model = ml_collections.ConfigDict()
@@ -79,7 +80,7 @@ def get_config(variant: str = "paper") -> ml_collections.ConfigDict:
     c.log_every, c.picture_every, c.checkpoint_every = 20, 200, 200
     c.data.source, c.data.folder = "synthdance", "data/synthdance_demo"
     c.data.preset, c.data.frame_size = "demo", 64
-    c.data.encoder = "spectral"
+    c.data.encoder, c.data.cache_in_memory = "spectral", True
     c.model.detector_features, c.model.motion_features = 16, 32
     c.model.hourglass_max_features, c.model.hourglass_blocks = 128, 4
     c.model.codec_features, c.model.num_residual = 24, 4

@@ -41,14 +41,14 @@ def cache_latents(
 
   Raises:
     LatentError: the folder holds a cache of other weights, data or settings.
-    TrainedError, ClipDataError: stage 1 or the data are not there.
+    TrainedError, RecordError: stage 1 or the data are not there.
   """
   stage1 = trained.load_trained(checkpoint, "autoencoder")
   manifest = loader.read_manifest(data)
   identity = {
     "schema_version": latent_record.SCHEMA_VERSION,
     "autoencoder": stage1.digest,
-    "data": manifest["content_hash"],
+    "data": manifest["content_sha256"],
     "clips_per_shard": CLIPS_PER_SHARD,
   }
   output = pathlib.Path(output)
@@ -64,8 +64,8 @@ def cache_latents(
     return model.apply(stage1.variables, frames, method="analyse_clip")
 
   shards, statistics = {}, []
-  for split in sorted(manifest["splits"]):
-    clips = loader.open_clips(data, split, expect={})
+  for split in sorted(manifest["counts"]):
+    clips = loader.open_clips(data, split)
     starts = range(0, len(clips), CLIPS_PER_SHARD)
     shards[split] = []
     with tqdm.tqdm(total=len(clips), desc=f"latents, {split}", unit="clip") as bar:
@@ -84,10 +84,13 @@ def cache_latents(
   _replace_json(
     output / latent_record.MANIFEST,
     identity
-    | {key: manifest[key] for key in ("fps", "num_frames", "encoder", "frame_size")}
+    | {
+      key: manifest["settings"][key]
+      for key in ("fps", "num_frames", "encoder", "frame_size")
+    }
     | {
       "shards": shards,
-      "counts": {split: manifest["splits"][split] for split in shards},
+      "counts": {split: manifest["counts"][split]["clips"] for split in shards},
       "statistics": _combine(statistics),
     },
   )

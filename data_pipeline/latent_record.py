@@ -16,6 +16,7 @@ import safetensors
 import safetensors.numpy
 from jaxtyping import Float
 
+from data_pipeline import loader
 from data_pipeline.beats import beat_features, beat_vector
 
 SCHEMA_VERSION = 1
@@ -112,3 +113,24 @@ def to_example(
     "beats": beat_vector(times, 0.0, frames, fps),
     "beat_features": beat_features(times, 0.0, frames, fps),
   }
+
+
+def make_latents_dataset(
+  source: Sequence[bytes],
+  *,
+  batch_size: int,
+  seed: int,
+  beats: str,
+  fps: float,
+  process_index: int = 0,
+  process_count: int = 1,
+) -> grain.IterDataset:
+  """Endless stage-2 batches of `open_latents`; see `loader.batches`, `to_example`."""
+
+  def transform(blob, rng):
+    del rng  # the windows were drawn when the clips were cut
+    return to_example(decode(blob), beats=beats, fps=fps)
+
+  return loader.batches(
+    source, batch_size, seed, transform, process_index, process_count
+  )

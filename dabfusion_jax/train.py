@@ -1,0 +1,162 @@
+r"""Trains either stage; the same command resumes.
+
+python -m dabfusion_jax.train --config=configs/autoencoder.py:demo
+python -m dabfusion_jax.train --config=configs/diffusion.py:demo --workdir=DIR
+"""
+
+import pathlib
+import subprocess
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+from absl import app, flags, logging
+from ml_collections import config_flags
+
+from dabfusion_jax import checkpointing, stage_factory, trained
+from dabfusion_jax.train_loop import train
+from data_pipeline import build, latent_record, loader
+
+_CONFIG = config_flags.DEFINE_config_file("config", None, "FILE.py or FILE.py:VARIANT.")
+_WORKDIR = flags.DEFINE_string("workdir", None, "Default: runs/VARIANT_STAGE.")
+_DISTRIBUTED = flags.DEFINE_bool(
+  "distributed", False, "Join the other processes of a pod or cluster."
+)
+
+
+class NotReadyError(ValueError):
+  """Something that has to be made first is missing; the message says how."""
+
+
+def train_autoencoder(config: Mapping[str, Any], workdir: pathlib.Path) -> None:
+  """Stage 1, on pairs of frames; SynthDance is generated where it is not there."""
+  data = config["data"]
+  if not (pathlib.Path(data["folder"]) / loader.MANIFEST).is_file():
+    if data["source"] != "synthdance":
+      raise NotReadyError(
+        f"{data['folder']} holds no shards. Make them with: python -m"
+        f" data_pipeline.build --source={data['source']} --videos=DIR"
+        f" --output={data['folder']} --frame_size={data['frame_size']}. Without any"
+        " data, this runs: python -m dabfusion_jax.train"
+        " --config=configs/autoencoder.py:demo"
+      )
+    build.main(
+      [
+        f"--source={data['source']}",
+        f"--preset={data['preset']}",
+        f"--output={data['folder']}",
+        f"--frame_size={data['frame_size']}",
+        f"--num_frames={data['num_frames']}",
+        f"--fps={data['fps']}",
+        f"--encoder={data['encoder']}",
+      ]
+    )
+  expect = {key: data[key] for key in ("frame_size", "num_frames", "fps", "encoder")}
+  dataset = loader.make_pairs_dataset(
+    loader.open_clips(
+      data["folder"],
+      "train",
+      expect=expect,
+      fields=("frames", "example_id"),
+      cache_in_memory=data["cache_in_memory"],
+    ),
+    config["batch_size"],
+    config["seed"],
+    pairs_per_clip=data["pairs_per_clip"],
+    augment=data["augment"],
+    process_index=jax.process_index(),
+    process_count=jax.process_count(),
+  )
+  stage = stage_factory.make_autoencoder_stage(config)
+  optimizer = stage_factory.make_optimizer_of(config)
+  train(stage, optimizer, dataset, stage_factory.make_loop(config), workdir, config)
+
+
+def train_diffusion(config: Mapping[str, Any], workdir: pathlib.Path) -> None:
+  """Stage 2, on cached latents; keeps a copy of its stage 1 in the workdir."""
+  prepare_latents(config)
+  data = config["data"]
+  autoencoder = trained.load_trained(data["autoencoder"], "autoencoder")
+  manifest = latent_record.read_manifest(data["latents"])
+  config = stage_factory.resolve_diffusion(config, autoencoder, manifest)
+  trained.publish(autoencoder, workdir / trained.AUTOENCODER)
+  dataset = latent_record.make_latents_dataset(
+    latent_record.open_latents(data["latents"], "train"),
+    batch_size=config["batch_size"],
+    seed=config["seed"],
+    beats=data["beats"],
+    fps=manifest["fps"],
+    process_index=jax.process_index(),
+    process_count=jax.process_count(),
+  )
+  stage = stage_factory.make_diffusion_stage(config, autoencoder)
+  optimizer = stage_factory.make_optimizer_of(config)
+  train(stage, optimizer, dataset, stage_factory.make_loop(config), workdir, config)
+
+
+def prepare_latents(config: Mapping[str, Any]) -> None:
+  """Makes what stage 2 trains from where the config says how; else says what to do."""
+  data = config["data"]
+  folder = data["latents"]
+  if (pathlib.Path(folder) / latent_record.MANIFEST).is_file():
+    return
+  recipe, stage1 = data["autoencoder_config"], data["autoencoder"]
+  if recipe:
+    # In their own processes: each gives its memory back, and resumes by itself.
+    run(["dabfusion_jax.train", f"--config={recipe}", f"--workdir={stage1}"])
+    clips = trained.load_trained(stage1, "autoencoder").config["data"]["folder"]
+    run(
+      [
+        "data_pipeline.latent_cache",
+        f"--checkpoint={stage1}",
+        f"--data={clips}",
+        f"--output={folder}",
+      ]
+    )
+    return
+  steps = []
+  if checkpointing.latest_step(stage1) is None:
+    steps.append(
+      "python -m dabfusion_jax.train --config=configs/autoencoder.py"
+      f" --workdir={stage1}"
+    )
+  steps.append(
+    f"python -m data_pipeline.latent_cache --checkpoint={stage1} --data=CLIPS"
+    f" --output={folder}"
+  )
+  raise NotReadyError(
+    f"{folder} holds no cached latents. Make them with: {'; then: '.join(steps)}."
+    " Without any data, this runs: python -m dabfusion_jax.train"
+    " --config=configs/diffusion.py:demo"
+  )
+
+
+def run(module_and_flags: list[str]) -> None:
+  """Runs one of the project's programs and stops where it stops."""
+  logging.info("Running: python -m %s", " ".join(module_and_flags))
+  done = subprocess.run([sys.executable, "-m", *module_and_flags], check=False)
+  if done.returncode:
+    raise SystemExit(done.returncode)
+
+
+def main(argv: list[str]) -> None:
+  if len(argv) > 1:
+    raise app.UsageError(f"Unexpected argument {argv[1]!r}.")
+  if _DISTRIBUTED.value:
+    jax.distributed.initialize()
+  config = _CONFIG.value.to_dict()
+  stage = config["stage"]
+  workdir = pathlib.Path(_WORKDIR.value or f"runs/{config['variant']}_{stage}")
+  logging.info("Training %s in %s.", stage, workdir)
+  programs = {"autoencoder": train_autoencoder, "diffusion": train_diffusion}
+  try:
+    programs[stage](config, workdir)
+  except (ValueError, OSError, RuntimeError, FloatingPointError) as error:
+    sys.exit(f"train: {error}")
+
+
+if __name__ == "__main__":
+  flags.mark_flags_as_required(["config"])
+  logging.set_verbosity(logging.INFO)
+  app.run(main)
