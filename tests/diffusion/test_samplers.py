@@ -1,0 +1,154 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from dabfusion_jax.diffusion import process
+from dabfusion_jax.diffusion.guidance import dynamic_threshold
+from dabfusion_jax.diffusion.samplers import (
+  METHODS,
+  initial_noise,
+  lfdm_times,
+  make_plan,
+  sample,
+  sample_step,
+  spaced_times,
+)
+from dabfusion_jax.diffusion.schedule import cosine_schedule
+
+SCHEDULE = cosine_schedule()
+ALPHA_BAR = SCHEDULE.alpha_bar
+SHAPE = (2, 4, 4, 3)
+KEYS = process.example_keys(jax.random.key(0), jnp.arange(3))
+TARGET = jnp.clip(jax.random.normal(jax.random.key(1), (3, *SHAPE)), -0.9, 0.9)
+
+
+def _oracle(x_t, t):
+  """The eps that points at TARGET."""
+  return process.x0_to_eps(SCHEDULE, x_t, TARGET[: len(x_t)], t)
+
+
+def _gaussian_oracle(x_t, t):
+  """The exact eps for data ~ N(0.3, 0.5^2), whose flow has a closed form."""
+  signal, noise = process.signal_and_noise(SCHEDULE, t, x_t.ndim)
+  return noise * (x_t - 0.3 * signal) / (signal**2 * 0.5**2 + noise**2)
+
+
+def test_lfdm_times():
+  times = lfdm_times(1000, 10)
+  expected = [909, 818, 727, 636, 545, 454, 363, 272, 181, 90, 0]
+  np.testing.assert_array_equal(times, expected)
+  assert lfdm_times(1000, 250)[0] == 996
+
+
+def test_spaced_times_avoid_the_last_timesteps():
+  np.testing.assert_array_equal(spaced_times(SCHEDULE, 1000), np.arange(1000)[::-1])
+  times = spaced_times(SCHEDULE, 50)
+  assert len(np.unique(times)) == 50 and times[-1] == 0
+  assert 985 < times[0] < 995
+  np.testing.assert_array_equal(spaced_times(SCHEDULE, 1), [992])
+
+
+@pytest.mark.parametrize(("method", "num_steps"), [("ddpm", 0), ("ddim_lfdm", 1000)])
+def test_impossible_number_of_steps_is_refused(method, num_steps):
+  with pytest.raises(ValueError, match="num_steps"):
+    make_plan(SCHEDULE, method, num_steps)
+
+
+def test_unknown_method_is_refused():
+  with pytest.raises(ValueError, match="'euler'.*'ddpm'"):
+    make_plan(SCHEDULE, "euler", 10)
+
+
+@pytest.mark.parametrize("eta", [0.0, 1.0])
+@pytest.mark.parametrize("method", METHODS)
+def test_every_sampler_arrives_where_eps_points(method, eta):
+  plan = make_plan(SCHEDULE, method, 12, eta)
+  x0 = sample(_oracle, KEYS, SHAPE, plan)
+  np.testing.assert_allclose(x0, TARGET, atol=1e-4)
+
+
+def test_ddpm_step_is_the_posterior():
+  plan = make_plan(SCHEDULE, "ddpm", 1000)
+  x_t = 0.5 * initial_noise(KEYS, SHAPE)
+  eps_fn = lambda x, t: 0.8 * x
+  step = jax.tree.map(lambda row: row[1000 - 1 - 600], plan)
+  assert step.t == 600
+  x_next, x0 = sample_step(eps_fn, (x_t, x_t), KEYS, step, True, None)
+  expected_x0 = process.eps_to_x0(SCHEDULE, x_t, 0.8 * x_t, jnp.full(3, 600))
+  np.testing.assert_allclose(x0, expected_x0, atol=1e-5)
+  on_x0, on_x_t, variance = process.posterior(ALPHA_BAR[600:601], ALPHA_BAR[599:600])
+  noise = np.asarray(x_next) - (on_x0 * np.asarray(x0) + on_x_t * np.asarray(x_t))
+  assert abs(np.std(noise) / np.sqrt(variance) - 1) < 0.1
+  assert (plan.t[-1], plan.sigma[-1]) == (0, 0.0)  # no noise at t = 0
+
+
+def test_ddim_step_recomputes_eps_from_the_thresholded_x0():
+  plan = make_plan(SCHEDULE, "ddim", 10)
+  x_t = 3 * initial_noise(KEYS, SHAPE)
+  step = jax.tree.map(lambda row: row[4], plan)
+  times = jnp.full(3, step.t)
+  x_next, x0 = sample_step(lambda x, t: 0.1 * x, (x_t, x_t), KEYS, step, False, 0.9)
+  assert np.abs(x0).max() <= 1
+  eps = process.x0_to_eps(SCHEDULE, x_t, x0, times)
+  expected = process.add_noise(SCHEDULE, x0, eps, jnp.full(3, plan.t[5]))
+  np.testing.assert_allclose(x_next, expected, atol=1e-5)
+
+
+def test_lfdm_step_has_its_three_oddities():
+  plan = make_plan(SCHEDULE, "ddim_lfdm", 10, eta=1.0)
+  assert plan.t[-1] == 90  # t = 0 is never evaluated
+  x_t = 3 * initial_noise(KEYS, SHAPE)
+  step = jax.tree.map(lambda row: row[2], plan)  # 727 -> 636
+  x_next, x0 = sample_step(lambda x, t: 0.1 * x, (x_t, x_t), KEYS, step, False, 0.9)
+  alpha, alpha_next = ALPHA_BAR[726], ALPHA_BAR[635]  # of t - 1
+  sigma = np.sqrt((1 - alpha / alpha_next) * (1 - alpha_next) / (1 - alpha))
+  np.testing.assert_allclose(step.sigma, sigma, rtol=1e-5)
+  on_eps = np.sqrt(1 - alpha_next - sigma**2)
+  expected = np.sqrt(alpha_next) * x0 + on_eps * 0.1 * x_t  # eps not recomputed
+  np.testing.assert_allclose(x_next, expected, atol=1e-5)
+  at_t = process.eps_to_x0(SCHEDULE, x_t, 0.1 * x_t, jnp.full(3, 727))
+  np.testing.assert_allclose(x0, dynamic_threshold(at_t), atol=1e-5)
+
+
+@pytest.mark.parametrize("method", ["ddim", "dpm_solver"])
+def test_deterministic_samplers_converge_to_the_exact_flow(method):
+  """For a Gaussian it maps x_T to mean + (std / std_T) (x_T - mean_T)."""
+
+  def error(num_steps):
+    plan = make_plan(SCHEDULE, method, num_steps)
+    x = sample(_gaussian_oracle, KEYS, SHAPE, plan, None)
+    signal, noise = np.sqrt(ALPHA_BAR[plan.t[0]]), np.sqrt(1 - ALPHA_BAR[plan.t[0]])
+    spread = 0.5 / np.sqrt(0.25 * signal**2 + noise**2)
+    exact = 0.3 + spread * (initial_noise(KEYS, SHAPE) - 0.3 * signal)
+    return float(np.abs(x - exact).max())
+
+  coarse, fine = error(10), error(40)
+  assert fine < coarse / (2.5 if method == "ddim" else 5)
+  assert fine < (0.1 if method == "ddim" else 0.05)
+
+
+def test_ddpm_reproduces_mean_and_spread_of_its_data():
+  plan = make_plan(SCHEDULE, "ddpm", 200)
+  x = jax.jit(lambda: sample(_gaussian_oracle, KEYS, (40, 8, 8, 3), plan, None))()
+  np.testing.assert_allclose([np.mean(x), np.std(x)], [0.3, 0.5], atol=0.02)
+
+
+@pytest.mark.parametrize("method", ["ddpm", "ddim"])
+def test_sample_does_not_depend_on_its_batch(method):
+  plan = make_plan(SCHEDULE, method, 6, eta=1.0)
+  together = sample(_gaussian_oracle, KEYS, SHAPE, plan)
+  alone = sample(_gaussian_oracle, KEYS[1:2], SHAPE, plan)
+  np.testing.assert_allclose(together[1], alone[0], atol=1e-6)
+  assert np.abs(together[0] - together[1]).max() > 0.1
+
+
+def test_steps_on_the_host_equal_the_scan():
+  plan = make_plan(SCHEDULE, "ddpm", 6)
+  x = initial_noise(KEYS, SHAPE)
+  carry = (x, jnp.zeros_like(x))
+  for i in range(6):
+    step = jax.tree.map(lambda row, i=i: row[i], plan)
+    carry = sample_step(_gaussian_oracle, carry, KEYS, step, True, 0.9)
+  expected = sample(_gaussian_oracle, KEYS, SHAPE, plan)
+  np.testing.assert_allclose(carry[0], expected, atol=1e-6)

@@ -1,0 +1,174 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from dabfusion_jax.models.attention import (
+  ChannelLayerNorm,
+  RelativePositionBias,
+  SpatialAttention,
+  SpatialLinearAttention,
+  TemporalAttention,
+  relative_buckets,
+)
+
+HEADS, DIM, CHANNELS = 2, 4, 6
+X = jax.random.normal(jax.random.key(0), (2, 5, 3, 2, CHANNELS))
+BIAS = jax.random.normal(jax.random.key(1), (HEADS, 5, 5))
+
+
+def _softmax(x, axis=-1):
+  e = np.exp(x - x.max(axis, keepdims=True))
+  return e / e.sum(axis, keepdims=True)
+
+
+def _normalised(x, gain):
+  x = np.asarray(x, np.float64)
+  spread = np.sqrt(x.var(-1, keepdims=True) + 1e-5)
+  return (x - x.mean(-1, keepdims=True)) / spread * np.asarray(gain)
+
+
+def _heads(y, kernel):
+  """[..., c] -> three of [..., heads, dim]; order q, k, v, heads major."""
+  y = y @ np.asarray(kernel, np.float64)
+  return np.moveaxis(y.reshape(*y.shape[:-1], 3, HEADS, DIM), -3, 0)
+
+
+def _init(layer, *args):
+  variables = layer.init(jax.random.key(2), *args)
+  gain = 1 + 0.3 * jax.random.normal(jax.random.key(3), (CHANNELS,))
+  variables["params"]["norm"]["gain"] = gain
+  return variables
+
+
+def _temporal_literally(params, x, bias):
+  """Pixel by pixel, with interleaved rotary pairs (2i, 2i + 1)."""
+  q, k, v = _heads(_normalised(x, params["norm"]["gain"]), params["qkv"])
+  num_frames = x.shape[1]
+  out = np.zeros((*x.shape[:-1], HEADS, DIM))
+  for b, row, col, n in np.ndindex(x.shape[0], *x.shape[2:4], HEADS):
+    at = (b, slice(None), row, col, n)
+    turned = []
+    for features in (q[at] * DIM**-0.5, k[at]):
+      pairs = features[:, ::2] + 1j * features[:, 1::2]
+      frequency = 10000.0 ** (-np.arange(DIM // 2) / (DIM // 2))
+      pairs = pairs * np.exp(1j * np.arange(num_frames)[:, None] * frequency)
+      turned.append(pairs)
+    logits = (turned[0] @ turned[1].conj().T).real + np.asarray(bias)[n]
+    out[at] = _softmax(logits) @ v[at]
+  kernel = np.asarray(params["out"]["kernel"])
+  return out.reshape(*x.shape[:-1], -1) @ kernel
+
+
+def test_bucket_map_is_the_published_one():
+  buckets = relative_buckets(60)[30]  # of keys at distance -30 ... 29
+  of = lambda distance: buckets[30 + distance]
+  assert [of(-d) for d in range(8)] == list(range(8))
+  groups = {8: (8, 9), 9: (10, 11), 10: (12, 13), 11: (14, 15)}
+  groups |= {12: (16, 19), 13: (20, 22), 14: (23, 26), 15: (27, 29)}
+  for bucket, (first, last) in groups.items():
+    for distance in range(first, last + 1):
+      assert of(-distance) == bucket
+      assert of(distance) == bucket + 16
+  assert of(-16) == 12 and of(16) == 28
+  assert 16 not in relative_buckets(60)
+
+
+def test_buckets_saturate_and_stay_integers():
+  buckets = relative_buckets(200)
+  assert buckets.shape == (200, 200) and np.issubdtype(buckets.dtype, np.integer)
+  assert buckets[0, 199] == 31 and buckets[199, 0] == 15
+
+
+def test_relative_bias_depends_on_key_minus_query():
+  layer = RelativePositionBias(HEADS)
+  params = layer.init(jax.random.key(0), 6)
+  assert params["params"]["table"].shape == (32, HEADS)
+  bias = layer.apply(params, 6)
+  np.testing.assert_array_equal(bias[:, 1, 3], bias[:, 2, 4])
+  np.testing.assert_array_equal(bias[:, 1, 3], params["params"]["table"][16 + 2])
+
+
+def test_layer_norm_has_a_gain_and_no_bias():
+  layer = ChannelLayerNorm()
+  params = layer.init(jax.random.key(0), X)
+  assert jax.tree.map(jnp.shape, params["params"]) == {"gain": (CHANNELS,)}
+  y = layer.apply({"params": {"gain": jnp.arange(6.0)}}, 3 * X + 1)
+  np.testing.assert_allclose(y, _normalised(3 * X + 1, np.arange(6.0)), atol=1e-5)
+
+
+def test_temporal_attention_is_the_literal_formula():
+  layer = TemporalAttention(HEADS, DIM)
+  variables = _init(layer, X, BIAS)
+  y = layer.apply(variables, X, BIAS)
+  expected = _temporal_literally(variables["params"], X, BIAS)
+  np.testing.assert_allclose(y, expected, atol=1e-5)
+
+
+def test_temporal_attention_keeps_pixels_apart():
+  layer = TemporalAttention(HEADS, DIM)
+  variables = _init(layer, X, BIAS)
+  of_pixel = lambda x: layer.apply(variables, x, BIAS)[0, :, 1, 1].sum()
+  gradient = jax.grad(of_pixel)(X)
+  assert jnp.count_nonzero(gradient[0, :, 1, 1]) > 0
+  assert jnp.count_nonzero(gradient.at[0, :, 1, 1].set(0)) == 0
+
+
+def test_temporal_attention_knows_the_order_of_frames():
+  layer = TemporalAttention(HEADS, DIM)
+  variables = _init(layer, X, BIAS)
+  forward = layer.apply(variables, X, 0 * BIAS)
+  backward = layer.apply(variables, X[:, ::-1], 0 * BIAS)[:, ::-1]
+  assert np.abs(forward - backward).max() > 1e-3  # rotary alone, no bias
+
+
+def test_temporal_attention_takes_more_frames_than_the_paper():
+  layer = TemporalAttention(HEADS, DIM)
+  x = jax.random.normal(jax.random.key(0), (1, 50, 1, 1, CHANNELS))
+  bias_layer = RelativePositionBias(HEADS)
+  bias_variables = bias_layer.init(jax.random.key(0), 40)
+  bias = bias_layer.apply(bias_variables, 50)
+  variables = _init(layer, X, BIAS)
+  y = layer.apply(variables, x, bias)
+  expected = _temporal_literally(variables["params"], x, bias)
+  np.testing.assert_allclose(y, expected, atol=1e-5)
+
+
+def test_spatial_attention_is_the_literal_formula():
+  layer = SpatialAttention(HEADS, DIM)
+  variables = _init(layer, X)
+  params = variables["params"]
+  q, k, v = _heads(_normalised(X, params["norm"]["gain"]), params["qkv"])
+  q, k, v = (a.reshape(2, 5, 6, HEADS, DIM) for a in (q, k, v))
+  logits = np.einsum("btpnd,btqnd->btnpq", q * DIM**-0.5, k)
+  expected = np.einsum("btnpq,btqnd->btpnd", _softmax(logits), v).reshape(
+    2, 5, 3, 2, -1
+  )
+  expected = expected @ np.asarray(params["out"]["kernel"])
+  np.testing.assert_allclose(layer.apply(variables, X), expected, atol=1e-5)
+
+
+def test_linear_attention_is_the_literal_formula():
+  layer = SpatialLinearAttention(HEADS, DIM)
+  variables = _init(layer, X)
+  params = variables["params"]
+  q, k, v = _heads(_normalised(X, params["norm"]["gain"]), params["qkv"])
+  q, k, v = (a.reshape(2, 5, 6, HEADS, DIM) for a in (q, k, v))
+  q, k = _softmax(q) * DIM**-0.5, _softmax(k, axis=2)
+  context = np.einsum("btpnd,btpne->btnde", k, v)
+  expected = np.einsum("btpnd,btnde->btpne", q, context).reshape(2, 5, 3, 2, -1)
+  out = jax.tree.map(np.asarray, params["out"])
+  expected = expected @ out["kernel"] + out["bias"]
+  np.testing.assert_allclose(layer.apply(variables, X), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("layer_class", [SpatialAttention, SpatialLinearAttention])
+def test_spatial_attention_has_no_positions_and_keeps_frames_apart(layer_class):
+  layer = layer_class(HEADS, DIM)
+  variables = _init(layer, X)
+  y = layer.apply(variables, X)
+  flipped = layer.apply(variables, X[:, :, ::-1])[:, :, ::-1]
+  np.testing.assert_allclose(flipped, y, atol=1e-5)
+  changed = layer.apply(variables, X.at[:, 2].add(1.5 * X[:, 1]))
+  np.testing.assert_array_equal(changed[:, [0, 1, 3, 4]], y[:, [0, 1, 3, 4]])
+  assert np.abs(changed[:, 2] - y[:, 2]).max() > 1e-3

@@ -1,0 +1,321 @@
+import functools
+import re
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from dabfusion_jax.models import unet3d
+from dabfusion_jax.models.unet3d import InputConv, NormSilu, ResidualBlock, UNet3D
+
+FRAMES, SIZE, Z, MUSIC = 3, 8, 5, 6
+TINY = dict(
+  base_channels=8,
+  channel_multipliers=(1, 2),
+  z_channels=Z,
+  num_heads=2,
+  head_dim=4,
+  num_groups=4,
+)
+VIDEO = jax.random.normal(jax.random.key(7), (2, 3, 4, 6, 8))
+
+
+def _inputs(batch=2, num_frames=FRAMES):
+  keys = jax.random.split(jax.random.key(1), 3)
+  x_t = jax.random.normal(keys[0], (batch, num_frames, SIZE, SIZE, 3))
+  z = jax.random.normal(keys[1], (batch, SIZE, SIZE, Z))
+  condition = jax.random.normal(keys[2], (batch, MUSIC))
+  return x_t, jnp.array([3, 700])[:batch], z, condition
+
+
+def _frame_condition(size):
+  return jax.random.normal(jax.random.key(2), (2, FRAMES, size))
+
+
+@functools.cache
+def _tiny(**fields):
+  """(variables, compiled apply) with every field as in TINY unless given.
+
+  Random parameters by shape: compiling `init` would cost more than the tests.
+  """
+  model = UNet3D(**TINY | fields)
+  sizes = {"per_frame_film": 5, "beat_channel": 1}
+  mode = fields.get("beat_mode")
+  extra = (_frame_condition(sizes[mode]),) if mode else ()
+  shapes = jax.eval_shape(model.init, jax.random.key(0), *_inputs(), *extra)
+  rng = np.random.default_rng(0)
+  draw = lambda leaf: jnp.asarray(0.2 * rng.standard_normal(leaf.shape), leaf.dtype)
+  return jax.tree.map(draw, shapes), jax.jit(model.apply)
+
+
+@functools.cache
+def _baseline():
+  variables, apply = _tiny()
+  return apply(variables, *_inputs())
+
+
+def _count(model, music_size, frame_features=None):
+  shape = lambda *s, dtype=jnp.float32: jax.ShapeDtypeStruct(s, dtype)
+  variables = jax.eval_shape(
+    model.init,
+    jax.random.key(0),
+    shape(1, 40, 32, 32, 3),
+    shape(1, dtype=jnp.int32),
+    shape(1, 32, 32, 256),
+    shape(1, music_size),
+    frame_features and shape(1, 40, frame_features),
+  )
+  assert {leaf.dtype for leaf in jax.tree.leaves(variables)} == {jnp.dtype("float32")}
+  return sum(leaf.size for leaf in jax.tree.leaves(variables))
+
+
+@pytest.mark.parametrize(
+  ("mode", "music_size", "frame_features", "count"),
+  [
+    ("global_concat", 512, None, 40_699_587),
+    ("global_concat", 552, None, 41_017_027),
+    ("global_concat", 592, None, 41_334_467),
+    ("per_frame_film", 512, 5, 40_716_611),
+    ("beat_channel", 512, 1, 40_702_723),
+    ("beat_channel", 512, 2, 40_705_859),
+  ],
+)
+def test_paper_size_has_the_published_number_of_parameters(
+  mode, music_size, frame_features, count
+):
+  model = UNet3D(beat_mode=mode, remat=True, dtype=jnp.bfloat16)
+  assert _count(model, music_size, frame_features) == count
+
+
+@pytest.mark.parametrize(
+  ("layer", "fan_in"),
+  [
+    (unet3d.FrameConv(16), 9 * 8),
+    (unet3d.FrameConv(16, kernel_size=4, stride=2), 16 * 8),
+    (unet3d.FrameConvTranspose(), 16 * 8),
+  ],
+)
+def test_kernels_and_biases_start_uniform_within_their_fan_in(layer, fan_in):
+  params = layer.init(jax.random.key(0), VIDEO)["params"]
+  limit = fan_in**-0.5
+  for leaf in (params["kernel"], params["bias"]):
+    assert 0.7 * limit < np.abs(leaf).max() <= limit
+  np.testing.assert_allclose(params["kernel"].std(), limit / 3**0.5, rtol=0.1)
+
+
+def test_folded_convolution_equals_the_three_dimensional_one():
+  kernel = jax.random.normal(jax.random.key(0), (1, 4, 4, 8, 5))
+  folded = unet3d.conv_frames(VIDEO, kernel, stride=2, padding=1)
+  plain = jax.lax.conv_general_dilated(
+    VIDEO,
+    kernel,
+    (1, 2, 2),
+    [(0, 0), (1, 1), (1, 1)],
+    dimension_numbers=("NDHWC", "DHWIO", "NDHWC"),
+  )
+  assert folded.shape == (2, 3, 2, 3, 5)
+  np.testing.assert_allclose(folded, plain, atol=1e-4)
+
+
+def test_folded_transposed_convolution_equals_the_three_dimensional_one():
+  kernel = jax.random.normal(jax.random.key(0), (1, 4, 4, 5, 8))
+  folded = unet3d.conv_transpose_frames(VIDEO, kernel)
+  plain = nn.ConvTranspose(
+    5, (1, 4, 4), (1, 2, 2), "SAME", use_bias=False, transpose_kernel=True
+  )
+  np.testing.assert_allclose(
+    folded, plain.apply({"params": {"kernel": kernel}}, VIDEO), atol=1e-4
+  )
+
+
+def test_transposed_convolution_is_the_adjoint_of_the_strided_one():
+  kernel = jax.random.normal(jax.random.key(0), (1, 4, 4, 5, 8))
+  fine = jax.random.normal(jax.random.key(1), (2, 3, 8, 12, 5))
+  down = unet3d.conv_frames(fine, kernel, stride=2, padding=1)
+  up = unet3d.conv_transpose_frames(VIDEO, kernel)
+  np.testing.assert_allclose(jnp.vdot(down, VIDEO), jnp.vdot(fine, up), rtol=1e-4)
+
+
+def test_split_first_convolution_equals_the_plain_one():
+  x_t, _, z, _ = _inputs()
+  beats = _frame_condition(2)
+  layer = InputConv(8, Z)
+  variables = layer.init(jax.random.key(0), x_t, z, beats, None)
+  params = variables["params"]
+  assert params["kernel"].shape == (1, 7, 7, 3 + Z + 2, 8)
+  split = layer.apply(variables, x_t, z, beats, None)
+  over_frames = jnp.broadcast_to(z[:, None], (*x_t.shape[:-1], Z))
+  over_pixels = jnp.broadcast_to(beats[:, :, None, None], (*x_t.shape[:-1], 2))
+  plain = nn.Conv(8, (1, 7, 7), padding="SAME").apply(
+    variables, jnp.concatenate([x_t, over_frames, over_pixels], axis=-1)
+  )
+  np.testing.assert_allclose(split, plain, atol=1e-5)
+
+
+def test_group_norm_pools_over_frames():
+  layer = NormSilu(num_groups=4)
+  variables = layer.init(jax.random.key(0), VIDEO)
+  x = VIDEO * jnp.arange(1.0, 4.0).reshape(1, 3, 1, 1, 1) + 2.0
+  y = layer.apply(variables, x)
+  plain = nn.GroupNorm(num_groups=4, epsilon=1e-5)
+  expected = nn.silu(plain.apply(variables, x))
+  np.testing.assert_allclose(y, expected, atol=1e-5)
+  permuted = layer.apply(variables, x[:, ::-1])[:, ::-1]
+  np.testing.assert_allclose(permuted, y, atol=1e-5)
+  per_frame = layer.apply(variables, x.reshape(6, 1, *x.shape[2:])).reshape(x.shape)
+  assert np.abs(per_frame - y).max() > 0.1
+
+
+def test_group_norm_keeps_its_precision_beside_a_large_mean():
+  x = VIDEO + 30.0
+  layer = NormSilu(num_groups=1)
+  y = layer.apply(layer.init(jax.random.key(0), x), x)
+  exact = np.asarray(x, np.float64).reshape(2, -1)
+  mean, std = exact.mean(1, keepdims=True), exact.std(1, keepdims=True)
+  exact = ((exact - mean) / std).reshape(x.shape)
+  np.testing.assert_allclose(y, exact / (1 + np.exp(-exact)), atol=2e-3)
+
+
+def test_modulation_scales_then_shifts_the_first_norm_only():
+  block = ResidualBlock(8, num_groups=4)
+  embedding = jax.random.normal(jax.random.key(0), (2, 1, 6))
+  variables = block.init(jax.random.key(1), VIDEO, embedding)
+  params = variables["params"]
+  y = block.apply(variables, VIDEO, embedding)
+
+  conv = lambda name, x: nn.Conv(8, (1, 3, 3)).apply({"params": params[name]}, x)
+  norm = lambda x: nn.GroupNorm(4, epsilon=1e-5, use_bias=False, use_scale=False).apply(
+    {}, x
+  )
+  modulation = nn.Dense(16).apply(
+    {"params": params["modulation"]}, nn.silu(embedding[:, :, None, None])
+  )
+  hidden = norm(conv("conv_0", VIDEO)) * (1 + modulation[..., :8]) + modulation[..., 8:]
+  expected = VIDEO + nn.silu(norm(conv("conv_1", nn.silu(hidden))))
+  np.testing.assert_allclose(y, expected, atol=1e-4)
+
+
+def test_output_is_a_finite_video_and_depends_on_every_input():
+  variables, apply = _tiny()
+  inputs = _inputs()
+  y = _baseline()
+  assert y.shape == inputs[0].shape and y.dtype == jnp.float32
+  assert np.all(np.isfinite(y))
+  for i in range(4):
+    changed = [x if i != j else x + jnp.ones_like(x) for j, x in enumerate(inputs)]
+    assert np.abs(apply(variables, *changed) - y).max() > 1e-4
+
+
+def test_examples_do_not_mix():
+  variables, apply = _tiny()
+  x_t, t, z, condition = _inputs()
+  x_t, z = x_t.at[1].multiply(3.0), z.at[1].multiply(3.0)
+  y = apply(variables, x_t, t, z, condition)
+  np.testing.assert_allclose(y[0], _baseline()[0], atol=1e-5)
+
+
+def test_pictures_shared_by_neighbours_and_computed_beforehand():
+  """`z_term` of one picture serves two clips; equal to passing the picture twice."""
+  variables, apply = _tiny()
+  x_t, t, z, condition = _inputs()
+  plain = apply(variables, x_t, t, jnp.repeat(z[:1], 2, axis=0), condition)
+  term = UNet3D(**TINY).z_term(variables["params"], z[:1])
+  shared = apply(variables, x_t, t, None, condition, None, term)
+  np.testing.assert_allclose(shared, plain, atol=2e-5)
+
+
+def test_per_frame_film_with_zero_last_layer_equals_the_model_without_beats():
+  """Which is how it starts (`test_conditioning`)."""
+  variables, _ = _tiny()
+  with_beats, apply = _tiny(beat_mode="per_frame_film")
+  beats = with_beats["params"]["beats"]
+  fresh = beats | {"dense_1": jax.tree.map(jnp.zeros_like, beats["dense_1"])}
+  with_params = lambda beats: {"params": {**variables["params"], "beats": beats}}
+  y = apply(with_params(fresh), *_inputs(), 10 * _frame_condition(5))
+  np.testing.assert_allclose(y, _baseline(), atol=2e-5)
+  y = apply(with_params(beats), *_inputs(), _frame_condition(5))
+  assert np.abs(y - _baseline()).max() > 1e-3
+
+
+def test_beat_channel_reads_its_frames():
+  variables, apply = _tiny(beat_mode="beat_channel")
+  pulse = jnp.zeros((2, FRAMES, 1))
+  y = apply(variables, *_inputs(), pulse)
+  changed = apply(variables, *_inputs(), pulse.at[:, 1].set(1.0))
+  difference = np.abs(changed - y).mean((0, 2, 3, 4))
+  assert difference[1] > difference[0] > 0
+
+
+def test_every_parameter_has_a_gradient():
+  small = TINY | {"channel_multipliers": (1,)}
+  variables, _ = _tiny(channel_multipliers=(1,))
+  x_t, t, z, condition = _inputs()
+  inputs = (x_t[:, :2, :4, :4], t, z[:, :4, :4], condition)
+  loss = lambda variables: jnp.square(UNet3D(**small).apply(variables, *inputs)).mean()
+  for path, leaf in jax.tree.leaves_with_path(jax.jit(jax.grad(loss))(variables)):
+    assert np.abs(leaf).max() > 0, f"no gradient at {jax.tree_util.keystr(path)}"
+
+
+def test_remat_recomputes_the_levels_and_renames_nothing():
+  plain, remat = UNet3D(**TINY), UNet3D(**TINY, remat=True)
+  plain_shapes, shapes = (
+    jax.eval_shape(model.init, jax.random.key(0), *_inputs())
+    for model in (plain, remat)
+  )
+  assert jax.tree.structure(shapes) == jax.tree.structure(plain_shapes)
+  count = lambda model: len(
+    re.findall(
+      r"= (?:remat|checkpoint)", str(jax.make_jaxpr(model.apply)(shapes, *_inputs()))
+    )
+  )
+  assert (count(plain), count(remat)) == (0, 4)
+
+
+def test_bfloat16_convolves_in_bfloat16_with_float32_parameters():
+  model = UNet3D(**TINY, dtype=jnp.bfloat16)
+  variables, _ = _tiny()
+  program = str(jax.make_jaxpr(model.apply)(variables, *_inputs()))
+  convolutions = re.findall(r":(\w+)\[[\d,]*\] = conv_general_dilated", program)
+  assert len(convolutions) > 10 and set(convolutions) == {"bf16"}
+  assert set(re.findall(r":(\w+)\[[\d,]*\] = exp ", program)) == {"f32"}  # softmax
+  assert jax.eval_shape(model.apply, variables, *_inputs()).dtype == jnp.float32
+
+
+def test_constrain_sees_every_level():
+  shapes = []
+
+  def constrain(x):
+    shapes.append(x.shape[2:])
+    return x
+
+  model = UNet3D(**TINY, constrain=constrain)
+  jax.eval_shape(model.apply, _tiny()[0], *_inputs())
+  assert set(shapes) == {(8, 8, 8), (4, 4, 8), (4, 4, 16), (4, 4, 8), (8, 8, 8)}
+
+
+def test_longer_clips_need_no_other_parameters():
+  variables, apply = _tiny()
+  y = jax.eval_shape(apply, variables, *_inputs(num_frames=90))
+  assert y.shape == (2, 90, SIZE, SIZE, 3)
+
+
+def test_unfit_inputs_are_refused():
+  model = UNet3D(**TINY)
+  x_t, t, z, condition = _inputs()
+  beats = _frame_condition(1)
+
+  def check(message, *args, model=model):
+    with pytest.raises(ValueError, match=message):
+      jax.eval_shape(model.init, jax.random.key(0), *args)
+
+  check("divisible by 2", x_t[:, :, :7], t, z[:, :7], condition)
+  check("z has 4 channels, but z_channels is 5", x_t, t, z[..., :4], condition)
+  check("either `z` or `z_term`", x_t, t, None, condition)
+  check("'global_concat' and frame_condition given", x_t, t, z, condition, beats)
+  missing = "'beat_channel' and frame_condition absent"
+  check(missing, x_t, t, z, condition, model=UNet3D(**TINY, beat_mode="beat_channel"))
+  check("'drum'", x_t, t, z, condition, model=UNet3D(**TINY, beat_mode="drum"))
+  uneven = UNet3D(**TINY | {"num_groups": 3})
+  check("8 channels do not split in 3 groups", x_t, t, z, condition, model=uneven)
