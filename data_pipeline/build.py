@@ -14,10 +14,8 @@ once the manifest is there. Clips start at random places of their video, in ever
 
 import argparse
 import concurrent.futures
-import contextlib
 import dataclasses
 import hashlib
-import io
 import json
 import multiprocessing
 import os
@@ -275,7 +273,10 @@ def _finish(
       "genre": dict(sorted(genres.items())),
       "camera": dict(sorted(cameras.items())),
     }
-  _write_shards(unfinished, splits, load)
+  # Imported here: the workers have no need of it.
+  from data_pipeline.tfds_builder.dance_clips import write_shards
+
+  write_shards(unfinished, splits, load)
   progress.close()
   unfinished.replace(output / "shards")
   has_truth = "true_beat_times" in features
@@ -289,23 +290,6 @@ def _finish(
   }
   _write_json(output / MANIFEST, manifest)
   return manifest
-
-
-def _write_shards(
-  folder: pathlib.Path,
-  splits: dict[str, list[pathlib.Path]],
-  load: Callable[[pathlib.Path], dict[str, Any]],
-) -> None:
-  # Imported here: the workers have no need of it.
-  import tensorflow_datasets as tfds
-
-  from data_pipeline.tfds_builder.dance_clips import DanceClips
-
-  tfds.disable_progress_bar()
-  builder = DanceClips(str(folder), splits, load)
-  with contextlib.redirect_stdout(io.StringIO()):  # "Downloading and preparing ..."
-    builder.download_and_prepare(download_dir=str(folder / "downloads"))
-  shutil.rmtree(folder / "downloads", ignore_errors=True)
 
 
 # --- Command line ------------------------------------------------------------------

@@ -153,6 +153,7 @@ def _truth_of(truth: Truth, frames, transform, start, form) -> dict[str, Any]:
     truth,
     joints2d=truth.joints2d[frames],
     joints3d=truth.joints3d[frames],
+    planted=truth.planted[frames],
     part_map=truth.part_map[frames],
     part_pose=truth.part_pose[frames],
   ).transformed(transform, form.frame_size)

@@ -214,7 +214,9 @@ def batches(
   chain = chain[process_index::process_count].repeat(reseed_each_epoch=True)
   if transform is not None:
     chain = chain.random_map(transform)
-  chain = chain.batch(batch_size // process_count, batch_fn=batch_fn)
+  chain = chain.batch(
+    batch_size // process_count, drop_remainder=True, batch_fn=batch_fn
+  )
   return chain.to_iter_dataset(
     grain.ReadOptions(num_threads=num_threads, prefetch_buffer_size=num_threads)
   )

@@ -192,7 +192,11 @@ def read_audio(
     if not container.streams.audio:
       raise MediaError(f"{path}: there is no sound in this file; add music to it.")
     stream = container.streams.audio[0]
+    # Read now: a stream of a closed container holds what it likes.
     picture = _moving_picture(container)
+    origin = None
+    if picture is not None and picture.start_time is not None:
+      origin = float(picture.start_time * picture.time_base)
     # Mixed down here, by the mean: the resampler's own mix of two may exceed 1.
     layout = "mono" if stream.channels == 1 else "stereo"
     resampler = av.AudioResampler(format="flt", layout=layout, rate=sample_rate)
@@ -216,10 +220,7 @@ def read_audio(
   if not np.isfinite(audio).all():
     raise MediaError(f"{path}: the sound holds NaN or infinity; export it again.")
   # A file of sound alone starts where its sound does, whatever its first stamp says.
-  shift = 0
-  if picture is not None and picture.start_time is not None:
-    origin = float(picture.start_time * picture.time_base)
-    shift = round((start - origin) * sample_rate)
+  shift = 0 if origin is None else round((start - origin) * sample_rate)
   if shift > 0:
     audio = np.pad(audio, ((shift, 0), (0, 0)))
   audio = np.clip(audio[max(-shift, 0) :], -1.0, 1.0).astype(np.float32)

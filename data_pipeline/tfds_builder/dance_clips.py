@@ -4,7 +4,10 @@ Prepared and read without tensorflow. Arrays are stored as bytes: TFDS's default
 list of integers, takes 200 ms to read for one clip.
 """
 
+import contextlib
+import io
 import pathlib
+import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -77,3 +80,22 @@ class DanceClips(tfds.core.GeneratorBasedBuilder):
     for file in files:
       features = self._load(file)
       yield f"{features['name']}.{features['window']}", features
+
+
+def write_shards(
+  folder: pathlib.Path,
+  splits: Mapping[str, Sequence[pathlib.Path]],
+  load: Callable[[pathlib.Path], dict[str, Any]],
+) -> None:
+  """Writes a whole data set into a new folder.
+
+  Args:
+    folder: is made; not there as a whole before this returns.
+    splits: for every split the files that hold its encoded records.
+    load: reads such a file.
+  """
+  tfds.disable_progress_bar()
+  builder = DanceClips(str(folder), splits, load)
+  with contextlib.redirect_stdout(io.StringIO()):  # "Downloading and preparing ..."
+    builder.download_and_prepare(download_dir=str(folder / "downloads"))
+  shutil.rmtree(folder / "downloads", ignore_errors=True)

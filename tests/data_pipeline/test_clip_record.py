@@ -2,44 +2,9 @@
 
 import numpy as np
 import pytest
+from clip_examples import assert_same, make_record
 
 from data_pipeline import clip_record
-
-
-def make_record(seed=0, truth=True, num_frames=6, size=16):
-  rng = np.random.default_rng(seed)
-  record = {
-    "name": f"clip{seed}",
-    "window": 0,
-    "genre": "BR",
-    "track": "mBR0",
-    "dancer": "",
-    "camera": "c01",
-    "start_seconds": 0.25,
-    "fps": 10.0,
-    "frames": rng.integers(0, 256, (num_frames, size, size, 3), np.uint8),
-    "audio": rng.integers(-900, 900, 500).astype(np.int16),
-    "sample_rate": 22050,
-    "music": rng.standard_normal(8).astype(np.float32),
-    "beat_times": np.arange(seed % 3 + 1) * 0.5 - 0.1,
-  }
-  if truth:
-    record |= {
-      "true_beat_times": np.arange(2) * 0.5,
-      "joints2d": rng.random((num_frames, 17, 2), np.float32),
-      "joints3d": rng.random((num_frames, 17, 3), np.float32),
-      "part_map": rng.integers(0, 20, (num_frames, size, size), np.uint8),
-      "part_pose": rng.random((num_frames, 5, 6), np.float32),
-    }
-  return record
-
-
-def assert_same(actual, expected):
-  assert actual.keys() == expected.keys()
-  for key, value in expected.items():
-    np.testing.assert_array_equal(actual[key], value, err_msg=key)
-    assert type(actual[key]) is type(value), key
-    assert getattr(actual[key], "dtype", None) == getattr(value, "dtype", None), key
 
 
 @pytest.mark.parametrize("shape", [(1, 4, 4, 3), (7, 5, 3, 3), (9, 8, 8)])

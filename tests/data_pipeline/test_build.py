@@ -1,0 +1,158 @@
+"""The build: whole or not at all, and never twice."""
+
+import dataclasses
+import json
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+from clip_examples import ToySource
+
+from data_pipeline import build, loader, media
+from data_pipeline.ingest import ClipFormat
+
+FORM = ClipFormat(num_frames=10, fps=10, frame_size=16)
+
+
+def settings(**source):
+  return build.Settings(ToySource(count=4, short=1, **source), FORM, train_windows=2)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+  output = tmp_path_factory.mktemp("toy") / "set"
+  return output, build.build(settings(), output, 1)
+
+
+def test_manifest_tells_what_the_shards_hold(finished):
+  output, manifest = finished
+  assert manifest == json.loads((output / "manifest.json").read_text())
+  assert manifest["counts"]["train"] == {
+    "clips": 4,
+    "genre": {"BR": 4},
+    "camera": {"c01": 4},
+  }
+  assert manifest["counts"]["test"]["clips"] == 1
+  assert manifest["too_short"] == ["toy1"]
+  assert manifest["beats"] == ["librosa"]
+  assert manifest["settings"]["encoder"] == {
+    "name": "spectral",
+    "version": 1,
+    "size": 512,
+  }
+  expect = {"fps": 10, "frame_size": 16, "num_frames": 10, "encoder": "spectral"}
+  clips = loader.open_clips(output, "train", expect=expect)
+  assert sorted(f"{c['name']}.{c['window']}" for c in clips) == sorted(
+    manifest["splits"]["train"]
+  )
+  # Clicks every half second, heard in every window.
+  for clip in clips:
+    np.testing.assert_allclose(np.diff(clip["beat_times"]), 0.5, atol=0.05)
+
+
+def test_a_finished_set_is_left_alone(finished):
+  output, manifest = finished
+  before = {p: p.stat().st_mtime_ns for p in output.rglob("*")}
+  assert build.build(settings(), output, 1) == manifest
+  assert before == {p: p.stat().st_mtime_ns for p in output.rglob("*")}
+
+
+def test_other_settings_in_the_same_folder_are_refused(finished):
+  output, _ = finished
+  other = dataclasses.replace(settings(), form=ClipFormat(10, 5, 16))
+  with pytest.raises(build.BuildError, match="fps: 10 there, 5 wanted") as error:
+    build.build(other, output, 1)
+  assert "\n" not in str(error.value)
+
+
+def test_bad_video_stops_with_one_line_and_the_rest_is_kept(tmp_path, finished):
+  output = tmp_path / "set"
+  with pytest.raises(media.MediaError, match="toy2.mp4") as error:
+    build.build(settings(bad=2), output, 1)
+  assert "\n" not in str(error.value)
+  assert not (output / "manifest.json").exists() and not (output / "shards").exists()
+  clips = output / "work" / "clips"
+  assert {"toy0.0.npz", "toy0.1.npz"} <= {p.name for p in clips.iterdir()}
+  kept = {p: p.stat().st_mtime_ns for p in clips.iterdir()}
+  # The video is repaired, the settings stay: the build goes on from here.
+  started = output / "work" / "settings.json"
+  started.write_text(started.read_text().replace('"bad": 2', '"bad": null'))
+  manifest = build.build(settings(), output, 1)
+  assert kept.items() <= {p: p.stat().st_mtime_ns for p in clips.iterdir()}.items()
+  assert manifest["content_sha256"] == finished[1]["content_sha256"]
+
+
+def alive(pid):
+  try:
+    os.kill(pid, 0)
+  except ProcessLookupError:
+    return False
+  state = pathlib.Path(f"/proc/{pid}/stat")
+  return not state.exists() or state.read_text().rpartition(")")[2].split()[0] != "Z"
+
+
+def test_killed_build_leaves_no_worker_and_goes_on(tmp_path, finished):
+  log, output = tmp_path / "log", tmp_path / "set"
+  log.mkdir()
+  program = (
+    "import pathlib; from clip_examples import ToySource; from data_pipeline import "
+    "build; from data_pipeline.ingest import ClipFormat; build.build(build.Settings("
+    f"ToySource(count=4, short=1, log={str(log)!r}), ClipFormat(10, 10, 16), "
+    f"train_windows=2), pathlib.Path({str(output)!r}), 1)"
+  )
+  paths = [str(pathlib.Path(__file__).parent), *sys.path]
+  environment = os.environ | {"PYTHONPATH": os.pathsep.join(p for p in paths if p)}
+  process = subprocess.Popen([sys.executable, "-c", program], env=environment)
+  first = output / "work" / "clips" / "toy0.1.npz"
+  while not first.exists():
+    assert process.poll() is None, "the build ended before it could be killed"
+    time.sleep(0.02)
+  process.send_signal(signal.SIGKILL)
+  process.wait()
+  assert not (output / "manifest.json").exists()
+  pids = {int(path.suffix[1:]) for path in log.iterdir()}
+  deadline = time.monotonic() + 60
+  while any(alive(pid) for pid in pids):
+    assert time.monotonic() < deadline, "a worker outlived its parent"
+    time.sleep(0.05)
+  kept = first.stat().st_mtime_ns
+  manifest = build.build(settings(log=str(log)), output, 1)
+  assert first.stat().st_mtime_ns == kept
+  assert manifest["content_sha256"] == finished[1]["content_sha256"]
+  assert [p.name for p in output.iterdir() if "unfinished" in p.name] == []
+
+
+def test_command_line_says_what_is_wrong_in_one_line(tmp_path, capsys):
+  arguments = ["--source=synthdance", "--preset=smoke", f"--output={tmp_path}"]
+  for wrong, word in (("--encoder=vgg", "vgg"), ("--split=no", "official")):
+    with pytest.raises(SystemExit) as error:
+      build.main([*arguments, wrong])
+    assert word in str(error.value) and "\n" not in str(error.value)
+  with pytest.raises(SystemExit):
+    build.main([*arguments[:2], "--output=x", "--preset=huge"])
+  assert "invalid choice" in capsys.readouterr().err
+
+
+def test_workers_stay_free_of_jax_and_tensorflow():
+  program = (
+    "import sys, data_pipeline.build; "
+    "print([m for m in ('jax', 'tensorflow', 'tensorflow_datasets', 'grain') "
+    "if m in sys.modules])"
+  )
+  done = subprocess.run(
+    [sys.executable, "-c", program], capture_output=True, text=True, check=True
+  )
+  assert done.stdout.strip() == "[]"
+
+
+def test_reading_needs_no_tensorflow():
+  program = "import sys, data_pipeline.loader; print('tensorflow' in sys.modules)"
+  done = subprocess.run(
+    [sys.executable, "-c", program], capture_output=True, text=True, check=True
+  )
+  assert done.stdout.strip() == "False"

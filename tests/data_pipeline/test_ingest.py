@@ -1,0 +1,114 @@
+"""From a video file to records: the same window of picture, sound, beats and truth."""
+
+import numpy as np
+import pytest
+from clip_examples import RATE, ToySource
+
+from data_pipeline import ingest, media
+from data_pipeline.beats import beat_vector
+from data_pipeline.ingest import ClipFormat
+from data_pipeline.music_encoders import make_encoder
+from data_pipeline.sources import SourceVideo, SynthDance
+
+FORM = ClipFormat(num_frames=10, fps=10, frame_size=16)
+BEATS = np.arange(0.25, 7.9, 0.5)
+
+
+def cut(folder, source, index=1, form=FORM, num_windows=1):
+  video = source.videos()[index]
+  path, truth = source.video_file(video.name, folder)
+  encoder = make_encoder("spectral")
+  return list(ingest.records_of(video, path, truth, BEATS, form, encoder, num_windows))
+
+
+def test_picture_sound_and_beats_are_of_one_window(tmp_path):
+  for record in cut(tmp_path, ToySource(), num_windows=2):
+    assert record["frames"].shape == (10, 16, 16, 3)
+    rows = np.flatnonzero(record["frames"].any((0, 2, 3)))
+    assert (rows[0], rows[-1]) == (3, 11)  # 16:9 in 16
+    numbers = (record["frames"][:, 8, 8, 0].astype(float) - 40) / 8
+    start = record["start_seconds"]
+    np.testing.assert_allclose(numbers, 10 * start + np.arange(10), atol=0.7)
+    song_start = start + 0.1
+    expected = BEATS[(BEATS > song_start - 0.5) & (BEATS < song_start + 1.5)]
+    np.testing.assert_allclose(record["beat_times"], expected - song_start, atol=1e-9)
+    assert record["audio"].shape == (RATE,)
+    loud = np.flatnonzero(np.abs(record["audio"]) > 10_000) / RATE
+    inside = record["beat_times"][(record["beat_times"] > 0.02)]
+    inside = inside[inside < 0.95]
+    assert len(inside) and all(np.abs(loud - beat).min() < 0.005 for beat in inside)
+
+
+def test_windows_start_anywhere_but_by_the_name_alone():
+  times = np.arange(120) / 10
+  names = [f"video{i}" for i in range(200)]
+  starts = [ingest.window_starts(name, times, FORM, 1)[0] for name in names]
+  assert starts == [ingest.window_starts(name, times, FORM, 1)[0] for name in names]
+  assert 0 <= min(starts) < 0.5 and 10.4 < max(starts) <= 10.9 + 0.1
+  assert np.std(np.mod(starts, 0.5)) > 0.1
+  two = ingest.window_starts("video0", times, FORM, 2)
+  assert 0 <= two[0] < 5.5 < two[1]
+
+
+@pytest.mark.parametrize("fps", [10, 20, 60000 / 1001])
+def test_a_video_as_long_as_the_clip_just_fits(fps):
+  form = ClipFormat(num_frames=80, fps=10, frame_size=16)
+  times = np.arange(int(8 * fps + 1e-6)) / fps
+  np.testing.assert_allclose(ingest.window_starts("a", times, form, 1), 0, atol=0.06)
+  assert not len(ingest.window_starts("a", times[: -int(fps / 5)], form, 1))
+
+
+def test_too_short_gives_no_record_and_bad_settings_are_refused(tmp_path):
+  assert cut(tmp_path, ToySource(short=1)) == []
+  with pytest.raises(ValueError, match="squash"):
+    ClipFormat(framing="squash")
+  with pytest.raises(ValueError, match="8 pixels"):
+    ClipFormat(frame_size=8)
+
+
+def test_a_bad_video_is_a_media_error(tmp_path):
+  with pytest.raises(media.MediaError, match="toy1.mp4"):
+    cut(tmp_path, ToySource(bad=1))
+
+
+def test_truth_follows_the_picture_of_a_generated_film(tmp_path):
+  source = SynthDance("smoke")
+  names = [video.name for video in source.videos()]
+  index = names.index("gHO_sBM_c01_d20_mHO2_ch07")  # 16:9 at 59.94 fps
+  form = ClipFormat(num_frames=10, fps=10, frame_size=64)
+  (record,) = cut(tmp_path, source, index, form)
+  body = record["part_map"] > 0
+  assert body.any((1, 2)).all()
+  frames = record["frames"].astype(np.int32)
+  scene = np.median(frames[:, 16:20], axis=(0, 1, 2))  # the wall above
+  differs = np.abs(frames - scene).max(-1) > 40
+  assert differs[body].mean() > 0.7
+  joints = np.round(record["joints2d"]).astype(int)
+  assert (joints >= 0).all() and (joints < 64).all()
+  near = body | np.roll(body, 1, 1) | np.roll(body, -1, 1) | np.roll(body, 1, 2)
+  on_body = near[np.arange(10)[:, None], joints[..., 1], joints[..., 0]]
+  assert on_body.mean() > 0.8
+  # A window later in the video shifts the truth with it.
+  still = np.abs(np.diff(record["joints2d"], axis=0)).max()
+  assert still > 0.2
+  beats = beat_vector(record["true_beat_times"], 0, 10, 10)
+  assert beats.sum() >= 1
+
+
+def test_digest_knows_pictures_sound_and_beats(tmp_path):
+  (record,) = cut(tmp_path, ToySource())
+  digest = ingest.content_digest(record)
+  for key in ("frames", "audio", "beat_times"):
+    changed = record[key].copy()
+    changed.flat[0] += 1
+    assert ingest.content_digest(record | {key: changed}) != digest
+  ingest.save_result(tmp_path / "a.npz", record)
+  loaded = ingest.load_result(tmp_path / "a.npz")
+  assert loaded["digest"] == digest and loaded["name"] == "toy1"
+  assert not list(tmp_path.glob(".*"))
+
+
+@pytest.mark.parametrize("name", ["../a", "a/b", "", ".a", "a b"])
+def test_names_that_leave_their_folder_are_refused(name):
+  with pytest.raises(ValueError, match="cannot name a file"):
+    SourceVideo(name=name, split="train", song="s", song_start_seconds=0.0)

@@ -1,0 +1,163 @@
+"""Batches: complete, disjoint, repeatable, and from the right data set."""
+
+import json
+
+import numpy as np
+import pytest
+from clip_examples import assert_same, make_record
+
+from data_pipeline import clip_record, loader
+from data_pipeline.clip_record import RecordError
+from data_pipeline.tfds_builder.dance_clips import write_shards
+
+NUM_FRAMES, SIZE, FPS, CLIPS = 6, 16, 10, 10
+
+
+@pytest.fixture(scope="module")
+def data_dir(tmp_path_factory):
+  """A data set written by the real builder from records made up here."""
+  folder = tmp_path_factory.mktemp("data")
+  files = [folder / str(seed) for seed in range(CLIPS)]
+  splits = {"train": files, "test": files[:2]}
+
+  def load(path):
+    return clip_record.encode(make_record(int(path.name), True, NUM_FRAMES, SIZE))
+
+  write_shards(folder / "shards", splits, load)
+  settings = {"schema_version": 1, "num_frames": NUM_FRAMES, "fps": FPS}
+  settings |= {"frame_size": SIZE, "framing": "letterbox"}
+  settings |= {"encoder": {"name": "spectral", "version": 1, "size": 8}}
+  counts = {split: {"clips": len(files)} for split, files in splits.items()}
+  manifest = {"settings": settings, "beats": ["librosa", "truth"], "counts": counts}
+  (folder / "manifest.json").write_text(json.dumps(manifest))
+  return folder
+
+
+@pytest.fixture(scope="module")
+def clips(data_dir):
+  return loader.open_clips(data_dir, "train", fields=("frames", "example_id", "name"))
+
+
+def names(batch):
+  return list(batch["name"])
+
+
+def test_records_come_back_bit_for_bit(data_dir):
+  source = loader.open_clips(data_dir, "train")
+  assert len(source) == CLIPS
+  seen = set()
+  for index in range(CLIPS):
+    record = source[index]
+    assert record.pop("example_id") == index
+    assert record.pop("beats").shape == (NUM_FRAMES,)
+    assert record.pop("beat_features").shape == (NUM_FRAMES, 5)
+    seed = int(record["name"].removeprefix("clip"))
+    assert_same(record, make_record(seed, True, NUM_FRAMES, SIZE))
+    seen.add(seed)
+  assert seen == set(range(CLIPS))
+  with pytest.raises(IndexError):
+    source[CLIPS]
+
+
+def test_beats_are_tracked_or_true_as_wanted(data_dir):
+  fields = ("beats", "beat_times", "true_beat_times")
+  tracked = loader.open_clips(data_dir, "train", fields=fields)
+  true = loader.open_clips(data_dir, "train", fields=fields, beats="truth")
+  for a, b in zip(tracked, true, strict=True):
+    assert a.keys() == set(fields)
+    np.testing.assert_array_equal(
+      a["beats"], loader.beat_vector(a["beat_times"], 0, NUM_FRAMES, FPS)
+    )
+    np.testing.assert_array_equal(
+      b["beats"], loader.beat_vector(b["true_beat_times"], 0, NUM_FRAMES, FPS)
+    )
+
+
+def test_memory_holds_what_the_shards_hold(data_dir):
+  kept = loader.open_clips(data_dir, "train", cache_in_memory=True)
+  first = kept[3]
+  assert kept[3] is first
+  assert_same(first, loader.open_clips(data_dir, "train")[3])
+
+
+def test_shares_of_processes_are_disjoint_and_complete(clips):
+  seen = []
+  for process in range(2):
+    batches = iter(loader.batches(clips, 2, 7, None, process, 2))
+    seen.append([names(next(batches))[0] for _ in range(CLIPS // 2)])
+  assert not set(seen[0]) & set(seen[1])
+  assert len({*seen[0], *seen[1]}) == CLIPS
+
+
+def test_every_epoch_holds_all_clips_in_another_order(clips):
+  batches = iter(loader.batches(clips, 5, 0))
+  epochs = [names(next(batches)) + names(next(batches)) for _ in range(3)]
+  assert all(len(set(epoch)) == CLIPS for epoch in epochs)
+  assert epochs[0] != epochs[1] != epochs[2]
+
+
+def test_iterator_goes_on_where_its_state_was_taken(clips):
+  batches = iter(loader.make_pairs_dataset(clips, 4, 3))
+  for _ in range(3):
+    next(batches)
+  state = json.loads(json.dumps(batches.get_state()))
+  expected = [next(batches) for _ in range(3)]
+  again = iter(loader.make_pairs_dataset(clips, 4, 3, num_threads=3))
+  again.set_state(state)
+  for batch in expected:
+    assert_same(next(again), batch)
+
+
+def test_pairs_have_shapes_ranges_and_chance_of_their_own(clips):
+  dataset = loader.make_pairs_dataset(clips, 8, 0, pairs_per_clip=4)
+  batch = next(iter(dataset))
+  for key in ("ref_image", "driving_frame"):
+    assert batch[key].shape == (8, SIZE, SIZE, 3)
+    assert batch[key].dtype == np.float32
+    assert batch[key].min() >= 0 and batch[key].max() <= 1
+  assert batch["example_id"].dtype == np.int32
+  assert len(set(batch["example_id"].tolist())) == 2
+  assert len(np.unique(batch["ref_image"].sum((1, 2, 3)))) > 4
+  other = next(iter(loader.make_pairs_dataset(clips, 8, 1, pairs_per_clip=4)))
+  assert not np.array_equal(batch["ref_image"], other["ref_image"])
+
+
+def test_batches_that_cannot_be_split_are_refused(clips):
+  with pytest.raises(ValueError, match="batch of 3.*2 processes"):
+    loader.batches(clips, 3, 0, None, 0, 2)
+  with pytest.raises(ValueError, match="4 pairs a clip"):
+    loader.make_pairs_dataset(clips, 6, 0, pairs_per_clip=4)
+  with pytest.raises(ValueError, match="10 clips are too few"):
+    loader.batches(clips, 11, 0, None, 0, 11)
+
+
+@pytest.mark.parametrize(
+  "expect, both",
+  [
+    ({"fps": 20}, "fps is 10, expected 20"),
+    ({"frame_size": 128}, "frame_size is 16, expected 128"),
+    ({"encoder": "clap"}, "encoder is spectral, expected clap"),
+    ({"size": 3}, "no 'size' that could be 3"),
+  ],
+)
+def test_another_data_set_than_expected_is_named(data_dir, expect, both):
+  with pytest.raises(RecordError, match=both):
+    loader.open_clips(data_dir, "train", expect=expect)
+  fine = {"fps": FPS, "encoder": "spectral", "num_frames": NUM_FRAMES}
+  loader.open_clips(data_dir, "train", expect=fine)
+
+
+def test_another_schema_is_named(data_dir):
+  manifest = loader.read_manifest(data_dir)
+  manifest["settings"]["schema_version"] = 77
+  with pytest.raises(RecordError, match="schema_version is 77, expected 1"):
+    loader.check_manifest(manifest, {}, data_dir)
+
+
+def test_no_data_set_no_split_no_beats(data_dir, tmp_path):
+  with pytest.raises(RecordError, match="no finished data set"):
+    loader.open_clips(tmp_path, "train")
+  with pytest.raises(RecordError, match="no split 'dev'.*test, train"):
+    loader.open_clips(data_dir, "dev")
+  with pytest.raises(RecordError, match="no 'madmom' beats"):
+    loader.open_clips(data_dir, "train", beats="madmom")

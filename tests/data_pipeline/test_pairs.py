@@ -1,0 +1,77 @@
+"""Stage-1 pairs: order, flips and colours."""
+
+import colorsys
+
+import numpy as np
+import pytest
+
+from data_pipeline import pairs
+
+
+@pytest.fixture
+def frames():
+  """Frame i is grey i, with a bright left edge."""
+  frames = np.broadcast_to(
+    np.arange(40, dtype=np.uint8)[:, None, None, None] * 4, (40, 6, 8, 3)
+  ).copy()
+  frames[:, :, 0] = 255
+  return frames
+
+
+def test_pairs_are_drawn_earlier_first_with_replacement(frames):
+  rng = np.random.default_rng(0)
+  drawn = [pairs.sample_pair(rng, frames, augment=False) for _ in range(200)]
+  levels = np.array([[image[0, 3, 0] for image in pair] for pair in drawn]) * 255 / 4
+  levels = np.round(levels).astype(int)
+  assert (levels[:, 0] <= levels[:, 1]).all()
+  assert (levels[:, 0] == levels[:, 1]).any()
+  assert levels.min() == 0 and levels.max() == 39
+
+
+def test_a_quarter_of_the_pairs_is_mirrored_and_half_is_swapped(frames):
+  rng = np.random.default_rng(0)
+  drawn = [pairs.sample_pair(rng, frames) for _ in range(200)]
+  mirrored = np.array([ref[0, -1, 0] > ref[0, 0, 0] for ref, _ in drawn])
+  assert abs(mirrored.mean() - 0.25) < 0.1
+  earlier = [ref[:, 3].mean() - driving[:, 3].mean() for ref, driving in drawn]
+  assert abs((np.array(earlier) > 0).mean() - 0.5) < 0.1
+  # Never both: a mirrored pair is still in order.
+  assert (np.array(earlier)[mirrored] <= 1e-6).all()
+
+
+def test_colours_of_both_frames_change_alike():
+  image = np.random.default_rng(1).random((6, 8, 3), np.float32)
+  rng = np.random.default_rng(0)
+  first, second = pairs.jitter_colours(rng, np.stack([image, image]))
+  np.testing.assert_array_equal(first, second)
+  assert first.dtype == np.float32
+  assert np.abs(first - image).max() > 0.01
+  assert first.min() >= 0 and first.max() <= 1
+
+
+def test_all_colour_operations_are_applied():
+  image = np.array([0.5, 0.4, 0.2], np.float32) * np.ones((1, 2, 2, 3), np.float32)
+  image[:, 0] *= 0.6
+  seen = {name: set() for name in ("value", "contrast", "saturation", "hue")}
+  rng = np.random.default_rng(0)
+  for _ in range(5):
+    out = pairs.jitter_colours(rng, image)
+    dark, light = out[0, 0, 0], out[0, 1, 0]
+    hue, saturation, value = colorsys.rgb_to_hsv(*light.tolist())
+    seen["value"].add(round(value, 5))
+    seen["contrast"].add(round(float(light.max() / dark.max()), 5))
+    seen["saturation"].add(round(saturation, 5))
+    seen["hue"].add(round(hue, 5))
+  assert all(len(values) == 5 for values in seen.values()), seen
+
+
+@pytest.mark.parametrize("turn", [-0.1, 0.0, 0.07, 0.5])
+def test_hue_turns_as_in_hsv(turn):
+  images = np.random.default_rng(2).random((2, 5, 3), np.float32)
+  images[0, 0] = 0.3  # grey has no hue
+  images[0, 1] = (1, 0, 0)
+  out = pairs.turn_hue(images, turn)
+  for before, after in zip(images.reshape(-1, 3), out.reshape(-1, 3), strict=True):
+    hue, saturation, value = colorsys.rgb_to_hsv(*before.tolist())
+    expected = colorsys.hsv_to_rgb((hue + turn) % 1, saturation, value)
+    np.testing.assert_allclose(after, expected, atol=1e-5)
