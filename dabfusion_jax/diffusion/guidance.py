@@ -44,17 +44,19 @@ def guided_eps(
 
 
 def dynamic_threshold(
-  x0: Float[Array, "b ..."], percentile: float | None = 0.9
+  x0: Float[Array, "b ..."], percentile: float | None = 0.9, bound: float = 1.0
 ) -> Float[Array, "b ..."]:
-  """Clips x0 to [-s, s] and divides by s = max(1, quantile of |x0| per example).
+  """Brings x0 into [-bound, bound].
 
-  Saharia et al. 2022 (2205.11487), sec. 2.3; the paper takes 90 %. It assumes clean
-  latents within [-1, 1]. None switches it off: for residual flow scaled so that large
-  motion exceeds 1, which would be cut off.
+  Clips it to [-s, s], s = max(bound, quantile of |x0| per example), and multiplies by
+  bound / s: Saharia et al. 2022 (2205.11487), sec. 2.3; the paper takes 90 %.
+  `percentile` None is a plain clip, for residual flow, where few points move and a
+  quantile says nothing. `bound` is the largest |x0| of the data: 1 for the absolute
+  grid.
   """
-  if percentile is None:
-    return x0
-  magnitude = jnp.abs(x0).reshape(len(x0), -1)
-  limit = jnp.maximum(jnp.quantile(magnitude, percentile, axis=1), 1.0)
-  limit = limit.reshape(-1, *(1,) * (x0.ndim - 1))
-  return jnp.clip(x0, -limit, limit) / limit
+  limit = jnp.asarray(bound, jnp.float32)
+  if percentile is not None:
+    magnitude = jnp.abs(x0).reshape(len(x0), -1)
+    limit = jnp.maximum(jnp.quantile(magnitude, percentile, axis=1), bound)
+    limit = limit.reshape(-1, *(1,) * (x0.ndim - 1))
+  return jnp.clip(x0, -limit, limit) * (bound / limit)

@@ -27,8 +27,8 @@ def flow_to_latent(
   """Encodes flow and occlusion as x0, roughly within [-1, 1].
 
   `absolute`: the sampling grid as it is, as LFDM has it. `residual` (a departure):
-  minus the identity grid, times `flow_scale`. Dynamic thresholding assumes |x0| <= 1,
-  so `flow_scale` is one over a high quantile, not one over the standard deviation.
+  minus the identity grid, times `flow_scale`; large motion then exceeds 1, so sampling
+  needs another bound than 1 (`guidance.dynamic_threshold`).
   Occlusion in [0, 1] becomes 2 m - 1.
   """
   flow = flow_scale * (flow - _origin(flow, flow_param))

@@ -145,6 +145,7 @@ def sample(
   shape: tuple[int, ...],
   plan: Plan,
   threshold_percentile: float | None = 0.9,
+  bound: float = 1.0,
 ) -> Float[Array, "b ..."]:
   """Draws x0 of `shape` for every key; to be jitted by the caller.
 
@@ -156,14 +157,15 @@ def sample(
     keys: one per example.
     shape: of one x0, e.g. (frames, h, w, 3).
     plan: from `make_plan`; stays on the host, not an argument of the jitted function.
-    threshold_percentile: see `guidance.dynamic_threshold`; applied at every step.
+    threshold_percentile, bound: see `guidance.dynamic_threshold`; applied at every
+      step.
   """
   x = initial_noise(keys, shape)
   is_stochastic = bool(np.any(plan.sigma))  # a deterministic plan draws nothing
 
   def body(carry, step):
     return sample_step(
-      eps_fn, carry, keys, step, is_stochastic, threshold_percentile
+      eps_fn, carry, keys, step, is_stochastic, threshold_percentile, bound
     ), None
 
   (x, _), _ = jax.lax.scan(body, (x, jnp.zeros_like(x)), plan)
@@ -184,6 +186,7 @@ def sample_step(
   step: Plan,
   is_stochastic: bool,
   threshold_percentile: float | None,
+  bound: float,
 ) -> tuple[Float[Array, "b ..."], Float[Array, "b ..."]]:
   """One step of `sample`: (x_t, x0 of the step before) -> (x_next, x0).
 
@@ -193,7 +196,7 @@ def sample_step(
   t = jnp.full(len(x_t), step.t, jnp.int32)
   eps = eps_fn(x_t, t).astype(jnp.float32)
   x0 = step.inv_signal * x_t - step.noise_ratio * eps
-  x0 = dynamic_threshold(x0, threshold_percentile)
+  x0 = dynamic_threshold(x0, threshold_percentile, bound)
   x_next = (
     step.on_x0 * x0
     + step.on_x_t * x_t

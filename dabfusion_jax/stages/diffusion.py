@@ -94,33 +94,50 @@ class DiffusionStage:
   ) -> tuple[jax.Array, jax.Array]:
     """Draws (flow, occlusion) for the `z`, music and beats of a batch.
 
-    `beats` [b, t] decides the number of frames; one key an example. Jit it.
+    `beats` [b, t] decides the number of frames; one key an example. Pure: jit it.
     """
-    frames = batch["beats"].shape[1]
-    size = batch["z"].shape[1]
     z_term = self.unet.z_term(params, batch["z"])
-    condition = self.condition(batch)
-    nothing = jnp.zeros(keys.shape[0], bool)
-    null_condition = drop_condition(*condition, nothing)
-
-    def predict(x_t, t, condition):
-      return self.unet.apply(
-        {"params": params}, x_t, t, None, *condition, z_term=z_term
-      )
 
     def eps_fn(x_t, t):
-      return guided_eps(predict, x_t, t, condition, null_condition, guidance_scale)
+      return self.eps(params, batch, z_term, x_t, t, guidance_scale)
 
-    latent = samplers.sample(
-      eps_fn,
-      keys,
-      (frames, size, size, 3),
-      plan,
-      self.threshold_percentile,
-      self.latent_bound,
+    return self.to_flow(
+      samplers.sample(eps_fn, keys, self.latent_shape(batch), plan, *self.threshold)
     )
+
+  def eps(
+    self,
+    params: Any,
+    batch: Any,
+    z_term: jax.Array,
+    x_t: jax.Array,
+    t: jax.Array,
+    guidance_scale: float,
+  ) -> jax.Array:
+    """Guided noise prediction; `z_term` is `unet.z_term` of the pictures."""
+    condition = self.condition(batch)
+    null_condition = drop_condition(*condition, jnp.zeros(x_t.shape[0], bool))
+
+    def predict(x_t, t, condition):
+      variables = {"params": params}
+      return self.unet.apply(variables, x_t, t, None, *condition, z_term=z_term)
+
+    return guided_eps(predict, x_t, t, condition, null_condition, guidance_scale)
+
+  def latent_shape(self, batch: Any) -> tuple[int, ...]:
+    """Of one x0: (t, s, s, 3)."""
+    size = batch["z"].shape[1]
+    return batch["beats"].shape[1], size, size, 3
+
+  def to_flow(self, latent: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """A sampled x0 -> (flow, occlusion in [0, 1])."""
     flow, occlusion = process.latent_to_flow(latent, self.flow_param, self.flow_scale)
     return flow, jnp.clip(occlusion, 0.0, 1.0)
+
+  @property
+  def threshold(self) -> tuple[float | None, float]:
+    """(percentile, bound) of `guidance.dynamic_threshold`."""
+    return self.threshold_percentile, self.latent_bound
 
   def decode(self, z: Any, flow: Any, occlusion: Any) -> jax.Array:
     """[b, s, s, c], [b, t, s, s, 2], [b, t, s, s, 1] -> frames [b, t, h, w, 3]."""

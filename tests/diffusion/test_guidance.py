@@ -66,6 +66,13 @@ def test_quantile_is_interpolated_linearly():
   np.testing.assert_allclose(y[1], expected, rtol=1e-5)
 
 
-def test_threshold_can_be_switched_off():
-  x0 = 100 * jnp.ones((2, 3))
-  np.testing.assert_array_equal(dynamic_threshold(x0, None), x0)
+def test_a_larger_bound_scales_the_threshold():
+  x0 = 6 * jax.random.normal(jax.random.key(0), (2, 50))
+  np.testing.assert_allclose(
+    dynamic_threshold(x0, 0.9, 2.5), 2.5 * dynamic_threshold(x0 / 2.5, 0.9), rtol=1e-5
+  )
+
+
+def test_without_a_percentile_it_clips_at_the_bound():
+  x0 = jnp.array([[-7.0, 0.5, 3.0]])
+  np.testing.assert_array_equal(dynamic_threshold(x0, None, 2.0), [[-2.0, 0.5, 2.0]])

@@ -74,7 +74,7 @@ def test_ddpm_step_is_the_posterior():
   eps_fn = lambda x, t: 0.8 * x
   step = jax.tree.map(lambda row: row[1000 - 1 - 600], plan)
   assert step.t == 600
-  x_next, x0 = sample_step(eps_fn, (x_t, x_t), KEYS, step, True, None)
+  x_next, x0 = sample_step(eps_fn, (x_t, x_t), KEYS, step, True, None, np.inf)
   expected_x0 = process.eps_to_x0(SCHEDULE, x_t, 0.8 * x_t, jnp.full(3, 600))
   np.testing.assert_allclose(x0, expected_x0, atol=1e-5)
   on_x0, on_x_t, variance = process.posterior(ALPHA_BAR[600:601], ALPHA_BAR[599:600])
@@ -88,7 +88,9 @@ def test_ddim_step_recomputes_eps_from_the_thresholded_x0():
   x_t = 3 * initial_noise(KEYS, SHAPE)
   step = jax.tree.map(lambda row: row[4], plan)
   times = jnp.full(3, step.t)
-  x_next, x0 = sample_step(lambda x, t: 0.1 * x, (x_t, x_t), KEYS, step, False, 0.9)
+  x_next, x0 = sample_step(
+    lambda x, t: 0.1 * x, (x_t, x_t), KEYS, step, False, 0.9, 1.0
+  )
   assert np.abs(x0).max() <= 1
   eps = process.x0_to_eps(SCHEDULE, x_t, x0, times)
   expected = process.add_noise(SCHEDULE, x0, eps, jnp.full(3, plan.t[5]))
@@ -100,7 +102,9 @@ def test_lfdm_step_has_its_three_oddities():
   assert plan.t[-1] == 90  # t = 0 is never evaluated
   x_t = 3 * initial_noise(KEYS, SHAPE)
   step = jax.tree.map(lambda row: row[2], plan)  # 727 -> 636
-  x_next, x0 = sample_step(lambda x, t: 0.1 * x, (x_t, x_t), KEYS, step, False, 0.9)
+  x_next, x0 = sample_step(
+    lambda x, t: 0.1 * x, (x_t, x_t), KEYS, step, False, 0.9, 1.0
+  )
   alpha, alpha_next = ALPHA_BAR[726], ALPHA_BAR[635]  # of t - 1
   sigma = np.sqrt((1 - alpha / alpha_next) * (1 - alpha_next) / (1 - alpha))
   np.testing.assert_allclose(step.sigma, sigma, rtol=1e-5)
@@ -117,7 +121,7 @@ def test_deterministic_samplers_converge_to_the_exact_flow(method):
 
   def error(num_steps):
     plan = make_plan(SCHEDULE, method, num_steps)
-    x = sample(_gaussian_oracle, KEYS, SHAPE, plan, None)
+    x = sample(_gaussian_oracle, KEYS, SHAPE, plan, None, np.inf)
     signal, noise = np.sqrt(ALPHA_BAR[plan.t[0]]), np.sqrt(1 - ALPHA_BAR[plan.t[0]])
     spread = 0.5 / np.sqrt(0.25 * signal**2 + noise**2)
     exact = 0.3 + spread * (initial_noise(KEYS, SHAPE) - 0.3 * signal)
@@ -130,7 +134,9 @@ def test_deterministic_samplers_converge_to_the_exact_flow(method):
 
 def test_ddpm_reproduces_mean_and_spread_of_its_data():
   plan = make_plan(SCHEDULE, "ddpm", 200)
-  x = jax.jit(lambda: sample(_gaussian_oracle, KEYS, (40, 8, 8, 3), plan, None))()
+  x = jax.jit(
+    lambda: sample(_gaussian_oracle, KEYS, (40, 8, 8, 3), plan, None, np.inf)
+  )()
   np.testing.assert_allclose([np.mean(x), np.std(x)], [0.3, 0.5], atol=0.02)
 
 
@@ -149,6 +155,6 @@ def test_steps_on_the_host_equal_the_scan():
   carry = (x, jnp.zeros_like(x))
   for i in range(6):
     step = jax.tree.map(lambda row, i=i: row[i], plan)
-    carry = sample_step(_gaussian_oracle, carry, KEYS, step, True, 0.9)
+    carry = sample_step(_gaussian_oracle, carry, KEYS, step, True, 0.9, 1.0)
   expected = sample(_gaussian_oracle, KEYS, SHAPE, plan)
   np.testing.assert_allclose(carry[0], expected, atol=1e-6)
