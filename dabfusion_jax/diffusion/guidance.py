@@ -54,9 +54,9 @@ def dynamic_threshold(
   quantile says nothing. `bound` is the largest |x0| of the data: 1 for the absolute
   grid.
   """
-  limit = jnp.asarray(bound, jnp.float32)
-  if percentile is not None:
-    magnitude = jnp.abs(x0).reshape(len(x0), -1)
-    limit = jnp.maximum(jnp.quantile(magnitude, percentile, axis=1), bound)
-    limit = limit.reshape(-1, *(1,) * (x0.ndim - 1))
+  if percentile is None:
+    return jnp.clip(x0, -bound, bound)
+  magnitude = jnp.abs(x0).reshape(len(x0), -1)
+  limit = jnp.maximum(jnp.quantile(magnitude, percentile, axis=1), bound)
+  limit = limit.reshape(-1, *(1,) * (x0.ndim - 1))
   return jnp.clip(x0, -limit, limit) * (bound / limit)
