@@ -7,11 +7,18 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from orbax.checkpoint import v1 as ocp
 from toy_stage import assert_trees_equal
 
 from dabfusion_jax import checkpointing
 from dabfusion_jax.checkpointing import CheckpointError, Checkpoints, load_params
 from dabfusion_jax.train_state import TrainState
+
+# When one array of a damaged checkpoint fails, orbax closes its event loop while reads
+# of other arrays still end; each then complains into the void.
+pytestmark = pytest.mark.filterwarnings(
+  "ignore:Exception ignored in. None:pytest.PytestUnraisableExceptionWarning"
+)
 
 
 class Counter:
@@ -140,43 +147,42 @@ def test_leftovers_of_a_killed_save_are_removed_and_never_restored(tmp_path):
   assert os.listdir(tmp_path / "checkpoints") == ["1"]
 
 
+def fail_in(patch, method, error):
+  """Makes orbax's `method` do its work and then report `error`."""
+  original = getattr(ocp.training.Checkpointer, method)
+
+  def failing(self, *args, **kwargs):
+    original(self, *args, **kwargs)
+    raise error
+
+  patch.setattr(ocp.training.Checkpointer, method, failing)
+
+
+@pytest.mark.parametrize("method", ["save_checkpointables_async", "close"])
 @pytest.mark.parametrize(
   "error",
   [
     OSError(errno.ENOSPC, "No space left on device"),
-    ValueError("RESOURCE_EXHAUSTED: Failed writing: No space left on device [28]"),
+    # What orbax raises when its storage library meets a full disk.
+    ValueError("RESOURCE_EXHAUSTED: Failed to write 942312 bytes to file 20: No space "
+               "left on device [os_error_code='28']"),
   ],
-)
-def test_full_disk_is_one_line_and_the_last_checkpoint_stays(
-  tmp_path, monkeypatch, error
-):
+)  # fmt: skip
+def test_full_disk_is_one_line(tmp_path, monkeypatch, method, error):
   write_checkpoints(tmp_path, [1])
-
-  async def save(self, directory):
-    async def write():
-      raise error
-
-    return write()
-
-  with monkeypatch.context() as patch:
-    patch.setattr(checkpointing._DataPosition, "save", save)
-    with pytest.raises(CheckpointError, match="the disk is full .step 1 is safe"):
-      write_checkpoints(tmp_path, [2])
-  assert restore(tmp_path)[1] == 10
+  fail_in(monkeypatch, method, error)
+  with pytest.raises(CheckpointError, match="the disk is full .*is safe") as error_info:
+    write_checkpoints(tmp_path, [2])
+  assert "\n" not in str(error_info.value)
 
 
-def test_error_on_its_way_is_not_hidden_by_a_failing_save(tmp_path, monkeypatch):
-
-  async def save(self, directory):
-    raise OSError(errno.ENOSPC, "No space left on device")
-
-  monkeypatch.setattr(checkpointing._DataPosition, "save", save)
-  with pytest.raises(FloatingPointError), Checkpoints(tmp_path, keep=1) as checkpoints:
-    try:
-      checkpoints.save(1, make_state(1), Counter())
-    except CheckpointError:
-      pass
+def test_error_on_its_way_is_not_hidden_by_a_failing_save(
+  tmp_path, monkeypatch, caplog
+):
+  fail_in(monkeypatch, "close", OSError(errno.ENOSPC, "No space left on device"))
+  with pytest.raises(FloatingPointError), Checkpoints(tmp_path, keep=1):
     raise FloatingPointError("loss is nan")
+  assert "the disk is full" in caplog.text
 
 
 def test_position_serves_another_number_of_processes(tmp_path):
