@@ -149,9 +149,10 @@ def test_missing_empty_and_wrong_files(tmp_path, kind):
 
 def test_a_playlist_in_disguise_opens_no_other_file(tmp_path, film):
   path = tmp_path / "a.mp4"
-  path.write_text(f"ffconcat version 1.0\nfile '{film}'\n")
+  (tmp_path / "film.mp4").write_bytes(film.read_bytes())
+  path.write_text("ffconcat version 1.0\nfile film.mp4\n")
   one_line(media.read_video, path)
-  path.write_text(f"#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\n{film}\n")
+  path.write_text("#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\nfilm.mp4\n")
   one_line(media.read_video, path)
 
 
