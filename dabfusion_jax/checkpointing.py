@@ -10,10 +10,14 @@ What cannot be read is set aside, with a warning, in favour of the one before.
 import asyncio
 import contextlib
 import errno
+import gc
 import json
 import logging as python_logging
 import pathlib
 import shutil
+import sys
+import time
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -96,29 +100,26 @@ class Checkpoints:
     Raises:
       CheckpointError: there are checkpoints and none can be read.
     """
-    first_error = None
+    failures = []
     for step in reversed(_steps(self._folder)):
-      load = self._checkpointer.load_checkpointables
-      try:
-        # One at a time: when one of two fails, orbax never awaits the other.
-        load(step, {"data": _DataPosition(batches)})
-        state = load(step, {"state": abstract})["state"]
-      except Exception as error:  # orbax raises whatever its storage raised
-        first_error = first_error or error
-        logging.warning(
-          "Cannot read checkpoint %d (%s); trying the one before.",
-          step,
-          _first_line(error),
-        )
-        continue
-      self._set_aside(newer_than=step)
-      return state
-    if first_error is not None:
+      state, failure = _attempt(self._load, step, abstract, batches)
+      if failure is None:
+        self._set_aside(newer_than=step)
+        return state
+      failures.append(failure)
+      logging.warning("Cannot read checkpoint %d (%s).", step, failure)
+    if failures:
       raise CheckpointError(
-        f"None of the checkpoints in {self._folder} can be read "
-        f"({_first_line(first_error)}); choose another workdir to start afresh."
-      ) from first_error
+        f"None of the checkpoints in {self._folder} can be read ({failures[0]}); "
+        "choose another workdir to start afresh."
+      )
     return None
+
+  def _load(self, step: int, abstract: PyTree, batches: Any) -> PyTree:
+    # One at a time: when one of two fails, orbax never awaits the other.
+    load = self._checkpointer.load_checkpointables
+    load(step, {"data": _DataPosition(batches)})
+    return load(step, {"state": abstract})["state"]
 
   def _set_aside(self, newer_than: int) -> None:
     unreadable = [step for step in _steps(self._folder) if step > newer_than]
@@ -171,31 +172,14 @@ def load_params(
     raise CheckpointError(f"No checkpoint in {folder}; is this a training workdir?")
   if step is not None and step not in steps:
     raise CheckpointError(f"No checkpoint of step {step} in {folder}; it has {steps}.")
-  params_name = "ema_params" if ema else "params"
+  names = ("ema_params" if ema else "params", "batch_stats")
   for candidate in reversed(steps) if step is None else [step]:
-    path = folder / str(candidate)
-    try:
-      saved = ocp.checkpointables_metadata(path).metadata["state"]
-      wanted = {
-        name: jax.tree.map(
-          lambda x: (
-            np.empty(x.shape, x.dtype)
-            if name in (params_name, "batch_stats")  # noqa: B023
-            else ocp.PLACEHOLDER
-          ),
-          tree,
-        )
-        for name, tree in saved.items()
-      }
-      state = ocp.load(path, wanted, checkpointable_name="state")
-    except Exception as error:  # orbax raises whatever its storage raised
-      message = f"Cannot read checkpoint {candidate} in {folder} ({_first_line(error)})"
-      if step is not None or candidate == steps[0]:
-        raise CheckpointError(f"{message}.") from error
-      logging.warning("%s; trying the one before.", message)
-      continue
-    return *jax.device_put((state[params_name], state["batch_stats"])), candidate
-  raise AssertionError("unreachable")
+    state, failure = _attempt(_load_part, folder / str(candidate), names)
+    if failure is None:
+      return *jax.device_put(state), candidate
+    message = f"Cannot read checkpoint {candidate} in {folder} ({failure})."
+    logging.warning("%s", message)
+  raise CheckpointError(message)
 
 
 def latest_step(workdir: str | pathlib.Path) -> int | None:
@@ -252,6 +236,40 @@ class _WithoutOrbax(python_logging.Filter):
 
 
 logging.get_absl_logger().addFilter(_WithoutOrbax())
+
+
+def _load_part(path: pathlib.Path, names: tuple[str, ...]) -> list[PyTree]:
+  """Some fields of a saved state, as numpy arrays; the others are not read."""
+  saved = ocp.checkpointables_metadata(path).metadata["state"]
+  wanted = {
+    name: jax.tree.map(lambda x: np.empty(x.shape, x.dtype), tree)
+    if name in names
+    else jax.tree.map(lambda x: ocp.PLACEHOLDER, tree)
+    for name, tree in saved.items()
+  }
+  state = ocp.load(path, wanted, checkpointable_name="state")
+  return [state[name] for name in names]
+
+
+def _attempt(load: Callable, *args) -> tuple[Any, str | None]:
+  """Returns (`load(*args)`, None), or (None, one line that says why not).
+
+  When one array cannot be read, orbax abandons the reads of all others, and each
+  prints a page once it is collected. That would bury the line that matters, so they
+  are collected here, unheard.
+  """
+  hook, asyncio_log = sys.unraisablehook, python_logging.getLogger("asyncio")
+  sys.unraisablehook, asyncio_log.disabled = lambda unused: None, True
+  try:
+    try:
+      return load(*args), None
+    except Exception as error:  # orbax raises whatever its storage raised
+      failure = _first_line(error)
+    time.sleep(0.5)  # for reads under way to end
+    gc.collect()
+    return None, failure
+  finally:
+    sys.unraisablehook, asyncio_log.disabled = hook, False
 
 
 def _steps(folder: pathlib.Path) -> list[int]:

@@ -14,12 +14,6 @@ from dabfusion_jax import checkpointing
 from dabfusion_jax.checkpointing import CheckpointError, Checkpoints, load_params
 from dabfusion_jax.train_state import TrainState
 
-# When one array of a damaged checkpoint fails, orbax closes its event loop while reads
-# of other arrays still end; each then complains into the void.
-pytestmark = pytest.mark.filterwarnings(
-  "ignore:Exception ignored in. None:pytest.PytestUnraisableExceptionWarning"
-)
-
 
 class Counter:
   """The smallest iterator with a position."""
