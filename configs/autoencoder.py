@@ -82,10 +82,11 @@ def get_config(variant: str = "paper") -> ml_collections.ConfigDict:
     c.data.preset, c.data.frame_size = "demo", 64
     c.data.encoder, c.data.cache_in_memory = "spectral", True
     c.model.detector_features, c.model.motion_features = 16, 32
-    c.model.hourglass_max_features, c.model.hourglass_blocks = 128, 4
-    c.model.codec_features, c.model.num_residual = 24, 4
+    c.model.hourglass_max_features, c.model.hourglass_blocks = 96, 4
+    c.model.codec_features, c.model.num_residual = 16, 4
     # The VGG-16 that comes in a package; the paper uses VGG-19.
     c.loss.network, c.loss.scales = "vgg16", (1.0, 0.5)
+    c.loss.perceptual_weights = (10.0, 10.0, 10.0, 10.0, 0.0)
     c.loss.pixel_weight = 20.0  # a departure: minutes instead of days
     c.optimizer.learning_rate = 1e-3
     c.optimizer.milestones = (450,)

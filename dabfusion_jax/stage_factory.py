@@ -15,7 +15,12 @@ from dabfusion_jax.diffusion.samplers import Plan, make_plan
 from dabfusion_jax.diffusion.schedule import cosine_schedule
 from dabfusion_jax.models.flow_autoencoder import FlowAutoencoder
 from dabfusion_jax.models.unet3d import UNet3D
-from dabfusion_jax.ops.image_features import alexnet_features, vgg_features
+from dabfusion_jax.ops.image_features import (
+  ALEXNET_TAPS,
+  VGG_FIRST_TAPS,
+  alexnet_features,
+  vgg_features,
+)
 from dabfusion_jax.optimizer import Optimizer, make_optimizer
 from dabfusion_jax.stages.autoencoder import AutoencoderStage
 from dabfusion_jax.stages.diffusion import DiffusionStage
@@ -24,11 +29,11 @@ from dabfusion_jax.trained import Trained
 
 Config = Mapping[str, Any]
 
-# Perceptual network -> (imported weights, feature function).
+# Perceptual network -> (imported weights, feature function, its maps).
 _NETWORKS = {
-  "vgg19": ("vgg19", vgg_features),
-  "vgg16": ("lpips-vgg16", vgg_features),
-  "alexnet": ("lpips-alex", alexnet_features),
+  "vgg19": ("vgg19", vgg_features, VGG_FIRST_TAPS),
+  "vgg16": ("lpips-vgg16", vgg_features, VGG_FIRST_TAPS),
+  "alexnet": ("lpips-alex", alexnet_features, ALEXNET_TAPS),
 }
 
 
@@ -70,12 +75,11 @@ def make_autoencoder_stage(config: Config) -> AutoencoderStage:
     if loss["network"] not in _NETWORKS:
       known = ", ".join([*_NETWORKS, "none"])
       raise ValueError(f"Unknown loss.network {loss['network']!r}; known: {known}.")
-    name, function = _NETWORKS[loss["network"]]
+    name, function, maps = _NETWORKS[loss["network"]]
     trunk = weights.load(name)["trunk"]
     # A map of weight zero is not computed.
-    used = [i for i, w in enumerate(perceptual_weights) if w]
-    taps = [function.__defaults__[0][i] for i in used]
-    perceptual_weights = tuple(perceptual_weights[i] for i in used)
+    pairs = [p for p in zip(maps, perceptual_weights, strict=True) if p[1]]
+    taps, perceptual_weights = zip(*pairs, strict=True)
     features = functools.partial(function, trunk, taps=taps)
   logging.info("Perceptual loss: %s.", loss["network"])
   return AutoencoderStage(

@@ -16,7 +16,7 @@ from ml_collections import config_flags
 
 from dabfusion_jax import checkpointing, stage_factory, trained
 from dabfusion_jax.train_loop import train
-from data_pipeline import build, latent_record, loader
+from data_pipeline import latent_record, loader
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "FILE.py or FILE.py:VARIANT.")
 _WORKDIR = flags.DEFINE_string("workdir", None, "Default: runs/VARIANT_STAGE.")
@@ -41,8 +41,9 @@ def train_autoencoder(config: Mapping[str, Any], workdir: pathlib.Path) -> None:
         " data, this runs: python -m dabfusion_jax.train"
         " --config=configs/autoencoder.py:demo"
       )
-    build.main(
+    run(
       [
+        "data_pipeline.build",
         f"--source={data['source']}",
         f"--preset={data['preset']}",
         f"--output={data['folder']}",
