@@ -1,17 +1,16 @@
 """Video, sound and pictures, in and out.
 
-The only importer of the codecs (PyAV, Pillow). Whatever is wrong with a file becomes
-a `MediaError` of one line. Times are seconds from the first frame of the video, so
-picture and sound of one file share one clock.
+The only place that knows the codecs (PyAV, Pillow), with `video_writer` behind it.
+Whatever is wrong with a file becomes a `MediaError` of one line. Files may come from
+anyone, so length and picture size are bounded before memory is spent on them. Times
+are seconds from the first frame of the video, so picture and sound of one file share
+one clock.
 """
 
 import dataclasses
-import os
 import pathlib
-import tempfile
 import warnings
 from collections.abc import Iterator
-from fractions import Fraction
 
 import av
 import numpy as np
@@ -24,8 +23,9 @@ from data_pipeline.framing import crop_square as crop_square
 from data_pipeline.framing import letterbox as letterbox
 from data_pipeline.framing import nearest_frames as nearest_frames
 from data_pipeline.framing import resample_times as resample_times
-
-PathLike = str | os.PathLike
+from data_pipeline.media_errors import MediaError as MediaError
+from data_pipeline.media_errors import PathLike
+from data_pipeline.video_writer import write_video as write_video
 
 # Containers read from a file that may come from anyone: no playlists, no network.
 _OPEN_OPTIONS = {
@@ -35,10 +35,8 @@ _OPEN_OPTIONS = {
   ),
 }
 MIN_IMAGE_SIZE = 16  # pixels; nothing can be learnt or shown from less
-
-
-class MediaError(ValueError):
-  """A file that cannot be used: which, why, and what to do."""
+MAX_SECONDS = 600  # of one file; a worker stays below 1 GB with it
+MAX_PIXELS = 4096 * 2304  # of a frame
 
 
 @dataclasses.dataclass(frozen=True)
@@ -81,10 +79,31 @@ def _moving_picture(container: av.container.InputContainer):
   return None
 
 
+def _check_length(path: PathLike, seconds: float) -> None:
+  if seconds > MAX_SECONDS:
+    raise MediaError(
+      f"{path}: {seconds / 60:.0f} minutes are too long; cut it into parts of at most "
+      f"{MAX_SECONDS // 60}."
+    )
+
+
+def _check_size(path: PathLike, width: int, height: int) -> None:
+  if width * height > MAX_PIXELS:
+    raise MediaError(f"{path}: {width}x{height} pixels are too many; scale it down.")
+  if min(width, height) < MIN_IMAGE_SIZE:
+    raise MediaError(
+      f"{path}: {width}x{height} pixels are too few; at least {MIN_IMAGE_SIZE} on each "
+      "side are needed."
+    )
+
+
 def _video_stream(container: av.container.InputContainer, path: PathLike):
   stream = _moving_picture(container)
   if stream is None:
     raise MediaError(f"{path}: there is no picture in this file; a video is needed.")
+  width, height = stream.codec_context.width, stream.codec_context.height
+  if width and height:  # known from the header
+    _check_size(path, width, height)
   return stream
 
 
@@ -119,6 +138,7 @@ def frame_times(path: PathLike) -> Float64[np.ndarray, "n"]:
         "download it again."
       )
     times = np.asarray(stamps, np.float64) * float(stream.time_base)
+  _check_length(path, times[-1] - times[0])
   return times - times[0]
 
 
@@ -142,6 +162,7 @@ def read_frames(path: PathLike, wanted: Int64[np.ndarray, "n"]) -> Iterator[np.n
           return
         if index != want:
           continue
+        _check_size(path, frame.width, frame.height)  # it may change on the way
         image = frame.to_ndarray(format="rgb24")
         if frame.rotation:  # degrees counter-clockwise, as phones write it
           image = np.rot90(image, round(frame.rotation / 90) % 4)
@@ -200,31 +221,42 @@ def read_audio(
     # Mixed down here, by the mean: the resampler's own mix of two may exceed 1.
     layout = "mono" if stream.channels == 1 else "stereo"
     resampler = av.AudioResampler(format="flt", layout=layout, rate=sample_rate)
-    start = None
+
+    def unpack(frame: av.AudioFrame) -> np.ndarray:
+      samples = frame.to_ndarray().reshape(-1, 1 if layout == "mono" else 2)
+      samples = np.clip(samples, -1.0, 1.0)
+      # Mixed down piece by piece: a whole song in stereo is never held.
+      return samples.mean(axis=1, keepdims=True) if mono else samples
+
+    start, num_samples = None, 0
     chunks = []
     try:
       for frame in container.decode(stream):
         if start is None:
           start = 0.0 if frame.pts is None else float(frame.pts * frame.time_base)
-        chunks += [f.to_ndarray() for f in resampler.resample(frame)]
+        chunks += [unpack(f) for f in resampler.resample(frame)]
+        num_samples += frame.samples
+        _check_length(path, num_samples / stream.rate)
       if start is not None:
-        chunks += [f.to_ndarray() for f in resampler.resample(None)]
+        chunks += [unpack(f) for f in resampler.resample(None)]
+    except MediaError:
+      raise
     except (av.error.FFmpegError, ValueError) as error:
       raise MediaError(
         f"{path}: broken sound ({_reason(error)}); copy or convert it again."
       ) from error
   if not chunks:
     raise MediaError(f"{path}: there is no sound in this file; add music to it.")
-  audio = np.concatenate(chunks, axis=1)
-  audio = audio.reshape(-1, 1 if layout == "mono" else 2)
+  audio = np.concatenate(chunks)
   if not np.isfinite(audio).all():
     raise MediaError(f"{path}: the sound holds NaN or infinity; export it again.")
   # A file of sound alone starts where its sound does, whatever its first stamp says.
   shift = 0 if origin is None else round((start - origin) * sample_rate)
   if shift > 0:
+    _check_length(path, shift / sample_rate)
     audio = np.pad(audio, ((shift, 0), (0, 0)))
-  audio = np.clip(audio[max(-shift, 0) :], -1.0, 1.0).astype(np.float32)
-  return audio.mean(axis=1) if mono else np.broadcast_to(audio, (len(audio), 2)).copy()
+  audio = audio[max(-shift, 0) :].astype(np.float32)
+  return audio[:, 0] if mono else np.broadcast_to(audio, (len(audio), 2)).copy()
 
 
 # --- Pictures in -------------------------------------------------------------------
@@ -259,85 +291,3 @@ def read_image(path: PathLike) -> UInt8[np.ndarray, "h w 3"]:
       f"at least {MIN_IMAGE_SIZE} on each side are needed."
     )
   return pixels
-
-
-# --- Video out ---------------------------------------------------------------------
-
-
-def _encode_audio(container, stream, audio: np.ndarray, sample_rate: int) -> None:
-  """Encodes [s, channels] sound; the container notes the encoder's delay itself."""
-  layout = "stereo" if audio.shape[1] == 2 else "mono"
-  block = stream.codec_context.frame_size or 1024
-  for begin in range(0, len(audio), block):
-    samples = np.ascontiguousarray(audio[begin : begin + block].T, np.float32)
-    frame = av.AudioFrame.from_ndarray(samples, format="fltp", layout=layout)
-    frame.sample_rate, frame.pts = sample_rate, begin
-    frame.time_base = Fraction(1, sample_rate)
-    container.mux(stream.encode(frame))
-  container.mux(stream.encode(None))
-
-
-def write_video(
-  path: PathLike,
-  frames: UInt8[np.ndarray, "n h w 3"],
-  fps: int | Fraction,
-  audio: Float32[np.ndarray, "s"] | Float32[np.ndarray, "s 2"] | None,
-  sample_rate: int,
-  crf: int = 18,
-) -> None:
-  """Writes an mp4 (h264 yuv420p, AAC) that any browser plays.
-
-  The file appears whole or not at all.
-
-  Args:
-    path: ends in `.mp4`; its folder must exist.
-    frames: at least one; height and width even, as the pixel format demands.
-    fps: frames a second, exact for film (`Fraction(60000, 1001)`).
-    audio: in [-1, 1], from the first frame on; None for a silent video.
-    sample_rate: of the audio, samples a second.
-    crf: quality, 0 (lossless) to 51; 18 cannot be told from the source.
-
-  Raises:
-    MediaError: odd size, no frames, sound that is not a number, folder missing.
-  """
-  path = pathlib.Path(path)
-  num, height, width, _ = frames.shape
-  if not num:
-    raise MediaError(f"{path}: no frames to write.")
-  if height % 2 or width % 2:
-    raise MediaError(
-      f"{path}: {width}x{height} pixels cannot be written as h264; "
-      "both sides must be even."
-    )
-  if path.suffix != ".mp4" or not path.parent.is_dir():
-    raise MediaError(f"{path}: the name must end in .mp4 and its folder must exist.")
-  if audio is not None:
-    audio = audio.reshape(len(audio), -1)
-    if not np.isfinite(audio).all():
-      raise MediaError(f"{path}: the sound to write holds NaN or infinity.")
-  handle, temporary = tempfile.mkstemp(prefix=".", suffix=".mp4", dir=path.parent)
-  os.close(handle)
-  try:
-    with av.open(temporary, "w", options={"movflags": "+faststart"}) as container:
-      video = container.add_stream("libx264", rate=fps, options={"crf": str(crf)})
-      video.width, video.height, video.pix_fmt = width, height, "yuv420p"
-      # Small videos: one thread is as fast, and builds run one process a core.
-      video.codec_context.thread_count = 1
-      # The matrix the converter uses, said aloud: players guess by size otherwise.
-      video.codec_context.colorspace = av.video.reformatter.Colorspace.ITU601
-      video.codec_context.color_range = av.video.reformatter.ColorRange.MPEG
-      sound = None
-      if audio is not None:
-        layout = "stereo" if audio.shape[1] == 2 else "mono"
-        sound = container.add_stream("aac", rate=sample_rate, layout=layout)
-        sound.bit_rate = 192_000
-      for image in frames:
-        frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(image), format="rgb24")
-        container.mux(video.encode(frame))
-      container.mux(video.encode(None))
-      if sound is not None:
-        _encode_audio(container, sound, np.clip(audio, -1.0, 1.0), sample_rate)
-    os.chmod(temporary, 0o644)
-    os.replace(temporary, path)
-  finally:
-    pathlib.Path(temporary).unlink(missing_ok=True)
