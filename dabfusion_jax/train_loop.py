@@ -152,6 +152,7 @@ def train(
       if step % loop.log_every == 0 or step == loop.num_steps:
         writer.write_scalars(step, values | progress.report(step))
 
+    logging.info("Compiling the training step; the first one takes longest.")
     pending = None  # (step, metrics) of the step before, perhaps still running
     for step in range(start + 1, loop.num_steps + 1):
       batch = sharding.to_global_batch(next_batch(batches, step), batch_sharding)
