@@ -37,7 +37,9 @@ ONLY_IN = {
 # The only places of `data_pipeline` that know the networks.
 KNOWS_NETWORKS = {"data_pipeline/latent_cache.py"}
 # The only places of `dabfusion_jax` that know files of data: the user's API and CLIs.
-KNOWS_DATA = {"pipeline", "train", "sample", "evaluate"}
+# and the files that evaluation reads and hears.
+KNOWS_DATA = {"pipeline", "train", "sample", "evaluate", "export"}
+KNOWS_DATA |= {"clips", "names", "hearing"}
 
 
 def _files(place):

@@ -1,0 +1,231 @@
+"""Folders of clips: an export, or the videos of any system.
+
+A clip is NAME.npz (lossless), NAME.mp4 (or another video), or both: then the frames
+come from the npz and the sound from the video. NAME is the path inside the folder
+without its ending. The npz holds, besides `frames` uint8 [t, h, w, 3] and `fps`, what
+is known of a real clip: `audio` int16 [s] with `sample_rate`, `beat_times` and
+`true_beat_times` float64 (seconds), `joints2d` float32 [t, 17, 2] and `part_map` uint8
+[t, h, w].
+"""
+
+import dataclasses
+import hashlib
+import os
+import pathlib
+import zipfile
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float32, UInt8
+
+from data_pipeline import framing, media
+
+SAMPLE_RATE = 22_050
+VIDEO_ENDINGS = (".mp4", ".avi", ".mov", ".webm", ".mkv")
+TRUTH = ("beat_times", "true_beat_times", "joints2d", "part_map")
+
+
+class ClipError(ValueError):
+  """A clip or folder that cannot be evaluated: which, why, and what to do."""
+
+
+@dataclasses.dataclass(frozen=True)
+class ClipFile:
+  """Where a clip lies, and the sha256 of its files."""
+
+  name: str
+  arrays: pathlib.Path | None
+  video: pathlib.Path | None
+  digest: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Clip:
+  """A clip in memory. `audio` is mono at SAMPLE_RATE, None without sound."""
+
+  name: str
+  frames: UInt8[np.ndarray, "t h w 3"]
+  fps: float
+  audio: Float32[np.ndarray, "s"] | None
+  lossless: bool
+  truth: Mapping[str, np.ndarray]
+
+
+def find_clips(folder: str | os.PathLike, part: str) -> dict[str, ClipFile]:
+  """The clips of a folder by name, sorted.
+
+  `part` is "samples" or "references": the sub-folder to look into where the folder is
+  an export. Hidden files are skipped.
+
+  Raises:
+    ClipError: no such folder, or nothing in it that could be a clip.
+  """
+  root = pathlib.Path(folder)
+  if not root.is_dir():
+    raise ClipError(f"{root} is no folder; give a folder of videos or an export.")
+  if (root / "manifest.json").is_file() and (root / part).is_dir():
+    root = root / part
+  found: dict[str, dict[str, pathlib.Path]] = {}
+  for path in sorted(root.rglob("*")):
+    kind = "video" if path.suffix.lower() in VIDEO_ENDINGS else "arrays"
+    if kind == "arrays" and path.suffix != ".npz" or path.name.startswith("."):
+      continue
+    name = path.relative_to(root).with_suffix("").as_posix()
+    if kind in found.setdefault(name, {}):
+      raise ClipError(f"{path} and {found[name][kind]} are two clips of one name.")
+    found[name][kind] = path
+  if not found:
+    raise ClipError(f"{root} holds no clips; expected .npz or {VIDEO_ENDINGS}.")
+  return {
+    name: ClipFile(
+      name, paths.get("arrays"), paths.get("video"), _digest(*paths.values())
+    )
+    for name, paths in sorted(found.items())
+  }
+
+
+def _digest(*paths: pathlib.Path) -> str:
+  digest = hashlib.sha256()
+  for path in sorted(paths, key=lambda p: p.suffix):
+    digest.update(path.suffix.encode())
+    with open(path, "rb") as file:
+      digest.update(hashlib.file_digest(file, "sha256").digest())
+  return digest.hexdigest()
+
+
+def read_clip(
+  file: ClipFile,
+  *,
+  fps: float | int | None = None,
+  num_frames: int | None = None,
+  frame_size: int | None = None,
+) -> Clip:
+  """Reads a clip.
+
+  Args:
+    file: from `find_clips`.
+    fps: overrides a wrong tag.
+    num_frames: cut to the first so many; sound is cut to the same time.
+    frame_size: brought to a square of this size (area interpolation, letterboxed).
+
+  Raises:
+    ClipError: unreadable, not uint8 (NaN named as such), shorter than `num_frames`,
+      frames at uneven times, or sound and picture that last differently, which is what
+      a wrong frame rate looks like.
+  """
+  try:
+    clip = _read_arrays(file) if file.arrays else _read_video(file, fps)
+  except media.MediaError as error:
+    raise ClipError(str(error)) from None
+  if fps is not None:
+    clip = dataclasses.replace(clip, fps=float(fps))
+  if clip.audio is not None:
+    _check_durations(clip)
+  if num_frames is not None:
+    clip = _cut(clip, num_frames)
+  if frame_size is not None and clip.frames.shape[1:3] != (frame_size, frame_size):
+    clip = _resize(clip, frame_size)
+  if clip.audio is not None:
+    length = round(len(clip.frames) / clip.fps * SAMPLE_RATE)
+    clip = dataclasses.replace(clip, audio=clip.audio[:length])
+  return clip
+
+
+def _read_arrays(file: ClipFile) -> Clip:
+  try:
+    with np.load(file.arrays, allow_pickle=False) as content:
+      arrays = {key: content[key] for key in content.files}
+  except (OSError, ValueError, zipfile.BadZipFile) as error:
+    raise ClipError(f"{file.arrays}: damaged ({error}).") from None
+  frames = arrays.get("frames")
+  if frames is None or "fps" not in arrays:
+    raise ClipError(f"{file.arrays}: `frames` and `fps` are needed.")
+  if frames.dtype != np.uint8:
+    is_float = np.issubdtype(frames.dtype, np.floating)
+    what = "NaN" if is_float and not np.isfinite(frames).all() else str(frames.dtype)
+    raise ClipError(f"{file.arrays}: frames must be uint8, these hold {what}.")
+  if frames.ndim != 4 or frames.shape[-1] != 3 or not len(frames):
+    raise ClipError(f"{file.arrays}: frames have shape {frames.shape}, not [t h w 3].")
+  audio = None
+  if "audio" in arrays:
+    audio = _resample(arrays["audio"], int(arrays["sample_rate"]))
+  elif file.video:
+    audio = _read_sound(file.video)
+  truth = {key: arrays[key] for key in TRUTH if key in arrays}
+  return Clip(file.name, frames, float(arrays["fps"]), audio, True, truth)
+
+
+def _resample(audio: np.ndarray, sample_rate: int) -> np.ndarray:
+  audio = audio.astype(np.float32) / 32768
+  if sample_rate == SAMPLE_RATE:
+    return audio
+  import librosa  # slow to import, and rarely needed
+
+  return librosa.resample(audio, orig_sr=sample_rate, target_sr=SAMPLE_RATE)
+
+
+def _read_video(file: ClipFile, fps: float | None) -> Clip:
+  video = media.read_video(file.video)
+  steps = np.diff(video.times)
+  if not len(steps):
+    if fps is None:
+      raise ClipError(f"{file.video}: one frame has no frame rate; pass --fps.")
+  elif steps.max() > 1.5 * np.median(steps) or steps.min() < 0.5 * np.median(steps):
+    raise ClipError(
+      f"{file.video}: frames lie {steps.min():.3f} to {steps.max():.3f} s apart; bring"
+      " it to a constant frame rate."
+    )
+  # Containers count in ticks: 10 fps comes back as 10.000000001.
+  rate = fps or round(1 / float(np.mean(steps)), 4)
+  return Clip(file.name, video.frames, rate, _read_sound(file.video), False, {})
+
+
+def _read_sound(path: pathlib.Path) -> np.ndarray | None:
+  try:
+    return media.read_audio(path, SAMPLE_RATE)
+  except media.MediaError as error:
+    if "no sound" in str(error):
+      return None
+    raise
+
+
+def _check_durations(clip: Clip) -> None:
+  picture, sound = len(clip.frames) / clip.fps, len(clip.audio) / SAMPLE_RATE
+  if not 0.75 < sound / picture < 1.34:
+    num = len(clip.frames)
+    raise ClipError(
+      f"{clip.name}: {num} frames at {clip.fps:g} fps last {picture:.2f} s, the sound"
+      f" {sound:.2f} s; pass --fps={num / max(sound, 1e-3):.4g} if the tag is wrong, or"
+      " cut the sound."
+    )
+
+
+def _cut(clip: Clip, num_frames: int) -> Clip:
+  if len(clip.frames) < num_frames:
+    raise ClipError(f"{clip.name}: {len(clip.frames)} frames, {num_frames} are needed.")
+  truth = dict(clip.truth)
+  for key in ("joints2d", "part_map"):
+    if key in truth:
+      truth[key] = truth[key][:num_frames]
+  return dataclasses.replace(clip, frames=clip.frames[:num_frames], truth=truth)
+
+
+def _resize(clip: Clip, size: int) -> Clip:
+  frames, transform = framing.letterbox(clip.frames, size)
+  truth = dict(clip.truth)
+  truth.pop("part_map", None)  # a mask of another size would need a rule of its own
+  if "joints2d" in truth:
+    truth["joints2d"] = transform(truth["joints2d"])
+  return dataclasses.replace(clip, frames=frames, truth=truth)
+
+
+def write_arrays(path: pathlib.Path, arrays: Mapping[str, Any]) -> None:
+  """Writes an npz in one move."""
+  temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
+  try:
+    with open(temporary, "wb") as file:
+      np.savez_compressed(file, **arrays)
+    temporary.replace(path)
+  finally:
+    temporary.unlink(missing_ok=True)

@@ -1,0 +1,250 @@
+r"""Samples of a trained model for every test clip, ready to be evaluated.
+
+  python -m dabfusion_jax.export --checkpoint=runs/demo_diffusion \
+    --data=data/synthdance_demo --split=test --output=exports/demo
+
+Writes samples/NAME.npz (frames without loss), samples/NAME.mp4 (with the music),
+references/NAME.npz (the real clip and what is known of it) and manifest.json. The same
+command goes on where it was stopped. A sample depends on the seed and on the number of
+its clip, not on the number of devices, processes or clips in a batch.
+
+Several processes share the work: with --distributed each takes its part, and so do
+separate commands with --shard=0 --num_shards=4 and so on.
+"""
+
+import functools
+import json
+import os
+import pathlib
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from fractions import Fraction
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import tqdm
+from absl import app, flags
+
+from dabfusion_jax.diffusion import process
+from dabfusion_jax.evaluation import clips
+from dabfusion_jax.pipeline import DancePipeline
+from data_pipeline import loader, media
+
+_CHECKPOINT = flags.DEFINE_string("checkpoint", None, "Stage 2, as for sample.")
+_DATA = flags.DEFINE_string("data", None, "Folder made by data_pipeline.build.")
+_SPLIT = flags.DEFINE_string("split", "test", "Which clips.")
+_OUTPUT = flags.DEFINE_string("output", None, "Folder of the export.")
+_SEED = flags.DEFINE_integer("seed", 0, "Of the samples.")
+_NUM_CLIPS = flags.DEFINE_integer("num_clips", None, "The first so many; all if None.")
+_BATCH = flags.DEFINE_integer("batch_size", 4, "Clips a device makes at once.")
+_SHARD = flags.DEFINE_integer("shard", None, "Which part; this process's by default.")
+_NUM_SHARDS = flags.DEFINE_integer("num_shards", None, "How many parts there are.")
+_DISTRIBUTED = flags.DEFINE_bool("distributed", False, "Join the other processes.")
+
+FORMAT = 1
+
+
+class ExportError(ValueError):
+  """An export that cannot be begun or gone on with; the message says why."""
+
+
+def clip_name(clip: Mapping[str, Any]) -> str:
+  """The name of a clip's files: video and window."""
+  return f"{clip['name']}-w{int(clip['window'])}"
+
+
+@functools.lru_cache(maxsize=2)
+def make_sampler(pipeline: DancePipeline, devices: tuple[jax.Device, ...]):
+  """(params, batch, keys) -> frames uint8 [b, t, h, w, 3], spread over devices.
+
+  Every device runs the same program on its own examples, so that their number cannot
+  be told from the result. The batch must divide by the number of devices.
+  """
+  stage = pipeline.stage
+  plan, guidance = stage.plan, pipeline.config["sampling"]["guidance_scale"]
+
+  def draw(params, batch, keys):
+    batch = dict(batch)
+    ref_image = batch.pop("ref_image").astype(jnp.float32) / 255.0
+    batch["z"] = stage.autoencoder.apply(
+      stage.autoencoder_variables, ref_image, method="encode"
+    )
+    flow, occlusion = stage.sample(params, batch, keys, plan, guidance)
+    frames = stage.decode(batch["z"], flow, occlusion)
+    return jnp.uint8(jnp.clip(frames, 0, 1) * 255 + 0.5)
+
+  mesh = jax.make_mesh(
+    (len(devices),),
+    ("data",),
+    axis_types=(jax.sharding.AxisType.Auto,),
+    devices=devices,
+  )
+  rows = jax.P("data")
+  return jax.jit(
+    jax.shard_map(
+      draw, mesh=mesh, in_specs=(jax.P(), rows, rows), out_specs=rows, check_vma=False
+    )
+  )
+
+
+def samples(
+  pipeline: DancePipeline,
+  source: Sequence[Mapping[str, Any]],
+  indices: Sequence[int],
+  seed: int,
+  batch_size: int = 4,
+  devices: Sequence[jax.Device] | None = None,
+) -> Iterator[tuple[Mapping[str, Any], np.ndarray]]:
+  """(record, frames uint8 [t, h, w, 3]) of the clips `indices` of a source.
+
+  Records are those of `data_pipeline.loader`; `batch_size` is per device.
+  """
+  devices = tuple(devices or jax.local_devices())
+  sampler = make_sampler(pipeline, devices)
+  rows = batch_size * len(devices)
+  for first in range(0, len(indices), rows):
+    records = [source[i] for i in indices[first : first + rows]]
+    # The last batch is filled up: one shape, one program.
+    filled = records + [records[-1]] * (rows - len(records))
+    batch = {
+      key: np.stack([r[key] for r in filled])
+      for key in ("music", "beats", "beat_features")
+    }
+    batch["ref_image"] = np.stack([r["frames"][0] for r in filled])
+    ids = jnp.asarray([r["example_id"] for r in filled], jnp.int32)
+    keys = process.example_keys(jax.random.key(seed), ids)
+    frames = np.asarray(sampler(pipeline.params, batch, keys))
+    yield from zip(records, frames, strict=False)
+
+
+def write_reference(folder: pathlib.Path, record: Mapping[str, Any]) -> None:
+  """The real clip and what is known of it."""
+  wanted = ("frames", "fps", "audio", "sample_rate", *clips.TRUTH)
+  arrays = {key: record[key] for key in wanted if key in record}
+  clips.write_arrays(folder / f"{clip_name(record)}.npz", arrays)
+
+
+def write_sample(
+  folder: pathlib.Path, record: Mapping[str, Any], frames: np.ndarray
+) -> None:
+  """The generated clip, last the npz: where it lies, the clip is done."""
+  name, fps = clip_name(record), record["fps"]
+  audio = record["audio"].astype(np.float32) / 32768
+  rate = Fraction(fps).limit_denominator(1001)
+  media.write_video(
+    folder / f"{name}.mp4", frames, rate, audio, int(record["sample_rate"])
+  )
+  clips.write_arrays(folder / f"{name}.npz", {"frames": frames, "fps": fps})
+
+
+def open_export(output: pathlib.Path, manifest: Mapping[str, Any]) -> None:
+  """Makes the folders, or checks that the export there is the same one.
+
+  Raises:
+    ExportError: another export lies there; the first difference is named.
+  """
+  path = output / "manifest.json"
+  if path.is_file():
+    found = json.loads(path.read_text())
+    for key, value in json.loads(json.dumps(manifest)).items():
+      if found.get(key) != value:
+        raise ExportError(
+          f"{output} holds another export: {key} is {found.get(key)!r} there and"
+          f" {value!r} here; choose another folder."
+        )
+    return
+  for part in ("samples", "references"):
+    (output / part).mkdir(parents=True, exist_ok=True)
+  temporary = output / f".manifest.{os.getpid()}.part"
+  temporary.write_text(json.dumps(manifest, indent=2) + "\n")
+  temporary.replace(path)
+
+
+def export(
+  pipeline: DancePipeline,
+  source: Sequence[Mapping[str, Any]],
+  output: pathlib.Path,
+  manifest: Mapping[str, Any],
+  *,
+  seed: int,
+  indices: Sequence[int],
+  batch_size: int = 4,
+  devices: Sequence[jax.Device] | None = None,
+) -> int:
+  """Writes what is missing of the clips `indices`; returns how many that were."""
+  open_export(output, manifest)
+  folder = output / "samples"
+  names = {i: clip_name(source[i]) for i in indices}
+  missing = [i for i in indices if not (folder / f"{names[i]}.npz").is_file()]
+  bar = tqdm.tqdm(total=len(indices), initial=len(indices) - len(missing), unit="clip")
+  with bar:
+    for record, frames in samples(pipeline, source, missing, seed, batch_size, devices):
+      write_reference(output / "references", record)
+      write_sample(folder, record, frames)
+      bar.update()
+  return len(missing)
+
+
+def main(argv: list[str]) -> None:
+  if len(argv) > 1:
+    raise app.UsageError(f"Unexpected argument {argv[1]!r}.")
+  try:
+    if _DISTRIBUTED.value:
+      jax.distributed.initialize()
+    run()
+  except (ValueError, OSError, RuntimeError) as error:
+    sys.exit(f"export: {error}")
+
+
+def run() -> None:
+  """Exports what the flags name."""
+  pipeline = DancePipeline.from_pretrained(_CHECKPOINT.value)
+  latents, data = pipeline.config["latents"], pipeline.config["data"]
+  expect = {
+    "fps": latents["fps"],
+    "encoder": latents["encoder"],
+    "frame_size": pipeline.frame_size,
+    "num_frames": data["num_frames"],
+  }
+  source = loader.open_clips(
+    _DATA.value, _SPLIT.value, expect=expect, beats=data["beats"]
+  )
+  num_shards = jax.process_count() if _NUM_SHARDS.value is None else _NUM_SHARDS.value
+  shard = jax.process_index() if _SHARD.value is None else _SHARD.value
+  if not 0 <= shard < num_shards:
+    raise ExportError(f"There is no part {shard} of {num_shards}; they count from 0.")
+  count = min(len(source), _NUM_CLIPS.value or len(source))
+  manifest = {
+    "format": FORMAT,
+    "label": pathlib.Path(_CHECKPOINT.value).name,
+    "weights": dict(pipeline.digests),
+    "embedding": latents["encoder"]["name"],
+    "data": loader.read_manifest(_DATA.value)["content_sha256"],
+    "split": _SPLIT.value,
+    "num_clips": count,
+    "num_frames": data["num_frames"],
+    "trained_frames": data["num_frames"],
+    "fps": latents["fps"],
+    "frame_size": pipeline.frame_size,
+    "seed": _SEED.value,
+    "sampling": dict(pipeline.config["sampling"]),
+    "condition": dict(pipeline.config["condition"]),
+    "jax": jax.__version__,
+  }
+  written = export(
+    pipeline,
+    source,
+    pathlib.Path(_OUTPUT.value),
+    manifest,
+    seed=_SEED.value,
+    indices=range(shard, count, num_shards),
+    batch_size=_BATCH.value,
+  )
+  print(f"{_OUTPUT.value}: {written} clips written, part {shard} of {num_shards}")
+
+
+if __name__ == "__main__":
+  flags.mark_flags_as_required(["checkpoint", "data", "output"])
+  app.run(main)

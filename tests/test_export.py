@@ -1,0 +1,152 @@
+"""Exports: the same samples on any devices, resumable, sound and truth beside them."""
+
+import json
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from configs import autoencoder as autoencoder_config
+from configs import diffusion as diffusion_config
+from dabfusion_jax import export, stage_factory, trained
+from dabfusion_jax.evaluation import clips
+from dabfusion_jax.pipeline import DancePipeline
+from data_pipeline import beats, media
+
+_SIZE, _FRAMES, _RATE = 32, 8, 8000
+
+
+def _record(index):
+  rng = np.random.default_rng(index)
+  beat_times = np.arange(3) * 0.5 - 0.1
+  grid = (beat_times, 0.0, _FRAMES, 10.0)
+  return {
+    "name": f"gBR_sBM_c0{index + 1}_d04_mBR0_ch03",
+    "window": 0,
+    "example_id": np.int32(index),
+    "fps": 10.0,
+    "frames": rng.integers(0, 256, (_FRAMES, _SIZE, _SIZE, 3), np.uint8),
+    "audio": rng.integers(-900, 900, _RATE * _FRAMES // 10).astype(np.int16),
+    "sample_rate": _RATE,
+    "music": rng.standard_normal(512).astype(np.float32),
+    "beat_times": beat_times,
+    "true_beat_times": beat_times + 0.01,
+    "part_map": rng.integers(0, 3, (_FRAMES, _SIZE, _SIZE), np.uint8),
+    "joints2d": rng.random((_FRAMES, 17, 2), np.float32),
+    "beats": beats.beat_vector(*grid),
+    "beat_features": beats.beat_features(*grid),
+  }
+
+
+@pytest.fixture(scope="module")
+def source():
+  return [_record(i) for i in range(3)]
+
+
+def _random_variables(init, *args):
+  """Weights of the right shapes, drawn on the host: nothing has to be compiled."""
+  rng = np.random.default_rng(0)
+  shapes = jax.eval_shape(init, jax.random.key(0), *args)
+  draw = lambda s: (
+    np.abs(rng.normal(0, 0.05, s.shape)).astype(np.float32)
+    * (rng.choice([-1, 1], s.shape).astype(np.float32) if len(s.shape) > 1 else 1)
+  )
+  return jax.tree.map(lambda s: jnp.asarray(draw(s)), shapes)
+
+
+@pytest.fixture(scope="module")
+def pipeline(source):
+  """Both stages of the smoke variant at random weights."""
+  config1 = autoencoder_config.get_config("smoke").to_dict()
+  config1["data"]["frame_size"] = _SIZE
+  model = stage_factory.make_autoencoder(config1)
+  image = jnp.zeros((1, _SIZE, _SIZE, 3))
+  variables = _random_variables(model.init, image, image)
+  stage1 = trained.Trained(
+    config1, variables["params"], variables["batch_stats"], 0, "hash"
+  )
+  latents = {
+    "autoencoder": "hash",
+    "data": "hash",
+    "num_frames": _FRAMES,
+    "fps": 10,
+    "encoder": {"name": "spectral", "version": 1, "size": 512},
+    "statistics": {"residual_rms": 0.05, "residual_max": 0.5},
+  }
+  config2 = diffusion_config.get_config("smoke").to_dict()
+  config2 = stage_factory.resolve_diffusion(config2, stage1, latents)
+  stage = stage_factory.make_diffusion_stage(config2, stage1)
+  z = np.zeros((1, _SIZE // 4, _SIZE // 4, config2["latents"]["z_channels"]))
+  keys = ("music", "beats", "beat_features")
+  batch = {key: jnp.asarray(source[0][key])[None] for key in keys}
+  batch["z"] = jnp.asarray(z, jnp.float32)
+  x = jnp.zeros((1, _FRAMES, *z.shape[1:3], 3), np.float32)
+  params = _random_variables(
+    stage.unet.init, x, jnp.zeros(1, jnp.int32), batch["z"], *stage.condition(batch)
+  )["params"]
+  return DancePipeline(stage, params, config2, config1, {"diffusion": "hash"})
+
+
+def _frames(pipeline, source, indices, **settings):
+  return np.stack([f for _, f in export.samples(pipeline, source, indices, **settings)])
+
+
+def test_samples_do_not_depend_on_devices_nor_on_the_company(pipeline, source):
+  devices = jax.local_devices()
+  one = _frames(pipeline, source, [0, 1, 2], seed=0, batch_size=1, devices=devices[:1])
+  many = _frames(pipeline, source, [0, 1, 2], seed=0, batch_size=1, devices=devices[:4])
+  alone = _frames(pipeline, source, [2], seed=0, batch_size=1, devices=devices[:1])
+  np.testing.assert_array_equal(many, one)
+  np.testing.assert_array_equal(alone[0], one[2])
+  # Another size of batch is another program: sums may round differently.
+  wide = _frames(pipeline, source, [0, 1, 2], seed=0, batch_size=3, devices=devices[:1])
+  assert np.abs(wide.astype(int) - one).max() <= 1
+  assert (one[0] != one[1]).any()
+
+
+def _export(pipeline, source, folder, indices, **changes):
+  manifest = {"format": 1, "seed": 0} | changes
+  return export.export(
+    pipeline,
+    source,
+    folder,
+    manifest,
+    seed=0,
+    indices=indices,
+    batch_size=1,
+    devices=jax.local_devices()[:1],
+  )
+
+
+def test_an_export_goes_on_and_its_parts_make_the_whole(pipeline, source, tmp_path):
+  assert _export(pipeline, source, tmp_path, [0, 2]) == 2
+  assert _export(pipeline, source, tmp_path, [1]) == 1
+  assert _export(pipeline, source, tmp_path, [0, 1, 2]) == 0
+  names = {f"gBR_sBM_c0{i}_d04_mBR0_ch03-w0" for i in (1, 2, 3)}
+  found = clips.find_clips(tmp_path, "samples")
+  assert set(found) == set(clips.find_clips(tmp_path, "references")) == names
+  lost = tmp_path / "samples" / "gBR_sBM_c02_d04_mBR0_ch03-w0.npz"
+  before = lost.read_bytes()
+  lost.unlink()
+  assert _export(pipeline, source, tmp_path, [0, 1, 2]) == 1
+  assert lost.read_bytes() == before
+  with pytest.raises(export.ExportError, match="seed is 0 there and 1 here"):
+    _export(pipeline, source, tmp_path, [0], seed=1)
+  assert json.loads((tmp_path / "manifest.json").read_text())["seed"] == 0
+
+
+def test_an_export_holds_frames_sound_and_truth(pipeline, source, tmp_path):
+  _export(pipeline, source, tmp_path, [1])
+  (sample,) = clips.find_clips(tmp_path, "samples").values()
+  (reference,) = clips.find_clips(tmp_path, "references").values()
+  generated, real = clips.read_clip(sample), clips.read_clip(reference)
+  (expected,) = _frames(
+    pipeline, source, [1], seed=0, batch_size=1, devices=jax.local_devices()[:1]
+  )
+  np.testing.assert_array_equal(generated.frames, expected)
+  np.testing.assert_array_equal(real.frames, source[1]["frames"])
+  np.testing.assert_array_equal(real.truth["part_map"], source[1]["part_map"])
+  assert abs(len(generated.audio) / clips.SAMPLE_RATE - 0.8) < 0.03
+  video = media.read_video(sample.video)
+  assert len(video.frames) == _FRAMES and np.isclose(video.times[1], 0.1)
