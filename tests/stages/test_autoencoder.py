@@ -1,0 +1,76 @@
+"""Stage 1 as a stage: what its loss sees, and pictures to judge it by."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from dabfusion_jax.models.flow_autoencoder import FlowAutoencoder
+from dabfusion_jax.ops.grid import identity_grid
+from dabfusion_jax.stages.autoencoder import AutoencoderStage, flow_to_colour
+
+
+@pytest.fixture(scope="module")
+def setting():
+  model = FlowAutoencoder(
+    num_keypoints=3,
+    detector_features=4,
+    motion_features=4,
+    hourglass_max_features=8,
+    hourglass_blocks=2,
+    codec_features=4,
+    num_residual=1,
+  )
+  features = lambda x: (x, x[:, ::2, ::2])
+  stage = AutoencoderStage(
+    model, features, scales=(1.0, 0.5), perceptual_weights=(1.0, 2.0), pixel_weight=3.0
+  )
+  frames = jax.random.uniform(jax.random.key(0), (2, 4, 16, 16, 3))
+  batch = {"ref_image": frames[0], "driving_frame": frames[1]}
+  compiled = jax.jit(stage.init).lower(jax.random.key(1), batch)
+  compiled = compiled.compile(compiler_options={"xla_backend_optimization_level": 0})
+  return stage, *compiled(jax.random.key(1), batch), batch
+
+
+def test_loss_is_the_weighted_sum_of_its_terms_and_trains_every_part(setting):
+  stage, params, stats, batch = setting
+  step = jax.jit(jax.value_and_grad(stage.loss, has_aux=True))
+  (loss, (new_stats, m)), grads = step(params, stats, batch, jax.random.key(2))
+  expected = (
+    m["perceptual"]
+    + 3.0 * m["pixel_l1"]
+    + 10.0 * (m["equivariance_value"] + m["equivariance_jacobian"])
+  )
+  np.testing.assert_allclose(loss, expected, rtol=1e-5)
+  for name, tree in grads.items():
+    largest = max(float(jnp.abs(g).max()) for g in jax.tree.leaves(tree))
+    assert largest > 0, f"{name} gets no gradient"
+  moved = jax.tree.map(lambda a, b: bool((a != b).any()), stats, new_stats)
+  assert any(jax.tree.leaves(moved))
+
+
+def test_equivariance_can_be_left_out_as_the_papers_equation_does(setting):
+  stage, params, stats, batch = setting
+  literal = dataclasses.replace(
+    stage, equivariance_weight=0.0, features=None, pixel_weight=1.0
+  )
+  loss, (_, metrics) = jax.jit(literal.loss)(params, stats, batch, jax.random.key(2))
+  np.testing.assert_allclose(loss, metrics["pixel_l1"], rtol=1e-6)
+  assert "perceptual" not in metrics
+
+
+def test_pictures_hold_a_row_per_pair(setting):
+  stage, params, stats, batch = setting
+  sheet = stage.pictures(params, stats, batch, jax.random.key(0))["reconstruction"]
+  assert sheet.shape == (4 * 16, 6 * 16, 3) and sheet.dtype == np.uint8
+
+
+def test_no_flow_is_white_and_opposite_flows_have_opposite_colours():
+  grid = identity_grid(4, 4)
+  np.testing.assert_allclose(flow_to_colour(grid), 1.0, atol=1e-6)
+  right = flow_to_colour(grid + jnp.array([[[0.25, 0.0]]]))[0, 0]
+  left = flow_to_colour(grid - jnp.array([[[0.25, 0.0]]]))[0, 0]
+  np.testing.assert_allclose(right + left, 1.0, atol=1e-5)
+  assert right[0] > 0.99  # to the right: red

@@ -1,0 +1,146 @@
+"""Stage 2 as a stage: what it is told, what it draws."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from dabfusion_jax.diffusion import process, samplers
+from dabfusion_jax.diffusion.schedule import cosine_schedule
+from dabfusion_jax.models.flow_autoencoder import FlowAutoencoder
+from dabfusion_jax.models.unet3d import UNet3D
+from dabfusion_jax.ops.grid import identity_grid
+from dabfusion_jax.stages.diffusion import DiffusionStage
+
+_FRAMES, _SIZE = 4, 8
+
+
+@pytest.fixture(scope="module")
+def setting(quick_init):
+  model = FlowAutoencoder(
+    num_keypoints=2,
+    detector_features=2,
+    motion_features=2,
+    hourglass_max_features=4,
+    hourglass_blocks=1,
+    codec_features=2,
+    num_residual=1,
+  )
+  image = jnp.zeros((1, 4 * _SIZE, 4 * _SIZE, 3))
+  schedule = cosine_schedule(1000)
+  stage = DiffusionStage(
+    unet=UNet3D(
+      base_channels=8,
+      channel_multipliers=(1, 2),
+      z_channels=8,
+      num_heads=2,
+      head_dim=4,
+      beat_mode="per_frame_film",
+    ),
+    schedule=schedule,
+    uses_beats=True,
+    music_scale=2.0,
+    drop_probability=0.1,
+    flow_param="residual",
+    flow_scale=10.0,
+    threshold_percentile=None,
+    latent_bound=3.0,
+    plan=samplers.make_plan(schedule, "ddim", 2),
+    autoencoder=model,
+    autoencoder_variables=quick_init(model, jax.random.key(0), image, image),
+  )
+  keys = jax.random.split(jax.random.key(1), 5)
+  grid = identity_grid(_SIZE, _SIZE)[None, None]
+  batch = {
+    "flow": grid + 0.1 * jax.random.normal(keys[0], (3, _FRAMES, _SIZE, _SIZE, 2)),
+    "occlusion": jax.random.uniform(keys[1], (3, _FRAMES, _SIZE, _SIZE, 1)),
+    "z": jax.random.normal(keys[2], (3, _SIZE, _SIZE, 8)),
+    "music": jax.random.normal(keys[3], (3, 6)),
+    "beats": jnp.ones((3, _FRAMES)),
+    "beat_features": jax.random.normal(keys[4], (3, _FRAMES, 5)),
+  }
+  compiled = jax.jit(stage.init).lower(jax.random.key(2), batch)
+  compiled = compiled.compile(compiler_options={"xla_backend_optimization_level": 0})
+  params, _ = compiled(jax.random.key(2), batch)
+  # A fresh beat embedding is zero; here beats shall matter.
+  params["beats"]["dense_1"]["kernel"] += 0.3
+  draw = lambda p, b, keys, scale: stage.sample(p, b, keys, stage.plan, scale)
+  jitted = jax.jit(draw, static_argnums=3)
+  sample = lambda p, b, keys, scale=1.0: jitted(p, b, keys, scale)
+  return stage, params, batch, sample
+
+
+def _keys(*ids):
+  return process.example_keys(jax.random.key(7), jnp.asarray(ids, jnp.int32))
+
+
+def test_latent_and_flow_are_inverse(setting):
+  stage, _, batch, _ = setting
+  flow, occlusion = stage.to_flow(stage.latent(batch))
+  np.testing.assert_allclose(flow, batch["flow"], atol=1e-5)
+  np.testing.assert_allclose(occlusion, batch["occlusion"], atol=1e-5)
+
+
+def test_loss_of_fresh_weights_is_finite_and_repeats(setting):
+  stage, params, batch, _ = setting
+  loss = jax.jit(stage.loss)
+  first, (_, metrics) = loss(params, {}, batch, jax.random.key(3))
+  again, _ = loss(params, {}, batch, jax.random.key(3))
+  other, _ = loss(params, {}, batch, jax.random.key(4))
+  assert np.isfinite(first) and first == again and first != other
+  parts = 2 * metrics["flow_error"] + metrics["occlusion_error"]
+  np.testing.assert_allclose(first, parts / 3, rtol=1e-5)
+
+
+def test_a_sample_does_not_depend_on_its_neighbours(setting):
+  stage, params, batch, sample = setting
+  together, _ = sample(params, batch, _keys(5, 6, 7))
+  backwards = {name: value[::-1] for name, value in batch.items()}
+  turned, _ = sample(params, backwards, _keys(7, 6, 5))
+  np.testing.assert_allclose(turned[::-1], together, atol=1e-5)
+
+
+def test_a_sample_hears_music_and_beats_and_sees_the_picture(setting):
+  stage, params, batch, sample = setting
+  flow, _ = sample(params, batch, _keys(0, 1, 2))
+  for name in ("music", "beat_features", "z"):
+    changed = batch | {name: batch[name] + 1.0}
+    other, _ = sample(params, changed, _keys(0, 1, 2))
+    assert np.abs(other - flow).max() > 1e-4, name
+
+
+def test_guidance_zero_hears_nothing(setting):
+  stage, params, batch, sample = setting
+  changed = batch | {
+    "music": -batch["music"],
+    "beat_features": batch["beat_features"] + 1,
+  }
+  deaf = [sample(params, b, _keys(0, 1, 2), 0.0)[0] for b in (batch, changed)]
+  np.testing.assert_array_equal(*deaf)
+
+
+def test_samples_stay_within_the_bound(setting):
+  stage, params, batch, sample = setting
+  flow, occlusion = sample(params, batch, _keys(0, 1, 2))
+  residual = np.abs(flow - identity_grid(_SIZE, _SIZE)[None, None])
+  assert residual.max() <= 3.0 / 10.0 + 1e-5
+  assert occlusion.min() >= 0 and occlusion.max() <= 1
+
+
+def test_without_beats_the_condition_is_the_music_alone(setting):
+  stage, _, batch, _ = setting
+  unet = dataclasses.replace(stage.unet, beat_mode="global_concat")
+  music_only = dataclasses.replace(stage, uses_beats=False, unet=unet)
+  condition, frames = music_only.condition(batch)
+  np.testing.assert_allclose(condition, 2.0 * batch["music"])
+  assert frames is None
+
+
+def test_decoding_the_identity_flow_repeats_one_picture(setting):
+  stage, _, batch, _ = setting
+  grid = jnp.broadcast_to(identity_grid(_SIZE, _SIZE), batch["flow"].shape)
+  video = jax.jit(stage.decode)(batch["z"], grid, jnp.ones_like(batch["occlusion"]))
+  assert video.shape == (3, _FRAMES, 4 * _SIZE, 4 * _SIZE, 3)
+  np.testing.assert_allclose(video[:, 1:], video[:, :-1], atol=1e-5)
