@@ -154,3 +154,33 @@ def split_of(name: ClipName, tracks: frozenset[str], dancers: frozenset[str]) ->
     (True, False): "test_music",
     (False, True): "test_dancer",
   }[unseen_music, unseen_dancer]
+
+
+def sequences() -> tuple[str, ...]:
+  """The 1,408 dances of AIST++, `gBR_sBM_cAll_d04_mBR0_ch01` and so on."""
+  return read_names(SPLIT_FOLDER / "aistpp" / "sequences.txt")
+
+
+def ignored_sequences() -> frozenset[str]:
+  """The dances that AIST++ leaves out for their body reconstruction."""
+  return frozenset(read_names(SPLIT_FOLDER / "aistpp" / "ignored.txt"))
+
+
+def assign_sequences(split: str) -> dict[str, str]:
+  """Which split each dance of AIST++ belongs to.
+
+  Args:
+    split: `crossmodal`, the official lists of dances (980 and 20, all others are left
+      out), or a split by track (`held_out_tracks`), which uses every dance.
+  """
+  if split == "crossmodal":
+    return {
+      sequence: part
+      for part in ("train", "test")
+      for sequence in read_names(SPLIT_FOLDER / "aistpp" / f"crossmodal_{part}.txt")
+    }
+  tracks = held_out_tracks(split)
+  return {
+    sequence: split_of(ClipName.parse(sequence), tracks, frozenset())
+    for sequence in sequences()
+  }

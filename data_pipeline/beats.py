@@ -26,17 +26,18 @@ def check_audio(audio: Float32[np.ndarray, "s"]) -> None:
 
 
 def track_beats(
-  audio: Float32[np.ndarray, "s"], sample_rate: int
+  audio: Float32[np.ndarray, "s"], sample_rate: int, bpm: float | None = None
 ) -> Float64[np.ndarray, "n"]:
   """Finds the beats of a whole song.
 
-  `librosa.beat.beat_track` on the onset strength, no tempo given, with the tracker's
-  constant lateness (`LATE_SECONDS`) taken off. Against known beats the median error
-  that stays is within 10 ms on music and -19 ms on clicks.
+  `librosa.beat.beat_track` on the onset strength, with the tracker's constant lateness
+  (`LATE_SECONDS`) taken off. Against known beats the median error that stays is within
+  10 ms on music and -19 ms on clicks.
 
   Args:
     audio: mono, in [-1, 1], at any level.
     sample_rate: samples a second.
+    bpm: the tempo, where it is known; found by the tracker, if None.
 
   Returns:
     Seconds from the start, ascending, none below zero; empty for silence and for less
@@ -54,7 +55,7 @@ def track_beats(
   strength = librosa.onset.onset_strength(y=audio, **grid)
   # The first and last beats are kept however weak: windows begin and end there.
   _, times = librosa.beat.beat_track(
-    onset_envelope=strength, units="time", trim=False, **grid
+    onset_envelope=strength, units="time", trim=False, bpm=bpm, **grid
   )
   times = np.asarray(times, np.float64) - LATE_SECONDS
   return np.maximum(times[times > -LATE_SECONDS], 0.0)

@@ -1,87 +1,43 @@
 r"""Builds a data set: videos -> per-video results -> shards and a manifest.
 
   python -m data_pipeline.build --source=synthdance --preset=demo --output=data/demo
+  python -m data_pipeline.build --source=aist --videos=DIR --output=data/aist
+  python -m data_pipeline.build --source=folder --videos=DIR --output=data/mine
 
 The output folder:
 
   manifest.json  what the data set is; written last, so it marks a finished one
+  report.csv     what is missing, broken, left out or too short, and why
   shards/        TFDS folder of clip records, read by `data_pipeline.loader`
   work/          per-song beats and per-video records, kept as they are finished
 
-Interrupted at any moment, the same command goes on from `work/`, which may be deleted
-once the manifest is there. Clips start at random places of their video, in every split.
+A video that cannot be used costs a line of the report. Interrupted at any moment, the
+same command goes on from `work/`, which may be deleted once the manifest is there.
 """
 
-import argparse
-import concurrent.futures
-import dataclasses
-import hashlib
 import json
-import multiprocessing
-import os
 import pathlib
 import shutil
 import sys
 import tempfile
-import threading
-from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import tqdm
 
-from data_pipeline import clip_record, ingest
-from data_pipeline.beats import track_beats
-from data_pipeline.ingest import ClipFormat
-from data_pipeline.music_encoders import make_encoder
-from data_pipeline.sources import Source, SourceVideo, SynthDance
-from data_pipeline.synthdance.presets import PRESETS
-
-MANIFEST = "manifest.json"
-FRAME_SIZES = {"smoke": 64, "demo": 64, "full": 128}
-TRAIN_WINDOWS = {"smoke": 1, "demo": 2, "full": 1}  # of 8-s videos in `demo`
-
-
-class BuildError(ValueError):
-  """A build that cannot go on: why, and what to do."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Settings:
-  """What a data set is made of; any difference makes it another one.
-
-  Attributes:
-    source: where the videos come from.
-    form: what clips look like.
-    encoder: name of the music encoder.
-    train_windows: clips of every training video; all others give one.
-  """
-
-  source: Source
-  form: ClipFormat
-  encoder: str = "spectral"
-  train_windows: int = 1
-
-  def description(self) -> dict[str, Any]:
-    """As kept in the manifest."""
-    encoder = make_encoder(self.encoder)
-    return {
-      "schema_version": clip_record.SCHEMA_VERSION,
-      "source": dataclasses.asdict(self.source),
-      **dataclasses.asdict(self.form),
-      "encoder": {
-        "name": encoder.name, "version": encoder.version, "size": encoder.size
-      },
-      "train_windows": self.train_windows,
-    }  # fmt: skip
-
-  def num_windows(self, video: SourceVideo) -> int:
-    return self.train_windows if video.split == "train" else 1
+from data_pipeline import data_set, ingest
+from data_pipeline.build_options import options_of, read_arguments
+from data_pipeline.data_set import BuildError as BuildError
+from data_pipeline.local_pool import LocalPool
+from data_pipeline.media import MediaError
+from data_pipeline.settings import Settings as Settings
+from data_pipeline.settings import VideoCut, find_beats
+from data_pipeline.sources import Finding, SourceVideo, Survey
 
 
 def build(settings: Settings, output: pathlib.Path, num_workers: int) -> dict[str, Any]:
-  """Builds the data set, or what is missing of it.
+  """Builds the data set, or what is missing of it, on this machine.
 
   Args:
     settings: what to build.
@@ -92,258 +48,172 @@ def build(settings: Settings, output: pathlib.Path, num_workers: int) -> dict[st
     The manifest.
 
   Raises:
-    BuildError: the folder holds a data set of other settings.
-    MediaError: a video that cannot be used.
+    BuildError: the folder holds a data set of other settings, or no clip came of it.
   """
   description = settings.description()
-  manifest = output / MANIFEST
-  if manifest.is_file():
-    finished = json.loads(manifest.read_text(encoding="utf-8"))
-    _check_same(finished["settings"], description, output)
+  finished = data_set.finished_manifest(output, description)
+  if finished is not None:
     return finished
-  work = output / "work"
-  for folder in (work / "songs", work / "clips"):
-    folder.mkdir(parents=True, exist_ok=True)
-  started = work / "settings.json"
-  if started.is_file():
-    _check_same(json.loads(started.read_text(encoding="utf-8")), description, output)
-  _write_json(started, description)
-
-  videos = settings.source.videos()
-  songs = sorted({video.song for video in videos})
-  with _pool(num_workers) as pool:
-    _run(pool, _find_beats, [(settings.source, song, work) for song in songs], "songs")
-    _run(pool, _cut_video, [(settings, video, work) for video in videos], "videos")
-  return _finish(settings, videos, output)
-
-
-def _check_same(found: Any, wanted: dict[str, Any], output: pathlib.Path) -> None:
-  wanted = json.loads(json.dumps(wanted))
-  if found == wanted:
-    return
-  parts = [
-    f"{key}: {found.get(key)} there, {wanted.get(key)} wanted"
-    for key in sorted(found.keys() | wanted.keys())
-    if found.get(key) != wanted.get(key)
-  ]
-  raise BuildError(
-    f"{output} holds a data set of other settings ({'; '.join(parts)}); "
-    "name another --output or delete it."
-  )
-
-
-def _write_json(path: pathlib.Path, content: Any) -> None:
-  temporary = path.with_name(f".{path.name}.part")
-  temporary.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
-  temporary.replace(path)
+  with data_set.open_work(output, description) as work:
+    for folder in (work / "songs", work / "clips"):
+      folder.mkdir(exist_ok=True)
+    survey = settings.source.survey()
+    findings = list(survey.findings)
+    with LocalPool(num_workers) as pool:
+      songs = [(settings, s, files, work) for s, files in sorted(survey.songs.items())]
+      reasons = dict(pool.run(_find_beats, songs, "songs", _crashed_song))
+      videos = []
+      for video in survey.videos:
+        if reasons[video.song]:
+          findings.append(Finding("broken", video.name, reasons[video.song]))
+        else:
+          videos.append((settings, video, work))
+      cut = pool.run(_cut_video, videos, "videos", _crashed_video)
+      findings += [finding for finding in cut if finding.status != "whole"]
+    return _finish(description, survey, findings, output)
 
 
 # --- Work of the processes ---------------------------------------------------------
-
-
-def _pool(num_workers: int) -> concurrent.futures.ProcessPoolExecutor:
-  # One process a core: the matrix library must not start threads of its own.
-  for variable in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"):
-    os.environ.setdefault(variable, "1")
-  return concurrent.futures.ProcessPoolExecutor(
-    num_workers,
-    mp_context=multiprocessing.get_context("spawn"),
-    initializer=_die_with_parent,
-  )
-
-
-def _die_with_parent() -> None:
-  """Ends a worker whose parent was killed; it would wait for work for ever."""
-  parent = multiprocessing.parent_process()
-
-  def watch() -> None:
-    parent.join()
-    os._exit(1)
-
-  threading.Thread(target=watch, daemon=True).start()
-
-
-def _run(
-  pool: concurrent.futures.Executor,
-  function: Callable[..., None],
-  arguments: Iterable[tuple[Any, ...]],
-  unit: str,
-) -> None:
-  futures = [pool.submit(function, *args) for args in arguments]
-  try:
-    finished = concurrent.futures.as_completed(futures)
-    for future in tqdm.tqdm(finished, total=len(futures), desc=unit, unit=""):
-      future.result()
-  except BaseException:
-    pool.shutdown(wait=False, cancel_futures=True)
-    raise
 
 
 def _song_file(song: str, work: pathlib.Path) -> pathlib.Path:
   return work / "songs" / f"{song}.npy"
 
 
-def _find_beats(source: Source, song: str, work: pathlib.Path) -> None:
+def _find_beats(
+  settings: Settings, song: str, files: Sequence[str], work: pathlib.Path
+) -> tuple[str, str]:
+  """The song, and why it cannot be used, or an empty text."""
   path = _song_file(song, work)
   if path.is_file():
-    return
-  times = track_beats(*source.song_audio(song))
+    return song, ""
+  try:
+    times = find_beats(settings, song, files)
+  except MediaError as error:
+    return song, str(error)
   temporary = path.with_name(f".{path.name}.part")
   with open(temporary, "wb") as file:
     np.save(file, times)
   temporary.replace(path)
+  return song, ""
 
 
-def _clip_files(
-  settings: Settings, video: SourceVideo, work: pathlib.Path
-) -> list[pathlib.Path]:
-  windows = range(settings.num_windows(video))
-  return [work / "clips" / f"{video.name}.{window}.npz" for window in windows]
+_CRASH = "its process died (a decoder's fault, or no memory left); convert it to mp4."
 
 
-def _short_file(video: SourceVideo, work: pathlib.Path) -> pathlib.Path:
-  """Exists for a video that is too short for a clip."""
-  return work / "clips" / f"{video.name}.short"
+def _crashed_song(settings, song, files, work) -> tuple[str, str]:
+  return song, f"{song}: {_CRASH}"
 
 
-def _cut_video(settings: Settings, video: SourceVideo, work: pathlib.Path) -> None:
-  files = _clip_files(settings, video, work)
-  short = _short_file(video, work)
-  if short.is_file() or all(file.is_file() for file in files):
-    return
+def _crashed_video(settings, video, work) -> Finding:
+  return Finding("broken", video.name, f"{video.name}: {_CRASH}")
+
+
+def _clip_file(name: str, window: int, work: pathlib.Path) -> pathlib.Path:
+  return work / "clips" / f"{name}.{window}.npz"
+
+
+def _cut_video(settings: Settings, video: SourceVideo, work: pathlib.Path) -> Finding:
+  """Saves the windows of a video, and then a note of what came of it."""
+  note = work / "clips" / f"{video.name}.json"
+  if note.is_file():
+    return Finding(json.loads(note.read_text())["status"], video.name)
   beats = np.load(_song_file(video.song, work), allow_pickle=False)
   with tempfile.TemporaryDirectory(prefix="video-", dir=work) as folder:
-    path, truth = settings.source.video_file(video.name, pathlib.Path(folder))
-    records = ingest.records_of(
-      video, path, truth, beats, settings.form, make_encoder(settings.encoder),
-      len(files),
-    )  # fmt: skip
-    written = 0
-    for file, record in zip(files, records, strict=False):
-      ingest.save_result(file, record)
-      written += 1
-    if not written:
-      short.touch()
+    try:
+      cut = VideoCut(
+        settings, video, beats, pathlib.Path(folder), work / "embeddings"
+      )  # fmt: skip
+      num_windows = 0
+      for features in cut:
+        ingest.save_result(_clip_file(video.name, num_windows, work), features)
+        num_windows += 1
+    except MediaError as error:
+      return Finding("broken", video.name, str(error))
+  data_set.write_json(note, {"status": cut.status, "windows": num_windows})
+  return Finding(cut.status, video.name)
 
 
 # --- Shards ------------------------------------------------------------------------
 
 
 def _finish(
-  settings: Settings, videos: Sequence[SourceVideo], output: pathlib.Path
+  description: dict[str, Any],
+  survey: Survey,
+  findings: Sequence[Finding],
+  output: pathlib.Path,
 ) -> dict[str, Any]:
-  """Writes shards and manifest from the results."""
+  """Writes report, shards and manifest from the results."""
   work = output / "work"
+  data_set.write_report(output, findings)
+  unusable = {f.name for f in findings if f.status == "broken"}
   splits: dict[str, list[pathlib.Path]] = {}
-  too_short = []
-  for video in videos:
-    if _short_file(video, work).is_file():
-      too_short.append(video.name)
-    else:
-      splits.setdefault(video.split, []).extend(_clip_files(settings, video, work))
+  for video in survey.videos:
+    if video.name not in unusable:
+      note = json.loads((work / "clips" / f"{video.name}.json").read_text())
+      for window in range(note["windows"]):
+        splits.setdefault(video.split, []).append(_clip_file(video.name, window, work))
   if not splits:
     raise BuildError(
-      f"All {len(too_short)} videos are shorter than {settings.form.seconds} s; "
-      "lower --num_frames."
+      f"No clip came of {len(survey.videos)} videos "
+      f"({data_set.describe(findings) or 'none found'}); {output / data_set.REPORT} "
+      "says why. Lower --num_frames if they are too short."
     )
   for folder in work.glob("video-*"):  # left behind by a killed worker
     shutil.rmtree(folder, ignore_errors=True)
   unfinished = output / "shards.unfinished"
   for folder in (unfinished, output / "shards"):
     shutil.rmtree(folder, ignore_errors=True)
-  progress = tqdm.tqdm(total=sum(map(len, splits.values())), desc="shards", unit="")
-  digest = hashlib.sha256()
+  clips = [
+    data_set.clip_line(split, ingest.load_result(file))
+    for split, files in splits.items()
+    for file in files
+  ]
+  with tqdm.tqdm(total=len(clips), desc="shards", unit="") as progress:
 
-  def load(path: pathlib.Path) -> dict[str, Any]:
-    features = ingest.load_result(path)
-    del features["digest"]
-    progress.update()
-    return features
+    def load(path: pathlib.Path) -> dict[str, Any]:
+      features = ingest.load_result(path)
+      del features["digest"]
+      progress.update()
+      return features
 
-  counts = {}
-  for split, files in sorted(splits.items()):
-    genres, cameras = Counter(), Counter()
-    for file in sorted(files):
-      features = ingest.load_result(file)
-      digest.update(f"{split} {file.stem} {features['digest']}\n".encode())
-      genres[features["genre"]] += 1
-      cameras[features["camera"]] += 1
-    counts[split] = {
-      "clips": len(files),
-      "genre": dict(sorted(genres.items())),
-      "camera": dict(sorted(cameras.items())),
-    }
-  # Imported here: the workers have no need of it.
-  from data_pipeline.tfds_builder.dance_clips import write_shards
+    # Imported here: the workers have no need of it.
+    from data_pipeline.tfds_builder.dance_clips import write_shards
 
-  write_shards(unfinished, splits, load)
-  progress.close()
+    write_shards(unfinished, splits, load)
   unfinished.replace(output / "shards")
-  has_truth = "true_beat_times" in features
-  manifest = {
-    "settings": settings.description(),
-    "beats": ["librosa", "truth"] if has_truth else ["librosa"],
-    "counts": counts,
-    "too_short": too_short,
-    "content_sha256": digest.hexdigest(),
-    "splits": {split: [f.stem for f in files] for split, files in splits.items()},
-  }
-  _write_json(output / MANIFEST, manifest)
+  manifest = data_set.make_manifest(description, survey, clips, findings)
+  data_set.write_json(output / data_set.MANIFEST, manifest)
   return manifest
 
 
 # --- Command line ------------------------------------------------------------------
 
 
-def _parser() -> argparse.ArgumentParser:
-  parser = argparse.ArgumentParser(
-    prog="python -m data_pipeline.build",
-    description=__doc__,
-    formatter_class=argparse.RawDescriptionHelpFormatter,
-  )
-  parser.add_argument("--source", choices=["synthdance"], required=True)
-  parser.add_argument("--preset", choices=PRESETS, required=True)
-  parser.add_argument("--output", type=pathlib.Path, required=True, help="folder")
-  parser.add_argument(
-    "--split", default="official", help="test tracks: official, index1, index2, a file"
-  )
-  parser.add_argument("--frame_size", type=int, help="pixels; 64, preset full: 128")
-  parser.add_argument("--num_frames", type=int, default=40)
-  parser.add_argument("--fps", type=int, default=10)
-  parser.add_argument("--framing", choices=["letterbox", "crop"], default="letterbox")
-  parser.add_argument("--encoder", default="spectral", help="of the music")
-  parser.add_argument(
-    "--windows_per_video",
-    type=int,
-    help="clips of a training video; 1, preset demo: 2. Other splits: always 1",
-  )
-  parser.add_argument("--workers", type=int, default=os.cpu_count(), help="processes")
-  return parser
-
-
 def main(argv: Sequence[str] | None = None) -> None:
-  args = _parser().parse_args(argv)
+  args = read_arguments(argv, __doc__)
   try:
-    settings = Settings(
-      source=SynthDance(args.preset, args.split),
-      form=ClipFormat(
-        num_frames=args.num_frames,
-        fps=args.fps,
-        frame_size=args.frame_size or FRAME_SIZES[args.preset],
-        framing=args.framing,
-      ),
-      encoder=args.encoder,
-      train_windows=args.windows_per_video or TRAIN_WINDOWS[args.preset],
-    )
-    was_there = (args.output / MANIFEST).is_file()
-    manifest = build(settings, args.output, max(1, args.workers))
+    settings = options_of(args)
+    was_there = (args.output / data_set.MANIFEST).is_file()
+    if args.beam is None:
+      manifest = build(settings, args.output, max(1, args.workers))
+    else:
+      from data_pipeline.beam_build import build_with_beam  # needs the extra `beam`
+
+      manifest = build_with_beam(settings, args.output, args.beam.split())
   except KeyboardInterrupt:
     sys.exit("Interrupted; the same command goes on from here.")
   except (ValueError, OSError) as error:
     sys.exit(f"{type(error).__name__}: {error}")
+  for split, count in manifest["videos"].items():
+    if count["listed"] is not None:
+      print(f"{split}: {count['found']} of {count['listed']} listed videos.")
   counts = ", ".join(f"{n['clips']} {split}" for split, n in manifest["counts"].items())
   state = "was complete already" if was_there else "is complete"
   print(f"{args.output} {state}: {counts} clips.")
+  if manifest["report"]:
+    lines = ", ".join(f"{n} {status}" for status, n in manifest["report"].items())
+    print(f"{args.output / data_set.REPORT}: {lines}.")
 
 
 if __name__ == "__main__":

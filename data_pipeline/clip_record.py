@@ -18,11 +18,14 @@ A record is a dict with these keys (t frames, h = w pixels, d embedding, s sampl
   beat_times      float64 [n], tracked beats, seconds from the window's start, with one
                   beat beyond either edge
 
-and, of generated data, the truth in pixels of the frames:
+of annotated film also, NaN where unknown, and of generated data always:
+
+  joints2d        float32 [t 17 2], (x, y) in pixels of the frames, COCO order
+  joints3d        float32 [t 17 3], cm
+
+and, of generated data alone:
 
   true_beat_times float64 [n], as above
-  joints2d        float32 [t 17 2], (x, y), COCO order
-  joints3d        float32 [t 17 3], cm
   part_map        uint8 [t h w], 0 = background, 1 + p = body part p
   part_pose       float32 [t p 6], (x0, y0, r0, x1, y1, r1) of each part
 """
@@ -51,7 +54,8 @@ FIXED_ARRAYS = {  # of the same shape in a whole data set
   "joints3d": np.float32,
   "part_pose": np.float32,
 }
-TRUTH = ("true_beat_times", "joints2d", "joints3d", "part_map", "part_pose")
+JOINTS = ("joints2d", "joints3d")
+TRUTH = ("true_beat_times", *JOINTS, "part_map", "part_pose")
 
 
 class RecordError(ValueError):
@@ -89,10 +93,12 @@ def decode_video(code: UInt8[np.ndarray, "n"]) -> UInt8[np.ndarray, "t ..."]:
 
 def encode(record: Mapping[str, Any]) -> dict[str, Any]:
   """A record as text, numbers and plain arrays; checks that nothing is missing."""
-  has_truth = any(key in record for key in TRUTH)
+  known = {key for key in TRUTH if key in record}
+  optional = JOINTS if known <= set(JOINTS) else TRUTH
+  absent = set(TRUTH) - set(optional) if known else set(TRUTH)
   features: dict[str, Any] = {"schema_version": SCHEMA_VERSION}
   for key in (*TEXTS, *INTEGERS, *FLOATS, *CODED, *ARRAYS, *FIXED_ARRAYS):
-    if key in TRUTH and not has_truth:
+    if key in absent:
       continue
     if key not in record:
       raise RecordError(f"A clip record without {key!r} cannot be written.")

@@ -8,19 +8,19 @@ space.
 import dataclasses
 import hashlib
 import pathlib
-import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float64
+from jaxtyping import Float32, Float64, Int64
 
-from data_pipeline import clip_record, media
+from data_pipeline import media
 from data_pipeline.beats import slice_beats
-from data_pipeline.framing import FRAMINGS, nearest_frames, resample_times
+from data_pipeline.framing import FRAMINGS, Transform, nearest_frames, resample_times
 from data_pipeline.music_encoders import MusicEncoder
-from data_pipeline.sources import SourceVideo
+from data_pipeline.sources import Film, Joints, SourceVideo
 from data_pipeline.synthdance.truth import Truth
+from data_pipeline.windows import SHORT, WHOLE_TRACK, Segment, Windows
 
 SAMPLE_RATE = 22_050  # of the sound kept in a record
 
@@ -33,12 +33,15 @@ class ClipFormat:
     num_frames, fps: the window; 40 frames at 10 a second are 4.000 s.
     frame_size: pixels, square.
     framing: `letterbox` or `crop`.
+    short: of a video too short for a clip: `drop` it, `pad` it with its last frame
+      and silence, or `loop` it.
   """
 
   num_frames: int = 40
   fps: int = 10
   frame_size: int = 128
   framing: str = "letterbox"
+  short: str = "drop"
 
   def __post_init__(self) -> None:
     if min(self.num_frames, self.fps) < 1 or self.frame_size < media.MIN_IMAGE_SIZE:
@@ -46,86 +49,108 @@ class ClipFormat:
         f"{self.num_frames} frames of {self.frame_size} pixels at {self.fps} fps are "
         f"no clip; at least 1, {media.MIN_IMAGE_SIZE} and 1 are needed."
       )
-    if self.framing not in FRAMINGS:
-      raise ValueError(
-        f"Unknown framing {self.framing!r}; known: {', '.join(FRAMINGS)}."
-      )
+    for word, known in ((self.framing, tuple(FRAMINGS)), (self.short, SHORT)):
+      if word not in known:
+        raise ValueError(f"Unknown setting {word!r}; known: {', '.join(known)}.")
 
   @property
   def seconds(self) -> float:
     return self.num_frames / self.fps
 
 
-def window_starts(
-  name: str, video_times: Float64[np.ndarray, "m"], form: ClipFormat, num_windows: int
-) -> Float64[np.ndarray, "k"]:
-  """Where the windows of a video begin: at random places, by the name alone.
+@dataclasses.dataclass(frozen=True)
+class Cut:
+  """The windows of a video, cut as they are asked for.
 
-  Windows that began on the beat grid would tell the beats without listening. With
-  several, each starts in a part of its own. Milliseconds, ascending; none if the video
-  is too short.
+  Attributes:
+    status: `whole`, or what became of a short video: `too_short`, `padded`, `looped`.
+    records: of `clip_record`; reading them may raise MediaError.
   """
-  frame_seconds = (
-    float(np.median(np.diff(video_times))) if len(video_times) > 1 else 0.0
-  )
-  spare = float(video_times[-1]) - (form.num_frames - 1) / form.fps
-  if spare < -0.5 * frame_seconds - 1e-6:
-    return np.zeros(0)
-  rng = np.random.default_rng(zlib.crc32(f"window|{name}".encode()))
-  places = (np.arange(num_windows) + rng.random(num_windows)) / num_windows
-  return np.floor(places * max(spare, 0.0) * 1000) / 1000
+
+  status: str
+  records: Iterator[dict[str, Any]]
 
 
-def records_of(
+def cut_film(
   video: SourceVideo,
-  path: pathlib.Path,
-  truth: Truth | None,
+  film: Film,
   song_beats: Float64[np.ndarray, "n"],
   form: ClipFormat,
   encoder: MusicEncoder,
-  num_windows: int,
-) -> Iterator[dict[str, Any]]:
+  windows: Windows,
+  segments: Sequence[Segment] = WHOLE_TRACK,
+) -> Cut:
   """Cuts the windows of one video.
 
   Args:
     video: whose windows.
-    path: its file.
-    truth: of every frame of the file, for generated videos.
+    film: its file.
     song_beats: of the whole song, seconds from its start.
     form: what clips look like.
     encoder: of the music.
-    num_windows: how many; none come of a video that is too short.
-
-  Yields:
-    Records (`clip_record`).
+    windows: where they begin.
+    segments: shots that a window must not leave.
 
   Raises:
     MediaError: the file cannot be used.
   """
-  times = media.frame_times(path)
+  times = media.frame_times(film.path)
+  truth = film.truth
   if truth is not None and len(truth.joints2d) != len(times):
     raise media.MediaError(
-      f"{path}: {len(times)} frames, but truth of {len(truth.joints2d)}; "
+      f"{film.path}: {len(times)} frames, but truth of {len(truth.joints2d)}; "
       "write the clip again."
     )
-  starts = window_starts(video.name, times, form, num_windows)
+  starts = windows.starts(video.name, times, form.num_frames, form.fps, segments)
+  status, period = "whole", None
   if not len(starts):
-    return
-  audio = media.read_audio(path, SAMPLE_RATE)
+    status = {"drop": "too_short", "pad": "padded", "loop": "looped"}[form.short]
+    if form.short == "drop":
+      return Cut(status, iter(()))
+    frame_seconds = float(np.median(np.diff(times))) if len(times) > 1 else 1 / form.fps
+    starts, length = np.zeros(1), float(times[-1]) + frame_seconds
+    # What repeats: the video, or a stretch so long that nothing does.
+    period = length if form.short == "loop" else None
+    song_beats = song_beats[song_beats < video.song_start_seconds + length]
+  records = _records(
+    video, film, times, song_beats, form, encoder, starts, period
+  )  # fmt: skip
+  return Cut(status, records)
+
+
+def _records(
+  video: SourceVideo,
+  film: Film,
+  times: Float64[np.ndarray, "m"],
+  song_beats: Float64[np.ndarray, "n"],
+  form: ClipFormat,
+  encoder: MusicEncoder,
+  starts: Float64[np.ndarray, "k"],
+  period: float | None,
+) -> Iterator[dict[str, Any]]:
+  audio = _sound(video, film)
   moments = [resample_times(form.num_frames, form.fps, start) for start in starts]
+  if period is not None:
+    moments = [np.mod(m, period) for m in moments]
+    repeats = int(form.seconds / period) + 1
+    audio = np.tile(audio[: round(period * SAMPLE_RATE)], repeats)
+    song_beats = _repeat(song_beats, video.song_start_seconds, period, repeats)
   chosen = [nearest_frames(times, wanted) for wanted in moments]
   # Film is large: each frame wanted is framed at once, and decoded once.
   wanted = np.unique(np.concatenate(chosen))
   framed, transform = [], None
-  for image in media.read_frames(path, wanted):
+  for image in media.read_frames(film.path, wanted):
     frame, transform = FRAMINGS[form.framing](image[None], form.frame_size)
     framed.append(frame[0])
   framed = np.stack(framed)
   num_samples = round(form.seconds * SAMPLE_RATE)
-  for window, (start, frames) in enumerate(zip(starts, chosen, strict=True)):
+  sounds = []
+  for start in starts:
     begin = round(start * SAMPLE_RATE)
     sound = audio[begin : begin + num_samples]
-    sound = np.pad(sound, (0, num_samples - len(sound)))
+    sounds.append(np.pad(sound, (0, num_samples - len(sound))))
+  music = encoder.encode_batch(sounds, SAMPLE_RATE)
+  for window, (start, frames) in enumerate(zip(starts, chosen, strict=True)):
     record = {
       "name": video.name,
       "window": window,
@@ -136,19 +161,40 @@ def records_of(
       "start_seconds": float(start),
       "fps": float(form.fps),
       "frames": framed[np.searchsorted(wanted, frames)],
-      "audio": np.round(sound * 32767).astype(np.int16),
+      "audio": np.round(sounds[window] * 32767).astype(np.int16),
       "sample_rate": SAMPLE_RATE,
-      "music": encoder(sound, SAMPLE_RATE),
+      "music": music[window],
       "beat_times": slice_beats(
         song_beats, video.song_start_seconds + start, form.seconds
       ),
     }
-    if truth is not None:
-      record |= _truth_of(truth, frames, transform, start, form)
+    if film.truth is not None:
+      beats = film.truth.beats
+      if period is not None:
+        beats = _repeat(beats, 0.0, period, repeats)
+      record["true_beat_times"] = slice_beats(beats, float(start), form.seconds)
+      record |= _truth_of(film.truth, frames, transform, form)
+    elif film.joints is not None:
+      record |= _joints_at(film.joints, times[frames], transform)
     yield record
 
 
-def _truth_of(truth: Truth, frames, transform, start, form) -> dict[str, Any]:
+def _repeat(beats, begin: float, period: float, repeats: int) -> np.ndarray:
+  """The beats of one period from `begin` on, several times over."""
+  inside = beats[(beats >= begin) & (beats < begin + period)]
+  return np.concatenate([inside + i * period for i in range(repeats)])
+
+
+def _sound(video: SourceVideo, film: Film) -> Float32[np.ndarray, "s"]:
+  if film.music is None or media.has_sound(film.path):
+    return media.read_audio(film.path, SAMPLE_RATE)
+  audio = media.read_audio(film.music, SAMPLE_RATE)
+  return audio[round(video.song_start_seconds * SAMPLE_RATE) :]
+
+
+def _truth_of(
+  truth: Truth, frames: Int64[np.ndarray, "t"], transform: Transform, form: ClipFormat
+) -> dict[str, Any]:
   cut = dataclasses.replace(
     truth,
     joints2d=truth.joints2d[frames],
@@ -158,11 +204,24 @@ def _truth_of(truth: Truth, frames, transform, start, form) -> dict[str, Any]:
     part_pose=truth.part_pose[frames],
   ).transformed(transform, form.frame_size)
   return {
-    "true_beat_times": slice_beats(truth.beats, float(start), form.seconds),
     "joints2d": cut.joints2d,
     "joints3d": cut.joints3d,
     "part_map": cut.part_map,
     "part_pose": cut.part_pose,
+  }
+
+
+def _joints_at(
+  joints: Joints, moments: Float64[np.ndarray, "t"], transform: Transform
+) -> dict[str, Any]:
+  """The annotation nearest to each moment, in pixels of the record."""
+  nearest = np.floor(moments * joints.fps + 0.5).astype(np.int64)
+  known = nearest < len(joints.joints2d)
+  nearest = np.minimum(nearest, len(joints.joints2d) - 1)
+  known = known[:, None, None]
+  return {
+    "joints2d": np.where(known, transform(joints.joints2d[nearest]), np.float32("nan")),
+    "joints3d": np.where(known, joints.joints3d[nearest], np.float32("nan")),
   }
 
 
@@ -175,16 +234,16 @@ def content_digest(record: Mapping[str, Any]) -> str:
   return digest.hexdigest()
 
 
-def save_result(path: pathlib.Path, record: Mapping[str, Any]) -> None:
-  """Writes an encoded record, whole or not at all."""
+def save_result(path: pathlib.Path, features: Mapping[str, Any]) -> None:
+  """Writes an encoded record with its `digest`, whole or not at all."""
   temporary = path.with_name(f".{path.name}.part")
   with open(temporary, "wb") as file:
-    np.savez(file, digest=content_digest(record), **clip_record.encode(record))
+    np.savez(file, **features)
   temporary.replace(path)
 
 
 def load_result(path: pathlib.Path) -> dict[str, Any]:
-  """The encoded record that `save_result` wrote, with its `digest`."""
+  """What `save_result` wrote."""
   with np.load(path, allow_pickle=False) as arrays:
     return {
       key: value.item() if value.ndim == 0 else value for key, value in arrays.items()

@@ -195,6 +195,12 @@ def read_video(path: PathLike, *, max_seconds: int | float | None = None) -> Vid
 # --- Sound in ----------------------------------------------------------------------
 
 
+def has_sound(path: PathLike) -> bool:
+  """Whether the file has a sound track; MediaError if it cannot be read."""
+  with _open(path) as container:
+    return bool(container.streams.audio)
+
+
 def read_audio(
   path: PathLike, sample_rate: int, *, mono: bool = True
 ) -> Float32[np.ndarray, "s"] | Float32[np.ndarray, "s 2"]:

@@ -4,9 +4,13 @@ Every encoder has a name, a version and a size; data sets note all three, and a 
 refuses music encoded otherwise than what it was trained on.
 """
 
+import hashlib
+import json
+import os
 import pathlib
-from collections.abc import Callable, Iterable
-from typing import Protocol, runtime_checkable
+import tempfile
+from collections.abc import Iterable, Sequence
+from typing import Any, Protocol, runtime_checkable
 
 import librosa
 import numpy as np
@@ -22,12 +26,22 @@ class MusicEncoder(Protocol):
   """Sound of any length to a vector of unit norm."""
 
   name: str
-  version: int
   size: int
+
+  @property
+  def identity(self) -> dict[str, Any]:
+    """What data sets note: music of another identity is another condition."""
+    ...
 
   def __call__(
     self, audio: Float32[np.ndarray, "s"], sample_rate: int
   ) -> Float32[np.ndarray, "d"]: ...
+
+  def encode_batch(
+    self, sounds: Sequence[Float32[np.ndarray, "..."]], sample_rate: int
+  ) -> Float32[np.ndarray, "n d"]:
+    """Several at once."""
+    ...
 
 
 class SpectralEncoder:
@@ -53,6 +67,10 @@ class SpectralEncoder:
   _num_bands = 64
   _num_lags = 128  # of 23 ms
 
+  @property
+  def identity(self) -> dict[str, Any]:
+    return {"name": self.name, "version": self.version, "size": self.size}
+
   def __init__(self) -> None:
     path = _CONSTANTS_FOLDER / f"spectral_v{self.version}.npz"
     with np.load(path, allow_pickle=False) as constants:
@@ -69,6 +87,11 @@ class SpectralEncoder:
     # No single odd feature may outweigh all others.
     vector = (np.clip(scores, -4.0, 4.0) * self._weights) @ self._matrix
     return (vector / np.linalg.norm(vector)).astype(np.float32)
+
+  def encode_batch(
+    self, sounds: Sequence[Float32[np.ndarray, "..."]], sample_rate: int
+  ) -> Float32[np.ndarray, "n d"]:
+    return np.stack([self(sound, sample_rate) for sound in sounds])
 
   @classmethod
   def features(
@@ -119,13 +142,65 @@ def measure_constants(
   np.savez(path, mean=mean, deviation=np.maximum(deviation, 1e-3))
 
 
-_ENCODERS: dict[str, Callable[[], MusicEncoder]] = {"spectral": SpectralEncoder}
+class _CachedEncoder:
+  """An encoder that looks in a folder first; see `cached_encoder`."""
+
+  def __init__(self, encoder: MusicEncoder, folder: pathlib.Path) -> None:
+    self.name, self.size, self.identity = encoder.name, encoder.size, encoder.identity
+    self._encoder, self._folder = encoder, folder
+
+  def _file(self, audio: np.ndarray, sample_rate: int) -> pathlib.Path:
+    what = json.dumps([self.identity, sample_rate, audio.dtype.str], sort_keys=True)
+    digest = hashlib.sha256(what.encode() + np.ascontiguousarray(audio).tobytes())
+    return self._folder / f"{digest.hexdigest()}.npy"
+
+  def __call__(
+    self, audio: Float32[np.ndarray, "s"], sample_rate: int
+  ) -> Float32[np.ndarray, "d"]:
+    return self.encode_batch([audio], sample_rate)[0]
+
+  def encode_batch(
+    self, sounds: Sequence[Float32[np.ndarray, "..."]], sample_rate: int
+  ) -> Float32[np.ndarray, "n d"]:
+    files = [self._file(sound, sample_rate) for sound in sounds]
+    new = [i for i, file in enumerate(files) if not file.is_file()]
+    if new:
+      vectors = self._encoder.encode_batch([sounds[i] for i in new], sample_rate)
+      for i, vector in zip(new, vectors, strict=True):
+        # Several processes may write the same one.
+        handle, temporary = tempfile.mkstemp(dir=self._folder, suffix=".part")
+        with os.fdopen(handle, "wb") as file:
+          np.save(file, vector)
+        os.replace(temporary, files[i])
+    return np.stack([np.load(file, allow_pickle=False) for file in files])
+
+
+def cached_encoder(encoder: MusicEncoder, folder: pathlib.Path) -> MusicEncoder:
+  """The same encoder, keeping each vector in `folder` by identity and sound.
+
+  Nine cameras hear the same music; so does an interrupted build.
+  """
+  folder.mkdir(parents=True, exist_ok=True)
+  return _CachedEncoder(encoder, folder)
 
 
 def make_encoder(name: str) -> MusicEncoder:
-  """The encoder of that name; ValueError names the known ones."""
-  if name not in _ENCODERS:
+  """The encoder of that name.
+
+  Args:
+    name: `spectral`; `clap` (laion/clap-htsat-unfused from the hub's cache); or
+      `clap:PATH` of a folder that holds a CLAP model.
+
+  Raises:
+    ValueError: an unknown name, or weights that are not there; says what to do.
+  """
+  kind, _, path = name.partition(":")
+  if kind == "clap":
+    from data_pipeline.clap import ClapEncoder  # needs the extra `clap`
+
+    return ClapEncoder(path or None)
+  if name != "spectral":
     raise ValueError(
-      f"Unknown music encoder {name!r}; known: {', '.join(sorted(_ENCODERS))}."
+      f"Unknown music encoder {name!r}; known: clap, clap:PATH, spectral."
     )
-  return _ENCODERS[name]()
+  return SpectralEncoder()

@@ -8,7 +8,7 @@ import time
 import numpy as np
 
 from data_pipeline import media
-from data_pipeline.sources import SourceVideo
+from data_pipeline.sources import Film, SourceVideo, Survey
 
 RATE = 22050
 
@@ -58,16 +58,22 @@ class ToySource:
     log: path of a folder that notes which process made which video, or None.
     bad: the number of a video that is no video.
     short: the number of a video of half a second.
+    deadly: the number of a video that ends the process that reads it.
   """
 
   count: int = 3
   log: str | None = None
   bad: int | None = None
   short: int | None = None
+  deadly: int | None = None
   name: str = "toy"
+  finds_shots: bool = False
 
-  def videos(self):
-    return [
+  def description(self):
+    return {"name": self.name, "count": self.count, "short": self.short}
+
+  def survey(self):
+    videos = [
       SourceVideo(
         name=f"toy{i}",
         split="test" if i == self.count - 1 else "train",
@@ -78,25 +84,29 @@ class ToySource:
       )
       for i in range(self.count)
     ]
+    return Survey(videos, {"clicks": ()})
 
-  def song_audio(self, song):
+  def song_audio(self, song, files):
     assert song == "clicks"
     return click_song(), RATE
 
-  def video_file(self, name, folder):
+  def film(self, video, folder):
+    name = video.name
     number = int(name.removeprefix("toy"))
     path = folder / f"{name}.mp4"
     if self.log is not None:
       (pathlib.Path(self.log) / f"{name}.{os.getpid()}").touch()
       time.sleep(0.3)
+    if number == self.deadly:
+      os._exit(3)
     if number == self.bad:
       path.write_text("no video at all")
-      return path, None
+      return Film(path)
     frames = toy_frames(20 if number != self.short else 5)
     start = round(0.1 * number * RATE)
     audio = click_song()[start : start + len(frames) * RATE // 10]
     media.write_video(path, frames, 10, audio, RATE)
-    return path, None
+    return Film(path)
 
 
 def click_song(seconds=8):

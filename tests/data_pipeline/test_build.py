@@ -1,5 +1,6 @@
 """The build: whole or not at all, and never twice."""
 
+import csv
 import dataclasses
 import json
 import os
@@ -13,14 +14,17 @@ import numpy as np
 import pytest
 from clip_examples import ToySource
 
-from data_pipeline import build, loader, media
+from data_pipeline import build, data_set, loader
 from data_pipeline.ingest import ClipFormat
+from data_pipeline.windows import Windows
 
 FORM = ClipFormat(num_frames=10, fps=10, frame_size=16)
 
 
 def settings(**source):
-  return build.Settings(ToySource(count=4, short=1, **source), FORM, train_windows=2)
+  return build.Settings(
+    ToySource(count=4, short=1, **source), FORM, train_windows=Windows("random", 2)
+  )
 
 
 @pytest.fixture(scope="module")
@@ -36,6 +40,8 @@ def test_manifest_tells_what_the_shards_hold(finished):
     "clips": 4,
     "genre": {"BR": 4},
     "camera": {"c01": 4},
+    "track": {"": 4},
+    "dancer": {"": 4},
   }
   assert manifest["counts"]["test"]["clips"] == 1
   assert manifest["too_short"] == ["toy1"]
@@ -70,21 +76,45 @@ def test_other_settings_in_the_same_folder_are_refused(finished):
   assert "\n" not in str(error.value)
 
 
-def test_bad_video_stops_with_one_line_and_the_rest_is_kept(tmp_path, finished):
+def test_bad_video_costs_a_line_of_the_report(tmp_path, finished):
   output = tmp_path / "set"
-  with pytest.raises(media.MediaError, match="toy2.mp4") as error:
-    build.build(settings(bad=2), output, 1)
-  assert "\n" not in str(error.value)
-  assert not (output / "manifest.json").exists() and not (output / "shards").exists()
-  clips = output / "work" / "clips"
-  assert {"toy0.0.npz", "toy0.1.npz"} <= {p.name for p in clips.iterdir()}
-  kept = {p: p.stat().st_mtime_ns for p in clips.iterdir()}
-  # The video is repaired, the settings stay: the build goes on from here.
-  started = output / "work" / "settings.json"
-  started.write_text(started.read_text().replace('"bad": 2', '"bad": null'))
+  manifest = build.build(settings(bad=2), output, 1)
+  assert manifest["report"] == {"broken": 1, "too_short": 1}
+  assert manifest["counts"]["train"]["clips"] == 2
+  with open(output / "report.csv", newline="") as file:
+    head, broken, short = csv.reader(file)
+  assert head == ["status", "name", "reason"]
+  assert broken[:2] == ["broken", "toy2"] and "toy2.mp4" in broken[2]
+  assert short[:2] == ["too_short", "toy1"]
+  # The video is repaired, the data set made again: what was cut is not cut again.
+  (output / "manifest.json").unlink()
+  kept = {p: p.stat().st_mtime_ns for p in (output / "work" / "clips").iterdir()}
   manifest = build.build(settings(), output, 1)
-  assert kept.items() <= {p: p.stat().st_mtime_ns for p in clips.iterdir()}.items()
+  for path, stamp in kept.items():
+    assert path.stat().st_mtime_ns == stamp
   assert manifest["content_sha256"] == finished[1]["content_sha256"]
+
+
+def test_a_video_that_kills_its_process_is_found(tmp_path):
+  output = tmp_path / "set"
+  manifest = build.build(settings(deadly=2), output, 2)
+  assert manifest["report"] == {"broken": 1, "too_short": 1}
+  assert "toy2: its process died" in (output / "report.csv").read_text()
+
+
+def test_nothing_usable_is_an_error_with_a_report(tmp_path):
+  output = tmp_path / "set"
+  with pytest.raises(build.BuildError, match="No clip.*1 broken, 1 too_short"):
+    build.build(build.Settings(ToySource(2, bad=0, short=1), FORM), output, 1)
+  assert "toy0.mp4" in (output / "report.csv").read_text()
+  assert not (output / "manifest.json").exists() and not (output / "shards").exists()
+
+
+def test_two_builds_into_one_folder_are_kept_apart(tmp_path):
+  description = settings().description()
+  with data_set.open_work(tmp_path, description):
+    with pytest.raises(build.BuildError, match="Another build"):
+      build.build(settings(), tmp_path, 1)
 
 
 def alive(pid):
@@ -101,9 +131,10 @@ def test_killed_build_leaves_no_worker_and_goes_on(tmp_path, finished):
   log.mkdir()
   program = (
     "import pathlib; from clip_examples import ToySource; from data_pipeline import "
-    "build; from data_pipeline.ingest import ClipFormat; build.build(build.Settings("
+    "build; from data_pipeline.ingest import ClipFormat; from data_pipeline.windows "
+    "import Windows; build.build(build.Settings("
     f"ToySource(count=4, short=1, log={str(log)!r}), ClipFormat(10, 10, 16), "
-    f"train_windows=2), pathlib.Path({str(output)!r}), 1)"
+    f"train_windows=Windows('random', 2)), pathlib.Path({str(output)!r}), 1)"
   )
   paths = [str(pathlib.Path(__file__).parent), *sys.path]
   environment = os.environ | {"PYTHONPATH": os.pathsep.join(p for p in paths if p)}

@@ -4,21 +4,23 @@ import numpy as np
 import pytest
 from clip_examples import RATE, ToySource
 
-from data_pipeline import ingest, media
+from data_pipeline import clip_record, ingest, media
 from data_pipeline.beats import beat_vector
 from data_pipeline.ingest import ClipFormat
 from data_pipeline.music_encoders import make_encoder
 from data_pipeline.sources import SourceVideo, SynthDance
+from data_pipeline.windows import Windows
 
 FORM = ClipFormat(num_frames=10, fps=10, frame_size=16)
 BEATS = np.arange(0.25, 7.9, 0.5)
 
 
 def cut(folder, source, index=1, form=FORM, num_windows=1):
-  video = source.videos()[index]
-  path, truth = source.video_file(video.name, folder)
-  encoder = make_encoder("spectral")
-  return list(ingest.records_of(video, path, truth, BEATS, form, encoder, num_windows))
+  video = source.survey().videos[index]
+  film = source.film(video, folder)
+  encoder, windows = make_encoder("spectral"), Windows("random", num_windows)
+  done = ingest.cut_film(video, film, BEATS, form, encoder, windows)
+  return list(done.records)
 
 
 def test_picture_sound_and_beats_are_of_one_window(tmp_path):
@@ -39,25 +41,6 @@ def test_picture_sound_and_beats_are_of_one_window(tmp_path):
     assert len(inside) and all(np.abs(loud - beat).min() < 0.005 for beat in inside)
 
 
-def test_windows_start_anywhere_but_by_the_name_alone():
-  times = np.arange(120) / 10
-  names = [f"video{i}" for i in range(200)]
-  starts = [ingest.window_starts(name, times, FORM, 1)[0] for name in names]
-  assert starts == [ingest.window_starts(name, times, FORM, 1)[0] for name in names]
-  assert 0 <= min(starts) < 0.5 and 10.4 < max(starts) <= 10.9 + 0.1
-  assert np.std(np.mod(starts, 0.5)) > 0.1
-  two = ingest.window_starts("video0", times, FORM, 2)
-  assert 0 <= two[0] < 5.5 < two[1]
-
-
-@pytest.mark.parametrize("fps", [10, 20, 60000 / 1001])
-def test_a_video_as_long_as_the_clip_just_fits(fps):
-  form = ClipFormat(num_frames=80, fps=10, frame_size=16)
-  times = np.arange(int(8 * fps + 1e-6)) / fps
-  np.testing.assert_allclose(ingest.window_starts("a", times, form, 1), 0, atol=0.06)
-  assert not len(ingest.window_starts("a", times[: -int(fps / 5)], form, 1))
-
-
 def test_too_short_gives_no_record_and_bad_settings_are_refused(tmp_path):
   assert cut(tmp_path, ToySource(short=1)) == []
   with pytest.raises(ValueError, match="squash"):
@@ -73,7 +56,7 @@ def test_a_bad_video_is_a_media_error(tmp_path):
 
 def test_truth_follows_the_picture_of_a_generated_film(tmp_path):
   source = SynthDance("smoke")
-  names = [video.name for video in source.videos()]
+  names = [video.name for video in source.survey().videos]
   index = names.index("gHO_sBM_c01_d20_mHO2_ch07")  # 16:9 at 59.94 fps
   form = ClipFormat(num_frames=10, fps=10, frame_size=64)
   (record,) = cut(tmp_path, source, index, form)
@@ -102,7 +85,8 @@ def test_digest_knows_pictures_sound_and_beats(tmp_path):
     changed = record[key].copy()
     changed.flat[0] += 1
     assert ingest.content_digest(record | {key: changed}) != digest
-  ingest.save_result(tmp_path / "a.npz", record)
+  features = clip_record.encode(record) | {"digest": digest}
+  ingest.save_result(tmp_path / "a.npz", features)
   loaded = ingest.load_result(tmp_path / "a.npz")
   assert loaded["digest"] == digest and loaded["name"] == "toy1"
   assert not list(tmp_path.glob(".*"))

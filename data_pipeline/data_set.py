@@ -1,0 +1,175 @@
+"""A data set on disk: its manifest, its report, and what guards them.
+
+However the clips were made, a finished folder holds `manifest.json`, `report.csv` and
+`shards/`; the manifest is written last, so it marks a finished one.
+"""
+
+import contextlib
+import csv
+import dataclasses
+import fcntl
+import hashlib
+import json
+import pathlib
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+from data_pipeline import clip_record
+from data_pipeline.sources import Finding, Survey
+
+MANIFEST = "manifest.json"
+REPORT = "report.csv"
+COUNTED = ("genre", "camera", "track", "dancer")
+
+
+class BuildError(ValueError):
+  """A build that cannot go on: why, and what to do."""
+
+
+@dataclasses.dataclass(frozen=True)
+class ClipLine:
+  """What the manifest needs to know of a clip.
+
+  Attributes:
+    split: of the clip.
+    name: video and window, `NAME.0`.
+    digest: of the content.
+    tags: genre, camera, track, dancer.
+    truth: the keys of truth that the record has.
+  """
+
+  split: str
+  name: str
+  digest: str
+  tags: Mapping[str, str]
+  truth: Sequence[str]
+
+
+def clip_line(split: str, features: Mapping[str, Any]) -> ClipLine:
+  """Of an encoded record with its `digest`."""
+  return ClipLine(
+    split=split,
+    name=f"{features['name']}.{features['window']}",
+    digest=features["digest"],
+    tags={key: features[key] for key in COUNTED},
+    truth=[key for key in clip_record.TRUTH if key in features],
+  )
+
+
+def write_json(path: pathlib.Path, content: Any) -> None:
+  """Writes a file of JSON, whole or not at all."""
+  temporary = path.with_name(f".{path.name}.part")
+  temporary.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+  temporary.replace(path)
+
+
+def check_same(found: Any, wanted: dict[str, Any], output: pathlib.Path) -> None:
+  """Raises BuildError, naming every difference, if the settings differ."""
+  wanted = json.loads(json.dumps(wanted))
+  if found == wanted:
+    return
+  parts = [
+    f"{key}: {found.get(key)} there, {wanted.get(key)} wanted"
+    for key in sorted(found.keys() | wanted.keys())
+    if found.get(key) != wanted.get(key)
+  ]
+  raise BuildError(
+    f"{output} holds a data set of other settings ({'; '.join(parts)}); "
+    "name another --output or delete it."
+  )
+
+
+def finished_manifest(
+  output: pathlib.Path, description: dict[str, Any]
+) -> dict[str, Any] | None:
+  """The manifest of a finished data set; BuildError if it is another one."""
+  path = output / MANIFEST
+  if not path.is_file():
+    return None
+  manifest = json.loads(path.read_text(encoding="utf-8"))
+  check_same(manifest["settings"], description, output)
+  return manifest
+
+
+@contextlib.contextmanager
+def open_work(
+  output: pathlib.Path, description: dict[str, Any]
+) -> Iterator[pathlib.Path]:
+  """The folder of unfinished work, for one build at a time.
+
+  Raises:
+    BuildError: another build works there, or one of other settings did.
+  """
+  work = output / "work"
+  work.mkdir(parents=True, exist_ok=True)
+  with open(work / "lock", "w") as lock:
+    try:
+      fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+      raise BuildError(
+        f"Another build is writing {output}; wait for it or name another --output."
+      ) from None
+    started = work / "settings.json"
+    if started.is_file():
+      check_same(json.loads(started.read_text(encoding="utf-8")), description, output)
+    write_json(started, description)
+    yield work
+
+
+def write_report(output: pathlib.Path, findings: Iterable[Finding]) -> None:
+  """Writes `report.csv`: status, name and reason of all that did not go smoothly."""
+  path = output / REPORT
+  temporary = path.with_name(f".{path.name}.part")
+  with open(temporary, "w", newline="", encoding="utf-8") as file:
+    writer = csv.writer(file)
+    writer.writerow(["status", "name", "reason"])
+    for finding in sorted(findings, key=lambda f: (f.status, f.name)):
+      writer.writerow([finding.status, finding.name, finding.reason])
+  temporary.replace(path)
+
+
+def describe(findings: Iterable[Finding]) -> str:
+  """`2 broken, 1 missing`."""
+  counts = Counter(finding.status for finding in findings)
+  return ", ".join(f"{n} {status}" for status, n in sorted(counts.items()))
+
+
+def make_manifest(
+  description: dict[str, Any],
+  survey: Survey,
+  clips: Iterable[ClipLine],
+  findings: Sequence[Finding],
+) -> dict[str, Any]:
+  """What the data set is made of, counted."""
+  clips = sorted(clips, key=lambda clip: (clip.split, f"{clip.name}.npz"))
+  digest = hashlib.sha256()
+  splits: dict[str, list[str]] = {}
+  tags: dict[tuple[str, str], Counter] = {}
+  for clip in clips:
+    digest.update(f"{clip.split} {clip.name} {clip.digest}\n".encode())
+    splits.setdefault(clip.split, []).append(clip.name)
+    for key in COUNTED:
+      tags.setdefault((clip.split, key), Counter())[clip.tags[key]] += 1
+  counts = {
+    split: {
+      "clips": len(names),
+      **{key: dict(sorted(tags[split, key].items())) for key in COUNTED},
+    }
+    for split, names in splits.items()
+  }
+  listed = Counter(video.split for video in survey.videos)
+  statuses = Counter(finding.status for finding in findings)
+  return {
+    "settings": description,
+    "beats": ["librosa"] + ["truth"] * ("true_beat_times" in clips[0].truth),
+    "counts": counts,
+    "videos": {
+      split: {"found": listed[split], "listed": survey.expected.get(split)}
+      for split in sorted(listed.keys() | survey.expected.keys())
+    },
+    "report": dict(sorted(statuses.items())),
+    "too_short": sorted(f.name for f in findings if f.status == "too_short"),
+    "content_sha256": digest.hexdigest(),
+    "splits": splits,
+  }

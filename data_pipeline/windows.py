@@ -1,0 +1,98 @@
+"""Where the windows of a video begin, and what becomes of a video too short for one."""
+
+import dataclasses
+import math
+import zlib
+from collections.abc import Sequence
+
+import numpy as np
+from jaxtyping import Float64
+
+POLICIES = ("first", "random", "strided")
+SHORT = ("drop", "pad", "loop")
+WHOLE_TRACK = ((0.0, math.inf),)
+
+Segment = tuple[float, float]  # seconds from the first frame: begin, end
+
+
+@dataclasses.dataclass(frozen=True)
+class Windows:
+  """A policy for the windows of one video.
+
+  Attributes:
+    policy: `first` (one, at the start), `random` (`amount` of them, at places given by
+      the video's name; each in a part of its own) or `strided` (one every `amount`
+      seconds, as many as fit).
+    amount: how many windows, or how many seconds.
+  """
+
+  policy: str = "random"
+  amount: int | float = 1
+
+  def __post_init__(self) -> None:
+    number = self.policy != "random" or float(self.amount).is_integer()
+    if self.policy not in POLICIES or self.amount <= 0 or not number:
+      raise ValueError(
+        f"No windows {self}; write first, random:COUNT or strided:SECONDS."
+      )
+
+  @classmethod
+  def parse(cls, text: str) -> "Windows":
+    """From `first`, `random:2` or `strided:2.5`; ValueError for anything else."""
+    policy, _, amount = text.partition(":")
+    try:
+      return cls(policy, float(amount or 1))
+    except ValueError:
+      raise ValueError(
+        f"No windows {text!r}; write first, random:COUNT or strided:SECONDS."
+      ) from None
+
+  def __str__(self) -> str:
+    return self.policy if self.policy == "first" else f"{self.policy}:{self.amount:g}"
+
+  def starts(
+    self,
+    name: str,
+    times: Float64[np.ndarray, "m"],
+    num_frames: int,
+    fps: int,
+    segments: Sequence[Segment] = WHOLE_TRACK,
+  ) -> Float64[np.ndarray, "k"]:
+    """Seconds from the first frame, ascending; none if no window fits.
+
+    Windows that began on the beat grid would tell the beats without listening, hence
+    `random`, in milliseconds.
+
+    Args:
+      name: of the video, from which chance is drawn.
+      times: of its frames.
+      num_frames, fps: the window.
+      segments: the shots that windows must lie in, one each.
+    """
+    frame_seconds = float(np.median(np.diff(times))) if len(times) > 1 else 0.0
+    begins, spares = [], []
+    for begin, end in segments:
+      inside = times[(times >= begin) & (times < end)]
+      if len(inside):
+        spare = inside[-1] - inside[0] - (num_frames - 1) / fps
+        # A window of exactly the video's length must not be lost to rounding.
+        if spare >= -0.5 * frame_seconds - 1e-6:
+          begins.append(float(inside[0]))
+          spares.append(max(float(spare), 0.0))
+    if not begins:
+      return np.zeros(0)
+    if self.policy == "first":
+      return np.asarray(begins[:1])
+    if self.policy == "strided":
+      counts = [int(spare / self.amount + 1e-6) + 1 for spare in spares]
+      return np.concatenate(
+        [b + self.amount * np.arange(n) for b, n in zip(begins, counts, strict=True)]
+      )
+    count = int(self.amount)
+    rng = np.random.default_rng(zlib.crc32(f"window|{name}".encode()))
+    places = (np.arange(count) + rng.random(count)) / count * sum(spares)
+    edges = np.concatenate([[0.0], np.cumsum(spares)])
+    shot = np.clip(np.searchsorted(edges, places, side="right") - 1, 0, len(begins) - 1)
+    starts = np.asarray(begins)[shot] + places - edges[shot]
+    # Rounded up where rounding down would leave the shot.
+    return np.maximum(np.floor(starts * 1000) / 1000, np.asarray(begins)[shot])

@@ -1,0 +1,61 @@
+"""Where windows begin: by policy, inside of shots, and never by a beat grid."""
+
+import numpy as np
+import pytest
+
+from data_pipeline.windows import Windows
+
+TIMES = np.arange(120) / 10
+
+
+def starts(windows, name="a", times=TIMES, segments=((0.0, np.inf),), num_frames=10):
+  return windows.starts(name, times, num_frames, 10, segments)
+
+
+def test_random_windows_start_anywhere_but_by_the_name_alone():
+  one = Windows("random", 1)
+  names = [f"video{i}" for i in range(200)]
+  found = np.concatenate([starts(one, name) for name in names])
+  again = np.concatenate([starts(one, name) for name in names])
+  np.testing.assert_array_equal(found, again)
+  assert 0 <= found.min() < 0.5 and 10.4 < found.max() <= 11.0
+  assert np.std(np.mod(found, 0.5)) > 0.1
+  two = starts(Windows("random", 2))
+  assert 0 <= two[0] < 5.5 < two[1]
+
+
+@pytest.mark.parametrize("policy", ["first", "random", "strided"])
+@pytest.mark.parametrize("fps", [10, 20, 60000 / 1001])
+def test_a_video_as_long_as_the_clip_just_fits(policy, fps):
+  windows = Windows(policy, 1)
+  times = np.arange(int(8 * fps + 1e-6)) / fps
+  np.testing.assert_allclose(starts(windows, times=times, num_frames=80), 0, atol=0.06)
+  assert not len(starts(windows, times=times[: -int(fps / 5)], num_frames=80))
+
+
+def test_first_and_strided():
+  np.testing.assert_array_equal(starts(Windows("first")), [0])
+  found = starts(Windows("strided", 1.0))
+  np.testing.assert_allclose(found, np.arange(12))
+  np.testing.assert_allclose(starts(Windows("strided", 2.5)), [0, 2.5, 5, 7.5, 10])
+
+
+@pytest.mark.parametrize("text", ["first", "random:7", "strided:0.7"])
+def test_windows_stay_in_their_shot(text):
+  shots = ((0.0, 0.8), (0.8, 3.05), (3.05, 8.0), (8.0, np.inf))
+  windows = Windows.parse(text)
+  assert str(windows) == text
+  found = starts(windows, segments=shots)
+  assert len(found) >= (1 if text == "first" else 7)
+  for start in found:
+    end = start + 0.9
+    inside = [b <= start + 1e-9 and end <= e + 1e-9 for b, e in shots]
+    assert any(inside[1:]) and not inside[0], (start, end)
+  # All of the first, half-covered shot is too short.
+  assert not len(starts(windows, segments=shots[:1]))
+
+
+@pytest.mark.parametrize("text", ["last", "random:1.5", "strided:0", "random:x", ""])
+def test_policies_that_make_no_sense_are_refused(text):
+  with pytest.raises(ValueError, match="write first, random:COUNT"):
+    Windows.parse(text)
