@@ -1,0 +1,59 @@
+"""What was computed of a clip, kept by content and settings.
+
+A key is the sha256 of the files a value was made from and of every setting that
+matters, so a stale value cannot be found. Damaged entries are computed again.
+"""
+
+import hashlib
+import json
+import os
+import pathlib
+import zipfile
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+Arrays = Mapping[str, np.ndarray]
+
+
+class FeatureCache:
+  """A folder of npz files, one for each kind of value and clip."""
+
+  def __init__(self, folder: str | os.PathLike) -> None:
+    self._folder = pathlib.Path(folder)
+    self._folder.mkdir(parents=True, exist_ok=True)
+
+  def get(
+    self,
+    kind: str,
+    digests: Sequence[str],
+    settings: Mapping[str, Any],
+    compute: Callable[[], Arrays],
+  ) -> dict[str, np.ndarray]:
+    """The value, from disk or computed and kept.
+
+    Args:
+      kind: e.g. "i3d"; a folder of its own.
+      digests: of the contents it depends on, in order.
+      settings: everything else it depends on; plain values.
+      compute: makes it; what it raises is not kept.
+    """
+    text = json.dumps([list(digests), settings], sort_keys=True)
+    key = hashlib.sha256(text.encode()).hexdigest()
+    path = self._folder / kind / f"{key}.npz"
+    try:
+      with np.load(path, allow_pickle=False) as content:
+        return {name: content[name] for name in content.files}
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile):
+      pass  # absent or damaged
+    value = dict(compute())
+    path.parent.mkdir(exist_ok=True)
+    temporary = path.with_name(f".{key}.{os.getpid()}.part")
+    try:
+      with open(temporary, "wb") as file:
+        np.savez(file, **value)
+      temporary.replace(path)
+    finally:
+      temporary.unlink(missing_ok=True)
+    return value

@@ -1,0 +1,159 @@
+"""Per-clip features, each computed once and kept by content."""
+
+import dataclasses
+import functools
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from dabfusion_jax.evaluation import clips, hearing
+from dabfusion_jax.evaluation.cache import FeatureCache
+from dabfusion_jax.evaluation.networks import Networks
+from dabfusion_jax.evaluation.poses import PoseSource
+from dabfusion_jax.metrics import appearance, optical_flow
+from dabfusion_jax.metrics.features import i3d
+
+Arrays = Mapping[str, np.ndarray]
+
+
+@dataclasses.dataclass(frozen=True)
+class Reading:
+  """How clips are read; see `clips.read_clip`."""
+
+  fps: float | None = None
+  num_frames: int | None = None
+  frame_size: int | None = None
+
+
+@dataclasses.dataclass(eq=False)
+class ClipFeatures:
+  """The features of one clip. It is decoded only for what the cache does not hold.
+
+  Every method may raise `clips.ClipError` for a clip that cannot be read.
+  """
+
+  file: clips.ClipFile
+  reading: Reading
+  cache: FeatureCache
+
+  @functools.cached_property
+  def clip(self) -> clips.Clip:
+    return clips.read_clip(self.file, **dataclasses.asdict(self.reading))
+
+  def forget(self) -> None:
+    """Frees the frames; what the cache holds stays within reach."""
+    self.__dict__.pop("clip", None)
+
+  def _get(self, kind: str, settings: Mapping[str, Any], compute) -> dict:
+    settings = dict(settings) | dataclasses.asdict(self.reading)
+    return self.cache.get(kind, [self.file.digest], settings, compute)
+
+  @functools.cached_property
+  def info(self) -> Arrays:
+    """`shape` (t, h, w), `fps`, `lossless`, `has_sound`, `rows` of content."""
+
+    def compute():
+      clip = self.clip
+      return {
+        "shape": np.asarray(clip.frames.shape[:3]),
+        "fps": np.float64(clip.fps),
+        "lossless": np.bool_(clip.lossless),
+        "has_sound": np.bool_(clip.audio is not None),
+        "rows": np.asarray(content_rows(clip.frames)),
+        "has_mask": np.bool_("part_map" in clip.truth),
+      }
+
+    return self._get("info", {}, compute)
+
+  @property
+  def fps(self) -> float:
+    return float(self.info["fps"])
+
+  @functools.cached_property
+  def motion(self) -> Arrays:
+    """`speed` [t - 1] and `jitter` [t - 2] of the optical flow."""
+
+    def compute():
+      speed, jitter = optical_flow.flow_motion(self.clip.frames)
+      return {"speed": speed, "jitter": jitter}
+
+    import cv2
+
+    settings = {"farneback": list(optical_flow.SETTINGS), "cv2": cv2.__version__}
+    return self._get("motion", settings, compute)
+
+  @functools.cached_property
+  def sound(self) -> Arrays:
+    """`onsets`, `beats` as heard in the clip, and `silent`; all empty without sound."""
+
+    def compute():
+      audio = self.clip.audio
+      if audio is None:
+        return {"onsets": np.zeros(0), "beats": np.zeros(0), "silent": np.bool_(True)}
+      return {
+        "onsets": hearing.find_onsets(audio),
+        "beats": hearing.find_beats(audio),
+        "silent": np.bool_(not np.any(audio)),
+      }
+
+    return self._get("sound", hearing.describe(), compute)
+
+  @functools.cached_property
+  def truth(self) -> Arrays:
+    """What the file knows: any of `beat_times`, `true_beat_times`, `joints2d`."""
+    compute = lambda: {k: v for k, v in self.clip.truth.items() if k != "part_map"}
+    return self._get("truth", {}, compute)
+
+  def logits(
+    self, networks: Networks, length: int, *, frozen: bool = False, resize: str
+  ) -> np.ndarray:
+    """I3D logits [400] of the first `length` frames, or of frame 0 repeated."""
+
+    def compute():
+      frames = self.clip.frames[:length]
+      if frozen:
+        frames = np.repeat(frames[:1], length, axis=0)
+      return {"logits": i3d.i3d_logits(networks["i3d"], frames, resize)}
+
+    settings = {"weights": networks.hashes["i3d"], "length": length}
+    settings |= {"frozen": frozen, "resize": resize}
+    return self._get("i3d", settings, compute)["logits"]
+
+  def appearance(self, networks: Networks) -> np.ndarray:
+    """[t, 256]; see `metrics.appearance`."""
+
+    def compute():
+      trunk = networks["alex"]["trunk"]
+      return {"appearance": appearance.appearance(trunk, self.clip.frames)}
+
+    settings = {"weights": networks.hashes["alex"]}
+    return self._get("appearance", settings, compute)["appearance"]
+
+  @functools.cached_property
+  def thumbnails(self) -> np.ndarray:
+    """uint8 [t, 16, 16, 3]."""
+    compute = lambda: {"thumbnails": appearance.thumbnails(self.clip.frames)}
+    return self._get("thumbnails", {}, compute)["thumbnails"]
+
+  def pose(self, source: PoseSource) -> tuple[np.ndarray, np.ndarray]:
+    """Joints [t, 13, 2] in pixels and which of them are visible [t, 13]."""
+
+    def compute():
+      joints, visible = source(self.file.name, lambda: self.clip.frames)
+      return {"joints": joints, "visible": visible}
+
+    found = self._get("pose", source.describe(self.file.name), compute)
+    return found["joints"], found["visible"]
+
+
+def content_rows(frames: np.ndarray, darkest: int = 16) -> tuple[int, int]:
+  """(first, end) of the rows that are not black bars of a letterbox.
+
+  A bar is a row at the upper or lower edge that stays below `darkest` in all frames. A
+  picture that is black all over has no bars.
+  """
+  bright = np.flatnonzero(frames.max(axis=(0, 2, 3)) >= darkest)
+  if not len(bright):
+    return 0, frames.shape[1]
+  return int(bright[0]), int(bright[-1]) + 1

