@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-Arrays = Mapping[str, np.ndarray]
+Arrays = Mapping[str, Any]  # of numpy arrays and scalars
 
 
 class FeatureCache:
@@ -30,7 +30,7 @@ class FeatureCache:
     digests: Sequence[str],
     settings: Mapping[str, Any],
     compute: Callable[[], Arrays],
-  ) -> dict[str, np.ndarray]:
+  ) -> dict[str, Any]:
     """The value, from disk or computed and kept.
 
     Args:

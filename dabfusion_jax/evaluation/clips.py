@@ -165,7 +165,7 @@ def _resample(audio: np.ndarray, sample_rate: int) -> np.ndarray:
   return librosa.resample(audio, orig_sr=sample_rate, target_sr=SAMPLE_RATE)
 
 
-def _read_video(file: ClipFile, fps: float | None) -> Clip:
+def _read_video(file: ClipFile, fps: float | int | None) -> Clip:
   video = media.read_video(file.video)
   steps = np.diff(video.times)
   if not len(steps):
@@ -194,10 +194,10 @@ def _check_durations(clip: Clip) -> None:
   picture, sound = len(clip.frames) / clip.fps, len(clip.audio) / SAMPLE_RATE
   if not 0.75 < sound / picture < 1.34:
     num = len(clip.frames)
+    rate = round(num / max(sound, 1e-3))
     raise ClipError(
       f"{clip.name}: {num} frames at {clip.fps:g} fps last {picture:.2f} s, the sound"
-      f" {sound:.2f} s; pass --fps={num / max(sound, 1e-3):.4g} if the tag is wrong, or"
-      " cut the sound."
+      f" {sound:.2f} s; pass --fps={rate} if the tag is wrong, or cut the sound."
     )
 
 

@@ -14,7 +14,7 @@ from dabfusion_jax.evaluation.poses import PoseSource
 from dabfusion_jax.metrics import appearance, optical_flow
 from dabfusion_jax.metrics.features import i3d
 
-Arrays = Mapping[str, np.ndarray]
+Arrays = Mapping[str, Any]  # of numpy arrays and scalars
 
 
 @dataclasses.dataclass(frozen=True)

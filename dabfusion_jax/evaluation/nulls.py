@@ -48,7 +48,7 @@ def half_beat_later(beats: np.ndarray) -> np.ndarray:
   return np.concatenate([[first], middle, [last]])
 
 
-def period_seconds(bpm: float | None, beats: np.ndarray) -> float | None:
+def period_seconds(bpm: int | None, beats: np.ndarray) -> float | None:
   """Of the music: from the track's tempo, else the median interval of its beats."""
   if bpm:
     return 60 / bpm

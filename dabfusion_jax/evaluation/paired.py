@@ -1,7 +1,5 @@
 """Scores of a generated clip against its real one, frame by frame."""
 
-from collections.abc import Mapping
-
 import numpy as np
 
 from dabfusion_jax.evaluation.features import ClipFeatures
@@ -89,7 +87,7 @@ def _reason(name: str) -> str:
   return "empty_mask" if name.endswith("_mask") else "one_frame_or_too_small"
 
 
-def _image_scores(frames, reference, include_first) -> Mapping[str, np.ndarray]:
+def _image_scores(frames, reference, include_first) -> dict[str, np.float64]:
   real = reference.clip.frames
   mask = reference.clip.truth.get("part_map")
   first, end = (int(row) for row in reference.info["rows"])

@@ -7,7 +7,7 @@ ones would compare the estimators.
 import hashlib
 import pathlib
 from collections.abc import Callable, Mapping
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -31,6 +31,7 @@ FROM_COCO = (0, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16)
 MIN_CONFIDENCE = 0.5
 
 
+@runtime_checkable
 class PoseSource(Protocol):
   """Finds the dancer's joints in a clip."""
 

@@ -1,0 +1,133 @@
+"""Means, errors and words: what is undefined leaves the mean and is counted."""
+
+import numpy as np
+import pytest
+
+from dabfusion_jax.evaluation import aggregate, fvd, nulls, protocol
+from dabfusion_jax.metrics.alignment import Score
+
+
+def _scores(*values):
+  return [Score(v) if v is not None else Score(None, "no_music_beat") for v in values]
+
+
+def test_undefined_scores_leave_the_mean_and_are_counted():
+  row = aggregate.summarise(
+    [*_scores(1.0, None, 2.0), Score(0.0, "no_kinematic_beat")], "abcd", "wxyz", 0
+  )
+  assert row["mean"] == 1.0 and row["n"] == 3 and row["n_undefined"] == 1
+  assert row["reasons"] == {"no_music_beat": 1}
+  assert row["flags"] == {"no_kinematic_beat": 1}
+  assert np.isclose(row["sem"], 1 / np.sqrt(3))
+
+
+def test_cameras_of_one_sequence_count_once():
+  values, sequences = [1.0, 1.0, 1.0, 3.0], ["a", "a", "a", "b"]
+  row = aggregate.summarise(_scores(*values), sequences, [""] * 4, 0)
+  assert row["n_sequences"] == 2 and np.isclose(row["sem_seq"], 1.0)
+  assert np.isclose(row["sem"], 0.5) and row["mean"] == 1.5
+
+
+def test_one_clip_has_no_error_and_none_has_no_mean():
+  row = aggregate.summarise(_scores(1.0), ["a"], ["t"], 0)
+  assert row["sem"] is None and row["sem_seq"] is None and row["interval"] is None
+  assert aggregate.summarise([], [], [], 0)["mean"] is None
+  with pytest.raises(ValueError, match="not finite"):
+    aggregate.summarise([Score(float("nan"))], ["a"], ["t"], 0)
+
+
+def test_the_interval_resamples_tracks():
+  rng = np.random.default_rng(0)
+  level = rng.normal(size=10)
+  tracks = np.repeat(np.arange(10), 20)
+  values = level[tracks] + 0.01 * rng.normal(size=200)
+  names = [f"t{i}" for i in tracks]
+  low, high = aggregate.summarise(_scores(*values), names, names, 0)["interval"]
+  width = 2 * 1.96 * level.std() / np.sqrt(10)
+  assert abs((high - low) / width - 1) < 0.2 and low < values.mean() < high
+  four = aggregate.summarise(_scores(*values[:80]), names[:80], names[:80], 0)
+  assert four["interval"] is None
+
+
+def test_words_tell_a_difference_from_its_noise():
+  sequences = list("abcdefgh")
+  noise = np.array([1, -1, 1, -1, 1, -1, 1, -1.0])
+  base = _scores(*np.arange(8.0))
+  words = lambda shift, better: aggregate.in_words(
+    aggregate.difference(_scores(*(np.arange(8) + shift + noise)), base, sequences),
+    "its null",
+    better,
+  )
+  assert "better, larger than its noise" in words(5, "higher")
+  assert "worse, larger than its noise" in words(5, "lower")
+  assert "within its noise" in words(0.3, "higher")
+  same = aggregate.difference(base, base, sequences)
+  assert "within its noise" in aggregate.in_words(same, "itself", "higher")
+  lonely = aggregate.difference(base[:1], _scores(1.0), ["a"])
+  assert "noise unknown" in aggregate.in_words(lonely, "its null", "higher")
+
+
+def test_derangements_give_every_clip_another_track():
+  tracks = ["a"] * 5 + ["b"] * 3 + ["c"] * 2
+  draws = nulls.derangements(tracks, 30, 0)
+  for order in draws:
+    assert sorted(order) == list(range(10))
+    assert all(tracks[i] != tracks[j] for i, j in enumerate(order))
+  assert len({tuple(order) for order in draws}) > 20
+  again = nulls.derangements(tracks, 30, 0)
+  np.testing.assert_array_equal(draws, again)
+  assert nulls.derangements(["a", "a", "b"], 5, 0) is None
+  assert nulls.derangements(["a"], 5, 0) is None
+
+
+def test_half_a_beat_later_is_midway():
+  beats = np.array([0.1, 0.6, 1.2])
+  np.testing.assert_allclose(
+    nulls.half_beat_later(beats), [-0.15, 0.35, 0.9, 1.5], atol=1e-12
+  )
+  assert len(nulls.half_beat_later(beats[:1])) == 1
+
+
+def _features(rng, n, shift=0.0):
+  return (rng.normal(size=(n, 6)) + shift).astype(np.float32)
+
+
+def test_fvd_stands_beside_equal_sets_of_the_same_size():
+  rng = np.random.default_rng(0)
+  real, frozen = _features(rng, 40), _features(rng, 40, 3.0)
+  names = [f"s{i}" for i in range(40)]
+  alike = fvd.fvd_row(_features(rng, 40), real, frozen, names, 0)
+  other = fvd.fvd_row(_features(rng, 40, 2.0), real, frozen, names, 0)
+  assert alike["real_half"]["n"] == alike["sample_half"]["n"] == 20
+  assert "within its noise" in alike["words"]
+  assert "larger than its noise" in other["words"]
+  assert other["frozen"] > other["value"] > alike["value"]
+  assert alike["real_half"]["mean"] > alike["value"]  # half the clips, more bias
+
+
+def test_fvd_of_identical_and_of_permuted_sets_is_zero():
+  rng = np.random.default_rng(0)
+  real = _features(rng, 12)
+  names = [f"s{i}" for i in range(12)]
+  for samples in (real, real[::-1], rng.permutation(real)):
+    row = fvd.fvd_row(samples, real, real[:0], names, 0)
+    assert abs(row["value"]) < 1e-5 and row["frozen"] is None
+
+
+def test_fvd_of_fewer_than_two_clips_is_not_computed():
+  real = _features(np.random.default_rng(0), 5)
+  row = fvd.fvd_row(real[:1], real, real, list("abcde"), 0)
+  assert row["value"] is None and row["reason"] == "too_few_clips"
+
+
+def test_different_protocols_are_refused_by_name():
+  a = {"fps": 10, "weights": {"i3d": "x"}, "num_frames": 40}
+  protocol.check_same(a, dict(a), ("one", "two"))
+  b = a | {"weights": {"i3d": "y"}}
+  with pytest.raises(protocol.ProtocolError, match="weights.i3d is 'x' in the first"):
+    protocol.check_same(a, b, ("one", "two"))
+  with pytest.raises(protocol.ProtocolError, match="num_frames is 40 .* and 80"):
+    protocol.check_same(a, a | {"num_frames": 80}, ("one", "two"))
+  protocol.check_same(a, a | {"num_frames": 80}, ("one", "two"), ("num_frames",))
+  protocol.check_same(a, b, ("one", "two"), ("weights",))
+  assert protocol.list_hash(["a", "b"]) == protocol.list_hash(["b", "a"])

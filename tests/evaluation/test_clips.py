@@ -1,0 +1,102 @@
+"""Reading clips of any origin: what is refused, in one line, and what is repaired."""
+
+import clip_folders
+import numpy as np
+import pytest
+
+from dabfusion_jax.evaluation import clips, names
+
+
+def _read(folder, **settings):
+  (file,) = clips.find_clips(folder, "samples").values()
+  return clips.read_clip(file, **settings)
+
+
+def test_a_video_is_read_with_its_rate_and_sound(tmp_path):
+  frames = clip_folders.make_frames(0)
+  clip_folders.write_mp4(tmp_path / "a.mp4", frames, clip_folders.clicks(2.4, 0.5))
+  clip = _read(tmp_path)
+  assert clip.fps == 10 and clip.frames.shape == frames.shape and not clip.lossless
+  assert abs(len(clip.audio) / clips.SAMPLE_RATE - 2.4) < 0.03
+
+
+def test_lossless_frames_win_over_the_video_beside_them(tmp_path):
+  frames = clip_folders.make_frames(0)
+  clip_folders.write_mp4(
+    tmp_path / "a.mp4", frames[::-1], clip_folders.clicks(2.4, 0.5)
+  )
+  clips.write_arrays(tmp_path / "a.npz", {"frames": frames, "fps": 10})
+  clip = _read(tmp_path)
+  np.testing.assert_array_equal(clip.frames, frames)
+  assert clip.lossless and clip.audio is not None
+
+
+def test_missing_sound_is_no_error(tmp_path):
+  clip_folders.write_mp4(tmp_path / "a.mp4", clip_folders.make_frames(0), None)
+  assert _read(tmp_path).audio is None
+
+
+def test_a_wrong_rate_tag_is_told_by_the_sound(tmp_path):
+  sound = clip_folders.clicks(2.4, 0.5)
+  clip_folders.write_mp4(tmp_path / "a.mp4", clip_folders.make_frames(0), sound, 30)
+  with pytest.raises(
+    clips.ClipError, match=r"24 frames at 30 fps last 0.80 s.*--fps=10"
+  ):
+    _read(tmp_path)
+  clip = _read(tmp_path, fps=10)
+  assert clip.fps == 10 and abs(len(clip.audio) / clips.SAMPLE_RATE - 2.4) < 0.03
+
+
+@pytest.mark.parametrize(
+  ("frames", "message"),
+  [
+    (np.full((4, 16, 16, 3), np.nan), "uint8, these hold NaN"),
+    (np.zeros((4, 16, 16, 3)), "uint8, these hold float64"),
+    (np.zeros((4, 16, 16), np.uint8), r"not \[t h w 3\]"),
+    (np.zeros((0, 16, 16, 3), np.uint8), r"not \[t h w 3\]"),
+  ],
+)
+def test_frames_that_are_no_pictures_are_refused(tmp_path, frames, message):
+  clips.write_arrays(tmp_path / "a.npz", {"frames": frames, "fps": 10})
+  with pytest.raises(clips.ClipError, match=message):
+    _read(tmp_path)
+
+
+def test_cutting_and_resizing(tmp_path):
+  clip_folders.write_folder(tmp_path, 1)
+  clip = _read(tmp_path, num_frames=10, frame_size=16)
+  assert clip.frames.shape == (10, 16, 16, 3) and len(clip.audio) == 22050
+  assert clip.truth["joints2d"].shape == (10, 17, 2) and "part_map" not in clip.truth
+  with pytest.raises(clips.ClipError, match="24 frames, 40 are needed"):
+    _read(tmp_path, num_frames=40)
+
+
+def test_an_empty_or_damaged_folder_is_refused(tmp_path):
+  with pytest.raises(clips.ClipError, match="holds no clips"):
+    clips.find_clips(tmp_path, "samples")
+  with pytest.raises(clips.ClipError, match="is no folder"):
+    clips.find_clips(tmp_path / "absent", "samples")
+  (tmp_path / "a.npz").write_bytes(b"PK nonsense")
+  with pytest.raises(clips.ClipError, match="damaged"):
+    _read(tmp_path)
+
+
+def test_the_content_decides_the_digest(tmp_path):
+  for i, name in enumerate(("one", "two", "three")):
+    clip_folders.write_folder(tmp_path / name, 1, noise=i // 2)
+  one, two, three = (
+    next(iter(clips.find_clips(tmp_path / n, "samples").values())).digest
+    for n in ("one", "two", "three")
+  )
+  assert one == two != three
+
+
+def test_names_tell_groups():
+  labels = names.parse_labels("export/gHO_sFM_c09_d20_mHO3_ch11-w2")
+  assert labels.sequence == "gHO_sFM_cAll_d20_mHO3_ch11"
+  assert (labels.genre, labels.camera, labels.track) == ("HO", "c09", "mHO3")
+  assert labels.bpm == 125 and labels.situation == "sFM"
+  assert names.parse_labels("unseen_cr7_mJB1") == names.Labels(
+    "unseen_cr7_mJB1", "JB", track="mJB1", bpm=90
+  )
+  assert names.parse_labels("video7") == names.Labels("video7")

@@ -1,0 +1,244 @@
+"""A whole evaluation of small folders: pairing, nulls, edge cases, cache, command."""
+
+import json
+import sys
+
+import clip_folders
+import numpy as np
+import pytest
+
+from dabfusion_jax import evaluate
+from dabfusion_jax.evaluation import clips, features, program
+from dabfusion_jax.evaluation.cache import FeatureCache
+from dabfusion_jax.evaluation.features import Reading
+from dabfusion_jax.evaluation.measure import Settings
+from dabfusion_jax.evaluation.networks import Networks
+from dabfusion_jax.evaluation.sides import open_side
+from dabfusion_jax.metrics.features import i3d
+
+_NONE = Networks({}, {})
+_QUICK = ("paired", "alignment", "motion")
+
+
+def _evaluate(samples, references, cache, groups=_QUICK, networks=_NONE, **settings):
+  reading = settings.pop("reading", Reading())
+  cache = FeatureCache(cache)
+  sides = [
+    folder and open_side(folder, part, reading, cache)
+    for folder, part in ((samples, "samples"), (references, "references"))
+  ]
+  settings = Settings(groups=groups, reading=reading, **settings)
+  return program.evaluate(*sides, settings, networks)
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory):
+  root = tmp_path_factory.mktemp("folders")
+  clip_folders.write_folder(root / "real")
+  clip_folders.write_folder(root / "noisy", noise=20, truth=False)
+  return root
+
+
+@pytest.fixture(scope="module")
+def noisy(folders):
+  return _evaluate(folders / "noisy", folders / "real", folders / "cache")
+
+
+def test_paired_scores_stand_beside_the_frozen_frame(noisy):
+  result, measured = noisy
+  rows = result["summary"]["all"]
+  assert rows["psnr"]["n"] == 8 and 20 < rows["psnr"]["mean"] < 30
+  still = rows["psnr"]["nulls"]["frozen"]["mean"]
+  assert still != rows["psnr"]["mean"]
+  assert "frozen first frame" in rows["psnr"]["words"]
+  assert rows["lpips_alex"]["mean"] is None
+  assert rows["lpips_alex"]["reasons"] == {"not_asked": 8}
+  assert rows["ssim_mask"]["n"] == 8 and rows["ssim_rows"]["n"] == 8
+  assert result["protocol"]["num_paired"] == 8 and not measured.shuffled_sd == {}
+
+
+def test_alignment_stands_beside_chance_shuffles_and_half_a_beat(noisy):
+  result, _ = noisy
+  row = result["summary"]["all"]["mm_align_flow"]
+  assert set(row["nulls"]) == {"frozen", "shuffled", "half_beat", "chance"}
+  assert row["nulls"]["frozen"]["mean"] == 0.0
+  assert row["nulls"]["frozen"]["flags"] == {"no_kinematic_beat": 8}
+  # The four tempi of the folder, in closed form.
+  expected = np.mean([0.167, 0.188, 0.209, 0.230])
+  assert abs(row["nulls"]["chance"]["mean"] - expected) < 1e-3
+  assert row["nulls"]["shuffled"]["sd_of_draws"] > 0
+  assert row["real"]["n"] == 8
+  joints = result["summary"]["all"]["mm_align_joints"]
+  assert joints["n"] == 0 and joints["real"]["n"] == 8
+  assert result["summary"]["all"]["mm_align"]["reasons"] == {"no_pose_estimator": 8}
+  assert result["summary"]["all"]["clip_score"]["words"] == "not computed (no_weights)"
+
+
+def test_groups_are_summed_up_apart(noisy):
+  summary = noisy[0]["summary"]
+  assert summary["genre=BR"]["psnr"]["n"] == 2
+  assert summary["camera=c01"]["psnr"] == summary["all"]["psnr"]
+
+
+def test_results_are_plain_and_written_whole(noisy, tmp_path):
+  result, measured = noisy
+  path = program.write_result(tmp_path, result, program.score_lines(measured))
+  assert json.loads(path.read_text()) == json.loads(json.dumps(result))
+  lines = [json.loads(s) for s in (tmp_path / "scores.jsonl").read_text().splitlines()]
+  undefined = [s for s in lines if s["value"] is None]
+  assert undefined and all(s["reason"] for s in undefined)
+  assert {s["of"] for s in lines} >= {"sample", "real", "frozen", "shuffled", "chance"}
+  assert "2D-MM Align" in program.as_text(result)
+
+
+def test_a_second_run_computes_nothing_anew(noisy, folders, monkeypatch):
+  def refuse(*_, **__):
+    raise AssertionError("decoded a clip that the cache holds")
+
+  monkeypatch.setattr(clips, "read_clip", refuse)
+  result, _ = _evaluate(folders / "noisy", folders / "real", folders / "cache")
+  assert result == noisy[0]
+
+
+def test_another_setting_is_not_taken_from_the_cache(noisy, folders):
+  cut = Reading(num_frames=12)
+  result, _ = _evaluate(
+    folders / "noisy", folders / "real", folders / "cache", ("paired",), reading=cut
+  )
+  assert result["protocol"]["num_frames"] == 12
+  mean = result["summary"]["all"]["psnr"]["mean"]
+  assert mean != noisy[0]["summary"]["all"]["psnr"]["mean"]
+
+
+def test_identical_folders_are_perfect_and_not_better_than_themselves(
+  folders, tmp_path
+):
+  result, _ = _evaluate(folders / "real", folders / "real", tmp_path, _QUICK)
+  rows = result["summary"]["all"]
+  assert rows["ssim"]["mean"] == pytest.approx(1, abs=1e-6)
+  assert rows["psnr"]["mean"] == 100 and rows["psnr_pooled"]["n"] == 0
+  assert "within its noise" in rows["speed"]["words"]
+
+
+def test_names_that_do_not_agree_leave_only_unpaired_metrics(folders, tmp_path):
+  for i in range(3):
+    arrays = {"frames": clip_folders.make_frames(i), "fps": 10}
+    clips.write_arrays(tmp_path / f"video{i}.npz", arrays)
+  result, _ = _evaluate(tmp_path, folders / "real", tmp_path / "cache")
+  rows = result["summary"]["all"]
+  assert rows["psnr"]["reasons"] == {"no_reference": 3}
+  assert rows["speed"]["n"] == 3 and result["protocol"]["num_paired"] == 0
+  assert rows["av_align"]["reasons"] == {"no_sound": 3}
+
+
+def test_edge_cases_are_counted_not_averaged(folders, tmp_path):
+  name, real = clip_folders.name_of, folders / "real"
+  frames = clip_folders.make_frames(0)
+  silence = np.zeros(int(2.4 * clip_folders.RATE), np.int16)
+  sound = {"audio": silence, "sample_rate": clip_folders.RATE}
+  black = {"frames": np.zeros_like(frames), "fps": 10}
+  clips.write_arrays(tmp_path / f"{name(0)}.npz", {"frames": frames, "fps": 10})
+  clips.write_arrays(tmp_path / f"{name(1)}.npz", black)
+  clips.write_arrays(tmp_path / f"{name(2)}.npz", {"frames": frames[:1], "fps": 10})
+  clips.write_arrays(tmp_path / f"{name(3)}.npz", {"frames": frames[:20], "fps": 10})
+  clips.write_arrays(tmp_path / "quiet.npz", {"frames": frames, "fps": 10} | sound)
+  nan = {"frames": np.full(frames.shape, np.nan, np.float32), "fps": 10}
+  clips.write_arrays(tmp_path / "nan.npz", nan)
+  result, measured = _evaluate(tmp_path, real, tmp_path / "cache", _QUICK)
+  rows = result["summary"]["all"]
+  assert list(result["failures"]["samples"]) == ["nan"]
+  assert rows["psnr"]["n"] == 2 and rows["psnr"]["n_undefined"] == 3
+  assert rows["psnr"]["reasons"] == {"length_differs": 2, "no_reference": 1}
+  assert rows["speed"]["reasons"] == {"too_short": 1}
+  of = dict(zip(measured.names, measured.scores["sample"], strict=True))
+  assert of["quiet"]["mm_align_flow"] == (None, "no_music_beat")
+  assert of["quiet"]["av_align"].value == 0.0  # motion, no onset
+  assert of[name(1)]["mm_align_flow"] == (0.0, "no_kinematic_beat")
+  assert of[name(2)]["av_align"] == (None, "too_short")
+
+
+def test_sizes_and_rates_that_differ_are_refused_with_the_cure(folders, tmp_path):
+  clip_folders.write_folder(tmp_path / "small", 2, size=16)
+  with pytest.raises(clips.ClipError, match=r"16x16 pixels.*--frame_size"):
+    _evaluate(tmp_path / "small", folders / "real", tmp_path / "cache")
+  result, _ = _evaluate(
+    tmp_path / "small",
+    folders / "real",
+    tmp_path / "cache",
+    ("paired",),
+    reading=Reading(frame_size=24),
+  )
+  assert result["protocol"]["width"] == 24
+  (tmp_path / "fast").mkdir()
+  frames = clip_folders.make_frames(0)
+  clips.write_arrays(tmp_path / "fast" / "a.npz", {"frames": frames, "fps": 30})
+  with pytest.raises(clips.ClipError, match=r"30.0 fps.*--fps"):
+    _evaluate(tmp_path / "fast", folders / "real", tmp_path / "cache")
+
+
+def test_odd_sizes_are_measured(tmp_path):
+  clip_folders.write_folder(tmp_path / "a", 2, size=33)
+  result, _ = _evaluate(tmp_path / "a", tmp_path / "a", tmp_path / "c", _QUICK)
+  assert result["summary"]["all"]["ssim"]["n"] == 2
+
+
+def _fake_logits(variables, video, resize):
+  """Features that see the picture and its motion, without the network."""
+  assert len(video) >= i3d.MIN_FRAMES
+  x = video.astype(np.float32) / 255
+  parts = [
+    x.mean((0, 1, 2)),
+    x.std((0, 1, 2)),
+    np.abs(np.diff(x, axis=0)).mean((0, 1, 2)),
+  ]
+  return np.resize(np.concatenate(parts), 400).astype(np.float32)
+
+
+def test_fvd_is_computed_for_groups_and_beside_its_baselines(
+  folders, tmp_path, monkeypatch
+):
+  monkeypatch.setattr(features.i3d, "i3d_logits", _fake_logits)
+  monkeypatch.setattr(Networks, "__getitem__", lambda self, name: {})
+  networks = Networks({"i3d": "fake"}, {})
+  run = lambda a: _evaluate(
+    folders / a, folders / "real", tmp_path, ("fvd", "fvd_16f"), networks
+  )[0]["summary"]
+  summary = run("noisy")
+  row = summary["all"]["fvd"]
+  assert row["n"] == row["n_real"] == 8 and row["value"] > 0
+  assert row["frozen"] > 0 and row["real_half"]["n"] == 4
+  assert summary["all"]["fvd_16f"]["value"] != row["value"]
+  assert summary["genre=BR"]["fvd"]["n"] == 2
+  same = run("real")["all"]["fvd"]
+  assert same["value"] == pytest.approx(0, abs=1e-6)
+  assert "within its noise" in same["words"]
+
+
+def _run_command(monkeypatch, *arguments):
+  import absl.flags
+
+  monkeypatch.setattr(sys, "argv", ["evaluate", *arguments])
+  values = absl.flags.FlagValues()
+  for flag in absl.flags.FLAGS.get_flags_for_module(evaluate):
+    values[flag.name] = flag
+  values.set_gnu_getopt(True)
+  words = values(["evaluate", *arguments])[1:]
+  try:
+    evaluate.run(words)
+  finally:
+    for flag in absl.flags.FLAGS.get_flags_for_module(evaluate):
+      flag.unparse()
+
+
+def test_the_command_evaluates_folders(folders, tmp_path, monkeypatch, capsys):
+  arguments = (f"--samples={folders / 'noisy'}", f"--output={tmp_path}")
+  arguments += (f"--references={folders / 'real'}", "--metrics=motion,paired")
+  _run_command(monkeypatch, *arguments, f"--cache={folders / 'cache'}", "--label=Noise")
+  assert "PSNR" in capsys.readouterr().out
+  result = json.loads((tmp_path / "result.json").read_text())
+  assert result["subject"]["label"] == "Noise"
+  assert result["protocol"]["groups"] == ["motion", "paired"]
+  with pytest.raises(evaluate.UsageError, match="Unknown metrics"):
+    _run_command(monkeypatch, *arguments[:3], "--metrics=beauty")
+  with pytest.raises(evaluate.UsageError, match="--checkpoint is missing"):
+    _run_command(monkeypatch, f"--output={tmp_path}")
