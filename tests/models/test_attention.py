@@ -3,12 +3,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from dabfusion_jax.models import attention
 from dabfusion_jax.models.attention import (
-  ChannelLayerNorm,
   RelativePositionBias,
   SpatialAttention,
   SpatialLinearAttention,
   TemporalAttention,
+  layer_norm,
   relative_buckets,
 )
 
@@ -37,13 +38,13 @@ def _heads(y, kernel):
 def _init(layer, *args):
   variables = layer.init(jax.random.key(2), *args)
   gain = 1 + 0.3 * jax.random.normal(jax.random.key(3), (CHANNELS,))
-  variables["params"]["norm"]["gain"] = gain
+  variables["params"]["norm"] = gain
   return variables
 
 
 def _temporal_literally(params, x, bias):
   """Pixel by pixel, with interleaved rotary pairs (2i, 2i + 1)."""
-  q, k, v = _heads(_normalised(x, params["norm"]["gain"]), params["qkv"])
+  q, k, v = _heads(_normalised(x, params["norm"]), params["qkv"])
   num_frames = x.shape[1]
   out = np.zeros((*x.shape[:-1], HEADS, DIM))
   for b, row, col, n in np.ndindex(x.shape[0], *x.shape[2:4], HEADS):
@@ -56,7 +57,7 @@ def _temporal_literally(params, x, bias):
       turned.append(pairs)
     logits = (turned[0] @ turned[1].conj().T).real + np.asarray(bias)[n]
     out[at] = _softmax(logits) @ v[at]
-  kernel = np.asarray(params["out"]["kernel"])
+  kernel = np.asarray(params["out"])
   return out.reshape(*x.shape[:-1], -1) @ kernel
 
 
@@ -90,11 +91,9 @@ def test_relative_bias_depends_on_key_minus_query():
 
 
 def test_layer_norm_has_a_gain_and_no_bias():
-  layer = ChannelLayerNorm()
-  params = layer.init(jax.random.key(0), X)
-  assert jax.tree.map(jnp.shape, params["params"]) == {"gain": (CHANNELS,)}
-  y = layer.apply({"params": {"gain": jnp.arange(6.0)}}, 3 * X + 1)
-  np.testing.assert_allclose(y, _normalised(3 * X + 1, np.arange(6.0)), atol=1e-5)
+  gain = jnp.arange(6.0)
+  y = layer_norm(3 * X + 1, gain)
+  np.testing.assert_allclose(y, _normalised(3 * X + 1, gain), atol=1e-5)
 
 
 def test_temporal_attention_is_the_literal_formula():
@@ -138,13 +137,13 @@ def test_spatial_attention_is_the_literal_formula():
   layer = SpatialAttention(HEADS, DIM)
   variables = _init(layer, X)
   params = variables["params"]
-  q, k, v = _heads(_normalised(X, params["norm"]["gain"]), params["qkv"])
+  q, k, v = _heads(_normalised(X, params["norm"]), params["qkv"])
   q, k, v = (a.reshape(2, 5, 6, HEADS, DIM) for a in (q, k, v))
   logits = np.einsum("btpnd,btqnd->btnpq", q * DIM**-0.5, k)
   expected = np.einsum("btnpq,btqnd->btpnd", _softmax(logits), v).reshape(
     2, 5, 3, 2, -1
   )
-  expected = expected @ np.asarray(params["out"]["kernel"])
+  expected = expected @ np.asarray(params["out"])
   np.testing.assert_allclose(layer.apply(variables, X), expected, atol=1e-5)
 
 
@@ -152,13 +151,12 @@ def test_linear_attention_is_the_literal_formula():
   layer = SpatialLinearAttention(HEADS, DIM)
   variables = _init(layer, X)
   params = variables["params"]
-  q, k, v = _heads(_normalised(X, params["norm"]["gain"]), params["qkv"])
+  q, k, v = _heads(_normalised(X, params["norm"]), params["qkv"])
   q, k, v = (a.reshape(2, 5, 6, HEADS, DIM) for a in (q, k, v))
   q, k = _softmax(q) * DIM**-0.5, _softmax(k, axis=2)
   context = np.einsum("btpnd,btpne->btnde", k, v)
   expected = np.einsum("btpnd,btnde->btpne", q, context).reshape(2, 5, 3, 2, -1)
-  out = jax.tree.map(np.asarray, params["out"])
-  expected = expected @ out["kernel"] + out["bias"]
+  expected = expected @ np.asarray(params["out"]) + np.asarray(params["bias"])
   np.testing.assert_allclose(layer.apply(variables, X), expected, atol=1e-5)
 
 
@@ -172,3 +170,28 @@ def test_spatial_attention_has_no_positions_and_keeps_frames_apart(layer_class):
   changed = layer.apply(variables, X.at[:, 2].add(1.5 * X[:, 1]))
   np.testing.assert_array_equal(changed[:, [0, 1, 3, 4]], y[:, [0, 1, 3, 4]])
   assert np.abs(changed[:, 2] - y[:, 2]).max() > 1e-3
+
+
+@pytest.mark.parametrize(
+  "layer", [TemporalAttention(HEADS, DIM), SpatialLinearAttention(HEADS, DIM)]
+)
+def test_chunks_of_sequences_change_neither_value_nor_gradient(layer, monkeypatch):
+  """Taken on CPU only: a program for TPU has no loop."""
+  extra = (BIAS,) if isinstance(layer, TemporalAttention) else ()
+  variables = _init(layer, X, *extra)
+
+  def run(floats):
+    monkeypatch.setattr(attention, "_CHUNK_FLOATS", floats)
+    loss = lambda variables, x: jnp.square(layer.apply(variables, x, *extra)).sum()
+    traced = jax.jit(jax.value_and_grad(loss, argnums=(0, 1))).trace(variables, X)
+    loops = [
+      "while" in traced.lower(lowering_platforms=(platform,)).as_text()
+      for platform in ("cpu", "tpu")
+    ]
+    return traced.lower().compile()(variables, X), loops
+
+  (whole, no_loops), (chunked, loops) = run(10**9), run(1)
+  assert no_loops == [False, False] and loops == [True, False]
+  jax.tree.map(
+    lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5), chunked, whole
+  )

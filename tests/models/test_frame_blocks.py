@@ -1,0 +1,109 @@
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from dabfusion_jax.models import frame_blocks
+
+VIDEO = jax.random.normal(jax.random.key(7), (2, 3, 4, 6, 8))
+
+
+@pytest.mark.parametrize(
+  ("layer", "fan_in"),
+  [
+    (frame_blocks.FrameConv(16), 9 * 8),
+    (frame_blocks.FrameConv(16, kernel_size=4, stride=2), 16 * 8),
+    (frame_blocks.FrameConvTranspose(), 16 * 8),
+  ],
+)
+def test_kernels_and_biases_start_uniform_within_their_fan_in(layer, fan_in):
+  params = layer.init(jax.random.key(0), VIDEO)["params"]
+  limit = fan_in**-0.5
+  for leaf in (params["kernel"], params["bias"]):
+    assert 0.7 * limit < np.abs(leaf).max() <= limit
+  np.testing.assert_allclose(params["kernel"].std(), limit / 3**0.5, rtol=0.1)
+
+
+def test_folded_convolution_equals_the_three_dimensional_one():
+  kernel = jax.random.normal(jax.random.key(0), (1, 4, 4, 8, 5))
+  folded = frame_blocks.conv_frames(VIDEO, kernel, stride=2, padding=1)
+  plain = jax.lax.conv_general_dilated(
+    VIDEO,
+    kernel,
+    (1, 2, 2),
+    [(0, 0), (1, 1), (1, 1)],
+    dimension_numbers=("NDHWC", "DHWIO", "NDHWC"),
+  )
+  assert folded.shape == (2, 3, 2, 3, 5)
+  np.testing.assert_allclose(folded, plain, atol=1e-4)
+
+
+def test_folded_transposed_convolution_equals_the_three_dimensional_one():
+  kernel = jax.random.normal(jax.random.key(0), (1, 4, 4, 5, 8))
+  folded = frame_blocks.conv_transpose_frames(VIDEO, kernel)
+  plain = nn.ConvTranspose(
+    5, (1, 4, 4), (1, 2, 2), "SAME", use_bias=False, transpose_kernel=True
+  )
+  np.testing.assert_allclose(
+    folded, plain.apply({"params": {"kernel": kernel}}, VIDEO), atol=1e-4
+  )
+
+
+def test_transposed_convolution_is_the_adjoint_of_the_strided_one():
+  kernel = jax.random.normal(jax.random.key(0), (1, 4, 4, 5, 8))
+  fine = jax.random.normal(jax.random.key(1), (2, 3, 8, 12, 5))
+  down = frame_blocks.conv_frames(fine, kernel, stride=2, padding=1)
+  up = frame_blocks.conv_transpose_frames(VIDEO, kernel)
+  np.testing.assert_allclose(jnp.vdot(down, VIDEO), jnp.vdot(fine, up), rtol=1e-4)
+
+
+def test_group_norm_pools_over_frames():
+  layer = frame_blocks.NormSilu(num_groups=4)
+  variables = layer.init(jax.random.key(0), VIDEO)
+  x = VIDEO * jnp.arange(1.0, 4.0).reshape(1, 3, 1, 1, 1) + 2.0
+  y = layer.apply(variables, x)
+  plain = nn.GroupNorm(num_groups=4, epsilon=1e-5)
+  expected = nn.silu(plain.apply(variables, x))
+  np.testing.assert_allclose(y, expected, atol=1e-5)
+  permuted = layer.apply(variables, x[:, ::-1])[:, ::-1]
+  np.testing.assert_allclose(permuted, y, atol=1e-5)
+  per_frame = layer.apply(variables, x.reshape(6, 1, *x.shape[2:])).reshape(x.shape)
+  assert np.abs(per_frame - y).max() > 0.1
+
+
+def test_group_norm_keeps_its_precision_beside_a_large_mean():
+  x = VIDEO + 30.0
+  layer = frame_blocks.NormSilu(num_groups=1)
+  y = layer.apply(layer.init(jax.random.key(0), x), x)
+  exact = np.asarray(x, np.float64).reshape(2, -1)
+  mean, std = exact.mean(1, keepdims=True), exact.std(1, keepdims=True)
+  exact = ((exact - mean) / std).reshape(x.shape)
+  np.testing.assert_allclose(y, exact / (1 + np.exp(-exact)), atol=2e-3)
+
+
+def test_modulation_scales_then_shifts_the_first_norm_only():
+  block = frame_blocks.ResidualBlock(8, num_groups=4)
+  embedding = jax.random.normal(jax.random.key(0), (2, 1, 6))
+  variables = block.init(jax.random.key(1), VIDEO, embedding)
+  params = variables["params"]
+  y = block.apply(variables, VIDEO, embedding)
+
+  conv = lambda name, x: nn.Conv(8, (1, 3, 3)).apply({"params": params[name]}, x)
+  norm = lambda x: nn.GroupNorm(4, epsilon=1e-5, use_bias=False, use_scale=False).apply(
+    {}, x
+  )
+  modulation = nn.Dense(16).apply(
+    {"params": params["modulation"]}, nn.silu(embedding[:, :, None, None])
+  )
+  hidden = norm(conv("conv_0", VIDEO)) * (1 + modulation[..., :8]) + modulation[..., 8:]
+  expected = VIDEO + nn.silu(norm(conv("conv_1", nn.silu(hidden))))
+  np.testing.assert_allclose(y, expected, atol=1e-4)
+
+
+def test_columns_as_channels_change_nothing():
+  kernel = jax.random.normal(jax.random.key(0), (1, 7, 7, 8, 5))
+  expected = frame_blocks.conv_frames(VIDEO, kernel)
+  np.testing.assert_allclose(
+    frame_blocks.conv_few_channels(VIDEO, kernel), expected, atol=1e-4
+  )
