@@ -34,6 +34,7 @@ _OPEN_OPTIONS = {
     "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mp3,wav,ogg,flac,aac"
   ),
 }
+CodecError = av.error.FFmpegError
 MIN_IMAGE_SIZE = 16  # pixels; nothing can be learnt or shown from less
 MAX_SECONDS = 600  # of one file; a worker stays below 1 GB with it
 MAX_PIXELS = 4096 * 2304  # of a frame
@@ -68,7 +69,7 @@ def _open(path: PathLike) -> av.container.InputContainer:
 
 
 def _reason(error: BaseException) -> str:
-  return str(getattr(error, "strerror", None) or error).splitlines()[0]
+  return f"{getattr(error, 'strerror', None) or error}".partition("\n")[0]
 
 
 def _moving_picture(container: av.container.InputContainer):
@@ -99,7 +100,7 @@ def _check_size(path: PathLike, width: int, height: int) -> None:
 
 def _video_stream(container: av.container.InputContainer, path: PathLike):
   stream = _moving_picture(container)
-  if stream is None:
+  if stream is None or stream.codec_context is None:
     raise MediaError(f"{path}: there is no picture in this file; a video is needed.")
   width, height = stream.codec_context.width, stream.codec_context.height
   if width and height:  # known from the header
@@ -121,7 +122,8 @@ def frame_times(path: PathLike) -> Float64[np.ndarray, "n"]:
   """
   with _open(path) as container:
     stream = _video_stream(container, path)
-    expected = stream.frames
+    # Only the index of an mp4 knows how many frames there should be.
+    expected = stream.frames if "mp4" in container.format.name else 0
     try:
       stamps = sorted(
         packet.pts
@@ -130,8 +132,7 @@ def frame_times(path: PathLike) -> Float64[np.ndarray, "n"]:
       )
     except av.error.FFmpegError as error:
       raise MediaError(f"{path}: broken video ({_reason(error)}).") from error
-    # The index at the head of an mp4 knows how many frames there should be. Edit
-    # lists may hide a few, hence the margin.
+    # Edit lists may hide a few, hence the margin.
     if not stamps or len(stamps) < expected - max(2, expected // 100):
       raise MediaError(
         f"{path}: cut short, {len(stamps)} of {expected} frames are there; copy or "
@@ -193,8 +194,6 @@ def read_video(path: PathLike, *, max_seconds: int | float | None = None) -> Vid
 
 
 # --- Sound in ----------------------------------------------------------------------
-
-
 def has_sound(path: PathLike) -> bool:
   """Whether the file has a sound track; MediaError if it cannot be read."""
   with _open(path) as container:
@@ -219,6 +218,8 @@ def read_audio(
     if not container.streams.audio:
       raise MediaError(f"{path}: there is no sound in this file; add music to it.")
     stream = container.streams.audio[0]
+    if stream.codec_context is None:
+      raise MediaError(f"{path}: its sound is of an unknown kind; convert it to mp4.")
     # Read now: a stream of a closed container holds what it likes.
     picture = _moving_picture(container)
     origin = None

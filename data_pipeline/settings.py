@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float64
 
-from data_pipeline import aist, clip_record, ingest, shots
+from data_pipeline import aist, clip_record, ingest, media, shots
 from data_pipeline.beats import track_beats
 from data_pipeline.media import MediaError
 from data_pipeline.music_encoders import MusicEncoder, cached_encoder, make_encoder
@@ -65,9 +65,12 @@ def find_beats(
     MediaError: the song cannot be read.
   """
   with_tempo = settings.tempo_prior and song in aist.TRACKS
-  audio, sample_rate = settings.source.song_audio(song, files)
   bpm = float(aist.tempo_bpm(song)) if with_tempo else None
-  return track_beats(audio, sample_rate, bpm)
+  try:
+    audio, sample_rate = settings.source.song_audio(song, files)
+    return track_beats(audio, sample_rate, bpm)
+  except Exception as error:
+    raise _as_media_error(song, error) from error
 
 
 class VideoCut:
@@ -113,10 +116,8 @@ class VideoCut:
       return ingest.cut_film(
         video, film, beats, settings.form, encoder, windows, segments
       )
-    except MediaError:
-      raise
-    except (ValueError, ArithmeticError, LookupError, MemoryError) as error:
-      raise _as_media_error(self._name, error) from error
+    except Exception as error:
+      raise _as_media_error(video.name, error) from error
 
   def __iter__(self) -> Iterator[dict[str, Any]]:
     """Records, encoded, with their `digest` (`ingest.content_digest`).
@@ -127,15 +128,17 @@ class VideoCut:
     while True:
       try:
         record = next(self._cut.records, None)
-      except MediaError:
-        raise
-      except (ValueError, ArithmeticError, LookupError, MemoryError) as error:
+      except Exception as error:
         raise _as_media_error(self._name, error) from error
       if record is None:
         return
       yield clip_record.encode(record) | {"digest": ingest.content_digest(record)}
 
 
-def _as_media_error(name: str, error: Exception) -> MediaError:
+def _as_media_error(name: str, error: Exception) -> Exception:
+  """What a bad file can raise is past counting; a full disk is no fault of it."""
+  is_system = isinstance(error, OSError) and not isinstance(error, media.CodecError)
+  if is_system or isinstance(error, MediaError):
+    return error
   reason = (str(error).splitlines() or [""])[0]
-  return MediaError(f"{name}: {type(error).__name__}: {reason}")
+  return MediaError(f"{name}: {type(error).__name__}: {reason}; convert it to mp4.")

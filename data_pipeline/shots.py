@@ -12,7 +12,7 @@ from data_pipeline.windows import Segment
 SAMPLES_PER_SECOND = 10  # looked at; a cut is found to a tenth of a second
 _SIDE = 32  # pixels of the thumbnails
 _MIN_CHANGE = 20.0  # grey levels, mean over the picture
-_MIN_RATIO = 4.0  # to the usual change nearby: a wild dance is no cut
+_MIN_RATIO = 3.0  # to the usual change nearby: a wild dance is no cut
 _NEARBY = 10  # samples on either side
 
 
@@ -20,7 +20,7 @@ def find_shots(path: str | os.PathLike) -> list[Segment]:
   """The shots of a film, as seconds from its first frame: begin and end.
 
   Hard cuts only: from one tenth of a second to the next the picture changes by more
-  than 20 grey levels on average, and by more than four times what it does nearby.
+  than 20 grey levels on average, and by more than three times what it does nearby.
 
   Raises:
     MediaError: the file cannot be used.
