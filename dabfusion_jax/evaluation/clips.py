@@ -177,7 +177,7 @@ def _read_video(file: ClipFile, fps: float | int | None) -> Clip:
       " it to a constant frame rate."
     )
   # Containers count in ticks: 10 fps comes back as 10.000000001.
-  rate = fps or round(1 / float(np.mean(steps)), 4)
+  rate = float(fps or round(1 / float(np.mean(steps)), 4))
   return Clip(file.name, video.frames, rate, _read_sound(file.video), False, {})
 
 

@@ -1,0 +1,210 @@
+"""BlazePose full: 33 body landmarks of one person, run by LiteRT.
+
+Bazarevsky et al. 2020 (2006.10204). A detector finds the person in the picture; the
+landmark network sees a square around it, turned upright, and says where the square of
+the next frame is. Not OpenPose, which the paper cites: results name it.
+"""
+
+import dataclasses
+import math
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import cv2
+import numpy as np
+from jaxtyping import Float, UInt8
+
+from dabfusion_jax import weights
+from dabfusion_jax.evaluation import poses
+
+NAME = "BlazePose full (mediapipe 0.10.21)"
+MODELS = ("blazepose-detector", "blazepose-full")
+MIN_SIDE = 512  # pixels; the dancer of a 128-px frame is too small for the detector
+_DETECTOR_SIZE, _LANDMARK_SIZE = 224, 256
+_STRIDES = (8, 16, 32, 32, 32)  # two anchors per cell and layer: 2,254
+# The 13 joints of `poses.JOINTS`, then the two points that make the next square.
+_JOINTS = (0, 11, 12, 13, 14, 15, 16, 23, 24, 25, 26, 27, 28)
+_CENTRE, _EDGE = 33, 34
+_ROOM = 1.25  # of the square around the person
+
+
+class PoseError(ValueError):
+  """BlazePose cannot run here; the message says what to install."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Square:
+  """A square of the picture: centre and side in pixels, turned by `angle` radians."""
+
+  x: float
+  y: float
+  side: float
+  angle: float
+
+  def to_picture(self, size: int) -> Float[np.ndarray, "2 3"]:
+    """From pixels of the square at `size` to pixels of the picture."""
+    scale = self.side / size
+    cos, sin = math.cos(self.angle) * scale, math.sin(self.angle) * scale
+    rotation = np.array([[cos, -sin], [sin, cos]])
+    offset = np.array([self.x, self.y]) - rotation @ [size / 2, size / 2]
+    return np.concatenate([rotation, offset[:, None]], axis=1)
+
+
+def square_of(centre: np.ndarray, edge: np.ndarray) -> Square:
+  """Around a person whose hips are at `centre` and whose circle ends at `edge`."""
+  dx, dy = (float(d) for d in edge - centre)
+  angle = math.pi / 2 - math.atan2(-dy, dx)
+  angle = (angle + math.pi) % (2 * math.pi) - math.pi
+  side = 2 * math.hypot(dx, dy) * _ROOM
+  return Square(float(centre[0]), float(centre[1]), side, angle)
+
+
+class BlazePose:
+  """A `poses.PoseSource`.
+
+  Frames below 512 pixels are enlarged first; where the detector sees nobody in the
+  whole picture it looks into nine overlapping parts of it. A frame in which the person
+  is not found, or which the landmark network doubts, has no visible joint.
+  """
+
+  name = NAME
+
+  def __init__(self) -> None:
+    try:
+      from ai_edge_litert.interpreter import Interpreter
+    except ImportError:
+      raise PoseError("BlazePose needs LiteRT: pip install ai-edge-litert") from None
+    self._hashes = {name: weights.describe(name)["sha256"] for name in MODELS}
+    models = [weights.load(name)["model"].tobytes() for name in MODELS]
+    self._detector, self._landmarks = (
+      Interpreter(model_content=model, num_threads=1) for model in models
+    )
+    for network in (self._detector, self._landmarks):
+      network.allocate_tensors()
+    self._anchors = make_anchors()
+
+  def describe(self, name: str) -> Mapping[str, Any]:
+    return {
+      "estimator": self.name,
+      "weights": self._hashes,
+      "min_side": MIN_SIDE,
+      "min_confidence": poses.MIN_CONFIDENCE,
+    }
+
+  def __call__(
+    self, name: str, frames: Callable[[], np.ndarray]
+  ) -> tuple[np.ndarray, np.ndarray]:
+    video = frames()
+    joints = np.zeros((len(video), len(_JOINTS), 2))
+    visible = np.zeros((len(video), len(_JOINTS)), bool)
+    square = None
+    for i, frame in enumerate(video):
+      picture, scale = enlarge(frame)
+      found = None
+      if square is not None:
+        found = self._find_landmarks(picture, square)
+      if found is None:
+        square = self._detect(picture)
+        found = self._find_landmarks(picture, square) if square else None
+      if found is None:
+        square = None
+        continue
+      points, confidence, square = found
+      # Pixel centres are integers in our pictures and lie between them in OpenCV's.
+      joints[i] = (points + 0.5) / scale - 0.5
+      visible[i] = confidence >= poses.MIN_CONFIDENCE
+    return np.where(visible[..., None], joints, 0.0), visible
+
+  def _detect(self, picture: np.ndarray) -> Square | None:
+    """The person of the whole picture, else of its most promising part."""
+    height, width = picture.shape[:2]
+    whole = Square(width / 2, height / 2, float(max(height, width)), 0.0)
+    score, square = self._look(picture, whole)
+    if score < poses.MIN_CONFIDENCE:
+      half = whole.side / 2
+      parts = [
+        Square(x * width, y * height, half, 0.0)
+        for y in (0.25, 0.5, 0.75)
+        for x in (0.25, 0.5, 0.75)
+      ]
+      score, square = max(
+        (self._look(picture, part) for part in parts), key=lambda found: found[0]
+      )
+    return square if score >= poses.MIN_CONFIDENCE else None
+
+  def _look(self, picture: np.ndarray, part: Square) -> tuple[float, Square]:
+    to_picture = part.to_picture(_DETECTOR_SIZE)
+    x = cut_out(picture, to_picture, _DETECTOR_SIZE, cv2.BORDER_CONSTANT)
+    boxes, scores = _run(self._detector, x / 127.5 - 1.0)[:2]
+    best = int(scores[0, :, 0].argmax())
+    score = 1 / (1 + math.exp(-float(np.clip(scores[0, best, 0], -100, 100))))
+    # Two of the four key points: the hips and the edge of the circle around the body.
+    points = boxes[0, best, 4:8].reshape(2, 2) + self._anchors[best] * _DETECTOR_SIZE
+    points = _transform(to_picture, points.astype(np.float64))
+    return score, square_of(*points)
+
+  def _find_landmarks(
+    self, picture: np.ndarray, square: Square
+  ) -> tuple[np.ndarray, np.ndarray, Square] | None:
+    """Joints [13, 2], confidence [13] and the next square; None for no person."""
+    if not 1.0 < square.side < 8 * max(picture.shape):
+      return None
+    to_picture = square.to_picture(_LANDMARK_SIZE)
+    x = cut_out(picture, to_picture, _LANDMARK_SIZE, cv2.BORDER_REPLICATE)
+    values, presence = _run(self._landmarks, x / 255.0)[:2]
+    if float(presence[0, 0]) < poses.MIN_CONFIDENCE:
+      return None
+    values = values.reshape(39, 5).astype(np.float64)
+    points = _transform(to_picture, values[:, :2])
+    confidence = 1 / (1 + np.exp(-values[:, 3]))
+    chosen = list(_JOINTS)
+    following = square_of(points[_CENTRE], points[_EDGE])
+    return points[chosen], confidence[chosen], following
+
+
+def make_anchors() -> Float[np.ndarray, "2254 2"]:
+  """Centres (x, y) of the detector's anchors in [0, 1]."""
+  anchors = []
+  layers = list(_STRIDES)
+  while layers:
+    stride = layers[0]
+    same = layers.count(stride)  # layers of one stride are interleaved, cell by cell
+    layers = layers[same:]
+    cells = _DETECTOR_SIZE // stride
+    y, x = np.divmod(np.arange(cells * cells), cells)
+    centres = (np.stack([x, y], axis=1) + 0.5) / cells
+    anchors.append(np.repeat(centres, 2 * same, axis=0))
+  return np.concatenate(anchors)
+
+
+def enlarge(frame: UInt8[np.ndarray, "h w 3"]) -> tuple[np.ndarray, float]:
+  """The frame at 512 pixels or more on its longer side (bicubic), and the factor."""
+  scale = max(1.0, MIN_SIDE / max(frame.shape[:2]))
+  if scale == 1.0:
+    return frame, scale
+  return cv2.resize(
+    frame, None, fx=scale, fy=scale, interpolation=cv2.INTER_CUBIC
+  ), scale
+
+
+def cut_out(
+  picture: np.ndarray, to_picture: np.ndarray, size: int, border: int
+) -> np.ndarray:
+  """float32 [size, size, 3]: a square of the picture, 0 to 255."""
+  flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+  cut = cv2.warpAffine(
+    picture, to_picture, (size, size), flags=flags, borderMode=border
+  )
+  return cut.astype(np.float32)
+
+
+def _transform(matrix: np.ndarray, points: np.ndarray) -> np.ndarray:
+  return points @ matrix[:, :2].T + matrix[:, 2]
+
+
+def _run(network, x: np.ndarray) -> list[np.ndarray]:
+  network.set_tensor(
+    network.get_input_details()[0]["index"], x[None].astype(np.float32)
+  )
+  network.invoke()
+  return [network.get_tensor(out["index"]) for out in network.get_output_details()]

