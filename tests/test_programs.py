@@ -1,0 +1,205 @@
+"""The real programs at smoke size, as a user runs them: in their own processes."""
+
+import json
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import PIL.Image
+import pytest
+
+from data_pipeline import media
+
+_ROOT = pathlib.Path(__file__).parent.parent
+_SPEED = ("steps_per_second", "examples_per_second")
+
+
+class Place:
+  """A folder in which programs run; compiled steps are shared between them."""
+
+  def __init__(self, folder):
+    self.folder = folder
+    self.environment = {
+      **os.environ,
+      "PYTHONPATH": str(_ROOT),
+      "JAX_PLATFORMS": "cpu",
+      "JAX_COMPILATION_CACHE_DIR": str(folder / "compiled"),
+      "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "1",
+    }
+
+  def start(self, module, *arguments):
+    return subprocess.Popen(
+      [sys.executable, "-m", module, *arguments],
+      cwd=self.folder,
+      env=self.environment,
+      stdout=subprocess.PIPE,
+      stderr=subprocess.STDOUT,
+      text=True,
+    )
+
+  def run(self, module, *arguments):
+    """(exit status, everything printed)."""
+    process = self.start(module, *arguments)
+    try:
+      printed, _ = process.communicate(timeout=300)
+    except subprocess.TimeoutExpired:
+      process.kill()
+      raise
+    return process.returncode, printed
+
+  def train(self, stage, workdir, **config):
+    changes = [f"--config.{key}={value}" for key, value in config.items()]
+    config = f"--config={_ROOT}/configs/{stage}.py:smoke"
+    return "dabfusion_jax.train", config, f"--workdir={workdir}", *changes
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+  """Both stages trained by the one command that a new user types."""
+  place = Place(tmp_path_factory.mktemp("programs"))
+  recipe = f"{_ROOT}/configs/autoencoder.py:smoke"
+  done, printed = place.run(
+    *place.train("diffusion", "runs/dance", **{"data.autoencoder_config": recipe})
+  )
+  assert done == 0, printed
+  return place
+
+
+@pytest.fixture(scope="module")
+def inputs(place):
+  """A picture and a song of a dancer who was not trained on."""
+  name = "gLO_sBM_c01_d15_mLO2_ch02"
+  done, printed = place.run(
+    "data_pipeline.synthdance.generate", f"--name={name}", "--output=in", "--seconds=3"
+  )
+  assert done == 0, printed
+  return place.folder / "in" / f"{name}.png", place.folder / "in" / f"{name}.wav"
+
+
+def _history(folder):
+  lines = (folder / "metrics.jsonl").read_text().splitlines()
+  records = [json.loads(line) for line in lines]
+  return [{k: v for k, v in r.items() if k not in _SPEED} for r in records]
+
+
+def test_one_command_builds_trains_caches_and_trains(place):
+  runs = place.folder / "runs"
+  for run in (runs / "smoke_autoencoder", runs / "dance"):
+    history = _history(run)
+    assert [record["step"] for record in history] == [1, 2, 3, 4]
+    assert all(np.isfinite(record["loss"]) for record in history)
+    assert list((run / "pictures").glob("*.png"))
+  assert (runs / "dance" / "autoencoder" / "model.safetensors").is_file()
+
+
+def test_sample_makes_a_video_with_sound(place, inputs):
+  image, music = inputs
+  arguments = (
+    "dabfusion_jax.sample", "--checkpoint=runs/dance", f"--image={image}",
+    f"--music={music}", "--seed=3",
+  )  # fmt: skip
+  for output in ("out/a.mp4", "out/b.mp4"):
+    done, printed = place.run(*arguments, f"--output={output}")
+    assert done == 0, printed
+  video = media.read_video(place.folder / "out/a.mp4")
+  assert video.frames.shape == (8, 32, 32, 3)
+  np.testing.assert_allclose(np.diff(video.times), 0.1, atol=1e-3)
+  audio = media.read_audio(place.folder / "out/a.mp4", 44_100)
+  assert abs(len(audio) / 44_100 - 0.8) < 0.03 and np.abs(audio).max() > 0.05
+  settings = json.loads((place.folder / "out/a.json").read_text())
+  assert settings["seed"] == 3 and settings["weights"]["diffusion"]
+  sheets = [PIL.Image.open(place.folder / f"out/{n}.png") for n in "ab"]
+  assert np.array_equal(*map(np.asarray, sheets))  # same seed, same dance
+
+
+def test_evaluate_prints_every_figure_beside_its_null(place):
+  done, printed = place.run(
+    "dabfusion_jax.evaluate", "--checkpoint=runs/dance", "--data=data/synthdance_smoke",
+    "--output=evaluation",
+  )  # fmt: skip
+  assert done == 0, printed
+  assert "frozen frame" in printed and "real clips" in printed
+
+
+@pytest.mark.parametrize(
+  ("change", "message"),
+  [
+    ({"image": "missing.png"}, "missing.png"),
+    ({"image": "empty.png"}, "empty.png"),
+    ({"image": "dot.png"}, "dot.png"),
+    ({"music": "text.wav"}, "text.wav"),
+    ({"music": "short.wav"}, "0.10 s"),
+    ({"music": "silent.mp4"}, "no sound"),
+    ({"checkpoint": "nowhere"}, "nowhere"),
+    ({"checkpoint": "runs/smoke_autoencoder"}, "'autoencoder'"),
+    ({"output": "dance.gif"}, ".mp4"),
+    ({"num_inference_steps": "0"}, "num_steps"),
+    ({"num_frames": "9"}, "8 frames"),
+  ],
+)
+def test_bad_input_is_one_clear_line(place, inputs, capsys, change, message):
+  """In this process: the same `main`, without the start-up of eleven programs."""
+  from dabfusion_jax import sample
+  from dabfusion_jax.pipeline import DancePipeline
+
+  folder = place.folder
+  (folder / "empty.png").touch()
+  (folder / "text.wav").write_text("no music")
+  PIL.Image.new("RGB", (1, 1)).save(folder / "dot.png")
+  frames = np.zeros((8, 32, 32, 3), np.uint8)
+  media.write_video(folder / "silent.mp4", frames, 10, None, 44_100)
+  from data_pipeline.synthdance.generate import write_wav
+
+  write_wav(folder / "short.wav", np.zeros((4_410, 2), np.float32))
+  image, music = inputs
+  given = {"image": image, "music": music, "checkpoint": "runs/dance"} | change
+  for key in ("image", "music", "checkpoint"):
+    given[key] = folder / given[key]
+  output = folder / "bad" / given.pop("output", "dance.mp4")
+  with pytest.raises(Exception) as error:
+    sample.check_output(output)
+    pipeline = DancePipeline.from_pretrained(given.pop("checkpoint"))
+    number = {key: int(given[key]) for key in given if key.startswith("num")}
+    pipeline(given["image"], given["music"], **number)
+  text = str(error.value)
+  assert isinstance(error.value, ValueError | OSError | RuntimeError)
+  assert message in text and "\n" not in text
+  assert not output.exists()
+
+
+def test_a_wrong_config_key_or_variant_is_named(place):
+  done, printed = place.run(*place.train("diffusion", "x", **{"unet.bas_channels": 3}))
+  assert done != 0 and "base_channels" in printed
+  done, printed = place.run(
+    "dabfusion_jax.train", f"--config={_ROOT}/configs/diffusion.py:big"
+  )
+  assert done != 0 and "paper, demo, smoke" in printed
+
+
+def test_the_first_command_people_type_says_what_is_missing(place):
+  done, printed = place.run(
+    "dabfusion_jax.train", f"--config={_ROOT}/configs/diffusion.py"
+  )
+  assert done == 1
+  last = printed.strip().splitlines()[-1]
+  assert "latent_cache" in last and "autoencoder.py" in last and ":demo" in last
+
+
+def test_killed_training_goes_on_bit_for_bit(place):
+  steps = {"num_steps": 8, "checkpoint_every": 2}
+  done, printed = place.run(*place.train("diffusion", "runs/straight", **steps))
+  assert done == 0, printed
+  killed = place.folder / "runs/killed"
+  process = place.start(*place.train("diffusion", "runs/killed", **steps))
+  while process.poll() is None and not (killed / "checkpoints/4").is_dir():
+    time.sleep(0.02)
+  process.send_signal(signal.SIGKILL)
+  process.communicate()
+  assert process.returncode == -signal.SIGKILL
+  done, printed = place.run(*place.train("diffusion", "runs/killed", **steps))
+  assert done == 0 and "Resuming" in printed, printed
+  assert _history(killed) == _history(place.folder / "runs/straight")
