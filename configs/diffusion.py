@@ -28,6 +28,7 @@ def get_config(variant: str = "paper") -> ml_collections.ConfigDict:
   c.checkpoint_every = 1_000
   c.keep_checkpoints = 3
   c.ema_decay = 0.999
+  c.gradient_accumulation = 1  # parts a batch is taken in, to save memory
   c.mesh = (("data", -1), ("fsdp", 1))
   c.fsdp_min_bytes = 2**20  # smaller parameters are replicated
 

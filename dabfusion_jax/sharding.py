@@ -12,15 +12,35 @@ from typing import Any
 import jax
 import numpy as np
 from absl import logging
+from jax.experimental import mesh_utils
 
 AXES = ("data", "fsdp")
 PyTree = Any
 
 
 def make_mesh(axes: Sequence[tuple[str, int]]) -> jax.sharding.Mesh:
-  """Mesh of the given axis sizes, one of which may be -1: all remaining devices.
+  """Mesh of this run's devices; see `mesh_of`.
+
+  Fewer devices than there are is fine in one process; a process without a device of
+  the mesh could not take part.
+  """
+  devices = jax.devices()
+  sizes = [size for _, size in axes]
+  if jax.process_count() == 1 and -1 not in sizes:
+    devices = devices[: math.prod(sizes)]
+  return mesh_of(devices, axes)
+
+
+def mesh_of(
+  devices: Sequence[Any], axes: Sequence[tuple[str, int]]
+) -> jax.sharding.Mesh:
+  """Mesh of the given axis sizes over `devices`; one size may be -1: all the rest.
+
+  Where the devices are several TPU slices, "data" runs over slices first, so that only
+  sums of gradients cross the slower network between them.
 
   Args:
+    devices: all of them are used.
     axes: (name, size) of "data" and "fsdp", e.g. (("data", -1), ("fsdp", 1)).
 
   Raises:
@@ -32,22 +52,27 @@ def make_mesh(axes: Sequence[tuple[str, int]]) -> jax.sharding.Mesh:
     raise ValueError(f"mesh axes must be {AXES}, got {names}.")
   if sizes.count(-1) > 1 or any(size < 1 and size != -1 for size in sizes):
     raise ValueError(f"mesh sizes must be positive, at most one -1; got {sizes}.")
-  num_devices = jax.device_count()
-  fixed = math.prod(size for size in sizes if size != -1)
   if -1 in sizes:
-    sizes[sizes.index(-1)] = max(1, num_devices // fixed)
-  used = math.prod(sizes)
-  # Fewer devices than there are is fine on one host; a host without a device of
-  # the mesh could not take part.
-  exact = -1 in (size for _, size in axes) or jax.process_count() > 1
-  if used > num_devices or (exact and used != num_devices):
+    fixed = math.prod(size for size in sizes if size != -1)
+    sizes[sizes.index(-1)] = max(1, len(devices) // fixed)
+  if math.prod(sizes) != len(devices):
     raise ValueError(
-      f"mesh {dict(axes)} does not fit {num_devices} devices; the product of the "
+      f"mesh {dict(axes)} does not fit {len(devices)} devices; the product of the "
       "sizes must be the number of devices."
     )
-  return jax.make_mesh(
-    tuple(sizes), names, axis_types=(jax.sharding.AxisType.Auto,) * len(names)
-  )
+  num_slices = len({getattr(device, "slice_index", 0) for device in devices})
+  if num_slices > 1 and devices[0].platform == "tpu":
+    if sizes[0] % num_slices:
+      raise ValueError(
+        f"mesh axis data of size {sizes[0]} does not divide over {num_slices} slices."
+      )
+    grid = mesh_utils.create_hybrid_device_mesh(
+      (sizes[0] // num_slices, sizes[1]), (num_slices, 1), devices
+    )
+  else:
+    grid = mesh_utils.create_device_mesh(sizes, devices)
+  types = (jax.sharding.AxisType.Auto,) * len(AXES)
+  return jax.sharding.Mesh(grid, AXES, axis_types=types)
 
 
 def one_device_mesh() -> jax.sharding.Mesh:
@@ -62,8 +87,25 @@ def batch_sharding(mesh: jax.sharding.Mesh) -> jax.NamedSharding:
   return jax.NamedSharding(mesh, jax.P(AXES))
 
 
-def global_batch_spec(batch: PyTree, mesh: jax.sharding.Mesh) -> PyTree:
+def constrain_batch(x: jax.Array) -> jax.Array:
+  """Keeps an activation split over the devices by its first axis, the example.
+
+  For the few places where XLA would otherwise gather the activations of the whole
+  batch on every device. Does nothing outside a mesh, on a mesh of one device, and for
+  a batch that does not divide, such as a few clips of an evaluation.
+  """
+  mesh = jax.sharding.get_abstract_mesh()
+  if mesh.empty or mesh.size == 1 or x.shape[0] % mesh.size:
+    return x
+  return jax.lax.with_sharding_constraint(x, jax.P(AXES))
+
+
+def global_batch_spec(
+  batch: PyTree, mesh: jax.sharding.Mesh, num_parts: int = 1
+) -> PyTree:
   """Shapes of the global batch of which each process holds one like `batch`.
+
+  `num_parts` is the number of parts a step takes it in.
 
   Raises:
     ValueError: unequal first axes, or a batch that does not divide over the mesh.
@@ -74,11 +116,12 @@ def global_batch_spec(batch: PyTree, mesh: jax.sharding.Mesh) -> PyTree:
     raise ValueError(f"batch entries must share their first axis, got {shapes}.")
   num_processes = jax.process_count()
   global_size = sizes.pop()[0] * num_processes
-  if global_size % mesh.size:
+  if global_size % (mesh.size * num_parts):
     shape = " x ".join(f"{name}={size}" for name, size in mesh.shape.items())
+    parts = "" if num_parts == 1 else f" in {num_parts} parts"
     raise ValueError(
-      f"batch_size {global_size} does not divide over {mesh.size} devices ({shape}); "
-      f"choose a multiple of {mesh.size}."
+      f"batch_size {global_size} does not divide over {mesh.size} devices ({shape})"
+      f"{parts}; choose a multiple of {mesh.size * num_parts}."
     )
   return jax.tree.map(
     lambda x: jax.ShapeDtypeStruct((global_size, *x.shape[1:]), x.dtype), batch

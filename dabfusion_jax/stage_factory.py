@@ -10,7 +10,7 @@ from typing import Any
 
 from absl import logging
 
-from dabfusion_jax import weights
+from dabfusion_jax import sharding, weights
 from dabfusion_jax.diffusion.samplers import Plan, make_plan
 from dabfusion_jax.diffusion.schedule import cosine_schedule
 from dabfusion_jax.models.flow_autoencoder import FlowAutoencoder
@@ -47,6 +47,7 @@ def make_loop(config: Config) -> LoopConfig:
     keep_checkpoints=config["keep_checkpoints"],
     seed=config["seed"],
     ema_decay=config["ema_decay"],
+    gradient_accumulation=config["gradient_accumulation"],
     mesh=tuple((name, size) for name, size in config["mesh"]),
     fsdp_min_bytes=config["fsdp_min_bytes"],
   )
@@ -62,8 +63,10 @@ def make_autoencoder(config: Config) -> FlowAutoencoder:
   return FlowAutoencoder(**dict(config["model"]))
 
 
-def make_autoencoder_stage(config: Config) -> AutoencoderStage:
+def make_autoencoder_stage(config: Config, trunk: Any = None) -> AutoencoderStage:
   """Stage 1, with the perceptual network the config names.
+
+  `trunk` is that network's weights (arrays or tracers) where they are not to be loaded.
 
   Raises:
     ValueError: unknown network.
@@ -76,7 +79,7 @@ def make_autoencoder_stage(config: Config) -> AutoencoderStage:
       known = ", ".join([*_NETWORKS, "none"])
       raise ValueError(f"Unknown loss.network {loss['network']!r}; known: {known}.")
     name, function, maps = _NETWORKS[loss["network"]]
-    trunk = weights.load(name)["trunk"]
+    trunk = weights.load(name)["trunk"] if trunk is None else trunk
     # A map of weight zero is not computed.
     pairs = [p for p in zip(maps, perceptual_weights, strict=True) if p[1]]
     taps, perceptual_weights = zip(*pairs, strict=True)
@@ -158,6 +161,7 @@ def make_diffusion_stage(config: Config, autoencoder: Trained) -> DiffusionStage
       head_dim=unet["head_dim"],
       beat_mode=condition["mode"] if condition["beats"] else "global_concat",
       remat=unet["remat"],
+      constrain=sharding.constrain_batch,
       dtype=unet["dtype"],
     ),
     schedule=cosine_schedule(diffusion["num_timesteps"]),

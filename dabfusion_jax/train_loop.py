@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import optax
 from absl import logging
 from jax.experimental import multihost_utils
@@ -36,6 +37,7 @@ MAY_CHANGE = (
   "picture_every",
   "checkpoint_every",
   "keep_checkpoints",
+  "gradient_accumulation",
   "mesh",
   "fsdp_min_bytes",
 )
@@ -52,11 +54,13 @@ class LoopConfig:
   keep_checkpoints: int  # the newest so many stay
   seed: int  # of parameters and noise; the data has its own
   ema_decay: float  # reached after a warm-up
+  gradient_accumulation: int  # parts a batch is taken in, one after the other
   mesh: tuple[tuple[str, int], ...]  # e.g. (("data", -1), ("fsdp", 1))
   fsdp_min_bytes: int  # smaller arrays are replicated
 
   def __post_init__(self):
-    for name in ("num_steps", "log_every", "picture_every", "checkpoint_every"):
+    counts = ("num_steps", "log_every", "picture_every", "checkpoint_every")
+    for name in (*counts, "gradient_accumulation"):
       if getattr(self, name) < 1:
         raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}.")
     if not 0 <= self.ema_decay < 1:
@@ -102,7 +106,7 @@ def train(
   beginning = batches.get_state()
   first_batch = next(batches)
   batches.set_state(beginning)
-  batch_spec = sharding.global_batch_spec(first_batch, mesh)
+  batch_spec = sharding.global_batch_spec(first_batch, mesh, loop.gradient_accumulation)
   batch_size = jax.tree.leaves(batch_spec)[0].shape[0]
 
   with contextlib.ExitStack() as stack:
@@ -138,7 +142,7 @@ def train(
     should_stop = stack.enter_context(sigterm_watch())
     progress = writers.Progress(loop.num_steps, batch_size)
     step_fn = jax.jit(
-      make_train_step(stage, optimizer, loop.ema_decay),
+      make_train_step(stage, optimizer, loop.ema_decay, loop.gradient_accumulation),
       donate_argnums=0,
       out_shardings=(train_state.shardings_of(abstract), None),
     )
@@ -178,19 +182,20 @@ def train(
   return state
 
 
-def make_train_step(stage: Stage, optimizer: Optimizer, ema_decay: float) -> Callable:
+def make_train_step(
+  stage: Stage, optimizer: Optimizer, ema_decay: float, gradient_accumulation: int
+) -> Callable:
   """Returns (state, global batch, key) -> (state, metrics), pure."""
 
   def train_step(state, batch, key):
     key = jax.random.fold_in(key, state.step)
-    (loss, (batch_stats, metrics)), grads = jax.value_and_grad(
-      stage.loss, has_aux=True
-    )(state.params, state.batch_stats, batch, key)
+    grads, batch_stats, metrics = mean_gradients(
+      stage, state, batch, key, gradient_accumulation
+    )
     updates, opt_state = optimizer.tx.update(grads, state.opt_state, state.params)
     params = optax.apply_updates(state.params, updates)
     ema_params = train_state.update_ema(state.ema_params, params, ema_decay, state.step)
     metrics = metrics | {
-      "loss": loss,
       "learning_rate": optimizer.learning_rate(state.step),
       "grad_norm": optax.tree.norm(grads),
       "update_norm": optax.tree.norm(updates),
@@ -200,6 +205,48 @@ def make_train_step(stage: Stage, optimizer: Optimizer, ema_decay: float) -> Cal
     return state, metrics
 
   return train_step
+
+
+def mean_gradients(
+  stage: Stage, state: TrainState, batch: PyTree, key: jax.Array, num_parts: int
+) -> tuple[PyTree, PyTree, dict[str, jax.Array]]:
+  """Gradients and metrics of a batch: (grads, batch_stats, metrics with `loss`).
+
+  Taken in `num_parts` parts the memory of activations is that of one part, and the
+  gradient is the mean of theirs. Without BatchNorm it is that of the whole batch, with
+  other noise; with it, statistics are per part and the running ones see every part.
+  """
+
+  def part(batch_stats, batch, key):
+    (loss, (batch_stats, metrics)), grads = jax.value_and_grad(
+      stage.loss, has_aux=True
+    )(state.params, batch_stats, batch, key)
+    return batch_stats, (grads, metrics | {"loss": loss})
+
+  if num_parts == 1:
+    batch_stats, (grads, metrics) = part(state.batch_stats, batch, key)
+    return grads, batch_stats, metrics
+
+  # Every num_parts-th example, so that each device splits what it holds.
+  parts = jax.tree.map(
+    lambda x: jnp.swapaxes(x.reshape(-1, num_parts, *x.shape[1:]), 0, 1), batch
+  )
+  zeros = lambda tree: jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), tree)
+  first = jax.tree.map(lambda x: x[0], parts)
+  sums = zeros(jax.eval_shape(part, state.batch_stats, first, key)[1])
+
+  def body(carry, inputs):
+    batch_stats, sums = carry
+    index, examples = inputs
+    examples = jax.tree.map(sharding.constrain_batch, examples)
+    batch_stats, values = part(batch_stats, examples, jax.random.fold_in(key, index))
+    return (batch_stats, jax.tree.map(jnp.add, sums, values)), None
+
+  (batch_stats, sums), _ = jax.lax.scan(
+    body, (state.batch_stats, sums), (jnp.arange(num_parts), parts)
+  )
+  grads, metrics = jax.tree.map(lambda x: x / num_parts, sums)
+  return grads, batch_stats, metrics
 
 
 def draw(

@@ -44,7 +44,7 @@ def _trace_step(stage, config, batch):
   optimizer = stage_factory.make_optimizer_of(config)
   init = train_state.make_init(stage, optimizer.tx, batch)
   state = jax.eval_shape(init, jax.random.key(0))
-  step = make_train_step(stage, optimizer, config["ema_decay"])
+  step = make_train_step(stage, optimizer, config["ema_decay"], 1)
   after, metrics = jax.eval_shape(step, state, batch, jax.random.key(1))
   jax.tree.map(lambda a, b: None if a.shape == b.shape else pytest.fail(), state, after)
   return state, metrics

@@ -93,6 +93,7 @@ LOOP = LoopConfig(
   keep_checkpoints=3,
   seed=0,
   ema_decay=0.999,
+  gradient_accumulation=1,
   mesh=(("data", 1), ("fsdp", 1)),
   fsdp_min_bytes=0,
 )
