@@ -9,7 +9,7 @@ import json
 import os
 import pathlib
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Protocol, runtime_checkable
 
 import librosa
@@ -204,3 +204,18 @@ def make_encoder(name: str) -> MusicEncoder:
       f"Unknown music encoder {name!r}; known: clap, clap:PATH, spectral."
     )
   return SpectralEncoder()
+
+
+def make_same_encoder(identity: Mapping[str, Any]) -> MusicEncoder:
+  """The encoder that a data set or model noted.
+
+  Raises:
+    ValueError: there is none of that name, or it has other weights or another version.
+  """
+  encoder = make_encoder(identity["name"])
+  if encoder.identity != dict(identity):
+    raise ValueError(
+      f"The music encoder here is {encoder.identity}, the model was trained with "
+      f"{dict(identity)}; give it the same weights."
+    )
+  return encoder
