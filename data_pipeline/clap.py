@@ -123,8 +123,10 @@ class ClapEncoder:
       )
     # Cut before the extractor sees it: it would cut at a random place.
     audio = audio[: WINDOW_SECONDS * sample_rate]
+    # The resampler may add a sample, with which 4 s would no longer repeat evenly.
+    num_samples = len(audio) * SAMPLE_RATE // sample_rate
     audio = librosa.resample(audio, orig_sr=sample_rate, target_sr=SAMPLE_RATE)
-    return audio[: WINDOW_SECONDS * SAMPLE_RATE]
+    return audio[:num_samples]
 
   def encode_texts(self, texts: Sequence[str]) -> Float32[np.ndarray, "n d"]:
     """Words to vectors of unit norm in the space of the music.
