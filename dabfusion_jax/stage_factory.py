@@ -168,6 +168,7 @@ def make_diffusion_stage(config: Config, autoencoder: Trained) -> DiffusionStage
     uses_beats=condition["beats"],
     music_scale=condition["music_scale"],
     drop_probability=condition["drop_probability"],
+    prediction=diffusion["prediction"],
     flow_param=diffusion["flow_param"],
     flow_scale=diffusion["flow_scale"],
     threshold_percentile=diffusion["threshold"] or None,

@@ -106,6 +106,32 @@ def x0_to_eps(
   return (x_t - signal * x0) / noise
 
 
+def eps_to_v(
+  schedule: NoiseSchedule,
+  x0: Float[Array, "b ..."],
+  eps: Float[Array, "b ..."],
+  t: Int[Array, "b"],
+) -> Float[Array, "b ..."]:
+  """v = sqrt(alpha_bar_t) eps - sqrt(1 - alpha_bar_t) x0.
+
+  Salimans and Ho 2022 (2202.00512), sec. 4: a prediction target whose error reaches x0
+  undiminished by noise but never amplified, so a short training samples better.
+  """
+  signal, noise = signal_and_noise(schedule, t, x0.ndim)
+  return signal * eps - noise * x0
+
+
+def v_to_eps(
+  schedule: NoiseSchedule,
+  x_t: Float[Array, "b ..."],
+  v: Float[Array, "b ..."],
+  t: Int[Array, "b"],
+) -> Float[Array, "b ..."]:
+  """The noise in x_t by a prediction of v."""
+  signal, noise = signal_and_noise(schedule, t, x_t.ndim)
+  return signal * v + noise * x_t
+
+
 def signal_and_noise(
   schedule: NoiseSchedule, t: Int[Array, "b"], ndim: int
 ) -> tuple[Float[Array, "b ..."], Float[Array, "b ..."]]:

@@ -33,6 +33,7 @@ class DiffusionStage:
   uses_beats: bool  # False: the paper's DabFusion_b
   music_scale: float
   drop_probability: float
+  prediction: str  # what the U-Net predicts: "eps" (the paper) or "v"
   flow_param: str
   flow_scale: float
   threshold_percentile: float | None
@@ -40,6 +41,10 @@ class DiffusionStage:
   plan: samplers.Plan  # of the pictures
   autoencoder: FlowAutoencoder  # frozen; only the pictures need it
   autoencoder_variables: Mapping[str, Any]
+
+  def __post_init__(self):
+    if self.prediction not in ("eps", "v"):
+      raise ValueError(f"Unknown prediction {self.prediction!r}; known: eps, v.")
 
   def init(self, key: jax.Array, batch: Any) -> tuple[Any, Any]:
     """Fresh (params, {}): the U-Net has no running statistics."""
@@ -49,7 +54,7 @@ class DiffusionStage:
     return self.unet.init(key, x, t, batch["z"], *condition)["params"], {}
 
   def loss(self, params: Any, batch_stats: Any, batch: Any, key: jax.Array):
-    """Mean squared error of the noise (paper Eq. 6): (loss, ({}, metrics))."""
+    """Mean squared error of the prediction (paper Eq. 6): (loss, ({}, metrics))."""
     x0 = self.latent(batch)
     index = jnp.arange(x0.shape[0], dtype=jnp.int32)
     time_keys, noise_keys, keep_keys = (
@@ -61,7 +66,10 @@ class DiffusionStage:
     keep = sample_keep(keep_keys, self.drop_probability)
     condition = drop_condition(*self.condition(batch), keep)
     predicted = self.unet.apply({"params": params}, x_t, t, batch["z"], *condition)
-    error = jnp.square(predicted - eps)
+    target = eps
+    if self.prediction == "v":
+      target = process.eps_to_v(self.schedule, x0, eps, t)
+    error = jnp.square(predicted - target)
     metrics = {
       "flow_error": error[..., :2].mean(),
       "occlusion_error": error[..., 2].mean(),
@@ -120,7 +128,10 @@ class DiffusionStage:
 
     def predict(x_t, t, condition):
       variables = {"params": params}
-      return self.unet.apply(variables, x_t, t, None, *condition, z_term=z_term)
+      out = self.unet.apply(variables, x_t, t, None, *condition, z_term=z_term)
+      if self.prediction == "v":
+        out = process.v_to_eps(self.schedule, x_t, out, t)
+      return out
 
     return guided_eps(predict, x_t, t, condition, null_condition, guidance_scale)
 

@@ -110,3 +110,17 @@ def test_timesteps_cover_their_range():
   keys = process.example_keys(jax.random.key(0), jnp.arange(200))
   t = process.sample_timestep(keys, 5)
   assert set(np.unique(t)) == set(range(5))
+
+
+@pytest.mark.parametrize("t", [0, 300, 990])
+def test_v_gives_back_the_noise_and_the_signal(t):
+  x0, eps = jax.random.normal(jax.random.key(5), (2, 3, 2, 4, 4, 3))
+  time = jnp.full(3, t, jnp.int32)
+  schedule = cosine_schedule(1000)
+  x_t = process.add_noise(schedule, x0, eps, time)
+  v = process.eps_to_v(schedule, x0, eps, time)
+  found = process.v_to_eps(schedule, x_t, v, time)
+  np.testing.assert_allclose(found, eps, atol=1e-5)
+  np.testing.assert_allclose(
+    process.eps_to_x0(schedule, x_t, found, time), x0, atol=1e-3
+  )

@@ -43,6 +43,7 @@ def setting(quick_init):
     uses_beats=True,
     music_scale=2.0,
     drop_probability=0.1,
+    prediction="v",
     flow_param="residual",
     flow_scale=10.0,
     threshold_percentile=None,
