@@ -28,7 +28,8 @@ import numpy as np
 from absl import app, flags
 
 from dabfusion_jax import weights
-from dabfusion_jax.evaluation import program, trained_model
+from dabfusion_jax.evaluation import program, report, tables, trained_model
+from dabfusion_jax.evaluation.blazepose import BlazePose, PoseError
 from dabfusion_jax.evaluation.cache import FeatureCache
 from dabfusion_jax.evaluation.catalog import GROUPS
 from dabfusion_jax.evaluation.features import Reading
@@ -149,7 +150,13 @@ def pose_source(groups: tuple[str, ...]) -> PoseSource | None:
   """Pose files if given, else BlazePose where it is installed and imported."""
   if "pose" not in groups:
     return None
-  return PoseFiles(*_POSES.value) if _POSES.value else None
+  if _POSES.value:
+    return PoseFiles(*_POSES.value)
+  try:
+    return BlazePose()
+  except (PoseError, weights.MissingWeightsError) as error:
+    print(f"evaluate: no poses: {error}", file=sys.stderr)
+    return None
 
 
 def training_clips() -> np.ndarray | None:
@@ -170,6 +177,17 @@ def require(*wanted: str) -> None:
 def run(words: list[str]) -> None:
   """Does what the command line says."""
   require("output")
+  output = pathlib.Path(_OUTPUT.value)
+  if words[:1] == ["tables"]:
+    if len(words) < 2:
+      raise UsageError("tables needs the result.json of at least one evaluation.")
+    text, paths = tables.write_tables(output, tables.read_results(words[1:]))
+    print(text, *paths, sep="\n")
+    return
+  if words == ["report"]:
+    require("samples")
+    print(report.write_report(output, _SAMPLES.value, _REFERENCES.value))
+    return
   if words:
     raise UsageError(f"Unexpected argument {words[0]!r}.")
   if _SAMPLES.value:

@@ -99,9 +99,10 @@ def make_rows(table: Table, results: Sequence[tuple[str, Result]]) -> list[list[
       label = result["subject"]["label"]
       n = str(max((summary[c]["n"] for c in table.columns if c in summary), default=0))
       ours = lambda pick, s=summary: [pick(c, s.get(c)) for c in table.columns]
-      if table.number in (3, 4) and value not in real_done:
+      real = ours(_real)
+      if table.number in (3, 4) and value not in real_done and any(real):
         real_done.add(value)
-        rows.append(["ours", "GT", *with_value, n, *ours(_real)])
+        rows.append(["ours", "GT", *with_value, n, *real])
       rows.append(["ours", label, *with_value, n, *ours(_value)])
       for null in ("frozen", "shuffled", "chance"):
         cells = ours(lambda c, row, null=null: _null(c, row, null))

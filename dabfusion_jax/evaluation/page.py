@@ -1,0 +1,160 @@
+"""Pieces of the report's HTML: the frame of the page, tables, histograms, videos."""
+
+import base64
+import html
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+_STYLE = """
+:root { color-scheme: light dark; }
+body { font: 15px/1.45 system-ui, sans-serif; margin: 0 auto; padding: 0 12px 40px;
+  max-width: 1200px; }
+h1 { font-size: 1.5em; } h2 { font-size: 1.2em; margin-top: 2em; }
+.wide { overflow-x: auto; }
+table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
+th, td { padding: 3px 9px; border-bottom: 1px solid #8884; text-align: left;
+  vertical-align: top; }
+th { cursor: pointer; white-space: nowrap; user-select: none; }
+th[data-way="1"]::after { content: " \\25B2"; }
+th[data-way="-1"]::after { content: " \\25BC"; }
+td.number { white-space: nowrap; }
+.clip { border-top: 1px solid #8884; padding: 8px 0; }
+.row { display: grid; gap: 8px;
+  grid-template-columns: repeat(auto-fit, minmax(140px, 1fr)); }
+figure { margin: 0; } figcaption { font-size: 0.85em; }
+video { width: 100%; max-width: 300px; background: #000; }
+svg { max-width: 100%; height: auto; }
+svg text { fill: currentColor; font-size: 11px; }
+pre { overflow-x: auto; font-size: 12px; }
+button { font: inherit; padding: 4px 10px; }
+p, li, h3, figcaption { overflow-wrap: anywhere; }
+"""
+_SCRIPT = """
+document.querySelectorAll("th").forEach(head => head.addEventListener("click", () => {
+  const table = head.closest("table"), body = table.tBodies[0];
+  const column = [...head.parentNode.children].indexOf(head);
+  const way = head.dataset.way === "1" ? -1 : 1;
+  table.querySelectorAll("th").forEach(other => delete other.dataset.way);
+  head.dataset.way = way;
+  const value = row => {
+    const cell = row.children[column];
+    return cell.dataset.value === undefined ? cell.textContent : +cell.dataset.value;
+  };
+  const rows = [...body.rows].sort((a, b) => {
+    const x = value(a), y = value(b);
+    if (typeof x !== typeof y) return typeof x === "number" ? -1 : 1;
+    if (typeof x === "number") return way * (x - y);
+    return way * x.localeCompare(y);
+  });
+  body.append(...rows);
+}));
+document.querySelectorAll("button.play").forEach(button =>
+  button.addEventListener("click", () => {
+    const videos = [...button.closest(".clip").querySelectorAll("video")];
+    const stop = videos.some(video => !video.paused);
+    videos.forEach((video, i) => {
+      video.muted = i > 0;
+      if (stop) { video.pause(); } else { video.currentTime = 0; video.play(); }
+    });
+  }));
+"""
+
+
+def page(title: str, parts: Sequence[str]) -> str:
+  """One self-contained page: nothing is fetched from anywhere."""
+  return (
+    '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">'
+    '<meta name="viewport" content="width=device-width, initial-scale=1">'
+    f'<link rel="icon" href="data:,"><title>{html.escape(title)}</title>'
+    f"<style>{_STYLE}</style></head><body>\n"
+    + "\n".join([f"<h1>{html.escape(title)}</h1>", *parts])
+    + f"\n<script>{_SCRIPT}</script></body></html>\n"
+  )
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
+  """A table that a click on its head sorts.
+
+  A cell is text, a number, None, or (text, number to sort by).
+  """
+  heads = "".join(f"<th>{html.escape(cell)}</th>" for cell in head)
+  body = "".join("<tr>" + "".join(map(_cell, row)) + "</tr>" for row in rows)
+  return (
+    f'<div class="wide"><table><thead><tr>{heads}</tr></thead>'
+    f"<tbody>{body}</tbody></table></div>"
+  )
+
+
+def _cell(content: object) -> str:
+  if content is None:
+    return "<td>-</td>"
+  if isinstance(content, tuple):
+    text, value = content
+    if value is None:
+      return f"<td>{html.escape(text)}</td>"
+    return f'<td class="number" data-value="{value!r}">{html.escape(text)}</td>'
+  if isinstance(content, int | float):
+    return f'<td class="number" data-value="{content!r}">{content:.4g}</td>'
+  return f"<td>{html.escape(str(content))}</td>"
+
+
+def histogram(
+  title: str, values: Sequence[float], marks: Mapping[str, float], bins: int = 20
+) -> str:
+  """Counts of values as an SVG, with named vertical lines."""
+  everything = [*values, *marks.values(), 0.0, 1.0]
+  low, high = min(everything), max(everything)
+  counts, edges = np.histogram(values, bins=bins, range=(low, high))
+  width, height, left, top = 560, 190, 34, 20 + 14 * len(marks)
+  x = lambda v: left + (v - low) / (high - low) * (width - left - 10)
+  y = lambda n: top + height * (1 - n / max(1, counts.max()))
+  parts = [
+    f'<rect x="{x(a):.1f}" y="{y(n):.1f}" width="{x(b) - x(a) - 1:.1f}"'
+    f' height="{top + height - y(n):.1f}" fill="#4a7fb5"/>'
+    for n, a, b in zip(counts, edges[:-1], edges[1:], strict=True)
+    if n
+  ]
+  colours = ("#c33", "#2a2", "#c80", "#83a", "#555")
+  for i, (name, value) in enumerate(marks.items()):
+    colour, place = colours[i % len(colours)], x(value)
+    anchor = "end" if place > width * 0.6 else "start"
+    parts.append(
+      f'<line x1="{place:.1f}" x2="{place:.1f}" y1="{14 * (i + 1)}"'
+      f' y2="{top + height}" stroke="{colour}" stroke-width="2"/>'
+      f'<text x="{place + (-4 if anchor == "end" else 4):.1f}" y="{14 * (i + 1)}"'
+      f' text-anchor="{anchor}">{html.escape(name)} {value:.3f}</text>'
+    )
+  parts += [
+    f'<text x="{x(v):.1f}" y="{top + height + 14}" text-anchor="middle">{v:.2g}</text>'
+    for v in np.linspace(low, high, 6)
+  ]
+  parts.append(f'<text x="0" y="{top + 9}">{counts.max()}</text>')
+  return (
+    f"<figure><figcaption>{html.escape(title)}</figcaption>"
+    f'<svg viewBox="0 0 {width} {top + height + 20}" width="{width}" role="img"'
+    f' aria-label="{html.escape(title)}">{"".join(parts)}</svg></figure>'
+  )
+
+
+def clip(name: str, text: str, videos: Mapping[str, bytes]) -> str:
+  """Videos side by side under one button; the first of them is heard."""
+  figures = "".join(
+    f'<figure><video controls playsinline loop preload="metadata"'
+    f' src="data:video/mp4;base64,{base64.b64encode(content).decode()}"></video>'
+    f"<figcaption>{html.escape(caption)}</figcaption></figure>"
+    for caption, content in videos.items()
+  )
+  return (
+    f'<div class="clip"><h3>{html.escape(name)}</h3><p>{html.escape(text)}</p>'
+    '<p><button class="play">play all</button></p>'
+    f'<div class="row">{figures}</div></div>'
+  )
+
+
+def details(title: str, text: str) -> str:
+  """Long text under a title that opens."""
+  return (
+    f"<details><summary>{html.escape(title)}</summary>"
+    f"<pre>{html.escape(text)}</pre></details>"
+  )

@@ -1,0 +1,261 @@
+"""The report of an evaluation: one HTML file with videos, tables and provenance."""
+
+import html
+import json
+import pathlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from dabfusion_jax.evaluation import clips, page, program
+from dabfusion_jax.evaluation.catalog import METRICS
+from dabfusion_jax.evaluation.features import Reading
+
+MAX_CLIPS = 8  # shown as videos
+_HISTOGRAMS = ("mm_align", "mm_align_flow", "av_align")
+_NULLS = ("frozen", "shuffled", "half_beat", "chance")
+
+
+class ReportError(ValueError):
+  """There is nothing to report on; the message says what to run first."""
+
+
+def write_report(
+  output: pathlib.Path, samples: str, references: str | None
+) -> pathlib.Path:
+  """Writes OUTPUT/report.html from the result in OUTPUT and the folders it is of.
+
+  Raises:
+    ReportError: no result there.
+  """
+  try:
+    result = json.loads((output / "result.json").read_text(encoding="utf-8"))
+    lines = (output / "scores.jsonl").read_text(encoding="utf-8").splitlines()
+  except (OSError, ValueError) as error:
+    raise ReportError(
+      f"{output} holds no result ({error}); run the evaluation first."
+    ) from None
+  scores = [json.loads(line) for line in lines]
+  title = f"{result['subject']['label']}: dances beside their nulls"
+  parts = [
+    _introduction(result),
+    "<h2>All clips</h2>",
+    summary_table(result["summary"]["all"]),
+    "<h2>Alignment of every clip</h2>",
+    *histograms(result, scores),
+    "<h2>Groups</h2>",
+    groups_table(result["summary"]),
+    "<h2>Videos</h2>",
+    *videos(result, scores, samples, references),
+    "<h2>Every clip</h2>",
+    clips_table(result, scores),
+    "<h2>Failures and gaps</h2>",
+    failures(result),
+    "<h2>Provenance</h2>",
+    page.details("Protocol", json.dumps(result["protocol"], indent=2)),
+    page.details("Subject", json.dumps(result["subject"], indent=2)),
+  ]
+  path = output / "report.html"
+  temporary = output / ".report.part"
+  temporary.write_text(page.page(title, parts), encoding="utf-8")
+  temporary.replace(path)
+  return path
+
+
+def _introduction(result: Mapping[str, Any]) -> str:
+  p = result["protocol"]
+  text = (
+    f"{p['num_samples']} clips of {p['num_frames']} frames, {p['width']}x{p['height']}"
+    f" pixels, {p['fps']:g} fps; {p['num_references']} real clips,"
+    f" {p['num_paired']} of them paired by name. +- is the standard error over"
+    " sequences: cameras that film one dance are one sample. A score says something"
+    " only where it differs from its null by more than its noise: the last column."
+  )
+  return f"<p>{html.escape(text)}</p>"
+
+
+def summary_table(rows: Mapping[str, Any]) -> str:
+  """A row for each metric, its nulls and the sentence on it."""
+  head = ["metric", "value", "n", "undefined", "95 % interval", "real clips"]
+  head += [*_NULLS, "in words"]
+  body = []
+  for name, row in rows.items():
+    if name in program.LENGTHS:
+      half = row["real_half"]
+      beside = f"{half['mean']:.4g} at n {half['n']}" if half else "-"
+      value = None if row["value"] is None else float(row["value"])
+      body.append(
+        [name, value, row["n"], None, None, beside, row["frozen"], None, None, None]
+        + [row["words"]]
+      )
+      continue
+    metric = METRICS[name]
+    title = metric.title + (f" [{metric.unit}]" if metric.unit else "")
+    arrow = {"higher": " \u2191", "lower": " \u2193", "": ""}[metric.better]
+    interval = row["interval"]
+    reasons = ", ".join(f"{n} {reason}" for reason, n in row["reasons"].items())
+    body.append(
+      [
+        title + arrow,
+        (program.show(row), row["mean"]),
+        row["n"],
+        (reasons or "0", row["n_undefined"]),
+        "{:.3g} to {:.3g}".format(*interval) if interval else None,
+        (program.show(row["real"]), row["real"]["mean"]),
+        *(
+          (program.show(row["nulls"][null]), row["nulls"][null]["mean"])
+          if null in row["nulls"]
+          else None
+          for null in _NULLS
+        ),
+        row["words"],
+      ]
+    )
+  return page.table(head, body)
+
+
+def histograms(
+  result: Mapping[str, Any], scores: Sequence[Mapping[str, Any]]
+) -> list[str]:
+  """Alignment of the clips, with chance, shuffled music and the real clips marked."""
+  parts = []
+  for metric in _HISTOGRAMS:
+    row = result["summary"]["all"].get(metric)
+    values = [
+      line["value"]
+      for line in scores
+      if (line["of"], line["metric"]) == ("sample", metric)
+      and line["value"] is not None
+    ]
+    if not values:
+      continue
+    marks = {"mean": row["mean"]}
+    if row["real"]["mean"] is not None:
+      marks["real clips"] = row["real"]["mean"]
+    for null in ("shuffled", "chance"):
+      if row["nulls"].get(null, {}).get("mean") is not None:
+        marks[null] = row["nulls"][null]["mean"]
+    parts.append(page.histogram(METRICS[metric].title, values, marks))
+  return parts or ["<p>No clip has an alignment score.</p>"]
+
+
+def groups_table(summary: Mapping[str, Any]) -> str:
+  """A row for each camera, genre, track and situation."""
+  names = [
+    name
+    for name, row in summary["all"].items()
+    if row.get("mean", row.get("value")) is not None
+  ]
+  body = []
+  for group, rows in summary.items():
+    cells: list[object] = [group, max(row["n"] for row in rows.values())]
+    for name in names:
+      row = rows.get(name)
+      if row is None or name in program.LENGTHS:
+        cells.append(row and row["value"])
+      else:
+        cells.append((program.show(row), row["mean"]))
+    body.append(cells)
+  titles = [METRICS[n].title if n in METRICS else n for n in names]
+  return page.table(["group", "n", *titles], body)
+
+
+def videos(
+  result: Mapping[str, Any],
+  scores: Sequence[Mapping[str, Any]],
+  samples: str,
+  references: str | None,
+) -> list[str]:
+  """Some clips, evenly over all of them: real, generated, and the nulls."""
+  reading = Reading(
+    result["protocol"]["fps_override"],
+    result["protocol"]["cut_to_frames"],
+    result["protocol"]["width"] if result["protocol"]["resize"] != "none" else None,
+  )
+  ours = clips.find_clips(samples, "samples")
+  real = clips.find_clips(references, "references") if references else {}
+  known = [clip for clip in result["clips"] if clip["name"] in ours]
+  chosen = np.linspace(0, len(known) - 1, min(MAX_CLIPS, len(known))).astype(int)
+  read = lambda file: clips.read_clip(file, **vars(reading))
+  parts = []
+  for i in chosen:
+    name = known[i]["name"]
+    sample = read(ours[name])
+    reference = read(real[name]) if name in real else None
+    audio = sample.audio
+    if audio is None and reference is not None:
+      audio = reference.audio
+    shown = {}
+    if reference is not None:
+      shown["real"] = (reference.frames, audio)
+    shown["generated"] = (sample.frames, audio)
+    still = (sample if reference is None else reference).frames[:1]
+    shown["null: first frame"] = (np.repeat(still, len(sample.frames), 0), audio)
+    other = next(
+      (c for c in known[i:] + known if c["track"] != known[i]["track"]), None
+    )
+    if other is not None:
+      sound = read(ours[other["name"]]).audio
+      if sound is None and other["name"] in real:
+        sound = read(real[other["name"]]).audio
+      if sound is not None:
+        caption = (
+          f"null: generated, with the music of {other['track'] or other['name']}"
+        )
+        shown[caption] = (sample.frames, sound)
+    encoded = {
+      caption: clips.encode_mp4(frames, sample.fps, sound)
+      for caption, (frames, sound) in shown.items()
+    }
+    parts.append(page.clip(name, _scores_of(name, scores), encoded))
+  return parts
+
+
+def _scores_of(name: str, scores: Sequence[Mapping[str, Any]]) -> str:
+  wanted = ("psnr", "lpips_alex", *_HISTOGRAMS)
+  found = [
+    f"{METRICS[line['metric']].title} {line['value']:.3g}"
+    for line in scores
+    if line["clip"] == name
+    and line["of"] == "sample"
+    and line["metric"] in wanted
+    and line["value"] is not None
+  ]
+  return "; ".join(found)
+
+
+def clips_table(result: Mapping[str, Any], scores: Sequence[Mapping[str, Any]]) -> str:
+  """A row for each clip, its scores or why there is none."""
+  table: dict[str, dict[str, object]] = {}
+  defined: dict[str, None] = {}
+  for line in scores:
+    if line["of"] == "sample":
+      value = line["value"]
+      cell = (line["reason"] or "", None) if value is None else value
+      table.setdefault(line["clip"], {})[line["metric"]] = cell
+      if value is not None:
+        defined[line["metric"]] = None
+  body = [
+    [clip["name"], *(table.get(clip["name"], {}).get(metric) for metric in defined)]
+    for clip in result["clips"]
+  ]
+  return page.table(["clip", *(METRICS[name].title for name in defined)], body)
+
+
+def failures(result: Mapping[str, Any]) -> str:
+  """Clips that could not be read, and weights that are not there."""
+  lines = [
+    f"{part}: {message}"
+    for part, found in result["failures"].items()
+    for message in found.values()
+  ]
+  lines += list(result["missing_weights"].values())
+  for name, row in result["summary"]["all"].items():
+    if row["words"].startswith("not computed"):
+      title = METRICS[name].title if name in METRICS else name
+      lines.append(f"{title}: {row['words']}")
+  if not lines:
+    return "<p>None.</p>"
+  items = "".join(f"<li>{html.escape(line)}</li>" for line in lines)
+  return f"<ul>{items}</ul>"

@@ -1,0 +1,110 @@
+"""The report in a real browser: it works alone, plays, sorts, and fits a phone."""
+
+import base64
+import re
+
+import browser
+import clip_folders
+import pytest
+
+from dabfusion_jax.evaluation import page, program, report
+from dabfusion_jax.evaluation.cache import FeatureCache
+from dabfusion_jax.evaluation.features import Reading
+from dabfusion_jax.evaluation.measure import Settings
+from dabfusion_jax.evaluation.networks import Networks
+from dabfusion_jax.evaluation.sides import open_side
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory):
+  """(path of a report, the folder of its evaluation)."""
+  root = tmp_path_factory.mktemp("report")
+  real = clip_folders.write_folder(root / "real", 6, size=33)
+  ours = clip_folders.write_folder(root / "ours", 6, size=33, noise=15)
+  (ours / "broken.npz").write_bytes(b"PK")
+  cache = FeatureCache(root / "cache")
+  sides = [
+    open_side(f, p, Reading(), cache) for f, p in ((ours, "samples"), (real, "r"))
+  ]
+  settings = Settings(("paired", "alignment", "motion"))
+  result, measured = program.evaluate(*sides, settings, Networks({}, {}))
+  result = {"subject": {"label": "<Toy> & co"}} | result
+  program.write_result(root / "out", result, program.score_lines(measured))
+  return report.write_report(root / "out", str(ours), str(real)), root
+
+
+@pytest.fixture(scope="module")
+def opened(written, tmp_path_factory):
+  if browser.find_chromium() is None:
+    pytest.skip("no Chromium is installed")
+  with browser.open_browser(tmp_path_factory.mktemp("profile")) as found:
+    found.open(written[0].as_uri())
+    yield found
+
+
+def test_a_report_is_one_file_that_fetches_nothing(written):
+  text = written[0].read_text()
+  links = re.findall(r"""(?:src|href|url)\s*[=(]\s*["']?([^"'> )]{0,40})""", text)
+  assert links and all(link.startswith("data:") for link in links)
+  assert "&lt;Toy&gt; &amp; co" in text and "<Toy>" not in text
+  assert "broken.npz: damaged" in text
+  assert "frozen first frame" in text and "shuffled music" in text
+
+
+def test_a_histogram_marks_what_the_values_are_to_be_held_against():
+  drawn = page.histogram("2D-MM Align", [0.1, 0.1, 0.9], {"chance": 0.22, "real": 0.5})
+  assert drawn.count("<rect") == 2 and drawn.count("<line") == 2
+  assert "chance 0.220" in drawn and "real 0.500" in drawn
+  assert "<svg" in page.histogram("one value", [0.5], {})
+
+
+def test_there_is_no_report_without_a_result(tmp_path):
+  with pytest.raises(report.ReportError, match="run the evaluation first"):
+    report.write_report(tmp_path, "samples", None)
+
+
+def test_videos_play_with_sound(opened):
+  videos = opened.run(
+    "document.querySelectorAll('.clip')[0].querySelectorAll('video').length"
+  )
+  assert videos == 4  # real, generated, two nulls
+  opened.run("document.querySelector('button.play').click()")
+  opened.wait(
+    "[...document.querySelector('.clip').querySelectorAll('video')]"
+    ".every(video => video.currentTime > 0.2 && !video.error)"
+  )
+  assert opened.run(
+    "[...document.querySelector('.clip').querySelectorAll('video')]"
+    ".map(video => video.muted)"
+  ) == [False, True, True, True]
+  assert opened.run("document.querySelector('video').webkitAudioDecodedByteCount") > 0
+  assert opened.run("document.querySelector('video').videoWidth") == 34
+  opened.run("document.querySelector('button.play').click()")
+  opened.wait("document.querySelector('video').paused")
+
+
+def test_a_click_on_a_head_sorts_a_table(opened):
+  column = """
+    (() => {
+      const tables = document.querySelectorAll('table');
+      const table = tables[tables.length - 1];
+      const heads = [...table.querySelectorAll('th')];
+      const index = heads.findIndex(head => head.textContent === 'PSNR');
+      CLICKS
+      return [...table.tBodies[0].rows].map(row => row.children[index].dataset.value);
+    })()
+  """
+  once = opened.run(column.replace("CLICKS", "heads[index].click();"))
+  values = [float(value) for value in once]
+  assert len(values) == 6 and values == sorted(values)
+  again = opened.run(column.replace("CLICKS", "heads[index].click();"))
+  assert [float(value) for value in again] == sorted(values, reverse=True)
+
+
+def test_a_phone_shows_it_without_sideways_scrolling(opened, written):
+  opened.open(written[0].as_uri(), 390, 844, is_phone=True)
+  assert opened.run("document.documentElement.scrollWidth") <= 390
+  assert float(opened.run("parseFloat(getComputedStyle(document.body).fontSize)")) >= 14
+  picture = opened.call("Page.captureScreenshot", format="png")["data"]
+  assert len(base64.b64decode(picture)) > 10_000
+  assert opened.errors == []
