@@ -171,16 +171,19 @@ def _finish(
   ]
   with tqdm.tqdm(total=len(clips), desc="shards", unit="") as progress:
 
-    def load(path: pathlib.Path) -> dict[str, Any]:
-      features = ingest.load_result(path)
+    def load(file: pathlib.Path) -> tuple[str, dict[str, Any]]:
+      features = ingest.load_result(file)
       del features["digest"]
       progress.update()
-      return features
+      return file.stem, features
 
     # Imported here: the workers have no need of it.
     from data_pipeline.tfds_builder.dance_clips import write_shards
 
-    write_shards(unfinished, splits, load)
+    _, example = load(next(iter(splits.values()))[0])
+    write_shards(
+      unfinished, example, {split: map(load, files) for split, files in splits.items()}
+    )
   unfinished.replace(output / "shards")
   manifest = data_set.make_manifest(description, survey, clips, findings)
   data_set.write_json(output / data_set.MANIFEST, manifest)

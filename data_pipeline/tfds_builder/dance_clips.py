@@ -8,7 +8,7 @@ import contextlib
 import io
 import pathlib
 import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -44,58 +44,55 @@ class DanceClips(tfds.core.GeneratorBasedBuilder):
   """Clips of a dancer with music and beats; see `data_pipeline.clip_record`.
 
   Attributes:
-    splits: for every split the files that hold its encoded records.
-    load: reads such a file.
+    example: an encoded record, as all are.
+    splits: for every split its keys and encoded records, or a Beam transform that
+      makes them.
   """
 
   VERSION = tfds.core.Version(f"{clip_record.SCHEMA_VERSION}.0.0")
   url_infos: dict[str, Any] = {}  # nothing is downloaded: no checksum file to look for
 
   def __init__(
-    self,
-    data_dir: str,
-    splits: Mapping[str, Sequence[pathlib.Path]],
-    load: Callable[[pathlib.Path], dict[str, Any]],
+    self, data_dir: str, example: Mapping[str, Any], splits: Mapping[str, Any]
   ) -> None:
-    self._files, self._load = splits, load
+    self._example, self._splits = example, splits
     super().__init__(data_dir=data_dir, file_format="array_record")
 
   def _info(self) -> tfds.core.DatasetInfo:
-    example = self._load(next(files[0] for files in self._files.values() if files))
     return tfds.core.DatasetInfo(
       builder=self,
       description="Dance clips: frames, sound, music embedding, beats.",
-      features=features_of(example),
+      features=features_of(self._example),
     )
 
   def _split_generators(self, dl_manager: tfds.download.DownloadManager):
     del dl_manager  # nothing is downloaded
-    return {
-      split: self._generate_examples(files) for split, files in self._files.items()
-    }
+    return {split: self._generate_examples(split) for split in self._splits}
 
-  def _generate_examples(
-    self, files: Sequence[pathlib.Path]
-  ) -> Iterator[tuple[str, dict[str, Any]]]:
-    for file in files:
-      features = self._load(file)
-      yield f"{features['name']}.{features['window']}", features
+  def _generate_examples(self, split: str) -> Any:
+    return self._splits[split]
 
 
 def write_shards(
   folder: pathlib.Path,
-  splits: Mapping[str, Sequence[pathlib.Path]],
-  load: Callable[[pathlib.Path], dict[str, Any]],
+  example: Mapping[str, Any],
+  splits: Mapping[str, Any],
+  beam_options: Any = None,
 ) -> None:
   """Writes a whole data set into a new folder.
 
   Args:
     folder: is made; not there as a whole before this returns.
-    splits: for every split the files that hold its encoded records.
-    load: reads such a file.
+    example: an encoded record, as all are.
+    splits: for every split its (key, encoded record) pairs, or a Beam transform that
+      makes them.
+    beam_options: of the Beam pipeline, if there is one.
   """
   tfds.disable_progress_bar()
-  builder = DanceClips(str(folder), splits, load)
+  builder = DanceClips(str(folder), example, splits)
+  config = tfds.download.DownloadConfig(beam_options=beam_options)
   with contextlib.redirect_stdout(io.StringIO()):  # "Downloading and preparing ..."
-    builder.download_and_prepare(download_dir=str(folder / "downloads"))
+    builder.download_and_prepare(
+      download_dir=str(folder / "downloads"), download_config=config
+    )
   shutil.rmtree(folder / "downloads", ignore_errors=True)

@@ -17,17 +17,16 @@ NUM_FRAMES, SIZE, FPS, CLIPS = 6, 16, 10, 10
 def data_dir(tmp_path_factory):
   """A data set written by the real builder from records made up here."""
   folder = tmp_path_factory.mktemp("data")
-  files = [folder / str(seed) for seed in range(CLIPS)]
-  splits = {"train": files, "test": files[:2]}
-
-  def load(path):
-    return clip_record.encode(make_record(int(path.name), True, NUM_FRAMES, SIZE))
-
-  write_shards(folder / "shards", splits, load)
+  records = [
+    clip_record.encode(make_record(seed, True, NUM_FRAMES, SIZE))
+    for seed in range(CLIPS)
+  ]
+  splits = {"train": list(enumerate(records)), "test": list(enumerate(records[:2]))}
+  write_shards(folder / "shards", records[0], splits)
   settings = {"schema_version": 1, "num_frames": NUM_FRAMES, "fps": FPS}
   settings |= {"frame_size": SIZE, "framing": "letterbox"}
   settings |= {"encoder": {"name": "spectral", "version": 1, "size": 8}}
-  counts = {split: {"clips": len(files)} for split, files in splits.items()}
+  counts = {split: {"clips": len(clips)} for split, clips in splits.items()}
   manifest = {"settings": settings, "beats": ["librosa", "truth"], "counts": counts}
   (folder / "manifest.json").write_text(json.dumps(manifest))
   return folder

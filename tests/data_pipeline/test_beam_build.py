@@ -1,0 +1,41 @@
+"""The Beam pipeline makes the records of the single machine, byte for byte."""
+
+import json
+
+import numpy as np
+import pytest
+from clip_examples import ToySource
+
+from data_pipeline import build, loader
+from data_pipeline.ingest import ClipFormat
+from data_pipeline.windows import Windows
+
+beam_build = pytest.importorskip("data_pipeline.beam_build", exc_type=ImportError)
+
+FORM = ClipFormat(num_frames=10, fps=10, frame_size=16)
+
+
+@pytest.mark.filterwarnings("default")  # Beam's own
+def test_records_equal_those_of_one_machine(tmp_path):
+  settings = build.Settings(
+    ToySource(count=5, short=1, bad=3), FORM, train_windows=Windows("random", 2)
+  )
+  options = ["--runner=DirectRunner", "--direct_num_workers=2"]
+  options += ["--direct_running_mode=multi_threading"]
+  there = beam_build.build_with_beam(settings, tmp_path / "beam", options)
+  here = build.build(settings, tmp_path / "local", 1)
+  assert there == here
+  assert there["report"] == {"broken": 1, "too_short": 1}
+  reports = [(tmp_path / f / "report.csv").read_text() for f in ("beam", "local")]
+  assert reports[0].count("\n") == reports[1].count("\n") == 3
+  for split in ("train", "test"):
+    ours = loader.Clips(tmp_path / "beam", split)._source
+    theirs = loader.Clips(tmp_path / "local", split)._source
+    assert len(ours) == len(theirs) == here["counts"][split]["clips"]
+    for a, b in zip(ours, theirs, strict=True):
+      assert a.keys() == b.keys()
+      for key in a:
+        assert np.asarray(a[key]).tobytes() == np.asarray(b[key]).tobytes(), key
+  # Finished: it is left alone.
+  assert beam_build.build_with_beam(settings, tmp_path / "beam", options) == here
+  assert json.loads((tmp_path / "beam" / "manifest.json").read_text()) == here
