@@ -25,6 +25,7 @@ from data_pipeline.framing import nearest_frames as nearest_frames
 from data_pipeline.framing import resample_times as resample_times
 from data_pipeline.media_errors import MediaError as MediaError
 from data_pipeline.media_errors import PathLike
+from data_pipeline.video_writer import write_image as write_image
 from data_pipeline.video_writer import write_video as write_video
 
 # Containers read from a file that may come from anyone: no playlists, no network.
@@ -270,11 +271,7 @@ def read_audio(
 
 
 def read_image(path: PathLike) -> UInt8[np.ndarray, "h w 3"]:
-  """Reads a picture upright (EXIF), transparency laid on white.
-
-  Raises:
-    MediaError: missing, empty, not a picture, smaller than 16 pixels, too large.
-  """
+  """Reads a picture upright (EXIF), transparency laid on white; or MediaError."""
   path = _check_file(path)
   try:
     with warnings.catch_warnings():

@@ -1,4 +1,4 @@
-"""Video out: mp4 files that any browser plays; used through `data_pipeline.media`."""
+"""Video and pictures out; used through `data_pipeline.media`."""
 
 import os
 import pathlib
@@ -7,6 +7,7 @@ from fractions import Fraction
 
 import av
 import numpy as np
+import PIL.Image
 from jaxtyping import Float32, UInt8
 
 from data_pipeline.media_errors import MediaError, PathLike
@@ -89,3 +90,8 @@ def write_video(
     os.replace(temporary, path)
   finally:
     pathlib.Path(temporary).unlink(missing_ok=True)
+
+
+def write_image(path: PathLike, image: UInt8[np.ndarray, "h w 3"]) -> None:
+  """Writes a picture in the format that the name ends in."""
+  PIL.Image.fromarray(image).save(path)
