@@ -28,10 +28,16 @@ def get_config(variant: str = "paper") -> ml_collections.ConfigDict:
   c.picture_every = 1_000
   c.checkpoint_every = 1_000
   c.keep_checkpoints = 3
+  c.keep_best_checkpoints = 1  # of the lowest training loss between two
   c.ema_decay = 0.0  # no moving average in stage 1
   c.gradient_accumulation = 1  # parts a batch is taken in, to save memory
   c.mesh = (("data", -1), ("fsdp", 1))
   c.fsdp_min_bytes = 2**20  # smaller parameters are replicated
+  c.max_skipped_steps = 0  # bad steps in a row that are skipped; 0: the first ends it
+  c.spike_grad_norm = config_dict.placeholder(float)  # a step beyond it is bad
+  c.stall_seconds = 0.0  # without a step until the run ends, naming who hangs; 0: never
+  c.init_from = ""  # workdir or published folder that lends a fresh run its parameters
+  c.init_parts = ()  # the top-level modules it lends; empty: all
 
   # Data.
   c.data = ml_collections.ConfigDict()

@@ -7,11 +7,9 @@ a process that is killed at any moment leaves the last complete checkpoint in pl
 What cannot be read is set aside, with a warning, in favour of the one before.
 """
 
-import asyncio
 import contextlib
 import errno
 import gc
-import json
 import logging as python_logging
 import pathlib
 import shutil
@@ -26,6 +24,8 @@ from absl import logging
 from jax.experimental import multihost_utils
 from orbax.checkpoint import v1 as ocp
 
+from dabfusion_jax.data_position import DataPosition
+
 PyTree = Any
 FOLDER = "checkpoints"
 UNREADABLE_FOLDER = "unreadable_checkpoints"
@@ -39,24 +39,39 @@ class CheckpointError(RuntimeError):
 class Checkpoints:
   """The checkpoints of one workdir; a context manager that waits for its saves."""
 
-  def __init__(self, workdir: str | pathlib.Path, keep: int):
+  def __init__(self, workdir: str | pathlib.Path, keep: int, keep_best: int = 0):
     """Opens or creates WORKDIR/checkpoints, free of what a killed save left.
 
     Args:
       workdir: folder of the run; no other process may be training in it.
       keep: how many of the newest checkpoints stay.
+      keep_best: how many of those with the lowest loss stay as well.
     """
-    if keep < 1:
-      raise ValueError(f"keep_checkpoints must be at least 1, got {keep}.")
+    if keep < 1 or keep_best < 0:
+      raise ValueError(
+        "keep_checkpoints must be at least 1 and keep_best_checkpoints not negative,"
+        f" got {keep} and {keep_best}."
+      )
     self._workdir = pathlib.Path(workdir).absolute()
     self._folder = self._workdir / FOLDER
     _remove_leftovers(self._folder)
+    policies = ocp.training.preservation_policies
     self._checkpointer = ocp.training.Checkpointer(
       self._folder,
       # The loop decides when to save. Both policies are given because their
       # defaults save as often as they can and keep everything.
       save_decision_policy=ocp.training.save_decision_policies.FixedIntervalPolicy(1),
-      preservation_policy=ocp.training.preservation_policies.LatestN(keep),
+      preservation_policy=policies.AnyPreservationPolicy(
+        [
+          policies.LatestN(keep),
+          policies.BestN(
+            get_metric_fn=lambda metrics: metrics["loss"],
+            reverse=True,
+            n=keep_best,
+            keep_checkpoints_without_metrics=False,
+          ),
+        ]
+      ),
     )
 
   def __enter__(self):
@@ -71,14 +86,18 @@ class Checkpoints:
         raise
       logging.error("%s", close_error)  # the error on its way says why we stop
 
-  def save(self, step: int, state: PyTree, batches: Any) -> None:
+  def save(self, step: int, state: PyTree, batches: Any, loss: float) -> None:
     """Starts saving `state` and the position of the iterator `batches`.
 
-    Returns once the values are copied; raises what the save before has met.
+    Returns once the values are copied; raises what the save before has met. `loss` is
+    what the best are known by.
     """
     with self._clear_errors(f"step {step}"):
       self._checkpointer.save_checkpointables_async(
-        step, {"state": state, "data": _DataPosition(batches)}, force=True
+        step,
+        {"state": state, "data": DataPosition(batches)},
+        force=True,
+        metrics={"loss": float(loss)},
       )
 
   def wait(self) -> int | None:
@@ -118,7 +137,7 @@ class Checkpoints:
   def _load(self, step: int, abstract: PyTree, batches: Any) -> PyTree:
     # One at a time: when one of two fails, orbax never awaits the other.
     load = self._checkpointer.load_checkpointables
-    load(step, {"data": _DataPosition(batches)})
+    load(step, {"data": DataPosition(batches)})
     return load(step, {"state": abstract})["state"]
 
   def _set_aside(self, newer_than: int) -> None:
@@ -192,40 +211,6 @@ def is_disk_full(error: BaseException) -> bool:
   return getattr(error, "errno", None) == errno.ENOSPC or (
     "No space left on device" in str(error)
   )
-
-
-class _DataPosition:
-  """Lets orbax save an iterator with `get_state` and `set_state`, by process."""
-
-  def __init__(self, batches: Any):
-    self._batches = batches
-
-  async def save(self, directory):
-    text = json.dumps(self._batches.get_state())  # now; the file may come later
-    name = f"process_{jax.process_index()}-of-{jax.process_count()}.json"
-
-    async def write():
-      folder = await directory.await_creation()
-      await asyncio.to_thread((folder / name).write_text, text)
-
-    return write()
-
-  async def load(self, directory):
-    async def read():
-      states = {
-        path.name: path.read_text() for path in directory.glob("process_*.json")
-      }
-      name = f"process_{jax.process_index()}-of-{jax.process_count()}.json"
-      if name not in states and len(set(states.values())) == 1:
-        # A position counted in global batches holds for any number of processes.
-        name = next(iter(states))
-      if name not in states:
-        raise ValueError(
-          f"data position of {name} is missing; resume with as many processes as before"
-        )
-      self._batches.set_state(json.loads(states[name]))
-
-    return read()
 
 
 class _WithoutOrbax(python_logging.Filter):

@@ -128,6 +128,13 @@ def global_batch_spec(
   )
 
 
+def place(abstract: PyTree, sharding: jax.NamedSharding) -> PyTree:
+  """The same shapes (of arrays or `ShapeDtypeStruct`s), with a sharding."""
+  return jax.tree.map(
+    lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), abstract
+  )
+
+
 def to_global_batch(batch: PyTree, sharding: jax.NamedSharding) -> PyTree:
   """Global arrays from this process's examples (numpy, first axis = example)."""
   return jax.tree.map(

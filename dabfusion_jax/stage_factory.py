@@ -45,11 +45,15 @@ def make_loop(config: Config) -> LoopConfig:
     picture_every=config["picture_every"],
     checkpoint_every=config["checkpoint_every"],
     keep_checkpoints=config["keep_checkpoints"],
+    keep_best_checkpoints=config["keep_best_checkpoints"],
     seed=config["seed"],
     ema_decay=config["ema_decay"],
     gradient_accumulation=config["gradient_accumulation"],
     mesh=tuple((name, size) for name, size in config["mesh"]),
     fsdp_min_bytes=config["fsdp_min_bytes"],
+    max_skipped_steps=config["max_skipped_steps"],
+    spike_grad_norm=config["spike_grad_norm"],
+    stall_seconds=config["stall_seconds"],
   )
 
 

@@ -4,6 +4,8 @@ The only importer of clu, whose writers import tensorflow through one module. A 
 class on tensorboardX takes that module's place, so tensorflow is never needed.
 """
 
+import contextlib
+import dataclasses
 import json
 import math
 import os
@@ -14,11 +16,14 @@ import types
 from collections.abc import Mapping
 from typing import Any
 
+import jax
 import numpy as np
 from absl import logging
 from PIL import Image
 from tensorboardX import event_file_writer, summary
 from tensorboardX.proto import event_pb2
+
+from dabfusion_jax import hardware
 
 
 class EventFile:
@@ -151,21 +156,47 @@ def drop_lines_after(path: pathlib.Path, step: int) -> None:
   temporary.replace(path)
 
 
-class Progress:
-  """Speed since the last report, and the time left at that speed."""
+# What `Progress` measures: it depends on the machine, not on what is learnt.
+SPEED = (
+  "steps_per_second",
+  "examples_per_second",
+  "examples_per_second_per_device",
+  "data_wait_share",
+  "flop_utilisation",
+  "device_memory_gib",
+  "host_memory_gib",
+)
 
-  def __init__(self, num_steps: int, batch_size: int):
+
+class Progress:
+  """Speed since the last report, what limits it, and the time left."""
+
+  def __init__(self, num_steps: int, batch_size: int, flops: float = 0.0):
+    """`batch_size` is global; `flops` those of one step on one device, 0 if unknown."""
     self._num_steps = num_steps
     self._batch_size = batch_size
+    self._flops = flops
     self._since: tuple[int, float] | None = None
+    self._waited = 0.0
 
   def start(self, step: int) -> None:
-    """Starts the clock, once: after the first step, which also compiles."""
+    """Starts the clock, once: after the first step, which warms up."""
     if self._since is None:
-      self._since = step, time.monotonic()
+      self._since, self._waited = (step, time.monotonic()), 0.0
+
+  @contextlib.contextmanager
+  def waiting(self):
+    """Around what waits for data."""
+    started = time.monotonic()
+    yield
+    self._waited += time.monotonic() - started
 
   def report(self, step: int) -> dict[str, float]:
-    """Logs one line; returns steps_per_second and examples_per_second, if known."""
+    """Logs one line; returns what is known of `SPEED`.
+
+    flop_utilisation = FLOPs of the compiled step on one device x steps per second
+    / published bf16 peak of the device. Only for devices in `hardware.CHIPS`.
+    """
     self.start(step)
     since, started = self._since
     now = time.monotonic()
@@ -173,20 +204,63 @@ class Progress:
       logging.info("step %d/%d", step, self._num_steps)
       return {}
     speed = (step - since) / (now - started)
-    self._since = step, now
+    found = {
+      "steps_per_second": speed,
+      "examples_per_second": speed * self._batch_size,
+      "examples_per_second_per_device": speed * self._batch_size / jax.device_count(),
+      "data_wait_share": self._waited / (now - started),
+    }
+    chip = hardware.chip_of(jax.local_devices()[0])
+    used = ""
+    if chip is not None and self._flops:
+      found["flop_utilisation"] = self._flops * speed / chip.bf16_flops
+      used = (
+        f", {100 * found['flop_utilisation']:.1f} % of peak ({self._flops:.4g} FLOP x"
+        f" {speed:.3g} /s / {chip.bf16_flops:.4g} FLOP/s)"
+      )
+    name, found_memory = hardware.peak_memory()
+    found[name] = found_memory
+    self._since, self._waited = (step, now), 0.0
     logging.info(
-      "step %d/%d (%.1f %%), %.3g steps/s, %.3g examples/s, %s left",
+      "step %d/%d (%.1f %%), %.3g steps/s, %.3g examples/s, data wait %.0f %%,"
+      " %.2f GiB%s, %s left",
       step,
       self._num_steps,
       100 * step / self._num_steps,
       speed,
       speed * self._batch_size,
+      100 * found["data_wait_share"],
+      found_memory,
+      used,
       format_duration((self._num_steps - step) / speed),
     )
-    return {
-      "steps_per_second": speed,
-      "examples_per_second": speed * self._batch_size,
-    }
+    return found
+
+
+@dataclasses.dataclass(frozen=True)
+class Trace:
+  """Which steps of a run to record for XProf, in WORKDIR/profile."""
+
+  skip: int  # steps of this run before it; the first ones are not like the others
+  num_steps: int  # 0: none
+
+  @contextlib.contextmanager
+  def step(self, workdir: pathlib.Path, number: int, step: int):
+    """Around a step: the `number`th of this run, from 1, called `step` in the trace."""
+    if number == self.skip + 1 and self.num_steps:
+      jax.profiler.start_trace(os.fspath(workdir / "profile"))
+    if not self.skip < number <= self.skip + self.num_steps:
+      yield
+      return
+    with jax.profiler.StepTraceAnnotation("train", step_num=step):
+      yield
+    if number == self.skip + self.num_steps:
+      jax.effects_barrier()
+      jax.profiler.stop_trace()
+      logging.info("Trace of %d steps in %s.", self.num_steps, workdir / "profile")
+
+
+NO_TRACE = Trace(skip=0, num_steps=0)
 
 
 def format_duration(seconds: float) -> str:

@@ -1,36 +1,18 @@
-"""Chips that are not here: their published rates, and meshes of them to compile for."""
+"""Meshes of chips that are not here, to compile for."""
 
 import os
-from dataclasses import dataclass
 
 import jax
 from jax.experimental import topologies
 
 from dabfusion_jax import sharding
+from dabfusion_jax.hardware import CHIPS, Chip
 
 
 class TopologyError(ValueError):
   """The topology has no compiler here, or no such shape; the message says which."""
 
 
-@dataclass(frozen=True)
-class Chip:
-  """What the maker publishes about one chip, in SI units."""
-
-  bf16_flops: float  # per second, dense
-  hbm_bytes: float
-  hbm_bandwidth: float  # bytes per second
-  link_bandwidth: float  # bytes per second sent by one chip, over all its links
-
-
-# Google Cloud's pages on TPU v4, v5e, v5p and v6e; their interconnect figures in Gbps
-# count one direction.
-CHIPS = {
-  "v4": Chip(275e12, 32 * 2**30, 1200e9, 2400e9 / 8),
-  "v5e": Chip(197e12, 16 * 2**30, 819e9, 1600e9 / 8),
-  "v5p": Chip(459e12, 95 * 2**30, 2765e9, 4800e9 / 8),
-  "v6e": Chip(918e12, 32 * 2**30, 1638e9, 3200e9 / 8),
-}
 # Two cores of a v4 chip serve as one device, as on the machine itself.
 _ARGUMENTS = {"v4": {"chip_config_name": "megacore", "wrap": (True, True, True)}}
 _ENVIRONMENT = {

@@ -24,8 +24,9 @@ import jax
 from absl import app, flags, logging
 from ml_collections import config_flags
 
+from dabfusion_jax.hardware import CHIPS, Chip
 from launch import collectives, programs
-from launch.chips import CHIPS, Chip, find_chip, make_topology_mesh
+from launch.chips import find_chip, make_topology_mesh
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "FILE.py or FILE.py:VARIANT.")
 _TOPOLOGY = flags.DEFINE_string(

@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 
 from dabfusion_jax import sharding, stage_factory, train_state
-from dabfusion_jax.train_loop import make_train_step
+from dabfusion_jax.train_step import make_train_step
 from dabfusion_jax.trained import Trained
 from dabfusion_jax.weight_layouts import VGG19_LAYERS
 
@@ -66,7 +66,12 @@ def make_step_program(
 
   def step(state, batch, key, frozen):
     train_step = make_train_step(
-      make_stage(frozen), optimizer, loop.ema_decay, loop.gradient_accumulation
+      make_stage(frozen),
+      optimizer,
+      ema_decay=loop.ema_decay,
+      gradient_accumulation=loop.gradient_accumulation,
+      skip_bad_steps=loop.max_skipped_steps > 0,
+      spike_grad_norm=loop.spike_grad_norm,
     )
     return train_step(state, batch, key)
 
@@ -75,9 +80,9 @@ def make_step_program(
     jax.jit(step, donate_argnums=0, out_shardings=(shardings, None)),
     (
       state,
-      _place(spec, sharding.batch_sharding(mesh)),
-      _place(key, jax.NamedSharding(mesh, jax.P())),
-      _place(frozen, jax.NamedSharding(mesh, jax.P())),
+      sharding.place(spec, sharding.batch_sharding(mesh)),
+      sharding.place(key, jax.NamedSharding(mesh, jax.P())),
+      sharding.place(frozen, jax.NamedSharding(mesh, jax.P())),
     ),
     batch_size,
     loop.gradient_accumulation,
@@ -105,9 +110,9 @@ def make_sampler_program(
     f"sampler, {len(stage.plan.t)} steps",
     jax.jit(sample, out_shardings=split),
     (
-      _place(params, jax.NamedSharding(mesh, jax.P())),
-      _place(batch, split),
-      _place(keys, split),
+      sharding.place(params, jax.NamedSharding(mesh, jax.P())),
+      sharding.place(batch, split),
+      sharding.place(keys, split),
     ),
     batch_size,
     len(stage.plan.t),
@@ -166,7 +171,3 @@ def _floats(*shape: int) -> jax.ShapeDtypeStruct:
 
 def _placed(x: jax.ShapeDtypeStruct, where: jax.NamedSharding):
   return jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=where)
-
-
-def _place(tree: Any, where: jax.NamedSharding) -> Any:
-  return jax.tree.map(lambda x: _placed(x, where), tree)

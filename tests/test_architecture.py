@@ -23,9 +23,13 @@ MAY_IMPORT = {
   "dabfusion_jax/train_state.py": _JAX
   | {"flax", "optax", "dabfusion_jax.sharding", "dabfusion_jax.stages.base"},
   "dabfusion_jax/train_loop.py": _JAX
-  | {"absl", "optax", "dabfusion_jax.optimizer", "dabfusion_jax.train_state"}
+  | {"absl", "dabfusion_jax.optimizer", "dabfusion_jax.train_state"}
   | {"dabfusion_jax.sharding", "dabfusion_jax.writers", "dabfusion_jax.checkpointing"}
-  | {"dabfusion_jax.stages.base"},
+  | {"dabfusion_jax.hardware", "dabfusion_jax.watchdog", "dabfusion_jax.run_config"}
+  | {"dabfusion_jax.stages.base", "dabfusion_jax.train_step", "dabfusion_jax.judge"},
+  "dabfusion_jax/train_step.py": _JAX
+  | {"optax", "dabfusion_jax.optimizer", "dabfusion_jax.train_state"}
+  | {"dabfusion_jax.sharding", "dabfusion_jax.stages.base"},
   "configs": {"ml_collections"},
 }
 # One importer each: these libraries are in motion, or bring tensorflow.

@@ -48,7 +48,7 @@ def abstract_like(state, sharding=None):
 def write_checkpoints(workdir, steps, keep=3):
   with Checkpoints(workdir, keep) as checkpoints:
     for step in steps:
-      checkpoints.save(step, make_state(step), Counter(10 * step))
+      checkpoints.save(step, make_state(step), Counter(10 * step), loss=1.0)
 
 
 def restore(workdir, sharding=None):
@@ -211,3 +211,13 @@ def test_load_params_names_what_is_missing(tmp_path):
 def test_keeping_no_checkpoint_is_refused(tmp_path):
   with pytest.raises(ValueError, match="keep_checkpoints"):
     Checkpoints(tmp_path, keep=0)
+
+
+def test_the_best_stays_beside_the_newest_after_a_resume_as_well(tmp_path):
+  losses = {1: 3.0, 2: 1.0, 3: 2.0, 4: 5.0, 5: 0.5, 6: 4.0, 7: float("inf")}
+  for steps in ([1, 2, 3], [4, 5, 6, 7]):
+    with Checkpoints(tmp_path, keep=1, keep_best=1) as checkpoints:
+      for step in steps:
+        checkpoints.save(step, make_state(step), Counter(), losses[step])
+    best = min((s for s in losses if s <= steps[-1]), key=losses.get)
+    assert sorted(os.listdir(tmp_path / "checkpoints")) == [str(best), str(steps[-1])]

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from dabfusion_jax import stage_factory, train_state, weights
-from dabfusion_jax.train_loop import make_train_step
+from dabfusion_jax.train_step import make_train_step
 from dabfusion_jax.trained import Trained
 
 _CONFIGS = pathlib.Path(__file__).parent.parent / "configs"
@@ -44,7 +44,14 @@ def _trace_step(stage, config, batch):
   optimizer = stage_factory.make_optimizer_of(config)
   init = train_state.make_init(stage, optimizer.tx, batch)
   state = jax.eval_shape(init, jax.random.key(0))
-  step = make_train_step(stage, optimizer, config["ema_decay"], 1)
+  step = make_train_step(
+    stage,
+    optimizer,
+    ema_decay=config["ema_decay"],
+    gradient_accumulation=config["gradient_accumulation"],
+    skip_bad_steps=config["max_skipped_steps"] > 0,
+    spike_grad_norm=config["spike_grad_norm"],
+  )
   after, metrics = jax.eval_shape(step, state, batch, jax.random.key(1))
   jax.tree.map(lambda a, b: None if a.shape == b.shape else pytest.fail(), state, after)
   return state, metrics

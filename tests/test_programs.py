@@ -12,10 +12,10 @@ import numpy as np
 import PIL.Image
 import pytest
 
+from dabfusion_jax.writers import SPEED
 from data_pipeline import media
 
 _ROOT = pathlib.Path(__file__).parent.parent
-_SPEED = ("steps_per_second", "examples_per_second")
 
 
 class Place:
@@ -83,7 +83,7 @@ def inputs(place):
 def _history(folder):
   lines = (folder / "metrics.jsonl").read_text().splitlines()
   records = [json.loads(line) for line in lines]
-  return [{k: v for k, v in r.items() if k not in _SPEED} for r in records]
+  return [{k: v for k, v in r.items() if k not in SPEED} for r in records]
 
 
 def test_one_command_builds_trains_caches_and_trains(place):

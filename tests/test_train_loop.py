@@ -10,17 +10,19 @@ import sys
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 from toy_stage import LOOP, ToyStage, assert_trees_equal, toy_dataset, toy_train
 
 from dabfusion_jax.checkpointing import latest_step, load_params
-from dabfusion_jax.train_loop import check_config, flatten
-
-SPEED = ("steps_per_second", "examples_per_second")
+from dabfusion_jax.run_config import check_config, flatten
+from dabfusion_jax.train_state import TrainState
+from dabfusion_jax.train_step import mean_gradients
+from dabfusion_jax.writers import SPEED
 
 
 def read_history(workdir):
-  """Lines of metrics.jsonl without the two values that depend on the machine."""
+  """Lines of metrics.jsonl without the values that depend on the machine."""
   lines = (workdir / "metrics.jsonl").read_text().splitlines()
   return [{k: v for k, v in json.loads(x).items() if k not in SPEED} for x in lines]
 
@@ -210,3 +212,62 @@ def test_data_that_ends_is_named(tmp_path):
 def test_settings_without_sense_are_refused(change):
   with pytest.raises(ValueError, match=next(iter(change))):
     dataclasses.replace(LOOP, **change)
+
+
+class Uneven(ToyStage):
+  """Its second step is bad."""
+
+  def loss(self, params, batch_stats, batch, key):
+    loss, aux = super().loss(params, batch_stats, batch, key)
+    bad = jnp.abs(batch["image"][0, 0, 0, 0] - SECOND) < 1e-6
+    return jnp.where(bad, jnp.nan, loss), aux
+
+
+SECOND = [
+  next(i)["image"][0, 0, 0, 0] for i in [iter(toy_dataset())] for _ in range(2)
+][1]
+
+
+def test_bad_step_is_skipped_and_counted(tmp_path, caplog):
+  one = toy_train(tmp_path, stage=Uneven(), num_steps=1, max_skipped_steps=1)
+  one = jax.device_get(one)
+  two = toy_train(tmp_path, stage=Uneven(), num_steps=2, max_skipped_steps=1)
+  assert_trees_equal(two.replace(step=one.step), one)  # but for the step's number
+  assert two.step == 2
+  assert "Skipped step 2: loss nan" in caplog.text
+  toy_train(tmp_path, stage=Uneven(), num_steps=3, max_skipped_steps=1)
+  assert [line["skipped"] for line in read_history(tmp_path)] == [0, 1, 0]
+  assert read_history(tmp_path)[1]["loss"] is None
+
+
+def test_too_many_bad_steps_in_a_row_end_the_run(tmp_path):
+  with pytest.raises(
+    FloatingPointError, match="2 bad steps in a row at step 2 .nothing"
+  ):
+    toy_train(tmp_path, spike_grad_norm=1e-6, max_skipped_steps=1)
+
+
+def test_parts_of_a_batch_give_the_gradient_of_the_whole():
+  class Plain(ToyStage):
+    """Linear, without noise and BatchNorm: then the two are the same."""
+
+    def loss(self, params, batch_stats, batch, key):
+      del key
+      error = batch["x"] @ params["w"] - batch["y"]
+      return jnp.mean(error**2), (batch_stats, {"error": jnp.abs(error).mean()})
+
+  rng = np.random.default_rng(0)
+  batch = {"x": rng.random((8, 3), np.float32), "y": rng.random((8, 2), np.float32)}
+  params = {"w": jnp.ones((3, 2))}
+  state = TrainState(jnp.int32(0), params, {}, (), params)
+  whole, parts = (
+    mean_gradients(Plain(), state, batch, jax.random.key(0), n) for n in (1, 4)
+  )
+  jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, rtol=1e-6), whole, parts)
+
+
+def test_training_in_parts_descends_and_updates_statistics_per_part(tmp_path, straight):
+  state = toy_train(tmp_path, gradient_accumulation=2)
+  assert state.step == 4
+  before, after = (s.batch_stats["norm"]["mean"] for s in (straight[1], state))
+  assert float(jnp.abs(before - after).max()) > 1e-3  # eight updates instead of four

@@ -91,11 +91,15 @@ LOOP = LoopConfig(
   picture_every=2,
   checkpoint_every=2,
   keep_checkpoints=3,
+  keep_best_checkpoints=0,
   seed=0,
   ema_decay=0.999,
   gradient_accumulation=1,
   mesh=(("data", 1), ("fsdp", 1)),
   fsdp_min_bytes=0,
+  max_skipped_steps=0,
+  spike_grad_norm=None,
+  stall_seconds=0.0,
 )
 
 

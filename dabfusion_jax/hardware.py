@@ -1,0 +1,74 @@
+"""What accelerators can do, as published, and what a compiled step asks of them."""
+
+import resource
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+from absl import logging
+
+
+@dataclass(frozen=True)
+class Chip:
+  """What the maker publishes about one device, in SI units."""
+
+  bf16_flops: float  # per second, dense
+  hbm_bytes: float
+  hbm_bandwidth: float  # bytes per second
+  link_bandwidth: float  # bytes per second sent by one chip, over all its links
+
+
+# Google Cloud's pages on TPU v4, v5e, v5p and v6e, whose interconnect figures in Gbps
+# count one direction; NVIDIA's data sheet of the H100 SXM, half of its NVLink figure.
+CHIPS = {
+  "v4": Chip(275e12, 32 * 2.0**30, 1200e9, 2400e9 / 8),
+  "v5e": Chip(197e12, 16 * 2.0**30, 819e9, 1600e9 / 8),
+  "v5p": Chip(459e12, 95 * 2.0**30, 2765e9, 4800e9 / 8),
+  "v6e": Chip(918e12, 32 * 2.0**30, 1638e9, 3200e9 / 8),
+  "h100": Chip(989e12, 80e9, 3350e9, 450e9),
+}
+# As JAX names them in `device_kind`.
+_KINDS = {
+  "TPU v4": "v4",
+  "TPU v5 lite": "v5e",
+  "TPU v5": "v5p",
+  "TPU v5p": "v5p",
+  "TPU v6 lite": "v6e",
+  "TPU v6e": "v6e",
+  "NVIDIA H100 80GB HBM3": "h100",
+}
+
+
+def chip_of(device: jax.Device) -> Chip | None:
+  """Published rates of a device; None for one that is not in the table."""
+  return CHIPS.get(_KINDS.get(device.device_kind, ""))
+
+
+def compile_step(step_fn: Any, *arguments: Any) -> tuple[Any, float]:
+  """Compiles a jitted function: (compiled, FLOPs on one device, 0 if not told).
+
+  The FLOPs are those of the compiled program, recomputation included, and count the
+  body of a loop once.
+  """
+  started = time.monotonic()
+  compiled = step_fn.lower(*arguments).compile()
+  flops = (compiled.cost_analysis() or {}).get("flops", 0.0)
+  logging.info(
+    "Compiled the training step in %.1f s; %.4g GFLOP a device.",
+    time.monotonic() - started,
+    flops / 1e9,
+  )
+  return compiled, max(0.0, flops)
+
+
+def peak_memory() -> tuple[str, float]:
+  """("device_memory_gib" or "host_memory_gib", highest use so far).
+
+  Of the first local device, where it tells; else of this process.
+  """
+  stats = jax.local_devices()[0].memory_stats()
+  if stats and "peak_bytes_in_use" in stats:
+    return "device_memory_gib", stats["peak_bytes_in_use"] / 2**30
+  kib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+  return "host_memory_gib", kib / 2**20

@@ -1,0 +1,72 @@
+"""A run's settings beside its checkpoints: WORKDIR/config.json."""
+
+import json
+import pathlib
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+
+from dabfusion_jax import checkpointing
+
+# Settings that may differ when a run is resumed: they change how long it runs, what
+# it shows and where, not what is learnt.
+MAY_CHANGE = (
+  "num_steps",
+  "log_every",
+  "picture_every",
+  "checkpoint_every",
+  "keep_checkpoints",
+  "keep_best_checkpoints",
+  "gradient_accumulation",
+  "mesh",
+  "fsdp_min_bytes",
+  "init_from",
+  "init_parts",
+  "max_skipped_steps",
+  "spike_grad_norm",
+  "stall_seconds",
+)
+
+
+def check_config(workdir: pathlib.Path, config: Mapping[str, Any]) -> None:
+  """Refuses to go on in a workdir that was started with other settings.
+
+  Raises:
+    ValueError: naming the settings that differ, with both values.
+  """
+  path = workdir / "config.json"
+  if checkpointing.latest_step(workdir) is None or not path.exists():
+    return
+  before = flatten(json.loads(path.read_text()))
+  now = flatten(json.loads(json.dumps(config)))
+  differing = [
+    f"{name} was {before.get(name, 'absent')!r}, now {now.get(name, 'absent')!r}"
+    for name in sorted(before.keys() | now.keys())
+    if before.get(name) != now.get(name) and name.split(".")[0] not in MAY_CHANGE
+  ]
+  if differing:
+    raise ValueError(
+      f"{workdir} was trained with other settings: {'; '.join(differing)}. Restore "
+      "them, or choose another workdir."
+    )
+
+
+def write_config(workdir: pathlib.Path, config: Mapping[str, Any]) -> None:
+  """Writes WORKDIR/config.json in one move."""
+  if jax.process_index() == 0:
+    workdir.mkdir(parents=True, exist_ok=True)
+    temporary = workdir / "config.json.tmp"
+    temporary.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
+    temporary.replace(workdir / "config.json")
+
+
+def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+  """{"unet": {"dim": 8}} -> {"unet.dim": 8}."""
+  flat = {}
+  for name, value in config.items():
+    if isinstance(value, Mapping):
+      flat |= flatten(value, f"{prefix}{name}.")
+    else:
+      flat[f"{prefix}{name}"] = value
+  return flat

@@ -1,0 +1,113 @@
+"""One update of the training state, as a pure function."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from dabfusion_jax import sharding, train_state
+from dabfusion_jax.optimizer import Optimizer
+from dabfusion_jax.stages.base import Stage
+from dabfusion_jax.train_state import TrainState
+
+PyTree = Any
+
+
+def make_train_step(
+  stage: Stage,
+  optimizer: Optimizer,
+  *,
+  ema_decay: float,
+  gradient_accumulation: int,
+  skip_bad_steps: bool,
+  spike_grad_norm: float | None,
+) -> Callable:
+  """Returns (state, global batch, key) -> (state, metrics), pure.
+
+  Args:
+    stage: its loss is what is minimised.
+    optimizer: from `make_optimizer`.
+    ema_decay: reached after a warm-up.
+    gradient_accumulation: parts a batch is taken in, see `mean_gradients`.
+    skip_bad_steps: a bad step leaves everything but the step's number as it was.
+    spike_grad_norm: gradient norm from which a step counts as bad, as one whose loss or
+      gradient is not finite does; None for no such bound.
+  """
+  guarded = skip_bad_steps or spike_grad_norm is not None
+
+  def train_step(state, batch, key):
+    key = jax.random.fold_in(key, state.step)
+    grads, batch_stats, metrics = mean_gradients(
+      stage, state, batch, key, gradient_accumulation
+    )
+    updates, opt_state = optimizer.tx.update(grads, state.opt_state, state.params)
+    params = optax.apply_updates(state.params, updates)
+    ema_params = train_state.update_ema(state.ema_params, params, ema_decay, state.step)
+    metrics = metrics | {
+      "learning_rate": optimizer.learning_rate(state.step),
+      "grad_norm": optax.tree.norm(grads),
+      "update_norm": optax.tree.norm(updates),
+      "param_norm": optax.tree.norm(params),
+    }
+    after = TrainState(state.step + 1, params, batch_stats, opt_state, ema_params)
+    if guarded:
+      bad = is_bad(metrics, spike_grad_norm)
+      metrics["skipped"] = bad.astype(jnp.int32)
+      before = state.replace(step=after.step)
+      after = jax.tree.map(lambda old, new: jnp.where(bad, old, new), before, after)
+    return after, metrics
+
+  return train_step
+
+
+def is_bad(
+  metrics: Mapping[str, jax.Array], spike_grad_norm: float | None
+) -> jax.Array:
+  """Whether a step must not be taken: bool []."""
+  finite = jnp.isfinite(metrics["loss"]) & jnp.isfinite(metrics["grad_norm"])
+  bound = jnp.inf if spike_grad_norm is None else spike_grad_norm
+  return ~(finite & (metrics["grad_norm"] <= bound))
+
+
+def mean_gradients(
+  stage: Stage, state: TrainState, batch: PyTree, key: jax.Array, num_parts: int
+) -> tuple[PyTree, PyTree, dict[str, jax.Array]]:
+  """Gradients and metrics of a batch: (grads, batch_stats, metrics with `loss`).
+
+  Taken in `num_parts` parts the memory of activations is that of one part, and the
+  gradient is the mean of theirs. Without BatchNorm it is that of the whole batch, with
+  other noise; with it, statistics are per part and the running ones see every part.
+  """
+
+  def part(batch_stats, batch, key):
+    (loss, (batch_stats, metrics)), grads = jax.value_and_grad(
+      stage.loss, has_aux=True
+    )(state.params, batch_stats, batch, key)
+    return batch_stats, (grads, metrics | {"loss": loss})
+
+  if num_parts == 1:
+    batch_stats, (grads, metrics) = part(state.batch_stats, batch, key)
+    return grads, batch_stats, metrics
+
+  # Every num_parts-th example, so that each device splits what it holds.
+  parts = jax.tree.map(
+    lambda x: jnp.swapaxes(x.reshape(-1, num_parts, *x.shape[1:]), 0, 1), batch
+  )
+  zeros = lambda tree: jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), tree)
+  first = jax.tree.map(lambda x: x[0], parts)
+  sums = zeros(jax.eval_shape(part, state.batch_stats, first, key)[1])
+
+  def body(carry, inputs):
+    batch_stats, sums = carry
+    index, examples = inputs
+    examples = jax.tree.map(sharding.constrain_batch, examples)
+    batch_stats, values = part(batch_stats, examples, jax.random.fold_in(key, index))
+    return (batch_stats, jax.tree.map(jnp.add, sums, values)), None
+
+  (batch_stats, sums), _ = jax.lax.scan(
+    body, (state.batch_stats, sums), (jnp.arange(num_parts), parts)
+  )
+  grads, metrics = jax.tree.map(lambda x: x / num_parts, sums)
+  return grads, batch_stats, metrics

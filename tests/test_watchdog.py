@@ -1,0 +1,50 @@
+"""A run in which nothing moves ends, and names who holds it up."""
+
+import json
+import threading
+import time
+
+import pytest
+
+from dabfusion_jax.watchdog import Watchdog, find_stragglers
+
+
+def test_stall_is_noticed_with_the_process_named(tmp_path, caplog):
+  stalled = threading.Event()
+  with Watchdog(tmp_path, 0.2, on_stall=stalled.set) as watchdog:
+    watchdog.beat(7)
+    assert stalled.wait(30)
+  assert "process 0 of 1 waits after step 7" in caplog.text
+  assert "Longest silent is process 0" in caplog.text
+
+
+def test_a_run_that_moves_is_left_alone(tmp_path, monkeypatch):
+  now = [0.0]
+  monkeypatch.setattr(time, "monotonic", lambda: now[0])
+  watchdog = Watchdog(tmp_path, 10.0, on_stall=pytest.fail)
+  rounds = iter([False, False, True])
+
+  def wait(seconds):  # stands for the passing of time, with a step in it
+    now[0] += 9.0
+    watchdog.beat(int(now[0]))
+    return next(rounds)
+
+  monkeypatch.setattr(watchdog._done, "wait", wait)
+  (tmp_path / "heartbeats").mkdir()
+  watchdog._watch()
+
+
+def test_without_a_limit_nothing_is_watched_or_written(tmp_path):
+  with Watchdog(tmp_path, 0.0) as watchdog:
+    watchdog.beat(1)
+  assert not list(tmp_path.iterdir())
+
+
+def test_stragglers_are_the_silent_and_the_longest_silent(tmp_path):
+  for index, (step, age) in enumerate([(9, 1.0), (4, 70.0)]):
+    beat = {"step": step, "time": time.time() - age, "host": f"host-{index}"}
+    (tmp_path / f"{index}.json").write_text(json.dumps(beat))
+  (tmp_path / "3.json").write_text('{"step": 5, "ti')  # cut off
+  line = find_stragglers(tmp_path, 4)
+  assert "Never heard of process 2, 3." in line
+  assert "process 1 on host-1, last heard 70 s ago after step 4" in line
