@@ -16,12 +16,20 @@ from ml_collections import config_flags
 
 from dabfusion_jax import checkpointing, stage_factory, trained
 from dabfusion_jax.train_loop import train
+from dabfusion_jax.warm_start import make_warm_start
+from dabfusion_jax.writers import Trace
 from data_pipeline import latent_record, loader
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "FILE.py or FILE.py:VARIANT.")
 _WORKDIR = flags.DEFINE_string("workdir", None, "Default: runs/VARIANT_STAGE.")
 _DISTRIBUTED = flags.DEFINE_bool(
   "distributed", False, "Join the other processes of a pod or cluster."
+)
+_TRACE_STEPS = flags.DEFINE_integer(
+  "profiler_steps", 0, "Steps to record for XProf in WORKDIR/profile.", lower_bound=0
+)
+_TRACE_SKIP = flags.DEFINE_integer(
+  "skip_first_n_steps_for_profiler", 10, "Steps of this run before them.", lower_bound=0
 )
 
 
@@ -71,7 +79,7 @@ def train_autoencoder(config: Mapping[str, Any], workdir: pathlib.Path) -> None:
   )
   stage = stage_factory.make_autoencoder_stage(config)
   optimizer = stage_factory.make_optimizer_of(config)
-  train(stage, optimizer, dataset, stage_factory.make_loop(config), workdir, config)
+  run_training(stage, optimizer, dataset, workdir, config)
 
 
 def train_diffusion(config: Mapping[str, Any], workdir: pathlib.Path) -> None:
@@ -93,7 +101,32 @@ def train_diffusion(config: Mapping[str, Any], workdir: pathlib.Path) -> None:
   )
   stage = stage_factory.make_diffusion_stage(config, autoencoder)
   optimizer = stage_factory.make_optimizer_of(config)
-  train(stage, optimizer, dataset, stage_factory.make_loop(config), workdir, config)
+  run_training(stage, optimizer, dataset, workdir, config)
+
+
+def run_training(stage, optimizer, dataset, workdir, config) -> None:
+  """The loop, with what the command line and the config hang on it."""
+  options = {}
+  if config["init_from"]:
+    options["initialise"] = make_warm_start(
+      config["init_from"], config["stage"], config["init_parts"]
+    )
+  train(
+    stage,
+    optimizer,
+    dataset,
+    stage_factory.make_loop(config),
+    workdir,
+    config,
+    trace=Trace(_TRACE_SKIP.value, _TRACE_STEPS.value),
+    **options,
+  )
+
+
+def keep_compiled(workdir: pathlib.Path) -> None:
+  """Compiled programs stay in the workdir: a restart need not compile again."""
+  if jax.default_backend() != "cpu":  # where XLA warns of other machines' programs
+    jax.config.update("jax_compilation_cache_dir", str(workdir / "compilation_cache"))
 
 
 def prepare_latents(config: Mapping[str, Any]) -> None:
@@ -146,10 +179,18 @@ def main(argv: list[str]) -> None:
     raise app.UsageError(f"Unexpected argument {argv[1]!r}.")
   if _DISTRIBUTED.value:
     jax.distributed.initialize()
+    logging.info(
+      "Process %d of %d with %d of %d devices.",
+      jax.process_index(),
+      jax.process_count(),
+      jax.local_device_count(),
+      jax.device_count(),
+    )
   config = _CONFIG.value.to_dict()
   stage = config["stage"]
   workdir = pathlib.Path(_WORKDIR.value or f"runs/{config['variant']}_{stage}")
   logging.info("Training %s in %s.", stage, workdir)
+  keep_compiled(workdir)
   programs = {"autoencoder": train_autoencoder, "diffusion": train_diffusion}
   try:
     programs[stage](config, workdir)
