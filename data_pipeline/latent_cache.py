@@ -4,14 +4,20 @@ r"""Runs a frozen stage 1 over clips once, so that stage 2 never touches pixels.
     --data=data/synthdance_demo --output=data/demo_latents
 
 Flow and occlusion of every frame from the first, and z of the first (paper sec. 3.3),
-as ArrayRecord shards. The cache is bound to the weights, the data and the settings by
-hash; an interrupted run goes on at the first missing shard.
+as ArrayRecord shards. Every local device takes a clip at a time. Several processes, on
+one machine or many, share the work with --process_count=N --process_index=0..N-1 and
+a common folder; whichever ends last writes the manifest. The cache is bound to the
+weights, the data and the settings by hash; an interrupted run goes on at the first
+missing shard.
 """
 
+import itertools
 import json
+import os
 import pathlib
 import sys
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -30,19 +36,31 @@ CLIPS_PER_SHARD = 64
 _CHECKPOINT = flags.DEFINE_string("checkpoint", None, "Stage 1: workdir or published.")
 _DATA = flags.DEFINE_string("data", None, "Folder made by data_pipeline.build.")
 _OUTPUT = flags.DEFINE_string("output", None, "Folder of the cache.")
+_PROCESS_INDEX = flags.DEFINE_integer("process_index", 0, "Which process this is.")
+_PROCESS_COUNT = flags.DEFINE_integer("process_count", 1, "Processes that share it.")
 
 
 def cache_latents(
   checkpoint: str | pathlib.Path,
   data: str | pathlib.Path,
   output: str | pathlib.Path,
+  process_index: int = 0,
+  process_count: int = 1,
 ) -> None:
   """Writes, or completes, the latent cache of all splits of a data set.
+
+  Args:
+    checkpoint: stage 1, a workdir or published.
+    data: folder made by `data_pipeline.build`.
+    output: folder of the cache.
+    process_index, process_count: which share of the shards to write.
 
   Raises:
     LatentError: the folder holds a cache of other weights, data or settings.
     TrainedError, RecordError: stage 1 or the data are not there.
   """
+  if not 0 <= process_index < process_count:
+    raise LatentError(f"There is no process {process_index} of {process_count}.")
   stage1 = trained.load_trained(checkpoint, "autoencoder")
   manifest = loader.read_manifest(data)
   identity = {
@@ -55,32 +73,33 @@ def cache_latents(
   if _is_finished(output, identity):
     print(f"{output} is complete.")
     return
-  output.mkdir(parents=True, exist_ok=True)
-  model = stage_factory.make_autoencoder(stage1.config)
-
-  @jax.jit
-  def analyse(frames):
-    frames = frames.astype(jnp.float32) / 255.0
-    return model.apply(stage1.variables, frames, method="analyse_clip")
-
-  shards, statistics = {}, []
+  analyse = _make_analysis(stage1)
+  fields = ("name", "window", "frames", "music", "beat_times", "true_beat_times")
+  shards: dict[str, list[str]] = {}
+  number, num_clips, started = 0, 0, time.monotonic()
   for split in sorted(manifest["counts"]):
-    clips = loader.open_clips(data, split)
+    clips = loader.open_clips(data, split, fields=fields)
     starts = range(0, len(clips), CLIPS_PER_SHARD)
     shards[split] = []
     with tqdm.tqdm(total=len(clips), desc=f"latents, {split}", unit="clip") as bar:
       for index, start in enumerate(starts):
         name = f"{split}-{index:05d}-of-{len(starts):05d}.array_record"
         shards[split].append(name)
+        number += 1
         chosen = range(start, min(start + CLIPS_PER_SHARD, len(clips)))
-        sums = output / f"{name}.json"
-        if not (output / name).is_file() or not sums.is_file():
-          found = _write_shard(output / name, [clips[i] for i in chosen], analyse, bar)
-          _replace_json(sums, found)
-        else:
+        if (number - 1) % process_count != process_index or _is_written(output / name):
           bar.update(len(chosen))
-        if split == "train":
-          statistics.append(json.loads(sums.read_text()))
+        else:
+          _write_shard(output / name, (clips[i] for i in chosen), analyse, bar)
+          num_clips += len(chosen)
+  speed = num_clips / (time.monotonic() - started)
+  print(f"{num_clips} clips written, {speed:.2f} a second.")
+  files = [output / name for names in shards.values() for name in names]
+  if not all(map(_is_written, files)):
+    print(f"{output} waits for the other processes.")
+    return
+  sums = [_read_sums(output / name) for name in shards.get("train", [])]
+  counts = {split: manifest["counts"][split]["clips"] for split in shards}
   _replace_json(
     output / latent_record.MANIFEST,
     identity
@@ -88,14 +107,58 @@ def cache_latents(
       key: manifest["settings"][key]
       for key in ("fps", "num_frames", "encoder", "frame_size")
     }
-    | {
-      "shards": shards,
-      "counts": {split: manifest["counts"][split]["clips"] for split in shards},
-      "statistics": _combine(statistics),
-    },
+    | {"shards": shards, "counts": counts, "statistics": _combine(sums)},
   )
-  size = sum(path.stat().st_size for path in output.glob("*.array_record"))
-  print(f"{output}: {size / 2**20:.1f} MiB.")
+  size = sum(path.stat().st_size for path in files)
+  print(
+    f"{output}: {size / 2**20:.1f} MiB, {size / sum(counts.values()) / 1e3:.0f} kB a"
+    " clip."
+  )
+
+
+def _make_analysis(
+  stage1: trained.Trained,
+) -> Callable[[Iterator[Mapping[str, Any]]], Iterator[tuple[Mapping[str, Any], Any]]]:
+  """What runs stage 1 over clips, one on each local device at a time."""
+  model = stage_factory.make_autoencoder(stage1.config)
+  devices = jax.local_devices()
+  mesh = jax.sharding.Mesh(np.asarray(devices), ("clip",))
+  one_each = jax.NamedSharding(mesh, jax.P("clip"))
+  variables = jax.device_put(stage1.variables, jax.NamedSharding(mesh, jax.P()))
+
+  @jax.jit
+  def analyse(variables, frames):
+    def one(frames):
+      frames = frames.astype(jnp.float32) / 255.0
+      return model.apply(variables, frames, method="analyse_clip")
+
+    return jax.vmap(one)(frames)
+
+  def run(clips):
+    before = None
+    for group in _in_groups(clips, len(devices)):
+      frames = [clip["frames"] for clip in group]
+      frames += frames[-1:] * (len(devices) - len(frames))
+      found = analyse(variables, jax.device_put(np.stack(frames), one_each))
+      # Not waited for: the next clips are decoded meanwhile.
+      if before is not None:
+        yield from _each(*before)
+      before = group, found
+    if before is not None:
+      yield from _each(*before)
+
+  return run
+
+
+def _in_groups(clips: Iterator[Any], size: int) -> Iterator[list[Any]]:
+  while group := list(itertools.islice(clips, size)):
+    yield group
+
+
+def _each(group: list[Any], found: Any) -> Iterator[tuple[Any, Any]]:
+  found = jax.device_get(found)
+  for i, clip in enumerate(group):
+    yield clip, jax.tree.map(lambda leaf, i=i: leaf[i], found)
 
 
 def _is_finished(output: pathlib.Path, identity: Mapping[str, Any]) -> bool:
@@ -110,20 +173,33 @@ def _is_finished(output: pathlib.Path, identity: Mapping[str, Any]) -> bool:
         " --output or delete it."
       )
     return (output / latent_record.MANIFEST).is_file()
-  if output.is_dir() and any(output.iterdir()):
+  # Another process may be about to write the same identity.
+  others = [p.name for p in output.glob("*") if not p.name.startswith("identity.json.")]
+  if others and others != [path.name]:
     raise LatentError(f"{output} is not empty and no latent cache; choose another.")
   output.mkdir(parents=True, exist_ok=True)
   _replace_json(path, identity)
   return False
 
 
-def _write_shard(path: pathlib.Path, clips, analyse, bar) -> dict[str, float]:
-  """Writes a shard in one move; returns sums of the residual flow's statistics."""
-  temporary = path.with_suffix(".tmp")
+def _sums_file(shard: pathlib.Path) -> pathlib.Path:
+  return shard.with_name(f"{shard.name}.json")
+
+
+def _is_written(shard: pathlib.Path) -> bool:
+  return shard.is_file() and _sums_file(shard).is_file()
+
+
+def _read_sums(shard: pathlib.Path) -> dict[str, Any]:
+  return json.loads(_sums_file(shard).read_text())
+
+
+def _write_shard(path: pathlib.Path, clips, analyse, bar) -> None:
+  """Writes a shard in one move, then sums of its residual flow beside it."""
+  temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
   writer = array_record_module.ArrayRecordWriter(str(temporary), "group_size:1")
   count, square, largest = 0, 0.0, 0.0
-  for clip in clips:
-    motion, z = jax.device_get(analyse(clip["frames"]))
+  for clip, (motion, z) in analyse(clips):
     record = {
       "flow": np.asarray(motion.flow),
       "occlusion": np.asarray(motion.occlusion),
@@ -141,10 +217,12 @@ def _write_shard(path: pathlib.Path, clips, analyse, bar) -> dict[str, float]:
     bar.update()
   writer.close()
   temporary.replace(path)
-  return {"count": count, "square": square, "largest": largest}
+  _replace_json(
+    _sums_file(path), {"count": count, "square": square, "largest": largest}
+  )
 
 
-def _combine(sums: list[dict[str, float]]) -> dict[str, float]:
+def _combine(sums: Sequence[dict[str, Any]]) -> dict[str, Any]:
   """Root mean square and largest magnitude of the training clips' residual flow."""
   count = max(sum(s["count"] for s in sums), 1)
   return {
@@ -154,7 +232,7 @@ def _combine(sums: list[dict[str, float]]) -> dict[str, float]:
 
 
 def _replace_json(path: pathlib.Path, content: Mapping[str, Any]) -> None:
-  temporary = path.with_suffix(".json.tmp")
+  temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
   temporary.write_text(json.dumps(content, indent=2, sort_keys=True) + "\n")
   temporary.replace(path)
 
@@ -163,7 +241,13 @@ def main(argv: list[str]) -> None:
   if len(argv) > 1:
     raise app.UsageError(f"Unexpected argument {argv[1]!r}.")
   try:
-    cache_latents(_CHECKPOINT.value, _DATA.value, _OUTPUT.value)
+    cache_latents(
+      _CHECKPOINT.value,
+      _DATA.value,
+      _OUTPUT.value,
+      _PROCESS_INDEX.value,
+      _PROCESS_COUNT.value,
+    )
   except (ValueError, OSError, RuntimeError) as error:
     sys.exit(f"latent_cache: {error}")
 

@@ -7,7 +7,7 @@ absolute coordinate would lose 2.4e-4; the grid is added back in float32.
 
 import json
 import pathlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import grain
@@ -80,7 +80,9 @@ def read_manifest(folder: str | pathlib.Path) -> dict[str, Any]:
   return manifest
 
 
-def open_latents(folder: str | pathlib.Path, split: str) -> Sequence[bytes]:
+def open_latents(
+  folder: str | pathlib.Path, split: str
+) -> grain.sources.RandomAccessDataSource:
   """Random access to the coded records of a split ("train" or "test")."""
   manifest = read_manifest(folder)
   shards = manifest["shards"].get(split)
@@ -116,7 +118,7 @@ def to_example(
 
 
 def make_latents_dataset(
-  source: Sequence[bytes],
+  source: grain.sources.RandomAccessDataSource,
   *,
   batch_size: int,
   seed: int,

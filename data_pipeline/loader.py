@@ -178,7 +178,7 @@ def open_clips(
 
 
 def batches(
-  source: Sequence[Record],
+  source: grain.sources.RandomAccessDataSource,
   batch_size: int,
   seed: int,
   transform: Transform | None = None,
@@ -224,7 +224,7 @@ def batches(
 
 
 def make_pairs_dataset(
-  source: Sequence[Record],
+  source: grain.sources.RandomAccessDataSource,
   batch_size: int,
   seed: int,
   *,

@@ -1,0 +1,138 @@
+"""Cached latents: complete, bound to what they come from, shared by processes."""
+
+import json
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from clip_examples import make_record
+
+from configs import autoencoder
+from dabfusion_jax import stage_factory, trained
+from data_pipeline import clip_record, latent_cache, latent_record
+from data_pipeline.latent_record import LatentError
+from data_pipeline.tfds_builder.dance_clips import write_shards
+
+NUM_FRAMES, SIZE, CLIPS = 3, 32, 7
+
+
+@pytest.fixture(scope="module", autouse=True)
+def cheap_compilation(tmp_path_factory):
+  """Two devices in place of eight; each program is compiled once."""
+  with pytest.MonkeyPatch.context() as patch:
+    patch.setattr(jax, "local_devices", lambda: jax.devices()[:2])
+    before = jax.config.jax_compilation_cache_dir
+    jax.config.update("jax_compilation_cache_dir", str(tmp_path_factory.mktemp("jit")))
+    yield
+    jax.config.update("jax_compilation_cache_dir", before)
+
+
+@pytest.fixture(scope="module")
+def stage1(tmp_path_factory):
+  config = autoencoder.get_config("smoke").to_dict() | {"stage": "autoencoder"}
+  model = stage_factory.make_autoencoder(config)
+  image = jnp.zeros((1, SIZE, SIZE, 3))
+  init = jax.jit(lambda key: model.init(key, image, image))
+  options = {"xla_backend_optimization_level": 0}
+  variables = init.lower(jax.random.key(0)).compile(options)(jax.random.key(0))
+  params, batch_stats = variables["params"], variables["batch_stats"]
+  digest = trained.digest_of(params, batch_stats)
+  folder = tmp_path_factory.mktemp("stage1") / "published"
+  trained.publish(trained.Trained(config, params, batch_stats, 1, digest), folder)
+  return folder
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+  folder = tmp_path_factory.mktemp("data")
+  records = [
+    clip_record.encode(make_record(seed, True, NUM_FRAMES, SIZE))
+    for seed in range(CLIPS)
+  ]
+  splits = {"train": list(enumerate(records)), "test": list(enumerate(records[:2]))}
+  write_shards(folder / "shards", records[0], splits)
+  settings = {"schema_version": 1, "num_frames": NUM_FRAMES, "fps": 10}
+  settings |= {"frame_size": SIZE, "encoder": {"name": "spectral"}}
+  counts = {split: {"clips": len(clips)} for split, clips in splits.items()}
+  manifest = {"settings": settings, "beats": ["librosa", "truth"], "counts": counts}
+  manifest |= {"content_sha256": "abc"}
+  (folder / "manifest.json").write_text(json.dumps(manifest))
+  return folder
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory, stage1, data):
+  output = tmp_path_factory.mktemp("cache") / "latents"
+  with pytest.MonkeyPatch.context() as patch:
+    patch.setattr(latent_cache, "CLIPS_PER_SHARD", 3)
+    latent_cache.cache_latents(stage1, data, output)
+  return output
+
+
+def names_and_records(folder, split):
+  found = {}
+  for blob in latent_record.open_latents(folder, split):
+    record = latent_record.decode(blob)
+    found[record["music"].tobytes()] = record
+  return found
+
+
+def test_every_clip_is_there_and_is_what_stage_one_says(cache, stage1, data):
+  loaded = trained.load_trained(stage1, "autoencoder")
+  model = stage_factory.make_autoencoder(loaded.config)
+  analyse = jax.jit(
+    lambda frames: model.apply(loaded.variables, frames, method="analyse_clip")
+  )
+  found = names_and_records(cache, "train")
+  assert len(found) == CLIPS and len(names_and_records(cache, "test")) == 2
+  for seed in (0, CLIPS - 1):
+    clip = make_record(seed, True, NUM_FRAMES, SIZE)
+    record = found[clip["music"].tobytes()]
+    motion, z = analyse(clip["frames"].astype(np.float32) / 255)
+    np.testing.assert_allclose(record["flow"], motion.flow, atol=1e-3)
+    np.testing.assert_allclose(record["occlusion"], motion.occlusion, atol=1e-3)
+    np.testing.assert_allclose(record["z"], z, atol=2e-3)
+    np.testing.assert_array_equal(record["truth_beats"], clip["true_beat_times"])
+
+
+def test_processes_share_the_work_and_one_killed_goes_on(
+  cache, stage1, data, tmp_path, monkeypatch, capsys
+):
+  monkeypatch.setattr(latent_cache, "CLIPS_PER_SHARD", 3)
+  output = tmp_path / "latents"
+  latent_cache.cache_latents(stage1, data, output, 1, 2)
+  assert "waits for the other" in capsys.readouterr().out
+  with pytest.raises(LatentError, match="no finished"):
+    latent_record.open_latents(output, "train")
+  mine = {p: p.stat().st_mtime_ns for p in output.glob("*.array_record")}
+  assert len(mine) == 2  # of four: one of test, three of train
+  # What a process leaves that died in the middle of a shard:
+  (output / "train-00000-of-00003.array_record.77.tmp").write_bytes(b"half")
+  latent_cache.cache_latents(stage1, data, output, 0, 2)
+  assert "kB a clip" in capsys.readouterr().out
+  assert all(path.stat().st_mtime_ns == stamp for path, stamp in mine.items())
+  manifests = [json.loads((f / "manifest.json").read_text()) for f in (cache, output)]
+  assert manifests[0] == manifests[1]
+  for split in ("train", "test"):
+    ours, theirs = names_and_records(output, split), names_and_records(cache, split)
+    assert ours.keys() == theirs.keys()
+    for key, record in ours.items():
+      for name, value in record.items():
+        np.testing.assert_array_equal(value, theirs[key][name], err_msg=name)
+
+
+def test_another_stage_or_data_is_refused(cache, stage1, data, tmp_path):
+  other = tmp_path / "data"
+  other.mkdir()
+  manifest = json.loads((data / "manifest.json").read_text())
+  manifest["content_sha256"] = "def"
+  (other / "manifest.json").write_text(json.dumps(manifest))
+  with pytest.raises(LatentError, match="other latents.*data"):
+    latent_cache.cache_latents(stage1, other, cache)
+  (tmp_path / "full").mkdir()
+  (tmp_path / "full" / "thesis.txt").write_text("mine")
+  with pytest.raises(LatentError, match="not empty"):
+    latent_cache.cache_latents(stage1, data, tmp_path / "full")
+  with pytest.raises(LatentError, match="no process 2 of 2"):
+    latent_cache.cache_latents(stage1, data, tmp_path / "new", 2, 2)
