@@ -90,8 +90,9 @@ def get_config(variant: str = "paper") -> ml_collections.ConfigDict:
   c.optimizer.clip_norm = config_dict.placeholder(float)
 
   if variant == "demo":
-    c.num_steps, c.batch_size = 1_000, 8
-    c.log_every, c.picture_every, c.checkpoint_every = 20, 500, 250
+    # Small batches: in minutes, the number of steps is what counts.
+    c.num_steps, c.batch_size = 560, 4
+    c.log_every, c.picture_every, c.checkpoint_every = 20, 280, 140
     c.ema_decay = 0.99
     c.data.latents, c.data.autoencoder = "data/demo_latents", "runs/demo_autoencoder"
     c.data.autoencoder_config = "configs/autoencoder.py:demo"
@@ -101,9 +102,9 @@ def get_config(variant: str = "paper") -> ml_collections.ConfigDict:
     c.diffusion.flow_param, c.diffusion.flow_scale = "residual", 0.0
     c.diffusion.prediction = "v"  # samples well after minutes; eps needs days
     c.diffusion.threshold = 0.0
-    c.sampling.method, c.sampling.num_steps = "ddim", 50
-    c.optimizer.learning_rate = 1e-3
-    c.optimizer.milestones = (800,)
+    c.sampling.method, c.sampling.num_steps = "ddim", 25
+    c.optimizer.learning_rate = 2e-3
+    c.optimizer.milestones = (450,)
     c.optimizer.warmup_steps = 50
     c.optimizer.clip_norm = 1.0
   elif variant == "smoke":
