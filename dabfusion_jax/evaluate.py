@@ -120,8 +120,9 @@ def evaluate_samples() -> None:
     seed=_SEED.value,
     include_first=_FIRST.value,
   )
+  pose, training = pose_source(groups), training_clips(cache)
   result, measured = program.evaluate(
-    samples, references, settings, networks, pose_source(groups), training_clips()
+    samples, references, settings, networks, pose, training
   )
   result = {"subject": subject()} | result
   print(program.as_text(result))
@@ -159,12 +160,18 @@ def pose_source(groups: tuple[str, ...]) -> PoseSource | None:
     return None
 
 
-def training_clips() -> np.ndarray | None:
+def training_clips(cache: FeatureCache) -> np.ndarray | None:
   """Thumbnails [n, t, 16, 16, 3] of the training split."""
   if not _TRAINING.value:
     return None
-  clips = loader.open_clips(_TRAINING.value, "train", fields=("frames",))
-  return np.stack([appearance.thumbnails(clip["frames"]) for clip in clips])
+  digest = loader.read_manifest(_TRAINING.value)["content_sha256"]
+
+  def compute():
+    clips = loader.open_clips(_TRAINING.value, "train", fields=("frames",))
+    thumbnails = [appearance.thumbnails(clip["frames"]) for clip in clips]
+    return {"thumbnails": np.stack(thumbnails)}
+
+  return cache.get("training", [digest], {"split": "train"}, compute)["thumbnails"]
 
 
 def require(*wanted: str) -> None:

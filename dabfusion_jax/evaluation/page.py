@@ -18,7 +18,7 @@ th, td { padding: 3px 9px; border-bottom: 1px solid #8884; text-align: left;
 th { cursor: pointer; white-space: nowrap; user-select: none; }
 th[data-way="1"]::after { content: " \\25B2"; }
 th[data-way="-1"]::after { content: " \\25BC"; }
-td.number { white-space: nowrap; }
+td.number { white-space: nowrap; } td.text { min-width: 16em; }
 .clip { border-top: 1px solid #8884; padding: 8px 0; }
 .row { display: grid; gap: 8px;
   grid-template-columns: repeat(auto-fit, minmax(140px, 1fr)); }
@@ -96,7 +96,8 @@ def _cell(content: object) -> str:
     return f'<td class="number" data-value="{value!r}">{html.escape(text)}</td>'
   if isinstance(content, int | float):
     return f'<td class="number" data-value="{content!r}">{content:.4g}</td>'
-  return f"<td>{html.escape(str(content))}</td>"
+  kind = ' class="text"' if len(str(content)) > 40 else ""
+  return f"<td{kind}>{html.escape(str(content))}</td>"
 
 
 def histogram(

@@ -1,0 +1,135 @@
+r"""Clips per second of every feature that the evaluation computes, and of the cache.
+
+  python benchmarks/features.py --num_clips=2
+
+Made-up clips of 40 frames of 64 pixels at 10 fps. Compilation is left out (one call
+before the clock runs); networks whose weights are not imported are named and skipped.
+The last line is the ratio of a first evaluation to a second one with its cache.
+"""
+
+import pathlib
+import tempfile
+import time
+
+import jax
+import numpy as np
+from absl import app, flags
+
+from dabfusion_jax import weights
+from dabfusion_jax.evaluation import blazepose, clips, hearing, program
+from dabfusion_jax.evaluation.cache import FeatureCache
+from dabfusion_jax.evaluation.features import Reading
+from dabfusion_jax.evaluation.measure import Settings
+from dabfusion_jax.evaluation.networks import open_networks
+from dabfusion_jax.evaluation.sides import open_side
+from dabfusion_jax.metrics import appearance, image, optical_flow
+from dabfusion_jax.metrics.features import i3d, lpips
+
+_NUM_CLIPS = flags.DEFINE_integer("num_clips", 2, "Clips on each side.")
+_FRAMES = flags.DEFINE_integer("num_frames", 40, "Frames of a clip.")
+_SIZE = flags.DEFINE_integer("frame_size", 64, "Pixels.")
+_FPS = 10
+
+
+def make_clip(seed: int) -> dict[str, np.ndarray]:
+  """A noisy square that moves, and clicks."""
+  rng = np.random.default_rng(seed)
+  size, count = _SIZE.value, _FRAMES.value
+  frames = rng.integers(90, 110, (count, size, size, 3), np.uint8)
+  for t, frame in enumerate(frames):
+    left = int((np.sin(t / 3 + seed) + 1) * (size - 16) / 2)
+    frame[size // 3 :, left : left + 12] = (200, 60, 40)
+  audio = np.zeros(count * clips.SAMPLE_RATE // _FPS, np.float32)
+  audio[:: clips.SAMPLE_RATE // 2] = 0.9
+  return {
+    "frames": frames,
+    "fps": np.float64(_FPS),
+    "audio": np.int16(audio * 32767),
+    "sample_rate": np.int64(clips.SAMPLE_RATE),
+  }
+
+
+def clips_per_second(work, items) -> float:
+  """Of `work(item)`, after one call that compiles."""
+  work(items[0])
+  begin = time.perf_counter()
+  for item in items:
+    work(item)
+  return len(items) / (time.perf_counter() - begin)
+
+
+def feature_rates(videos, networks) -> dict[str, float | str]:
+  """Clips per second by name, or why there is none."""
+  audio = [v["audio"].astype(np.float32) / 32768 for v in videos]
+  frames = [v["frames"] for v in videos]
+  pairs = list(zip(frames, frames[1:] + frames[:1], strict=True))
+  rates: dict[str, float | str] = {
+    "PSNR and SSIM": clips_per_second(lambda p: image.paired_scores(*p), pairs),
+    "optical flow": clips_per_second(optical_flow.flow_motion, frames),
+    "onsets": clips_per_second(hearing.find_onsets, audio),
+    "beats": clips_per_second(hearing.find_beats, audio),
+  }
+  for net in ("alex", "vgg"):
+    name = f"LPIPS {net}"
+    if net in networks:
+      score = lambda p, net=net: lpips.clip_lpips(networks[net], net, *p)
+      rates[name] = clips_per_second(score, pairs)
+    else:
+      rates[name] = "no weights"
+  if "alex" in networks:
+    look = lambda f: appearance.appearance(networks["alex"]["trunk"], f)
+    rates["identity drift"] = clips_per_second(look, frames)
+  for length in sorted({16, _FRAMES.value}):
+    name = f"I3D, {length} frames"
+    if "i3d" in networks:
+      see = lambda f, n=length: i3d.i3d_logits(networks["i3d"], f[:n])
+      rates[name] = clips_per_second(see, frames)
+    else:
+      rates[name] = "no weights"
+  try:
+    pose = blazepose.BlazePose()
+    rates["BlazePose"] = clips_per_second(lambda f: pose("", lambda: f), frames)
+  except (blazepose.PoseError, weights.MissingWeightsError) as error:
+    rates["BlazePose"] = str(error)
+  return rates
+
+
+def cache_ratio(videos, networks) -> tuple[float, float]:
+  """Seconds of a first and of a second evaluation, all but FVD's 40 frames."""
+  with tempfile.TemporaryDirectory(prefix="dabfusion-") as root:
+    for part, shift in (("samples", 0), ("references", 1)):
+      folder = pathlib.Path(root) / part
+      folder.mkdir()
+      for i in range(len(videos)):
+        clip = videos[(i + shift) % len(videos)]
+        clips.write_arrays(folder / f"clip{i}.npz", clip)
+    seconds = []
+    for _ in range(2):
+      begin = time.perf_counter()
+      cache = FeatureCache(pathlib.Path(root) / "cache")
+      sides = [
+        open_side(pathlib.Path(root) / part, part, Reading(), cache)
+        for part in ("samples", "references")
+      ]
+      groups = ("paired", "lpips", "alignment", "motion", "drift", "fvd_16f")
+      program.evaluate(*sides, Settings(groups), networks)
+      seconds.append(time.perf_counter() - begin)
+  return seconds[0], seconds[1]
+
+
+def main(argv: list[str]) -> None:
+  del argv
+  print(f"jax {jax.__version__}, {jax.devices()[0].device_kind} x {jax.device_count()}")
+  videos = [make_clip(i) for i in range(_NUM_CLIPS.value)]
+  networks = open_networks(("alex", "vgg", "i3d"))
+  for name, rate in feature_rates(videos, networks).items():
+    text = rate if isinstance(rate, str) else f"{rate:9.2f} clips/s"
+    print(f"{name:18} {text}")
+  first, second = cache_ratio(videos, networks)
+  print(
+    f"evaluation         {first:.2f} s, again {second:.2f} s: {first / second:.1f} x"
+  )
+
+
+if __name__ == "__main__":
+  app.run(main)
