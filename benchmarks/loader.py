@@ -1,0 +1,182 @@
+r"""How fast clips come from shards, by coding of the frames and by worker count.
+
+  python -m benchmarks.loader --data=data/synthdance_demo [--clips=200 --seconds=3]
+
+Takes clips of a data set, stores their frames in four codings in ArrayRecord shards (as
+the loader reads them: group size 1), and reads each back through the loader's own Grain
+chain, shuffled, decoded to uint8 frames. Prints kB a clip, milliseconds to code and to
+decode, clips a second by threads and by worker processes, and what a lossy coding
+loses. Compare within one run: another program on the machine changes all of it.
+"""
+
+import argparse
+import io
+import pathlib
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+
+import av
+import grain
+import numpy as np
+import PIL.Image
+from absl import flags
+from array_record.python import array_record_module
+
+from data_pipeline import loader, media
+from data_pipeline.clip_record import decode_video, encode_video
+
+
+def raw_code(frames: np.ndarray) -> bytes:
+  return np.asarray(frames.shape, "<u4").tobytes() + frames.tobytes()
+
+
+def raw_decode(blob: bytes) -> np.ndarray:
+  shape = np.frombuffer(blob[:16], "<u4")
+  return np.frombuffer(bytearray(blob[16:]), np.uint8).reshape(shape)
+
+
+def lossless_code(frames: np.ndarray) -> bytes:
+  return encode_video(frames).tobytes()
+
+
+def lossless_decode(blob: bytes) -> np.ndarray:
+  return decode_video(np.frombuffer(blob, np.uint8))
+
+
+def jpeg_code(frames: np.ndarray) -> bytes:
+  """All frames as one tall picture."""
+  strip = frames.reshape(-1, *frames.shape[2:])
+  buffer = io.BytesIO()
+  PIL.Image.fromarray(strip).save(buffer, "jpeg", quality=95, subsampling=0)
+  return len(frames).to_bytes(4, "little") + buffer.getvalue()
+
+
+def jpeg_decode(blob: bytes) -> np.ndarray:
+  with PIL.Image.open(io.BytesIO(blob[4:])) as image:
+    strip = np.asarray(image)
+  num = int.from_bytes(blob[:4], "little")
+  return strip.reshape(num, -1, *strip.shape[1:])
+
+
+def h264_code(frames: np.ndarray) -> bytes:
+  with tempfile.TemporaryDirectory() as folder:
+    path = pathlib.Path(folder) / "clip.mp4"
+    media.write_video(path, frames, 10, None, 22_050)
+    return path.read_bytes()
+
+
+def h264_decode(blob: bytes) -> np.ndarray:
+  with av.open(io.BytesIO(blob)) as container:
+    container.streams.video[0].codec_context.thread_count = 1
+    return np.stack([f.to_ndarray(format="rgb24") for f in container.decode(video=0)])
+
+
+CODINGS: dict[str, tuple[Callable, Callable]] = {
+  "raw": (raw_code, raw_decode),
+  "lossless (the loader's)": (lossless_code, lossless_decode),
+  "jpeg q95, one strip": (jpeg_code, jpeg_decode),
+  "h264 crf 18": (h264_code, h264_decode),
+}
+
+
+class Blobs:
+  """A random-access source of coded clips; it opens the shard where it is used."""
+
+  def __init__(self, path: str) -> None:
+    self._path = path
+    self._source: grain.sources.ArrayRecordDataSource | None = None
+
+  def _open(self) -> grain.sources.ArrayRecordDataSource:
+    if self._source is None:
+      self._source = grain.sources.ArrayRecordDataSource([self._path])
+    return self._source
+
+  def __len__(self) -> int:
+    return len(self._open())
+
+  def __getitem__(self, index: int) -> bytes:
+    return self._open()[index]
+
+
+class Decode:
+  """The transform of the chain; picklable for worker processes."""
+
+  def __init__(self, coding: str) -> None:
+    self._coding = coding
+
+  def __call__(self, blob: bytes, rng: np.random.Generator) -> dict[str, np.ndarray]:
+    del rng
+    return {"frames": CODINGS[self._coding][1](blob)}
+
+
+def clips_a_second(
+  path: str, coding: str, threads: int, workers: int, seconds: float
+) -> float:
+  chain = loader.batches(
+    Blobs(path), 8, seed=0, transform=Decode(coding), num_threads=max(threads, 1)
+  )
+  if workers:
+    chain = chain.mp_prefetch(grain.MultiprocessingOptions(num_workers=workers))
+  batches = iter(chain)
+  for _ in range(4):  # start-up and first reads
+    next(batches)
+  count, started = 0, time.monotonic()
+  while time.monotonic() - started < seconds:
+    count += len(next(batches)["frames"])
+  speed = count / (time.monotonic() - started)
+  if workers:
+    batches.close()
+  return speed
+
+
+def measure(clips: Sequence[np.ndarray], coding: str, seconds: float) -> str:
+  """One row of the table."""
+  encode, decode = CODINGS[coding]
+  started = time.monotonic()
+  blobs = [encode(frames) for frames in clips]
+  coded = (time.monotonic() - started) / len(clips)
+  started = time.monotonic()
+  decoded = [decode(blob) for blob in blobs]
+  took = (time.monotonic() - started) / len(clips)
+  error = np.mean(
+    [np.square(a.astype(float) - b).mean() for a, b in zip(clips, decoded, strict=True)]
+  )
+  quality = "exact" if error == 0 else f"{10 * np.log10(255**2 / error):.1f} dB"
+  with tempfile.TemporaryDirectory() as folder:
+    path = f"{folder}/clips.array_record"
+    writer = array_record_module.ArrayRecordWriter(path, "group_size:1")
+    for blob in blobs:
+      writer.write(blob)
+    writer.close()
+    size = pathlib.Path(path).stat().st_size / len(clips) / 1e3
+    speeds = [
+      clips_a_second(path, coding, threads, workers, seconds)
+      for threads, workers in ((1, 0), (2, 0), (4, 0), (0, 2))
+    ]
+  cells = [coding, f"{size:.0f}", f"{1e3 * coded:.1f}", f"{1e3 * took:.1f}"]
+  cells += [f"{speed:.0f}" for speed in speeds] + [quality]
+  return f"| {' | '.join(cells)} |"
+
+
+def main() -> None:
+  parser = argparse.ArgumentParser(prog="python -m benchmarks.loader")
+  parser.add_argument("--data", required=True, help="output of data_pipeline.build")
+  parser.add_argument("--split", default="train")
+  parser.add_argument("--clips", type=int, default=200)
+  parser.add_argument("--seconds", type=float, default=3.0, help="of each measurement")
+  args = parser.parse_args()
+  flags.FLAGS.mark_as_parsed()  # Grain's workers read them
+  source = loader.open_clips(args.data, args.split, fields=("frames",))
+  clips = [source[i]["frames"] for i in range(min(args.clips, len(source)))]
+  print(f"{len(clips)} clips of {clips[0].shape}")
+  print(
+    "| coding | kB/clip | code ms | decode ms | 1 thread | 2 | 4 | 2 workers | loss |"
+  )
+  print("|---|---|---|---|---|---|---|---|---|")
+  for coding in CODINGS:
+    print(measure(clips, coding, args.seconds), flush=True)
+
+
+if __name__ == "__main__":
+  main()
