@@ -7,7 +7,7 @@ import pytest
 
 _ROOT = pathlib.Path(__file__).parent.parent
 _JAX = {"jax", "jaxtyping", "numpy"}
-_NUMERIC = _JAX | {"flax", "einops", "dabfusion_jax.ops"}
+_NUMERIC = _JAX | {"flax", "dabfusion_jax.ops"}
 
 # Folder or file -> what it may import besides the standard library and its own room.
 MAY_IMPORT = {

@@ -2,7 +2,6 @@
 
 from typing import NamedTuple
 
-import einops
 import flax.linen as nn
 import jax.numpy as jnp
 import numpy as np
@@ -72,9 +71,7 @@ class KeypointDetector(nn.Module):
       bias_init=_identity_jacobians,
       name="jacobian",
     )(x)
-    jacobian_maps = einops.rearrange(
-      jacobian_maps, "b h w (k i j) -> b h w k i j", i=2, j=2
-    )
+    jacobian_maps = jacobian_maps.reshape(-1, height, width, self.num_keypoints, 2, 2)
     jacobian = jnp.einsum("bhwk,bhwkij->bkij", heatmap, jacobian_maps)
     return Keypoints(heatmap_to_position(heatmap), jacobian, heatmap)
 
