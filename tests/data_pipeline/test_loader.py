@@ -79,13 +79,51 @@ def test_memory_holds_what_the_shards_hold(data_dir):
   assert_same(first, loader.open_clips(data_dir, "train")[3])
 
 
-def test_shares_of_processes_are_disjoint_and_complete(clips):
+class Numbers:
+  """A source of the first whole numbers."""
+
+  def __init__(self, size):
+    self._size = size
+
+  def __len__(self):
+    return self._size
+
+  def __getitem__(self, index):
+    return {"number": np.int64(index)}
+
+
+@pytest.mark.parametrize(
+  "size, processes", [(10, 2), (10, 3), (17, 5), (8, 8), (64, 7)]
+)
+@pytest.mark.parametrize("seed", [0, 1])
+def test_shares_of_processes_are_disjoint_and_complete(size, processes, seed):
   seen = []
-  for process in range(2):
-    batches = iter(loader.batches(clips, 2, 7, None, process, 2))
-    seen.append([names(next(batches))[0] for _ in range(CLIPS // 2)])
-  assert not set(seen[0]) & set(seen[1])
-  assert len({*seen[0], *seen[1]}) == CLIPS
+  for process in range(processes):
+    share = len(range(process, size, processes))
+    chain = loader.batches(Numbers(size), processes, seed, None, process, processes)
+    batches = iter(chain)
+    epochs = [[int(next(batches)["number"][0]) for _ in range(share)] for _ in range(2)]
+    seen.append(epochs)
+  for epoch in range(2):  # the shares are dealt anew in each
+    numbers = [number for epochs in seen for number in epochs[epoch]]
+    assert sorted(numbers) == list(range(size))
+
+
+@pytest.mark.parametrize("step", [1, 3, 4, 7])
+def test_any_step_of_an_epoch_can_be_gone_on_from(step):
+  """Also past the end of an epoch; the batches that follow are the same."""
+  arguments = (Numbers(13), 3, 5, lambda r, rng: r | {"chance": rng.random()})
+  batches = iter(loader.batches(*arguments))
+  for _ in range(step):
+    next(batches)
+  state = batches.get_state()
+  expected = [next(batches) for _ in range(6)]
+  again = iter(loader.batches(*arguments, num_threads=4))
+  again.set_state(state)
+  for batch in expected:
+    found = next(again)
+    np.testing.assert_array_equal(found["number"], batch["number"])
+    np.testing.assert_array_equal(found["chance"], batch["chance"])
 
 
 def test_every_epoch_holds_all_clips_in_another_order(clips):
