@@ -39,9 +39,7 @@ class FeatureCache:
       settings: everything else it depends on; plain values.
       compute: makes it; what it raises is not kept.
     """
-    text = json.dumps([list(digests), settings], sort_keys=True)
-    key = hashlib.sha256(text.encode()).hexdigest()
-    path = self._folder / kind / f"{key}.npz"
+    path = self._path(kind, digests, settings)
     try:
       with np.load(path, allow_pickle=False) as content:
         return {name: content[name] for name in content.files}
@@ -49,7 +47,7 @@ class FeatureCache:
       pass  # absent or damaged
     value = dict(compute())
     path.parent.mkdir(exist_ok=True)
-    temporary = path.with_name(f".{key}.{os.getpid()}.part")
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
       with open(temporary, "wb") as file:
         np.savez(file, **value)
@@ -57,3 +55,12 @@ class FeatureCache:
     finally:
       temporary.unlink(missing_ok=True)
     return value
+
+  def has(self, kind: str, digests: Sequence[str], settings: Mapping[str, Any]) -> bool:
+    """Whether `get` would look it up (unless the entry is damaged)."""
+    return self._path(kind, digests, settings).is_file()
+
+  def _path(self, kind, digests, settings) -> pathlib.Path:
+    text = json.dumps([list(digests), settings], sort_keys=True)
+    key = hashlib.sha256(text.encode()).hexdigest()
+    return self._folder / kind / f"{key}.npz"

@@ -2,10 +2,13 @@
 
 import dataclasses
 import functools
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+import cv2
+import jax
 import numpy as np
+import tqdm
 
 from dabfusion_jax.evaluation import clips, hearing
 from dabfusion_jax.evaluation.cache import FeatureCache
@@ -78,8 +81,6 @@ class ClipFeatures:
       speed, jitter = optical_flow.flow_motion(self.clip.frames)
       return {"speed": speed, "jitter": jitter}
 
-    import cv2
-
     settings = {"farneback": list(optical_flow.SETTINGS), "cv2": cv2.__version__}
     return self._get("motion", settings, compute)
 
@@ -104,21 +105,6 @@ class ClipFeatures:
     """What the file knows: any of `beat_times`, `true_beat_times`, `joints2d`."""
     compute = lambda: {k: v for k, v in self.clip.truth.items() if k != "part_map"}
     return self._get("truth", {}, compute)
-
-  def logits(
-    self, networks: Networks, length: int, *, frozen: bool = False, resize: str
-  ) -> np.ndarray:
-    """I3D logits [400] of the first `length` frames, or of frame 0 repeated."""
-
-    def compute():
-      frames = self.clip.frames[:length]
-      if frozen:
-        frames = np.repeat(frames[:1], length, axis=0)
-      return {"logits": i3d.i3d_logits(networks["i3d"], frames, resize)}
-
-    settings = {"weights": networks.hashes["i3d"], "length": length}
-    settings |= {"frozen": frozen, "resize": resize}
-    return self._get("i3d", settings, compute)["logits"]
 
   def appearance(self, networks: Networks) -> np.ndarray:
     """[t, 256]; see `metrics.appearance`."""
@@ -145,6 +131,44 @@ class ClipFeatures:
 
     found = self._get("pose", source.describe(self.file.name), compute)
     return found["joints"], found["visible"]
+
+
+def i3d_logits(
+  clips_of_set: Sequence[ClipFeatures],
+  networks: Networks,
+  length: int,
+  *,
+  frozen: bool = False,
+  resize: str = "default",
+) -> np.ndarray:
+  """I3D logits [n, 400] of the first `length` frames, or of frame 0 kept still.
+
+  Batches of 8 clips where there is an accelerator; on a CPU they gain nothing and cost
+  memory. What the cache holds is not computed.
+  """
+  settings = {"weights": networks.hashes["i3d"], "length": length}
+  settings |= {"frozen": frozen, "resize": resize}
+  settled = lambda one: ([one.file.digest], settings | dataclasses.asdict(one.reading))
+  missing = [one for one in clips_of_set if not one.cache.has("i3d", *settled(one))]
+  size = 1 if jax.default_backend() == "cpu" else 8
+  with tqdm.tqdm(total=len(missing), desc=f"I3D, {length} frames", unit="clip") as bar:
+    for first in range(0, len(missing), size):
+      chunk = missing[first : first + size]
+      videos = []
+      for one in chunk:
+        frames = one.clip.frames[:length]
+        videos.append(np.repeat(frames[:1], length, axis=0) if frozen else frames)
+        one.forget()
+      # The last batch is filled up: one shape, one program.
+      videos += [videos[-1]] * (size - len(chunk))
+      rows = i3d.i3d_logits(networks["i3d"], np.stack(videos), resize)
+      for one, row in zip(chunk, rows, strict=False):
+        one.cache.get("i3d", *settled(one), lambda row=row: {"logits": row})
+      bar.update(len(chunk))
+  rows = [
+    one.cache.get("i3d", *settled(one), lambda: {})["logits"] for one in clips_of_set
+  ]
+  return np.stack(rows) if rows else np.zeros((0, 400), np.float32)
 
 
 def content_rows(frames: np.ndarray, darkest: int = 16) -> tuple[int, int]:

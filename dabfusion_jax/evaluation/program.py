@@ -6,10 +6,10 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
-import tqdm
 
 from dabfusion_jax.evaluation import aggregate, hearing, protocol
 from dabfusion_jax.evaluation.catalog import METRICS
+from dabfusion_jax.evaluation.features import i3d_logits
 from dabfusion_jax.evaluation.fvd import fvd_row
 from dabfusion_jax.evaluation.measure import Measured, Settings, measure
 from dabfusion_jax.evaluation.names import parse_labels
@@ -188,19 +188,30 @@ def _all_logits(
     elif num_frames < max(length, i3d.MIN_FRAMES):
       found[name] = "too_short"
     else:
-      found[name] = {"sample": [], "real": [], "frozen": []}
-      for of, side, frozen in (
-        ("sample", samples.features, False),
-        ("real", real, False),
-        ("frozen", real, True),
-      ):
-        for clip in tqdm.tqdm(sorted(side), desc=f"{name} {of}", unit="clip"):
-          one, settled = side[clip], {"frozen": frozen, "resize": settings.resize}
-          fits = one.info["shape"][0] == num_frames
-          row = one.logits(networks, length, **settled) if fits else None
-          found[name][of].append(row)
-          one.forget()
+      found[name] = {
+        of: _logits_of(side, settings, networks, length, num_frames, of == "frozen")
+        for of, side in (
+          ("sample", samples.features),
+          ("real", real),
+          ("frozen", real),
+        )
+      }
   return found
+
+
+def _logits_of(side, settings, networks, length, num_frames, frozen):
+  """A row of logits for every clip by name; None where the clip has another length."""
+  names = sorted(side)
+  fitting = [name for name in names if side[name].info["shape"][0] == num_frames]
+  rows = i3d_logits(
+    [side[name] for name in fitting],
+    networks,
+    length,
+    frozen=frozen,
+    resize=settings.resize,
+  )
+  by_name = dict(zip(fitting, rows, strict=True))
+  return [by_name.get(name) for name in names]
 
 
 def score_lines(measured: Measured) -> Iterator[dict[str, Any]]:

@@ -182,16 +182,13 @@ def test_odd_sizes_are_measured(tmp_path):
   assert result["summary"]["all"]["ssim"]["n"] == 2
 
 
-def _fake_logits(variables, video, resize):
+def _fake_logits(variables, videos, resize):
   """Features that see the picture and its motion, without the network."""
-  assert len(video) >= i3d.MIN_FRAMES
-  x = video.astype(np.float32) / 255
-  parts = [
-    x.mean((0, 1, 2)),
-    x.std((0, 1, 2)),
-    np.abs(np.diff(x, axis=0)).mean((0, 1, 2)),
-  ]
-  return np.resize(np.concatenate(parts), 400).astype(np.float32)
+  assert videos.ndim == 5 and videos.shape[1] >= i3d.MIN_FRAMES
+  x = videos.astype(np.float32) / 255
+  parts = [x.mean((1, 2, 3)), x.std((1, 2, 3))]
+  parts.append(np.abs(np.diff(x, axis=1)).mean((1, 2, 3)))
+  return np.tile(np.concatenate(parts, axis=1), 45)[:, :400].astype(np.float32)
 
 
 def test_fvd_is_computed_for_groups_and_beside_its_baselines(

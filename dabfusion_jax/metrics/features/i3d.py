@@ -179,14 +179,18 @@ _resize = jax.jit(resize_video, static_argnames="resize")
 
 
 def i3d_logits(
-  variables: Mapping, video: UInt8[np.ndarray, "t h w 3"], resize: str = "default"
-) -> Float[np.ndarray, "400"]:
-  """FVD features of one clip; `variables` as loaded. One compilation per length.
+  variables: Mapping, video: UInt8[np.ndarray, "*b t h w 3"], resize: str = "default"
+) -> Float[np.ndarray, "*b 400"]:
+  """FVD features of a clip, or of a batch; one compilation per length and batch.
+
+  `variables` as loaded.
 
   Raises:
     ValueError: fewer than 10 frames, or unknown resize.
   """
-  if len(video) < MIN_FRAMES:
-    raise ValueError(f"I3D needs at least {MIN_FRAMES} frames, got {len(video)}.")
-  x = _resize(jnp.asarray(video)[None], resize)
-  return np.asarray(_logits(variables, x)[0], np.float32)
+  *batch, num_frames, height, width, channels = video.shape
+  if num_frames < MIN_FRAMES:
+    raise ValueError(f"I3D needs at least {MIN_FRAMES} frames, got {num_frames}.")
+  x = jnp.asarray(video.reshape(-1, num_frames, height, width, channels))
+  logits = _logits(variables, _resize(x, resize))
+  return np.asarray(logits, np.float32).reshape(*batch, -1)
