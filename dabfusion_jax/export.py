@@ -12,6 +12,7 @@ Several processes share the work: with --distributed each takes its part, and so
 separate commands with --shard=0 --num_shards=4 and so on.
 """
 
+import argparse
 import functools
 import json
 import os
@@ -25,23 +26,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import tqdm
-from absl import app, flags
 
 from dabfusion_jax.diffusion import process
 from dabfusion_jax.evaluation import clips
 from dabfusion_jax.pipeline import DancePipeline
 from data_pipeline import loader, media
-
-_CHECKPOINT = flags.DEFINE_string("checkpoint", None, "Stage 2, as for sample.")
-_DATA = flags.DEFINE_string("data", None, "Folder made by data_pipeline.build.")
-_SPLIT = flags.DEFINE_string("split", "test", "Which clips.")
-_OUTPUT = flags.DEFINE_string("output", None, "Folder of the export.")
-_SEED = flags.DEFINE_integer("seed", 0, "Of the samples.")
-_NUM_CLIPS = flags.DEFINE_integer("num_clips", None, "The first so many; all if None.")
-_BATCH = flags.DEFINE_integer("batch_size", 4, "Clips a device makes at once.")
-_SHARD = flags.DEFINE_integer("shard", None, "Which part; this process's by default.")
-_NUM_SHARDS = flags.DEFINE_integer("num_shards", None, "How many parts there are.")
-_DISTRIBUTED = flags.DEFINE_bool("distributed", False, "Join the other processes.")
 
 FORMAT = 1
 
@@ -187,20 +176,29 @@ def export(
   return len(missing)
 
 
-def main(argv: list[str]) -> None:
-  if len(argv) > 1:
-    raise app.UsageError(f"Unexpected argument {argv[1]!r}.")
-  try:
-    if _DISTRIBUTED.value:
-      jax.distributed.initialize()
-    run()
-  except (ValueError, OSError, RuntimeError) as error:
-    sys.exit(f"export: {error}")
+def make_parser() -> argparse.ArgumentParser:
+  parser = argparse.ArgumentParser(
+    prog="python -m dabfusion_jax.export",
+    description=__doc__,
+    formatter_class=argparse.RawDescriptionHelpFormatter,
+  )
+  add = parser.add_argument
+  add("--checkpoint", required=True, help="stage 2, as for sample")
+  add("--data", required=True, help="folder made by data_pipeline.build")
+  add("--split", default="test", help="which clips")
+  add("--output", required=True, help="folder of the export")
+  add("--seed", type=int, default=0, help="of the samples")
+  add("--num_clips", type=int, help="the first so many; all by default")
+  add("--batch_size", type=int, default=4, help="clips a device makes at once")
+  add("--shard", type=int, help="which part; this process's by default")
+  add("--num_shards", type=int, help="how many parts there are")
+  add("--distributed", action="store_true", help="join the other processes")
+  return parser
 
 
-def run() -> None:
-  """Exports what the flags name."""
-  pipeline = DancePipeline.from_pretrained(_CHECKPOINT.value)
+def run(args: argparse.Namespace) -> None:
+  """Exports what the command line names."""
+  pipeline = DancePipeline.from_pretrained(args.checkpoint)
   latents, data = pipeline.config["latents"], pipeline.config["data"]
   expect = {
     "fps": latents["fps"],
@@ -208,27 +206,25 @@ def run() -> None:
     "frame_size": pipeline.frame_size,
     "num_frames": data["num_frames"],
   }
-  source = loader.open_clips(
-    _DATA.value, _SPLIT.value, expect=expect, beats=data["beats"]
-  )
-  num_shards = jax.process_count() if _NUM_SHARDS.value is None else _NUM_SHARDS.value
-  shard = jax.process_index() if _SHARD.value is None else _SHARD.value
+  source = loader.open_clips(args.data, args.split, expect=expect, beats=data["beats"])
+  num_shards = jax.process_count() if args.num_shards is None else args.num_shards
+  shard = jax.process_index() if args.shard is None else args.shard
   if not 0 <= shard < num_shards:
     raise ExportError(f"There is no part {shard} of {num_shards}; they count from 0.")
-  count = min(len(source), _NUM_CLIPS.value or len(source))
+  count = min(len(source), args.num_clips or len(source))
   manifest = {
     "format": FORMAT,
-    "label": pathlib.Path(_CHECKPOINT.value).name,
+    "label": pathlib.Path(args.checkpoint).name,
     "weights": dict(pipeline.digests),
     "embedding": latents["encoder"]["name"],
-    "data": loader.read_manifest(_DATA.value)["content_sha256"],
-    "split": _SPLIT.value,
+    "data": loader.read_manifest(args.data)["content_sha256"],
+    "split": args.split,
     "num_clips": count,
     "num_frames": data["num_frames"],
     "trained_frames": data["num_frames"],
     "fps": latents["fps"],
     "frame_size": pipeline.frame_size,
-    "seed": _SEED.value,
+    "seed": args.seed,
     "sampling": dict(pipeline.config["sampling"]),
     "condition": dict(pipeline.config["condition"]),
     "jax": jax.__version__,
@@ -236,15 +232,24 @@ def run() -> None:
   written = export(
     pipeline,
     source,
-    pathlib.Path(_OUTPUT.value),
+    pathlib.Path(args.output),
     manifest,
-    seed=_SEED.value,
+    seed=args.seed,
     indices=range(shard, count, num_shards),
-    batch_size=_BATCH.value,
+    batch_size=args.batch_size,
   )
-  print(f"{_OUTPUT.value}: {written} clips written, part {shard} of {num_shards}")
+  print(f"{args.output}: {written} clips written, part {shard} of {num_shards}")
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+  args = make_parser().parse_args(argv)
+  try:
+    if args.distributed:
+      jax.distributed.initialize()
+    run(args)
+  except (ValueError, OSError, RuntimeError) as error:
+    sys.exit(f"export: {error}")
 
 
 if __name__ == "__main__":
-  flags.mark_flags_as_required(["checkpoint", "data", "output"])
-  app.run(main)
+  main()

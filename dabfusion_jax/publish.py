@@ -7,23 +7,19 @@ Every program that takes `--checkpoint` takes the folder as well, and training s
 from it with `--config.init_from=DIR`.
 """
 
+import argparse
 import dataclasses
 import hashlib
 import json
 import pathlib
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
 import numpy as np
-from absl import app, flags, logging
 
 from dabfusion_jax import trained
-
-_CHECKPOINT = flags.DEFINE_string("checkpoint", None, "Workdir or published folder.")
-_OUTPUT = flags.DEFINE_string("output", None, "Folder to make.")
-_FLOAT16 = flags.DEFINE_bool("float16", False, "Half the size; weights are rounded.")
 
 _PURPOSE = {
   "autoencoder": "Stage 1 (latent flow auto-encoder): a reference frame and a driving"
@@ -143,17 +139,23 @@ def sha256(path: pathlib.Path) -> str:
     return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def main(argv: list[str]) -> None:
-  if len(argv) > 1:
-    raise app.UsageError(f"Unexpected argument {argv[1]!r}.")
+def main(argv: Sequence[str] | None = None) -> None:
+  parser = argparse.ArgumentParser(
+    prog="python -m dabfusion_jax.publish",
+    description=__doc__,
+    formatter_class=argparse.RawDescriptionHelpFormatter,
+  )
+  parser.add_argument("--checkpoint", required=True, help="workdir or published folder")
+  parser.add_argument("--output", required=True, help="folder to make")
+  parser.add_argument(
+    "--float16", action="store_true", help="half the size; weights are rounded"
+  )
+  args = parser.parse_args(argv)
   try:
-    folder = publish(_CHECKPOINT.value, _OUTPUT.value, _FLOAT16.value)
+    print(publish(args.checkpoint, args.output, args.float16))
   except (ValueError, OSError, RuntimeError) as error:
     sys.exit(f"publish: {error}")
-  logging.info("Published %s.", folder)
 
 
 if __name__ == "__main__":
-  flags.mark_flags_as_required(["checkpoint", "output"])
-  logging.set_verbosity(logging.INFO)
-  app.run(main)
+  main()

@@ -6,31 +6,15 @@ r"""Makes a dance video of one picture and a piece of music.
 Beside the video come a contact sheet (.png) and every setting (.json).
 """
 
+import argparse
 import pathlib
 import sys
+from collections.abc import Sequence
 
 import tqdm
-from absl import app, flags
 
 from dabfusion_jax.diffusion.samplers import METHODS
 from dabfusion_jax.pipeline import DancePipeline
-
-_CHECKPOINT = flags.DEFINE_string(
-  "checkpoint", None, "Stage 2: workdir of a training, or a published folder."
-)
-_IMAGE = flags.DEFINE_string("image", None, "The picture; any size and format.")
-_MUSIC = flags.DEFINE_string("music", None, "Any file with sound.")
-_OUTPUT = flags.DEFINE_string("output", "dance.mp4", "The video.")
-_SEED = flags.DEFINE_integer("seed", 0, "Same seed, same dance.")
-_STEPS = flags.DEFINE_integer(
-  "num_inference_steps", None, "Network evaluations; the model's default if not given."
-)
-_METHOD = flags.DEFINE_enum("method", None, METHODS, "Sampler; the model's default.")
-_GUIDANCE = flags.DEFINE_float(
-  "guidance_scale", None, "1 is none; the model's default if not given."
-)
-_NUM_FRAMES = flags.DEFINE_integer("num_frames", None, "Length; as trained by default.")
-_START = flags.DEFINE_float("music_start", 0.0, "Second of the song to begin at.")
 
 
 def check_output(path: pathlib.Path) -> None:
@@ -40,13 +24,31 @@ def check_output(path: pathlib.Path) -> None:
   path.parent.mkdir(parents=True, exist_ok=True)
 
 
-def main(argv: list[str]) -> None:
-  if len(argv) > 1:
-    raise app.UsageError(f"Unexpected argument {argv[1]!r}.")
-  output = pathlib.Path(_OUTPUT.value)
+def make_parser() -> argparse.ArgumentParser:
+  parser = argparse.ArgumentParser(
+    prog="python -m dabfusion_jax.sample",
+    description=__doc__,
+    formatter_class=argparse.RawDescriptionHelpFormatter,
+  )
+  add = parser.add_argument
+  add("--checkpoint", required=True, help="workdir of a stage 2, or published folder")
+  add("--image", required=True, help="the picture; any size and format")
+  add("--music", required=True, help="any file with sound")
+  add("--output", type=pathlib.Path, default="dance.mp4", help="the video")
+  add("--seed", type=int, default=0, help="same seed, same dance")
+  add("--method", choices=METHODS, help="sampler; the model's own by default")
+  add("--num_inference_steps", type=int, help="the model's own by default")
+  add("--guidance_scale", type=float, help="1 is none; the model's own by default")
+  add("--num_frames", type=int, help="as trained by default")
+  add("--music_start", type=float, default=0.0, help="second of the song to begin at")
+  return parser
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+  args = make_parser().parse_args(argv)
   try:
-    check_output(output)
-    pipeline = DancePipeline.from_pretrained(_CHECKPOINT.value)
+    check_output(args.output)
+    pipeline = DancePipeline.from_pretrained(args.checkpoint)
     with tqdm.tqdm(desc="sampling", unit="step") as bar:
 
       def show(done, total):
@@ -54,22 +56,21 @@ def main(argv: list[str]) -> None:
         bar.update(done - bar.n)
 
       dance = pipeline(
-        _IMAGE.value,
-        _MUSIC.value,
-        num_frames=_NUM_FRAMES.value,
-        music_start_seconds=_START.value,
-        method=_METHOD.value,
-        num_inference_steps=_STEPS.value,
-        guidance_scale=_GUIDANCE.value,
-        seed=_SEED.value,
+        args.image,
+        args.music,
+        num_frames=args.num_frames,
+        music_start_seconds=args.music_start,
+        method=args.method,
+        num_inference_steps=args.num_inference_steps,
+        guidance_scale=args.guidance_scale,
+        seed=args.seed,
         callback=show,
       )
-    for path in dance.save(output):
+    for path in dance.save(args.output):
       print(path)
   except (ValueError, OSError, RuntimeError) as error:
     sys.exit(f"sample: {error}")
 
 
 if __name__ == "__main__":
-  flags.mark_flags_as_required(["checkpoint", "image", "music"])
-  app.run(main)
+  main()

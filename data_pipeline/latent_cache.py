@@ -11,6 +11,7 @@ weights, the data and the settings by hash; an interrupted run goes on at the fi
 missing shard.
 """
 
+import argparse
 import itertools
 import json
 import os
@@ -24,7 +25,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import tqdm
-from absl import app, flags
 from array_record.python import array_record_module
 
 from dabfusion_jax import stage_factory, trained
@@ -32,12 +32,6 @@ from data_pipeline import latent_record, loader
 from data_pipeline.latent_record import LatentError
 
 CLIPS_PER_SHARD = 64
-
-_CHECKPOINT = flags.DEFINE_string("checkpoint", None, "Stage 1: workdir or published.")
-_DATA = flags.DEFINE_string("data", None, "Folder made by data_pipeline.build.")
-_OUTPUT = flags.DEFINE_string("output", None, "Folder of the cache.")
-_PROCESS_INDEX = flags.DEFINE_integer("process_index", 0, "Which process this is.")
-_PROCESS_COUNT = flags.DEFINE_integer("process_count", 1, "Processes that share it.")
 
 
 def cache_latents(
@@ -237,21 +231,26 @@ def _replace_json(path: pathlib.Path, content: Mapping[str, Any]) -> None:
   temporary.replace(path)
 
 
-def main(argv: list[str]) -> None:
-  if len(argv) > 1:
-    raise app.UsageError(f"Unexpected argument {argv[1]!r}.")
+def main(argv: Sequence[str] | None = None) -> None:
+  parser = argparse.ArgumentParser(
+    prog="python -m data_pipeline.latent_cache",
+    description=__doc__,
+    formatter_class=argparse.RawDescriptionHelpFormatter,
+  )
+  add = parser.add_argument
+  add("--checkpoint", required=True, help="stage 1: workdir or published folder")
+  add("--data", required=True, help="folder made by data_pipeline.build")
+  add("--output", required=True, help="folder of the cache")
+  add("--process_index", type=int, default=0, help="which process this is")
+  add("--process_count", type=int, default=1, help="processes that share the work")
+  args = parser.parse_args(argv)
   try:
     cache_latents(
-      _CHECKPOINT.value,
-      _DATA.value,
-      _OUTPUT.value,
-      _PROCESS_INDEX.value,
-      _PROCESS_COUNT.value,
+      args.checkpoint, args.data, args.output, args.process_index, args.process_count
     )
   except (ValueError, OSError, RuntimeError) as error:
     sys.exit(f"latent_cache: {error}")
 
 
 if __name__ == "__main__":
-  flags.mark_flags_as_required(["checkpoint", "data", "output"])
-  app.run(main)
+  main()
