@@ -115,6 +115,23 @@ def test_lfdm_step_has_its_three_oddities():
   np.testing.assert_allclose(x0, dynamic_threshold(at_t), atol=1e-5)
 
 
+def test_dpm_solver_step_is_the_second_order_formula():
+  plan = make_plan(SCHEDULE, "dpm_solver", 10)
+  signal, noise = np.sqrt(ALPHA_BAR[plan.t]), np.sqrt(1 - ALPHA_BAR[plan.t])
+  h = np.diff(np.log(signal / noise))
+  x_t, x0, x0_before = 0.7, 0.2, -0.4
+  step = lambda i: (
+    plan.on_x0[i] * x0 + plan.on_x_t[i] * x_t + plan.on_x0_before[i] * x0_before
+  )
+  ratio = h[3] / h[4]
+  slope = x0 + (x0 - x0_before) / (2 * ratio)
+  expected = noise[5] / noise[4] * x_t - signal[5] * np.expm1(-h[4]) * slope
+  np.testing.assert_allclose(step(4), expected, rtol=1e-5)
+  first = noise[1] / noise[0] * x_t - signal[1] * np.expm1(-h[0]) * x0
+  np.testing.assert_allclose(step(0), first, rtol=1e-5)
+  np.testing.assert_allclose(step(9), x0, rtol=1e-6)
+
+
 @pytest.mark.parametrize("method", ["ddim", "dpm_solver"])
 def test_deterministic_samplers_converge_to_the_exact_flow(method):
   """For a Gaussian it maps x_T to mean + (std / std_T) (x_T - mean_T)."""

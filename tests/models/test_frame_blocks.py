@@ -85,19 +85,18 @@ def test_group_norm_keeps_its_precision_beside_a_large_mean():
 def test_modulation_scales_then_shifts_the_first_norm_only():
   block = frame_blocks.ResidualBlock(8, num_groups=4)
   embedding = jax.random.normal(jax.random.key(0), (2, 1, 6))
-  variables = block.init(jax.random.key(1), VIDEO, embedding)
-  params = variables["params"]
-  y = block.apply(variables, VIDEO, embedding)
+  shapes = jax.eval_shape(block.init, jax.random.key(1), VIDEO, embedding)["params"]
+  rng = np.random.default_rng(0)
+  params = jax.tree.map(lambda leaf: jnp.asarray(rng.normal(size=leaf.shape)), shapes)
+  y = block.apply({"params": params}, VIDEO, embedding)
 
-  conv = lambda name, x: nn.Conv(8, (1, 3, 3)).apply({"params": params[name]}, x)
-  norm = lambda x: nn.GroupNorm(4, epsilon=1e-5, use_bias=False, use_scale=False).apply(
-    {}, x
-  )
-  modulation = nn.Dense(16).apply(
-    {"params": params["modulation"]}, nn.silu(embedding[:, :, None, None])
-  )
-  hidden = norm(conv("conv_0", VIDEO)) * (1 + modulation[..., :8]) + modulation[..., 8:]
-  expected = VIDEO + nn.silu(norm(conv("conv_1", nn.silu(hidden))))
+  layer = lambda module, name, x: module.apply({"params": params[name]}, x)
+  norm = nn.GroupNorm(4, epsilon=1e-5)
+  modulation = layer(nn.Dense(16), "modulation", nn.silu(embedding[:, :, None, None]))
+  scale, shift = modulation[..., :8], modulation[..., 8:]
+  hidden = layer(norm, "norm_0", layer(nn.Conv(8, (1, 3, 3)), "conv_0", VIDEO))
+  hidden = layer(nn.Conv(8, (1, 3, 3)), "conv_1", nn.silu(hidden * (1 + scale) + shift))
+  expected = VIDEO + nn.silu(layer(norm, "norm_1", hidden))
   np.testing.assert_allclose(y, expected, atol=1e-4)
 
 
