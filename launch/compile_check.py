@@ -47,6 +47,11 @@ FORMULA = (
   " + bytes sent / interconnect bandwidth, per chip, at the published rates"
 )
 
+# "Used 18.6G of 15.75G hbm", or "... (19.08G) exceeds available HBM (15.75G)".
+_TOO_LARGE = re.compile(
+  r"([\d.]+)([KMGT])\)? (?:of|exceeds available HBM) \(?([\d.]+)([KMGT])\b"
+)
+
 
 @dataclasses.dataclass(frozen=True)
 class Result:
@@ -93,7 +98,7 @@ def compile_program(
       lowered = program.function.lower(*program.arguments)
       compiled = lowered.compile(compiler_options=options)
   except jax.errors.JaxRuntimeError as error:
-    used = re.search(r"Used ([\d.]+)([KMGT]) of ([\d.]+)([KMGT]) hbm", str(error))
+    used = _TOO_LARGE.search(str(error))
     if used is None:
       raise
     fits = False
@@ -128,6 +133,10 @@ def compile_program(
     xla_seconds=repeats * cost.get("optimal_seconds", 0.0),
     compile_seconds=time.monotonic() - started,
   )
+
+
+def _bytes(number: str, unit: str) -> float:
+  return float(number) * 2.0 ** (10 * (1 + "KMGT".index(unit)))
 
 
 def find_largest_batch(

@@ -154,6 +154,8 @@ def _latent_batch(config: Config, stage1: Config, b: int) -> dict[str, Any]:
 
 def _abstract_trunk(config: Config) -> Any:
   """The perceptual network, as an argument so that it is no constant to fold."""
+  if config["loss"]["network"] == "none":
+    return {}
   if config["loss"]["network"] != "vgg19":
     raise ValueError(
       "The compile check knows the perceptual network vgg19, got"

@@ -1,0 +1,98 @@
+#!/usr/bin/env bash
+# A Cloud TPU slice by queued resources: create, setup, train, log, delete.
+#
+#   export PROJECT=... ZONE=... BUCKET=...
+#   launch/tpu_pod.sh create NAME ACCELERATOR_TYPE [--spot]   e.g. v5litepod-16
+#   launch/tpu_pod.sh setup NAME
+#   launch/tpu_pod.sh train NAME --config=... --workdir=/gcs/...
+#   launch/tpu_pod.sh log NAME
+#   launch/tpu_pod.sh delete NAME
+#
+# DRY_RUN=1 prints the commands instead of running them.
+set -euo pipefail
+
+usage() {
+  sed -n '2,10s/^# \{0,1\}//p' "$0" >&2
+  exit 2
+}
+
+run() {
+  if [[ -n "${DRY_RUN:-}" ]]; then
+    printf '%q ' "$@"
+    printf '\n'
+  else
+    "$@"
+  fi
+}
+
+# Runs one command line on all workers at once.
+on_workers() {
+  run gcloud compute tpus tpu-vm ssh "$name" "${where[@]}" --worker=all --command="$1"
+}
+
+runtime_of() {
+  case "$1" in
+    v4-*) echo tpu-ubuntu2204-base ;;
+    v5litepod-*) echo v2-alpha-tpuv5-lite ;;
+    v5p-*) echo v2-alpha-tpuv5 ;;
+    v6e-*) echo v2-alpha-tpuv6e ;;
+    *)
+      echo "tpu_pod: unknown accelerator type $1; known: v4-N, v5litepod-N, v5p-N, v6e-N" >&2
+      exit 2
+      ;;
+  esac
+}
+
+[[ $# -ge 2 ]] || usage
+verb=$1 name=$2
+shift 2
+for variable in PROJECT ZONE BUCKET; do
+  if [[ -z "${!variable:-}" ]]; then
+    echo "tpu_pod: set $variable, e.g. export $variable=..." >&2
+    exit 2
+  fi
+done
+where=(--project="$PROJECT" --zone="$ZONE")
+repository=$(cd "$(dirname "$0")/.." && pwd)
+
+case "$verb" in
+  create)
+    [[ $# -ge 1 ]] || usage
+    runtime=$(runtime_of "$1")
+    run gcloud compute tpus queued-resources create "$name" "${where[@]}" \
+      --node-id="$name" --accelerator-type="$1" --runtime-version="$runtime" "${@:2}"
+    while state=$(run gcloud compute tpus queued-resources describe "$name" \
+      "${where[@]}" --format="value(state.state)") && [[ -z "${DRY_RUN:-}" ]]; do
+      echo "$name: $state"
+      case "$state" in
+        ACTIVE) break ;;
+        FAILED | SUSPENDED) exit 1 ;;
+      esac
+      sleep 30
+    done
+    ;;
+  setup)
+    archive=$(mktemp --suffix=.tar.gz)
+    trap 'rm -f "$archive"' EXIT
+    run git -C "$repository" archive --format=tar.gz --output="$archive" HEAD
+    run gcloud compute tpus tpu-vm scp "$archive" "$name:dabfusion.tar.gz" \
+      "${where[@]}" --worker=all
+    on_workers "mkdir -p dabfusion && tar -xzf dabfusion.tar.gz -C dabfusion \
+&& python3 -m venv venv && venv/bin/pip install --quiet -e 'dabfusion[tpu]' \
+&& sudo mkdir -p /gcs && sudo chown \$USER /gcs \
+&& (mountpoint -q /gcs || gcsfuse --implicit-dirs $BUCKET /gcs)"
+    ;;
+  train)
+    # One process a worker, which outlives the connection.
+    on_workers "cd dabfusion && PYTHONUNBUFFERED=1 nohup ../venv/bin/python \
+-m dabfusion_jax.train --distributed $(printf '%q ' "$@")> ../train.log 2>&1 &"
+    ;;
+  log)
+    run gcloud compute tpus tpu-vm ssh "$name" "${where[@]}" --worker=0 \
+      --command="tail -n 50 -f train.log"
+    ;;
+  delete)
+    run gcloud compute tpus queued-resources delete "$name" "${where[@]}" --force --quiet
+    ;;
+  *) usage ;;
+esac

@@ -1,0 +1,155 @@
+"""What starts a run on pods and clusters: read by its own tools, and by ours."""
+
+import importlib.util
+import math
+import operator
+import os
+import pathlib
+import re
+import shutil
+import subprocess
+
+import pytest
+import yaml
+
+_ROOT = pathlib.Path(__file__).parent.parent.parent
+_LAUNCH = _ROOT / "launch"
+_SCRIPTS = ("tpu_pod.sh", "slurm.sbatch")
+_SITE = {"PROJECT": "project", "ZONE": "zone", "BUCKET": "bucket"}
+
+
+def _pod(*arguments, **environment):
+  return subprocess.run(
+    ["bash", str(_LAUNCH / "tpu_pod.sh"), *arguments],
+    env={**os.environ, **_SITE, "DRY_RUN": "1", **environment},
+    capture_output=True,
+    text=True,
+    timeout=60,
+  )
+
+
+def _check_settings(arguments):
+  """Every --config.NAME=VALUE of a command line is a setting of its config."""
+  found = dict(a.removeprefix("--").split("=", 1) for a in arguments if "=" in a)
+  path, _, variant = found["config"].partition(":")
+  spec = importlib.util.spec_from_file_location("config", _ROOT / path)
+  module = importlib.util.module_from_spec(spec)
+  spec.loader.exec_module(module)
+  config = module.get_config(*[variant] if variant else [])
+  for name in found:
+    if name.startswith("config."):
+      operator.attrgetter(name.removeprefix("config."))(config)  # else AttributeError
+
+
+@pytest.mark.parametrize("script", _SCRIPTS)
+def test_shell_scripts_pass_shellcheck(script):
+  if shutil.which("shellcheck") is None:
+    pytest.skip("shellcheck is not installed")
+  command = ["shellcheck", str(_LAUNCH / script)]
+  result = subprocess.run(command, capture_output=True, text=True, timeout=60)
+  assert result.returncode == 0, result.stdout
+
+
+@pytest.mark.parametrize("script", _SCRIPTS)
+def test_shell_scripts_parse(script):
+  command = ["bash", "-n", str(_LAUNCH / script)]
+  result = subprocess.run(command, capture_output=True, text=True, timeout=60)
+  assert result.returncode == 0, result.stderr
+
+
+def test_pod_is_asked_for_with_the_runtime_of_its_generation():
+  result = _pod("create", "dance", "v5litepod-16", "--spot")
+  assert result.returncode == 0, result.stderr
+  line = result.stdout.splitlines()[0]
+  for part in (
+    *("queued-resources create dance", "--project=project", "--zone=zone", "--spot"),
+    *("--accelerator-type=v5litepod-16", "--runtime-version=v2-alpha-tpuv5-lite"),
+  ):
+    assert part in line
+
+
+def test_training_flags_reach_every_worker_as_they_were_given():
+  given = ["--config=configs/diffusion.py:paper", "--config.mesh=(('data',-1),('x',1))"]
+  result = _pod("train", "dance", *given)
+  assert result.returncode == 0, result.stderr
+  # What the shell here makes of the line, and what the worker's shell makes of that.
+  ours = f"set -- {result.stdout.strip()}; printf '%s\n' \"$@\""
+  words = subprocess.check_output(["bash", "-c", ours], text=True).splitlines()
+  assert "--worker=all" in words
+  remote = words[-1].removeprefix("--command=")
+  started = re.search(r"dabfusion_jax\.train (.*?)> ", remote)[1]
+  theirs = f"set -- {started}; printf '%s\n' \"$@\""
+  seen = subprocess.check_output(["bash", "-c", theirs], text=True).splitlines()
+  assert seen == ["--distributed", *given]
+
+
+@pytest.mark.parametrize(
+  ("arguments", "environment", "message"),
+  [
+    (["create", "dance", "v9-16"], {}, "unknown accelerator type v9-16"),
+    (["create", "dance", "v4-16"], {"ZONE": ""}, "set ZONE"),
+    (["dance"], {}, "queued resources"),
+    (["fly", "dance"], {}, "queued resources"),
+  ],
+)
+def test_pod_script_says_what_is_wrong(arguments, environment, message):
+  result = _pod(*arguments, **environment)
+  assert result.returncode == 2
+  assert message in result.stderr
+
+
+def test_jobset_fits_its_slice_and_its_config():
+  jobset = yaml.safe_load((_LAUNCH / "jobset.yaml").read_text())
+  assert (jobset["apiVersion"], jobset["kind"]) == (
+    "jobset.x-k8s.io/v1alpha2",
+    "JobSet",
+  )
+  (group,) = jobset["spec"]["replicatedJobs"]
+  job = group["template"]["spec"]
+  pod = job["template"]["spec"]
+  (container,) = pod["containers"]
+  chips = container["resources"]["limits"]["google.com/tpu"]
+  shape = pod["nodeSelector"]["cloud.google.com/gke-tpu-topology"]
+  assert job["parallelism"] == job["completions"]
+  assert job["completions"] * chips == math.prod(int(n) for n in shape.split("x"))
+  assert job["backoffLimit"] == 0 and pod["restartPolicy"] == "Never"
+  mounted = {mount["name"] for mount in container["volumeMounts"]}
+  assert mounted == {volume["name"] for volume in pod["volumes"]}
+  _check_settings(container["args"])
+  batch = next(a for a in container["args"] if "batch_size" in a).split("=")[1]
+  assert int(batch) % (job["completions"] * chips) == 0
+
+
+def test_slurm_script_requeues_what_saved_itself(tmp_path):
+  for name, text in {
+    "srun": '#!/bin/sh\necho "$@" > called\nexit "$STATUS"',
+    "scontrol": '#!/bin/sh\necho "$@" > requeued',
+  }.items():
+    (tmp_path / name).write_text(text)
+    (tmp_path / name).chmod(0o755)
+  given = ["--config=configs/autoencoder.py:demo", "--config.model.dtype=bfloat16"]
+  _check_settings(given)
+  for status, again in ((0, False), (1, False), (75, True), (143, True)):
+    (tmp_path / "requeued").unlink(missing_ok=True)
+    result = subprocess.run(
+      ["bash", str(_LAUNCH / "slurm.sbatch"), *given],
+      cwd=tmp_path,
+      env={
+        **os.environ,
+        "PATH": f"{tmp_path}:{os.environ['PATH']}",
+        "STATUS": str(status),
+        "SLURM_JOB_ID": "7",
+      },
+      timeout=60,
+    )
+    assert result.returncode == status
+    assert (tmp_path / "requeued").exists() == again
+  assert (tmp_path / "called").read_text().split()[-3:] == ["--distributed", *given]
+
+
+def test_commands_of_the_guide_name_settings_that_exist():
+  text = (_LAUNCH / "README.md").read_text().replace("\\\n", " ")
+  lines = [x for x in text.splitlines() if "--config=configs/" in x]
+  assert len(lines) >= 3
+  for line in lines:
+    _check_settings(re.findall(r"--config[.\w]*=\S+", line))
