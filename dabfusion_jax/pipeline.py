@@ -244,7 +244,7 @@ class DancePipeline:
         " longer music, another start, or fewer frames."
       )
     window = np.pad(window, ((0, length - len(window)), (0, 0)))
-    encoder = music_encoders.make_encoder(self.config["latents"]["encoder"]["name"])
+    encoder = music_encoders.make_same_encoder(self.config["latents"]["encoder"])
     times = beats.track_beats(audio.mean(axis=1), SAMPLE_RATE)
     times = beats.slice_beats(times, start_seconds, num_frames / self.fps)
     return Music(window, encoder(window.mean(axis=1), SAMPLE_RATE), times)
