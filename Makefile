@@ -47,3 +47,12 @@ test: $(STAMP) $(WEIGHTS)
 lint: $(STAMP)
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
+
+# Ratios within one run: how clips are read, what each feature costs, how well beats
+# are found.
+bench: $(STAMP) $(WEIGHTS)
+	test -f data/synthdance_demo/manifest.json || $(PY) -m data_pipeline.build \
+	  --source=synthdance --preset=demo --output=data/synthdance_demo
+	$(PY) -m benchmarks.loader --data=data/synthdance_demo
+	$(PY) -m benchmarks.features
+	$(PY) -m benchmarks.beats
