@@ -5,7 +5,9 @@ out = pipe("person.jpg", "song.mp3", num_inference_steps=50, seed=0)
 out.save("dance.mp4")
 """
 
+import functools
 import json
+import math
 import os
 import pathlib
 from collections.abc import Callable, Sequence
@@ -20,7 +22,7 @@ import PIL.Image
 from dabfusion_jax import stage_factory, trained
 from dabfusion_jax.diffusion import process, samplers
 from dabfusion_jax.stages.diffusion import DiffusionStage
-from data_pipeline import beats, framing, media, music_encoders
+from data_pipeline import beats, framing, ingest, media, music_encoders
 
 SAMPLE_RATE = 44_100
 
@@ -129,22 +131,27 @@ class DancePipeline:
     Raises:
       MediaError, PipelineError, ValueError: input that cannot be used, in one line.
     """
-    num_frames = num_frames or self.config["data"]["num_frames"]
+    if num_frames is None:
+      num_frames = self.config["data"]["num_frames"]
     self._check_length(num_frames)
+    if guidance_scale is None:
+      guidance_scale = self.config["sampling"]["guidance_scale"]
+    for name, value in (
+      ("music_start", music_start_seconds),
+      ("guidance_scale", guidance_scale),
+    ):
+      if not math.isfinite(value):
+        raise PipelineError(f"{name} must be a finite number, not {value}.")
     ref_image = self.prepare_image(image)
     heard = self.prepare_music(music, num_frames, music_start_seconds)
     changes = {"method": method, "num_steps": num_inference_steps}
     changes = {key: value for key, value in changes.items() if value is not None}
     plan = stage_factory.make_sampling_plan(self.config, **changes)
-    if guidance_scale is None:
-      guidance_scale = self.config["sampling"]["guidance_scale"]
     batch = self.make_batch([ref_image], [heard], num_frames)
     keys = process.example_keys(jax.random.key(seed), jnp.zeros(1, jnp.int32))
     frames, flow = self.generate(batch, keys, plan, guidance_scale, callback)
     settings = {
-      "image": image
-      if isinstance(image, str)
-      else str(getattr(image, "name", "array")),
+      "image": "array" if isinstance(image, np.ndarray) else str(image),
       "music": str(music),
       "music_start_seconds": music_start_seconds,
       "num_frames": num_frames,
@@ -172,28 +179,18 @@ class DancePipeline:
     `DiffusionStage.sample`.
     """
     stage = self.stage
-    z_term = jax.jit(stage.unet.z_term)(self.params, batch["z"])
-    is_stochastic = bool(np.any(plan.sigma))
-
-    @jax.jit
-    def step_fn(params, batch, z_term, carry, step):
-      def eps_fn(x_t, t):
-        return stage.eps(params, batch, z_term, x_t, t, guidance_scale)
-
-      return samplers.sample_step(
-        eps_fn, carry, keys, step, is_stochastic, *stage.threshold
-      )
-
+    z_term = self._z_term(self.params, batch["z"])
+    step_fn = _step_fn(stage, guidance_scale, bool(np.any(plan.sigma)))
     x = samplers.initial_noise(keys, stage.latent_shape(batch))
     carry = (x, jnp.zeros_like(x))
     for i in range(len(plan.t)):
       step = samplers.Plan(*(row[i] for row in plan))
-      carry = step_fn(self.params, batch, z_term, carry, step)
+      carry = step_fn(self.params, batch, z_term, keys, carry, step)
       if callback is not None:
         jax.block_until_ready(carry)
         callback(i + 1, len(plan.t))
     flow, occlusion = stage.to_flow(carry[0])
-    frames = jax.jit(stage.decode)(batch["z"], flow, occlusion)
+    frames = self._decode(batch["z"], flow, occlusion)
     frames = np.uint8(np.clip(np.asarray(frames), 0, 1) * 255 + 0.5)
     return frames, np.asarray(flow)
 
@@ -202,18 +199,29 @@ class DancePipeline:
   ) -> dict[str, np.ndarray]:
     """Pictures uint8 [h, w, 3] and their music -> a batch to sample from."""
     images = jnp.asarray(np.stack(ref_images), jnp.float32) / 255.0
-    encode = jax.jit(
-      lambda x: self.stage.autoencoder.apply(
-        self.stage.autoencoder_variables, x, method="encode"
-      )
-    )
     grid = [(m.beat_times, 0.0, num_frames, self.fps) for m in heard]
     return {
-      "z": encode(images),
+      "z": self._encode(images),
       "music": np.stack([m.embedding for m in heard]),
       "beats": np.stack([beats.beat_vector(*g) for g in grid]),
       "beat_features": np.stack([beats.beat_features(*g) for g in grid]),
     }
+
+  # Compiled once for a pipeline, not for every dance.
+  @functools.cached_property
+  def _z_term(self) -> Callable:
+    return jax.jit(self.stage.unet.z_term)
+
+  @functools.cached_property
+  def _decode(self) -> Callable:
+    return jax.jit(self.stage.decode)
+
+  @functools.cached_property
+  def _encode(self) -> Callable:
+    stage = self.stage
+    return jax.jit(
+      lambda x: stage.autoencoder.apply(stage.autoencoder_variables, x, method="encode")
+    )
 
   def prepare_image(self, image: str | pathlib.Path | np.ndarray) -> np.ndarray:
     """Any picture -> uint8 [size, size, 3], framed as the training data were."""
@@ -224,9 +232,12 @@ class DancePipeline:
         f"The picture has {image.shape[1]}x{image.shape[0]} pixels; at least 16x16 are"
         " needed."
       )
-    if self.autoencoder_config["data"]["source"] == "aist":
-      return framing.letterbox(image[None], self.frame_size)[0][0]
-    return framing.letterbox(pad_to_square(image)[None], self.frame_size)[0][0]
+    name = self.config["latents"]["framing"]
+    if (
+      name == "letterbox" and self.autoencoder_config["data"]["source"] == "synthdance"
+    ):
+      image = pad_to_square(image)  # its close films are square: black bars are unknown
+    return framing.FRAMINGS[name](image[None], self.frame_size)[0][0]
 
   def prepare_music(
     self, path: str | pathlib.Path, num_frames: int, start_seconds: float
@@ -245,9 +256,13 @@ class DancePipeline:
       )
     window = np.pad(window, ((0, length - len(window)), (0, 0)))
     encoder = music_encoders.make_same_encoder(self.config["latents"]["encoder"])
-    times = beats.track_beats(audio.mean(axis=1), SAMPLE_RATE)
+    # Heard as the training data were: at the rate of the records.
+    song = media.read_audio(path, ingest.SAMPLE_RATE)
+    times = beats.track_beats(song, ingest.SAMPLE_RATE)
     times = beats.slice_beats(times, start_seconds, num_frames / self.fps)
-    return Music(window, encoder(window.mean(axis=1), SAMPLE_RATE), times)
+    first = round(start_seconds * ingest.SAMPLE_RATE)
+    sound = song[first : first + round(num_frames / self.fps * ingest.SAMPLE_RATE)]
+    return Music(window, encoder(sound, ingest.SAMPLE_RATE), times)
 
   def _check_length(self, num_frames: int) -> None:
     trained_frames = self.config["data"]["num_frames"]
@@ -259,6 +274,24 @@ class DancePipeline:
         + (" and no other number (its beats are one vector)" if fixed else " or more")
         + f", not {num_frames}."
       )
+
+
+@functools.lru_cache(maxsize=8)
+def _step_fn(
+  stage: DiffusionStage, guidance_scale: float, is_stochastic: bool
+) -> Callable:
+  """One compiled sampling step; kept, because compiling costs more than sampling."""
+
+  @jax.jit
+  def step_fn(params, batch, z_term, keys, carry, step):
+    def eps_fn(x_t, t):
+      return stage.eps(params, batch, z_term, x_t, t, guidance_scale)
+
+    return samplers.sample_step(
+      eps_fn, carry, keys, step, is_stochastic, *stage.threshold
+    )
+
+  return step_fn
 
 
 def pad_to_square(image: np.ndarray) -> np.ndarray:

@@ -47,6 +47,11 @@ def publish(
     parts[output / trained.AUTOENCODER] = trained.load_autoencoder_of(checkpoint)
   if float16:
     parts = {folder: round_weights(part) for folder, part in parts.items()}
+    if stage == "diffusion":  # it names its stage 1 by hash
+      stage1 = parts[output / trained.AUTOENCODER].digest
+      config = dict(parts[output].config)
+      config["latents"] = {**config["latents"], "autoencoder": stage1}
+      parts[output] = dataclasses.replace(parts[output], config=config)
   for folder, part in parts.items():
     trained.publish(part, folder, np.float16 if float16 else None)
   card = model_card(parts[output], output, stage, "float16" if float16 else "float32")

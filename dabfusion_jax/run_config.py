@@ -26,6 +26,15 @@ MAY_CHANGE = (
   "max_skipped_steps",
   "spike_grad_norm",
   "stall_seconds",
+  "sampling",
+)
+# Where things lie; what they are is held by hashes.
+MAY_MOVE = (
+  "data.folder",
+  "data.latents",
+  "data.autoencoder",
+  "data.autoencoder_config",
+  "data.cache_in_memory",
 )
 
 
@@ -43,7 +52,9 @@ def check_config(workdir: pathlib.Path, config: Mapping[str, Any]) -> None:
   differing = [
     f"{name} was {before.get(name, 'absent')!r}, now {now.get(name, 'absent')!r}"
     for name in sorted(before.keys() | now.keys())
-    if before.get(name) != now.get(name) and name.split(".")[0] not in MAY_CHANGE
+    if before.get(name) != now.get(name)
+    and name.split(".")[0] not in MAY_CHANGE
+    and name not in MAY_MOVE
   ]
   if differing:
     raise ValueError(

@@ -17,10 +17,18 @@ from dabfusion_jax.diffusion.samplers import METHODS
 from dabfusion_jax.pipeline import DancePipeline
 
 
-def check_output(path: pathlib.Path) -> None:
-  """Makes the folder of the video; ValueError for a name that is no mp4."""
+def check_output(path: pathlib.Path, *inputs: str) -> None:
+  """Makes the folder of the video.
+
+  Raises:
+    ValueError: a name that is no mp4, or files that would overwrite an input.
+  """
   if path.suffix != ".mp4":
     raise ValueError(f"--output={path} must end in .mp4.")
+  written = {path.with_suffix(end).resolve() for end in (".mp4", ".png", ".json")}
+  for name in inputs:
+    if pathlib.Path(name).resolve() in written:
+      raise ValueError(f"--output={path} would overwrite {name}; choose another name.")
   path.parent.mkdir(parents=True, exist_ok=True)
 
 
@@ -47,7 +55,7 @@ def make_parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> None:
   args = make_parser().parse_args(argv)
   try:
-    check_output(args.output)
+    check_output(args.output, args.image, args.music)
     pipeline = DancePipeline.from_pretrained(args.checkpoint)
     with tqdm.tqdm(desc="sampling", unit="step") as bar:
 

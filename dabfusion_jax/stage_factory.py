@@ -128,7 +128,16 @@ def resolve_diffusion(
   model = autoencoder.config["model"]
   diffusion = config["diffusion"]
   diffusion["latent_bound"] = 1.0
+  if diffusion["flow_param"] == "absolute" and diffusion["flow_scale"] != 1:
+    raise ValueError(
+      "diffusion.flow_scale belongs to the residual flow; with the absolute it is 1,"
+      f" not {diffusion['flow_scale']}."
+    )
   if diffusion["flow_param"] == "residual":
+    if not latents["statistics"]["residual_rms"]:
+      raise ValueError(
+        f"Nothing moves in the training latents in {config['data']['latents']}."
+      )
     if not diffusion["flow_scale"]:
       diffusion["flow_scale"] = 1.0 / latents["statistics"]["residual_rms"]
     reach = latents["statistics"]["residual_max"] * diffusion["flow_scale"]
@@ -138,6 +147,7 @@ def resolve_diffusion(
     "data": latents["data"],
     "fps": latents["fps"],
     "encoder": latents["encoder"],
+    "framing": latents["framing"],
     "z_channels": min(
       model["codec_max_features"], model["codec_features"] * 2 ** model["num_down"]
     ),

@@ -14,7 +14,7 @@ import jax
 from absl import app, flags, logging
 from ml_collections import config_flags
 
-from dabfusion_jax import checkpointing, stage_factory, trained
+from dabfusion_jax import checkpointing, run_config, stage_factory, trained
 from dabfusion_jax.train_loop import train
 from dabfusion_jax.warm_start import make_warm_start
 from dabfusion_jax.writers import Trace
@@ -41,26 +41,27 @@ def train_autoencoder(config: Mapping[str, Any], workdir: pathlib.Path) -> None:
   """Stage 1, on pairs of frames; SynthDance is generated where it is not there."""
   data = config["data"]
   if not (pathlib.Path(data["folder"]) / loader.MANIFEST).is_file():
-    if data["source"] != "synthdance":
+    videos = f"--preset={data['preset']}" if data["preset"] else "--videos=DIR"
+    build = [
+      "data_pipeline.build",
+      f"--source={data['source']}",
+      videos,
+      f"--output={data['folder']}",
+      f"--frame_size={data['frame_size']}",
+      f"--num_frames={data['num_frames']}",
+      f"--fps={data['fps']}",
+      f"--encoder={data['encoder']}",
+    ]
+    if data["source"] != "synthdance" or jax.process_count() > 1:
       raise NotReadyError(
         f"{data['folder']} holds no shards. Make them with: python -m"
-        f" data_pipeline.build --source={data['source']} --videos=DIR"
-        f" --output={data['folder']} --frame_size={data['frame_size']}. Without any"
-        " data, this runs: python -m dabfusion_jax.train"
-        " --config=configs/autoencoder.py:demo"
+        f" {' '.join(build)}. Without any data, this runs: python -m"
+        " dabfusion_jax.train --config=configs/autoencoder.py:demo"
       )
-    run(
-      [
-        "data_pipeline.build",
-        f"--source={data['source']}",
-        f"--preset={data['preset']}",
-        f"--output={data['folder']}",
-        f"--frame_size={data['frame_size']}",
-        f"--num_frames={data['num_frames']}",
-        f"--fps={data['fps']}",
-        f"--encoder={data['encoder']}",
-      ]
-    )
+    run(build)
+  # A run goes on with the clips it began with, wherever they lie.
+  digest = loader.read_manifest(data["folder"])["content_sha256"]
+  config = {**config, "data": {**data, "content_sha256": digest}}
   expect = {key: data[key] for key in ("frame_size", "num_frames", "fps", "encoder")}
   dataset = loader.make_pairs_dataset(
     loader.open_clips(
@@ -89,7 +90,9 @@ def train_diffusion(config: Mapping[str, Any], workdir: pathlib.Path) -> None:
   autoencoder = trained.load_trained(data["autoencoder"], "autoencoder")
   manifest = latent_record.read_manifest(data["latents"])
   config = stage_factory.resolve_diffusion(config, autoencoder, manifest)
-  trained.publish(autoencoder, workdir / trained.AUTOENCODER)
+  run_config.check_config(workdir, config)
+  if jax.process_index() == 0:
+    trained.publish(autoencoder, workdir / trained.AUTOENCODER)
   dataset = latent_record.make_latents_dataset(
     latent_record.open_latents(data["latents"], "train"),
     batch_size=config["batch_size"],
@@ -136,7 +139,7 @@ def prepare_latents(config: Mapping[str, Any]) -> None:
   if (pathlib.Path(folder) / latent_record.MANIFEST).is_file():
     return
   recipe, stage1 = data["autoencoder_config"], data["autoencoder"]
-  if recipe:
+  if recipe and jax.process_count() == 1:
     # In their own processes: each gives its memory back, and resumes by itself.
     run(["dabfusion_jax.train", f"--config={recipe}", f"--workdir={stage1}"])
     clips = trained.load_trained(stage1, "autoencoder").config["data"]["folder"]

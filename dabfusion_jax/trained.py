@@ -7,9 +7,9 @@ statistics). A stage-2 folder of either kind carries its frozen stage 1, publish
 
 import hashlib
 import json
-import os
 import pathlib
 import shutil
+import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -77,6 +77,9 @@ def load_trained(folder: str | pathlib.Path, stage: str) -> Trained:
     raise TrainedError(f"{path} is not the config of a run ({error!r}).") from None
   if found != stage:
     raise TrainedError(f"{folder} holds the stage {found!r}, but {stage!r} is needed.")
+  needed = {"autoencoder": {"model", "data"}, "diffusion": {"latents", "data"}}[stage]
+  if not needed <= set(config):
+    raise TrainedError(f"{path} is cut short: {sorted(needed - set(config))} missing.")
   if (folder / _MODEL).is_file():
     params, batch_stats, step = _read_model(folder / _MODEL)
   else:
@@ -103,7 +106,7 @@ def publish(trained: Trained, folder: str | pathlib.Path, dtype: Any = None) -> 
       f"{folder} holds other weights (not those of digest {trained.digest[:12]});"
       " choose another folder."
     )
-  temporary = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
+  temporary = folder.with_name(f".{folder.name}.{uuid.uuid4().hex}.tmp")
   shutil.rmtree(temporary, ignore_errors=True)
   temporary.mkdir(parents=True)
   try:
@@ -137,6 +140,8 @@ def _read_model(path: pathlib.Path) -> tuple[Any, Any, int]:
       flat = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
   except (safetensors.SafetensorError, OSError, KeyError, TypeError) as error:
     raise TrainedError(f"{path} is damaged ({error}).") from None
+  if not any(name.startswith("params/") for name in flat):
+    raise TrainedError(f"{path} holds no params; it is no published stage.")
   flat = {name: value.astype(np.float32) for name, value in flat.items()}
   tree = traverse_util.unflatten_dict(flat, sep="/")
   return tree["params"], tree.get("batch_stats", {}), step

@@ -68,11 +68,12 @@ def cache_latents(
     print(f"{output} is complete.")
     return
   analyse = _make_analysis(stage1)
+  expect = {key: stage1.config["data"][key] for key in ("frame_size", "fps")}
   fields = ("name", "window", "frames", "music", "beat_times", "true_beat_times")
   shards: dict[str, list[str]] = {}
   number, num_clips, started = 0, 0, time.monotonic()
   for split in sorted(manifest["counts"]):
-    clips = loader.open_clips(data, split, fields=fields)
+    clips = loader.open_clips(data, split, expect=expect, fields=fields)
     starts = range(0, len(clips), CLIPS_PER_SHARD)
     shards[split] = []
     with tqdm.tqdm(total=len(clips), desc=f"latents, {split}", unit="clip") as bar:
@@ -99,7 +100,7 @@ def cache_latents(
     identity
     | {
       key: manifest["settings"][key]
-      for key in ("fps", "num_frames", "encoder", "frame_size")
+      for key in ("fps", "num_frames", "encoder", "frame_size", "framing")
     }
     | {"shards": shards, "counts": counts, "statistics": _combine(sums)},
   )

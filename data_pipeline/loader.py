@@ -35,7 +35,16 @@ def read_manifest(data_dir: str | pathlib.Path) -> dict[str, Any]:
       f"{data_dir} holds no finished data set (no {MANIFEST}); "
       f"run `python -m data_pipeline.build --output={data_dir} ...` to its end."
     )
-  return json.loads(path.read_text(encoding="utf-8"))
+  try:
+    manifest = json.loads(path.read_text(encoding="utf-8"))
+  except ValueError as error:
+    raise RecordError(f"{path} is damaged ({error}); build the data anew.") from None
+  if not {"settings", "counts", "content_sha256"} <= set(manifest):
+    raise RecordError(
+      f"{path} is not the manifest of a data set; give the output of"
+      " data_pipeline.build."
+    )
+  return manifest
 
 
 def check_manifest(
@@ -100,8 +109,12 @@ class Clips(Sequence[Record]):
       )
     self._beat_key = BEATS[beats]
     self._fields = None if fields is None else frozenset(fields)
-    (folder,) = (self.data_dir / "shards").glob("*/*/features.json")
-    builder = tfds.builder_from_directory(str(folder.parent))
+    folders = list((self.data_dir / "shards").glob("*/*/features.json"))
+    if len(folders) != 1:
+      raise RecordError(
+        f"{self.data_dir}/shards is damaged; delete {self.data_dir} and build again."
+      )
+    builder = tfds.builder_from_directory(str(folders[0].parent))
     self._source = builder.as_data_source(split)
 
   def __len__(self) -> int:

@@ -97,6 +97,7 @@ def _diffusion(variant, **condition):
     "num_frames": config["data"]["num_frames"],
     "fps": 10,
     "encoder": {"name": "spectral", "version": 1, "size": 512},
+    "framing": "letterbox",
     "statistics": {"residual_rms": 0.05, "residual_max": 0.5},
   }
   config = stage_factory.resolve_diffusion(config, stage1, latents)
