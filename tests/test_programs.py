@@ -12,7 +12,8 @@ import numpy as np
 import PIL.Image
 import pytest
 
-from dabfusion_jax import sample
+from dabfusion_jax import publish, sample
+from dabfusion_jax.pipeline import DancePipeline
 from dabfusion_jax.writers import SPEED
 from data_pipeline import media
 from data_pipeline.synthdance.generate import write_wav
@@ -116,6 +117,16 @@ def test_sample_makes_a_video_with_sound(place, inputs):
   assert settings["seed"] == 3 and settings["weights"]["diffusion"]
   sheets = [PIL.Image.open(place.folder / f"out/{n}.png") for n in "ab"]
   assert np.array_equal(*map(np.asarray, sheets))  # same seed, same dance
+
+
+@pytest.mark.parametrize("float16", [False, True])
+def test_a_published_model_opens_like_its_run(place, float16):
+  folder = place.folder / f"published_{float16}"
+  publish.publish(place.folder / "runs/dance", folder, float16)
+  published = DancePipeline.from_pretrained(folder)
+  original = DancePipeline.from_pretrained(place.folder / "runs/dance")
+  assert (published.digests == original.digests) != float16
+  assert published.config["data"] == original.config["data"]
 
 
 def test_evaluate_prints_every_figure_beside_its_null(place):

@@ -45,36 +45,36 @@ class AutoencoderStage:
   def loss(self, params: Any, batch_stats: Any, batch: Any, key: jax.Array):
     """Returns (loss, (batch_stats, metrics))."""
     ref_image, driving = batch["ref_image"], batch["driving_frame"]
-    keys = jax.random.split(key, driving.shape[0])
-    draw = lambda k: sample_transform(k, self.sigma_affine, self.sigma_tps)
-    theta, weights = jax.vmap(draw)(keys)
-    transformed = jax.vmap(transform_frame)(driving, theta, weights)
+    frames = [ref_image, driving]
+    if self.equivariance_weight:
+      keys = jax.random.split(key, driving.shape[0])
+      draw = lambda k: sample_transform(k, self.sigma_affine, self.sigma_tps)
+      theta, weights = jax.vmap(draw)(keys)
+      frames.append(jax.vmap(transform_frame)(driving, theta, weights))
     (out, found), updates = self.model.apply(
       {"params": params, "batch_stats": batch_stats},
-      ref_image,
-      driving,
-      transformed,
+      frames,
       method=_forward_train,
       mutable=["batch_stats"],
     )
-    value, slope = jax.vmap(equivariance_errors)(
-      out.driving.position,
-      out.driving.jacobian,
-      found.position,
-      found.jacobian,
-      theta,
-      weights,
-    )
     metrics = {
-      "equivariance_value": value.mean(),
-      "equivariance_jacobian": slope.mean(),
       "pixel_l1": jnp.abs(out.image - driving).mean(),
       "keypoint_spread": out.driving.position.std(axis=1).mean(),
       "occlusion_mean": out.motion.occlusion.mean(),
     }
-    total = self.equivariance_weight * (
-      metrics["equivariance_value"] + metrics["equivariance_jacobian"]
-    )
+    total = jnp.zeros(())
+    if self.equivariance_weight:
+      value, slope = jax.vmap(equivariance_errors)(
+        out.driving.position,
+        out.driving.jacobian,
+        found.position,
+        found.jacobian,
+        theta,
+        weights,
+      )
+      metrics["equivariance_value"] = value.mean()
+      metrics["equivariance_jacobian"] = slope.mean()
+      total += self.equivariance_weight * (value.mean() + slope.mean())
     total += self.pixel_weight * metrics["pixel_l1"]
     if self.features is not None:
       metrics["perceptual"] = perceptual_loss(
@@ -117,14 +117,22 @@ class AutoencoderStage:
     return {"reconstruction": np.uint8(np.clip(sheet, 0, 1) * 255 + 0.5)}
 
 
-def _forward_train(model: FlowAutoencoder, ref_image, driving, transformed):
-  """The training pass; detects keypoints of all three frames in one batch."""
-  frames = jnp.concatenate([ref_image, driving, transformed])
-  reference, at_driving, found = split_keypoints(model.detect(frames, train=True), 3)
+def _forward_train(model: FlowAutoencoder, frames: Sequence[jax.Array]):
+  """The training pass over [ref_image, driving] or [ref_image, driving, transformed].
+
+  Keypoints of all frames are detected in one batch, so the detector's batch norm sees
+  them together; FOMM makes three passes, with statistics of their own.
+
+  Returns the reconstruction and the keypoints of the last frame.
+  """
+  ref_image = frames[0]
+  found = model.detect(jnp.concatenate(frames), train=True)
+  reference, at_driving, *others = split_keypoints(found, len(frames))
   motion = model.predict_motion(ref_image, reference, at_driving, train=True)
   z = model.encode(ref_image, train=True)
   image = model.decode(z, motion.flow, motion.occlusion, train=True)
-  return Reconstruction(image, motion, z, reference, at_driving), found
+  rebuilt = Reconstruction(image, motion, z, reference, at_driving)
+  return rebuilt, (others or [at_driving])[-1]
 
 
 def flow_to_colour(flow: Any, scale: float = 0.25) -> np.ndarray:

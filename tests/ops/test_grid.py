@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from dabfusion_jax.ops import grid as grids
+from data_pipeline import latent_record
 
 
 def test_reflect_folds_at_the_border_pixels():
@@ -52,3 +53,10 @@ def test_transform_has_the_strength_of_the_reference():
 
   # FOMM with sigma 0.05 and 0.005: standard deviation 0.112 over the frame.
   assert abs(float(jax.vmap(displacement)(keys).std()) - 0.112) < 0.01
+
+
+def test_the_latent_cache_keeps_flow_relative_to_the_same_grid():
+  """`data_pipeline` knows no networks and has its own three lines for it."""
+  np.testing.assert_allclose(
+    latent_record.identity_grid(5, 7), grids.identity_grid(5, 7), atol=1e-7
+  )
