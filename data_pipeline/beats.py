@@ -8,6 +8,7 @@ import librosa
 import numpy as np
 from jaxtyping import Float, Float32, Float64
 
+from data_pipeline.compiled import compile_librosa
 from data_pipeline.framing import Number
 
 SAMPLE_RATE = 22_050  # librosa's own; its tracker is tuned for this rate and hop
@@ -52,6 +53,7 @@ def track_beats(
   if sample_rate != SAMPLE_RATE:
     audio = librosa.resample(audio, orig_sr=sample_rate, target_sr=SAMPLE_RATE)
   grid = {"sr": SAMPLE_RATE, "hop_length": HOP_LENGTH_SAMPLES}
+  compile_librosa()
   strength = librosa.onset.onset_strength(y=audio, **grid)
   # The first and last beats are kept however weak: windows begin and end there.
   _, times = librosa.beat.beat_track(

@@ -17,6 +17,7 @@ import numpy as np
 from jaxtyping import Float32
 
 from data_pipeline.beats import MIN_SECONDS, check_audio
+from data_pipeline.compiled import compile_librosa
 
 _CONSTANTS_FOLDER = pathlib.Path(__file__).parent / "constants"
 
@@ -109,6 +110,7 @@ class SpectralEncoder:
     # Below a ten-thousandth it is silence, and stays so.
     audio = audio / max(float(np.sqrt(np.mean(np.square(audio)))), 1e-4)
     audio = np.pad(audio, (0, max(0, cls._fft_samples - len(audio))))
+    compile_librosa()
     spectrum = librosa.stft(audio, n_fft=cls._fft_samples, hop_length=cls._hop_samples)
     power = np.abs(spectrum) ** 2
     mel = librosa.feature.melspectrogram(

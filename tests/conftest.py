@@ -4,11 +4,14 @@ import jax
 import pytest
 from absl import flags
 
+from data_pipeline.compiled import compile_librosa
+
 jax.config.update("jax_platforms", "cpu")
 jax.config.update("jax_num_cpu_devices", 8)
 jax.config.update("jax_numpy_rank_promotion", "raise")
 # Grain reads absl flags in its workers; under pytest nobody has parsed them.
 flags.FLAGS.mark_as_parsed()
+compile_librosa()  # before two test processes do it at once
 
 
 @pytest.fixture(scope="session")

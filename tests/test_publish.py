@@ -51,7 +51,13 @@ def _write_run(folder, stage, seed):
       "fps": 10,
       "frame_size": 64,
     },
-    "latents": {"fps": 10, "data": "c" * 64, "encoder": {"name": "spectral"}},
+    "model": {},
+    "latents": {
+      "fps": 10,
+      "autoencoder": "d" * 64,
+      "data": "c" * 64,
+      "encoder": {"name": "spectral"},
+    },
   }
   (folder / "config.json").write_text(json.dumps(config))
 

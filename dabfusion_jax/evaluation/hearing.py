@@ -5,6 +5,7 @@ import numpy as np
 from jaxtyping import Float32, Float64
 
 from data_pipeline import beats
+from data_pipeline.compiled import compile_librosa
 
 SAMPLE_RATE = beats.SAMPLE_RATE
 HOP_LENGTH_SAMPLES = 512
@@ -19,6 +20,7 @@ def find_onsets(audio: Float32[np.ndarray, "s"]) -> Float64[np.ndarray, "n"]:
   beats.check_audio(audio)
   if len(audio) < 4 * HOP_LENGTH_SAMPLES or not np.any(audio):
     return np.zeros(0)
+  compile_librosa()
   strength = librosa.onset.onset_strength(y=audio, sr=SAMPLE_RATE)
   frames = librosa.onset.onset_detect(onset_envelope=strength, sr=SAMPLE_RATE)
   return np.asarray(librosa.frames_to_time(frames, sr=SAMPLE_RATE), np.float64)

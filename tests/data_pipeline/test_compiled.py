@@ -1,0 +1,27 @@
+"""A fresh cache of compiled code survives several processes at once."""
+
+import os
+import subprocess
+import sys
+
+
+def test_processes_that_start_together_leave_a_sound_cache(tmp_path):
+  code = (
+    "import numpy as np; from data_pipeline.beats import track_beats;"
+    "click = np.zeros(88200, np.float32); click[::11025] = 1;"
+    "print(len(track_beats(click, 22050)))"
+  )
+  environment = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path)}
+
+  def start():
+    return subprocess.Popen(
+      [sys.executable, "-c", code], env=environment, stdout=subprocess.PIPE, text=True
+    )
+
+  together = [start(), start()]
+  counts = [process.communicate()[0] for process in together]
+  afterwards = start()
+  counts.append(afterwards.communicate()[0])
+  assert [p.returncode for p in [*together, afterwards]] == [0, 0, 0]
+  assert len(set(counts)) == 1 and int(counts[0]) >= 7
+  assert list(tmp_path.rglob("*.nbc"))
