@@ -128,7 +128,7 @@ def _resolve(config: Config, stage1: Config) -> tuple[Config, Trained]:
     "num_frames": config["data"]["num_frames"],
     "fps": stage1["data"]["fps"],
     "encoder": stage1["data"]["encoder"],
-    "framing": stage1["data"].get("framing"),
+    "framing": "letterbox",
     "statistics": {"residual_rms": 0.05, "residual_max": 0.5},
   }
   return stage_factory.resolve_diffusion(config, trained, latents), trained

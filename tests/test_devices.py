@@ -1,0 +1,137 @@
+"""The real stages give the same result on 1, 2, 4 and 8 devices.
+
+What runs here are the programs of `launch.programs`, at smoke size and with every
+parameter sharded. Only the order of float32 sums differs between meshes. A loss is a
+mean over some thousand values, so rounding (6e-8) leaves it the same to about 1e-6;
+Adam divides a gradient by its own size, which magnifies rounding where a gradient is
+near zero, so a step later 1e-4 is what can be asked. A BatchNorm over one device's
+share instead of the batch, or noise drawn per device, would show in the first digits.
+"""
+
+import importlib.util
+import math
+import pathlib
+import zlib
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from dabfusion_jax import sharding
+from dabfusion_jax.diffusion import process, samplers
+from launch import programs
+from launch.collectives import find_collectives
+
+MESHES = {1: (1, 1), 2: (2, 1), 4: (2, 2), 8: (2, 4)}  # devices -> (data, fsdp)
+# Compiling takes all the time. Stage 1 has the statistics over the batch; the U-Net
+# runs on two and four devices in the sampler.
+TRAINED_ON = {"autoencoder": (1, 2, 4, 8), "diffusion": (1, 8)}
+BATCH = 8
+
+
+def _config(name):
+  path = pathlib.Path(__file__).parent.parent / "configs" / f"{name}.py"
+  spec = importlib.util.spec_from_file_location(name, path)
+  module = importlib.util.module_from_spec(spec)
+  spec.loader.exec_module(module)
+  config = module.get_config("smoke").to_dict()
+  return config | {"fsdp_min_bytes": 0}
+
+
+def _mesh(number):
+  data, fsdp = MESHES[number]
+  return sharding.make_mesh((("data", data), ("fsdp", fsdp)))
+
+
+def _value(path, leaf):
+  """Something a training could hold: kernels at their usual scale, gains of one."""
+  if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+    keys = jax.random.split(jax.random.key(3), max(1, math.prod(leaf.shape)))
+    return keys.reshape(leaf.shape) if leaf.shape else keys[0]
+  name = jax.tree_util.keystr(path, simple=True, separator="/")
+  if leaf.dtype == jnp.int32 or "opt_state" in name:
+    return np.zeros(leaf.shape, leaf.dtype)
+  if name.endswith(("scale", "gain", "norm", "var")):
+    return np.ones(leaf.shape, leaf.dtype)
+  rng = np.random.default_rng(zlib.crc32(name.encode()))
+  if "params" in name:
+    fan_in = max(1, math.prod(leaf.shape[:-1]))
+    return np.float32(rng.standard_normal(leaf.shape) * fan_in**-0.5)
+  return rng.random(leaf.shape, np.float32)
+
+
+def _compile(program, mesh):
+  """Compiled with little effort, which is most of the time of these tests."""
+  with jax.set_mesh(mesh):
+    lowered = program.function.lower(*program.arguments)
+    options = {"xla_backend_optimization_level": 0}
+    compiled = lowered.compile(compiler_options=options)
+  values = jax.tree_util.tree_map_with_path(_value, program.arguments)
+  placed = jax.tree.map(
+    lambda x, spec: jax.device_put(x, spec.sharding), values, program.arguments
+  )
+  return compiled, placed
+
+
+def _train(stage, number):
+  """Losses of three steps, and the compiled step."""
+  mesh = _mesh(number)
+  stage1 = _config("autoencoder")
+  program = programs.make_step_program(_config(stage), stage1, mesh, BATCH)
+  step, (state, *rest) = _compile(program, mesh)
+  losses = []
+  for _ in range(3):
+    state, metrics = step(state, *rest)
+    losses.append(float(metrics["loss"]))
+  kernel = max(jax.tree.leaves(state.params), key=lambda x: x.size)
+  assert len(kernel.addressable_shards) == number
+  assert kernel.addressable_shards[0].data.size == kernel.size // MESHES[number][1]
+  return losses, step, state
+
+
+@pytest.fixture(scope="module", params=TRAINED_ON)
+def trained(request):
+  """Number of devices -> `_train` of a stage."""
+  return {number: _train(request.param, number) for number in TRAINED_ON[request.param]}
+
+
+def test_losses_are_the_same_on_any_number_of_devices(trained):
+  losses = {number: result[0] for number, result in trained.items()}
+  assert len(set(losses[1])) == 3  # it moves
+  for number in losses:
+    np.testing.assert_allclose(losses[number][0], losses[1][0], rtol=2e-6)
+    np.testing.assert_allclose(losses[number], losses[1], rtol=1e-4)
+
+
+@pytest.mark.parametrize("trained", ["diffusion"], indirect=True)
+def test_no_gather_exceeds_the_largest_weight(trained):
+  """A larger one would be activations of the whole batch, on every device."""
+  _, step, state = trained[8]
+  largest = max(leaf.nbytes for leaf in jax.tree.leaves(state.params))
+  gathers = [
+    c.size for c in find_collectives(step.as_text(), 8) if c.kind == "all-gather"
+  ]
+  assert gathers and max(gathers) <= largest
+
+
+def test_samples_are_the_same_on_any_number_of_devices():
+  noise, samples = {}, {}
+  for number in MESHES:
+    mesh = _mesh(number)
+    program = programs.make_sampler_program(
+      _config("diffusion"), _config("autoencoder"), mesh, BATCH
+    )
+    sampler, (params, batch, _) = _compile(program, mesh)
+    split = sharding.batch_sharding(mesh)
+    index = jax.device_put(np.arange(BATCH, dtype=np.int32), split)
+    keys = jax.jit(process.example_keys, out_shardings=split)(jax.random.key(1), index)
+    noise[number] = jax.jit(
+      lambda keys: samplers.initial_noise(keys, (8, 8, 8, 3)), out_shardings=split
+    )(keys)
+    samples[number] = sampler(params, batch, keys)
+  assert float(np.std(noise[1])) == pytest.approx(1, abs=0.02)
+  for number in MESHES:
+    np.testing.assert_array_equal(noise[number], noise[1])
+    for sample, one in zip(samples[number], samples[1], strict=True):
+      np.testing.assert_allclose(sample, one, atol=1e-5)
