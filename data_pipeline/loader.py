@@ -39,7 +39,7 @@ def read_manifest(data_dir: str | pathlib.Path) -> dict[str, Any]:
     manifest = json.loads(path.read_text(encoding="utf-8"))
   except ValueError as error:
     raise RecordError(f"{path} is damaged ({error}); build the data anew.") from None
-  if not {"settings", "counts", "content_sha256"} <= set(manifest):
+  if not {"settings", "counts"} <= set(manifest):
     raise RecordError(
       f"{path} is not the manifest of a data set; give the output of"
       " data_pipeline.build."

@@ -53,7 +53,8 @@ def data(tmp_path_factory):
   splits = {"train": list(enumerate(records)), "test": list(enumerate(records[:2]))}
   write_shards(folder / "shards", records[0], splits)
   settings = {"schema_version": 1, "num_frames": NUM_FRAMES, "fps": 10}
-  settings |= {"frame_size": SIZE, "encoder": {"name": "spectral"}}
+  settings |= {"frame_size": SIZE, "framing": "letterbox"}
+  settings |= {"encoder": {"name": "spectral"}}
   counts = {split: {"clips": len(clips)} for split, clips in splits.items()}
   manifest = {"settings": settings, "beats": ["librosa", "truth"], "counts": counts}
   manifest |= {"content_sha256": "abc"}
