@@ -4,10 +4,10 @@ r"""Kills a training at random moments and checks that nothing is lost but time.
   python benchmarks/kill_report.py --output=DIR --kills=50 \
     --config=configs/diffusion.py:smoke
 
-Each life of the run ends by SIGKILL, at a moment drawn evenly from its start-up, steps
-and saves. After each, the history so far and, at the end, every parameter, moment and
-average are compared with a run that nobody killed: bit by bit. The real program, at
-smoke size, saves every second step.
+Each life of the run ends by SIGKILL: three of ten while it starts, the others at a
+moment drawn evenly from the seconds after its first new step, saves among them. At the
+end its history and every parameter and average are compared with those of a run that
+nobody killed: bit by bit. The real program, at smoke size, saves every second step.
 """
 
 import json
@@ -31,7 +31,8 @@ _CONFIG = flags.DEFINE_string(
 )
 _KILLS = flags.DEFINE_integer("kills", 50, "How many.", lower_bound=1)
 _SEED = flags.DEFINE_integer("seed", 0, "Of the moments.")
-_STEPS_LONG = 8.0  # seconds of stepping within which a kill may come
+_STARTING = 0.3  # share of the kills that come while the program starts
+_STEPS_LONG = 6.0  # seconds of stepping within which the others come
 
 SAVE_EVERY = 2
 
@@ -82,7 +83,10 @@ def kill_once(workdir: pathlib.Path, start_up: float, chance: random.Random) -> 
   """One life and its end: what was reported, saved and left half done."""
   before = checkpointing.latest_step(workdir) or 0
   process = start(workdir, 10**6)
-  delay = chance.uniform(0.0, start_up + _STEPS_LONG)
+  starting = chance.random() < _STARTING
+  if not starting:
+    wait_for_step(workdir, process, max(history(workdir), default=0) + 1)
+  delay = chance.uniform(0.0, start_up if starting else _STEPS_LONG)
   try:
     process.wait(timeout=delay)
     raise RuntimeError(f"The training ended by itself; see {_OUTPUT.value}/log.txt.")
@@ -94,6 +98,7 @@ def kill_once(workdir: pathlib.Path, start_up: float, chance: random.Random) -> 
   saved = checkpointing.latest_step(workdir) or 0
   reported = max(history(workdir), default=0)
   return {
+    "while": "starting" if starting else "stepping",
     "seconds": round(delay, 2),
     "from": before,
     "reported": reported,
@@ -155,7 +160,7 @@ def main(argv: list[str]) -> None:
     "config": _CONFIG.value,
     "kills": len(lives),
     "steps": last,
-    "before_the_first_step": sum(x["reported"] <= x["from"] for x in lives),
+    "before_a_step": sum(x["reported"] <= x["from"] for x in lives),
     "during_save": sum(x["during_save"] for x in lives),
     "most_steps_lost": max(x["lost"] for x in lives),
     "save_every": SAVE_EVERY,
