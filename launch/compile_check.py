@@ -40,7 +40,12 @@ _BATCH = flags.DEFINE_integer(
   "batch_size", None, "Global. Default: the config's, rounded up to divide."
 )
 _SEARCH = flags.DEFINE_bool("largest_batch", False, "Find the largest that fits.")
-_OUTPUT = flags.DEFINE_string("output", None, "JSON-lines file to append to.")
+_OUTPUT = flags.DEFINE_string(
+  "output",
+  None,
+  "JSON-lines file to append to.",
+  allow_override=True,  # `evaluate` has one of that name; tests import both
+)
 
 FORMULA = (
   "predicted seconds = max(FLOPs / peak, bytes / memory bandwidth)"

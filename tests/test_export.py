@@ -72,6 +72,7 @@ def pipeline(source):
     "num_frames": _FRAMES,
     "fps": 10,
     "encoder": {"name": "spectral", "version": 1, "size": 512},
+    "framing": "letterbox",
     "statistics": {"residual_rms": 0.05, "residual_max": 0.5},
   }
   config2 = diffusion_config.get_config("smoke").to_dict()
