@@ -216,15 +216,17 @@ def _run_command(monkeypatch, *arguments):
 
   monkeypatch.setattr(sys, "argv", ["evaluate", *arguments])
   values = absl.flags.FlagValues()
-  for flag in absl.flags.FLAGS.get_flags_for_module(evaluate):
-    values[flag.name] = flag
+  # By name: another program in this process may define a flag of the same name.
+  holders = [x for x in vars(evaluate).values() if isinstance(x, absl.flags.FlagHolder)]
+  for holder in holders:
+    values[holder.name] = absl.flags.FLAGS[holder.name]
   values.set_gnu_getopt(True)
   words = values(["evaluate", *arguments])[1:]
   try:
     evaluate.run(words)
   finally:
-    for flag in absl.flags.FLAGS.get_flags_for_module(evaluate):
-      flag.unparse()
+    for holder in holders:
+      absl.flags.FLAGS[holder.name].unparse()
 
 
 def test_the_command_evaluates_folders(folders, tmp_path, monkeypatch, capsys):
