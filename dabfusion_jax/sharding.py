@@ -100,19 +100,6 @@ def constrain_batch(x: jax.Array) -> jax.Array:
   return jax.lax.with_sharding_constraint(x, jax.P(AXES))
 
 
-def gather_params(params: PyTree) -> PyTree:
-  """Parameters whole on every device while they are used.
-
-  Left to itself XLA may instead split an activation like the kernel that it meets, and
-  then gather the activations of the whole batch, which are larger.
-  """
-  mesh = jax.sharding.get_abstract_mesh()
-  if mesh.empty or mesh.size == 1:
-    return params
-  whole = lambda x: jax.lax.with_sharding_constraint(x, jax.P())
-  return jax.tree.map(whole, params)
-
-
 def global_batch_spec(
   batch: PyTree, mesh: jax.sharding.Mesh, num_parts: int = 1
 ) -> PyTree:

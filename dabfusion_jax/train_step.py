@@ -81,13 +81,10 @@ def mean_gradients(
   other noise; with it, statistics are per part and the running ones see every part.
   """
 
-  def loss_fn(params, *rest):
-    return stage.loss(sharding.gather_params(params), *rest)
-
   def part(batch_stats, batch, key):
-    (loss, (batch_stats, metrics)), grads = jax.value_and_grad(loss_fn, has_aux=True)(
-      state.params, batch_stats, batch, key
-    )
+    (loss, (batch_stats, metrics)), grads = jax.value_and_grad(
+      stage.loss, has_aux=True
+    )(state.params, batch_stats, batch, key)
     return batch_stats, (grads, metrics | {"loss": loss})
 
   if num_parts == 1:
