@@ -149,8 +149,9 @@ def find_largest_batch(
 ) -> Result:
   """The result of the largest multiple of `unit` that fits, to a sixteenth.
 
-  Memory is close to linear in the batch, so each guess lies on the line through the
-  last two results; failures tell what they needed, too.
+  Memory is close to linear in the batch, so a guess lies on the line through the last
+  two that fit. Nearer than that only halving helps: XLA first recomputes what it can,
+  and a program that fails says little of how far it was from fitting.
 
   Raises:
     ValueError: not even one `unit` fits.
@@ -164,23 +165,21 @@ def find_largest_batch(
     return results[units]
 
   check(max(1, first // unit))
-  check(2 * max(results))
   while True:
-    best = max((n for n, r in results.items() if r.fits), default=0)
+    fitting = sorted(n for n, r in results.items() if r.fits)
+    best = fitting[-1] if fitting else 0
     worst = min((n for n, r in results.items() if not r.fits), default=None)
     if worst is not None and worst - best <= max(1, best // 16):
       break
-    low, high = sorted(results)[:1] + sorted(results)[-1:]
-    slope = (results[high].hbm - results[low].hbm) / (high - low)
-    room = results[high].hbm_of_chip - results[high].hbm
-    guess = high + int(room // slope) if slope > 0 else 2 * high
-    if worst is None:
-      guess = max(guess, best + 1)
-    else:
-      guess = min(max(guess, best + 1), worst - 1)
-      if guess in results:
-        guess = (best + worst) // 2
-    check(guess)
+    guess = 2 * best
+    if len(fitting) > 1:
+      rise = results[best].hbm - results[fitting[-2]].hbm
+      slope = rise / (best - fitting[-2])
+      room = results[best].hbm_of_chip - results[best].hbm
+      guess = best + max(1, int(room // slope)) if slope > 0 else 2 * best
+    if worst is not None and guess >= worst:
+      guess = (best + worst) // 2
+    check(max(guess, best + 1))
   if not best:
     raise ValueError(f"Not even a batch of {unit} fits: {describe(results[1])}")
   return results[best]
