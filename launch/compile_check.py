@@ -109,13 +109,7 @@ def compile_program(
     fits = False
     hbm, hbm_of_chip = _bytes(*used.groups()[:2]), _bytes(*used.groups()[2:])
   else:
-    memory = compiled.memory_analysis()
-    hbm = (
-      memory.argument_size_in_bytes
-      + memory.output_size_in_bytes
-      - memory.alias_size_in_bytes
-      + memory.temp_size_in_bytes
-    )
+    hbm = float(compiled.memory_analysis().peak_memory_in_bytes)
     cost = compiled.cost_analysis() or {}
     found = collectives.find_collectives(compiled.as_text(), mesh.size)
   flops = repeats * cost.get("flops", 0.0)
