@@ -7,15 +7,18 @@ before the clock runs); networks whose weights are not imported are named and sk
 The last line is the ratio of a first evaluation to a second one with its cache.
 """
 
+import argparse
 import pathlib
+import sys
 import tempfile
 import time
+from collections.abc import Sequence
 
 import jax
 import numpy as np
-from absl import app, flags
 
 from dabfusion_jax import weights
+from dabfusion_jax.arguments import UsageError, check_positive
 from dabfusion_jax.evaluation import blazepose, clips, hearing, program
 from dabfusion_jax.evaluation.cache import FeatureCache
 from dabfusion_jax.evaluation.features import Reading
@@ -25,16 +28,12 @@ from dabfusion_jax.evaluation.sides import open_side
 from dabfusion_jax.metrics import appearance, image, optical_flow
 from dabfusion_jax.metrics.features import i3d, lpips
 
-_NUM_CLIPS = flags.DEFINE_integer("num_clips", 2, "Clips on each side.")
-_FRAMES = flags.DEFINE_integer("num_frames", 40, "Frames of a clip.")
-_SIZE = flags.DEFINE_integer("frame_size", 64, "Pixels.")
 _FPS = 10
 
 
-def make_clip(seed: int) -> dict[str, np.ndarray]:
-  """A noisy square that moves, and clicks."""
+def make_clip(seed: int, count: int, size: int) -> dict[str, np.ndarray]:
+  """A noisy square that moves for `count` frames, and clicks."""
   rng = np.random.default_rng(seed)
-  size, count = _SIZE.value, _FRAMES.value
   frames = rng.integers(90, 110, (count, size, size, 3), np.uint8)
   for t, frame in enumerate(frames):
     left = int((np.sin(t / 3 + seed) + 1) * (size - 16) / 2)
@@ -79,7 +78,7 @@ def feature_rates(videos, networks) -> dict[str, float | str]:
   if "alex" in networks:
     look = lambda f: appearance.appearance(networks["alex"]["trunk"], f)
     rates["identity drift"] = clips_per_second(look, frames)
-  for length in sorted({16, _FRAMES.value}):
+  for length in sorted({16, len(frames[0])}):
     name = f"I3D, {length} frames"
     if "i3d" in networks:
       see = lambda f, n=length: i3d.i3d_logits(networks["i3d"], f[:n])
@@ -117,10 +116,26 @@ def cache_ratio(videos, networks) -> tuple[float, float]:
   return seconds[0], seconds[1]
 
 
-def main(argv: list[str]) -> None:
-  del argv
+def make_parser() -> argparse.ArgumentParser:
+  parser = argparse.ArgumentParser(
+    description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+  )
+  add = parser.add_argument
+  add("--num_clips", type=int, default=2, help="clips on each side")
+  add("--num_frames", type=int, default=40, help="frames of a clip")
+  add("--frame_size", type=int, default=64, help="pixels")
+  return parser
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+  args = make_parser().parse_args(argv)
+  try:
+    check_positive(args, "num_clips", "num_frames", "frame_size")
+  except UsageError as error:
+    sys.exit(f"features: {error}")
   print(f"jax {jax.__version__}, {jax.devices()[0].device_kind} x {jax.device_count()}")
-  videos = [make_clip(i) for i in range(_NUM_CLIPS.value)]
+  size = args.num_frames, args.frame_size
+  videos = [make_clip(i, *size) for i in range(args.num_clips)]
   networks = open_networks(("alex", "vgg", "i3d"))
   for name, rate in feature_rates(videos, networks).items():
     text = rate if isinstance(rate, str) else f"{rate:9.2f} clips/s"
@@ -132,4 +147,4 @@ def main(argv: list[str]) -> None:
 
 
 if __name__ == "__main__":
-  app.run(main)
+  main()

@@ -11,148 +11,124 @@ an export (`dabfusion_jax.export`) or the videos of any system, paired by name w
 ones where names agree (without --references: what needs no real clips). Writes
 result.json, scores.jsonl (a line for every score) and keeps features in OUTPUT/cache;
 
-  python -m dabfusion_jax.evaluate report --samples=DIR --references=DIR --output=DIR
+  python -m dabfusion_jax.evaluate report --output=DIR
 
-one self-contained page, report.html, from the result in OUTPUT;
+one self-contained page, report.html, from the result in OUTPUT and the clips it is of;
 
   python -m dabfusion_jax.evaluate tables --output=DIR RESULT.json ...
 
 the tables of the paper as markdown and CSV, its figures beside those of the results.
 """
 
+import argparse
+import dataclasses
 import json
 import pathlib
 import sys
+from collections.abc import Sequence
 
 import numpy as np
-from absl import app, flags
 
 from dabfusion_jax import weights
+from dabfusion_jax.arguments import UsageError, check_positive
 from dabfusion_jax.evaluation import program, report, tables, trained_model
 from dabfusion_jax.evaluation.blazepose import BlazePose, PoseError
 from dabfusion_jax.evaluation.cache import FeatureCache
 from dabfusion_jax.evaluation.catalog import GROUPS
 from dabfusion_jax.evaluation.features import Reading
-from dabfusion_jax.evaluation.measure import Settings
+from dabfusion_jax.evaluation.measure import Settings, Training
 from dabfusion_jax.evaluation.networks import open_networks
 from dabfusion_jax.evaluation.poses import PoseFiles, PoseSource
-from dabfusion_jax.evaluation.sides import open_side
+from dabfusion_jax.evaluation.sides import common_shape, open_side
+from dabfusion_jax.export import even_indices, open_source
 from dabfusion_jax.metrics import appearance
 from dabfusion_jax.pipeline import DancePipeline
 from data_pipeline import loader
 
-_CHECKPOINT = flags.DEFINE_string("checkpoint", None, "Stage 2, as for sample.")
-_DATA = flags.DEFINE_string("data", None, "Folder made by data_pipeline.build.")
-_NUM_CLIPS = flags.DEFINE_integer("num_clips", None, "Test clips; all by default.")
-_SAMPLES = flags.DEFINE_string("samples", None, "Export or folder of generated videos.")
-_REFERENCES = flags.DEFINE_string("references", None, "Export or folder of real ones.")
-_OUTPUT = flags.DEFINE_string("output", None, "Folder for results.")
-_SEED = flags.DEFINE_integer("seed", 0, "Of generated clips, shuffles and resampling.")
-_METRICS = flags.DEFINE_list("metrics", list(GROUPS), f"Any of {', '.join(GROUPS)}.")
-_FPS = flags.DEFINE_float("fps", None, "Overrides a wrong frame rate tag.")
-_NUM_FRAMES = flags.DEFINE_integer("num_frames", None, "Cut all clips to so many.")
-_FRAME_SIZE = flags.DEFINE_integer("frame_size", None, "Bring all clips to this size.")
-_POSES = flags.DEFINE_list("poses", [], "Folders of poses (npz) instead of BlazePose.")
-_TRAINING = flags.DEFINE_string("training", None, "Data set the model was trained on.")
-_CACHE = flags.DEFINE_string("cache", None, "Folder of features; OUTPUT/cache if None.")
-_FIRST = flags.DEFINE_bool("include_first", False, "Pair frame 0, the given one, too.")
-_LABEL = flags.DEFINE_string("label", None, "Name of the system in tables.")
 
-
-class UsageError(ValueError):
-  """Flags that do not go together."""
-
-
-def evaluate_checkpoint() -> None:
+def evaluate_checkpoint(args: argparse.Namespace) -> None:
   """Evaluates a trained model, prints the table, writes evaluation.json."""
-  pipeline = DancePipeline.from_pretrained(_CHECKPOINT.value)
-  latents = pipeline.config["latents"]
-  expect = {
-    "fps": latents["fps"],
-    "encoder": latents["encoder"],
-    "frame_size": pipeline.frame_size,
-    "num_frames": pipeline.config["data"]["num_frames"],
-  }
-  clips = loader.open_clips(
-    _DATA.value, "test", expect=expect, beats=pipeline.config["data"]["beats"]
-  )
-  count = min(len(clips), _NUM_CLIPS.value or len(clips))
-  # Evenly over the split, so that a few clips still see all genres.
-  chosen = [clips[int(i)] for i in np.linspace(0, len(clips) - 1, count)]
-  text, result = trained_model.evaluate_model(pipeline, chosen, _SEED.value)
+  pipeline = DancePipeline.from_pretrained(args.checkpoint)
+  clips = open_source(pipeline, args.data, "test")
+  chosen = [clips[i] for i in even_indices(len(clips), args.num_clips)]
+  text, result = trained_model.evaluate_model(pipeline, chosen, args.seed)
   print(text)
   result = {
-    "checkpoint": str(_CHECKPOINT.value),
-    "data": str(_DATA.value),
+    "checkpoint": str(args.checkpoint),
+    "data": str(args.data),
     "split": "test",
   } | result
-  folder = pathlib.Path(_OUTPUT.value)
-  folder.mkdir(parents=True, exist_ok=True)
-  path = folder / "evaluation.json"
+  args.output.mkdir(parents=True, exist_ok=True)
+  path = args.output / "evaluation.json"
   temporary = path.with_suffix(".part")
   temporary.write_text(json.dumps(result, indent=2) + "\n")
   temporary.replace(path)
   print(path)
 
 
-def evaluate_samples() -> None:
+def evaluate_samples(args: argparse.Namespace) -> None:
   """Evaluates a folder of samples, prints a table, writes the result."""
-  output = pathlib.Path(_OUTPUT.value)
-  groups = tuple(_METRICS.value)
-  unknown = sorted(set(groups) - set(GROUPS))
+  unknown = sorted(set(args.metrics) - set(GROUPS))
   if unknown:
     raise UsageError(f"Unknown metrics {unknown}; known: {', '.join(GROUPS)}.")
-  wanted = {"lpips": ("alex", "vgg"), "drift": ("alex",)}
-  wanted |= {"fvd": ("i3d",), "fvd_16f": ("i3d",)}
-  names = sorted({name for group in groups for name in wanted.get(group, ())})
-  networks = open_networks(tuple(names))
+  needs = {"lpips": ("alex", "vgg"), "drift": ("alex",)}
+  needs |= {"fvd": ("i3d",), "fvd_16f": ("i3d",)}
+  wanted = {name for group in args.metrics for name in needs.get(group, ())}
+  networks = open_networks(tuple(sorted(wanted)))
   for line in networks.missing.values():
     print(f"evaluate: not computed: {line}", file=sys.stderr)
-  reading = Reading(_FPS.value, _NUM_FRAMES.value, _FRAME_SIZE.value)
-  cache = FeatureCache(_CACHE.value or output / "cache")
-  samples = open_side(_SAMPLES.value, "samples", reading, cache)
+  reading = Reading(args.fps, args.num_frames, args.frame_size, args.segment_frames)
+  cache = FeatureCache(args.cache or args.output / "cache")
+  samples = open_side(args.samples, "samples", reading, cache)
   references = None
-  if _REFERENCES.value:
-    references = open_side(_REFERENCES.value, "references", reading, cache)
+  if args.references:
+    whole = dataclasses.replace(reading, segment_frames=None)
+    if args.segment_frames and not args.num_frames:
+      # Real clips have no seams: they are cut to what is left of the samples.
+      length, *_ = common_shape({"samples": samples})
+      whole = dataclasses.replace(whole, num_frames=length)
+    references = open_side(args.references, "references", whole, cache)
   settings = Settings(
-    groups=groups,
+    groups=tuple(args.metrics),
     reading=reading,
-    seed=_SEED.value,
-    include_first=_FIRST.value,
+    seed=args.seed,
+    include_first=args.include_first,
   )
-  pose, training = pose_source(groups), training_clips(cache)
+  training = None
+  if args.training:
+    *_, fps = common_shape({"samples": samples})
+    training = training_clips(args.training, fps, cache)
   result, measured = program.evaluate(
-    samples, references, settings, networks, pose, training
+    samples, references, settings, networks, pose_source(args), training
   )
-  result = {"subject": subject()} | result
+  result = {"subject": subject(args)} | result
   print(program.as_text(result))
-  print(program.write_result(output, result, program.score_lines(measured)))
+  print(program.write_result(args.output, result, program.score_lines(measured)))
 
 
-def subject() -> dict[str, object]:
+def subject(args: argparse.Namespace) -> dict[str, object]:
   """What was evaluated: not part of the protocol."""
-  folder = pathlib.Path(_SAMPLES.value)
+  folder = pathlib.Path(args.samples)
   manifest = {}
   if (folder / "manifest.json").is_file():
     manifest = json.loads((folder / "manifest.json").read_text())
-  label = _LABEL.value or manifest.get("label") or folder.resolve().name
   return {
-    "label": label,
+    "label": args.label or manifest.get("label") or folder.resolve().name,
     "embedding": manifest.get("embedding"),
     "trained_frames": manifest.get("trained_frames"),
     "samples": str(folder),
-    "references": _REFERENCES.value,
+    "references": args.references,
     "manifest": manifest,
     "command": " ".join(["python -m dabfusion_jax.evaluate", *sys.argv[1:]]),
   }
 
 
-def pose_source(groups: tuple[str, ...]) -> PoseSource | None:
+def pose_source(args: argparse.Namespace) -> PoseSource | None:
   """Pose files if given, else BlazePose where it is installed and imported."""
-  if "pose" not in groups:
+  if "pose" not in args.metrics:
     return None
-  if _POSES.value:
-    return PoseFiles(*_POSES.value)
+  if args.poses:
+    return PoseFiles(*args.poses)
   try:
     return BlazePose()
   except (PoseError, weights.MissingWeightsError) as error:
@@ -160,57 +136,82 @@ def pose_source(groups: tuple[str, ...]) -> PoseSource | None:
     return None
 
 
-def training_clips(cache: FeatureCache) -> np.ndarray | None:
-  """Thumbnails [n, t, 16, 16, 3] of the training split."""
-  if not _TRAINING.value:
-    return None
-  digest = loader.read_manifest(_TRAINING.value)["content_sha256"]
+def training_clips(data: str, fps: float, cache: FeatureCache) -> Training:
+  """The training split of a data set, whose clips must have the samples' rate."""
+  expect = {"fps": fps}
+  source = loader.open_clips(data, "train", expect=expect, fields=("frames",))
+  digest = source.manifest["content_sha256"]
 
   def compute():
-    clips = loader.open_clips(_TRAINING.value, "train", fields=("frames",))
-    thumbnails = [appearance.thumbnails(clip["frames"]) for clip in clips]
+    thumbnails = [appearance.thumbnails(clip["frames"]) for clip in source]
     return {"thumbnails": np.stack(thumbnails)}
 
-  return cache.get("training", [digest], {"split": "train"}, compute)["thumbnails"]
+  found = cache.get("training", [digest], {"split": "train"}, compute)
+  return Training(found["thumbnails"], digest)
 
 
-def require(*wanted: str) -> None:
-  """Raises UsageError for a flag that is missing."""
-  for name in wanted:
-    if flags.FLAGS[name].value is None:
-      raise UsageError(f"--{name} is missing; see --help for the four forms.")
+def make_parser() -> argparse.ArgumentParser:
+  parser = argparse.ArgumentParser(
+    prog="python -m dabfusion_jax.evaluate",
+    description=__doc__,
+    formatter_class=argparse.RawDescriptionHelpFormatter,
+  )
+  add = parser.add_argument
+  names = lambda text: [name for name in text.split(",") if name]
+  add("words", nargs="*", metavar="report | tables RESULT.json ...", help="see above")
+  add("--checkpoint", help="stage 2, as for sample")
+  add("--data", help="folder made by data_pipeline.build")
+  add("--num_clips", type=int, help="so many test clips, evenly; all by default")
+  add("--samples", help="export or folder of generated videos")
+  add("--references", help="export or folder of real ones")
+  add("--output", type=pathlib.Path, required=True, help="folder for results")
+  add("--seed", type=int, default=0, help="of clips, shuffles and resampling")
+  add("--metrics", type=names, default=list(GROUPS), help=f"of {','.join(GROUPS)}")
+  add("--fps", type=float, help="overrides a wrong frame rate tag")
+  add("--num_frames", type=int, help="cut all clips to so many")
+  add("--frame_size", type=int, help="bring all clips to this size")
+  add("--segment_frames", type=int, help="generated clips are chains of segments of so"
+      " many frames, each of which begins with the last frame of the one before: it is"
+      " dropped")  # fmt: skip
+  add("--poses", type=names, help="folders of poses (npz) instead of BlazePose")
+  add("--training", help="data set the model was trained on: nearest clips")
+  add("--cache", help="folder of features; OUTPUT/cache by default")
+  add("--include_first", action="store_true", help="pair frame 0, the given one, too")
+  add("--label", help="name of the system in tables")
+  return parser
 
 
-def run(words: list[str]) -> None:
+def run(args: argparse.Namespace) -> None:
   """Does what the command line says."""
-  require("output")
-  output = pathlib.Path(_OUTPUT.value)
-  if words[:1] == ["tables"]:
-    if len(words) < 2:
+  check_positive(args, "num_clips", "fps", "num_frames", "frame_size", "segment_frames")
+  form, *rest = args.words or ["evaluate"]
+  if form == "tables":
+    if not rest:
       raise UsageError("tables needs the result.json of at least one evaluation.")
-    text, paths = tables.write_tables(output, tables.read_results(words[1:]))
+    text, paths = tables.write_tables(args.output, tables.read_results(rest))
     print(text, *paths, sep="\n")
     return
-  if words == ["report"]:
-    require("samples")
-    print(report.write_report(output, _SAMPLES.value, _REFERENCES.value))
+  if rest or form not in ("evaluate", "report"):
+    raise UsageError(f"Unexpected argument {(rest or [form])[0]!r}.")
+  if form == "report":
+    print(report.write_report(args.output, args.samples, args.references))
     return
-  if words:
-    raise UsageError(f"Unexpected argument {words[0]!r}.")
-  if _SAMPLES.value:
-    evaluate_samples()
+  if args.samples:
+    evaluate_samples(args)
     return
-  require("checkpoint", "data")
-  evaluate_checkpoint()
+  for name in ("checkpoint", "data"):
+    if getattr(args, name) is None:
+      raise UsageError(f"--{name} is missing; see --help for the four forms.")
+  evaluate_checkpoint(args)
 
 
-def main(argv: list[str]) -> None:
+def main(argv: Sequence[str] | None = None) -> None:
+  args = make_parser().parse_intermixed_args(argv)
   try:
-    run(argv[1:])
-  except (ValueError, OSError, RuntimeError, weights.WeightsError) as error:
+    run(args)
+  except (ValueError, OSError, RuntimeError) as error:
     sys.exit(f"evaluate: {error}")
 
 
 if __name__ == "__main__":
-  flags.FLAGS.set_gnu_getopt(True)  # words and flags in any order
-  app.run(main)
+  main()

@@ -27,6 +27,7 @@ import jax.numpy as jnp
 import numpy as np
 import tqdm
 
+from dabfusion_jax.arguments import check_positive
 from dabfusion_jax.diffusion import process
 from dabfusion_jax.evaluation import clips
 from dabfusion_jax.pipeline import DancePipeline
@@ -176,6 +177,29 @@ def export(
   return len(missing)
 
 
+def open_source(pipeline: DancePipeline, data: str, split: str) -> loader.Clips:
+  """The clips of a data set that is like the one the model was trained on.
+
+  Raises:
+    RecordError: it differs; the first difference is named.
+  """
+  latents, trained = pipeline.config["latents"], pipeline.config["data"]
+  expect = {
+    "fps": latents["fps"],
+    "encoder": latents["encoder"],
+    "framing": latents["framing"],
+    "frame_size": pipeline.frame_size,
+    "num_frames": trained["num_frames"],
+  }
+  return loader.open_clips(data, split, expect=expect, beats=trained["beats"])
+
+
+def even_indices(total: int, count: int | None) -> list[int]:
+  """`count` of `total` clips, evenly spread, so that a few still see all genres."""
+  count = min(total, count or total)
+  return [int(i) for i in np.linspace(0, total - 1, count)]
+
+
 def make_parser() -> argparse.ArgumentParser:
   parser = argparse.ArgumentParser(
     prog="python -m dabfusion_jax.export",
@@ -188,7 +212,7 @@ def make_parser() -> argparse.ArgumentParser:
   add("--split", default="test", help="which clips")
   add("--output", required=True, help="folder of the export")
   add("--seed", type=int, default=0, help="of the samples")
-  add("--num_clips", type=int, help="the first so many; all by default")
+  add("--num_clips", type=int, help="so many, evenly over the split; all by default")
   add("--batch_size", type=int, default=4, help="clips a device makes at once")
   add("--shard", type=int, help="which part; this process's by default")
   add("--num_shards", type=int, help="how many parts there are")
@@ -198,20 +222,15 @@ def make_parser() -> argparse.ArgumentParser:
 
 def run(args: argparse.Namespace) -> None:
   """Exports what the command line names."""
+  check_positive(args, "num_clips", "batch_size", "num_shards")
   pipeline = DancePipeline.from_pretrained(args.checkpoint)
   latents, data = pipeline.config["latents"], pipeline.config["data"]
-  expect = {
-    "fps": latents["fps"],
-    "encoder": latents["encoder"],
-    "frame_size": pipeline.frame_size,
-    "num_frames": data["num_frames"],
-  }
-  source = loader.open_clips(args.data, args.split, expect=expect, beats=data["beats"])
+  source = open_source(pipeline, args.data, args.split)
   num_shards = jax.process_count() if args.num_shards is None else args.num_shards
   shard = jax.process_index() if args.shard is None else args.shard
   if not 0 <= shard < num_shards:
     raise ExportError(f"There is no part {shard} of {num_shards}; they count from 0.")
-  count = min(len(source), args.num_clips or len(source))
+  chosen = even_indices(len(source), args.num_clips)
   manifest = {
     "format": FORMAT,
     "label": pathlib.Path(args.checkpoint).name,
@@ -219,7 +238,7 @@ def run(args: argparse.Namespace) -> None:
     "embedding": latents["encoder"]["name"],
     "data": loader.read_manifest(args.data)["content_sha256"],
     "split": args.split,
-    "num_clips": count,
+    "num_clips": len(chosen),
     "num_frames": data["num_frames"],
     "trained_frames": data["num_frames"],
     "fps": latents["fps"],
@@ -235,7 +254,7 @@ def run(args: argparse.Namespace) -> None:
     pathlib.Path(args.output),
     manifest,
     seed=args.seed,
-    indices=range(shard, count, num_shards),
+    indices=chosen[shard::num_shards],
     batch_size=args.batch_size,
   )
   print(f"{args.output}: {written} clips written, part {shard} of {num_shards}")

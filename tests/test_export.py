@@ -151,3 +151,16 @@ def test_an_export_holds_frames_sound_and_truth(pipeline, source, tmp_path):
   assert abs(len(generated.audio) / clips.SAMPLE_RATE - 0.8) < 0.03
   video = media.read_video(sample.video)
   assert len(video.frames) == _FRAMES and np.isclose(video.times[1], 0.1)
+
+
+@pytest.mark.parametrize("argument", ["--num_clips=0", "--batch_size=-1"])
+def test_numbers_that_make_no_sense_are_one_line(argument, tmp_path):
+  needed = ["--checkpoint=x", "--data=y", f"--output={tmp_path / 'out'}"]
+  with pytest.raises(SystemExit, match=f"^export: {argument} must be above 0.$"):
+    export.main([*needed, argument])
+  assert not (tmp_path / "out").exists()
+
+
+def test_few_clips_are_spread_over_the_split():
+  assert export.even_indices(40, 5) == [0, 9, 19, 29, 39]
+  assert export.even_indices(3, 7) == export.even_indices(3, None) == [0, 1, 2]

@@ -102,6 +102,7 @@ def read_clip(
   fps: float | int | None = None,
   num_frames: int | None = None,
   frame_size: int | None = None,
+  segment_frames: int | None = None,
 ) -> Clip:
   """Reads a clip.
 
@@ -110,6 +111,9 @@ def read_clip(
     fps: overrides a wrong tag.
     num_frames: cut to the first so many; sound is cut to the same time.
     frame_size: brought to a square of this size (area interpolation, letterboxed).
+    segment_frames: the clip is a chain of segments of so many frames, each of which
+      begins with the last frame of the one before. The repetition is dropped: it would
+      count as a pause of the dance and as an event. Done before `num_frames`.
 
   Raises:
     ClipError: unreadable, not uint8 (NaN named as such), shorter than `num_frames`,
@@ -124,6 +128,9 @@ def read_clip(
     clip = dataclasses.replace(clip, fps=float(fps))
   if clip.audio is not None:
     _check_durations(clip)
+  if segment_frames is not None:
+    seams = range(segment_frames, len(clip.frames), segment_frames)
+    clip = dataclasses.replace(clip, frames=np.delete(clip.frames, seams, axis=0))
   if num_frames is not None:
     clip = _cut(clip, num_frames)
   if frame_size is not None and clip.frames.shape[1:3] != (frame_size, frame_size):

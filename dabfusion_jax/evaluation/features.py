@@ -27,6 +27,7 @@ class Reading:
   fps: float | None = None
   num_frames: int | None = None
   frame_size: int | None = None
+  segment_frames: int | None = None
 
 
 @dataclasses.dataclass(eq=False)

@@ -32,6 +32,14 @@ class Settings:
   resize: str = "default"
 
 
+@dataclasses.dataclass(frozen=True)
+class Training:
+  """Thumbnails uint8 [n, t, 16, 16, 3] of the clips a model was trained on."""
+
+  thumbnails: np.ndarray
+  digest: str  # of their data set
+
+
 @dataclasses.dataclass(eq=False)
 class Measured:
   """All scores of all clips, before they are summed up.
@@ -68,12 +76,9 @@ def measure(
   settings: Settings,
   networks: Networks,
   pose: PoseSource | None = None,
-  training: np.ndarray | None = None,
+  training: Training | None = None,
 ) -> Measured:
-  """Measures every clip of `samples`, and the real clip of the same name.
-
-  `training` holds thumbnails uint8 [n, t, 16, 16, 3] of the training clips.
-  """
+  """Measures every clip of `samples`, and the real clip of the same name."""
   names = sorted(samples.features)
   real = references.features if references else {}
   result = Measured(names, [parse_labels(name) for name in names], [], {}, {})
@@ -150,7 +155,7 @@ def _own_scores(one, moves, settings, networks, training) -> dict[str, Score]:
     else:
       found["drift"] = scores.drift_score(one.appearance(networks))
   if training is not None:
-    distance, _ = appearance.nearest_distance(one.thumbnails, training)
+    distance, _ = appearance.nearest_distance(one.thumbnails, training.thumbnails)
     found["nearest_training"] = Score(distance)
   if "alignment" in settings.groups:
     found["clip_score"] = Score(None, "no_weights")

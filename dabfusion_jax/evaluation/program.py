@@ -11,7 +11,7 @@ from dabfusion_jax.evaluation import aggregate, hearing, protocol
 from dabfusion_jax.evaluation.catalog import METRICS
 from dabfusion_jax.evaluation.features import i3d_logits
 from dabfusion_jax.evaluation.fvd import fvd_row
-from dabfusion_jax.evaluation.measure import Measured, Settings, measure
+from dabfusion_jax.evaluation.measure import Measured, Settings, Training, measure
 from dabfusion_jax.evaluation.names import parse_labels
 from dabfusion_jax.evaluation.networks import Networks
 from dabfusion_jax.evaluation.poses import PoseSource
@@ -29,7 +29,7 @@ def evaluate(
   settings: Settings,
   networks: Networks,
   pose: PoseSource | None = None,
-  training: np.ndarray | None = None,
+  training: Training | None = None,
 ) -> tuple[dict[str, Any], Measured]:
   """The result, all plain values: protocol, summary by group, clips, failures.
 
@@ -60,6 +60,7 @@ def evaluate(
       "resize": "area, letterboxed" if settings.reading.frame_size else "none",
       "fps_override": settings.reading.fps,
       "cut_to_frames": settings.reading.num_frames,
+      "segment_frames": settings.reading.segment_frames,
       "groups": sorted(settings.groups),
       "num_samples": len(measured.names),
       "num_references": len(real_names),
@@ -80,7 +81,7 @@ def evaluate(
       "hearing": hearing.describe(),
       "optical_flow": list(optical_flow.SETTINGS),
       "weights": dict(networks.hashes),
-      "training_clips": None if training is None else len(training),
+      "training": None if training is None else training.digest,
       "seed": settings.seed,
       "num_draws": settings.num_draws,
       "versions": protocol.versions(),

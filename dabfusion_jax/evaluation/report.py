@@ -1,5 +1,6 @@
 """The report of an evaluation: one HTML file with videos, tables and provenance."""
 
+import dataclasses
 import html
 import json
 import pathlib
@@ -22,9 +23,11 @@ class ReportError(ValueError):
 
 
 def write_report(
-  output: pathlib.Path, samples: str, references: str | None
+  output: pathlib.Path, samples: str | None = None, references: str | None = None
 ) -> pathlib.Path:
-  """Writes OUTPUT/report.html from the result in OUTPUT and the folders it is of.
+  """Writes OUTPUT/report.html from the result in OUTPUT and the clips it is of.
+
+  `samples` and `references` say where those lie now, if not where they were.
 
   Raises:
     ReportError: no result there.
@@ -37,6 +40,8 @@ def write_report(
       f"{output} holds no result ({error}); run the evaluation first."
     ) from None
   scores = [json.loads(line) for line in lines]
+  samples = samples or result["subject"]["samples"]
+  references = references or result["subject"]["references"]
   title = f"{result['subject']['label']}: dances beside their nulls"
   parts = [
     _introduction(result),
@@ -168,21 +173,23 @@ def videos(
   references: str | None,
 ) -> list[str]:
   """Some clips, evenly over all of them: real, generated, and the nulls."""
-  reading = Reading(
-    result["protocol"]["fps_override"],
-    result["protocol"]["cut_to_frames"],
-    result["protocol"]["width"] if result["protocol"]["resize"] != "none" else None,
-  )
+  p = result["protocol"]
+  size = p["width"] if p["resize"] != "none" else None
+  reading = Reading(p["fps_override"], p["cut_to_frames"], size, p["segment_frames"])
+  whole = dataclasses.replace(reading, segment_frames=None)
+  if p["segment_frames"]:
+    whole = dataclasses.replace(whole, num_frames=p["num_frames"])
   ours = clips.find_clips(samples, "samples")
   real = clips.find_clips(references, "references") if references else {}
   known = [clip for clip in result["clips"] if clip["name"] in ours]
   chosen = np.linspace(0, len(known) - 1, min(MAX_CLIPS, len(known))).astype(int)
   read = lambda file: clips.read_clip(file, **vars(reading))
+  read_real = lambda file: clips.read_clip(file, **vars(whole))
   parts = []
   for i in chosen:
     name = known[i]["name"]
     sample = read(ours[name])
-    reference = read(real[name]) if name in real else None
+    reference = read_real(real[name]) if name in real else None
     audio = sample.audio
     if audio is None and reference is not None:
       audio = reference.audio
@@ -198,7 +205,7 @@ def videos(
     if other is not None:
       sound = read(ours[other["name"]]).audio
       if sound is None and other["name"] in real:
-        sound = read(real[other["name"]]).audio
+        sound = read_real(real[other["name"]]).audio
       if sound is not None:
         caption = (
           f"null: generated, with the music of {other['track'] or other['name']}"

@@ -1,7 +1,6 @@
 """A whole evaluation of small folders: pairing, nulls, edge cases, cache, command."""
 
 import json
-import sys
 
 import clip_folders
 import numpy as np
@@ -211,33 +210,51 @@ def test_fvd_is_computed_for_groups_and_beside_its_baselines(
   assert "within its noise" in same["words"]
 
 
-def _run_command(monkeypatch, *arguments):
-  import absl.flags
-
-  monkeypatch.setattr(sys, "argv", ["evaluate", *arguments])
-  values = absl.flags.FlagValues()
-  # By name: another program in this process may define a flag of the same name.
-  holders = [x for x in vars(evaluate).values() if isinstance(x, absl.flags.FlagHolder)]
-  for holder in holders:
-    values[holder.name] = absl.flags.FLAGS[holder.name]
-  values.set_gnu_getopt(True)
-  words = values(["evaluate", *arguments])[1:]
-  try:
-    evaluate.run(words)
-  finally:
-    for holder in holders:
-      absl.flags.FLAGS[holder.name].unparse()
-
-
-def test_the_command_evaluates_folders(folders, tmp_path, monkeypatch, capsys):
-  arguments = (f"--samples={folders / 'noisy'}", f"--output={tmp_path}")
-  arguments += (f"--references={folders / 'real'}", "--metrics=motion,paired")
-  _run_command(monkeypatch, *arguments, f"--cache={folders / 'cache'}", "--label=Noise")
+def test_the_command_evaluates_folders(folders, tmp_path, capsys):
+  arguments = [f"--samples={folders / 'noisy'}", f"--output={tmp_path}"]
+  arguments += [f"--references={folders / 'real'}", "--metrics=motion,paired"]
+  evaluate.main([*arguments, f"--cache={folders / 'cache'}", "--label=Noise"])
   assert "PSNR" in capsys.readouterr().out
   result = json.loads((tmp_path / "result.json").read_text())
   assert result["subject"]["label"] == "Noise"
   assert result["protocol"]["groups"] == ["motion", "paired"]
-  with pytest.raises(evaluate.UsageError, match="Unknown metrics"):
-    _run_command(monkeypatch, *arguments[:3], "--metrics=beauty")
-  with pytest.raises(evaluate.UsageError, match="--checkpoint is missing"):
-    _run_command(monkeypatch, f"--output={tmp_path}")
+  evaluate.main([f"--output={tmp_path}", "tables", str(tmp_path)])
+  assert (tmp_path / "tables.md").is_file()
+
+
+@pytest.mark.parametrize(
+  ("arguments", "message"),
+  [
+    (["--samples=x", "--metrics=beauty"], r"Unknown metrics \['beauty'\]"),
+    ([], "--checkpoint is missing"),
+    (["--checkpoint=x", "--data=y", "--num_clips=0"], "--num_clips=0 must be above 0"),
+    (["--samples=x", "--fps=nan"], "--fps=nan must be above 0"),
+    (["--samples=x", "--segment_frames=-40"], "--segment_frames=-40 must be above 0"),
+    (["report", "tables"], "Unexpected argument 'tables'"),
+    (["tables"], "tables needs the result.json"),
+    (["--samples=absent"], "absent is no folder"),
+  ],
+)
+def test_wrong_arguments_are_one_line(tmp_path, arguments, message):
+  with pytest.raises(SystemExit, match=f"^evaluate: .*{message}") as caught:
+    evaluate.main([*arguments, f"--output={tmp_path / 'out'}"])
+  assert "\n" not in str(caught.value)
+
+
+def test_the_seams_of_chained_clips_are_dropped_and_real_clips_cut(tmp_path):
+  """Segments of 8 frames, each beginning with the last frame of the one before."""
+  for i in range(3):
+    real = clip_folders.make_frames(i)
+    chained = np.concatenate([real[:8], real[7:15], real[14:22]])
+    (tmp_path / "ours").mkdir(exist_ok=True)
+    (tmp_path / "real").mkdir(exist_ok=True)
+    name = f"{clip_folders.name_of(i)}.npz"
+    clips.write_arrays(tmp_path / "ours" / name, {"frames": chained, "fps": 10})
+    clips.write_arrays(tmp_path / "real" / name, {"frames": real, "fps": 10})
+  arguments = [f"--samples={tmp_path / 'ours'}", f"--references={tmp_path / 'real'}"]
+  arguments += [f"--output={tmp_path / 'out'}", "--metrics=paired"]
+  evaluate.main([*arguments, "--segment_frames=8"])
+  result = json.loads((tmp_path / "out" / "result.json").read_text())
+  assert result["protocol"]["num_frames"] == 22
+  assert result["protocol"]["segment_frames"] == 8
+  assert result["summary"]["all"]["psnr"]["mean"] == 100  # frame by frame the same
