@@ -13,7 +13,6 @@ import librosa
 import numpy as np
 from jaxtyping import Float32
 
-from data_pipeline.aist import GENRES
 from data_pipeline.beats import MIN_SECONDS, check_audio
 
 HUB_NAME = "laion/clap-htsat-unfused"
@@ -21,7 +20,6 @@ VARIABLE = "DABFUSION_CLAP"  # names a folder with the model instead
 SAMPLE_RATE = 48_000
 WINDOW_SECONDS = 10
 _BATCH = 16
-GENRE_PROMPTS = {genre: f"{name} dance music" for genre, name in GENRES.items()}
 
 
 class ClapError(ValueError):
@@ -37,6 +35,7 @@ class ClapEncoder:
   """
 
   name = "clap"
+  sample_rate = SAMPLE_RATE
 
   def __init__(self, path: str | None = None) -> None:
     """Loads the model.
@@ -82,7 +81,7 @@ class ClapEncoder:
   def identity(self) -> dict[str, Any]:
     return {
       "name": self.name,
-      "version": 1,
+      "version": 2,  # 1 heard sound that had been at 22,050 Hz
       "size": self.size,
       "weights": self._weights,  # of the audio tower
     }
@@ -130,8 +129,6 @@ class ClapEncoder:
 
   def encode_texts(self, texts: Sequence[str]) -> Float32[np.ndarray, "n d"]:
     """Words to vectors of unit norm in the space of the music.
-
-    `GENRE_PROMPTS` has one for each dance style (the paper's table 6).
 
     Raises:
       ClapError: the model came without its tokenizer.

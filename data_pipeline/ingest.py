@@ -17,7 +17,7 @@ from jaxtyping import Float32, Float64, Int64
 from data_pipeline import media
 from data_pipeline.beats import slice_beats
 from data_pipeline.framing import FRAMINGS, Transform, nearest_frames, resample_times
-from data_pipeline.music_encoders import MusicEncoder
+from data_pipeline.music_encoders import MusicEncoder, cut_window
 from data_pipeline.sources import Film, Joints, SourceVideo
 from data_pipeline.synthdance.truth import Truth
 from data_pipeline.windows import SHORT, WHOLE_TRACK, Segment, Windows
@@ -128,12 +128,10 @@ def _records(
   starts: Float64[np.ndarray, "k"],
   period: float | None,
 ) -> Iterator[dict[str, Any]]:
-  audio = _sound(video, film)
   moments = [resample_times(form.num_frames, form.fps, start) for start in starts]
   if period is not None:
     moments = [np.mod(m, period) for m in moments]
     repeats = int(form.seconds / period) + 1
-    audio = np.tile(audio[: round(period * SAMPLE_RATE)], repeats)
     song_beats = _repeat(song_beats, video.song_start_seconds, period, repeats)
   chosen = [nearest_frames(times, wanted) for wanted in moments]
   # Film is large: each frame wanted is framed at once, and decoded once.
@@ -143,13 +141,17 @@ def _records(
     frame, transform = FRAMINGS[form.framing](image[None], form.frame_size)
     framed.append(frame[0])
   framed = np.stack(framed)
-  num_samples = round(form.seconds * SAMPLE_RATE)
-  sounds = []
-  for start in starts:
-    begin = round(start * SAMPLE_RATE)
-    sound = audio[begin : begin + num_samples]
-    sounds.append(np.pad(sound, (0, num_samples - len(sound))))
-  music = encoder.encode_batch(sounds, SAMPLE_RATE)
+
+  def sounds_at(rate: int) -> list[np.ndarray]:
+    audio = _sound(video, film, rate)
+    if period is not None:
+      audio = np.tile(audio[: round(period * rate)], repeats)
+    return [cut_window(audio, rate, start, form.seconds) for start in starts]
+
+  sounds = heard = sounds_at(SAMPLE_RATE)
+  if encoder.sample_rate != SAMPLE_RATE:
+    heard = sounds_at(encoder.sample_rate)
+  music = encoder.encode_batch(heard, encoder.sample_rate)
   for window, (start, frames) in enumerate(zip(starts, chosen, strict=True)):
     record = {
       "name": video.name,
@@ -185,11 +187,13 @@ def _repeat(beats, begin: float, period: float, repeats: int) -> np.ndarray:
   return np.concatenate([inside + i * period for i in range(repeats)])
 
 
-def _sound(video: SourceVideo, film: Film) -> Float32[np.ndarray, "s"]:
+def _sound(
+  video: SourceVideo, film: Film, sample_rate: int
+) -> Float32[np.ndarray, "s"]:
   if film.music is None or media.has_sound(film.path):
-    return media.read_audio(film.path, SAMPLE_RATE)
-  audio = media.read_audio(film.music, SAMPLE_RATE)
-  return audio[round(video.song_start_seconds * SAMPLE_RATE) :]
+    return media.read_audio(film.path, sample_rate)
+  audio = media.read_audio(film.music, sample_rate)
+  return audio[round(video.song_start_seconds * sample_rate) :]
 
 
 def _truth_of(

@@ -18,16 +18,21 @@ from jaxtyping import Float32
 
 from data_pipeline.beats import MIN_SECONDS, check_audio
 from data_pipeline.compiled import compile_librosa
+from data_pipeline.framing import Number
 
 _CONSTANTS_FOLDER = pathlib.Path(__file__).parent / "constants"
 
 
 @runtime_checkable  # for the type checks of the tests
 class MusicEncoder(Protocol):
-  """Sound of any length to a vector of unit norm."""
+  """Sound of any length to a vector of unit norm.
+
+  An encoder that also takes words has `encode_texts(texts) -> float32 [n d]`.
+  """
 
   name: str
   size: int
+  sample_rate: int  # give it sound at this rate: another one is resampled, and worse
 
   @property
   def identity(self) -> dict[str, Any]:
@@ -61,8 +66,8 @@ class SpectralEncoder:
   name = "spectral"
   version = 1
   size = 512
+  sample_rate = 22_050
 
-  _sample_rate = 22_050
   _fft_samples = 2048
   _hop_samples = 512
   _num_bands = 64
@@ -105,8 +110,8 @@ class SpectralEncoder:
         f"{len(audio) / sample_rate:.2f} s of music are too short to encode; "
         f"at least {MIN_SECONDS} s are needed."
       )
-    if sample_rate != cls._sample_rate:
-      audio = librosa.resample(audio, orig_sr=sample_rate, target_sr=cls._sample_rate)
+    if sample_rate != cls.sample_rate:
+      audio = librosa.resample(audio, orig_sr=sample_rate, target_sr=cls.sample_rate)
     # Below a ten-thousandth it is silence, and stays so.
     audio = audio / max(float(np.sqrt(np.mean(np.square(audio)))), 1e-4)
     audio = np.pad(audio, (0, max(0, cls._fft_samples - len(audio))))
@@ -114,16 +119,33 @@ class SpectralEncoder:
     spectrum = librosa.stft(audio, n_fft=cls._fft_samples, hop_length=cls._hop_samples)
     power = np.abs(spectrum) ** 2
     mel = librosa.feature.melspectrogram(
-      S=power, sr=cls._sample_rate, n_mels=cls._num_bands, fmin=30.0, fmax=10_000.0
+      S=power, sr=cls.sample_rate, n_mels=cls._num_bands, fmin=30.0, fmax=10_000.0
     )
     mel = 10.0 * np.log10(mel + 1e-3)  # decibels
-    chroma = librosa.feature.chroma_stft(S=power, sr=cls._sample_rate, tuning=0.0)
+    chroma = librosa.feature.chroma_stft(S=power, sr=cls.sample_rate, tuning=0.0)
     strength = np.maximum(np.diff(mel, axis=1), 0.0).mean(0)
     rhythm = librosa.autocorrelate(strength - strength.mean(), max_size=cls._num_lags)
     rhythm = rhythm / max(float(rhythm[0]), 1e-6)
     rhythm = np.pad(rhythm, (0, max(0, cls._num_lags - len(rhythm))))
     parts = (mel.mean(1), mel.std(1), chroma.mean(1), chroma.std(1), rhythm[1:])
     return np.concatenate(parts).astype(np.float32)
+
+
+def cut_window(
+  audio: Float32[np.ndarray, "s *channels"],
+  sample_rate: int,
+  start_seconds: Number,
+  seconds: Number,
+) -> Float32[np.ndarray, "n *channels"]:
+  """The window of a clip, exactly as long as asked, silence where the sound ends.
+
+  Training and sampling both cut here, at the rate of the encoder: one hears what the
+  other heard.
+  """
+  first, length = round(start_seconds * sample_rate), round(seconds * sample_rate)
+  window = audio[first : first + length]
+  missing = length - len(window)
+  return np.pad(window, ((0, missing),) + ((0, 0),) * (audio.ndim - 1))
 
 
 def measure_constants(
@@ -149,6 +171,7 @@ class _CachedEncoder:
 
   def __init__(self, encoder: MusicEncoder, folder: pathlib.Path) -> None:
     self.name, self.size, self.identity = encoder.name, encoder.size, encoder.identity
+    self.sample_rate = encoder.sample_rate
     self._encoder, self._folder = encoder, folder
 
   def _file(self, audio: np.ndarray, sample_rate: int) -> pathlib.Path:
@@ -208,16 +231,28 @@ def make_encoder(name: str) -> MusicEncoder:
   return SpectralEncoder()
 
 
-def make_same_encoder(identity: Mapping[str, Any]) -> MusicEncoder:
+def make_same_encoder(
+  identity: Mapping[str, Any], name: str | None = None
+) -> MusicEncoder:
   """The encoder that a data set or model noted.
+
+  Args:
+    identity: as noted.
+    name: of the encoder here, as for `make_encoder`: it says where the weights are.
+      None: the noted one's.
 
   Raises:
     ValueError: there is none of that name, or it has other weights or another version.
   """
-  encoder = make_encoder(identity["name"])
+  encoder = make_encoder(name or identity["name"])
   if encoder.identity != dict(identity):
+    differing = [
+      f"{key} {encoder.identity.get(key)} instead of {identity.get(key)}"
+      for key in sorted(encoder.identity.keys() | identity.keys())
+      if encoder.identity.get(key) != identity.get(key)
+    ]
     raise ValueError(
-      f"The music encoder here is {encoder.identity}, the model was trained with "
-      f"{dict(identity)}; give it the same weights."
+      "The music encoder is not the one that the model was trained with: "
+      f"{', '.join(differing)}; name the right one with --encoder."
     )
   return encoder

@@ -4,6 +4,7 @@ Local processes (`data_pipeline.build`) and a cluster (`data_pipeline.beam_build
 the same work; they differ in who does it and where the results go.
 """
 
+import contextlib
 import dataclasses
 import functools
 import pathlib
@@ -13,7 +14,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float64
 
-from data_pipeline import aist, clip_record, ingest, media, shots
+from data_pipeline import aist, clip_record, ingest, media, shots, style_vectors
 from data_pipeline.beats import track_beats
 from data_pipeline.media import MediaError
 from data_pipeline.music_encoders import MusicEncoder, cached_encoder, make_encoder
@@ -56,6 +57,11 @@ class Settings:
     }
 
 
+def write_texts(settings: Settings, output: pathlib.Path) -> None:
+  """Keeps the words for each genre beside the clips, if the encoder takes words."""
+  style_vectors.write_text_vectors(output, _encoder_of(settings.encoder))
+
+
 def find_beats(
   settings: Settings, song: str, files: Sequence[str]
 ) -> Float64[np.ndarray, "n"]:
@@ -66,11 +72,9 @@ def find_beats(
   """
   with_tempo = settings.tempo_prior and song in aist.TRACKS
   bpm = float(aist.tempo_bpm(song)) if with_tempo else None
-  try:
+  with _one_line_for(song):
     audio, sample_rate = settings.source.song_audio(song, files)
     return track_beats(audio, sample_rate, bpm)
-  except Exception as error:
-    raise _as_media_error(song, error) from error
 
 
 class VideoCut:
@@ -102,7 +106,7 @@ class VideoCut:
     self.status = self._cut.status
 
   def _open(self, settings, video, beats, folder, embeddings) -> ingest.Cut:
-    try:
+    with _one_line_for(video.name):
       film = settings.source.film(video, folder)
       segments = WHOLE_TRACK
       if settings.source.finds_shots:
@@ -116,8 +120,6 @@ class VideoCut:
       return ingest.cut_film(
         video, film, beats, settings.form, encoder, windows, segments
       )
-    except Exception as error:
-      raise _as_media_error(video.name, error) from error
 
   def __iter__(self) -> Iterator[dict[str, Any]]:
     """Records, encoded, with their `digest` (`ingest.content_digest`).
@@ -126,19 +128,33 @@ class VideoCut:
       MediaError: whatever is wrong with the file, in one line.
     """
     while True:
-      try:
+      with _one_line_for(self._name):
         record = next(self._cut.records, None)
-      except Exception as error:
-        raise _as_media_error(self._name, error) from error
       if record is None:
         return
       yield clip_record.encode(record) | {"digest": ingest.content_digest(record)}
 
 
-def _as_media_error(name: str, error: Exception) -> Exception:
-  """What a bad file can raise is past counting; a full disk is no fault of it."""
-  is_system = isinstance(error, OSError) and not isinstance(error, media.CodecError)
-  if is_system or isinstance(error, MediaError):
-    return error
-  reason = (str(error).splitlines() or [""])[0]
-  return MediaError(f"{name}: {type(error).__name__}: {reason}; convert it to mp4.")
+# What a bad file can raise, in the decoders and in sums over what they made of it.
+_FILE_ERRORS = (media.CodecError, ValueError, ArithmeticError, EOFError)
+
+
+@contextlib.contextmanager
+def _one_line_for(name: str) -> Iterator[None]:
+  """Makes a MediaError of what a bad file raises.
+
+  A full disk is no fault of a file, nor is a mistake of this program: both pass, the
+  build ends, and it goes on from there once they are mended.
+  """
+  try:
+    yield
+  except MediaError:
+    raise
+  except _FILE_ERRORS as error:
+    reason = (str(error).splitlines() or [""])[0]
+    raise MediaError(
+      f"{name}: {type(error).__name__}: {reason}; convert it to mp4."
+    ) from error
+  except Exception as error:
+    error.add_note(f"at work on {name}")
+    raise

@@ -1,17 +1,56 @@
 """A dance style as one vector, in place of the embedding of a piece of music.
 
 The paper's table 6 conditions on the words of a style in place of the music. Words need
-an encoder that has them; for all others the style's mean sound stands in, which is no
-text and is not called one.
+an encoder that has them; a data set made with one keeps them. For all others the
+style's mean sound stands in, which is no text and is not called one.
 """
 
+import json
 import pathlib
 
 import numpy as np
 from jaxtyping import Float32
 
-from data_pipeline import loader
+from data_pipeline import aist, data_set, loader
 from data_pipeline.clip_record import RecordError
+from data_pipeline.music_encoders import MusicEncoder
+
+TEXTS = "texts.json"  # in the folder of a data set
+# The paper gives no wording.
+PROMPTS = {genre: f"{name} dance music" for genre, name in aist.GENRES.items()}
+
+
+def write_text_vectors(data_dir: pathlib.Path, encoder: MusicEncoder) -> None:
+  """Writes what an encoder makes of `PROMPTS`; nothing, if it takes no words."""
+  if not hasattr(encoder, "encode_texts"):
+    return
+  vectors = encoder.encode_texts(list(PROMPTS.values()))
+  content = {
+    genre: {"text": text, "vector": vector.tolist()}
+    for (genre, text), vector in zip(PROMPTS.items(), vectors, strict=True)
+  }
+  data_set.write_json(data_dir / TEXTS, content)
+
+
+def text_vectors(
+  data_dir: str | pathlib.Path,
+) -> dict[str, Float32[np.ndarray, "d"]]:
+  """What the encoder of a data set makes of the words for each genre, at unit norm.
+
+  Raises:
+    RecordError: no data set there, or its encoder takes no words.
+  """
+  encoder = loader.read_manifest(data_dir)["settings"]["encoder"]["name"]
+  path = pathlib.Path(data_dir) / TEXTS
+  if not path.is_file():
+    raise RecordError(
+      f"{data_dir} has no {TEXTS}: its music encoder {encoder!r} takes no words, or it "
+      "was built before they were kept; build it with --encoder=clap."
+    )
+  content = json.loads(path.read_text(encoding="utf-8"))
+  return {
+    genre: np.asarray(entry["vector"], np.float32) for genre, entry in content.items()
+  }
 
 
 def style_vectors(

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 
 from data_pipeline import loader
-from data_pipeline.clap import GENRE_PROMPTS, ClapEncoder, ClapError
+from data_pipeline.clap import ClapEncoder, ClapError
 from data_pipeline.clip_record import RecordError
 from data_pipeline.music_encoders import make_encoder
+from data_pipeline.style_vectors import PROMPTS
 
 RATE = 22050
 
@@ -90,7 +91,7 @@ def test_bad_sound_is_refused(encoder):
 
 
 def test_words_lie_in_the_same_space(encoder):
-  vectors = encoder.encode_texts(list(GENRE_PROMPTS.values()))
+  vectors = encoder.encode_texts(list(PROMPTS.values()))
   assert vectors.shape == (10, 24)
   np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-6)
   assert len(np.unique(vectors.round(4), axis=0)) == 10

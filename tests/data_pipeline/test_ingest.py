@@ -1,14 +1,15 @@
 """From a video file to records: the same window of picture, sound, beats and truth."""
 
+import librosa
 import numpy as np
 import pytest
-from clip_examples import RATE, ToySource
+from clip_examples import RATE, ToySource, toy_frames
 
 from data_pipeline import clip_record, ingest, media
 from data_pipeline.beats import beat_vector
 from data_pipeline.ingest import ClipFormat
 from data_pipeline.music_encoders import make_encoder
-from data_pipeline.sources import SourceVideo, SynthDance
+from data_pipeline.sources import Film, SourceVideo, SynthDance
 from data_pipeline.windows import Windows
 
 FORM = ClipFormat(num_frames=10, fps=10, frame_size=16)
@@ -39,6 +40,42 @@ def test_picture_sound_and_beats_are_of_one_window(tmp_path):
     inside = record["beat_times"][(record["beat_times"] > 0.02)]
     inside = inside[inside < 0.95]
     assert len(inside) and all(np.abs(loud - beat).min() < 0.005 for beat in inside)
+
+
+class At48:
+  """An encoder that keeps what it was given."""
+
+  name, size, sample_rate, identity = "at48", 2, 48_000, {}
+
+  def __init__(self):
+    self.heard = []
+
+  def __call__(self, audio, sample_rate): ...
+
+  def encode_batch(self, sounds, sample_rate):
+    assert sample_rate == self.sample_rate
+    self.heard += sounds
+    return np.ones((len(sounds), 2), np.float32)
+
+
+@pytest.mark.parametrize(("num_frames", "status"), [(20, "whole"), (5, "looped")])
+def test_the_encoder_hears_the_window_at_its_own_rate(tmp_path, num_frames, status):
+  noise = np.random.default_rng(0).uniform(-0.5, 0.5, num_frames * 4410)
+  path = tmp_path / "noise.mp4"
+  media.write_video(
+    path, toy_frames(num_frames), 10, noise.astype(np.float32), 44_100
+  )  # fmt: skip
+  video, encoder = ToySource().survey().videos[1], At48()
+  form = ClipFormat(num_frames=10, fps=10, frame_size=16, short="loop")
+  done = ingest.cut_film(video, Film(path), BEATS, form, encoder, Windows("random", 1))
+  (record,), (heard,) = list(done.records), encoder.heard
+  assert done.status == status and heard.shape == (48_000,)
+  power = np.abs(np.fft.rfft(heard)) ** 2
+  # The window of the record, and what the record's rate cannot hold.
+  assert power[11_100:15_000].mean() > 0.3 * power[5000:11_000].mean()
+  again = librosa.resample(heard, orig_sr=48_000, target_sr=RATE)
+  # Either begins at a sample of its own, which noise notices.
+  assert np.corrcoef(again, record["audio"])[0, 1] > 0.7
 
 
 def test_too_short_gives_no_record_and_bad_settings_are_refused(tmp_path):

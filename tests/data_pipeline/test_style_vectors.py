@@ -8,7 +8,13 @@ from clip_examples import make_record
 
 from data_pipeline import clip_record
 from data_pipeline.clip_record import RecordError
-from data_pipeline.style_vectors import style_vectors
+from data_pipeline.music_encoders import make_encoder
+from data_pipeline.style_vectors import (
+  PROMPTS,
+  style_vectors,
+  text_vectors,
+  write_text_vectors,
+)
 from data_pipeline.tfds_builder.dance_clips import write_shards
 
 
@@ -44,6 +50,33 @@ def test_styles_are_means_of_training_sounds_at_unit_norm(tmp_path):
     mean = np.mean([r["music"] for r in records["train"] if r["genre"] == genre], 0)
     assert vector.shape == (8,) and vector.dtype == np.float32
     np.testing.assert_allclose(vector, mean / np.linalg.norm(mean), atol=1e-6)
+
+
+class Words:
+  """An encoder that tells texts apart."""
+
+  name, size, sample_rate, identity = "words", 3, 100, {}
+
+  def __call__(self, audio, sample_rate): ...
+
+  def encode_batch(self, sounds, sample_rate): ...
+
+  def encode_texts(self, texts):
+    vectors = np.array([[len(text), ord(text[0]), 1] for text in texts], np.float32)
+    return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+
+
+def test_words_are_kept_where_the_encoder_has_them(tmp_path):
+  manifest = {"settings": {"encoder": {"name": "words"}}, "counts": {}}
+  (tmp_path / "manifest.json").write_text(json.dumps(manifest))
+  write_text_vectors(tmp_path, make_encoder("spectral"))
+  with pytest.raises(RecordError, match="'words' takes no words.*--encoder=clap"):
+    text_vectors(tmp_path)
+  write_text_vectors(tmp_path, Words())
+  found = text_vectors(tmp_path)
+  assert found.keys() == PROMPTS.keys()
+  for genre, text in PROMPTS.items():
+    np.testing.assert_array_equal(found[genre], Words().encode_texts([text])[0])
 
 
 def test_clips_without_genres_are_one_line(tmp_path):
