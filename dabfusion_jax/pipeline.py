@@ -181,15 +181,14 @@ class DancePipeline:
     stage = self.stage
     z_term = self._z_term(self.params, batch["z"])
     step_fn = _step_fn(stage, guidance_scale, bool(np.any(plan.sigma)))
-    x = samplers.initial_noise(keys, stage.latent_shape(batch))
-    carry = (x, jnp.zeros_like(x))
+    carry = samplers.first_carry(keys, stage.latent_shape(batch))
     for i in range(len(plan.t)):
       step = samplers.Plan(*(row[i] for row in plan))
       carry = step_fn(self.params, batch, z_term, keys, carry, step)
       if callback is not None:
         jax.block_until_ready(carry)
         callback(i + 1, len(plan.t))
-    flow, occlusion = stage.to_flow(carry[0])
+    flow, occlusion = stage.to_flow(carry.x)
     frames = self._decode(batch["z"], flow, occlusion)
     frames = np.uint8(np.clip(np.asarray(frames), 0, 1) * 255 + 0.5)
     return frames, np.asarray(flow)

@@ -7,8 +7,11 @@ from dabfusion_jax.diffusion import process
 from dabfusion_jax.diffusion.guidance import dynamic_threshold
 from dabfusion_jax.diffusion.samplers import (
   METHODS,
+  Carry,
+  first_carry,
   initial_noise,
   lfdm_times,
+  log_snr_times,
   make_plan,
   sample,
   sample_step,
@@ -34,6 +37,20 @@ def _gaussian_oracle(x_t, t):
   return noise * (x_t - 0.3 * signal) / (signal**2 * 0.5**2 + noise**2)
 
 
+def _carry(x):
+  return Carry(x, 0.5 * x, -x)  # a past that the step must not look at
+
+
+def _gaussian_flow(schedule, x, now, after):
+  """The exact probability flow for that data from timestep `now` to `after`.
+
+  It keeps the number of standard deviations from the mean.
+  """
+  signal, noise = np.sqrt(schedule.alpha_bar), np.sqrt(1 - schedule.alpha_bar)
+  spread = np.hypot(0.5 * signal, noise)
+  return 0.3 * signal[after] + spread[after] / spread[now] * (x - 0.3 * signal[now])
+
+
 def test_lfdm_times():
   times = lfdm_times(1000, 10)
   expected = [909, 818, 727, 636, 545, 454, 363, 272, 181, 90, 0]
@@ -49,7 +66,21 @@ def test_spaced_times_avoid_the_last_timesteps():
   np.testing.assert_array_equal(spaced_times(SCHEDULE, 1), [992])
 
 
-@pytest.mark.parametrize(("method", "num_steps"), [("ddpm", 0), ("ddim_lfdm", 1000)])
+@pytest.mark.parametrize("num_steps", [1, 2, 7, 50, 400, 993, 994, 1000])
+def test_solver_times_are_even_in_log_snr_and_never_equal(num_steps):
+  times = log_snr_times(SCHEDULE, num_steps)
+  assert len(times) == num_steps and (np.diff(times) < 0).all()
+  assert times[0] == spaced_times(SCHEDULE, num_steps)[0]
+  assert num_steps == 1 or times[-1] == 0
+  if num_steps == 7:
+    alpha_bar = ALPHA_BAR[times]
+    step = np.diff(0.5 * np.log(alpha_bar / (1 - alpha_bar)))
+    np.testing.assert_allclose(step, step.mean(), rtol=0.05)
+
+
+@pytest.mark.parametrize(
+  ("method", "num_steps"), [("ddpm", 0), ("unipc", 1001), ("ddim_lfdm", 1000)]
+)
 def test_impossible_number_of_steps_is_refused(method, num_steps):
   with pytest.raises(ValueError, match="num_steps"):
     make_plan(SCHEDULE, method, num_steps)
@@ -74,7 +105,7 @@ def test_ddpm_step_is_the_posterior():
   eps_fn = lambda x, t: 0.8 * x
   step = jax.tree.map(lambda row: row[1000 - 1 - 600], plan)
   assert step.t == 600
-  x_next, x0 = sample_step(eps_fn, (x_t, x_t), KEYS, step, True, None, np.inf)
+  x_next, x0, _ = sample_step(eps_fn, _carry(x_t), KEYS, step, True, None, np.inf)
   expected_x0 = process.eps_to_x0(SCHEDULE, x_t, 0.8 * x_t, jnp.full(3, 600))
   np.testing.assert_allclose(x0, expected_x0, atol=1e-5)
   on_x0, on_x_t, variance = process.posterior(ALPHA_BAR[600:601], ALPHA_BAR[599:600])
@@ -88,8 +119,8 @@ def test_ddim_step_recomputes_eps_from_the_thresholded_x0():
   x_t = 3 * initial_noise(KEYS, SHAPE)
   step = jax.tree.map(lambda row: row[4], plan)
   times = jnp.full(3, step.t)
-  x_next, x0 = sample_step(
-    lambda x, t: 0.1 * x, (x_t, x_t), KEYS, step, False, 0.9, 1.0
+  x_next, x0, _ = sample_step(
+    lambda x, t: 0.1 * x, _carry(x_t), KEYS, step, False, 0.9, 1.0
   )
   assert np.abs(x0).max() <= 1
   eps = process.x0_to_eps(SCHEDULE, x_t, x0, times)
@@ -102,8 +133,8 @@ def test_lfdm_step_has_its_three_oddities():
   assert plan.t[-1] == 90  # t = 0 is never evaluated
   x_t = 3 * initial_noise(KEYS, SHAPE)
   step = jax.tree.map(lambda row: row[2], plan)  # 727 -> 636
-  x_next, x0 = sample_step(
-    lambda x, t: 0.1 * x, (x_t, x_t), KEYS, step, False, 0.9, 1.0
+  x_next, x0, _ = sample_step(
+    lambda x, t: 0.1 * x, _carry(x_t), KEYS, step, False, 0.9, 1.0
   )
   alpha, alpha_next = ALPHA_BAR[726], ALPHA_BAR[635]  # of t - 1
   sigma = np.sqrt((1 - alpha / alpha_next) * (1 - alpha_next) / (1 - alpha))
@@ -132,21 +163,98 @@ def test_dpm_solver_step_is_the_second_order_formula():
   np.testing.assert_allclose(step(9), x0, rtol=1e-6)
 
 
-@pytest.mark.parametrize("method", ["ddim", "dpm_solver"])
-def test_deterministic_samplers_converge_to_the_exact_flow(method):
-  """For a Gaussian it maps x_T to mean + (std / std_T) (x_T - mean_T)."""
+def test_unipc_predicts_as_dpm_solver_and_corrects_by_its_order_conditions():
+  """Given a quadratic x0 of the log signal-to-noise ratio, UniC-2 steps exactly."""
+  plan = make_plan(SCHEDULE, "unipc", 10)
+  other = make_plan(SCHEDULE, "dpm_solver", 10)
+  for name in ("t", "on_x0", "on_x_t", "on_x0_before", "sigma"):
+    np.testing.assert_array_equal(getattr(plan, name), getattr(other, name))
+  assert not np.any([other.fix_x0, other.fix_x0_before, other.fix_x0_earlier])
 
-  def error(num_steps):
-    plan = make_plan(SCHEDULE, method, num_steps)
+  signal, noise = np.sqrt(ALPHA_BAR[plan.t]), np.sqrt(1 - ALPHA_BAR[plan.t])
+  level = np.log(signal / noise)
+  at = lambda u: 0.3 - 0.2 * u + 0.4 * u**2
+  i, x_t = 5, 0.7
+  past, before, now = at(level[i - 2 : i + 1])
+  step = lambda row, j: getattr(plan, row)[j]
+  predicted = (
+    step("on_x0", i - 1) * before
+    + step("on_x_t", i - 1) * x_t
+    + step("on_x0_before", i - 1) * past
+  )
+  corrected = (
+    predicted
+    + step("fix_x0", i) * now
+    + step("fix_x0_before", i) * before
+    + step("fix_x0_earlier", i) * past
+  )
+  # x' / noise' - x / noise = the integral of e^u x0(u), by Lu et al., eq. 9.
+  u = np.linspace(level[i - 1], level[i], 20_001)
+  exact = noise[i] * (x_t / noise[i - 1] + np.trapezoid(np.exp(u) * at(u), u))
+  np.testing.assert_allclose(corrected, exact, rtol=1e-5)
+  assert abs(predicted - exact) > 1e-3
+  # The first corrections have no past to look at.
+  assert plan.fix_x0_earlier[1] == 0 and plan.fix_x0[0] == 0
+
+
+@pytest.mark.parametrize(
+  ("method", "order"), [("ddim", 1), ("dpm_solver", 2), ("unipc", 3)]
+)
+def test_order_of_convergence_to_the_exact_flow(method, order):
+  """Steps of an eighth divide the error by 8^order, halfway through sampling."""
+  schedule = cosine_schedule(20_000)  # timesteps enough not to be rounded away
+
+  def eps_fn(x_t, t):
+    signal, noise = process.signal_and_noise(schedule, t, x_t.ndim)
+    return noise * (x_t - 0.3 * signal) / (signal**2 * 0.5**2 + noise**2)
+
+  noise = np.asarray(initial_noise(KEYS, SHAPE), np.float64)
+  errors = []
+  for half in (10, 80):
+    plan = make_plan(schedule, method, 2 * half + 1)
+    exact = _gaussian_flow(schedule, noise, plan.t[0], plan.t[half])
+    first_half = jax.tree.map(lambda row, n=half: row[:n], plan)
+    x = jax.jit(lambda p=first_half: sample(eps_fn, KEYS, SHAPE, p, None, np.inf))()
+    errors.append(np.abs(x - exact).max())
+  assert abs(np.log2(errors[0] / errors[1]) / 3 - order) < 0.4, errors
+
+
+def test_deterministic_samplers_agree_with_the_exact_flow_given_many_steps():
+  worst = {"ddim": 0.02, "dpm_solver": 2e-3, "unipc": 2e-3}
+  for method, tolerance in worst.items():
+    plan = make_plan(SCHEDULE, method, 250)
+    x = jax.jit(lambda p=plan: sample(_gaussian_oracle, KEYS, SHAPE, p, None, np.inf))()
+    exact = _gaussian_flow(SCHEDULE, initial_noise(KEYS, SHAPE), plan.t[0], 0)
+    np.testing.assert_allclose(x, exact, atol=tolerance, err_msg=method)
+
+
+def test_few_steps_of_a_higher_order_are_closer():
+  """Six evaluations: each method beats the one before it."""
+  errors = []
+  for method in ("ddim", "dpm_solver", "unipc"):
+    plan = make_plan(SCHEDULE, method, 6)
     x = sample(_gaussian_oracle, KEYS, SHAPE, plan, None, np.inf)
-    signal, noise = np.sqrt(ALPHA_BAR[plan.t[0]]), np.sqrt(1 - ALPHA_BAR[plan.t[0]])
-    spread = 0.5 / np.sqrt(0.25 * signal**2 + noise**2)
-    exact = 0.3 + spread * (initial_noise(KEYS, SHAPE) - 0.3 * signal)
-    return float(np.abs(x - exact).max())
+    exact = _gaussian_flow(SCHEDULE, initial_noise(KEYS, SHAPE), plan.t[0], 0)
+    errors.append(np.abs(x - exact).max())
+  assert errors[0] > 3 * errors[1] > 9 * errors[2], errors
 
-  coarse, fine = error(10), error(40)
-  assert fine < coarse / (2.5 if method == "ddim" else 5)
-  assert fine < (0.1 if method == "ddim" else 0.05)
+
+@pytest.mark.parametrize("num_steps", [1, 2, 3])
+@pytest.mark.parametrize("method", METHODS)
+def test_few_steps_arrive_where_eps_points(method, num_steps):
+  plan = make_plan(SCHEDULE, method, num_steps)
+  assert len(plan.t) == num_steps
+  assert all(np.isfinite(row).all() for row in plan)
+  x0 = sample(_oracle, KEYS, SHAPE, plan)
+  np.testing.assert_allclose(x0, TARGET, atol=1e-4)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_an_error_at_the_last_timesteps_is_not_amplified(method):
+  """x0 from a wrong eps at t = 999 is 6.4e4 times as wrong; few steps avoid it."""
+  wrong = lambda x_t, t: _oracle(x_t, t) + 0.05
+  x0 = sample(wrong, KEYS, SHAPE, make_plan(SCHEDULE, method, 20), None, np.inf)
+  assert np.abs(x0 - TARGET).max() < 0.5
 
 
 def test_ddpm_reproduces_mean_and_spread_of_its_data():
@@ -157,7 +265,7 @@ def test_ddpm_reproduces_mean_and_spread_of_its_data():
   np.testing.assert_allclose([np.mean(x), np.std(x)], [0.3, 0.5], atol=0.02)
 
 
-@pytest.mark.parametrize("method", ["ddpm", "ddim"])
+@pytest.mark.parametrize("method", ["ddpm", "ddim", "unipc"])
 def test_sample_does_not_depend_on_its_batch(method):
   plan = make_plan(SCHEDULE, method, 6, eta=1.0)
   together = sample(_gaussian_oracle, KEYS, SHAPE, plan)
@@ -166,12 +274,12 @@ def test_sample_does_not_depend_on_its_batch(method):
   assert np.abs(together[0] - together[1]).max() > 0.1
 
 
-def test_steps_on_the_host_equal_the_scan():
-  plan = make_plan(SCHEDULE, "ddpm", 6)
-  x = initial_noise(KEYS, SHAPE)
-  carry = (x, jnp.zeros_like(x))
+@pytest.mark.parametrize("method", ["ddpm", "unipc"])
+def test_steps_on_the_host_equal_the_scan(method):
+  plan = make_plan(SCHEDULE, method, 6)
+  carry = first_carry(KEYS, SHAPE)
   for i in range(6):
     step = jax.tree.map(lambda row, i=i: row[i], plan)
-    carry = sample_step(_gaussian_oracle, carry, KEYS, step, True, 0.9, 1.0)
+    carry = sample_step(_gaussian_oracle, carry, KEYS, step, method == "ddpm", 0.9, 1.0)
   expected = sample(_gaussian_oracle, KEYS, SHAPE, plan)
   np.testing.assert_allclose(carry[0], expected, atol=1e-6)
