@@ -3,18 +3,19 @@ r"""Stage 1: the latent flow auto-encoder.
   python -m dabfusion_jax.train --config=configs/autoencoder.py --workdir=DIR
   python -m dabfusion_jax.train --config=configs/autoencoder.py:demo --workdir=DIR
 
-`paper` is the paper's setting (sec. 4.1) on AIST++ shards; `demo` and `smoke` are the
-same program in miniature on SynthDance, which is generated when it is not there.
+`paper` is the paper's setting (sec. 4.1) on AIST++ shards; `medium`, `demo` and `smoke`
+are the same program in miniature on SynthDance, which is generated when it is not
+there. `medium` made the weights that come with the package.
 """
 
 import ml_collections
 from ml_collections import config_dict
 
-VARIANTS = ("paper", "demo", "smoke")
+VARIANTS = ("paper", "medium", "demo", "smoke")
 
 
 def get_config(variant: str = "paper") -> ml_collections.ConfigDict:
-  """Settings of a variant: "paper", "demo" or "smoke"."""
+  """Settings of a variant, one of `VARIANTS`."""
   c = ml_collections.ConfigDict()
   c.stage = "autoencoder"
   c.variant = variant
@@ -82,7 +83,7 @@ def get_config(variant: str = "paper") -> ml_collections.ConfigDict:
   c.optimizer.warmup_steps = 0
   c.optimizer.clip_norm = config_dict.placeholder(float)
 
-  if variant == "demo":
+  if variant in ("medium", "demo"):
     c.num_steps, c.batch_size = 600, 16
     c.log_every, c.picture_every, c.checkpoint_every = 20, 200, 200
     c.data.source, c.data.folder = "synthdance", "data/synthdance_demo"
@@ -98,6 +99,9 @@ def get_config(variant: str = "paper") -> ml_collections.ConfigDict:
     c.optimizer.learning_rate = 1e-3
     c.optimizer.milestones = (450,)
     c.optimizer.warmup_steps = 20
+    if variant == "medium":
+      c.num_steps, c.optimizer.milestones = 1_600, (1_200, 1_500)
+      c.data.preset, c.data.folder = "medium", "data/synthdance_medium"
   elif variant == "smoke":
     c.num_steps, c.batch_size = 4, 8
     c.log_every, c.picture_every, c.checkpoint_every = 1, 4, 2

@@ -4,17 +4,18 @@ r"""Stage 2: diffusion of latent flow from a still picture and music.
   python -m dabfusion_jax.train --config=configs/diffusion.py:demo --workdir=DIR
 
 Trains from cached stage-1 outputs (`python -m data_pipeline.latent_cache`). `paper` is
-the paper's setting (sec. 4.1); `demo` and `smoke` are the same program in miniature.
+the paper's setting (sec. 4.1); `medium`, `demo` and `smoke` are the same program in
+miniature. `medium` made the weights that come with the package.
 """
 
 import ml_collections
 from ml_collections import config_dict
 
-VARIANTS = ("paper", "demo", "smoke")
+VARIANTS = ("paper", "medium", "demo", "smoke")
 
 
 def get_config(variant: str = "paper") -> ml_collections.ConfigDict:
-  """Settings of a variant: "paper", "demo" or "smoke"."""
+  """Settings of a variant, one of `VARIANTS`."""
   c = ml_collections.ConfigDict()
   c.stage = "diffusion"
   c.variant = variant
@@ -68,6 +69,7 @@ def get_config(variant: str = "paper") -> ml_collections.ConfigDict:
   # Process (sec. 4.1) and what it diffuses.
   c.diffusion = ml_collections.ConfigDict()
   c.diffusion.num_timesteps = 1_000
+  c.diffusion.noise_shift = 1.0  # of the cosine schedule; above 1, a departure: noisier
   c.diffusion.prediction = "eps"  # or v: a departure
   c.diffusion.flow_param = "absolute"  # or residual: a documented departure
   c.diffusion.flow_scale = 1.0  # 0: one over the rms of the training residuals
@@ -89,7 +91,7 @@ def get_config(variant: str = "paper") -> ml_collections.ConfigDict:
   c.optimizer.warmup_steps = 0
   c.optimizer.clip_norm = config_dict.placeholder(float)
 
-  if variant == "demo":
+  if variant in ("medium", "demo"):
     # Small batches: in minutes, the number of steps is what counts.
     c.num_steps, c.batch_size = 560, 4
     c.log_every, c.picture_every, c.checkpoint_every = 20, 280, 140
@@ -100,6 +102,7 @@ def get_config(variant: str = "paper") -> ml_collections.ConfigDict:
     c.unet.base_channels, c.unet.channel_multipliers = 24, (1, 2, 4)
     c.unet.num_heads, c.unet.head_dim = 2, 16
     c.diffusion.flow_param, c.diffusion.flow_scale = "residual", 0.0
+    c.diffusion.noise_shift = 3.0  # smaller are learnt slower
     c.diffusion.prediction = "v"  # samples well after minutes; eps needs days
     c.diffusion.threshold = 0.0
     c.sampling.method, c.sampling.num_steps = "ddim", 25
@@ -107,6 +110,13 @@ def get_config(variant: str = "paper") -> ml_collections.ConfigDict:
     c.optimizer.milestones = (450,)
     c.optimizer.warmup_steps = 50
     c.optimizer.clip_norm = 1.0
+    if variant == "medium":
+      c.num_steps, c.optimizer.milestones = 4_000, (3_000, 3_700)
+      c.log_every, c.picture_every, c.checkpoint_every = 50, 1_000, 250
+      c.ema_decay = 0.995
+      c.data.latents = "data/medium_latents"
+      c.data.autoencoder = "runs/medium_autoencoder"
+      c.data.autoencoder_config = "configs/autoencoder.py:medium"
   elif variant == "smoke":
     c.num_steps, c.batch_size = 4, 8
     c.log_every, c.picture_every, c.checkpoint_every = 1, 4, 2

@@ -12,7 +12,7 @@ from absl import logging
 
 from dabfusion_jax import sharding, weights
 from dabfusion_jax.diffusion.samplers import Plan, make_plan
-from dabfusion_jax.diffusion.schedule import cosine_schedule
+from dabfusion_jax.diffusion.schedule import NoiseSchedule, cosine_schedule
 from dabfusion_jax.models.flow_autoencoder import FlowAutoencoder
 from dabfusion_jax.models.unet3d import UNet3D
 from dabfusion_jax.ops.image_features import (
@@ -155,9 +155,15 @@ def resolve_diffusion(
   return config
 
 
+def make_schedule(config: Config) -> NoiseSchedule:
+  """How much noise each timestep has."""
+  diffusion = config["diffusion"]
+  return cosine_schedule(diffusion["num_timesteps"], diffusion["noise_shift"])
+
+
 def make_sampling_plan(config: Config, **changes: Any) -> Plan:
   """The sampler's table; `method`, `num_steps` and `eta` override the config's."""
-  schedule = cosine_schedule(config["diffusion"]["num_timesteps"])
+  schedule = make_schedule(config)
   settings = {key: config["sampling"][key] for key in ("method", "num_steps", "eta")}
   return make_plan(schedule, **(settings | changes))
 
@@ -178,7 +184,7 @@ def make_diffusion_stage(config: Config, autoencoder: Trained) -> DiffusionStage
       constrain=sharding.constrain_batch,
       dtype=unet["dtype"],
     ),
-    schedule=cosine_schedule(diffusion["num_timesteps"]),
+    schedule=make_schedule(config),
     uses_beats=condition["beats"],
     music_scale=condition["music_scale"],
     drop_probability=condition["drop_probability"],

@@ -17,7 +17,7 @@ from dabfusion_jax.train_step import make_train_step
 from dabfusion_jax.trained import Trained
 
 _CONFIGS = pathlib.Path(__file__).parent.parent / "configs"
-_VARIANTS = ("paper", "demo", "smoke")
+_VARIANTS = ("paper", "medium", "demo", "smoke")
 
 
 def _load(name):

@@ -24,3 +24,11 @@ def test_cosine_schedule_has_the_published_values(t, beta, alpha_bar):
 
 def test_exactly_one_beta_is_clipped():
   assert np.sum(cosine_betas() == 0.9999) == 1
+
+
+def test_noise_shift_multiplies_noise_over_signal_at_every_step():
+  def ratio(schedule):
+    return np.sqrt((1 - schedule.alpha_bar) / schedule.alpha_bar)
+
+  shifted = cosine_schedule(1000, noise_shift=3.0)
+  np.testing.assert_allclose(ratio(shifted), 3 * ratio(cosine_schedule()), rtol=1e-5)
