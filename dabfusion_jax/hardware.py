@@ -1,5 +1,6 @@
 """What accelerators can do, as published, and what a compiled step asks of them."""
 
+import os
 import resource
 import time
 from dataclasses import dataclass
@@ -38,6 +39,33 @@ _KINDS = {
   "TPU v6e": "v6e",
   "NVIDIA H100 80GB HBM3": "h100",
 }
+
+
+# Each holds a copy of the state; beyond this XLA's own threads do as well.
+_MOST_CPU_DEVICES = 8
+
+
+def use_cpu_cores(batch_size: int) -> None:
+  """One CPU device a core, as far as `batch_size` divides, for a training on CPU.
+
+  XLA splits a batch over devices better than one operation over cores. It changes
+  nothing where the training runs on accelerators. Call it before anything touches a
+  device. A number given by JAX_NUM_CPU_DEVICES or XLA_FLAGS is left alone.
+  """
+  given = jax.config.jax_num_cpu_devices != -1
+  if given or "device_count" in os.environ.get("XLA_FLAGS", ""):
+    return
+  affinity = getattr(os, "sched_getaffinity", None)  # not on macOS
+  cores = len(affinity(0)) if affinity else os.cpu_count() or 1
+  number = choose_cpu_devices(cores, batch_size)
+  if number > 1:
+    jax.config.update("jax_num_cpu_devices", number)
+
+
+def choose_cpu_devices(cores: int, batch_size: int) -> int:
+  """The most devices that `cores` serve and that divide `batch_size`."""
+  most = max(1, min(cores, batch_size, _MOST_CPU_DEVICES))
+  return next(n for n in range(most, 0, -1) if batch_size % n == 0)
 
 
 def chip_of(device: jax.Device) -> Chip | None:

@@ -14,7 +14,14 @@ import jax
 from absl import app, flags, logging
 from ml_collections import config_flags
 
-from dabfusion_jax import checkpointing, run_config, stage_factory, trained
+from dabfusion_jax import (
+  checkpointing,
+  hardware,
+  run_config,
+  stage_factory,
+  trained,
+)
+from dabfusion_jax.stages.autoencoder import check_self_flow
 from dabfusion_jax.train_loop import train
 from dabfusion_jax.warm_start import make_warm_start
 from dabfusion_jax.writers import Trace
@@ -103,6 +110,9 @@ def train_diffusion(config: Mapping[str, Any], workdir: pathlib.Path) -> None:
     process_count=jax.process_count(),
   )
   stage = stage_factory.make_diffusion_stage(config, autoencoder)
+  check_self_flow(
+    stage.autoencoder, autoencoder.variables, autoencoder.config["data"]["frame_size"]
+  )
   optimizer = stage_factory.make_optimizer_of(config)
   run_training(stage, optimizer, dataset, workdir, config)
 
@@ -180,6 +190,7 @@ def run(module_and_flags: list[str]) -> None:
 def main(argv: list[str]) -> None:
   if len(argv) > 1:
     raise app.UsageError(f"Unexpected argument {argv[1]!r}.")
+  config = _CONFIG.value.to_dict()
   if _DISTRIBUTED.value:
     jax.distributed.initialize()
     logging.info(
@@ -189,7 +200,9 @@ def main(argv: list[str]) -> None:
       jax.local_device_count(),
       jax.device_count(),
     )
-  config = _CONFIG.value.to_dict()
+  else:
+    parts = max(1, config["gradient_accumulation"])
+    hardware.use_cpu_cores(config["batch_size"] // parts)
   stage = config["stage"]
   workdir = pathlib.Path(_WORKDIR.value or f"runs/{config['variant']}_{stage}")
   logging.info("Training %s in %s.", stage, workdir)

@@ -104,7 +104,7 @@ def train(
   """
   workdir = pathlib.Path(workdir)
   check_config(workdir, config)
-  mesh = sharding.make_mesh(loop.mesh)
+  mesh, backend = sharding.make_mesh(loop.mesh), jax.default_backend()
   batch_sharding = sharding.batch_sharding(mesh)
   init_key, loop_key, picture_key = jax.random.split(jax.random.key(loop.seed), 3)
 
@@ -114,6 +114,7 @@ def train(
   batches.set_state(beginning)
   batch_spec = sharding.global_batch_spec(first_batch, mesh, loop.gradient_accumulation)
   batch_size = jax.tree.leaves(batch_spec)[0].shape[0]
+  logging.info("Batches of %d over %d %s devices.", batch_size, mesh.size, backend)
 
   with contextlib.ExitStack() as stack:
     stack.enter_context(jax.set_mesh(mesh))
@@ -170,7 +171,7 @@ def train(
     )
     judge = Judge(checkpoints, loop.max_skipped_steps)
     # With several simulated devices, steps left in flight can wait for each other.
-    in_flight = jax.default_backend() != "cpu" or mesh.size == 1
+    in_flight = backend != "cpu" or mesh.size == 1
 
     def report(step, metrics):
       values = {name: float(value) for name, value in jax.device_get(metrics).items()}

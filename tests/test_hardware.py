@@ -1,0 +1,46 @@
+"""What a machine is used for, and what is known of it."""
+
+import os
+import pathlib
+import subprocess
+import sys
+
+import pytest
+
+from dabfusion_jax.hardware import choose_cpu_devices
+
+_ROOT = pathlib.Path(__file__).parent.parent
+SCRIPT = """
+import jax
+from dabfusion_jax import hardware
+hardware.use_cpu_cores(840)
+print(jax.local_device_count("cpu"))
+"""
+
+
+@pytest.mark.parametrize(
+  ("cores", "batch_size", "number"),
+  [(1, 16, 1), (2, 16, 2), (2, 5, 1), (6, 4, 4), (7, 12, 6), (64, 16, 8), (4, 1, 1)],
+)
+def test_every_core_is_a_device_as_far_as_the_batch_divides(cores, batch_size, number):
+  assert choose_cpu_devices(cores, batch_size) == number
+
+
+@pytest.mark.parametrize("given", [{}, {"JAX_NUM_CPU_DEVICES": "3"}])
+def test_cores_become_devices_unless_told_otherwise(given):
+  """A batch of 840 divides by every number up to eight."""
+  environment = {k: v for k, v in os.environ.items() if k != "XLA_FLAGS"}
+  environment |= {"JAX_PLATFORMS": "cpu", "PYTHONPATH": str(_ROOT)}
+  printed = subprocess.run(
+    [sys.executable, "-c", SCRIPT],
+    env=environment | given,
+    capture_output=True,
+    text=True,
+    timeout=120,
+    check=True,
+  ).stdout
+  cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else None
+  if given:
+    assert int(printed) == 3
+  elif cores:
+    assert int(printed) == min(8, cores)
