@@ -118,15 +118,19 @@ class Checkpoints:
 
     Raises:
       CheckpointError: there are checkpoints and none can be read.
+
+    With several processes all call it and all restore the same step: what one of them
+    cannot read, none takes.
     """
-    failures = []
-    for step in reversed(_steps(self._folder)):
+    failures, step = [], None
+    while (step := _newest_for_all(self._folder, before=step)) is not None:
       state, failure = _attempt(self._load, step, abstract, batches)
-      if failure is None:
+      others = _failing_processes(failed=failure is not None)
+      if not others:
         self._set_aside(newer_than=step)
         return state
-      failures.append(failure)
-      logging.warning("Cannot read checkpoint %d (%s).", step, failure)
+      failures.append(failure or f"process {others[0]} cannot read it")
+      logging.warning("Cannot read checkpoint %d (%s).", step, failures[-1])
     if failures:
       raise CheckpointError(
         f"None of the checkpoints in {self._folder} can be read ({failures[0]}); "
@@ -135,10 +139,11 @@ class Checkpoints:
     return None
 
   def _load(self, step: int, abstract: PyTree, batches: Any) -> PyTree:
-    # One at a time: when one of two fails, orbax never awaits the other.
-    load = self._checkpointer.load_checkpointables
-    load(step, {"data": DataPosition(batches)})
-    return load(step, {"state": abstract})["state"]
+    path = self._folder / str(step)
+    with _alone():
+      # One at a time: when one of two fails, orbax never awaits the other.
+      ocp.load_checkpointables(path, {"data": DataPosition(batches)})
+      return ocp.load_checkpointables(path, {"state": abstract})["state"]
 
   def _set_aside(self, newer_than: int) -> None:
     unreadable = [step for step in _steps(self._folder) if step > newer_than]
@@ -255,6 +260,34 @@ def _attempt(load: Callable, *args) -> tuple[Any, str | None]:
     return None, failure
   finally:
     sys.unraisablehook, asyncio_log.disabled = hook, False
+
+
+def _alone() -> ocp.Context:
+  """Orbax reads without waiting for other processes.
+
+  By default each waits at the end of a load for all: if one failed, five minutes.
+  """
+  index = jax.process_index()
+  options = ocp.options.MultiprocessingOptions(
+    primary_host=index, active_processes={index}
+  )
+  return ocp.Context(multiprocessing_options=options)
+
+
+def _newest_for_all(folder: pathlib.Path, before: int | None) -> int | None:
+  """The newest step (before one), as process 0 sees it: folders may appear late."""
+  steps = [s for s in _steps(folder) if before is None or s < before]
+  newest = max(steps, default=-1)
+  if jax.process_count() > 1:
+    newest = int(multihost_utils.broadcast_one_to_all(np.int32(newest)))
+  return None if newest < 0 else newest
+
+
+def _failing_processes(failed: bool) -> list[int]:
+  """Which processes call this with `failed`; all must call it."""
+  if jax.process_count() == 1:
+    return [0] if failed else []
+  return np.flatnonzero(multihost_utils.process_allgather(np.array(failed))).tolist()
 
 
 def _steps(folder: pathlib.Path) -> list[int]:

@@ -57,5 +57,6 @@ class Judge:
     good = self._checkpoints.wait()
     saved = "nothing is saved" if good is None else f"step {good} is saved"
     raise FloatingPointError(
-      f"{what} ({saved}). Lower the learning rate, set clip_norm, or look at the data."
+      f"{what} ({saved}). Look at the data; go on with max_skipped_steps; or start anew"
+      " with a lower learning rate or clip_norm."
     )

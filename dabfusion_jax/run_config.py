@@ -6,11 +6,12 @@ from collections.abc import Mapping
 from typing import Any
 
 import jax
+from absl import logging
 
 from dabfusion_jax import checkpointing
 
 # Settings that may differ when a run is resumed: they change how long it runs, what
-# it shows and where, not what is learnt.
+# it shows and where, not what is learnt. A mesh changes the order of sums only.
 MAY_CHANGE = (
   "num_steps",
   "log_every",
@@ -18,15 +19,19 @@ MAY_CHANGE = (
   "checkpoint_every",
   "keep_checkpoints",
   "keep_best_checkpoints",
-  "gradient_accumulation",
   "mesh",
   "fsdp_min_bytes",
   "init_from",
   "init_parts",
-  "max_skipped_steps",
-  "spike_grad_norm",
   "stall_seconds",
   "sampling",
+)
+# Settings that may differ as well, because another machine or a bad step asks for it,
+# but change what is learnt: with a warning.
+MAY_CHANGE_LEARNING = (
+  "gradient_accumulation",  # BatchNorm's statistics and the noise are those of a part
+  "max_skipped_steps",
+  "spike_grad_norm",
 )
 # Where things lie; what they are is held by hashes.
 MAY_MOVE = (
@@ -49,16 +54,25 @@ def check_config(workdir: pathlib.Path, config: Mapping[str, Any]) -> None:
     return
   before = flatten(json.loads(path.read_text()))
   now = flatten(json.loads(json.dumps(config)))
-  differing = [
-    f"{name} was {before.get(name, 'absent')!r}, now {now.get(name, 'absent')!r}"
-    for name in sorted(before.keys() | now.keys())
-    if before.get(name) != now.get(name)
-    and name.split(".")[0] not in MAY_CHANGE
-    and name not in MAY_MOVE
-  ]
-  if differing:
+  refused = []
+  for name in sorted(before.keys() | now.keys()):
+    if before.get(name) == now.get(name) or name in MAY_MOVE:
+      continue
+    change = (
+      f"{name} was {before.get(name, 'absent')!r}, now {now.get(name, 'absent')!r}"
+    )
+    group = name.split(".")[0]
+    if group in MAY_CHANGE_LEARNING:
+      logging.warning(
+        "%s goes on otherwise than it began: %s. It will not equal an undisturbed run.",
+        workdir,
+        change,
+      )
+    elif group not in MAY_CHANGE:
+      refused.append(change)
+  if refused:
     raise ValueError(
-      f"{workdir} was trained with other settings: {'; '.join(differing)}. Restore "
+      f"{workdir} was trained with other settings: {'; '.join(refused)}. Restore "
       "them, or choose another workdir."
     )
 

@@ -173,6 +173,22 @@ def test_resume_with_other_settings_is_refused_by_name(straight):
   check_config(workdir, config | {"num_steps": 9, "log_every": 3})
 
 
+@pytest.mark.parametrize(
+  "change",
+  [{"gradient_accumulation": 2}, {"max_skipped_steps": 1}, {"spike_grad_norm": 9.0}],
+)
+def test_resume_with_settings_that_change_learning_is_warned_of(
+  straight, change, caplog
+):
+  name, value = next(iter(change.items()))
+  before = dataclasses.asdict(LOOP)
+  check_config(straight[0], before)
+  assert not caplog.messages
+  check_config(straight[0], before | change)
+  assert len(caplog.messages) == 1
+  assert f"{name} was {before[name]!r}, now {value!r}" in caplog.messages[0]
+
+
 def test_settings_of_a_run_that_never_saved_may_change(tmp_path):
   (tmp_path / "config.json").write_text('{"seed": 7}')
   check_config(tmp_path, {"seed": 8})

@@ -4,8 +4,6 @@ import json
 import threading
 import time
 
-import pytest
-
 from dabfusion_jax.watchdog import Watchdog, find_stragglers
 
 
@@ -18,20 +16,24 @@ def test_stall_is_noticed_with_the_process_named(tmp_path, caplog):
   assert "Longest silent is process 0" in caplog.text
 
 
-def test_a_run_that_moves_is_left_alone(tmp_path, monkeypatch):
+def test_a_run_that_moves_is_left_alone_until_it_hangs(tmp_path, monkeypatch):
   now = [0.0]
   monkeypatch.setattr(time, "monotonic", lambda: now[0])
-  watchdog = Watchdog(tmp_path, 10.0, on_stall=pytest.fail)
-  rounds = iter([False, False, True])
+  stalls = []
+  watchdog = Watchdog(tmp_path, 10.0, on_stall=lambda: stalls.append(now[0]))
+  steps = iter([1, 2, 3, None, None])  # then it hangs
 
-  def wait(seconds):  # stands for the passing of time, with a step in it
+  def wait(seconds):  # stands for the passing of time
     now[0] += 9.0
-    watchdog.beat(int(now[0]))
-    return next(rounds)
+    step = next(steps)
+    if step is not None:
+      watchdog.beat(step)
+    return False
 
   monkeypatch.setattr(watchdog._done, "wait", wait)
   (tmp_path / "heartbeats").mkdir()
   watchdog._watch()
+  assert stalls == [5 * 9.0]  # not before the second wait without a step
 
 
 def test_without_a_limit_nothing_is_watched_or_written(tmp_path):
