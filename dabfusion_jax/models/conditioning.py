@@ -22,7 +22,7 @@ def make_condition(
   beats: Float[Array, "b t"] | None,
   beat_features: Float[Array, "b t 5"] | None,
   beat_mode: str,
-  clap_scale: float | None = None,
+  music_scale: float,
 ) -> tuple[Float[Array, "b e"], Float[Array, "b t f"] | None]:
   """Assembles (condition, frame_condition) for `UNet3D` with the same `beat_mode`.
 
@@ -32,17 +32,16 @@ def make_condition(
       `global_concat`: the paper's model b.
     beat_features: is_beat, sine and cosine of the beat's phase, seconds since the last
       and to the next beat; only `per_frame_film` reads them.
-    clap_scale: factor on `music`. None means sqrt(d), for elements of unit rms, because
-      those of a unit vector are small beside the time embedding; 1 is the literal
-      reading of the paper, which is silent.
+    music_scale: factor on `music`. sqrt(d) gives elements of unit rms, because those of
+      a unit vector are small beside the time embedding; 1 is the literal reading of the
+      paper, which is silent.
 
   Raises:
     ValueError: the mode is unknown or what it reads is missing.
   """
   if beat_mode not in BEAT_MODES:
     raise ValueError(f"Unknown beat_mode {beat_mode!r}; expected one of {BEAT_MODES}.")
-  scale = music.shape[-1] ** 0.5 if clap_scale is None else clap_scale
-  condition = music * scale
+  condition = music * music_scale
   if beat_mode == "global_concat":
     if beats is not None:
       condition = jnp.concatenate([condition, beats], axis=-1)

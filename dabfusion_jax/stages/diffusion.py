@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from dabfusion_jax.diffusion import process, samplers
-from dabfusion_jax.diffusion.guidance import guided_eps
+from dabfusion_jax.diffusion.guidance import dynamic_threshold, guided_eps
 from dabfusion_jax.diffusion.schedule import NoiseSchedule
 from dabfusion_jax.models.conditioning import (
   drop_condition,
@@ -113,6 +113,19 @@ class DiffusionStage:
       samplers.sample(eps_fn, keys, self.latent_shape(batch), plan, *self.threshold)
     )
 
+  def denoise_once(
+    self, params: Any, batch: Any, keys: jax.Array
+  ) -> tuple[jax.Array, jax.Array]:
+    """(flow, occlusion) of x0 by one evaluation on the truth, noised half the way."""
+    x0 = self.latent(batch)
+    t = jnp.full(len(x0), self.schedule.num_timesteps // 2, jnp.int32)
+    noise = process.sample_noise(keys, x0.shape[1:])
+    x_t = process.add_noise(self.schedule, x0, noise, t)
+    z_term = self.unet.z_term(params, batch["z"])
+    eps = self.eps(params, batch, z_term, x_t, t, guidance_scale=1.0)
+    x0 = process.eps_to_x0(self.schedule, x_t, eps, t)
+    return self.to_flow(dynamic_threshold(x0, *self.threshold))
+
   def eps(
     self,
     params: Any,
@@ -165,7 +178,12 @@ class DiffusionStage:
   def pictures(
     self, params: Any, batch_stats: Any, batch: Any, key: jax.Array
   ) -> dict[str, np.ndarray]:
-    """Up to three clips, every fifth frame: the true flow decoded, then a sample."""
+    """Up to three clips, every fifth frame: truth, one step, sample; all decoded.
+
+    The step takes the truth half noised back to x0. It looks good long before samples
+    do (LFDM: after a fraction of the epochs): where it does not either, the U-Net has
+    learnt nothing yet.
+    """
     del batch_stats
     rows = min(3, batch["z"].shape[0])
     batch = {name: value[:rows] for name, value in batch.items()}
@@ -173,12 +191,15 @@ class DiffusionStage:
     @jax.jit
     def draw(params, batch):
       keys = process.example_keys(key, jnp.arange(rows, dtype=jnp.int32))
-      flow, occlusion = self.sample(params, batch, keys, self.plan)
-      true = self.decode(batch["z"], batch["flow"], batch["occlusion"])
-      return true, self.decode(batch["z"], flow, occlusion)
+      motions = [
+        (batch["flow"], batch["occlusion"]),
+        self.denoise_once(params, batch, keys),
+        self.sample(params, batch, keys, self.plan),
+      ]
+      return [self.decode(batch["z"], *motion)[:, ::5] for motion in motions]
 
-    pair = np.stack(draw(params, batch), axis=1)[:, :, ::5]  # [rows, 2, t, h, w, 3]
-    sheet = np.moveaxis(pair, 2, 3)  # rows, 2, h, t, w, 3
+    sheet = np.stack(draw(params, batch), axis=1)  # rows, 3, t, h, w, 3
+    sheet = np.moveaxis(sheet, 2, 3)  # rows, 3, h, t, w, 3
     shape = sheet.shape
-    sheet = sheet.reshape(rows * 2 * shape[2], shape[3] * shape[4], 3)
+    sheet = sheet.reshape(rows * 3 * shape[2], shape[3] * shape[4], 3)
     return {"dance": np.uint8(np.clip(sheet, 0, 1) * 255 + 0.5)}

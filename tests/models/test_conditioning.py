@@ -18,22 +18,22 @@ FEATURES = jnp.arange(60.0).reshape(3, 4, 5)
 
 
 def test_global_concat_is_scaled_music_then_beats():
-  condition, per_frame = make_condition(MUSIC, BEATS, None, "global_concat")
+  condition, per_frame = make_condition(MUSIC, BEATS, None, "global_concat", 512**0.5)
   assert condition.shape == (3, 516) and per_frame is None
   np.testing.assert_allclose(condition[:, :512], MUSIC * np.sqrt(512), rtol=1e-6)
   np.testing.assert_array_equal(condition[:, 512:], BEATS)
 
 
 def test_music_alone_is_the_paper_s_model_b():
-  condition, _ = make_condition(MUSIC, None, None, "global_concat", clap_scale=1.0)
+  condition, _ = make_condition(MUSIC, None, None, "global_concat", music_scale=1.0)
   np.testing.assert_array_equal(condition, MUSIC)
 
 
 def test_departures_keep_beats_per_frame():
-  condition, per_frame = make_condition(MUSIC, BEATS, FEATURES, "per_frame_film")
+  condition, per_frame = make_condition(MUSIC, BEATS, FEATURES, "per_frame_film", 1.0)
   np.testing.assert_array_equal(per_frame, FEATURES)
   assert condition.shape == (3, 512)
-  condition, per_frame = make_condition(MUSIC, BEATS, None, "beat_channel")
+  condition, per_frame = make_condition(MUSIC, BEATS, None, "beat_channel", 1.0)
   np.testing.assert_array_equal(per_frame, BEATS[..., None])
   assert condition.shape == (3, 512)
 
@@ -43,17 +43,17 @@ def test_departures_keep_beats_per_frame():
 )
 def test_missing_beats_are_named(mode, missing):
   with pytest.raises(ValueError, match=f"{mode}.* {missing}, which is missing"):
-    make_condition(MUSIC, None, None, mode)
+    make_condition(MUSIC, None, None, mode, 1.0)
 
 
 def test_unknown_mode_is_refused():
   with pytest.raises(ValueError, match="'film'.*'global_concat'"):
-    make_condition(MUSIC, BEATS, FEATURES, "film")
+    make_condition(MUSIC, BEATS, FEATURES, "film", 1.0)
 
 
 @pytest.mark.parametrize("mode", BEAT_MODES)
 def test_music_and_beats_are_dropped_together(mode):
-  full = make_condition(MUSIC, BEATS, 1 + FEATURES, mode)
+  full = make_condition(MUSIC, BEATS, 1 + FEATURES, mode, 1.0)
   keep = jnp.array([True, False, True])
   for part, original in zip(drop_condition(*full, keep), full, strict=True):
     if original is not None:

@@ -187,6 +187,9 @@ def test_bfloat16_convolves_in_bfloat16_with_float32_parameters():
   convolutions = re.findall(r":(\w+)\[[\d,]*\] = conv_general_dilated", program)
   assert len(convolutions) > 10 and set(convolutions) == {"bf16"}
   assert set(re.findall(r":(\w+)\[[\d,]*\] = exp ", program)) == {"f32"}  # softmax
+  # And the last layer: a rounded noise prediction is amplified in x0.
+  heads = rf":(\w+)\[2,{FRAMES},{SIZE},{SIZE},[12]\] = dot_general"
+  assert re.findall(heads, program) == ["f32", "f32"]
   assert jax.eval_shape(model.apply, variables, *_inputs()).dtype == jnp.float32
 
 

@@ -27,6 +27,23 @@ def test_inverse_of_a_singular_matrix_is_finite_with_its_gradient():
   assert np.isfinite(gradient).all()
 
 
+def test_no_inverse_nor_its_gradient_blows_up():
+  """Jacobians of all sizes, turned and squeezed to any flatness."""
+  keys = jax.random.split(jax.random.key(3), 3)
+  matrix = jax.random.normal(keys[0], (500, 2, 2))
+  flat = 10.0 ** jax.random.uniform(keys[1], (500, 1, 1), minval=-12, maxval=0)
+  matrix = matrix.at[:, 1].set(
+    (1 - flat[:, 0]) * matrix[:, 0] + flat[:, 0] * matrix[:, 1]
+  )
+  matrix = matrix.at[:4].set(jnp.zeros((4, 2, 2)))
+  largest = jnp.abs(matrix).max((1, 2))
+  inverse = grids.inverse_2x2(matrix)
+  assert (jnp.abs(inverse).max((1, 2)) <= 1.001e4 * largest).all()
+  gradient = jax.grad(lambda m: grids.inverse_2x2(m).sum())(matrix)
+  bound = 1e4 + 4.1e8 * largest**2  # of adj / det and adj d det / det^2
+  assert (jnp.abs(gradient).max((1, 2)) <= bound).all()
+
+
 def test_no_noise_is_the_identity_transform():
   theta, weights = grids.sample_transform(jax.random.key(0), 0.0, 0.0)
   grid = grids.identity_grid(5, 7)

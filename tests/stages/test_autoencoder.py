@@ -9,7 +9,13 @@ import pytest
 
 from dabfusion_jax.models.flow_autoencoder import FlowAutoencoder
 from dabfusion_jax.ops.grid import identity_grid
-from dabfusion_jax.stages.autoencoder import AutoencoderStage, flow_to_colour
+from dabfusion_jax.stages import autoencoder
+from dabfusion_jax.stages.autoencoder import (
+  AutoencoderStage,
+  check_self_flow,
+  flow_to_colour,
+  mark_keypoints,
+)
 
 
 @pytest.fixture(scope="module")
@@ -65,6 +71,34 @@ def test_pictures_hold_a_row_per_pair(setting):
   stage, params, stats, batch = setting
   sheet = stage.pictures(params, stats, batch, jax.random.key(0))["reconstruction"]
   assert sheet.shape == (4 * 16, 6 * 16, 3) and sheet.dtype == np.uint8
+
+
+def test_self_test_passes_any_weights_but_no_broken_ones(setting, monkeypatch):
+  stage, params, stats, _ = setting
+  leaves, structure = jax.tree.flatten(params)
+  draw = lambda i, x: x + 0.5 * jax.random.normal(jax.random.key(i), x.shape)
+  noisy = jax.tree.unflatten(structure, [draw(i, x) for i, x in enumerate(leaves)])
+  check_self_flow(stage.model, {"params": noisy, "batch_stats": stats}, 16)
+  broken = jax.tree.map(lambda x: x * jnp.nan, params["detector"])
+  variables = {"params": params | {"detector": broken}, "batch_stats": stats}
+  with pytest.raises(ValueError, match="off the identity by nan"):
+    check_self_flow(stage.model, variables, 16)
+  # A grid of another convention: pixel edges instead of centres at the corners.
+  other = lambda height, width: (1 - 1 / width) * identity_grid(height, width)
+  monkeypatch.setattr(autoencoder, "identity_grid", other)
+  with pytest.raises(ValueError, match="off the identity by 0.25"):
+    check_self_flow(stage.model, {"params": params, "batch_stats": stats}, 16)
+
+
+def test_keypoints_are_drawn_where_they_are():
+  images = np.zeros((1, 9, 17, 3), np.float32)
+  marked = mark_keypoints(images, np.array([[[0.5, -0.5], [1.0, 1.0]]]))
+  rows, columns = np.nonzero(marked[0].sum(-1))
+  assert {*zip(rows, columns, strict=True)} == {
+    *((row, column) for row in (1, 2, 3) for column in (11, 12, 13)),
+    *((row, column) for row in (7, 8) for column in (15, 16)),
+  }
+  assert not images.any()  # the batch itself stays
 
 
 def test_no_flow_is_white_and_opposite_flows_have_opposite_colours():

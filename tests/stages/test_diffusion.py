@@ -122,6 +122,28 @@ def test_guidance_zero_hears_nothing(setting):
   np.testing.assert_array_equal(*deaf)
 
 
+def test_one_step_recovers_the_truth_from_a_right_prediction(setting, monkeypatch):
+  stage, params, batch, _ = setting
+  x0 = stage.latent(batch)
+  right = lambda self, p, b, z_term, x_t, t, guidance_scale: process.x0_to_eps(
+    stage.schedule, x_t, x0, t
+  )
+  monkeypatch.setattr(DiffusionStage, "eps", right)
+  flow, occlusion = stage.denoise_once(params, batch, _keys(0, 1, 2))
+  inside = np.abs(x0[..., :2]) < stage.latent_bound
+  np.testing.assert_allclose(flow[inside], batch["flow"][inside], atol=1e-4)
+  np.testing.assert_allclose(occlusion, batch["occlusion"], atol=1e-4)
+
+
+def test_pictures_show_truth_one_step_and_sample_of_each_clip(setting):
+  stage, params, batch, _ = setting
+  sheet = stage.pictures(params, {}, batch, jax.random.key(0))["dance"]
+  assert sheet.shape == (3 * 3 * 4 * _SIZE, 4 * _SIZE, 3) and sheet.dtype == np.uint8
+  rows = sheet.reshape(3, 3, 4 * _SIZE, 4 * _SIZE, 3)
+  true = stage.decode(*(batch[n][:, ...] for n in ("z", "flow", "occlusion")))[:, 0]
+  np.testing.assert_allclose(rows[:, 0] / 255, true, atol=0.51 / 255)
+
+
 def test_samples_stay_within_the_bound(setting):
   stage, params, batch, sample = setting
   flow, occlusion = sample(params, batch, _keys(0, 1, 2))
