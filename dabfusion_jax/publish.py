@@ -1,17 +1,22 @@
 r"""Checkpoint -> a folder to give away: safetensors, config, model card.
 
   python -m dabfusion_jax.publish --checkpoint=runs/demo_diffusion --output=DIR
-  python -m dabfusion_jax.publish --checkpoint=RUN --output=DIR --float16
+  python -m dabfusion_jax.publish --checkpoint=RUN --output=DIR --float16 \
+    --figures=result.json
 
 Every program that takes `--checkpoint` takes the folder as well, and training starts
-from it with `--config.init_from=DIR`.
+from it with `--config.init_from=DIR`. Several stage 2 of one stage 1 store it once:
+
+  python -m dabfusion_jax.publish --checkpoint=RUN_1 --output=ALL/one --share_stage1
+  python -m dabfusion_jax.publish --checkpoint=RUN_2 --output=ALL/two --share_stage1
 """
 
 import argparse
 import dataclasses
-import hashlib
 import json
+import os
 import pathlib
+import shutil
 import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -20,51 +25,89 @@ import jax
 import numpy as np
 
 from dabfusion_jax import trained
-
-_PURPOSE = {
-  "autoencoder": "Stage 1 (latent flow auto-encoder): a reference frame and a driving"
-  " frame become flow, occlusion and the rebuilt driving frame.",
-  "diffusion": "Stage 2 (diffusion of latent flow) with its frozen stage 1: a still"
-  " picture and music become a dance video.",
-}
+from dabfusion_jax.model_card import PURPOSE, model_card
+from dabfusion_jax.run_config import MAY_MOVE
 
 
 def publish(
-  checkpoint: str | pathlib.Path, output: str | pathlib.Path, float16: bool
+  checkpoint: str | pathlib.Path,
+  output: str | pathlib.Path,
+  float16: bool,
+  share_stage1: bool = False,
+  figures: str | pathlib.Path | None = None,
 ) -> pathlib.Path:
   """Writes `output` with model.safetensors, config.json and README.md; returns it.
 
-  A stage 2 carries its stage 1 in `autoencoder/`.
+  A stage 2 carries its stage 1 in `autoencoder/`, or with `share_stage1` beside it.
+  `figures`, a file of measured figures, is put in and named by the model card.
 
   Raises:
     TrainedError: `checkpoint` holds no trained stage, or `output` other weights.
     CheckpointError: no readable checkpoint.
   """
-  checkpoint, output = pathlib.Path(checkpoint), pathlib.Path(output)
+  checkpoint, output = pathlib.Path(checkpoint), pathlib.Path(output).absolute()
   stage = stage_of(checkpoint)
-  parts = {output: trained.load_trained(checkpoint, stage)}
+  if figures is not None and not pathlib.Path(figures).is_file():
+    raise trained.TrainedError(f"{figures} is no file of figures.")
+  part = trained.load_trained(checkpoint, stage)
+  parts = {output: dataclasses.replace(part, config=without_paths(part.config))}
   if stage == "diffusion":
-    parts[output / trained.AUTOENCODER] = trained.load_autoencoder_of(checkpoint)
+    place = (output.parent if share_stage1 else output) / trained.AUTOENCODER
+    stage1 = trained.load_autoencoder_of(checkpoint)
+    parts[place] = dataclasses.replace(stage1, config=without_paths(stage1.config))
+    if part.config["latents"]["autoencoder"] != stage1.digest:
+      raise trained.TrainedError(
+        f"The stage 1 of {checkpoint} is not the one that stage 2 was trained with."
+      )
+  elif share_stage1:
+    raise trained.TrainedError(f"{checkpoint} is a stage 1; only a stage 2 shares one.")
   if float16:
     parts = {folder: round_weights(part) for folder, part in parts.items()}
     if stage == "diffusion":  # it names its stage 1 by hash
-      stage1 = parts[output / trained.AUTOENCODER].digest
       config = dict(parts[output].config)
-      config["latents"] = {**config["latents"], "autoencoder": stage1}
+      config["latents"] = {**config["latents"], "autoencoder": parts[place].digest}
       parts[output] = dataclasses.replace(parts[output], config=config)
-  for folder, part in parts.items():
-    trained.publish(part, folder, np.float16 if float16 else None)
-  card = model_card(parts[output], output, stage, "float16" if float16 else "float32")
-  (output / "README.md").write_text(card)
+  # A shared stage 1 first: where another one lies there, nothing is written.
+  folders = list(parts)[:: -1 if share_stage1 else 1]
+  for folder in folders:
+    trained.publish(parts[folder], folder, np.float16 if float16 else None)
+  name = None
+  if figures is not None:
+    name = f"figures{pathlib.Path(figures).suffix}"
+    shutil.copyfile(figures, output / name)
+  files = {
+    os.path.relpath(folder / "model.safetensors", output): folder / "model.safetensors"
+    for folder in parts
+  }
+  dtype = "float16" if float16 else "float32"
+  (output / "README.md").write_text(model_card([*parts.values()], files, dtype, name))
   return output
 
 
+def without_paths(config: Mapping[str, Any]) -> dict[str, Any]:
+  """The settings of a run, without where its files lay on one machine."""
+  config = {k: dict(v) if isinstance(v, Mapping) else v for k, v in config.items()}
+  for name in (*MAY_MOVE, "init_from"):
+    section, _, key = name.rpartition(".")
+    place = config[section] if section else config
+    if isinstance(place.get(key), str) and os.path.isabs(place[key]):
+      place[key] = os.path.basename(place[key])
+  return config
+
+
 def round_weights(part: trained.Trained) -> trained.Trained:
-  """The same in float16 precision, under a digest of its own."""
-  params, batch_stats = jax.tree.map(
-    lambda x: np.asarray(x, np.float16).astype(np.float32),
-    (part.params, part.batch_stats),
-  )
+  """The same in float16 precision, under a digest of its own.
+
+  Raises:
+    TrainedError: a value beyond the range of float16.
+  """
+  with np.errstate(over="ignore"):
+    params, batch_stats = jax.tree.map(
+      lambda x: np.asarray(x, np.float16).astype(np.float32),
+      (part.params, part.batch_stats),
+    )
+  if not all(np.isfinite(x).all() for x in jax.tree.leaves((params, batch_stats))):
+    raise trained.TrainedError("A weight does not fit float16; publish float32.")
   digest = trained.digest_of(params, batch_stats)
   return dataclasses.replace(
     part, params=params, batch_stats=batch_stats, digest=digest
@@ -79,69 +122,9 @@ def stage_of(folder: pathlib.Path) -> str:
     raise trained.TrainedError(
       f"{folder} is neither the workdir of a training nor a published folder."
     ) from None
-  if stage not in _PURPOSE:
+  if stage not in PURPOSE:
     raise trained.TrainedError(f"{folder} holds the unknown stage {stage!r}.")
   return stage
-
-
-def model_card(
-  part: trained.Trained, folder: pathlib.Path, stage: str, dtype: str
-) -> str:
-  """The README.md of a published folder."""
-  config = part.config
-  command = (
-    "python -m dabfusion_jax.train"
-    f" --config=configs/{config['stage']}.py:{config['variant']}"
-  )
-  files = sorted(folder.rglob("*.safetensors"))
-  sums = "\n".join(
-    f"- `{path.relative_to(folder)}`: sha256 `{sha256(path)}`" for path in files
-  )
-  return f"""# {config["stage"]}, {config["variant"]}
-
-{_PURPOSE[stage]}
-
-- **Steps:** {part.step} of {config["num_steps"]}, batch {config["batch_size"]}
-- **Weights:** {dtype}{", moving average" if config["ema_decay"] else ""}; digest
-  `{part.digest}`
-- **Training data:** {data_line(config)}
-- **Made by:** `{command}`; all settings: `config.json`
-- **Use:** `python -m dabfusion_jax.sample --checkpoint=THIS_FOLDER --image=person.jpg
-  --music=song.mp3 --output=dance.mp4` (a stage 2)
-
-## Limits
-
-Trained on the data named above and nothing else: other bodies, clothes, cameras or
-music may come out distorted, and what the one picture does not show is invented. Only
-animate pictures of people who agree to it, and say that the video is made.
-
-## Files
-
-{sums}
-"""
-
-
-def data_line(config: Mapping[str, Any]) -> str:
-  """What a run was trained on, in a few words."""
-  data = config["data"]
-  if config["stage"] == "autoencoder":
-    preset = f", preset {data['preset']}" if data["preset"] else ""
-    return (
-      f"{data['source']}{preset}; {data['num_frames']} frames at {data['fps']} fps,"
-      f" {data['frame_size']} px"
-    )
-  latents = config["latents"]
-  return (
-    f"{data['num_frames']} latent frames at {latents['fps']} fps by the stage 1 in"
-    f" `autoencoder/` (see its `config.json`), data `{latents['data'][:12]}`, music"
-    f" features {json.dumps(latents['encoder'])}"
-  )
-
-
-def sha256(path: pathlib.Path) -> str:
-  """Of a file's bytes, in hexadecimal."""
-  with path.open("rb") as file:
-    return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -150,14 +133,20 @@ def main(argv: Sequence[str] | None = None) -> None:
     description=__doc__,
     formatter_class=argparse.RawDescriptionHelpFormatter,
   )
-  parser.add_argument("--checkpoint", required=True, help="workdir or published folder")
-  parser.add_argument("--output", required=True, help="folder to make")
-  parser.add_argument(
-    "--float16", action="store_true", help="half the size; weights are rounded"
+  add = parser.add_argument
+  add("--checkpoint", required=True, help="workdir or published folder")
+  add("--output", required=True, help="folder to make")
+  add("--float16", action="store_true", help="half the size; weights are rounded")
+  add(
+    "--share_stage1",
+    action="store_true",
+    help="put the stage 1 of a stage 2 beside OUTPUT, for others to share",
   )
+  add("--figures", help="file of measured figures to put in and name")
   args = parser.parse_args(argv)
   try:
-    print(publish(args.checkpoint, args.output, args.float16))
+    publish(args.checkpoint, args.output, args.float16, args.share_stage1, args.figures)
+    print(args.output)
   except (ValueError, OSError, RuntimeError) as error:
     sys.exit(f"publish: {error}")
 

@@ -2,10 +2,12 @@
 
 A published folder holds `config.json` and `model.safetensors` (params and running
 statistics). A stage-2 folder of either kind carries its frozen stage 1, published, in
-`autoencoder/`, so one folder is enough to sample from.
+`autoencoder/`, so one folder is enough to sample from; several stage-2 folders may
+share the one that lies beside them.
 """
 
 import hashlib
+import importlib.resources
 import json
 import pathlib
 import shutil
@@ -17,11 +19,13 @@ from typing import Any
 import jax
 import numpy as np
 import safetensors.numpy
+from absl import logging
 from flax import traverse_util
 
 from dabfusion_jax import checkpointing
 
 AUTOENCODER = "autoencoder"
+SHIPPED = ("dance_e", "dance_b")  # stage 2 with and without beats
 _CONFIG, _MODEL = "config.json", "model.safetensors"
 
 
@@ -81,15 +85,56 @@ def load_trained(folder: str | pathlib.Path, stage: str) -> Trained:
   if not needed <= set(config):
     raise TrainedError(f"{path} is cut short: {sorted(needed - set(config))} missing.")
   if (folder / _MODEL).is_file():
-    params, batch_stats, step = _read_model(folder / _MODEL)
+    params, batch_stats, step, expected = _read_model(folder / _MODEL)
   else:
     params, batch_stats, step = checkpointing.load_params(folder)
-  return Trained(config, params, batch_stats, step, digest_of(params, batch_stats))
+    expected = None
+  digest = digest_of(params, batch_stats)
+  if expected not in (None, digest):
+    raise TrainedError(
+      f"{folder / _MODEL} is damaged: its values have the hash {digest[:12]}, not"
+      f" {expected[:12]}; get the file anew."
+    )
+  if step < config.get("num_steps", 0) / 2:
+    logging.warning(
+      "%s was trained %d of %d steps: expect little of it.",
+      folder,
+      step,
+      config["num_steps"],
+    )
+  return Trained(config, params, batch_stats, step, digest)
 
 
 def load_autoencoder_of(folder: str | pathlib.Path) -> Trained:
-  """The frozen stage 1 inside a stage-2 folder."""
-  return load_trained(pathlib.Path(folder) / AUTOENCODER, "autoencoder")
+  """The frozen stage 1 inside a stage-2 folder, else the one beside it.
+
+  Raises:
+    TrainedError, CheckpointError: as `load_trained`. Whether it is the right one, the
+      hash in the stage 2's config tells.
+  """
+  folder = pathlib.Path(folder).absolute()
+  beside = folder.parent / AUTOENCODER
+  inside = folder / AUTOENCODER
+  is_shared = not inside.is_dir() and beside.is_dir()
+  return load_trained(beside if is_shared else inside, "autoencoder")
+
+
+def shipped(name: str = SHIPPED[0]) -> pathlib.Path:
+  """The folder of a stage 2 that comes with the package, one of `SHIPPED`.
+
+  Raises:
+    TrainedError: unknown name, or a package that came without weights.
+  """
+  if name not in SHIPPED:
+    raise TrainedError(f"No weights {name!r} come with the package; known: {SHIPPED}.")
+  folder = pathlib.Path(str(importlib.resources.files("dabfusion_jax")))
+  folder = folder / "demo_weights" / name
+  if not (folder / _MODEL).is_file():
+    raise TrainedError(
+      f"This copy of dabfusion_jax came without weights ({folder} holds none); install"
+      " it anew, or name a trained model with --checkpoint."
+    )
+  return folder
 
 
 def publish(trained: Trained, folder: str | pathlib.Path, dtype: Any = None) -> None:
@@ -133,15 +178,23 @@ def _flatten(params: Any, batch_stats: Any) -> dict[str, np.ndarray]:
   }
 
 
-def _read_model(path: pathlib.Path) -> tuple[Any, Any, int]:
+def _read_model(path: pathlib.Path) -> tuple[Any, Any, int, str]:
+  """(params, batch_stats, step, the digest they were written with)."""
   try:
     with safetensors.safe_open(path, "numpy") as file:
-      step = int(file.metadata()["step"])
+      metadata = file.metadata()
+      step, digest = int(metadata["step"]), metadata["digest"]
       flat = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-  except (safetensors.SafetensorError, OSError, KeyError, TypeError) as error:
-    raise TrainedError(f"{path} is damaged ({error}).") from None
+  except (
+    safetensors.SafetensorError,
+    OSError,
+    KeyError,
+    TypeError,
+    ValueError,
+  ) as error:
+    raise TrainedError(f"{path} is damaged ({error}); get the file anew.") from None
   if not any(name.startswith("params/") for name in flat):
     raise TrainedError(f"{path} holds no params; it is no published stage.")
   flat = {name: value.astype(np.float32) for name, value in flat.items()}
   tree = traverse_util.unflatten_dict(flat, sep="/")
-  return tree["params"], tree.get("batch_stats", {}), step
+  return tree["params"], tree.get("batch_stats", {}), step, digest

@@ -1,6 +1,10 @@
 """From a run to a folder to give away, and from there into a new run."""
 
+import dataclasses
+import importlib.resources
 import json
+import logging
+import shutil
 
 import jax
 import jax.numpy as jnp
@@ -10,7 +14,8 @@ from toy_stage import assert_trees_equal
 
 from dabfusion_jax import trained
 from dabfusion_jax.checkpointing import Checkpoints
-from dabfusion_jax.publish import publish, sha256
+from dabfusion_jax.model_card import sha256
+from dabfusion_jax.publish import publish, round_weights
 from dabfusion_jax.train_state import TrainState
 from dabfusion_jax.warm_start import WarmStartError, make_warm_start
 
@@ -38,6 +43,9 @@ def _state(seed):
 def _write_run(folder, stage, seed):
   with Checkpoints(folder, keep=1) as checkpoints:
     checkpoints.save(5, _state(seed), _Position(), loss=1.0)
+  digest = "d" * 64
+  if stage == "diffusion":
+    digest = trained.load_trained(folder.parent / "one", "autoencoder").digest
   config = {
     "stage": stage,
     "variant": "demo",
@@ -50,11 +58,13 @@ def _write_run(folder, stage, seed):
       "num_frames": 40,
       "fps": 10,
       "frame_size": 64,
+      "folder": "/somewhere/of/mine/clips",
     },
+    "optimizer": {"learning_rate": 0.5},
     "model": {},
     "latents": {
       "fps": 10,
-      "autoencoder": "d" * 64,
+      "autoencoder": digest,
       "data": "c" * 64,
       "encoder": {"name": "spectral"},
     },
@@ -92,16 +102,112 @@ def test_published_weights_are_those_of_the_run(run, tmp_path, float16):
 
 
 def test_model_card_says_what_and_from_what(run, tmp_path):
-  folder = publish(run, tmp_path / "out", float16=False)
+  figures = tmp_path / "result.json"
+  figures.write_text("{}")
+  folder = publish(run, tmp_path / "out", float16=False, figures=figures)
   card = (folder / "README.md").read_text()
   digest = trained.load_trained(run, "diffusion").digest
   sums = [sha256(path) for path in folder.rglob("*.safetensors")]
   assert len(sums) == 2
   for expected in [
     *("5 of 9, batch 4", digest, "40 latent frames at 10 fps", "Limits", *sums),
+    *("synthdance, preset demo", "64 + 64 parameters, float32", "`figures.json`"),
     "python -m dabfusion_jax.train --config=configs/diffusion.py:demo",
+    "--config.optimizer.learning_rate=0.5",
+    '**optimizer:** `{"learning_rate": 0.5}`',
   ]:
-    assert expected in card
+    assert expected in card, expected
+  assert (folder / "figures.json").read_text() == "{}"
+  written = "".join(path.read_text() for path in folder.rglob("*.json"))
+  assert "clips" in written and "of/mine" not in written + card
+
+
+def test_two_stages_2_share_one_stage_1(run, tmp_path):
+  weights = tmp_path / "weights"
+  for name in ("one", "two"):
+    publish(run, weights / name, float16=True, share_stage1=True)
+  assert len(list(weights.rglob("*.safetensors"))) == 3
+  stage1 = trained.load_autoencoder_of(weights / "two")
+  for name in ("one", "two"):
+    stage2 = trained.load_trained(weights / name, "diffusion")
+    assert stage2.config["latents"]["autoencoder"] == stage1.digest
+  assert "../autoencoder/model.safetensors" in (weights / "one/README.md").read_text()
+  alone = publish(weights / "one", tmp_path / "alone", float16=False)
+  assert trained.load_autoencoder_of(alone).digest == stage1.digest
+  with pytest.raises(trained.TrainedError, match="other weights"):
+    publish(run, weights / "three", float16=False, share_stage1=True)
+  assert not (weights / "three").exists()
+
+
+def test_a_foreign_stage_1_is_not_published(run, tmp_path):
+  mixed = tmp_path / "mixed"
+  shutil.copytree(run, mixed)
+  shutil.rmtree(mixed / "autoencoder")
+  other = trained.load_trained(run.parent / "one", "autoencoder")
+  params = jax.tree.map(lambda x: x + 1, other.params)
+  digest = trained.digest_of(params, other.batch_stats)
+  other = dataclasses.replace(other, params=params, digest=digest)
+  trained.publish(other, mixed / "autoencoder")
+  with pytest.raises(trained.TrainedError, match="not the one"):
+    publish(mixed, tmp_path / "out", float16=False)
+  assert not (tmp_path / "out").exists()
+
+
+def test_a_changed_byte_is_noticed(run, tmp_path):
+  folder = publish(run, tmp_path / "out", float16=True)
+  path = folder / "model.safetensors"
+  content = bytearray(path.read_bytes())
+  content[-3] ^= 1
+  path.write_bytes(content)
+  with pytest.raises(trained.TrainedError, match="damaged.*get the file anew"):
+    trained.load_trained(folder, "diffusion")
+  path.write_bytes(content[:-7])
+  with pytest.raises(trained.TrainedError, match="damaged.*get the file anew"):
+    trained.load_trained(folder, "diffusion")
+
+
+def test_weights_beyond_float16_are_refused(run, tmp_path):
+  large = trained.load_trained(run.parent / "one", "autoencoder")
+  params = jax.tree.map(lambda x: x * 1e6, large.params)
+  with pytest.raises(trained.TrainedError, match="float16"):
+    round_weights(dataclasses.replace(large, params=params))
+
+
+def test_a_run_that_hardly_began_is_pointed_out(run, tmp_path, caplog):
+  folder = publish(run, tmp_path / "out", float16=False)
+  with caplog.at_level(logging.WARNING):
+    trained.load_trained(folder, "diffusion")
+    assert "5 of" not in caplog.text  # 5 of 9
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"num_steps": 100}))
+    trained.load_trained(folder, "diffusion")
+  assert "trained 5 of 100 steps" in caplog.text
+
+
+def test_weights_of_the_package_are_found_by_name(run, tmp_path, monkeypatch):
+  monkeypatch.setattr(importlib.resources, "files", lambda package: tmp_path)
+  with pytest.raises(trained.TrainedError, match="without weights.*--checkpoint"):
+    trained.shipped()
+  with pytest.raises(trained.TrainedError, match="'dance'.*dance_e"):
+    trained.shipped("dance")
+  folder = tmp_path / "demo_weights" / "dance_b"
+  publish(run, folder, float16=True, share_stage1=True)
+  assert trained.shipped("dance_b") == folder
+
+
+def test_weights_that_come_with_the_package_are_whole_and_small():
+  try:
+    folders = [trained.shipped(name) for name in trained.SHIPPED]
+  except trained.TrainedError as error:
+    pytest.skip(str(error))
+  weights = folders[0].parent
+  assert sum(p.stat().st_size for p in weights.rglob("*") if p.is_file()) <= 12e6
+  assert len(list(weights.rglob("*.safetensors"))) == 1 + len(folders)
+  for folder in folders:
+    stage2 = trained.load_trained(folder, "diffusion")
+    stage1 = trained.load_autoencoder_of(folder)
+    assert stage2.config["latents"]["autoencoder"] == stage1.digest
+    assert stage2.digest in (folder / "README.md").read_text()
 
 
 def test_a_folder_that_is_no_run_is_refused(tmp_path):
