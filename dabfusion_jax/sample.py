@@ -1,9 +1,11 @@
 r"""Makes a dance video of one picture and a piece of music.
 
+  python -m dabfusion_jax.sample --image=person.jpg --music=song.mp3 --output=dance.mp4
   python -m dabfusion_jax.sample --checkpoint=runs/demo_diffusion --image=person.jpg \
-    --music=song.mp3 --output=dance.mp4
+    --music=song.mp3
 
-Beside the video come a contact sheet (.png) and every setting (.json).
+Without --checkpoint, the weights that come with the package are taken. Beside the
+video come a contact sheet (.png) and every setting (.json).
 """
 
 import argparse
@@ -13,6 +15,7 @@ from collections.abc import Sequence
 
 import tqdm
 
+from dabfusion_jax import trained
 from dabfusion_jax.diffusion.samplers import METHODS
 from dabfusion_jax.pipeline import DancePipeline
 
@@ -39,7 +42,10 @@ def make_parser() -> argparse.ArgumentParser:
     formatter_class=argparse.RawDescriptionHelpFormatter,
   )
   add = parser.add_argument
-  add("--checkpoint", required=True, help="workdir of a stage 2, or published folder")
+  add(
+    "--checkpoint",
+    help="workdir of a stage 2, or published folder; the package's own by default",
+  )
   add("--image", required=True, help="the picture; any size and format")
   add("--music", required=True, help="any file with sound")
   add("--output", type=pathlib.Path, default="dance.mp4", help="the video")
@@ -56,7 +62,8 @@ def main(argv: Sequence[str] | None = None) -> None:
   args = make_parser().parse_args(argv)
   try:
     check_output(args.output, args.image, args.music)
-    pipeline = DancePipeline.from_pretrained(args.checkpoint)
+    checkpoint = args.checkpoint or trained.shipped()
+    pipeline = DancePipeline.from_pretrained(checkpoint)
     with tqdm.tqdm(desc="sampling", unit="step") as bar:
 
       def show(done, total):

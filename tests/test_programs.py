@@ -1,5 +1,6 @@
 """The real programs at smoke size, as a user runs them: in their own processes."""
 
+import importlib.resources
 import json
 import os
 import pathlib
@@ -12,7 +13,7 @@ import numpy as np
 import PIL.Image
 import pytest
 
-from dabfusion_jax import publish, sample
+from dabfusion_jax import publish, sample, trained
 from dabfusion_jax.pipeline import DancePipeline
 from dabfusion_jax.writers import SPEED
 from data_pipeline import media
@@ -127,6 +128,27 @@ def test_a_published_model_opens_like_its_run(place, float16):
   original = DancePipeline.from_pretrained(place.folder / "runs/dance")
   assert (published.digests == original.digests) != float16
   assert published.config["data"] == original.config["data"]
+
+
+def test_without_a_checkpoint_the_weights_of_the_package_dance(
+  place, inputs, monkeypatch
+):
+  package, files = place.folder / "package", importlib.resources.files
+  for name in trained.SHIPPED:
+    folder = package / "demo_weights" / name
+    publish.publish(place.folder / "runs/dance", folder, True, share_stage1=True)
+  monkeypatch.setattr(
+    importlib.resources,
+    "files",
+    lambda name: package if name == "dabfusion_jax" else files(name),
+  )
+  image, music = inputs
+  output = place.folder / "own.mp4"
+  sample.main([f"--image={image}", f"--music={music}", f"--output={output}"])
+  assert media.read_video(output).frames.shape == (8, 32, 32, 3)
+  settings = json.loads(output.with_suffix(".json").read_text())
+  expected = trained.load_trained(trained.shipped(), "diffusion").digest
+  assert settings["weights"]["diffusion"] == expected
 
 
 def test_evaluate_prints_every_figure_beside_its_null(place):
