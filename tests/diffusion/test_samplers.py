@@ -1,3 +1,5 @@
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -20,6 +22,7 @@ from dabfusion_jax.diffusion.samplers import (
 from dabfusion_jax.diffusion.schedule import cosine_schedule
 
 SCHEDULE = cosine_schedule()
+FINE = cosine_schedule(20_000)  # timesteps enough not to be rounded away
 ALPHA_BAR = SCHEDULE.alpha_bar
 SHAPE = (2, 4, 4, 3)
 KEYS = process.example_keys(jax.random.key(0), jnp.arange(3))
@@ -31,10 +34,36 @@ def _oracle(x_t, t):
   return process.x0_to_eps(SCHEDULE, x_t, TARGET[: len(x_t)], t)
 
 
-def _gaussian_oracle(x_t, t):
+def _wrong_oracle(x_t, t):
+  return _oracle(x_t, t) + 0.05
+
+
+def _gaussian_oracle(x_t, t, schedule=SCHEDULE):
   """The exact eps for data ~ N(0.3, 0.5^2), whose flow has a closed form."""
-  signal, noise = process.signal_and_noise(SCHEDULE, t, x_t.ndim)
+  signal, noise = process.signal_and_noise(schedule, t, x_t.ndim)
   return noise * (x_t - 0.3 * signal) / (signal**2 * 0.5**2 + noise**2)
+
+
+def _fine_gaussian_oracle(x_t, t):
+  return _gaussian_oracle(x_t, t, FINE)
+
+
+@functools.cache
+def _step_fn(eps_fn, is_stochastic, percentile, bound):
+  return jax.jit(
+    lambda carry, step: sample_step(
+      eps_fn, carry, KEYS, step, is_stochastic, percentile, bound
+    )
+  )
+
+
+def _draw(eps_fn, plan, percentile=None, bound=np.inf):
+  """`sample`, compiled once for all plans."""
+  step_fn = _step_fn(eps_fn, bool(np.any(plan.sigma)), percentile, bound)
+  carry = first_carry(KEYS, SHAPE)
+  for i in range(len(plan.t)):
+    carry = step_fn(carry, jax.tree.map(lambda row, i=i: row[i], plan))
+  return np.asarray(carry.x)
 
 
 def _carry(x):
@@ -95,7 +124,7 @@ def test_unknown_method_is_refused():
 @pytest.mark.parametrize("method", METHODS)
 def test_every_sampler_arrives_where_eps_points(method, eta):
   plan = make_plan(SCHEDULE, method, 12, eta)
-  x0 = sample(_oracle, KEYS, SHAPE, plan)
+  x0 = _draw(_oracle, plan, 0.9, 1.0)
   np.testing.assert_allclose(x0, TARGET, atol=1e-4)
 
 
@@ -193,8 +222,10 @@ def test_unipc_predicts_as_dpm_solver_and_corrects_by_its_order_conditions():
   exact = noise[i] * (x_t / noise[i - 1] + np.trapezoid(np.exp(u) * at(u), u))
   np.testing.assert_allclose(corrected, exact, rtol=1e-5)
   assert abs(predicted - exact) > 1e-3
-  # The first corrections have no past to look at.
+  # The first corrections have no past to look at: none, then UniC-1.
   assert plan.fix_x0_earlier[1] == 0 and plan.fix_x0[0] == 0
+  half = -signal[1] * np.expm1(level[0] - level[1]) / 2
+  np.testing.assert_allclose([plan.fix_x0[1], -plan.fix_x0_before[1]], half, rtol=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -202,19 +233,13 @@ def test_unipc_predicts_as_dpm_solver_and_corrects_by_its_order_conditions():
 )
 def test_order_of_convergence_to_the_exact_flow(method, order):
   """Steps of an eighth divide the error by 8^order, halfway through sampling."""
-  schedule = cosine_schedule(20_000)  # timesteps enough not to be rounded away
-
-  def eps_fn(x_t, t):
-    signal, noise = process.signal_and_noise(schedule, t, x_t.ndim)
-    return noise * (x_t - 0.3 * signal) / (signal**2 * 0.5**2 + noise**2)
-
   noise = np.asarray(initial_noise(KEYS, SHAPE), np.float64)
   errors = []
   for half in (10, 80):
-    plan = make_plan(schedule, method, 2 * half + 1)
-    exact = _gaussian_flow(schedule, noise, plan.t[0], plan.t[half])
+    plan = make_plan(FINE, method, 2 * half + 1)
+    exact = _gaussian_flow(FINE, noise, plan.t[0], plan.t[half])
     first_half = jax.tree.map(lambda row, n=half: row[:n], plan)
-    x = jax.jit(lambda p=first_half: sample(eps_fn, KEYS, SHAPE, p, None, np.inf))()
+    x = _draw(_fine_gaussian_oracle, first_half)
     errors.append(np.abs(x - exact).max())
   assert abs(np.log2(errors[0] / errors[1]) / 3 - order) < 0.4, errors
 
@@ -223,7 +248,7 @@ def test_deterministic_samplers_agree_with_the_exact_flow_given_many_steps():
   worst = {"ddim": 0.02, "dpm_solver": 2e-3, "unipc": 2e-3}
   for method, tolerance in worst.items():
     plan = make_plan(SCHEDULE, method, 250)
-    x = jax.jit(lambda p=plan: sample(_gaussian_oracle, KEYS, SHAPE, p, None, np.inf))()
+    x = _draw(_gaussian_oracle, plan)
     exact = _gaussian_flow(SCHEDULE, initial_noise(KEYS, SHAPE), plan.t[0], 0)
     np.testing.assert_allclose(x, exact, atol=tolerance, err_msg=method)
 
@@ -233,7 +258,7 @@ def test_few_steps_of_a_higher_order_are_closer():
   errors = []
   for method in ("ddim", "dpm_solver", "unipc"):
     plan = make_plan(SCHEDULE, method, 6)
-    x = sample(_gaussian_oracle, KEYS, SHAPE, plan, None, np.inf)
+    x = _draw(_gaussian_oracle, plan)
     exact = _gaussian_flow(SCHEDULE, initial_noise(KEYS, SHAPE), plan.t[0], 0)
     errors.append(np.abs(x - exact).max())
   assert errors[0] > 3 * errors[1] > 9 * errors[2], errors
@@ -245,15 +270,14 @@ def test_few_steps_arrive_where_eps_points(method, num_steps):
   plan = make_plan(SCHEDULE, method, num_steps)
   assert len(plan.t) == num_steps
   assert all(np.isfinite(row).all() for row in plan)
-  x0 = sample(_oracle, KEYS, SHAPE, plan)
+  x0 = _draw(_oracle, plan, 0.9, 1.0)
   np.testing.assert_allclose(x0, TARGET, atol=1e-4)
 
 
 @pytest.mark.parametrize("method", METHODS)
 def test_an_error_at_the_last_timesteps_is_not_amplified(method):
   """x0 from a wrong eps at t = 999 is 6.4e4 times as wrong; few steps avoid it."""
-  wrong = lambda x_t, t: _oracle(x_t, t) + 0.05
-  x0 = sample(wrong, KEYS, SHAPE, make_plan(SCHEDULE, method, 20), None, np.inf)
+  x0 = _draw(_wrong_oracle, make_plan(SCHEDULE, method, 20))
   assert np.abs(x0 - TARGET).max() < 0.5
 
 
