@@ -23,6 +23,7 @@ from dabfusion_jax import (
 )
 from dabfusion_jax.stages.autoencoder import check_self_flow
 from dabfusion_jax.train_loop import train
+from dabfusion_jax.user_errors import one_line_errors
 from dabfusion_jax.warm_start import make_warm_start
 from dabfusion_jax.writers import Trace
 from data_pipeline import latent_record, loader
@@ -208,10 +209,8 @@ def main(argv: list[str]) -> None:
   logging.info("Training %s in %s.", stage, workdir)
   keep_compiled(workdir)
   programs = {"autoencoder": train_autoencoder, "diffusion": train_diffusion}
-  try:
+  with one_line_errors("train"):
     programs[stage](config, workdir)
-  except (ValueError, OSError, RuntimeError, FloatingPointError) as error:
-    sys.exit(f"train: {error}")
 
 
 if __name__ == "__main__":
