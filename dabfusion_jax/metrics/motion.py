@@ -95,12 +95,15 @@ def kinematic_beats(
   speed: Float[np.ndarray, "steps"],
   fps: float | int,
   prominence: float | int | None = None,
+  *,
+  subframe: bool = False,
 ) -> Float[np.ndarray, "beats"]:
   """Times in seconds at which the motion pauses: local minima of the speed.
 
   A flat minimum counts once, at its middle (the earlier of two); at 10 fps exact
   periodic motion has two equal speeds at every pause and strict minima find none. The
   ends, and minima next to a nan, do not count. `prominence` in units of the speed.
+  `subframe` places a minimum at the vertex of the parabola through its three speeds.
   """
   speed = np.asarray(speed, np.float64)
   known = np.flatnonzero(np.isfinite(speed))
@@ -110,5 +113,24 @@ def kinematic_beats(
     for run in runs
     if len(run) >= 3
   ]
-  indices = np.concatenate(minima) if minima else np.zeros(0)
+  indices = np.concatenate(minima) if minima else np.zeros(0, int)
+  if subframe:
+    before, here, after = (speed[indices + i] for i in (-1, 0, 1))
+    bend = before - 2 * here + after
+    # A flat minimum has its vertex between its two equal speeds, and no bend if longer.
+    shift = np.where(bend > 0, (before - after) / 2 / np.where(bend > 0, bend, 1), 0)
+    indices = indices + np.clip(shift, -0.5, 0.5)
   return (indices + 0.5) / fps
+
+
+def flow_beats(
+  speed: Float[np.ndarray, "steps"], fps: float | int
+) -> Float[np.ndarray, "beats"]:
+  """Times in seconds at which a flow pauses: the beats of motion that has no joints.
+
+  `speed` as of `grid_speed`, over the whole picture. Minima at least half a standard
+  deviation of the clip's own speed deep, placed between frames: chosen on true clips
+  alone, as what tells beats from half-beats best (`docs/results.md`).
+  """
+  depth = 0.5 * float(np.std(speed)) if len(speed) else None
+  return kinematic_beats(speed, fps, depth, subframe=True)

@@ -97,3 +97,24 @@ def test_prominence_drops_shallow_pauses():
   speed = np.array([3.0, 2.9, 3.0, 1.0, 3.0])
   assert len(motion.kinematic_beats(speed, fps=10)) == 2
   assert len(motion.kinematic_beats(speed, fps=10, prominence=0.5)) == 1
+
+
+@pytest.mark.parametrize("place", [10.0, 10.2, 10.5, 10.8])
+def test_a_pause_is_placed_between_frames(place):
+  speed = (np.arange(20) - place) ** 2
+  found = motion.kinematic_beats(speed, fps=10, subframe=True)
+  np.testing.assert_allclose(found, [(place + 0.5) / 10])
+
+
+def test_flow_beats_are_deep_whatever_the_unit():
+  time = np.arange(40)
+  speed = 2 + np.cos(2 * np.pi * time / 8) + 0.1 * np.cos(np.pi * time)
+  found = motion.flow_beats(speed, fps=10)
+  assert len(found) == 5 and len(motion.kinematic_beats(speed, fps=10)) > 5
+  np.testing.assert_allclose(motion.flow_beats(7 * speed, fps=10), found)
+  np.testing.assert_allclose(found, (time[4::8] + 0.5) / 10, atol=0.03)
+
+
+@pytest.mark.parametrize("speed", [[], [1.0], [1.0, 0.0], [0.0] * 9, [2.0] * 9])
+def test_a_still_flow_has_no_beat(speed):
+  assert not len(motion.flow_beats(np.array(speed), fps=10))
