@@ -14,10 +14,11 @@ from data_pipeline.sources import Source, SynthDance
 from data_pipeline.synthdance.presets import PRESETS
 from data_pipeline.windows import SHORT, Windows
 
-FRAME_SIZES = {"smoke": 64, "demo": 64}  # of generated data; 128 for all other
-# Videos of `demo` have 8 s. Generated ones begin at random in every split: windows on
+# Of generated data; 128 for all other.
+FRAME_SIZES = {"smoke": 64, "demo": 64, "medium": 64}
+# Videos of these have 8 s. Generated ones begin at random in every split: windows on
 # the beat grid would tell the beats. Film is tested on its first window, as is usual.
-TRAIN_WINDOWS = {"demo": "random:2"}
+TRAIN_WINDOWS = {"demo": "random:2", "medium": "random:2"}
 TEST_WINDOWS = {"synthdance": "random:1", "aist": "first", "folder": "first"}
 
 
@@ -41,13 +42,17 @@ def read_arguments(argv: Sequence[str] | None, description: str) -> argparse.Nam
   add("--split", default="official", help=(
     "aist, synthdance: test tracks: official, index1, index2, a file; "
     "aist: crossmodal"))  # fmt: skip
-  add("--frame_size", type=int, help="pixels; 128, presets smoke and demo: 64")
+  add("--frame_size", type=int, help="pixels; presets but full: 64; else 128")
   add("--num_frames", type=int, default=40)
   add("--fps", type=int, default=10)
   add("--framing", choices=list(FRAMINGS), default="letterbox")
+  add("--center_on_person", action="store_true", help=(
+    "cut the square of --framing=crop around what moves; for a camera that stands still"
+  ))  # fmt: skip
   add("--short", choices=SHORT, default="drop", help="videos shorter than a clip")
   add("--train_windows", help=(
-    "first, random:COUNT or strided:SECONDS; random:1, preset demo: random:2"
+    "first, random:COUNT, strided:SECONDS or spread:SECONDS (as many, at random); "
+    "film: spread over its whole length; synthdance: random:1, or 2 of 8 s"
   ))  # fmt: skip
   add("--test_windows", help="likewise; first, synthdance: random:1")
   add("--encoder", default="spectral", help="of the music: spectral, clap, clap:PATH")
@@ -85,11 +90,17 @@ def options_of(args: argparse.Namespace) -> Settings:
       frame_size=args.frame_size or FRAME_SIZES.get(args.preset, 128),
       framing=args.framing,
       short=args.short,
+      center_on_person=args.center_on_person,
     ),
     encoder=args.encoder,
-    train_windows=Windows.parse(
-      args.train_windows or TRAIN_WINDOWS.get(args.preset, "random:1")
-    ),
+    train_windows=Windows.parse(args.train_windows or _train_windows(args)),
     other_windows=Windows.parse(args.test_windows or TEST_WINDOWS[args.source]),
     tempo_prior=args.tempo_prior,
   )
+
+
+def _train_windows(args: argparse.Namespace) -> str:
+  """Of film, as many windows as fit: the whole of it is learnt from (sec. 4.1)."""
+  if args.source == "synthdance":
+    return TRAIN_WINDOWS.get(args.preset, "random:1")
+  return f"spread:{args.num_frames / args.fps:g}"

@@ -139,6 +139,29 @@ def crop_square(
   )
 
 
+def fit_short_side(
+  frames: UInt8[np.ndarray, "n h w c"], size: int
+) -> tuple[UInt8[np.ndarray, "n h2 w2 c"], Transform]:
+  """Scales the shorter side to `size`; the longer one keeps at most three times that.
+
+  Returns:
+    The frames, and where source pixels went (outside for what was cut off).
+  """
+  _, height, width, _ = frames.shape
+  longest = 3 * min(height, width)
+  top, left = max(height - longest, 0) // 2, max(width - longest, 0) // 2
+  cut = frames[:, top : top + longest, left : left + longest]
+  _, height, width, _ = cut.shape
+  shortest = min(height, width)
+  # Halves up.
+  new_height = (2 * height * size + shortest) // (2 * shortest)
+  new_width = (2 * width * size + shortest) // (2 * shortest)
+  scale_x, scale_y = new_width / width, new_height / height
+  return resize_area(cut, new_height, new_width), _transform(
+    scale_x, scale_y, -left * scale_x, -top * scale_y
+  )
+
+
 FRAMINGS = {"letterbox": letterbox, "crop": crop_square}
 
 

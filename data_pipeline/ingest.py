@@ -16,8 +16,15 @@ from jaxtyping import Float32, Float64, Int64
 
 from data_pipeline import media
 from data_pipeline.beats import slice_beats
-from data_pipeline.framing import FRAMINGS, Transform, nearest_frames, resample_times
+from data_pipeline.framing import (
+  FRAMINGS,
+  Transform,
+  fit_short_side,
+  nearest_frames,
+  resample_times,
+)
 from data_pipeline.music_encoders import MusicEncoder, cut_window
+from data_pipeline.person import crop_on_person
 from data_pipeline.sources import Film, Joints, SourceVideo
 from data_pipeline.synthdance.truth import Truth
 from data_pipeline.windows import SHORT, WHOLE_TRACK, Segment, Windows
@@ -35,6 +42,7 @@ class ClipFormat:
     framing: `letterbox` or `crop`.
     short: of a video too short for a clip: `drop` it, `pad` it with its last frame
       and silence, or `loop` it.
+    center_on_person: whether the square of `crop` is cut around what moves.
   """
 
   num_frames: int = 40
@@ -42,6 +50,7 @@ class ClipFormat:
   frame_size: int = 128
   framing: str = "letterbox"
   short: str = "drop"
+  center_on_person: bool = False
 
   def __post_init__(self) -> None:
     if min(self.num_frames, self.fps) < 1 or self.frame_size < media.MIN_IMAGE_SIZE:
@@ -52,6 +61,11 @@ class ClipFormat:
     for word, known in ((self.framing, tuple(FRAMINGS)), (self.short, SHORT)):
       if word not in known:
         raise ValueError(f"Unknown setting {word!r}; known: {', '.join(known)}.")
+    if self.center_on_person and self.framing != "crop":
+      raise ValueError(
+        "Only a square cut out of the picture can be centred on the person; add "
+        "--framing=crop."
+      )
 
   @property
   def seconds(self) -> float:
@@ -136,9 +150,10 @@ def _records(
   chosen = [nearest_frames(times, wanted) for wanted in moments]
   # Film is large: each frame wanted is framed at once, and decoded once.
   wanted = np.unique(np.concatenate(chosen))
+  frame_to_size = fit_short_side if form.center_on_person else FRAMINGS[form.framing]
   framed, transform = [], None
   for image in media.read_frames(film.path, wanted):
-    frame, transform = FRAMINGS[form.framing](image[None], form.frame_size)
+    frame, transform = frame_to_size(image[None], form.frame_size)
     framed.append(frame[0])
   framed = np.stack(framed)
 
@@ -153,6 +168,9 @@ def _records(
     heard = sounds_at(encoder.sample_rate)
   music = encoder.encode_batch(heard, encoder.sample_rate)
   for window, (start, frames) in enumerate(zip(starts, chosen, strict=True)):
+    pictures, place = framed[np.searchsorted(wanted, frames)], transform
+    if form.center_on_person:
+      pictures, place = crop_on_person(pictures, place)
     record = {
       "name": video.name,
       "window": window,
@@ -162,7 +180,7 @@ def _records(
       "camera": video.camera,
       "start_seconds": float(start),
       "fps": float(form.fps),
-      "frames": framed[np.searchsorted(wanted, frames)],
+      "frames": pictures,
       "audio": np.round(sounds[window] * 32767).astype(np.int16),
       "sample_rate": SAMPLE_RATE,
       "music": music[window],
@@ -175,9 +193,9 @@ def _records(
       if period is not None:
         beats = _repeat(beats, 0.0, period, repeats)
       record["true_beat_times"] = slice_beats(beats, float(start), form.seconds)
-      record |= _truth_of(film.truth, frames, transform, form)
+      record |= _truth_of(film.truth, frames, place, form)
     elif film.joints is not None:
-      record |= _joints_at(film.joints, times[frames], transform)
+      record |= _joints_at(film.joints, times[frames], place)
     yield record
 
 

@@ -8,7 +8,8 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import Float64
 
-POLICIES = ("first", "random", "strided")
+POLICIES = ("first", "random", "strided", "spread")
+_SYNTAX = "first, random:COUNT, strided:SECONDS or spread:SECONDS"
 SHORT = ("drop", "pad", "loop")
 WHOLE_TRACK = ((0.0, math.inf),)
 
@@ -21,8 +22,9 @@ class Windows:
 
   Attributes:
     policy: `first` (one, at the start), `random` (`amount` of them, at places given by
-      the video's name; each in a part of its own) or `strided` (one every `amount`
-      seconds, as many as fit).
+      the video's name; each in a part of its own), `strided` (one every `amount`
+      seconds, as many as fit) or `spread` (as many of those, each at a place given by
+      the name, in a part of its own of every shot).
     amount: how many windows, or how many seconds.
   """
 
@@ -32,20 +34,16 @@ class Windows:
   def __post_init__(self) -> None:
     number = self.policy != "random" or float(self.amount).is_integer()
     if self.policy not in POLICIES or self.amount <= 0 or not number:
-      raise ValueError(
-        f"No windows {self}; write first, random:COUNT or strided:SECONDS."
-      )
+      raise ValueError(f"No windows {self}; write {_SYNTAX}.")
 
   @classmethod
   def parse(cls, text: str) -> "Windows":
-    """From `first`, `random:2` or `strided:2.5`; ValueError for anything else."""
+    """From `first`, `random:2`, `spread:2.5`; ValueError for anything else."""
     policy, _, amount = text.partition(":")
     try:
       return cls(policy, float(amount or 1))
     except ValueError:
-      raise ValueError(
-        f"No windows {text!r}; write first, random:COUNT or strided:SECONDS."
-      ) from None
+      raise ValueError(f"No windows {text!r}; write {_SYNTAX}.") from None
 
   def __str__(self) -> str:
     return self.policy if self.policy == "first" else f"{self.policy}:{self.amount:g}"
@@ -61,7 +59,7 @@ class Windows:
     """Seconds from the first frame, ascending; none if no window fits.
 
     Windows that began on the beat grid would tell the beats without listening, hence
-    `random`, in milliseconds.
+    `random` and `spread`, in milliseconds.
 
     Args:
       name: of the video, from which chance is drawn.
@@ -83,16 +81,27 @@ class Windows:
       return np.zeros(0)
     if self.policy == "first":
       return np.asarray(begins[:1])
+    counts = [int(spare / self.amount + 1e-6) + 1 for spare in spares]
     if self.policy == "strided":
-      counts = [int(spare / self.amount + 1e-6) + 1 for spare in spares]
       return np.concatenate(
         [b + self.amount * np.arange(n) for b, n in zip(begins, counts, strict=True)]
       )
-    count = int(self.amount)
     rng = np.random.default_rng(zlib.crc32(f"window|{name}".encode()))
-    places = (np.arange(count) + rng.random(count)) / count * sum(spares)
-    edges = np.concatenate([[0.0], np.cumsum(spares)])
-    shot = np.clip(np.searchsorted(edges, places, side="right") - 1, 0, len(begins) - 1)
-    starts = np.asarray(begins)[shot] + places - edges[shot]
-    # Rounded up where rounding down would leave the shot.
-    return np.maximum(np.floor(starts * 1000) / 1000, np.asarray(begins)[shot])
+
+    def places(count: int, length: float) -> np.ndarray:
+      return (np.arange(count) + rng.random(count)) / count * length
+
+    if self.policy == "spread":
+      shot = np.repeat(np.arange(len(begins)), counts)
+      inside = np.concatenate(list(map(places, counts, spares)))
+    else:
+      along = places(int(self.amount), sum(spares))
+      edges = np.concatenate([[0.0], np.cumsum(spares)])
+      shot = np.searchsorted(edges, along, side="right") - 1
+      shot = np.clip(shot, 0, len(begins) - 1)
+      inside = along - edges[shot]
+    starts = np.asarray(begins)[shot] + inside
+    # Rounded up where rounding down would leave the shot. Shots that just fit have one
+    # place for a window, however many are asked for.
+    starts = np.maximum(np.floor(starts * 1000) / 1000, np.asarray(begins)[shot])
+    return np.unique(starts)

@@ -147,20 +147,35 @@ def test_missing_empty_and_wrong_files(tmp_path, kind):
   assert "read" in one_line(READERS[kind], path)
 
 
-def test_a_playlist_in_disguise_opens_no_other_file(tmp_path, film):
-  path = tmp_path / "a.mp4"
+@pytest.mark.parametrize(
+  "name, text",
+  [
+    ("a.mp4", "ffconcat version 1.0\nfile film.mp4\n"),
+    (
+      "a.m3u8",
+      "#EXTM3U\n#EXT-X-VERSION:3\n#EXT-X-TARGETDURATION:1\n#EXTINF:0.8,\n"
+      "film.mp4\n#EXT-X-ENDLIST\n",
+    ),
+  ],
+)
+def test_a_playlist_opens_no_other_file(tmp_path, film, monkeypatch, name, text):
   (tmp_path / "film.mp4").write_bytes(film.read_bytes())
-  path.write_text("ffconcat version 1.0\nfile film.mp4\n")
-  one_line(media.read_video, path)
-  path.write_text("#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\nfilm.mp4\n")
-  one_line(media.read_video, path)
+  (tmp_path / name).write_text(text)
+  assert "not a video" in one_line(media.read_video, tmp_path / name)
+  # It would, were it not for the formats that are allowed.
+  monkeypatch.delitem(media._OPEN_OPTIONS, "format_whitelist")
+  assert len(media.read_video(tmp_path / name).frames) == 8
 
 
 def test_a_video_cut_short_is_refused(tmp_path, film):
   whole = film.read_bytes()
   path = tmp_path / "a.mp4"
-  path.write_bytes(whole[: len(whole) // 3])  # the index stands first
-  one_line(media.read_video, path)
+  frames = whole.index(b"mdat")
+  assert whole.index(b"moov") < frames  # the index stands first
+  path.write_bytes(whole[: frames + 1000])
+  assert "cut short" in one_line(media.read_video, path)
+  path.write_bytes(whole[: len(whole) // 3])  # within the index
+  assert "not a video" in one_line(media.read_video, path)
 
 
 def test_sound_where_a_video_is_needed_and_the_reverse(tmp_path):
@@ -200,6 +215,7 @@ def test_odd_sizes_are_refused_before_anything_is_written(tmp_path):
   assert "65x36" in one_line(
     media.write_video, path, picture(2, 36, 65), 10, None, RATE
   )
-  one_line(media.write_video, path, picture(0), 10, None, RATE)
-  one_line(media.write_video, tmp_path / "no" / "a.mp4", picture(), 10, None, RATE)
+  assert "no frames" in one_line(media.write_video, path, picture(0), 10, None, RATE)
+  absent = tmp_path / "no" / "a.mp4"
+  assert "its folder" in one_line(media.write_video, absent, picture(), 10, None, RATE)
   assert not list(tmp_path.iterdir())

@@ -24,7 +24,7 @@ def test_random_windows_start_anywhere_but_by_the_name_alone():
   assert 0 <= two[0] < 5.5 < two[1]
 
 
-@pytest.mark.parametrize("policy", ["first", "random", "strided"])
+@pytest.mark.parametrize("policy", ["first", "random", "strided", "spread"])
 @pytest.mark.parametrize("fps", [10, 20, 60000 / 1001])
 def test_a_video_as_long_as_the_clip_just_fits(policy, fps):
   windows = Windows(policy, 1)
@@ -40,7 +40,7 @@ def test_first_and_strided():
   np.testing.assert_allclose(starts(Windows("strided", 2.5)), [0, 2.5, 5, 7.5, 10])
 
 
-@pytest.mark.parametrize("text", ["first", "random:7", "strided:0.7"])
+@pytest.mark.parametrize("text", ["first", "random:7", "strided:0.7", "spread:0.7"])
 def test_windows_stay_in_their_shot(text):
   shots = ((0.0, 0.8), (0.8, 3.05), (3.05, 8.0), (8.0, np.inf))
   windows = Windows.parse(text)
@@ -53,6 +53,25 @@ def test_windows_stay_in_their_shot(text):
     assert any(inside[1:]) and not inside[0], (start, end)
   # All of the first, half-covered shot is too short.
   assert not len(starts(windows, segments=shots[:1]))
+
+
+def test_spread_windows_are_as_many_as_strided_and_off_the_grid():
+  shots = ((0.0, 3.05), (3.05, 4.05), (4.05, np.inf))
+  found = starts(Windows("spread", 2.0), segments=shots)
+  grid = starts(Windows("strided", 2.0), segments=shots)
+  assert len(found) == len(grid) == 2 + 1 + 4
+  np.testing.assert_array_equal(np.histogram(found, (0, 3.05, 4.05, 12))[0], [2, 1, 4])
+  assert np.diff(found).max() < 4 and (np.abs(found - grid) > 0.1).sum() == 6
+  again = starts(Windows("spread", 2.0), segments=shots)
+  np.testing.assert_array_equal(found, again)
+  names = [f"video{i}" for i in range(200)]
+  many = np.concatenate([starts(Windows("spread", 4.0), name) for name in names])
+  assert np.std(np.mod(many, 0.5)) > 0.1 and many.max() > 10.5
+
+
+def test_no_window_is_there_twice():
+  shots = tuple((float(i), i + 0.99) for i in range(3))
+  assert len(starts(Windows("random", 5), segments=shots)) == 1
 
 
 @pytest.mark.parametrize("text", ["last", "random:1.5", "strided:0", "random:x", ""])

@@ -1,0 +1,104 @@
+"""The square around the person: found by motion, left in the middle without any."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+from clip_examples import RATE, click_song
+
+from data_pipeline import framing, ingest, media
+from data_pipeline.ingest import ClipFormat
+from data_pipeline.music_encoders import make_encoder
+from data_pipeline.person import crop_on_person
+from data_pipeline.sources import Film, SourceVideo
+from data_pipeline.windows import Windows
+
+
+def room(height=48, width=144, num=20, seed=0):
+  still = np.random.default_rng(seed).integers(60, 200, (height, width, 3), np.uint8)
+  return np.repeat(still[None], num, axis=0)
+
+
+def dance(frames, at, low=10, reach=4):
+  """A dark figure that sways by `reach` about a column."""
+  for i, frame in enumerate(frames):
+    x = at + round(reach * np.sin(0.9 * i))
+    frame[low : low + 30, x - 5 : x + 5] = 10
+  return frames
+
+
+HERE = framing.Transform((1.0, 1.0), (0.0, 0.0))
+
+
+@pytest.mark.parametrize("at", [12, 40, 80, 132])
+@pytest.mark.parametrize("is_tall", [False, True])
+def test_the_square_is_around_what_moves(at, is_tall):
+  frames = dance(room(), at)
+  if is_tall:
+    frames = frames.swapaxes(1, 2)
+  cut, place = crop_on_person(frames, HERE)
+  assert cut.shape == (20, 48, 48, 3)
+  person = np.array([[25.0, at]] if is_tall else [[at, 25.0]])
+  x, y = place(person)[0]
+  along = y if is_tall else x
+  wanted = min(max(at - (144 - 48), 24), at) if at > 120 else min(at, 24)
+  assert abs(along - wanted) <= 5
+  # The transform tells where pixels went.
+  x0, y0 = (-np.asarray(place.offset)).astype(int)
+  np.testing.assert_array_equal(cut, frames[:, y0 : y0 + 48, x0 : x0 + 48])
+
+
+def test_a_passer_by_moves_it_little():
+  frames = dance(room(), 40)
+  frames[7:9, 20:30, 138:144] = 10
+  _, place = crop_on_person(frames, HERE)
+  assert abs(place(np.array([[40.0, 20.0]]))[0, 0] - 24) <= 6
+
+
+@pytest.mark.parametrize("kind", ["still", "noise", "camera"])
+def test_the_middle_is_kept_where_nobody_is_found(kind):
+  frames = room()
+  if kind == "noise":
+    noise = np.random.default_rng(1).integers(-9, 10, frames.shape)
+    frames = (frames + noise).astype(np.uint8)
+  elif kind == "camera":
+    frames = np.stack([np.roll(f, 3 * i, axis=1) for i, f in enumerate(frames)])
+    frames = dance(frames, 20)
+  _, place = crop_on_person(frames, HERE)
+  assert place.offset == (-48.0, 0.0)
+
+
+@pytest.mark.parametrize(
+  "height, width, out",
+  [(48, 144, (16, 48)), (30, 24, (20, 16)), (20, 400, (16, 48)), (400, 20, (48, 16))],
+)
+def test_the_short_side_fits_and_points_go_along(height, width, out):
+  frames = np.zeros((1, height, width, 3), np.uint8)
+  y, x = height // 2 - 3, width // 2 + 2
+  frames[0, y : y + 4, x : x + 4] = 255
+  small, place = framing.fit_short_side(frames, 16)
+  assert small.shape[1:3] == out
+  rows, columns = np.nonzero(small[0, ..., 0] > 60)
+  middle = place(np.array([[x + 1.5, y + 1.5]]))[0]
+  np.testing.assert_allclose(middle, [columns.mean(), rows.mean()], atol=0.6)
+
+
+def test_clips_are_centred_each_for_itself(tmp_path):
+  frames = np.concatenate([dance(room(), 30), dance(room(), 110)])
+  path = tmp_path / "a.mp4"
+  media.write_video(path, frames, 10, click_song()[: 4 * RATE], RATE)
+  video = SourceVideo("a", "train", "a", 0.0)
+  form = ClipFormat(20, 10, 24, framing="crop", center_on_person=True)
+  first, second = ingest.cut_film(
+    video,
+    Film(path),
+    np.arange(4.0),
+    form,
+    make_encoder("spectral"),
+    Windows("strided", 2.0),
+  ).records
+  for record in (first, second):
+    dark = (record["frames"].max(axis=-1) < 40).sum(axis=(0, 1))
+    assert abs(np.average(np.arange(24), weights=dark) - 11.5) < 2.5
+  with pytest.raises(ValueError, match="--framing=crop"):
+    dataclasses.replace(form, framing="letterbox")
