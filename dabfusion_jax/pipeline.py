@@ -6,9 +6,7 @@ out.save("dance.mp4")
 """
 
 import functools
-import json
 import math
-import os
 import pathlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -17,48 +15,14 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-import PIL.Image
 
-from dabfusion_jax import stage_factory, trained
+from dabfusion_jax import inputs, stage_factory, trained
+from dabfusion_jax.dance import Dance
 from dabfusion_jax.diffusion import process, samplers
+from dabfusion_jax.inputs import InputError, Music, check_number
 from dabfusion_jax.stages.diffusion import DiffusionStage
-from data_pipeline import beats, framing, ingest, media, music_encoders
-
-SAMPLE_RATE = 44_100
-
-
-class PipelineError(ValueError):
-  """Input that cannot become a dance: one line that says what to change."""
-
-
-@dataclass(frozen=True)
-class Music:
-  """A window of a song, as the model hears it."""
-
-  audio: np.ndarray  # float32 [s, 2] at SAMPLE_RATE, exactly as long as the video
-  embedding: np.ndarray  # float32 [d], unit norm
-  beat_times: np.ndarray  # float64 [n], seconds from the window's start
-
-
-@dataclass(frozen=True)
-class Dance:
-  """A generated video with its music and every setting that made it."""
-
-  frames: np.ndarray  # uint8 [t, h, w, 3]
-  fps: float
-  audio: np.ndarray  # float32 [s, 2] at SAMPLE_RATE
-  flow: np.ndarray  # float32 [t, s, s, 2], the sampling grids
-  settings: dict[str, Any]
-
-  def save(self, path: str | pathlib.Path) -> list[pathlib.Path]:
-    """Writes PATH (mp4), a contact sheet (png) and the settings (json) beside it."""
-    path = pathlib.Path(path)
-    sheet, side = path.with_suffix(".png"), path.with_suffix(".json")
-    media.write_video(path, self.frames, int(self.fps), self.audio, SAMPLE_RATE)
-    _replace(sheet, PIL.Image.fromarray(contact_sheet(self.frames)).save, "PNG")
-    text = json.dumps(self.settings, indent=2) + "\n"
-    _replace(side, lambda file, _: file.write(text.encode()), "")
-    return [path, sheet, side]
+from data_pipeline import beats as beat_grid
+from data_pipeline import music_encoders
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,10 +34,19 @@ class DancePipeline:
   config: Any  # of stage 2
   autoencoder_config: Any
   digests: dict[str, str]
+  encoder_name: str | None = None
 
   @classmethod
-  def from_pretrained(cls, folder: str | pathlib.Path) -> "DancePipeline":
+  def from_pretrained(
+    cls, folder: str | pathlib.Path, encoder: str | None = None
+  ) -> "DancePipeline":
     """Loads the workdir of a stage-2 training, or a published folder.
+
+    Args:
+      folder: the model.
+      encoder: name of the music encoder (`music_encoders.make_encoder`), which must be
+        the one the model was trained with; it says where the weights are. None: those
+        of the hub's cache, where it needs any.
 
     Raises:
       TrainedError, CheckpointError: no trained stage 2 there, or no stage 1 inside it.
@@ -92,6 +65,7 @@ class DancePipeline:
       diffusion.config,
       autoencoder.config,
       {"diffusion": diffusion.digest, "autoencoder": autoencoder.digest},
+      encoder,
     )
 
   @property
@@ -107,10 +81,14 @@ class DancePipeline:
     image: str | pathlib.Path | np.ndarray,
     music: str | pathlib.Path,
     *,
+    text: str | None = None,
+    beats: str | pathlib.Path | Sequence[float] | None = None,
+    bpm: float | None = None,
     num_frames: int | None = None,
     music_start_seconds: float = 0.0,
     method: str | None = None,
     num_inference_steps: int | None = None,
+    eta: float | None = None,
     guidance_scale: float | None = None,
     seed: int = 0,
     callback: Callable[[int, int], None] | None = None,
@@ -120,33 +98,55 @@ class DancePipeline:
     Args:
       image: file of any size and format, or uint8 [h, w, 3].
       music: file of any kind that holds sound.
+      text: words that describe the style, in place of what the music sounds like.
+      beats: seconds from the song's start, or a file of them (`inputs.read_beats`), in
+        place of those that are tracked.
+      bpm: tempo of the song, for a tracker that hears it double or half.
       num_frames: length; the trained one if None.
       music_start_seconds: where in the song the dance begins.
       method: sampler, `samplers.METHODS`; the config's if None.
       num_inference_steps: network evaluations; the config's if None.
+      eta: noise of the two DDIM forms, 0 to 1; the config's if None.
       guidance_scale: 1 is none; the config's if None.
       seed: same seed, same dance, on any number of devices.
       callback: called with (steps done, steps in all).
 
     Raises:
-      MediaError, PipelineError, ValueError: input that cannot be used, in one line.
+      MediaError, InputError, ValueError: input that cannot be used, in one line.
     """
     if num_frames is None:
       num_frames = self.config["data"]["num_frames"]
     self._check_length(num_frames)
     if guidance_scale is None:
       guidance_scale = self.config["sampling"]["guidance_scale"]
-    for name, value in (
-      ("music_start", music_start_seconds),
-      ("guidance_scale", guidance_scale),
-    ):
-      if not math.isfinite(value):
-        raise PipelineError(f"{name} must be a finite number, not {value}.")
-    ref_image = self.prepare_image(image)
-    heard = self.prepare_music(music, num_frames, music_start_seconds)
-    changes = {"method": method, "num_steps": num_inference_steps}
+    check_number("music_start", music_start_seconds, 0.0)
+    check_number("guidance_scale", guidance_scale, -math.inf)
+    check_number("seed", seed, 0, 2**32 - 1)
+    self._check_beats(beats, bpm)
+    changes = {"method": method, "num_steps": num_inference_steps, "eta": eta}
     changes = {key: value for key, value in changes.items() if value is not None}
+    sampling = dict(self.config["sampling"]) | changes
+    check_number("eta", sampling["eta"], 0.0, 1.0)
+    if eta is not None and not sampling["method"].startswith("ddim"):
+      raise InputError(
+        f"eta belongs to ddim and ddim_lfdm, not to {sampling['method']}."
+      )
     plan = stage_factory.make_sampling_plan(self.config, **changes)
+    data = self.autoencoder_config["data"]
+    name = self.config["latents"]["framing"]
+    # The close films of SynthDance are square: black bars are unknown to its models.
+    pad = name == "letterbox" and data["source"] == "synthdance"
+    ref_image = inputs.frame_image(image, name, self.frame_size, pad)
+    seconds = num_frames / self.fps
+    heard = inputs.hear_music(
+      music,
+      self.encoder,
+      music_start_seconds,
+      seconds,
+      text=text,
+      beat_times=beats,
+      bpm=bpm,
+    )
     batch = self.make_batch([ref_image], [heard], num_frames)
     keys = process.example_keys(jax.random.key(seed), jnp.zeros(1, jnp.int32))
     frames, flow = self.generate(batch, keys, plan, guidance_scale, callback)
@@ -154,16 +154,26 @@ class DancePipeline:
       "image": "array" if isinstance(image, np.ndarray) else str(image),
       "music": str(music),
       "music_start_seconds": music_start_seconds,
+      "text": text,
+      "beats": _as_json(beats),
+      "bpm": bpm,
       "num_frames": num_frames,
       "fps": self.fps,
       "seed": seed,
       "guidance_scale": guidance_scale,
-      "sampling": dict(self.config["sampling"]) | changes,
+      "sampling": sampling,
       "beat_times": [round(float(t), 3) for t in heard.beat_times],
       "weights": self.digests,
       "jax": jax.__version__,
     }
-    return Dance(frames[0], self.fps, heard.audio, flow[0], settings)
+    notes = []
+    inside = (heard.beat_times >= 0) & (heard.beat_times < seconds)
+    if self.config["condition"]["beats"] and not inside.any():
+      notes.append(
+        "No beats were found in this part of the music, so the dance follows none; "
+        "--beats=FILE can give them."
+      )
+    return Dance(frames[0], self.fps, heard.audio, flow[0], settings, tuple(notes))
 
   def generate(
     self,
@@ -173,7 +183,19 @@ class DancePipeline:
     guidance_scale: float,
     callback: Callable[[int, int], None] | None = None,
   ) -> tuple[np.ndarray, np.ndarray]:
-    """Frames uint8 [b, t, h, w, 3] and flow [b, t, s, s, 2] of a batch.
+    """Frames uint8 [b, t, h, w, 3] and flow [b, t, s, s, 2] of a batch."""
+    flow, occlusion = self.draw(batch, keys, plan, guidance_scale, callback)
+    return self.decode(batch["z"], flow, occlusion), np.asarray(flow)
+
+  def draw(
+    self,
+    batch: dict[str, np.ndarray],
+    keys: jax.Array,
+    plan: samplers.Plan,
+    guidance_scale: float,
+    callback: Callable[[int, int], None] | None = None,
+  ) -> tuple[jax.Array, jax.Array]:
+    """Flow [b, t, s, s, 2] and occlusion [b, t, s, s, 1] of a batch.
 
     Steps on the host, so that progress can be shown; the numbers are those of
     `DiffusionStage.sample`.
@@ -188,10 +210,12 @@ class DancePipeline:
       if callback is not None:
         jax.block_until_ready(carry)
         callback(i + 1, len(plan.t))
-    flow, occlusion = stage.to_flow(carry.x)
-    frames = self._decode(batch["z"], flow, occlusion)
-    frames = np.uint8(np.clip(np.asarray(frames), 0, 1) * 255 + 0.5)
-    return frames, np.asarray(flow)
+    return stage.to_flow(carry.x)
+
+  def decode(self, z: Any, flow: Any, occlusion: Any) -> np.ndarray:
+    """Latents of a batch -> frames uint8 [b, t, h, w, 3]."""
+    frames = np.asarray(self._decode(z, flow, occlusion))
+    return np.uint8(np.clip(frames, 0, 1) * 255 + 0.5)
 
   def make_batch(
     self, ref_images: Sequence[np.ndarray], heard: Sequence[Music], num_frames: int
@@ -202,9 +226,16 @@ class DancePipeline:
     return {
       "z": self._encode(images),
       "music": np.stack([m.embedding for m in heard]),
-      "beats": np.stack([beats.beat_vector(*g) for g in grid]),
-      "beat_features": np.stack([beats.beat_features(*g) for g in grid]),
+      "beats": np.stack([beat_grid.beat_vector(*g) for g in grid]),
+      "beat_features": np.stack([beat_grid.beat_features(*g) for g in grid]),
     }
+
+  @functools.cached_property
+  def encoder(self) -> music_encoders.MusicEncoder:
+    """The music encoder that the model was trained with."""
+    return music_encoders.make_same_encoder(
+      self.config["latents"]["encoder"], self.encoder_name
+    )
 
   # Compiled once for a pipeline, not for every dance.
   @functools.cached_property
@@ -222,57 +253,36 @@ class DancePipeline:
       lambda x: stage.autoencoder.apply(stage.autoencoder_variables, x, method="encode")
     )
 
-  def prepare_image(self, image: str | pathlib.Path | np.ndarray) -> np.ndarray:
-    """Any picture -> uint8 [size, size, 3], framed as the training data were."""
-    if not isinstance(image, np.ndarray):
-      image = media.read_image(image)
-    if min(image.shape[:2]) < 16:
-      raise PipelineError(
-        f"The picture has {image.shape[1]}x{image.shape[0]} pixels; at least 16x16 are"
-        " needed."
+  def _check_beats(
+    self, beats: str | pathlib.Path | Sequence[float] | None, bpm: float | None
+  ) -> None:
+    if beats is None and bpm is None:
+      return
+    if not self.config["condition"]["beats"]:
+      raise InputError("This model hears no beats: it cannot follow --beats or --bpm.")
+    if beats is not None and bpm is not None:
+      raise InputError(
+        "--beats replaces the tracker, --bpm helps it: give one of them."
       )
-    name = self.config["latents"]["framing"]
-    if (
-      name == "letterbox" and self.autoencoder_config["data"]["source"] == "synthdance"
-    ):
-      image = pad_to_square(image)  # its close films are square: black bars are unknown
-    return framing.FRAMINGS[name](image[None], self.frame_size)[0][0]
-
-  def prepare_music(
-    self, path: str | pathlib.Path, num_frames: int, start_seconds: float
-  ) -> Music:
-    """Beats of the whole song, then the window the dance is made to."""
-    audio = media.read_audio(path, SAMPLE_RATE, mono=False)
-    length = round(num_frames / self.fps * SAMPLE_RATE)
-    first = round(start_seconds * SAMPLE_RATE)
-    window = audio[first : first + length] if first >= 0 else audio[:0]
-    # A hundredth of a second may be lost to encoders.
-    if len(window) < length - SAMPLE_RATE // 100:
-      raise PipelineError(
-        f"{path} lasts {len(audio) / SAMPLE_RATE:.2f} s; a dance of {num_frames} frames"
-        f" from {start_seconds:g} s on needs {num_frames / self.fps:.2f} s: choose"
-        " longer music, another start, or fewer frames."
-      )
-    window = np.pad(window, ((0, length - len(window)), (0, 0)))
-    encoder = music_encoders.make_same_encoder(self.config["latents"]["encoder"])
-    # Heard as the training data were: at the rate of the records.
-    song = media.read_audio(path, ingest.SAMPLE_RATE)
-    times = beats.track_beats(song, ingest.SAMPLE_RATE)
-    times = beats.slice_beats(times, start_seconds, num_frames / self.fps)
-    first = round(start_seconds * ingest.SAMPLE_RATE)
-    sound = song[first : first + round(num_frames / self.fps * ingest.SAMPLE_RATE)]
-    return Music(window, encoder(sound, ingest.SAMPLE_RATE), times)
+    if bpm is not None:
+      check_number("bpm", bpm, *inputs.BPM)
 
   def _check_length(self, num_frames: int) -> None:
     trained_frames = self.config["data"]["num_frames"]
     condition = self.config["condition"]
     fixed = condition["beats"] and condition["mode"] == "global_concat"
     if num_frames < 1 or (fixed and num_frames != trained_frames):
-      raise PipelineError(
+      raise InputError(
         f"This model makes {trained_frames} frames"
         + (" and no other number (its beats are one vector)" if fixed else " or more")
         + f", not {num_frames}."
       )
+
+
+def _as_json(beats: Any) -> str | list[float] | None:
+  if beats is None or isinstance(beats, str | pathlib.Path):
+    return beats and str(beats)
+  return [float(time) for time in beats]
 
 
 @functools.lru_cache(maxsize=8)
@@ -291,33 +301,3 @@ def _step_fn(
     )
 
   return step_fn
-
-
-def pad_to_square(image: np.ndarray) -> np.ndarray:
-  """Extends the shorter side by repeating its border: a studio wall goes on."""
-  height, width = image.shape[:2]
-  side = max(height, width)
-  rows, columns = side - height, side - width
-  # Where a picture is too low, the floor and not the ceiling ends at the frame.
-  padding = ((rows, 0), (columns // 2, columns - columns // 2), (0, 0))
-  return np.pad(image, padding, mode="edge")
-
-
-def contact_sheet(frames: np.ndarray, columns: int = 10) -> np.ndarray:
-  """All frames, row by row: uint8 [t, h, w, 3] -> [rows h, columns w, 3]."""
-  missing = -len(frames) % columns
-  frames = np.concatenate([frames, np.zeros((missing, *frames.shape[1:]), np.uint8)])
-  count, height, width, _ = frames.shape
-  grid = frames.reshape(count // columns, columns, height, width, 3)
-  return grid.swapaxes(1, 2).reshape(-1, columns * width, 3)
-
-
-def _replace(path: pathlib.Path, write: Callable, *args: Any) -> None:
-  """Writes a file in one move."""
-  temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
-  try:
-    with open(temporary, "wb") as file:
-      write(file, *args)
-    temporary.replace(path)
-  finally:
-    temporary.unlink(missing_ok=True)

@@ -48,10 +48,17 @@ def make_parser() -> argparse.ArgumentParser:
   )
   add("--image", required=True, help="the picture; any size and format")
   add("--music", required=True, help="any file with sound")
+  add("--text", help="a style in words, in place of the music's; models with clap only")
+  add("--encoder", help="of the music, as built: clap:PATH says where its weights are")
+  add(
+    "--beats", help="file of beat times, in place of the tracked: a line each, seconds"
+  )
+  add("--bpm", type=float, help="the song's tempo, where the tracker hears it wrong")
   add("--output", type=pathlib.Path, default="dance.mp4", help="the video")
   add("--seed", type=int, default=0, help="same seed, same dance")
   add("--method", choices=METHODS, help="sampler; the model's own by default")
   add("--num_inference_steps", type=int, help="the model's own by default")
+  add("--eta", type=float, help="noise of ddim, 0 to 1; the model's own by default")
   add("--guidance_scale", type=float, help="1 is none; the model's own by default")
   add("--num_frames", type=int, help="as trained by default")
   add("--music_start", type=float, default=0.0, help="second of the song to begin at")
@@ -61,9 +68,9 @@ def make_parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> None:
   args = make_parser().parse_args(argv)
   try:
-    check_output(args.output, args.image, args.music)
+    check_output(args.output, args.image, args.music, *filter(None, [args.beats]))
     checkpoint = args.checkpoint or trained.shipped()
-    pipeline = DancePipeline.from_pretrained(checkpoint)
+    pipeline = DancePipeline.from_pretrained(checkpoint, args.encoder)
     with tqdm.tqdm(desc="sampling", unit="step") as bar:
 
       def show(done, total):
@@ -73,16 +80,22 @@ def main(argv: Sequence[str] | None = None) -> None:
       dance = pipeline(
         args.image,
         args.music,
+        text=args.text,
+        beats=args.beats,
+        bpm=args.bpm,
         num_frames=args.num_frames,
         music_start_seconds=args.music_start,
         method=args.method,
         num_inference_steps=args.num_inference_steps,
+        eta=args.eta,
         guidance_scale=args.guidance_scale,
         seed=args.seed,
         callback=show,
       )
     for path in dance.save(args.output):
       print(path)
+    for note in dance.notes:
+      print(f"note: {note}")
   except (ValueError, OSError, RuntimeError) as error:
     sys.exit(f"sample: {error}")
 

@@ -54,7 +54,7 @@ class ClapEncoder:
     except ImportError as error:
       raise ClapError(
         f"The encoder 'clap' needs {error.name}; install the extra: pip install "
-        "'dabfusion_jax[clap]', or use --encoder=spectral."
+        "'dabfusion_jax[clap]'."
       ) from error
     transformers.utils.logging.disable_progress_bar()
     self._torch, self._path = torch, path

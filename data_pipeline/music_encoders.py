@@ -244,7 +244,13 @@ def make_same_encoder(
   Raises:
     ValueError: there is none of that name, or it has other weights or another version.
   """
-  encoder = make_encoder(name or identity["name"])
+  name = name or identity["name"]
+  if (kind := name.partition(":")[0]) != identity["name"]:
+    raise ValueError(
+      f"The model was trained with the music encoder {identity['name']!r}, not with "
+      f"{kind!r}."
+    )
+  encoder = make_encoder(name)
   if encoder.identity != dict(identity):
     differing = [
       f"{key} {encoder.identity.get(key)} instead of {identity.get(key)}"

@@ -120,6 +120,21 @@ def test_sample_makes_a_video_with_sound(place, inputs):
   assert np.array_equal(*map(np.asarray, sheets))  # same seed, same dance
 
 
+def test_beats_can_be_given_and_silence_has_none(place, inputs):
+  image, music = inputs
+  pipeline = DancePipeline.from_pretrained(place.folder / "runs/dance")
+  (place.folder / "beats.txt").write_text("0.1\n0.6\n1.1\n")
+  given = pipeline(image, music, beats=place.folder / "beats.txt")
+  assert given.settings["beat_times"] == [0.1, 0.6, 1.1] and not given.notes
+  late = pipeline(image, music, beats=[0.4, 0.9])
+  assert (given.flow != late.flow).any()
+  silence = place.folder / "silence.wav"
+  write_wav(silence, np.zeros((44_100, 2), np.float32))
+  calm = pipeline(image, silence)
+  assert calm.settings["beat_times"] == [] and "No beats" in calm.notes[0]
+  assert not pipeline(image, silence, beats=[0.4]).notes
+
+
 @pytest.mark.parametrize("float16", [False, True])
 def test_a_published_model_opens_like_its_run(place, float16):
   folder = place.folder / f"published_{float16}"
@@ -177,10 +192,20 @@ def test_evaluate_prints_every_figure_beside_its_null(place):
     ({"num_inference_steps": "0"}, "num_steps"),
     ({"num_frames": "9"}, "8 frames"),
     ({"num_frames": "0"}, "8 frames"),
+    ({"music_start": "-1"}, "music_start"),
+    ({"guidance_scale": "nan"}, "finite"),
+    ({"seed": "-1"}, "seed"),
+    ({"eta": "nan"}, "from 0 to 1"),
+    ({"eta": "1", "method": "ddpm"}, "not to ddpm"),
+    ({"bpm": "0"}, "from 30 to 300"),
+    ({"beats": "text.wav"}, "line 1: 'no'"),
+    ({"beats": "text.wav", "bpm": "120"}, "one of them"),
+    ({"text": "Break dance"}, "no words"),
+    ({"encoder": "clap"}, "'spectral', not with 'clap'"),
   ],
 )
 def test_bad_input_is_one_clear_line(place, inputs, change, message):
-  """The real `main`, in this process: fourteen programs would be slow to start."""
+  """The real `main`, in this process: so many programs would be slow to start."""
   folder = place.folder
   bad = folder / "bad"
   bad.mkdir(exist_ok=True)
@@ -193,8 +218,9 @@ def test_bad_input_is_one_clear_line(place, inputs, change, message):
   image, music = inputs
   given = {"image": image, "music": music, "checkpoint": "runs/dance"}
   given |= {"output": "dance.mp4"} | change
-  for key in ("image", "music", "checkpoint"):
-    given[key] = folder / given[key]
+  for key in ("image", "music", "checkpoint", "beats"):
+    if key in given:
+      given[key] = folder / given[key]
   given["output"] = bad / given["output"]
   with pytest.raises(SystemExit) as stopped:
     sample.main([f"--{key}={value}" for key, value in given.items()])

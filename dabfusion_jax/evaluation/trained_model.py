@@ -14,8 +14,9 @@ import numpy as np
 import tqdm
 
 from dabfusion_jax.diffusion import process
+from dabfusion_jax.inputs import Music
 from dabfusion_jax.metrics import alignment, image, motion
-from dabfusion_jax.pipeline import DancePipeline, Music
+from dabfusion_jax.pipeline import DancePipeline
 
 Scores = dict[str, list[float | None]]
 

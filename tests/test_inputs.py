@@ -1,0 +1,112 @@
+"""What a user brings is heard and seen as the training data were."""
+
+import numpy as np
+import pytest
+
+from dabfusion_jax import inputs
+from dabfusion_jax.inputs import InputError
+from data_pipeline import ingest, media
+from data_pipeline.music_encoders import make_encoder
+from data_pipeline.sources import Film, SourceVideo
+from data_pipeline.windows import Windows
+
+RATE = 44_100
+
+
+class Ear:
+  """An encoder that gives back what it hears, with words of its own."""
+
+  name, size, sample_rate, identity = "ear", 48_000, 48_000, {}
+
+  def __call__(self, audio, sample_rate):
+    return self.encode_batch([audio], sample_rate)[0]
+
+  def encode_batch(self, sounds, sample_rate):
+    assert sample_rate == self.sample_rate
+    return np.stack(sounds)
+
+  def encode_texts(self, texts):
+    return np.array([[len(text), 1.0] for text in texts], np.float32)
+
+
+def clicks(seconds=8, period=0.5):
+  """Clicks over a noise floor, the first after a quarter of a second."""
+  audio = 1e-3 * np.random.default_rng(0).standard_normal(seconds * RATE)
+  decay = np.exp(-np.arange(800) / 160) * np.sin(0.15 * np.arange(800))
+  for beat in np.arange(0.25, seconds - 0.1, period):
+    start = round(beat * RATE)
+    audio[start : start + 800] += 0.9 * decay
+  return audio.astype(np.float32)
+
+
+@pytest.fixture(scope="module")
+def film(tmp_path_factory):
+  """A video with sound: the same file is training data and a user's music."""
+  path = tmp_path_factory.mktemp("inputs") / "film.mp4"
+  frames = np.zeros((80, 18, 32, 3), np.uint8)
+  media.write_video(path, frames, 10, clicks(), RATE)
+  return path
+
+
+def test_sampling_hears_what_training_heard(film):
+  video = SourceVideo("film", "train", "song", 0.0)
+  form = ingest.ClipFormat(num_frames=10, fps=10, frame_size=16)
+  cut = ingest.cut_film(
+    video, Film(film), np.zeros(0), form, Ear(), Windows("random", 2)
+  )
+  for record in cut.records:
+    heard = inputs.hear_music(film, Ear(), record["start_seconds"], form.seconds)
+    np.testing.assert_array_equal(heard.embedding, record["music"])
+    assert heard.audio.shape == (RATE, 2)
+
+
+def test_beats_are_tracked_given_or_absent(film, tmp_path):
+  hear = lambda **given: inputs.hear_music(film, Ear(), 2.0, 4.0, **given).beat_times
+  tracked = hear()
+  np.testing.assert_allclose(np.diff(tracked), 0.5, atol=0.05)
+  assert np.abs(tracked - 0.25 - 0.5 * np.round((tracked - 0.25) / 0.5)).max() < 0.05
+  # A tracker told another tempo follows it.
+  assert np.median(np.diff(hear(bpm=60.0))) == pytest.approx(1.0, abs=0.06)
+  path = tmp_path / "beats.txt"
+  path.write_text("# drums\n3.5 3.5 label\n\n1.5\n3.0\n7\n9\n")
+  expected = [-0.5, 1.0, 1.5, 5.0]  # one beyond either edge
+  np.testing.assert_array_equal(hear(beat_times=path), expected)
+  np.testing.assert_array_equal(hear(beat_times=[9.0, 7.0, 3.5, 3.0, 1.5]), expected)
+  assert not len(hear(beat_times=[]))
+
+
+@pytest.mark.parametrize(
+  ("content", "message"),
+  [
+    (b"1.0\nlate\n", "line 2: 'late'"),
+    (b"nan", "line 1: 'nan'"),
+    (b"\xff\xfe\x00", "no text"),
+  ],
+)
+def test_a_bad_file_of_beats_is_one_line(tmp_path, content, message):
+  (tmp_path / "beats.txt").write_bytes(content)
+  with pytest.raises(InputError, match=message) as error:
+    inputs.read_beats(tmp_path / "beats.txt")
+  assert "\n" not in str(error.value)
+
+
+def test_words_stand_in_for_the_sound_where_the_encoder_has_them(film):
+  heard = inputs.hear_music(film, Ear(), 0.0, 1.0, text="krump")
+  np.testing.assert_array_equal(heard.embedding, [5.0, 1.0])
+  with pytest.raises(InputError, match="empty"):
+    inputs.encode_text(Ear(), " ")
+  with pytest.raises(InputError, match="'spectral', which takes no words"):
+    inputs.encode_text(make_encoder("spectral"), "krump")
+
+
+def test_music_that_ends_too_early_is_refused(film):
+  assert inputs.hear_music(film, Ear(), 4.0, 4.0).audio.shape == (4 * RATE, 2)
+  with pytest.raises(InputError, match="lasts 8.0"):
+    inputs.hear_music(film, Ear(), 4.1, 4.0)
+
+
+@pytest.mark.parametrize(("value", "bounds"), [(-1, "0 on"), (np.nan, "0 on")])
+def test_a_number_out_of_range_names_range_and_value(value, bounds):
+  with pytest.raises(InputError, match=f"music_start must be from {bounds}"):
+    inputs.check_number("music_start", value, 0.0)
+  inputs.check_number("music_start", 0.0, 0.0)
