@@ -2,13 +2,17 @@
 
 numba keeps what it compiled on disk. Two processes that fill a fresh cache at the same
 moment can leave it inconsistent, and every later program then dies in librosa with a
-segmentation fault. So the first use in each process is serialised by a lock.
+segmentation fault. So the first program fills it behind a lock and leaves a mark; with
+the mark there, nobody waits.
 """
 
 import fcntl
 import functools
+import hashlib
+import importlib.metadata
 import os
 import pathlib
+import sys
 import tempfile
 
 import librosa
@@ -19,17 +23,41 @@ _SAMPLE_RATE = 22_050
 
 @functools.cache
 def compile_librosa() -> None:
-  """Compiles, or loads, what beats, onsets and features need; once a process."""
-  lock = pathlib.Path(tempfile.gettempdir()) / f"dabfusion_librosa_{os.getuid()}.lock"
-  with open(lock, "w") as file:
-    fcntl.flock(file, fcntl.LOCK_EX)  # released when the file closes
-    clicks = np.zeros(4 * _SAMPLE_RATE, np.float32)
-    clicks[:: _SAMPLE_RATE // 2] = 1.0
-    grid = {"sr": _SAMPLE_RATE, "hop_length": 512}
-    strength = librosa.onset.onset_strength(y=clicks, **grid)
-    for trim in (False, True):
-      librosa.beat.beat_track(onset_envelope=strength, units="time", trim=trim, **grid)
-    librosa.onset.onset_detect(onset_envelope=strength, units="time", **grid)
-    librosa.feature.chroma_stft(y=clicks, tuning=0.0, **grid)
-    librosa.feature.melspectrogram(y=clicks, **grid)
-    librosa.autocorrelate(strength, max_size=128)
+  """Fills the cache with what beats, onsets and features need, if it is fresh."""
+  mark = pathlib.Path(tempfile.gettempdir()) / f"dabfusion_librosa_{_cache_name()}"
+  if mark.is_file():
+    return
+  with open(mark.with_suffix(".lock"), "w") as lock:
+    fcntl.flock(lock, fcntl.LOCK_EX)  # released when the file closes
+    if not mark.is_file():  # nobody else has filled it meanwhile
+      _compile()
+      mark.touch()
+
+
+def _cache_name() -> str:
+  """Tells caches apart: another user, folder, version or installation has another."""
+  installed = os.stat(librosa.__file__)
+  parts = (
+    os.getuid(),
+    os.environ.get("NUMBA_CACHE_DIR"),
+    librosa.__file__,
+    installed.st_ctime_ns,
+    installed.st_ino,
+    librosa.__version__,
+    importlib.metadata.version("numba"),
+    sys.version,
+  )
+  return hashlib.sha256(repr(parts).encode()).hexdigest()[:16]
+
+
+def _compile() -> None:
+  clicks = np.zeros(4 * _SAMPLE_RATE, np.float32)
+  clicks[:: _SAMPLE_RATE // 2] = 1.0
+  grid = {"sr": _SAMPLE_RATE, "hop_length": 512}
+  strength = librosa.onset.onset_strength(y=clicks, **grid)
+  for options in ({"trim": False}, {"trim": True}, {"trim": False, "bpm": 120.0}):
+    librosa.beat.beat_track(onset_envelope=strength, units="time", **options, **grid)
+  librosa.onset.onset_detect(onset_envelope=strength, units="time", **grid)
+  librosa.feature.chroma_stft(y=clicks, tuning=0.0, **grid)
+  librosa.feature.melspectrogram(y=clicks, **grid)
+  librosa.autocorrelate(strength, max_size=128)

@@ -1,8 +1,12 @@
 """A fresh cache of compiled code survives several processes at once."""
 
+import fcntl
 import os
 import subprocess
 import sys
+import tempfile
+
+from data_pipeline import compiled
 
 
 def test_processes_that_start_together_leave_a_sound_cache(tmp_path):
@@ -25,3 +29,18 @@ def test_processes_that_start_together_leave_a_sound_cache(tmp_path):
   assert [p.returncode for p in [*together, afterwards]] == [0, 0, 0]
   assert len(set(counts)) == 1 and int(counts[0]) >= 7
   assert list(tmp_path.rglob("*.nbc"))
+
+
+def test_a_filled_cache_keeps_nobody_waiting(tmp_path, monkeypatch):
+  monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+  calls = []
+  monkeypatch.setattr(compiled, "_compile", lambda: calls.append(1))
+  fill = compiled.compile_librosa.__wrapped__  # of a new process
+  fill()
+  (lock,) = tmp_path.glob("*.lock")
+  with open(lock) as held:
+    fcntl.flock(held, fcntl.LOCK_EX)
+    fill()
+  monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path))
+  fill()  # another cache
+  assert len(calls) == 2
