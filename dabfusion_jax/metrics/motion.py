@@ -6,7 +6,7 @@ is worth a time of (i + 0.5) / fps.
 
 import numpy as np
 import scipy.signal
-from jaxtyping import Bool, Float, Shaped, UInt8
+from jaxtyping import Bool, Float, Shaped
 
 
 def grid_speed(
@@ -54,25 +54,6 @@ def _weighted_mean(values: np.ndarray, weights, order: int) -> np.ndarray:
   total = weights.sum(axis=(1, 2))
   mean = (values * weights).sum(axis=(1, 2)) / np.where(total > 0, total, 1)
   return np.where(total > 0, mean, np.nan)
-
-
-def in_body_heights(
-  speed: Float[np.ndarray, "*n"], fps: float | int, body_height: float | int
-) -> Float[np.ndarray, "*n"]:
-  """From pixels per frame to body heights per second; `body_height` in pixels."""
-  return np.asarray(speed, np.float64) * fps / body_height
-
-
-def frame_difference(
-  frames: UInt8[np.ndarray, "t h w c"],
-) -> Float[np.ndarray, "steps"]:
-  """Mean absolute difference of neighbouring frames, grey levels of 255; [t - 1]."""
-  # One step at a time: a whole clip in int16 may not fit where frames just do.
-  steps = zip(frames[1:], frames[:-1], strict=True)
-  return np.array(
-    [np.abs(a.astype(np.int16) - b).mean(dtype=np.float64) for a, b in steps],
-    np.float64,
-  )
 
 
 def joint_speed(

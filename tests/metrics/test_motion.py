@@ -44,17 +44,6 @@ def test_weights_leave_the_background_out():
   assert np.isnan(motion.grid_speed(flow, (8, 8), mask)).tolist() == [False, True]
 
 
-def test_body_heights_per_second():
-  assert motion.in_body_heights(np.array([2.0]), fps=10, body_height=40)[0] == 0.5
-
-
-def test_frame_difference_does_not_wrap_around():
-  frames = np.zeros((3, 2, 2, 3), np.uint8)
-  frames[1] = 255
-  np.testing.assert_array_equal(motion.frame_difference(frames), [255, 255])
-  assert motion.frame_difference(frames[:1]).shape == (0,)
-
-
 def test_joint_speed_skips_invisible_joints():
   joints = np.zeros((4, 2, 2))
   joints[:, 0, 0] = [0, 1, 3, 6]
