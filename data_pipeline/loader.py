@@ -6,15 +6,15 @@ iterator (`get_state`, `set_state`) is one small dict that belongs in the checkp
 """
 
 import json
-import pathlib
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, SupportsIndex
 
 import grain
 import numpy as np
 import tensorflow_datasets as tfds
+from etils import epath
 
-from data_pipeline import clip_record
+from data_pipeline import clip_record, files
 from data_pipeline.beats import beat_features, beat_vector
 from data_pipeline.clip_record import RecordError
 from data_pipeline.pairs import sample_pair
@@ -23,14 +23,16 @@ Record = dict[str, Any]
 Transform = Callable[[Record, np.random.Generator], Record]
 
 MANIFEST = "manifest.json"
+SHARDS = f"shards/dance_clips/{clip_record.SCHEMA_VERSION}.0.0"  # as TFDS puts them
 BEATS = {"librosa": "beat_times", "truth": "true_beat_times"}
+_ENDLESS = 2**40  # examples
 DERIVED = ("example_id", "beats", "beat_features")
 
 
-def read_manifest(data_dir: str | pathlib.Path) -> dict[str, Any]:
+def read_manifest(data_dir: epath.PathLike) -> dict[str, Any]:
   """What `data_pipeline.build` says of a finished data set; RecordError if none."""
-  path = pathlib.Path(data_dir) / MANIFEST
-  if not path.is_file():
+  path = epath.Path(data_dir) / MANIFEST
+  if not path.exists():
     raise RecordError(
       f"{data_dir} holds no finished data set (no {MANIFEST}); "
       f"run `python -m data_pipeline.build --output={data_dir} ...` to its end."
@@ -48,13 +50,13 @@ def read_manifest(data_dir: str | pathlib.Path) -> dict[str, Any]:
 
 
 def check_manifest(
-  manifest: Mapping[str, Any], expect: Mapping[str, Any], data_dir: str | pathlib.Path
+  manifest: Mapping[str, Any], expect: Mapping[str, Any], data_dir: epath.PathLike
 ) -> None:
   """Compares a data set with what is expected of it.
 
   Args:
     manifest: of the data set.
-    expect: any of schema_version, num_frames, fps, frame_size, framing, and encoder (a
+    expect: any of num_frames, fps, frame_size, framing, and encoder (a
       name, or its name, version and size).
     data_dir: for the message.
 
@@ -62,7 +64,13 @@ def check_manifest(
     RecordError: the first difference, with both values.
   """
   settings = manifest["settings"]
-  for key, wanted in {"schema_version": clip_record.SCHEMA_VERSION, **expect}.items():
+  schema = settings.get("schema_version")
+  if schema != clip_record.SCHEMA_VERSION:
+    raise RecordError(
+      f"{data_dir} was built for schema {schema}, this program reads schema "
+      f"{clip_record.SCHEMA_VERSION}; delete it and build it again."
+    )
+  for key, wanted in expect.items():
     if key not in settings:
       raise RecordError(
         f"{data_dir}: a data set has no {key!r} that could be {wanted}."
@@ -87,14 +95,14 @@ class Clips(Sequence[Record]):
 
   def __init__(
     self,
-    data_dir: str | pathlib.Path,
+    data_dir: epath.PathLike,
     split: str,
     *,
     expect: Mapping[str, Any] | None = None,
     beats: str = "librosa",
     fields: Collection[str] | None = None,
   ) -> None:
-    self.data_dir, self.split = pathlib.Path(data_dir), split
+    self.data_dir, self.split = data_dir, split
     self.manifest = read_manifest(data_dir)
     check_manifest(self.manifest, expect or {}, data_dir)
     if split not in self.manifest["counts"]:
@@ -109,13 +117,24 @@ class Clips(Sequence[Record]):
       )
     self._beat_key = BEATS[beats]
     self._fields = None if fields is None else frozenset(fields)
-    folders = list((self.data_dir / "shards").glob("*/*/features.json"))
-    if len(folders) != 1:
-      raise RecordError(
-        f"{self.data_dir}/shards is damaged; delete {self.data_dir} and build again."
-      )
-    builder = tfds.builder_from_directory(str(folders[0].parent))
-    self._source = builder.as_data_source(split)
+    self._source = self._open_shards()
+
+  def _open_shards(self) -> Any:
+    """The stored features of the split; its shards are brought here first."""
+
+    def fetch(names: Sequence[str]) -> epath.Path:
+      key = json.dumps(self.manifest, sort_keys=True)
+      here = files.fetch(self.data_dir, [f"{SHARDS}/{name}" for name in names], key)
+      if not all((here / SHARDS / name).is_file() for name in names):
+        raise RecordError(
+          f"{self.data_dir}/shards is damaged; delete {self.data_dir} and build again."
+        )
+      return epath.Path(here) / SHARDS
+
+    folder = fetch(("dataset_info.json", "features.json"))
+    builder = tfds.builder_from_directory(folder)
+    fetch(sorted(builder.info.splits[self.split].filenames))
+    return builder.as_data_source(self.split)
 
   def __len__(self) -> int:
     return len(self._source)
@@ -164,7 +183,7 @@ class InMemory(Sequence[Record]):
 
 
 def open_clips(
-  data_dir: str | pathlib.Path,
+  data_dir: epath.PathLike,
   split: str,
   *,
   expect: Mapping[str, Any] | None = None,
@@ -175,7 +194,8 @@ def open_clips(
   """Opens one split of a data set.
 
   Args:
-    data_dir: output of `data_pipeline.build`.
+    data_dir: output of `data_pipeline.build`; of another machine (`gs://...`), the
+      shards of the split are copied to this one (`data_pipeline.files`).
     split: train, test, ...
     expect: what the data set must be, see `check_manifest`.
     beats: which beats `beats` and `beat_features` come from: `librosa`, or `truth`
@@ -185,6 +205,7 @@ def open_clips(
 
   Raises:
     RecordError: no data set there, or another than expected: one line, both values.
+    OSError: the folder is on another machine, and cannot be copied from there.
   """
   clips = Clips(data_dir, split, expect=expect, beats=beats, fields=fields)
   return InMemory(clips) if cache_in_memory else clips
@@ -203,12 +224,16 @@ def batches(
 ) -> grain.IterDataset:
   """Endless batches of a source, shuffled anew every epoch.
 
+  A batch is the same for any number of processes, each of which reads its own part of
+  it alone. So a position in one run is a position in a run of more or fewer processes,
+  and no process ever ends before another.
+
   Args:
-    source: random access; each process reads its own share of it.
+    source: random access.
     batch_size: over all processes.
     seed: of order and chance.
     transform: makes an example of a record and a generator of its own.
-    process_index, process_count: which share; the shares are disjoint and complete.
+    process_index, process_count: which part of each batch.
     num_threads: that read ahead; also the number of batches held ready.
     batch_fn: joins examples; stacks them if None.
 
@@ -216,21 +241,23 @@ def batches(
     A Grain dataset; `iter` of it has `get_state` and `set_state`.
 
   Raises:
-    ValueError: a batch that cannot be split evenly, or a share without clips.
+    ValueError: a batch that cannot be split evenly, or no clips.
   """
   if batch_size % process_count or batch_size < 1:
     raise ValueError(
       f"A batch of {batch_size} cannot be split over {process_count} processes."
     )
-  if len(source) < process_count:
-    raise ValueError(f"{len(source)} clips are too few for {process_count} processes.")
-  chain = grain.MapDataset.source(source).seed(seed).shuffle()
-  chain = chain[process_index::process_count].repeat(reseed_each_epoch=True)
+  if not len(source):
+    raise ValueError("There are no clips to make batches of.")
+  examples = grain.MapDataset.source(source).seed(seed).shuffle()
+  examples = examples.repeat(reseed_each_epoch=True)
   if transform is not None:
-    chain = chain.random_map(transform)
-  chain = chain.batch(
-    batch_size // process_count, drop_remainder=True, batch_fn=batch_fn
-  )
+    examples = examples.random_map(transform)
+  part = batch_size // process_count
+  first = part * process_index
+  mine = lambda i: examples[i // part * batch_size + first + i % part]
+  chain = grain.MapDataset.range(_ENDLESS).map(mine)
+  chain = chain.batch(part, drop_remainder=True, batch_fn=batch_fn)
   return chain.to_iter_dataset(
     grain.ReadOptions(num_threads=num_threads, prefetch_buffer_size=num_threads)
   )

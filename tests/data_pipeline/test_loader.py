@@ -92,27 +92,60 @@ class Numbers:
     return {"number": np.int64(index)}
 
 
+def _chance(record, rng):
+  return record | {"chance": rng.random()}
+
+
+class Telling(Numbers):
+  """Remembers what was read."""
+
+  def __init__(self, size):
+    super().__init__(size)
+    self.read = []
+
+  def __getitem__(self, index):
+    self.read.append(index)
+    return super().__getitem__(index)
+
+
 @pytest.mark.parametrize(
-  "size, processes", [(10, 2), (10, 3), (17, 5), (8, 8), (64, 7)]
+  "size, processes", [(10, 2), (10, 3), (17, 5), (8, 8), (3, 7), (64, 4)]
 )
 @pytest.mark.parametrize("seed", [0, 1])
-def test_shares_of_processes_are_disjoint_and_complete(size, processes, seed):
-  seen = []
-  for process in range(processes):
-    share = len(range(process, size, processes))
-    chain = loader.batches(Numbers(size), processes, seed, None, process, processes)
-    batches = iter(chain)
-    epochs = [[int(next(batches)["number"][0]) for _ in range(share)] for _ in range(2)]
-    seen.append(epochs)
-  for epoch in range(2):  # the shares are dealt anew in each
-    numbers = [number for epochs in seen for number in epochs[epoch]]
-    assert sorted(numbers) == list(range(size))
+def test_processes_read_the_parts_of_the_batch_that_one_would_read(
+  size, processes, seed
+):
+  """With chance and all, beyond the end of an epoch that no batch size divides."""
+  batch_size = 2 * processes
+  alone = iter(loader.batches(Numbers(size), batch_size, seed, _chance))
+  shares = [
+    iter(loader.batches(Numbers(size), batch_size, seed, _chance, process, processes))
+    for process in range(processes)
+  ]
+  numbers = []
+  for _ in range(2 * size // batch_size + 3):
+    whole, parts = next(alone), [next(share) for share in shares]
+    for key in ("number", "chance"):
+      np.testing.assert_array_equal(np.concatenate([p[key] for p in parts]), whole[key])
+    numbers += whole["number"].tolist()
+  assert sorted(numbers[:size]) == sorted(numbers[size : 2 * size]) == list(range(size))
+  states = [alone.get_state(), *(share.get_state() for share in shares)]
+  assert all(state == states[0] for state in states)  # so each can go on from another's
+
+
+def test_a_process_reads_its_own_examples_alone():
+  sources = [Telling(1000), Telling(1000)]
+  for process, source in enumerate(sources):
+    batches = iter(loader.batches(source, 8, 0, None, process, 2))
+    for _ in range(20):
+      next(batches)
+  assert not set(sources[0].read) & set(sources[1].read)
 
 
 @pytest.mark.parametrize("step", [1, 3, 4, 7])
 def test_any_step_of_an_epoch_can_be_gone_on_from(step):
   """Also past the end of an epoch; the batches that follow are the same."""
-  arguments = (Numbers(13), 3, 5, lambda r, rng: r | {"chance": rng.random()})
+  arguments = (Numbers(13), 3, 5, _chance)
   batches = iter(loader.batches(*arguments))
   for _ in range(step):
     next(batches)
@@ -164,8 +197,8 @@ def test_batches_that_cannot_be_split_are_refused(clips):
     loader.batches(clips, 3, 0, None, 0, 2)
   with pytest.raises(ValueError, match="4 pairs a clip"):
     loader.make_pairs_dataset(clips, 6, 0, pairs_per_clip=4)
-  with pytest.raises(ValueError, match="10 clips are too few"):
-    loader.batches(clips, 11, 0, None, 0, 11)
+  with pytest.raises(ValueError, match="no clips"):
+    loader.batches(Numbers(0), 1, 0)
 
 
 @pytest.mark.parametrize(
