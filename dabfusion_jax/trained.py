@@ -163,6 +163,8 @@ def publish(trained: Trained, folder: str | pathlib.Path, dtype: Any = None) -> 
       flat = {name: value.astype(dtype) for name, value in flat.items()}
     metadata = {"step": str(trained.step), "digest": trained.digest}
     safetensors.numpy.save_file(flat, temporary / _MODEL, metadata)
+    # Made for its owner alone, but given away.
+    (temporary / _MODEL).chmod((temporary / _CONFIG).stat().st_mode)
     temporary.replace(folder)
   except BaseException:
     shutil.rmtree(temporary, ignore_errors=True)

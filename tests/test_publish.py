@@ -98,6 +98,8 @@ def test_published_weights_are_those_of_the_run(run, tmp_path, float16):
     assert_trees_equal(after.params, before.params)
     assert after.digest == before.digest
   assert trained.load_autoencoder_of(folder).step == 5
+  modes = {path.stat().st_mode for path in folder.rglob("*") if path.is_file()}
+  assert len(modes) == 1  # whoever reads the card reads the weights
   publish(run, folder, float16)  # again: nothing to do
 
 
