@@ -18,6 +18,11 @@ MIN_SECONDS = 0.2
 # finds: 36 ms on six free songs with known beats, 37 ms on the 60 generated tracks,
 # 19 ms on bare clicks. The music figure is taken off.
 LATE_SECONDS = 0.037
+# All else is librosa's default. F-measures at 70 ms on six free songs, 26 AIST clips of
+# 4 s and 60 generated tracks: 0.70, 0.70, 0.99. Most misses are songs heard at 1/2, 2/3
+# or 4/3 of their tempo. Tempi of one octave alone (76-152) give 0.82, 0.67, 0.99; no
+# other prior, tightness or median of onsets is better on all, nor the predominant local
+# pulse (0.92 on the songs, 0.98 on the tracks). The tempo given is: 0.98, 0.99 there.
 
 
 def check_audio(audio: Float32[np.ndarray, "s"]) -> None:
