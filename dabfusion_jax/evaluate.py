@@ -72,7 +72,7 @@ def evaluate_samples(args: argparse.Namespace) -> None:
   if unknown:
     raise UsageError(f"Unknown metrics {unknown}; known: {', '.join(GROUPS)}.")
   needs = {"lpips": ("alex", "vgg"), "drift": ("alex",)}
-  needs |= {"fvd": ("i3d",), "fvd_16f": ("i3d",)}
+  needs |= {"fvd": ("i3d",), "fvd_16f": ("i3d",), "alignment": ("clip", "wav2clip")}
   wanted = {name for group in args.metrics for name in needs.get(group, ())}
   networks = open_networks(tuple(sorted(wanted)))
   for line in networks.missing.values():

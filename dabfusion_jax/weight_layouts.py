@@ -22,6 +22,21 @@ VGG19_LAYERS = {
   "conv4_4": (25, 512, 512),
   "conv5_1": (28, 512, 512),
 }
+# What tells the right network from another of its kind.
+CLIP_SHAPES = {
+  "params/patch_embedding/kernel": (32, 32, 3, 768),
+  "params/position_embedding": (50, 768),
+  "params/layers_11/mlp/fc2/kernel": (3072, 768),
+  "params/visual_projection/kernel": (768, 512),
+}
+WAV2CLIP_SHAPES = {
+  "params/conv1/kernel": (7, 7, 1, 64),
+  "params/layer4_1/conv2/kernel": (3, 3, 512, 512),
+  "batch_stats/layer4_1/bn2/var": (512,),
+  "params/sequential_3/kernel": (512, 512),
+}
+_CLIP_PREFIXES = ("vision_model.embeddings.", "vision_model.encoder.", "vision_model.")
+_WAV2CLIP_PREFIXES = ("audio_encoder.", "audio_transform.")
 VGG16_LAYERS = (
   *("conv1_1", "conv1_2", "conv2_1", "conv2_2", "conv3_1", "conv3_2", "conv3_3"),
   *("conv4_1", "conv4_2", "conv4_3", "conv5_1", "conv5_2", "conv5_3"),
@@ -71,3 +86,57 @@ def convert_vgg19(tensors: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         tensor = tensor.transpose(2, 3, 1, 0)  # OIHW -> HWIO
       converted[f"trunk/{layer}/{'kernel' if part == 'weight' else part}"] = tensor
   return converted
+
+
+def convert_clip_image(tensors: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+  """From the image tower in Hugging Face's state dict of a CLIP model."""
+  kept = {n: v for n, v in tensors.items() if not n.endswith("position_ids")}
+  return _from_torch(kept, _CLIP_PREFIXES)
+
+
+def convert_wav2clip(tensors: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+  """From the state dict of Wav2CLIP; its unused classifier is left out."""
+  unused = ("audio_encoder.fc.", "audio_encoder.spectrogram.")
+  kept = {n: v for n, v in tensors.items() if not n.startswith(unused)}
+  return _from_torch(kept, _WAV2CLIP_PREFIXES)
+
+
+def _from_torch(
+  tensors: dict[str, np.ndarray], prefixes: tuple[str, ...]
+) -> dict[str, np.ndarray]:
+  """Flax's names: `a.0.weight` -> `params/a_0/kernel`, statistics apart."""
+  converted = {}
+  for name, value in tensors.items():
+    for prefix in prefixes:
+      name = name.removeprefix(prefix)
+    path: list[str] = []
+    for part in name.split("."):
+      if part.isdigit():
+        path[-1] += f"_{part}"
+      else:
+        path.append(part)
+    *parents, leaf = path
+    if leaf == "num_batches_tracked":
+      continue
+    room = "params"
+    if leaf in ("running_mean", "running_var"):
+      room, leaf = "batch_stats", leaf.removeprefix("running_")
+    elif parents == ["position_embedding"]:
+      parents, leaf = [], "position_embedding"
+    elif leaf == "weight" and value.ndim == 1:
+      leaf = "scale"
+    elif leaf == "weight":
+      leaf = "kernel"
+      value = value.T if value.ndim == 2 else value.transpose(2, 3, 1, 0)
+    converted["/".join([room, *parents, leaf])] = value
+  return converted
+
+
+def check_shapes(
+  tensors: dict[str, np.ndarray], shapes: dict[str, tuple[int, ...]]
+) -> None:
+  """Raises ValueError where a tensor is missing or has another shape."""
+  for name, shape in shapes.items():
+    found = tensors[name].shape if name in tensors else None
+    if found != shape:
+      raise ValueError(f"{name} should have shape {shape}, got {found}")

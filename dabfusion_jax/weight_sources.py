@@ -67,3 +67,42 @@ SOURCES = {
     file_sha256="e9a5c5cb17f736fafd4c2ec1da3b3d331d6edbe8a0d32395855aeb2cdfd64b9f",
   ),
 }
+
+
+@dataclasses.dataclass(frozen=True)
+class UserFile:
+  """A weight file that is in no package: the user brings it.
+
+  `prefix` begins the names of the tensors that are used; `sha256` is the hash's
+  beginning, where the publisher states it.
+  """
+
+  file: str
+  origin: str
+  layout: str
+  prefix: str
+  sha256: str = ""
+  version: str = ""
+  licence: str = ""
+
+
+USER_FILES = {
+  "vgg19": UserFile(
+    "vgg19-dcbb9e9d.pth",
+    "torchvision's vgg19",
+    "torchvision",
+    "features.",
+    "dcbb9e9d",  # torchvision names its files by the first digits of their hash
+    "IMAGENET1K_V1",
+    "BSD-3-Clause",
+  ),
+  "clip-vit-b32": UserFile(
+    "model.safetensors", "openai/clip-vit-base-patch32", "Hugging Face", "vis"
+  ),
+  "wav2clip": UserFile(
+    "Wav2CLIP.pt",
+    "release v0.1.0-alpha of descriptinc/lyrebird-wav2clip",
+    "Wav2CLIP",
+    "audio_",
+  ),
+}

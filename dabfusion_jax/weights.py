@@ -3,6 +3,8 @@ r"""Pretrained weights of the perceptual loss and of the metrics.
   python -m dabfusion_jax.weights import lpips-alex lpips-vgg16 i3d
   python -m dabfusion_jax.weights import blazepose-detector blazepose-full
   python -m dabfusion_jax.weights import vgg19 --file=vgg19-dcbb9e9d.pth
+  python -m dabfusion_jax.weights import clip-vit-b32 --file=model.safetensors
+  python -m dabfusion_jax.weights import wav2clip --file=Wav2CLIP.pt
 
 Weights live as NAME.safetensors and NAME.json in the folder that the environment
 variable DABFUSION_WEIGHTS names, else in `weights/` under the current directory. Only
@@ -30,7 +32,7 @@ import numpy as np
 import safetensors.numpy
 
 from dabfusion_jax import pickle_reader, weight_layouts
-from dabfusion_jax.weight_sources import SOURCES, Source
+from dabfusion_jax.weight_sources import SOURCES, USER_FILES, Source
 
 CONVERTER_VERSION = 1  # raise when the layout of a written file changes
 _COMMAND = "python -m dabfusion_jax.weights import"
@@ -44,8 +46,7 @@ class MissingWeightsError(WeightsError):
   """Weights that were never imported."""
 
 
-# Not on the package index in any form: the user brings torchvision's file.
-NAMES = (*SOURCES, "vgg19")
+NAMES = (*SOURCES, *USER_FILES)
 
 
 def weights_folder() -> Path:
@@ -57,8 +58,9 @@ def load(name: str, folder: Path | None = None) -> dict:
   """Reads imported weights as a nested dict of float32 arrays.
 
   `lpips-alex`, `lpips-vgg16`: {"trunk": {layer: {"kernel" HWIO, "bias"}},
-  "heads": [c] per tap, "tap1" .. "tap5"}. `vgg19`: {"trunk": ...}. `i3d`: the
-  variables of `metrics.features.i3d.I3D`. `blazepose-*`: {"model"}, the bytes of a
+  "heads": [c] per tap, "tap1" .. "tap5"}. `vgg19`: {"trunk": ...}. `i3d`,
+  `clip-vit-b32`, `wav2clip`: the variables of the network of that name in
+  `metrics.features`. `blazepose-*`: {"model"}, the bytes of a
   tflite file as uint8.
 
   Raises:
@@ -105,9 +107,9 @@ def import_weights(
 ) -> None:
   """Imports weights into the folder and prints a line per name on what was done.
 
-  `file` replaces the download: the source archive, or for `vgg19` torchvision's
-  `.pth`. What is already imported and intact is left alone. An interruption leaves
-  earlier weights as they were.
+  `file` replaces the download: the source archive, or a file of `USER_FILES`, which
+  cannot be downloaded. What is already imported and intact is left alone. An
+  interruption leaves earlier weights as they were.
 
   Raises:
     WeightsError: unknown name, no file, failed download, or a hash that differs.
@@ -123,8 +125,8 @@ def import_weights(
       except WeightsError:
         if name not in NAMES:
           raise
-      if name == "vgg19":
-        tensors, info = _convert_vgg19(file)
+      if name in USER_FILES:
+        tensors, info = _convert_user_file(name, file)
       else:
         tensors, info = _convert_packaged(name, file, Path(scratch))
       _write(folder, name, tensors, info)
@@ -132,7 +134,8 @@ def import_weights(
 
 
 def _command(name: str) -> str:
-  return f"{_COMMAND} {name}" + (" --file=vgg19-dcbb9e9d.pth" * (name == "vgg19"))
+  file = f" --file={USER_FILES[name].file}" if name in USER_FILES else ""
+  return f"{_COMMAND} {name}{file}"
 
 
 def _convert_packaged(
@@ -197,27 +200,43 @@ def _download(source: Source, scratch: Path) -> None:
     )
 
 
-def _convert_vgg19(file: Path | None) -> tuple[dict[str, np.ndarray], dict]:
+def _convert_user_file(
+  name: str, file: Path | None
+) -> tuple[dict[str, np.ndarray], dict]:
+  known = USER_FILES[name]
   if file is None:
     raise WeightsError(
-      "vgg19 comes in no package: fetch torchvision's vgg19-dcbb9e9d.pth yourself and"
-      f" run: {_command('vgg19')}"
+      f"{name} comes in no package: fetch {known.file} ({known.origin}) yourself and"
+      f" run: {_command(name)}"
     )
   if not file.is_file():
     raise WeightsError(f"{file} does not exist")
-  tensors = pickle_reader.read_torch_file(file, prefix="features.")
+  if file.suffix == ".safetensors":
+    try:
+      tensors = safetensors.numpy.load_file(file)
+    except (safetensors.SafetensorError, TypeError, KeyError) as error:
+      raise WeightsError(f"{file} is damaged ({error})") from None
+    tensors = {k: v for k, v in tensors.items() if k.startswith(known.prefix)}
+  else:
+    tensors = pickle_reader.read_torch_file(file, prefix=known.prefix)
   try:
-    converted = weight_layouts.convert_vgg19(tensors)
+    if name == "vgg19":
+      converted = weight_layouts.convert_vgg19(tensors)
+    elif name == "wav2clip":
+      converted = weight_layouts.convert_wav2clip(tensors)
+      weight_layouts.check_shapes(converted, weight_layouts.WAV2CLIP_SHAPES)
+    else:
+      converted = weight_layouts.convert_clip_image(tensors)
+      weight_layouts.check_shapes(converted, weight_layouts.CLIP_SHAPES)
   except ValueError as error:
-    raise WeightsError(f"{file}: {error}") from None
+    raise WeightsError(f"{file}: not {known.origin}: {error}") from None
   sha256 = _sha256(file)
-  # torchvision names its files by the first digits of their hash.
-  is_known = sha256.startswith("dcbb9e9d")
+  is_known = bool(known.sha256) and sha256.startswith(known.sha256)
   return converted, {
-    "source": "torchvision vgg19" if is_known else "user's file in torchvision layout",
-    "version": "IMAGENET1K_V1" if is_known else "unknown",
+    "source": known.origin if is_known else f"user's file in {known.layout} layout",
+    "version": known.version if is_known else "unknown",
     "file_sha256": sha256,
-    "licence": "BSD-3-Clause" if is_known else "unknown",
+    "licence": known.licence if is_known else "unknown",
   }
 
 
@@ -282,7 +301,9 @@ def main(argv: Sequence[str] | None = None) -> int:
   imports = commands.add_parser("import", help="fetch, check and convert weights")
   imports.add_argument("names", nargs="+", choices=NAMES, metavar="NAME")
   imports.add_argument(
-    "--file", type=Path, help="a file at hand instead of a download (vgg19: required)"
+    "--file",
+    type=Path,
+    help=f"a file at hand instead of a download ({', '.join(USER_FILES)}: required)",
   )
   arguments = parser.parse_args(argv)
   if arguments.file and len(arguments.names) > 1:

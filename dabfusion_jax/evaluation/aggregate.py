@@ -9,12 +9,13 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import scipy.stats
 
 from dabfusion_jax.metrics.alignment import Score
 
 MIN_TRACKS = 5  # fewer cannot carry an interval
 NUM_RESAMPLES = 2000
-_SIGNIFICANT = 2.0  # standard errors
+_CONFIDENCE = 0.95
 
 
 def summarise(
@@ -28,7 +29,8 @@ def summarise(
   `mean` over defined clips (None if there is none), `n`, `n_undefined` and its
   `reasons`, `flags` (defined values with a reason, e.g. a 0 for want of a beat), `sem`
   = sd / sqrt(n), `sem_seq` the same over the means of sequences (None for one),
-  `n_sequences`, and `interval`, the 95 % bootstrap interval over tracks (None below 5).
+  `n_sequences`, and `interval`, the 95 % bootstrap interval over tracks (None
+  below 5, or where the track of a clip is not known).
   """
   defined = [i for i, score in enumerate(scores) if score.value is not None]
   values = np.array([scores[i].value for i in defined], np.float64)
@@ -89,8 +91,10 @@ def in_words(
   error = float(np.hypot(gap["sem_seq"], extra_error))
   size = f"{gap['mean']:+.3g} +- {error:.2g} against {other}"
   over = f"{gap['n_sequences']} sequences"
+  # Two sequences tell far less than twenty: Student's t, not 2 standard errors.
+  quantile = float(scipy.stats.t.ppf((1 + _CONFIDENCE) / 2, gap["n_sequences"] - 1))
   # Equal to rounding is equal, however small the error.
-  if abs(gap["mean"]) <= max(_SIGNIFICANT * error, 1e-9):
+  if abs(gap["mean"]) <= max(quantile * error, 1e-9):
     return f"{size} over {over}: within its noise"
   kind = "a difference"
   if better:
@@ -112,8 +116,8 @@ def _sem(values: np.ndarray) -> float | None:
 
 
 def _interval(values, tracks: Sequence[str], seed: int) -> list[float] | None:
-  names = sorted(set(tracks) - {""})
-  if len(names) < MIN_TRACKS:
+  names = sorted(set(tracks))
+  if len(names) < MIN_TRACKS or "" in names:
     return None
   tracks = np.asarray(tracks)
   sums = np.array([values[tracks == name].sum() for name in names])

@@ -1,7 +1,7 @@
 """What was computed of a clip, kept by content and settings.
 
-A key is the sha256 of the files a value was made from and of every setting that
-matters, so a stale value cannot be found. Damaged entries are computed again.
+A key is the sha256 of the files a value was made from, of every setting that matters
+and of `VERSION`, so a stale value cannot be found. Damaged entries are computed again.
 """
 
 import hashlib
@@ -13,6 +13,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+
+VERSION = 1  # raise when any feature is computed in another way
 
 Arrays = Mapping[str, Any]  # of numpy arrays and scalars
 
@@ -61,6 +63,6 @@ class FeatureCache:
     return self._path(kind, digests, settings).is_file()
 
   def _path(self, kind, digests, settings) -> pathlib.Path:
-    text = json.dumps([list(digests), settings], sort_keys=True)
+    text = json.dumps([VERSION, list(digests), settings], sort_keys=True)
     key = hashlib.sha256(text.encode()).hexdigest()
     return self._folder / kind / f"{key}.npz"

@@ -45,3 +45,5 @@ BEAT_METRICS = ("mm_align", "mm_align_flow", "mm_align_joints")
 PAIRED = tuple(name for name, metric in METRICS.items() if metric.null == "frozen")
 SHUFFLED = tuple(name for name, metric in METRICS.items() if metric.null == "shuffled")
 GROUPS = ("paired", "lpips", "fvd", "fvd_16f", "alignment", "pose", "motion", "drift")
+GROUPS += ("codec",)  # all of it also of the real clips after one mp4 coding
+NULLS = ("frozen", "shuffled", "half_beat", "chance", "codec")

@@ -240,6 +240,16 @@ def write_arrays(path: pathlib.Path, arrays: Mapping[str, Any]) -> None:
     temporary.unlink(missing_ok=True)
 
 
+def after_coding(clip: Clip) -> Clip:
+  """The clip as a player of its mp4 sees it: what coding alone costs. Sound stays."""
+  _, height, width, _ = clip.frames.shape
+  with tempfile.TemporaryDirectory(prefix="dabfusion-") as folder:
+    path = pathlib.Path(folder) / "clip.mp4"
+    path.write_bytes(encode_mp4(clip.frames, clip.fps, None))
+    frames = media.read_video(path).frames[:, :height, :width]
+  return dataclasses.replace(clip, frames=frames, lossless=False)
+
+
 def encode_mp4(
   frames: UInt8[np.ndarray, "t h w 3"],
   fps: float | int,

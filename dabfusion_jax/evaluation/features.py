@@ -5,6 +5,7 @@ import functools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import av
 import cv2
 import jax
 import numpy as np
@@ -15,7 +16,7 @@ from dabfusion_jax.evaluation.cache import FeatureCache
 from dabfusion_jax.evaluation.networks import Networks
 from dabfusion_jax.evaluation.poses import PoseSource
 from dabfusion_jax.metrics import appearance, optical_flow
-from dabfusion_jax.metrics.features import i3d
+from dabfusion_jax.metrics.features import clip_image, i3d, wav2clip
 
 Arrays = Mapping[str, Any]  # of numpy arrays and scalars
 
@@ -40,17 +41,29 @@ class ClipFeatures:
   file: clips.ClipFile
   reading: Reading
   cache: FeatureCache
+  is_coded: bool = False  # after one pass through the mp4 coding of an export
 
   @functools.cached_property
   def clip(self) -> clips.Clip:
-    return clips.read_clip(self.file, **dataclasses.asdict(self.reading))
+    clip = clips.read_clip(self.file, **dataclasses.asdict(self.reading))
+    return clips.after_coding(clip) if self.is_coded else clip
+
+  def coded(self) -> "ClipFeatures":
+    """The same clip after coding."""
+    return ClipFeatures(self.file, self.reading, self.cache, is_coded=True)
+
+  @property
+  def settings(self) -> dict[str, Any]:
+    """What the frames depend on besides the file."""
+    settings = dataclasses.asdict(self.reading)
+    return settings | ({"coded": av.__version__} if self.is_coded else {})
 
   def forget(self) -> None:
     """Frees the frames; what the cache holds stays within reach."""
     self.__dict__.pop("clip", None)
 
   def _get(self, kind: str, settings: Mapping[str, Any], compute) -> dict:
-    settings = dict(settings) | dataclasses.asdict(self.reading)
+    settings = dict(settings) | self.settings
     return self.cache.get(kind, [self.file.digest], settings, compute)
 
   @functools.cached_property
@@ -117,6 +130,26 @@ class ClipFeatures:
     settings = {"weights": networks.hashes["alex"]}
     return self._get("appearance", settings, compute)["appearance"]
 
+  def clip_frames(self, networks: Networks) -> np.ndarray:
+    """CLIP's embeddings of the frames [t, 512]."""
+    compute = lambda: {
+      "frames": clip_image.embed_frames(networks["clip"], self.clip.frames)
+    }
+    return self._get("clip", {"weights": networks.hashes["clip"]}, compute)["frames"]
+
+  def clip_sound(self, networks: Networks) -> np.ndarray:
+    """Wav2CLIP's embedding of the sound [512]."""
+
+    def compute():
+      sound = hearing.resample(self.clip.audio, wav2clip.SAMPLE_RATE)
+      embedding = wav2clip.embed_sound(
+        networks["wav2clip"], sound, wav2clip.SAMPLE_RATE
+      )
+      return {"sound": embedding}
+
+    settings = {"weights": networks.hashes["wav2clip"]}
+    return self._get("wav2clip", settings, compute)["sound"]
+
   @functools.cached_property
   def thumbnails(self) -> np.ndarray:
     """uint8 [t, 16, 16, 3]."""
@@ -149,7 +182,7 @@ def i3d_logits(
   """
   settings = {"weights": networks.hashes["i3d"], "length": length}
   settings |= {"frozen": frozen, "resize": resize}
-  settled = lambda one: ([one.file.digest], settings | dataclasses.asdict(one.reading))
+  settled = lambda one: ([one.file.digest], settings | one.settings)
   missing = [one for one in clips_of_set if not one.cache.has("i3d", *settled(one))]
   size = 1 if jax.default_backend() == "cpu" else 8
   with tqdm.tqdm(total=len(missing), desc=f"I3D, {length} frames", unit="clip") as bar:

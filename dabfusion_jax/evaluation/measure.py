@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import tqdm
 
-from dabfusion_jax.evaluation import nulls, paired, scores
+from dabfusion_jax.evaluation import hearing, nulls, paired, scores
 from dabfusion_jax.evaluation.catalog import BEAT_METRICS, SHUFFLED
 from dabfusion_jax.evaluation.features import ClipFeatures, Reading
 from dabfusion_jax.evaluation.names import Labels, parse_labels
@@ -45,16 +45,25 @@ class Measured:
   """All scores of all clips, before they are summed up.
 
   `scores[of][i]` maps metric -> Score of clip `names[i]`. `of` is "sample", "real",
-  "frozen" (first frame kept still), "shuffled" (mean over draws of other music),
-  "half_beat" (beats moved by half a period) or "chance" (closed form).
-  `shuffled_sd[metric]` is the SD over draws of the mean over clips.
+  "frozen" (first frame kept still), "codec" (the real clip after one mp4 coding),
+  "shuffled" (mean over draws of other music), "half_beat" (beats moved by half a
+  period) or "chance" (closed form). `draws[metric]` [draws, clips] holds the scores
+  with shuffled music, nan where undefined.
   """
 
   names: list[str]
   labels: list[Labels]
   events: list[Events]
   scores: dict[str, list[dict[str, Score]]]
-  shuffled_sd: dict[str, float]
+  draws: dict[str, np.ndarray]
+
+  def shuffled_sd(self, metric: str, indices: Sequence[int]) -> float | None:
+    """SD over draws of the mean over some clips."""
+    if metric not in self.draws:
+      return None
+    rows = self.draws[metric][:, list(indices)]
+    means = [row[np.isfinite(row)].mean() for row in rows if np.isfinite(row).any()]
+    return float(np.std(means, ddof=1)) if len(means) > 1 else None
 
   def column(self, of: str, metric: str) -> list[Score]:
     """The scores of all clips; those that are not there are undefined."""
@@ -82,20 +91,20 @@ def measure(
   names = sorted(samples.features)
   real = references.features if references else {}
   result = Measured(names, [parse_labels(name) for name in names], [], {}, {})
-  result.scores = {of: [] for of in ("sample", "real", "frozen")}
+  result.scores = {of: [] for of in ("sample", "real", "frozen", "codec")}
   moves: list[Moves] = []
   for name, labels in zip(
     tqdm.tqdm(names, desc="clips", unit="clip"), result.labels, strict=True
   ):
     sample, reference = samples.features[name], real.get(name)
-    events = hear(sample, reference, labels)
+    events = hear(sample, reference, labels, networks)
     result.events.append(events)
-    moves.append(_moves(sample, settings, pose))
+    moves.append(_moves(sample, settings, networks, pose))
     frozen = _still(moves[-1])
-    rows = {"sample": {}, "real": {}, "frozen": {}}
+    rows = {"sample": {}, "real": {}, "frozen": {}, "codec": {}}
     rows["sample"] |= _own_scores(sample, moves[-1], settings, networks, training)
     if reference is not None:
-      truth = _moves(reference, settings, pose, is_real=True)
+      truth = _moves(reference, settings, networks, pose, is_real=True)
       rows["real"] |= _own_scores(reference, truth, settings, networks, training)
     if "alignment" in settings.groups:
       rows["sample"] |= scores.alignment_scores(moves[-1], events)
@@ -105,6 +114,9 @@ def measure(
     if "paired" in settings.groups and references is not None:
       rows["sample"] |= _paired(sample, reference, settings, networks)
       rows["frozen"] |= _paired(sample, reference, settings, networks, frozen=True)
+    if "codec" in settings.groups and reference is not None:
+      if reference.info["lossless"]:
+        rows["codec"] = _codec_scores(reference, events, settings, networks, pose)
     for of, row in rows.items():
       result.scores[of].append(row)
     sample.forget()
@@ -115,10 +127,27 @@ def measure(
   return result
 
 
+def _codec_scores(reference, events, settings, networks, pose) -> dict[str, Score]:
+  """What the real clip scores after one pass through the coding of an mp4."""
+  coded = reference.coded()
+  moves = _moves(coded, settings, networks, pose)
+  row = _own_scores(coded, moves, settings, networks, None)
+  if "alignment" in settings.groups:
+    row |= scores.alignment_scores(moves, events)
+  if "paired" in settings.groups:
+    row |= _paired(coded, reference, settings, networks)
+  return row
+
+
 def _moves(
-  one: ClipFeatures, settings: Settings, pose: PoseSource | None, is_real: bool = False
+  one: ClipFeatures,
+  settings: Settings,
+  networks: Networks,
+  pose: PoseSource | None,
+  is_real: bool = False,
 ) -> Moves:
   found = one.motion
+  has_clip = "alignment" in settings.groups and "clip" in networks
   has_pose = "pose" in settings.groups and pose is not None
   return Moves(
     fps=one.fps,
@@ -127,20 +156,21 @@ def _moves(
     pose=one.pose(pose) if has_pose else None,
     joints2d=one.truth.get("joints2d") if is_real else None,
     pose_reason="no_pose_estimator",
+    embeddings=one.clip_frames(networks) if has_clip else None,
   )
 
 
 def _still(moves: Moves) -> Moves:
   """The motion of the same clip if its first frame were kept."""
-  pose = moves.pose
-  if pose is not None:
-    pose = tuple(np.repeat(x[:1], len(x), axis=0) for x in pose)
+  still = lambda x: np.repeat(x[:1], len(x), axis=0)
+  pose, embeddings = moves.pose, moves.embeddings
   return dataclasses.replace(
     moves,
     speed=np.zeros_like(moves.speed),
     jitter=np.zeros_like(moves.jitter),
-    pose=pose,
+    pose=None if pose is None else tuple(map(still, pose)),
     joints2d=None,
+    embeddings=None if embeddings is None else still(embeddings),
   )
 
 
@@ -157,8 +187,6 @@ def _own_scores(one, moves, settings, networks, training) -> dict[str, Score]:
   if training is not None:
     distance, _ = appearance.nearest_distance(one.thumbnails, training.thumbnails)
     found["nearest_training"] = Score(distance)
-  if "alignment" in settings.groups:
-    found["clip_score"] = Score(None, "no_weights")
   return found
 
 
@@ -177,14 +205,20 @@ def _paired(sample, reference, settings, networks, frozen=False) -> dict[str, Sc
 
 
 def hear(
-  sample: ClipFeatures, reference: ClipFeatures | None, labels: Labels
+  sample: ClipFeatures,
+  reference: ClipFeatures | None,
+  labels: Labels,
+  networks: Networks,
 ) -> Events:
   """The music of a clip: known beats first, then tracked ones, then those heard.
 
-  Onsets come from the sample's own sound, or from the real clip's if it has none.
+  Onsets and the embedding come from the sample's own sound, or from the real clip's if
+  it has none.
   """
   sides = [one for one in (sample, reference) if one is not None]
-  heard = next((one.sound for one in sides if one.info["has_sound"]), None)
+  speaker = next((one for one in sides if one.info["has_sound"]), None)
+  heard = None if speaker is None else speaker.sound
+  has_clip = speaker is not None and "wav2clip" in networks
   candidates = [
     (one.truth[key], source)
     for key, source in (("true_beat_times", "known"), ("beat_times", "tracked in song"))
@@ -192,7 +226,9 @@ def hear(
     if key in one.truth
   ]
   if heard is not None:
-    candidates.append((heard["beats"], "tracked in clip"))
+    seconds = sample.info["shape"][0] / sample.fps
+    continued = hearing.continue_beats(heard["beats"], seconds)
+    candidates.append((continued, "tracked in clip, continued"))
   beats, source = candidates[0] if candidates else (np.zeros(0), "none")
   beats = np.asarray(beats, np.float64)
   return Events(
@@ -202,6 +238,7 @@ def hear(
     track=labels.track,
     period=nulls.period_seconds(labels.bpm, beats),
     reason=None if candidates else "no_sound",
+    embedding=speaker.clip_sound(networks) if has_clip else None,
   )
 
 
@@ -239,6 +276,4 @@ def _add_nulls(result: Measured, moves: Sequence[Moves], settings: Settings) -> 
       values = table[:, i][np.isfinite(table[:, i])]
       mean = Score(float(values.mean())) if len(values) else Score(None, "undefined")
       result.scores["shuffled"][i][metric] = mean
-    means = [np.mean(row[np.isfinite(row)]) for row in table if np.isfinite(row).any()]
-    if len(means) > 1:
-      result.shuffled_sd[metric] = float(np.std(means, ddof=1))
+    result.draws[metric] = table

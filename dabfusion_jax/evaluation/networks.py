@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from dabfusion_jax import weights
-from dabfusion_jax.metrics.features import i3d, lpips
+from dabfusion_jax.metrics.features import clip_image, i3d, lpips, wav2clip
 
 NAMES = {"i3d": i3d.WEIGHTS, "alex": lpips.WEIGHTS["alex"], "vgg": lpips.WEIGHTS["vgg"]}
+NAMES |= {"clip": clip_image.WEIGHTS, "wav2clip": wav2clip.WEIGHTS}
 
 
 @dataclasses.dataclass(frozen=True)

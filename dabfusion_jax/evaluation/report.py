@@ -10,12 +10,11 @@ from typing import Any
 import numpy as np
 
 from dabfusion_jax.evaluation import clips, page, program
-from dabfusion_jax.evaluation.catalog import METRICS
+from dabfusion_jax.evaluation.catalog import METRICS, NULLS
 from dabfusion_jax.evaluation.features import Reading
 
 MAX_CLIPS = 8  # shown as videos
 _HISTOGRAMS = ("mm_align", "mm_align_flow", "av_align")
-_NULLS = ("frozen", "shuffled", "half_beat", "chance")
 
 
 class ReportError(ValueError):
@@ -83,19 +82,18 @@ def _introduction(result: Mapping[str, Any]) -> str:
 def summary_table(rows: Mapping[str, Any]) -> str:
   """A row for each metric, its nulls and the sentence on it."""
   head = ["metric", "value", "n", "undefined", "95 % interval", "real clips"]
-  head += [*_NULLS, "in words"]
+  head += [*NULLS, "in words"]
   body = []
   for name, row in rows.items():
     if name in program.LENGTHS:
       half = row["real_half"]
       beside = f"{half['mean']:.4g} at n {half['n']}" if half else "-"
       value = None if row["value"] is None else float(row["value"])
-      body.append(
-        [name, value, row["n"], None, None, beside, row["frozen"], None, None, None]
-        + [row["words"]]
-      )
+      nulls = [row["nulls"].get(null) for null in NULLS]
+      title = program.TITLES[name] + " \u2193"
+      body.append([title, value, row["n"], None, None, beside, *nulls, row["words"]])
       continue
-    metric = METRICS[name]
+    metric, n = METRICS[name], row["n"]
     title = metric.title + (f" [{metric.unit}]" if metric.unit else "")
     arrow = {"higher": " \u2191", "lower": " \u2193", "": ""}[metric.better]
     interval = row["interval"]
@@ -103,16 +101,16 @@ def summary_table(rows: Mapping[str, Any]) -> str:
     body.append(
       [
         title + arrow,
-        (program.show(row), row["mean"]),
-        row["n"],
+        (program.show(row, n), row["mean"]),
+        n,
         (reasons or "0", row["n_undefined"]),
         "{:.3g} to {:.3g}".format(*interval) if interval else None,
-        (program.show(row["real"]), row["real"]["mean"]),
+        (program.show(row["real"], n), row["real"]["mean"]),
         *(
-          (program.show(row["nulls"][null]), row["nulls"][null]["mean"])
+          (program.show(row["nulls"][null], n), row["nulls"][null]["mean"])
           if null in row["nulls"]
           else None
-          for null in _NULLS
+          for null in NULLS
         ),
         row["words"],
       ]
@@ -160,9 +158,9 @@ def groups_table(summary: Mapping[str, Any]) -> str:
       if row is None or name in program.LENGTHS:
         cells.append(row and row["value"])
       else:
-        cells.append((program.show(row), row["mean"]))
+        cells.append((program.show(row, cells[1]), row["mean"]))
     body.append(cells)
-  titles = [METRICS[n].title if n in METRICS else n for n in names]
+  titles = [program.TITLES[name] for name in names]
   return page.table(["group", "n", *titles], body)
 
 
@@ -260,8 +258,7 @@ def failures(result: Mapping[str, Any]) -> str:
   lines += list(result["missing_weights"].values())
   for name, row in result["summary"]["all"].items():
     if row["words"].startswith("not computed"):
-      title = METRICS[name].title if name in METRICS else name
-      lines.append(f"{title}: {row['words']}")
+      lines.append(f"{program.TITLES[name]}: {row['words']}")
   if not lines:
     return "<p>None.</p>"
   items = "".join(f"<li>{html.escape(line)}</li>" for line in lines)

@@ -8,6 +8,7 @@ import numpy as np
 from dabfusion_jax.evaluation.poses import FROM_COCO
 from dabfusion_jax.metrics import alignment, appearance
 from dabfusion_jax.metrics.alignment import Score
+from dabfusion_jax.metrics.clip_score import clip_score
 from dabfusion_jax.metrics.motion import joint_speed, kinematic_beats
 
 Pose = tuple[np.ndarray, np.ndarray]
@@ -26,6 +27,7 @@ class Events:
   track: str
   period: float | None
   reason: str | None = None
+  embedding: np.ndarray | None = None  # Wav2CLIP's; None: no weights, or no sound
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,6 +40,7 @@ class Moves:
   pose: Pose | None = None
   joints2d: np.ndarray | None = None
   pose_reason: str = "not_asked"
+  embeddings: np.ndarray | None = None  # CLIP's of the frames; None: no weights
 
 
 def alignment_scores(moves: Moves, events: Events) -> dict[str, Score]:
@@ -46,7 +49,7 @@ def alignment_scores(moves: Moves, events: Events) -> dict[str, Score]:
   A video without motion scores 0 in 2D-MM Align and AV-Align, not undefined.
   """
   names = ("mm_align", "mm_align_mint", "mm_align_bailando", "mm_align_flow")
-  names += ("mm_align_joints", "av_align", "av_align_v1")
+  names += ("mm_align_joints", "av_align", "av_align_v1", "clip_score")
   if events.reason:
     scores = {name: Score(None, events.reason) for name in names}
   else:
@@ -55,6 +58,9 @@ def alignment_scores(moves: Moves, events: Events) -> dict[str, Score]:
       "av_align_v1": alignment.av_align(events.onsets, moves.speed, moves.fps, 1),
     }
     scores |= beat_scores(moves, events.beats)
+    scores["clip_score"] = Score(None, "no_weights")
+    if moves.embeddings is not None and events.embedding is not None:
+      scores["clip_score"] = clip_score(moves.embeddings, events.embedding)
     for preset in ("mint", "bailando"):
       name = f"mm_align_{preset}"
       if moves.pose is None:

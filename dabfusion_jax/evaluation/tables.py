@@ -99,13 +99,14 @@ def make_rows(table: Table, results: Sequence[tuple[str, Result]]) -> list[list[
       label = result["subject"]["label"]
       n = str(max((summary[c]["n"] for c in table.columns if c in summary), default=0))
       ours = lambda pick, s=summary: [pick(c, s.get(c)) for c in table.columns]
-      real = ours(_real)
+      real = ours(lambda c, row, n=n: _real(c, row, n))
       if table.number in (3, 4) and value not in real_done and any(real):
         real_done.add(value)
         rows.append(["ours", "GT", *with_value, n, *real])
-      rows.append(["ours", label, *with_value, n, *ours(_value)])
-      for null in ("frozen", "shuffled", "chance"):
-        cells = ours(lambda c, row, null=null: _null(c, row, null))
+      value_of = lambda c, row, n=n: _value(c, row, n)
+      rows.append(["ours", label, *with_value, n, *ours(value_of)])
+      for null in ("frozen", "shuffled", "chance", "codec"):
+        cells = ours(lambda c, row, null=null, n=n: _null(c, row, null, n))
         if any(cells):
           rows.append(["null", null, *with_value, n, *cells])
   return rows
@@ -128,7 +129,7 @@ def _parts(table: Table, result: Result):
   yield str(known if known is not None else "unknown"), result["summary"]["all"]
 
 
-def _value(column: str, row: Mapping[str, Any] | None) -> str:
+def _value(column: str, row: Mapping[str, Any] | None, n: str) -> str:
   if row is None:
     return "not computed"
   if column == "fvd":
@@ -136,37 +137,39 @@ def _value(column: str, row: Mapping[str, Any] | None) -> str:
       return f"not computed ({row['reason']})"
     half = row["real_half"]
     beside = f" (real {half['mean']:.1f} at n {half['n']})" if half else ""
-    return f"{row['value']:.2f}{beside}"
+    own_n = f" (n {row['n']})" if str(row["n"]) != n else ""
+    return f"{row['value']:.2f}{own_n}{beside}"
   if row["mean"] is None:
     return (
       "not computed (no weights)" if "no_weights" in row["reasons"] else "undefined"
     )
-  return _with_error(row)
+  return _with_error(row, n)
 
 
-def _real(column: str, row: Mapping[str, Any] | None) -> str:
+def _real(column: str, row: Mapping[str, Any] | None, n: str) -> str:
   real = row and row.get("real")
-  return _with_error(real) if real and real["mean"] is not None else ""
+  return _with_error(real, n) if real and real["mean"] is not None else ""
 
 
-def _null(column: str, row: Mapping[str, Any] | None, null: str) -> str:
+def _null(column: str, row: Mapping[str, Any] | None, null: str, n: str) -> str:
   if row is None:
     return ""
   if column == "fvd":
-    frozen = row["frozen"] if null == "frozen" else None
-    return "" if frozen is None else f"{frozen:.2f}"
+    found = row["nulls"].get(null)
+    return "" if found is None else f"{found:.2f}"
   found = row["nulls"].get(null)
   if found is None or found["mean"] is None or row["mean"] is None:
     return ""
-  return _with_error(found)
+  return _with_error(found, n)
 
 
-def _with_error(row: Mapping[str, Any]) -> str:
+def _with_error(row: Mapping[str, Any], n: str) -> str:
+  """Mean and standard error; its own n, where that is not the row's."""
   digits = ".2f" if abs(row["mean"]) >= 10 else ".3f"
   error = row["sem_seq"]
-  return format(row["mean"], digits) + (
-    f" +- {error:{digits}}" if error is not None else ""
-  )
+  text = format(row["mean"], digits)
+  text += f" +- {error:{digits}}" if error is not None else ""
+  return text + (f" (n {row['n']})" if str(row["n"]) != n else "")
 
 
 def as_markdown(table: Table, rows: Sequence[Sequence[str]]) -> str:

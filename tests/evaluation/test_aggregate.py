@@ -47,6 +47,18 @@ def test_the_interval_resamples_tracks():
   assert abs((high - low) / width - 1) < 0.2 and low < values.mean() < high
   four = aggregate.summarise(_scores(*values[:80]), names[:80], names[:80], 0)
   assert four["interval"] is None
+  unknown = aggregate.summarise(_scores(*values), names, ["", *names[1:]], 0)
+  assert unknown["interval"] is None  # of other clips than the mean
+
+
+def test_two_sequences_tell_less_than_ten():
+  """The same gap in standard errors: Student's t at one and at nine degrees."""
+  for count, expected in ((2, "within its noise"), (10, "larger than its noise")):
+    values = 4.0 + np.sqrt(count / 2) * np.array([1, -1] * (count // 2))
+    gap = aggregate.difference(
+      _scores(*values), _scores(*[0.0] * count), [str(i) for i in range(count)]
+    )
+    assert expected in aggregate.in_words(gap, "its null", "higher")
 
 
 def test_words_tell_a_difference_from_its_noise():
@@ -96,12 +108,15 @@ def test_fvd_stands_beside_equal_sets_of_the_same_size():
   rng = np.random.default_rng(0)
   real, frozen = _features(rng, 40), _features(rng, 40, 3.0)
   names = [f"s{i}" for i in range(40)]
-  alike = fvd.fvd_row(_features(rng, 40), real, frozen, names, 0)
-  other = fvd.fvd_row(_features(rng, 40, 2.0), real, frozen, names, 0)
+  rows = [
+    fvd.fvd_row(_features(rng, 40, shift), real, names, names, {"frozen": frozen}, 0)
+    for shift in (0.0, 2.0)
+  ]
+  alike, other = rows
   assert alike["real_half"]["n"] == alike["sample_half"]["n"] == 20
   assert "within its noise" in alike["words"]
   assert "larger than its noise" in other["words"]
-  assert other["frozen"] > other["value"] > alike["value"]
+  assert other["nulls"]["frozen"] > other["value"] > alike["value"]
   assert alike["real_half"]["mean"] > alike["value"]  # half the clips, more bias
 
 
@@ -110,13 +125,34 @@ def test_fvd_of_identical_and_of_permuted_sets_is_zero():
   real = _features(rng, 12)
   names = [f"s{i}" for i in range(12)]
   for samples in (real, real[::-1], rng.permutation(real)):
-    row = fvd.fvd_row(samples, real, real[:0], names, 0)
-    assert abs(row["value"]) < 1e-5 and row["frozen"] is None
+    row = fvd.fvd_row(samples, real, names, names, {"frozen": real[:0]}, 0)
+    assert abs(row["value"]) < 1e-5 and row["nulls"] == {}
+
+
+def test_fvd_at_half_of_n_leaves_out_samples_of_the_other_half():
+  """Copies of the real clips are no better than other real clips, once unpaired."""
+  rng = np.random.default_rng(0)
+  real = _features(rng, 24)
+  names = [f"s{i}" for i in range(24)]
+  copied = fvd.fvd_row(real, real, names, names, {}, 0)
+  assert copied["value"] < 1e-5 and copied["gap"]["mean"] == pytest.approx(0, abs=1e-9)
+  assert copied["real_half"]["mean"] > 1
+  unpaired = fvd.fvd_row(real, real, [f"x{i}" for i in range(24)], names, {}, 0)
+  assert unpaired["gap"]["mean"] < -0.1
+
+
+def test_a_null_of_fvd_has_as_many_clips_as_there_are_samples():
+  rng = np.random.default_rng(0)
+  real, other = _features(rng, 200), _features(rng, 200)
+  names = [f"s{i}" for i in range(200)]
+  few = fvd.fvd_row(other[:8], real, names[:8], names, {"codec": other}, 0)
+  all_ = fvd.fvd_row(other, real, names, names, {"codec": other}, 0)
+  assert few["nulls"]["codec"] > 5 * all_["nulls"]["codec"]
 
 
 def test_fvd_of_fewer_than_two_clips_is_not_computed():
   real = _features(np.random.default_rng(0), 5)
-  row = fvd.fvd_row(real[:1], real, real, list("abcde"), 0)
+  row = fvd.fvd_row(real[:1], real, ["a"], list("abcde"), {"frozen": real}, 0)
   assert row["value"] is None and row["reason"] == "too_few_clips"
 
 

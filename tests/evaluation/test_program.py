@@ -17,6 +17,7 @@ from dabfusion_jax.metrics.features import i3d
 
 _NONE = Networks({}, {})
 _QUICK = ("paired", "alignment", "motion")
+_ALL_BUT_NETWORKS = (*_QUICK, "codec")
 
 
 def _evaluate(samples, references, cache, groups=_QUICK, networks=_NONE, **settings):
@@ -40,7 +41,9 @@ def folders(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def noisy(folders):
-  return _evaluate(folders / "noisy", folders / "real", folders / "cache")
+  return _evaluate(
+    folders / "noisy", folders / "real", folders / "cache", _ALL_BUT_NETWORKS
+  )
 
 
 def test_paired_scores_stand_beside_the_frozen_frame(noisy):
@@ -53,13 +56,16 @@ def test_paired_scores_stand_beside_the_frozen_frame(noisy):
   assert rows["lpips_alex"]["mean"] is None
   assert rows["lpips_alex"]["reasons"] == {"not_asked": 8}
   assert rows["ssim_mask"]["n"] == 8 and rows["ssim_rows"]["n"] == 8
-  assert result["protocol"]["num_paired"] == 8 and not measured.shuffled_sd == {}
+  assert (
+    result["protocol"]["num_paired"] == 8
+    and measured.shuffled_sd("av_align", range(8)) > 0
+  )
 
 
 def test_alignment_stands_beside_chance_shuffles_and_half_a_beat(noisy):
   result, _ = noisy
   row = result["summary"]["all"]["mm_align_flow"]
-  assert set(row["nulls"]) == {"frozen", "shuffled", "half_beat", "chance"}
+  assert set(row["nulls"]) == {"frozen", "shuffled", "half_beat", "chance", "codec"}
   assert row["nulls"]["frozen"]["mean"] == 0.0
   assert row["nulls"]["frozen"]["flags"] == {"no_kinematic_beat": 8}
   # The four tempi of the folder, in closed form.
@@ -71,6 +77,28 @@ def test_alignment_stands_beside_chance_shuffles_and_half_a_beat(noisy):
   assert joints["n"] == 0 and joints["real"]["n"] == 8
   assert result["summary"]["all"]["mm_align"]["reasons"] == {"no_pose_estimator": 8}
   assert result["summary"]["all"]["clip_score"]["words"] == "not computed (no_weights)"
+
+
+def test_what_coding_alone_costs_stands_beside_every_score(noisy):
+  rows = noisy[0]["summary"]["all"]
+  coded = rows["psnr"]["nulls"]["codec"]
+  assert coded["n"] == 8 and 30 < coded["mean"] < 60
+  assert rows["ssim"]["nulls"]["codec"]["mean"] < 1
+  # The motion is that of the real clips, as the coding left it.
+  own, real = rows["speed"]["nulls"]["codec"]["mean"], rows["speed"]["real"]["mean"]
+  assert own != real and abs(own / real - 1) < 0.3
+  assert rows["mm_align_flow"]["nulls"]["codec"]["n"] == 8
+
+
+def test_the_noise_of_a_group_is_that_of_its_own_clips(noisy):
+  result, measured = noisy
+  of = lambda group: result["summary"][group]["av_align"]["nulls"]["shuffled"]
+  table = measured.draws["av_align"]
+  for group, indices in (("all", range(8)), ("genre=BR", [0, 1])):
+    expected = table[:, list(indices)].mean(axis=1).std(ddof=1)
+    assert of(group)["sd_of_draws"] == pytest.approx(expected)
+    if group != "all":
+      assert {measured.labels[i].genre for i in indices} == {"BR"}
 
 
 def test_groups_are_summed_up_apart(noisy):
@@ -95,7 +123,9 @@ def test_a_second_run_computes_nothing_anew(noisy, folders, monkeypatch):
     raise AssertionError("decoded a clip that the cache holds")
 
   monkeypatch.setattr(clips, "read_clip", refuse)
-  result, _ = _evaluate(folders / "noisy", folders / "real", folders / "cache")
+  result, _ = _evaluate(
+    folders / "noisy", folders / "real", folders / "cache", _ALL_BUT_NETWORKS
+  )
   assert result == noisy[0]
 
 
@@ -116,6 +146,7 @@ def test_identical_folders_are_perfect_and_not_better_than_themselves(
   rows = result["summary"]["all"]
   assert rows["ssim"]["mean"] == pytest.approx(1, abs=1e-6)
   assert rows["psnr"]["mean"] == 100 and rows["psnr_pooled"]["n"] == 0
+  assert rows["psnr"]["flags"] == {"identical_frames": 8}
   assert "within its noise" in rows["speed"]["words"]
 
 
@@ -197,12 +228,13 @@ def test_fvd_is_computed_for_groups_and_beside_its_baselines(
   monkeypatch.setattr(Networks, "__getitem__", lambda self, name: {})
   networks = Networks({"i3d": "fake"}, {})
   run = lambda a: _evaluate(
-    folders / a, folders / "real", tmp_path, ("fvd", "fvd_16f"), networks
+    folders / a, folders / "real", tmp_path, ("fvd", "fvd_16f", "codec"), networks
   )[0]["summary"]
   summary = run("noisy")
   row = summary["all"]["fvd"]
   assert row["n"] == row["n_real"] == 8 and row["value"] > 0
-  assert row["frozen"] > 0 and row["real_half"]["n"] == 4
+  assert row["nulls"]["frozen"] > 0 and row["nulls"]["codec"] > 0
+  assert row["real_half"]["n"] == 4
   assert summary["all"]["fvd_16f"]["value"] != row["value"]
   assert summary["genre=BR"]["fvd"]["n"] == 2
   same = run("real")["all"]["fvd"]
@@ -258,3 +290,14 @@ def test_the_seams_of_chained_clips_are_dropped_and_real_clips_cut(tmp_path):
   assert result["protocol"]["num_frames"] == 22
   assert result["protocol"]["segment_frames"] == 8
   assert result["summary"]["all"]["psnr"]["mean"] == 100  # frame by frame the same
+
+
+def test_beats_heard_in_a_clip_are_continued_to_its_edges():
+  from dabfusion_jax.evaluation.hearing import continue_beats
+
+  found = continue_beats(np.array([0.7, 1.2, 1.7, 2.2]), 4.0)
+  np.testing.assert_allclose(found, np.arange(-0.3, 4.3, 0.5), atol=1e-9)
+  assert len(continue_beats(np.array([1.0]), 4.0)) == 1
+  np.testing.assert_allclose(
+    continue_beats(np.array([0.0, 0.5]), 1.0), [-0.5, 0, 0.5, 1.0]
+  )

@@ -10,17 +10,17 @@ from dabfusion_jax.evaluation import protocol, published, tables
 
 def _row(mean, **changes):
   row = {"mean": mean, "n": 9, "n_undefined": 0, "reasons": {}, "sem_seq": 0.01}
-  row |= {"real": {"mean": mean + 1, "sem_seq": 0.02}, "nulls": {}, "words": ""}
+  row |= {"real": {"mean": mean + 1, "sem_seq": 0.02, "n": 9}, "nulls": {}, "words": ""}
   return row | changes
 
 
 def _result(label="Ours", mean=0.3, **changes):
   unknown = {"mean": None, "n": 0, "reasons": {"no_weights": 9}, "real": {"mean": None}}
   rows = {
-    "psnr": _row(25.0, nulls={"frozen": {"mean": 27.0, "sem_seq": 0.5}}),
-    "mm_align": _row(mean, nulls={"chance": {"mean": 0.22, "sem_seq": 0.001}}),
+    "psnr": _row(25.0, nulls={"frozen": {"mean": 27.0, "sem_seq": 0.5, "n": 9}}),
+    "mm_align": _row(mean, nulls={"chance": {"mean": 0.22, "sem_seq": 0.001, "n": 7}}),
     "clip_score": unknown | {"nulls": {}},
-    "fvd": {"value": 300.0, "n": 9, "reason": None, "frozen": 900.0}
+    "fvd": {"value": 300.0, "n": 9, "reason": None, "nulls": {"frozen": 900.0}}
     | {"real_half": {"mean": 120.0, "n": 4}},
   }
   result = {
@@ -62,7 +62,7 @@ def test_ours_stand_beside_the_papers_and_their_nulls(tmp_path):
   assert frozen["FVD"] == "900.00"
   assert "| ours | GT | 9 |  | 1.300 +- 0.020 |" in text
   assert "| ours | Ours | 9 | not computed (no weights) | 0.300 +- 0.010 |" in text
-  assert "| null | chance | 9 |  | 0.220 +- 0.001 |" in text
+  assert "| null | chance | 9 |  | 0.220 +- 0.001 (n 7) |" in text
   assert "| ours | Ours | c01 | 9 |" in text and "c05" not in text
   assert "| ours | Ours | spectral | 9 |" in text
 

@@ -1,5 +1,7 @@
 """Frechet distance: exact where matrix roots are not."""
 
+import warnings
+
 import numpy as np
 import pytest
 
@@ -87,4 +89,10 @@ def test_nan_is_refused():
 def test_few_samples_warn():
   with pytest.warns(UserWarning, match="rank-deficient"):
     frechet_distance(features(0, 5, 5), features(1, 9, 5))
-  frechet_distance(features(0, 6, 5), features(1, 9, 5))
+
+
+def test_enough_samples_do_not_warn():
+  with warnings.catch_warnings(record=True) as caught:
+    warnings.simplefilter("always")
+    frechet_distance(features(0, 6, 5), features(1, 9, 5))
+  assert caught == []
