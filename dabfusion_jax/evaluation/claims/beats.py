@@ -11,7 +11,7 @@ from dabfusion_jax.evaluation.claims import subjects as clips
 from dabfusion_jax.evaluation.claims.drawing import Artist, Dances
 from dabfusion_jax.evaluation.claims.estimates import Estimate, Row
 from dabfusion_jax.evaluation.claims.subjects import Subjects
-from dabfusion_jax.pipeline import Music
+from dabfusion_jax.inputs import Music
 
 TEMPI = (0.5, 0.8, 1.25, 2.0)  # 0.8 and 1.25 stay among the tempi of the songs
 _RULES = {"": dancing.RULE, ", every minimum at its frame": dancing.PLAIN}

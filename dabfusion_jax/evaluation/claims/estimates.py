@@ -4,6 +4,7 @@ import dataclasses
 from collections.abc import Sequence
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,15 +35,13 @@ class Row:
   met: bool | None = None
 
 
-def by_sequence(values: Sequence[float], sequences: Sequence[str]) -> np.ndarray:
+def by_sequence(values: ArrayLike, sequences: Sequence[str]) -> np.ndarray:
   """Means over the clips of each sequence, float64, in the order of their names."""
   values, sequences = np.asarray(values, np.float64), np.asarray(sequences)
   return np.array([values[sequences == s].mean() for s in sorted(set(sequences))])
 
 
-def mean(
-  values: Sequence[float | None] | np.ndarray, sequences: Sequence[str]
-) -> Estimate:
+def mean(values: ArrayLike, sequences: Sequence[str]) -> Estimate:
   """Mean over sequences; undefined clips (None, nan) are left out.
 
   Raises:

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+import jax.numpy as jnp
 import numpy as np
 import tqdm
 
@@ -27,7 +28,7 @@ def flow_errors(
     mask: pixels that count, bool [t, h, w]; the given frame is left out.
   """
   height, width = motion.shape[1:3]
-  grids = np.asarray(resize_aligned(flow, height, width), np.float64)
+  grids = np.asarray(resize_aligned(jnp.asarray(flow), height, width), np.float64)
   pixels = (grids - np.asarray(identity_grid(height, width))) * (
     (width - 1) / 2,
     (height - 1) / 2,

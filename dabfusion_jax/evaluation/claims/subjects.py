@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from dabfusion_jax.evaluation import names
-from dabfusion_jax.pipeline import Music
+from dabfusion_jax.inputs import Music
 
 
 @dataclasses.dataclass(frozen=True)
