@@ -48,7 +48,7 @@ from dabfusion_jax.evaluation.claims.results import Part
 from dabfusion_jax.evaluation.claims.subjects import Subjects, spread
 from dabfusion_jax.evaluation.networks import Networks, open_networks
 from dabfusion_jax.pipeline import DancePipeline
-from data_pipeline import ingest, latent_record, loader, music_encoders
+from data_pipeline import ingest, latent_record, loader
 from data_pipeline.style_vectors import style_vectors
 from data_pipeline.synthdance.truth import body_motion
 
@@ -77,6 +77,7 @@ NOTES = {
   "styles": "In place of text: the mean sound of the genre's training clips.",
 }
 SHORT_CLIPS = 16  # of the long samplings
+MIN_CLIPS = 4  # of a half against the other
 
 
 @dataclasses.dataclass(eq=False)
@@ -121,12 +122,9 @@ class Study:
 
   def control(self) -> Part:
     artist, subjects = self.artists["e"], self.subjects
-    encoder = music_encoders.make_same_encoder(
-      artist.pipeline.config["latents"]["encoder"]
-    )
     seconds = subjects.flow.shape[1] / artist.pipeline.fps
     silence = np.zeros(round(seconds * ingest.SAMPLE_RATE), np.float32)
-    embedding = encoder(silence, ingest.SAMPLE_RATE)
+    embedding = artist.pipeline.encoder(silence, ingest.SAMPLE_RATE)
     return Part(beats.control_rows(self.stage(), artist, self.dances("e"), embedding))
 
   def models(self) -> Part:
@@ -269,7 +267,9 @@ def open_artist(folder: str, args: argparse.Namespace, cache: FeatureCache) -> A
 
 def run(args: argparse.Namespace) -> None:
   """Computes the parts that are missing, prints and writes the table."""
-  check_positive(args, "num_clips", "num_steps", "guidance_scale")
+  check_positive(args, "num_steps", "guidance_scale")
+  if args.num_clips < MIN_CLIPS:
+    raise UsageError(f"--num_clips={args.num_clips} are too few; {MIN_CLIPS} at least.")
   unknown = sorted(set(args.parts) - set(TITLES))
   if unknown:
     raise UsageError(f"Unknown parts {unknown}; known: {', '.join(TITLES)}.")
@@ -279,7 +279,8 @@ def run(args: argparse.Namespace) -> None:
   output = pathlib.Path(args.output)
   cache = FeatureCache(args.cache or output / "cache")
   artists = {"e": open_artist(args.checkpoint_e, args, cache)}
-  artists["b"] = open_artist(args.checkpoint_b, args, cache)
+  if args.checkpoint_b:
+    artists["b"] = open_artist(args.checkpoint_b, args, cache)
   stages = {artist.pipeline.digests["autoencoder"] for artist in artists.values()}
   if len(stages) > 1:
     raise UsageError("The two models have different first stages; train both on one.")
@@ -333,7 +334,7 @@ def make_parser() -> argparse.ArgumentParser:
   )
   add = parser.add_argument
   add("--checkpoint_e", required=True, help="stage 2 with beats, as for sample")
-  add("--checkpoint_b", required=True, help="stage 2 without")
+  add("--checkpoint_b", help="stage 2 without; all that needs it is left out if none")
   add("--data", required=True, help="folder made by data_pipeline.build")
   add("--latents", required=True, help="folder made by data_pipeline.latent_cache")
   add("--output", required=True, help="folder for results")

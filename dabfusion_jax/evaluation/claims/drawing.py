@@ -1,4 +1,4 @@
-"""Dances drawn for many clips under many conditions, each batch computed once."""
+"""Dances drawn for many clips under many conditions, each computed once."""
 
 import dataclasses
 import hashlib
@@ -49,7 +49,7 @@ class Dances:
 class Artist:
   """A trained model that draws in batches of one size: one program for all conditions.
 
-  What it has drawn lies in the cache, so an interrupted run goes on at a batch.
+  What it has drawn lies in the cache, clip by clip.
   """
 
   pipeline: DancePipeline
@@ -71,19 +71,29 @@ class Artist:
     `changes` replace fields of `sampling`.
     """
     sampling = dataclasses.replace(self.sampling, **changes)
-    parts, digests = [], []
-    starts = range(0, len(pictures), self.batch_size)
+    given = list(zip(pictures, heard, ids, strict=True))
+    digests = [self._digest(sampling, *one, num_frames) for one in given]
+    missing = [
+      i for i, name in enumerate(digests) if not self.cache.has("dances", [name], {})
+    ]
     title = f"{sampling.method} {sampling.num_steps}, {num_frames} frames"
-    for start in tqdm.tqdm(starts, desc=title, unit="batch", leave=False):
-      rows = slice(start, start + self.batch_size)
-      arguments = (pictures[rows], heard[rows], ids[rows], num_frames)
-      names = [self._digest(sampling, *one) for one in _each(*arguments)]
-      value = self.cache.get(
-        "dances", names, {}, lambda a=arguments, s=sampling: self._compute(s, *a)
+    with tqdm.tqdm(total=len(missing), desc=title, unit="clip", leave=False) as bar:
+      for start in range(0, len(missing), self.batch_size):
+        chosen = missing[start : start + self.batch_size]
+        drawn = self._compute(sampling, [given[i] for i in chosen], num_frames)
+        for i, one in zip(chosen, drawn, strict=True):
+          self.cache.get("dances", [digests[i]], {}, lambda one=one: one)
+        bar.update(len(chosen))
+    parts = [
+      self.cache.get(
+        "dances",
+        [name],
+        {},
+        lambda one=one: self._compute(sampling, [one], num_frames)[0],
       )
-      parts.append(value)
-      digests += names
-    joined = {key: np.concatenate([part[key] for part in parts]) for key in parts[0]}
+      for name, one in zip(digests, given, strict=True)
+    ]
+    joined = {key: np.stack([part[key] for part in parts]) for key in parts[0]}
     return Dances(**joined, digests=digests)
 
   def decode(self, flow: np.ndarray, occlusion: np.ndarray, z: np.ndarray):
@@ -100,14 +110,12 @@ class Artist:
       digest.update(np.ascontiguousarray(array).tobytes())
     return digest.hexdigest()
 
-  def _compute(self, sampling, pictures, heard, ids, num_frames):
-    count = len(pictures)
-    fill = [count - 1] * (self.batch_size - count)  # one shape, one program
-    order = [*range(count), *fill]
-    batch = self.pipeline.make_batch(
-      [pictures[i] for i in order], [heard[i] for i in order], num_frames
-    )
-    ids = jnp.asarray([int(ids[i]) for i in order], jnp.int32)
+  def _compute(self, sampling, given, num_frames) -> list[dict[str, np.ndarray]]:
+    count = len(given)
+    given = given + given[-1:] * (self.batch_size - count)  # one shape, one program
+    pictures, heard, ids = map(list, zip(*given, strict=True))
+    batch = self.pipeline.make_batch(pictures, heard, num_frames)
+    ids = jnp.asarray([int(number) for number in ids], jnp.int32)
     keys = process.example_keys(jax.random.key(self.seed), ids)
     plan = stage_factory.make_sampling_plan(
       self.pipeline.config,
@@ -117,9 +125,5 @@ class Artist:
     )
     flow, occlusion = self.pipeline.draw(batch, keys, plan, sampling.guidance_scale)
     arrays = {"flow": flow, "occlusion": occlusion, "z": batch["z"]}
-    return {key: np.asarray(x)[:count] for key, x in arrays.items()}
-
-
-def _each(pictures, heard, ids, num_frames):
-  for picture, music, number in zip(pictures, heard, ids, strict=True):
-    yield picture, music, number, num_frames
+    arrays = {key: np.asarray(x) for key, x in arrays.items()}
+    return [{key: x[i] for key, x in arrays.items()} for i in range(count)]

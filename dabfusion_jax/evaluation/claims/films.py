@@ -121,7 +121,7 @@ def fvd_of(
   chosen = np.arange(len(viewer.subjects)) if rows is None else rows
   sequences = [viewer.subjects.sequences[i] for i in chosen]
   real, frozen = viewer.real()[chosen], viewer.frozen()[chosen]
-  row = fvd.fvd_row(logits, real, frozen, sequences, seed)
+  row = fvd.fvd_row(logits, real, sequences, sequences, {"frozen": frozen}, seed)
   count = len(set(sequences))
   half, true = (
     part and Estimate(part["mean"], part["sd"], part["n"], count)
@@ -131,5 +131,5 @@ def fvd_of(
     "found": Estimate(row["value"], half and half.error, row["n"], count),
     "half": half,
     "true": true,
-    "null": Estimate(row["frozen"], None, row["n_real"], count),
+    "null": Estimate(row["nulls"]["frozen"], None, row["n_real"], count),
   }

@@ -83,7 +83,9 @@ def period_seconds(beats: np.ndarray) -> float:
 
 
 def prolonged(beats: np.ndarray, seconds: float) -> np.ndarray:
-  """A steady beat that goes on until one beat after `seconds`."""
+  """A steady beat that goes on until one beat after `seconds`; a lone one is kept."""
+  if len(beats) < 2:
+    return beats
   period = period_seconds(beats)
   missing = int(np.ceil(max(0.0, seconds - beats[-1]) / period)) + 1
   return np.concatenate([beats, beats[-1] + period * np.arange(1, missing + 1)])
