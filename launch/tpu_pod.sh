@@ -25,9 +25,9 @@ run() {
   fi
 }
 
-# Runs one command line on all workers at once.
+# on_workers WHICH LINE: runs a command line on all workers at once, or on one.
 on_workers() {
-  run gcloud compute tpus tpu-vm ssh "$name" "${where[@]}" --worker=all --command="$1"
+  run gcloud compute tpus tpu-vm ssh "$name" "${where[@]}" --worker="$1" --command="$2"
 }
 
 runtime_of() {
@@ -77,19 +77,20 @@ case "$verb" in
     run git -C "$repository" archive --format=tar.gz --output="$archive" HEAD
     run gcloud compute tpus tpu-vm scp "$archive" "$name:dabfusion.tar.gz" \
       "${where[@]}" --worker=all
-    on_workers "mkdir -p dabfusion && tar -xzf dabfusion.tar.gz -C dabfusion \
-&& python3 -m venv venv && venv/bin/pip install --quiet -e 'dabfusion[tpu]' \
-&& sudo mkdir -p /gcs && sudo chown \$USER /gcs \
-&& (mountpoint -q /gcs || gcsfuse --implicit-dirs $BUCKET /gcs)"
+    on_workers all "mkdir -p dabfusion && tar -xzf dabfusion.tar.gz -C dabfusion \
+&& bash dabfusion/launch/tpu_worker.sh $BUCKET"
+    # For the demo's loss; they lie in the bucket, so one worker suffices.
+    on_workers 0 "cd dabfusion && DABFUSION_WEIGHTS=/gcs/weights ../venv/bin/python \
+-m dabfusion_jax.weights import lpips-vgg16"
     ;;
   train)
     # One process a worker, which outlives the connection.
-    on_workers "cd dabfusion && PYTHONUNBUFFERED=1 nohup ../venv/bin/python \
--m dabfusion_jax.train --distributed $(printf '%q ' "$@")> ../train.log 2>&1 &"
+    on_workers all "cd dabfusion && PYTHONUNBUFFERED=1 DABFUSION_WEIGHTS=/gcs/weights \
+nohup ../venv/bin/python -m dabfusion_jax.train --distributed $(printf '%q ' "$@")\
+> ../train.log 2>&1 < /dev/null &"
     ;;
   log)
-    run gcloud compute tpus tpu-vm ssh "$name" "${where[@]}" --worker=0 \
-      --command="tail -n 50 -f train.log"
+    on_workers 0 "tail -n 50 -f train.log"
     ;;
   delete)
     run gcloud compute tpus queued-resources delete "$name" "${where[@]}" --force --quiet

@@ -8,13 +8,16 @@ import pathlib
 import re
 import shutil
 import subprocess
+import tomllib
 
 import pytest
 import yaml
 
+from dabfusion_jax import stage_factory, weights
+
 _ROOT = pathlib.Path(__file__).parent.parent.parent
 _LAUNCH = _ROOT / "launch"
-_SCRIPTS = ("tpu_pod.sh", "slurm.sbatch")
+_SCRIPTS = ("tpu_pod.sh", "tpu_worker.sh", "slurm.sbatch")
 _SITE = {"PROJECT": "project", "ZONE": "zone", "BUCKET": "bucket"}
 
 
@@ -28,14 +31,22 @@ def _pod(*arguments, **environment):
   )
 
 
+def _load_config(path, variant):
+  spec = importlib.util.spec_from_file_location("config", _ROOT / path)
+  module = importlib.util.module_from_spec(spec)
+  spec.loader.exec_module(module)
+  return module.get_config(*[variant] if variant else [])
+
+
+def _demo_network():
+  return _load_config("configs/autoencoder.py", "demo").loss.network
+
+
 def _check_settings(arguments):
   """Every --config.NAME=VALUE of a command line is a setting of its config."""
   found = dict(a.removeprefix("--").split("=", 1) for a in arguments if "=" in a)
   path, _, variant = found["config"].partition(":")
-  spec = importlib.util.spec_from_file_location("config", _ROOT / path)
-  module = importlib.util.module_from_spec(spec)
-  spec.loader.exec_module(module)
-  config = module.get_config(*[variant] if variant else [])
+  config = _load_config(path, variant)
   for name in found:
     if name.startswith("config."):
       operator.attrgetter(name.removeprefix("config."))(config)  # else AttributeError
@@ -77,10 +88,37 @@ def test_training_flags_reach_every_worker_as_they_were_given():
   words = subprocess.check_output(["bash", "-c", ours], text=True).splitlines()
   assert "--worker=all" in words
   remote = words[-1].removeprefix("--command=")
+  assert "DABFUSION_WEIGHTS=/gcs/weights" in remote
   started = re.search(r"dabfusion_jax\.train (.*?)> ", remote)[1]
   theirs = f"set -- {started}; printf '%s\n' \"$@\""
   seen = subprocess.check_output(["bash", "-c", theirs], text=True).splitlines()
   assert seen == ["--distributed", *given]
+
+
+def test_setup_installs_everywhere_and_imports_the_loss_once():
+  """The weights go where `train` looks for them, and they are known by that name."""
+  result = _pod("setup", "dance")
+  assert result.returncode == 0, result.stderr
+  lines = [line.replace("\\", "") for line in result.stdout.splitlines()]
+  everywhere = [
+    line for line in lines if "ssh dance" in line and "--worker=all" in line
+  ]
+  once = [line for line in lines if "ssh dance" in line and "--worker=0" in line]
+  assert len(everywhere) == len(once) == 1
+  assert everywhere[0].strip().endswith("launch/tpu_worker.sh bucket")
+  name = re.search(r"dabfusion_jax\.weights import (\S+)", once[0])[1]
+  assert name in weights.NAMES and "DABFUSION_WEIGHTS=/gcs/weights" in once[0]
+  assert stage_factory._NETWORKS[_demo_network()][0] == name
+
+
+def test_workers_install_pins_that_exist():
+  text = (_LAUNCH / "tpu_worker.sh").read_text()
+  (pins,) = re.findall(r"--requirement (\S+)", text)
+  assert (_ROOT / pins).is_file()
+  project = tomllib.loads((_ROOT / "pyproject.toml").read_text())["project"]
+  assert "tpu" in project["optional-dependencies"] and "'.[tpu]'" in text
+  (python,) = re.findall(r"--python (3\.\d+)", text)
+  assert pins == f"requirements/py{python.replace('.', '')}.txt"
 
 
 @pytest.mark.parametrize(
@@ -118,6 +156,16 @@ def test_jobset_fits_its_slice_and_its_config():
   _check_settings(container["args"])
   batch = next(a for a in container["args"] if "batch_size" in a).split("=")[1]
   assert int(batch) % (job["completions"] * chips) == 0
+
+
+def test_jobset_is_what_kubernetes_takes():
+  """By Kubernetes' own schema, as far as the JobSet's job goes."""
+  validate = pytest.importorskip("kubernetes_validate")
+  jobset = yaml.safe_load((_LAUNCH / "jobset.yaml").read_text())
+  (group,) = jobset["spec"]["replicatedJobs"]
+  job = {"apiVersion": "batch/v1", "kind": "Job", "metadata": jobset["metadata"]}
+  job |= {"spec": group["template"]["spec"]}
+  validate.validate(job, validate.latest_version(), strict=True)
 
 
 def test_slurm_script_requeues_what_saved_itself(tmp_path):
