@@ -189,6 +189,7 @@ def make_diffusion_stage(config: Config, autoencoder: Trained) -> DiffusionStage
     music_scale=condition["music_scale"],
     drop_probability=condition["drop_probability"],
     prediction=diffusion["prediction"],
+    velocity_weight=diffusion["velocity_weight"],
     flow_param=diffusion["flow_param"],
     flow_scale=diffusion["flow_scale"],
     threshold_percentile=diffusion["threshold"] or None,

@@ -44,6 +44,7 @@ def setting(quick_init):
     music_scale=2.0,
     drop_probability=0.1,
     prediction="v",
+    velocity_weight=0.0,
     flow_param="residual",
     flow_scale=10.0,
     threshold_percentile=None,
