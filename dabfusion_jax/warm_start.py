@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import jax
+import numpy as np
 from absl import logging
 from flax import traverse_util
 
@@ -66,7 +67,8 @@ def take_parts(
           f"{folder} does not fit: {name} has shape {old.shape} here, {found} there;"
           " leave its part out of init_parts."
         )
-      taken[name] = jax.device_put(new.astype(old.dtype), old.sharding)
+      # A copy each: parameters and averages are both donated to the training step.
+      taken[name] = jax.device_put(np.array(new, old.dtype), old.sharding)
     return traverse_util.unflatten_dict(taken, sep="/")
 
   params = take(state.params, trained.params)
