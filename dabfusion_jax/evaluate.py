@@ -71,6 +71,13 @@ def evaluate_samples(args: argparse.Namespace) -> None:
   unknown = sorted(set(args.metrics) - set(GROUPS))
   if unknown:
     raise UsageError(f"Unknown metrics {unknown}; known: {', '.join(GROUPS)}.")
+  kept = pathlib.Path(args.cache or args.output).resolve()
+  for folder in filter(None, (args.samples, args.references)):
+    if kept.is_relative_to(pathlib.Path(folder).resolve()):
+      raise UsageError(
+        f"{kept} lies inside the folder of clips {folder}, where what is written would"
+        " be taken for clips; choose another --output."
+      )
   needs = {"lpips": ("alex", "vgg"), "drift": ("alex",)}
   needs |= {"fvd": ("i3d",), "fvd_16f": ("i3d",), "alignment": ("clip", "wav2clip")}
   wanted = {name for group in args.metrics for name in needs.get(group, ())}

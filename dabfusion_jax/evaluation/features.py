@@ -141,11 +141,12 @@ class ClipFeatures:
     """Wav2CLIP's embedding of the sound [512]."""
 
     def compute():
-      sound = hearing.resample(self.clip.audio, wav2clip.SAMPLE_RATE)
-      embedding = wav2clip.embed_sound(
-        networks["wav2clip"], sound, wav2clip.SAMPLE_RATE
-      )
-      return {"sound": embedding}
+      rate = wav2clip.SAMPLE_RATE
+      sound = hearing.resample(self.clip.audio, rate)
+      # Less than one window has no spectrum: the score of a zero vector is undefined.
+      if len(sound) < wav2clip.WINDOW_SAMPLES:
+        return {"sound": np.zeros(512, np.float32)}
+      return {"sound": wav2clip.embed_sound(networks["wav2clip"], sound, rate)}
 
     settings = {"weights": networks.hashes["wav2clip"]}
     return self._get("wav2clip", settings, compute)["sound"]

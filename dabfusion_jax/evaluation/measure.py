@@ -233,7 +233,7 @@ def hear(
   beats = np.asarray(beats, np.float64)
   return Events(
     beats=beats,
-    onsets=np.zeros(0) if heard is None else heard["onsets"],
+    onsets=None if heard is None else heard["onsets"],
     source=source,
     track=labels.track,
     period=nulls.period_seconds(labels.bpm, beats),

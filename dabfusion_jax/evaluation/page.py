@@ -12,12 +12,16 @@ body { font: 15px/1.45 system-ui, sans-serif; margin: 0 auto; padding: 0 12px 40
   max-width: 1200px; }
 h1 { font-size: 1.5em; } h2 { font-size: 1.2em; margin-top: 2em; }
 .wide { overflow-x: auto; }
+.charts { display: grid; gap: 12px;
+  grid-template-columns: repeat(auto-fit, minmax(min(340px, 100%), 1fr)); }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
 th, td { padding: 3px 9px; border-bottom: 1px solid #8884; text-align: left;
   vertical-align: top; }
 th { cursor: pointer; white-space: nowrap; user-select: none; }
 th[data-way="1"]::after { content: " \\25B2"; }
 th[data-way="-1"]::after { content: " \\25BC"; }
+th:first-child, td:first-child { position: sticky; left: 0; background: Canvas; }
+td:first-child { max-width: 40vw; overflow-wrap: anywhere; }
 td.number { white-space: nowrap; } td.text { min-width: 16em; }
 .clip { border-top: 1px solid #8884; padding: 8px 0; }
 .row { display: grid; gap: 8px;
@@ -25,7 +29,8 @@ td.number { white-space: nowrap; } td.text { min-width: 16em; }
 figure { margin: 0; } figcaption { font-size: 0.85em; }
 video { width: 100%; max-width: 300px; background: #000; }
 svg { max-width: 100%; height: auto; }
-svg text { fill: currentColor; font-size: 11px; }
+svg text { fill: currentColor; font-size: 11px; stroke: Canvas; stroke-width: 4px;
+  paint-order: stroke; }
 pre { overflow-x: auto; font-size: 12px; }
 button { font: inherit; padding: 4px 10px; }
 p, li, h3, figcaption { overflow-wrap: anywhere; }
@@ -92,12 +97,21 @@ def _cell(content: object) -> str:
   if isinstance(content, tuple):
     text, value = content
     if value is None:
-      return f"<td>{html.escape(text)}</td>"
-    return f'<td class="number" data-value="{value!r}">{html.escape(text)}</td>'
+      return f"<td>{_text(text)}</td>"
+    return f'<td class="number" data-value="{value!r}">{_text(text)}</td>'
   if isinstance(content, int | float):
     return f'<td class="number" data-value="{content!r}">{content:.4g}</td>'
   kind = ' class="text"' if len(str(content)) > 40 else ""
-  return f"<td{kind}>{html.escape(str(content))}</td>"
+  return f"<td{kind}>{_text(str(content))}</td>"
+
+
+def _text(text: str) -> str:
+  return html.escape(text.replace("+-", "\u00b1"))
+
+
+def bullets(lines: Sequence[str]) -> str:
+  """A list of sentences."""
+  return "<ul>" + "".join(f"<li>{_text(line)}</li>" for line in lines) + "</ul>"
 
 
 def histogram(
@@ -116,6 +130,7 @@ def histogram(
     for n, a, b in zip(counts, edges[:-1], edges[1:], strict=True)
     if n
   ]
+  labels = []  # above all lines
   colours = ("#c33", "#2a2", "#c80", "#83a", "#555")
   for i, (name, value) in enumerate(marks.items()):
     colour, place = colours[i % len(colours)], x(value)
@@ -123,9 +138,12 @@ def histogram(
     parts.append(
       f'<line x1="{place:.1f}" x2="{place:.1f}" y1="{14 * (i + 1)}"'
       f' y2="{top + height}" stroke="{colour}" stroke-width="2"/>'
+    )
+    labels.append(
       f'<text x="{place + (-4 if anchor == "end" else 4):.1f}" y="{14 * (i + 1)}"'
       f' text-anchor="{anchor}">{html.escape(name)} {value:.3f}</text>'
     )
+  parts += labels
   parts += [
     f'<text x="{x(v):.1f}" y="{top + height + 14}" text-anchor="middle">{v:.2g}</text>'
     for v in np.linspace(low, high, 6)

@@ -14,6 +14,8 @@ from dabfusion_jax.evaluation.catalog import METRICS, NULLS
 from dabfusion_jax.evaluation.features import Reading
 
 MAX_CLIPS = 8  # shown as videos
+_FIRST = ("fvd", "lpips_alex", "psnr_mask", "psnr", "mm_align", "mm_align_flow")
+_FIRST += ("av_align", "jitter", "drift", "nearest_training")  # said first, in words
 _HISTOGRAMS = ("mm_align", "mm_align_flow", "av_align")
 
 
@@ -44,10 +46,14 @@ def write_report(
   title = f"{result['subject']['label']}: dances beside their nulls"
   parts = [
     _introduction(result),
+    "<h2>In words</h2>",
+    page.bullets(sentences(result["summary"]["all"])),
     "<h2>All clips</h2>",
     summary_table(result["summary"]["all"]),
     "<h2>Alignment of every clip</h2>",
+    '<div class="charts">',
     *histograms(result, scores),
+    "</div>",
     "<h2>Groups</h2>",
     groups_table(result["summary"]),
     "<h2>Videos</h2>",
@@ -72,11 +78,28 @@ def _introduction(result: Mapping[str, Any]) -> str:
   text = (
     f"{p['num_samples']} clips of {p['num_frames']} frames, {p['width']}x{p['height']}"
     f" pixels, {p['fps']:g} fps; {p['num_references']} real clips,"
-    f" {p['num_paired']} of them paired by name. +- is the standard error over"
+    f" {p['num_paired']} of them paired by name. \u00b1 is the standard error over"
     " sequences: cameras that film one dance are one sample. A score says something"
     " only where it differs from its null by more than its noise: the last column."
   )
+  if p["lossless"] != dict.fromkeys(p["lossless"], p["lossless"]["samples"]):
+    text += (
+      " One side was read from coded video and the other without loss: differences as"
+      " small as those of the column codec say nothing."
+    )
   return f"<p>{html.escape(text)}</p>"
+
+
+def sentences(rows: Mapping[str, Any]) -> list[str]:
+  """What can be said of the metrics that matter most."""
+  found = []
+  for name in _FIRST:
+    row = rows.get(name)
+    value = row and row.get("mean", row.get("value"))
+    if value is not None:
+      text = f"{value:.2f}" if name in program.LENGTHS else program.show(row, row["n"])
+      found.append(f"{program.TITLES[name]} {text} (n {row['n']}): {row['words']}.")
+  return found
 
 
 def summary_table(rows: Mapping[str, Any]) -> str:
@@ -259,7 +282,4 @@ def failures(result: Mapping[str, Any]) -> str:
   for name, row in result["summary"]["all"].items():
     if row["words"].startswith("not computed"):
       lines.append(f"{program.TITLES[name]}: {row['words']}")
-  if not lines:
-    return "<p>None.</p>"
-  items = "".join(f"<li>{html.escape(line)}</li>" for line in lines)
-  return f"<ul>{items}</ul>"
+  return page.bullets(lines) if lines else "<p>None.</p>"

@@ -12,22 +12,24 @@ from dabfusion_jax.metrics.clip_score import clip_score
 from dabfusion_jax.metrics.motion import joint_speed, kinematic_beats
 
 Pose = tuple[np.ndarray, np.ndarray]
+_NO_SOUND = Score(None, "no_sound")
 
 
 @dataclasses.dataclass(frozen=True)
 class Events:
   """The music of a clip. `beats` (seconds) may hold one beat beyond either edge.
 
-  `source` says where the beats come from; `reason` why there is no music at all.
+  `source` says where the beats come from; `reason` why there is no music at all. Beats
+  may be known of a clip without sound: then `onsets` and `embedding` are None.
   """
 
   beats: np.ndarray
-  onsets: np.ndarray
+  onsets: np.ndarray | None
   source: str
   track: str
   period: float | None
   reason: str | None = None
-  embedding: np.ndarray | None = None  # Wav2CLIP's; None: no weights, or no sound
+  embedding: np.ndarray | None = None  # Wav2CLIP's; None also without its weights
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,14 +55,7 @@ def alignment_scores(moves: Moves, events: Events) -> dict[str, Score]:
   if events.reason:
     scores = {name: Score(None, events.reason) for name in names}
   else:
-    scores = {
-      "av_align": alignment.av_align(events.onsets, moves.speed, moves.fps, 2),
-      "av_align_v1": alignment.av_align(events.onsets, moves.speed, moves.fps, 1),
-    }
-    scores |= beat_scores(moves, events.beats)
-    scores["clip_score"] = Score(None, "no_weights")
-    if moves.embeddings is not None and events.embedding is not None:
-      scores["clip_score"] = clip_score(moves.embeddings, events.embedding)
+    scores = beat_scores(moves, events.beats) | sound_scores(moves, events)
     for preset in ("mint", "bailando"):
       name = f"mm_align_{preset}"
       if moves.pose is None:
@@ -71,6 +66,20 @@ def alignment_scores(moves: Moves, events: Events) -> dict[str, Score]:
           scores[name] = alignment.mm_align(
             *moves.pose, events.beats, moves.fps, preset=preset
           )
+  return scores
+
+
+def sound_scores(moves: Moves, events: Events) -> dict[str, Score]:
+  """What needs the sound itself: AV-Align and CLIPScore."""
+  if events.onsets is None:
+    return dict.fromkeys(("av_align", "av_align_v1", "clip_score"), _NO_SOUND)
+  scores = {
+    "av_align": alignment.av_align(events.onsets, moves.speed, moves.fps, 2),
+    "av_align_v1": alignment.av_align(events.onsets, moves.speed, moves.fps, 1),
+    "clip_score": Score(None, "no_weights"),
+  }
+  if moves.embeddings is not None and events.embedding is not None:
+    scores["clip_score"] = clip_score(moves.embeddings, events.embedding)
   return scores
 
 

@@ -47,6 +47,22 @@ def test_a_wrong_rate_tag_is_told_by_the_sound(tmp_path):
   assert clip.fps == 10 and abs(len(clip.audio) / clips.SAMPLE_RATE - 2.4) < 0.03
 
 
+def test_a_video_of_one_frame_has_no_rate_unless_it_is_given(tmp_path):
+  clip_folders.write_mp4(tmp_path / "a.mp4", clip_folders.make_frames(0)[:1], None)
+  with pytest.raises(clips.ClipError, match="one frame has no frame rate; pass --fps"):
+    _read(tmp_path)
+  assert _read(tmp_path, fps=10).frames.shape == (1, 32, 32, 3)
+
+
+def test_coding_changes_frames_a_little_and_never_their_shape(tmp_path):
+  clip_folders.write_folder(tmp_path, 1, size=33)
+  clip = _read(tmp_path)
+  coded = clips.after_coding(clip)
+  change = np.abs(coded.frames.astype(int) - clip.frames).mean()
+  assert coded.frames.shape == clip.frames.shape and not coded.lossless
+  assert 0 < change < 10
+
+
 @pytest.mark.parametrize(
   ("frames", "message"),
   [

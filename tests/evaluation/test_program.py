@@ -1,6 +1,7 @@
 """A whole evaluation of small folders: pairing, nulls, edge cases, cache, command."""
 
 import json
+import shutil
 
 import clip_folders
 import numpy as np
@@ -187,6 +188,21 @@ def test_edge_cases_are_counted_not_averaged(folders, tmp_path):
   assert of[name(2)]["av_align"] == (None, "too_short")
 
 
+def test_known_beats_without_sound_are_no_silence(tmp_path):
+  """AV-Align of a clip whose sound is not there is undefined, not 0."""
+  beats = {"beat_times": np.arange(-1, 6) * 0.5, "fps": 10}
+  for i in range(2):
+    arrays = {"frames": clip_folders.make_frames(i)} | beats
+    (tmp_path / "a").mkdir(exist_ok=True)
+    clips.write_arrays(tmp_path / "a" / f"{clip_folders.name_of(i)}.npz", arrays)
+  folder = tmp_path / "a"
+  result, _ = _evaluate(folder, folder, tmp_path / "cache", ("alignment",))
+  rows = result["summary"]["all"]
+  assert rows["av_align"]["reasons"] == {"no_sound": 2}
+  assert rows["clip_score"]["reasons"] == {"no_sound": 2}
+  assert rows["mm_align_flow"]["n"] == 2
+
+
 def test_sizes_and_rates_that_differ_are_refused_with_the_cure(folders, tmp_path):
   clip_folders.write_folder(tmp_path / "small", 2, size=16)
   with pytest.raises(clips.ClipError, match=r"16x16 pixels.*--frame_size"):
@@ -208,8 +224,19 @@ def test_sizes_and_rates_that_differ_are_refused_with_the_cure(folders, tmp_path
 
 def test_odd_sizes_are_measured(tmp_path):
   clip_folders.write_folder(tmp_path / "a", 2, size=33)
+  result, _ = _evaluate(
+    tmp_path / "a", tmp_path / "a", tmp_path / "c", _ALL_BUT_NETWORKS
+  )
+  ssim = result["summary"]["all"]["ssim"]
+  assert ssim["n"] == ssim["nulls"]["codec"]["n"] == 2
+
+
+def test_one_clip_alone_has_no_noise_and_no_other_music(tmp_path):
+  clip_folders.write_folder(tmp_path / "a", 1)
   result, _ = _evaluate(tmp_path / "a", tmp_path / "a", tmp_path / "c", _QUICK)
-  assert result["summary"]["all"]["ssim"]["n"] == 2
+  rows = result["summary"]["all"]
+  assert "noise unknown" in rows["psnr"]["words"]
+  assert rows["av_align"]["words"].startswith("no null")
 
 
 def _fake_logits(variables, videos, resize):
@@ -240,6 +267,24 @@ def test_fvd_is_computed_for_groups_and_beside_its_baselines(
   same = run("real")["all"]["fvd"]
   assert same["value"] == pytest.approx(0, abs=1e-6)
   assert "within its noise" in same["words"]
+  # The same clips under each other's names: the set is what counts.
+  names = [clip_folders.name_of(i) for i in range(8)]
+  for name, other in zip(names, names[3:] + names[:3], strict=True):
+    (tmp_path / "mixed").mkdir(exist_ok=True)
+    shutil.copy(folders / "real" / f"{name}.npz", tmp_path / "mixed" / f"{other}.npz")
+  mixed = _evaluate(tmp_path / "mixed", folders / "real", tmp_path, ("fvd",), networks)
+  assert mixed[0]["summary"]["all"]["fvd"]["value"] == pytest.approx(0, abs=1e-6)
+  # A shorter clip is left out, and two are the least there must be.
+  for i, length in ((0, 24), (1, 20), (2, 24)):
+    arrays = {"frames": clip_folders.make_frames(i)[:length], "fps": 10}
+    (tmp_path / "few").mkdir(exist_ok=True)
+    clips.write_arrays(tmp_path / "few" / f"{names[i]}.npz", arrays)
+  few = lambda: _evaluate(
+    tmp_path / "few", folders / "real", tmp_path, ("fvd",), networks
+  )[0]["summary"]["all"]["fvd"]
+  assert few()["n"] == 2
+  (tmp_path / "few" / f"{names[0]}.npz").unlink()
+  assert few()["reason"] == "too_few_clips" and few()["value"] is None
 
 
 def test_the_command_evaluates_folders(folders, tmp_path, capsys):
@@ -265,6 +310,7 @@ def test_the_command_evaluates_folders(folders, tmp_path, capsys):
     (["report", "tables"], "Unexpected argument 'tables'"),
     (["tables"], "tables needs the result.json"),
     (["--samples=absent"], "absent is no folder"),
+    (["--samples=/"], "lies inside the folder of clips /"),
   ],
 )
 def test_wrong_arguments_are_one_line(tmp_path, arguments, message):

@@ -58,6 +58,21 @@ def test_a_histogram_marks_what_the_values_are_to_be_held_against():
   assert "<svg" in page.histogram("one value", [0.5], {})
 
 
+def test_numbers_have_the_digits_that_their_error_leaves_them():
+  show = lambda mean, error: program.show({"mean": mean, "sem_seq": error, "n": 4}, 4)
+  assert show(0.00016, 0.048) == "0.000 +- 0.048"
+  assert show(27.123, 1.26) == "27.1 +- 1.3" and show(1234.5, 321.0) == "1234 +- 321"
+  assert show(0.25, None) == "0.25" and show(100.0, 0.0) == "100"
+  assert program.show({"mean": 1.0, "sem_seq": None, "n": 3}, 4) == "1 (n 3)"
+
+
+def test_the_main_findings_come_first_in_words(written):
+  text = written[0].read_text()
+  words, _, rest = text.partition("<h2>All clips</h2>")
+  assert "<li>PSNR " in words and "frozen first frame" in words and "\u00b1" in words
+  assert "+-" not in words.partition("<h2>In words</h2>")[2]
+
+
 def test_there_is_no_report_without_a_result(tmp_path):
   with pytest.raises(report.ReportError, match="run the evaluation first"):
     report.write_report(tmp_path, "samples", None)

@@ -16,7 +16,7 @@ from jaxtyping import Array, Float
 
 WEIGHTS = "wav2clip"  # name for `weights.load`
 SAMPLE_RATE = 16_000
-_WINDOW_SAMPLES = 512
+WINDOW_SAMPLES = 512
 _HOP_LENGTH_SAMPLES = 353
 _STAGES = (64, 128, 256, 512)
 
@@ -74,11 +74,11 @@ def log_spectrogram(
   """
   if sample_rate != SAMPLE_RATE:
     raise ValueError(f"Wav2CLIP hears at {SAMPLE_RATE} Hz, not {sample_rate}.")
-  if len(audio) < _WINDOW_SAMPLES:
+  if len(audio) < WINDOW_SAMPLES:
     raise ValueError(f"{len(audio)} samples are less than one window of 512.")
-  padded = np.pad(np.asarray(audio, np.float64), _WINDOW_SAMPLES // 2, mode="reflect")
-  windows = np.lib.stride_tricks.sliding_window_view(padded, _WINDOW_SAMPLES)
-  hann = scipy.signal.get_window("hann", _WINDOW_SAMPLES)
+  padded = np.pad(np.asarray(audio, np.float64), WINDOW_SAMPLES // 2, mode="reflect")
+  windows = np.lib.stride_tricks.sliding_window_view(padded, WINDOW_SAMPLES)
+  hann = scipy.signal.get_window("hann", WINDOW_SAMPLES)
   power = np.abs(np.fft.rfft(windows[::_HOP_LENGTH_SAMPLES] * hann)).T ** 2
   logarithm = np.log(power + 1e-7)
   spread = logarithm.std(ddof=1) + 1e-9
