@@ -212,11 +212,11 @@ def _flows(dances: Mapping[str, Dances]) -> dict[str, np.ndarray]:
   return {name: one.flow for name, one in dances.items()}
 
 
-def _at_least(found: Estimate, share: float) -> dict:
+def _at_least(found: Estimate, share: float | int) -> dict:
   return {"asked": f"at least {share:g}", "met": found.value >= share}
 
 
-def _over(gap: Estimate, errors: float) -> bool:
+def _over(gap: Estimate, errors: float | int) -> bool:
   """Whether a difference is so many standard errors above zero."""
   return gap.error is not None and gap.value > errors * gap.error
 
