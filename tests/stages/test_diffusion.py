@@ -96,6 +96,35 @@ def test_loss_of_fresh_weights_is_finite_and_repeats(setting):
   np.testing.assert_allclose(first, parts / 3, rtol=1e-5)
 
 
+def test_velocity_error_sees_changes_between_frames_alone(setting, monkeypatch):
+  stage, params, batch, _ = setting
+  stage = dataclasses.replace(stage, velocity_weight=2.0)
+  x0 = np.asarray(stage.latent(batch))
+
+  def loss(wrong):
+    """Of a U-Net whose x0 is wrong by `wrong` [t], whatever the noise."""
+
+    def apply(unet, variables, x_t, t, *args, **kwargs):
+      alpha = jnp.asarray(stage.schedule.alpha_bar, jnp.float32)[t][:, None, None]
+      alpha = alpha[..., None, None]
+      x0_hat = x0 + jnp.asarray(wrong, jnp.float32).reshape(1, -1, 1, 1, 1)
+      return (jnp.sqrt(alpha) * x_t - x0_hat) / jnp.sqrt(1 - alpha)
+
+    monkeypatch.setattr(UNet3D, "apply", apply)
+    total, (_, metrics) = stage.loss(params, {}, batch, jax.random.key(3))
+    mean = (2 * metrics["flow_error"] + metrics["occlusion_error"]) / 3
+    np.testing.assert_allclose(total - mean, 2 * metrics["velocity_error"], 1e-3, 1e-4)
+    return float(metrics["velocity_error"])
+
+  assert loss([0.5, 0.5, 0.5, 0.5]) < 1e-4
+  np.testing.assert_allclose(loss([0.0, 0.5, 0.0, 0.5]), 0.25, rtol=1e-2)
+
+
+def test_eps_has_no_velocity(setting):
+  with pytest.raises(ValueError, match="velocity_weight needs prediction v"):
+    dataclasses.replace(setting[0], prediction="eps", velocity_weight=1.0)
+
+
 def test_a_sample_does_not_depend_on_its_neighbours(setting):
   stage, params, batch, sample = setting
   together, _ = sample(params, batch, _keys(5, 6, 7))
