@@ -4,7 +4,8 @@ r"""Builds a data set: videos -> per-video results -> shards and a manifest.
   python -m data_pipeline.build --source=aist --videos=DIR --output=data/aist
   python -m data_pipeline.build --source=folder --videos=DIR --output=data/mine
 
-The output folder:
+The output folder, here or on another machine (`--output=gs://...`, built in a cache
+here and sent when it is complete):
 
   manifest.json  what the data set is; written last, so it marks a finished one
   report.csv     what is missing, broken, left out or too short, and why
@@ -16,6 +17,8 @@ A video that cannot be used costs a line of the report. Interrupted at any momen
 same command goes on from `work/`, which may be deleted once the manifest is there.
 """
 
+import argparse
+import dataclasses
 import json
 import pathlib
 import shutil
@@ -26,10 +29,12 @@ from typing import Any
 
 import numpy as np
 import tqdm
+from etils import epath
 
-from data_pipeline import data_set, ingest
+from data_pipeline import data_set, files, ingest
 from data_pipeline.build_options import options_of, read_arguments
 from data_pipeline.data_set import BuildError as BuildError
+from data_pipeline.data_set import ClipLine
 from data_pipeline.local_pool import LocalPool
 from data_pipeline.media import MediaError
 from data_pipeline.settings import Settings as Settings
@@ -62,7 +67,7 @@ def build(settings: Settings, output: pathlib.Path, num_workers: int) -> dict[st
     survey = settings.source.survey()
     findings = list(survey.findings)
     with LocalPool(num_workers) as pool:
-      songs = [(settings, s, files, work) for s, files in sorted(survey.songs.items())]
+      songs = [(settings, s, heard, work) for s, heard in sorted(survey.songs.items())]
       reasons = dict(pool.run(_find_beats, songs, "songs", _crashed_song))
       videos = []
       for video in survey.videos:
@@ -83,27 +88,25 @@ def _song_file(song: str, work: pathlib.Path) -> pathlib.Path:
 
 
 def _find_beats(
-  settings: Settings, song: str, files: Sequence[str], work: pathlib.Path
+  settings: Settings, song: str, heard: Sequence[str], work: pathlib.Path
 ) -> tuple[str, str]:
   """The song, and why it cannot be used, or an empty text."""
   path = _song_file(song, work)
   if path.is_file():
     return song, ""
   try:
-    times = find_beats(settings, song, files)
+    times = find_beats(settings, song, heard)
   except MediaError as error:
     return song, str(error)
-  temporary = path.with_name(f".{path.name}.part")
-  with open(temporary, "wb") as file:
+  with files.whole_file(path) as temporary, open(temporary, "wb") as file:
     np.save(file, times)
-  temporary.replace(path)
   return song, ""
 
 
 _CRASH = "its process died (a decoder's fault, or no memory left); convert it to mp4."
 
 
-def _crashed_song(settings, song, files, work) -> tuple[str, str]:
+def _crashed_song(settings, song, heard, work) -> tuple[str, str]:
   return song, f"{song}: {_CRASH}"
 
 
@@ -111,8 +114,8 @@ def _crashed_video(settings, video, work) -> Finding:
   return Finding("broken", video.name, f"{video.name}: {_CRASH}")
 
 
-def _clip_file(name: str, window: int, work: pathlib.Path) -> pathlib.Path:
-  return work / "clips" / f"{name}.{window}.npz"
+def _clip_file(name: str, work: pathlib.Path) -> pathlib.Path:
+  return work / "clips" / f"{name}.npz"
 
 
 def _cut_video(settings: Settings, video: SourceVideo, work: pathlib.Path) -> Finding:
@@ -126,13 +129,14 @@ def _cut_video(settings: Settings, video: SourceVideo, work: pathlib.Path) -> Fi
       cut = VideoCut(
         settings, video, beats, pathlib.Path(folder), work / "embeddings"
       )  # fmt: skip
-      num_windows = 0
+      clips = []
       for features in cut:
-        ingest.save_result(_clip_file(video.name, num_windows, work), features)
-        num_windows += 1
+        clips.append(data_set.clip_line(video.split, features))
+        ingest.save_result(_clip_file(clips[-1].name, work), features)
     except MediaError as error:
       return Finding("broken", video.name, str(error))
-  data_set.write_json(note, {"status": cut.status, "windows": num_windows})
+  lines = [dataclasses.asdict(clip) for clip in clips]
+  data_set.write_json(note, {"status": cut.status, "clips": lines})
   return Finding(cut.status, video.name)
 
 
@@ -149,13 +153,14 @@ def _finish(
   work = output / "work"
   data_set.write_report(output, findings)
   unusable = {f.name for f in findings if f.status == "broken"}
-  splits: dict[str, list[pathlib.Path]] = {}
+  clips, splits = [], {}
   for video in survey.videos:
     if video.name not in unusable:
       note = json.loads((work / "clips" / f"{video.name}.json").read_text())
-      for window in range(note["windows"]):
-        splits.setdefault(video.split, []).append(_clip_file(video.name, window, work))
-  if not splits:
+      for line in note["clips"]:
+        clips.append(ClipLine(**{**line, "split": video.split}))
+        splits.setdefault(video.split, []).append(_clip_file(clips[-1].name, work))
+  if not clips:
     raise BuildError(
       f"No clip came of {len(survey.videos)} videos "
       f"({data_set.describe(findings) or 'none found'}); {output / data_set.REPORT} "
@@ -166,11 +171,6 @@ def _finish(
   unfinished = output / "shards.unfinished"
   for folder in (unfinished, output / "shards"):
     shutil.rmtree(folder, ignore_errors=True)
-  clips = [
-    data_set.clip_line(split, ingest.load_result(file))
-    for split, files in splits.items()
-    for file in files
-  ]
   with tqdm.tqdm(total=len(clips), desc="shards", unit="") as progress:
 
     def load(file: pathlib.Path) -> tuple[str, dict[str, Any]]:
@@ -184,7 +184,7 @@ def _finish(
 
     _, example = load(next(iter(splits.values()))[0])
     write_shards(
-      unfinished, example, {split: map(load, files) for split, files in splits.items()}
+      unfinished, example, {split: map(load, paths) for split, paths in splits.items()}
     )
   unfinished.replace(output / "shards")
   manifest = data_set.make_manifest(description, survey, clips, findings)
@@ -198,27 +198,37 @@ def _finish(
 def main(argv: Sequence[str] | None = None) -> None:
   args = read_arguments(argv, __doc__)
   try:
-    settings = options_of(args)
-    was_there = (args.output / data_set.MANIFEST).is_file()
-    if args.beam is None:
-      manifest = build(settings, args.output, max(1, args.workers))
-    else:
-      from data_pipeline.beam_build import build_with_beam  # needs the extra `beam`
-
-      manifest = build_with_beam(settings, args.output, args.beam.split())
+    was_there = (epath.Path(args.output) / data_set.MANIFEST).exists()
+    manifest = _run(options_of(args), args)
   except KeyboardInterrupt:
     sys.exit("Interrupted; the same command goes on from here.")
-  except (ValueError, OSError) as error:
+  except (ValueError, OSError, ImportError) as error:
     sys.exit(f"{type(error).__name__}: {error}")
   for split, count in manifest["videos"].items():
-    if count["listed"] is not None:
-      print(f"{split}: {count['found']} of {count['listed']} listed videos.")
+    listed = "" if count["listed"] is None else f" of {count['listed']} listed"
+    clips = manifest["counts"].get(split, {"clips": 0})["clips"]
+    print(f"{split}: {count['found']}{listed} videos, {clips} clips.")
   counts = ", ".join(f"{n['clips']} {split}" for split, n in manifest["counts"].items())
   state = "was complete already" if was_there else "is complete"
   print(f"{args.output} {state}: {counts} clips.")
   if manifest["report"]:
     lines = ", ".join(f"{n} {status}" for status, n in manifest["report"].items())
-    print(f"{args.output / data_set.REPORT}: {lines}.")
+    print(f"{epath.Path(args.output) / data_set.REPORT}: {lines}.")
+
+
+def _run(settings: Settings, args: argparse.Namespace) -> dict[str, Any]:
+  if args.beam is not None:
+    from data_pipeline.beam_build import build_with_beam  # needs the extra `beam`
+
+    return build_with_beam(settings, pathlib.Path(args.output), args.beam.split())
+  finished = data_set.finished_manifest(args.output, settings.description())
+  if finished is not None:
+    return finished
+  here = files.local_folder(args.output, "build")
+  manifest = build(settings, here, max(1, args.workers))
+  if files.is_remote(args.output):
+    data_set.send(here, args.output)
+  return manifest
 
 
 if __name__ == "__main__":

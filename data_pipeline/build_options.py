@@ -2,9 +2,9 @@
 
 import argparse
 import os
-import pathlib
 from collections.abc import Sequence
 
+from data_pipeline import files
 from data_pipeline.aist_source import IGNORE, AistFilm
 from data_pipeline.folder_source import Folder
 from data_pipeline.framing import FRAMINGS
@@ -31,7 +31,7 @@ def read_arguments(argv: Sequence[str] | None, description: str) -> argparse.Nam
   )
   add = parser.add_argument
   add("--source", choices=["synthdance", "aist", "folder"], required=True)
-  add("--output", type=pathlib.Path, required=True, help="folder of the data set")
+  add("--output", required=True, help="folder of the data set, or gs://...")
   add("--preset", choices=PRESETS, help="synthdance: which one")
   add("--videos", help="aist, folder: where the videos are, with subfolders")
   add("--annotations", help="aist: folder of AIST++ with keypoints2d, keypoints3d")
@@ -68,6 +68,8 @@ def read_arguments(argv: Sequence[str] | None, description: str) -> argparse.Nam
     parser.error("--source=synthdance needs --preset.")
   if args.source != "synthdance" and args.videos is None:
     parser.error(f"--source={args.source} needs --videos.")
+  if args.beam is not None and files.is_remote(args.output):
+    parser.error("--beam needs an --output folder that all its workers can write.")
   return args
 
 

@@ -11,11 +11,15 @@ import fcntl
 import hashlib
 import json
 import pathlib
+import shutil
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from data_pipeline import clip_record
+from etils import epath
+
+from data_pipeline import clip_record, files
+from data_pipeline.files import write_json as write_json
 from data_pipeline.sources import Finding, Survey
 
 MANIFEST = "manifest.json"
@@ -57,14 +61,7 @@ def clip_line(split: str, features: Mapping[str, Any]) -> ClipLine:
   )
 
 
-def write_json(path: pathlib.Path, content: Any) -> None:
-  """Writes a file of JSON, whole or not at all."""
-  temporary = path.with_name(f".{path.name}.part")
-  temporary.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
-  temporary.replace(path)
-
-
-def check_same(found: Any, wanted: dict[str, Any], output: pathlib.Path) -> None:
+def check_same(found: Any, wanted: dict[str, Any], output: epath.PathLike) -> None:
   """Raises BuildError, naming every difference, if the settings differ."""
   wanted = json.loads(json.dumps(wanted))
   if found == wanted:
@@ -81,11 +78,11 @@ def check_same(found: Any, wanted: dict[str, Any], output: pathlib.Path) -> None
 
 
 def finished_manifest(
-  output: pathlib.Path, description: dict[str, Any]
+  output: epath.PathLike, description: dict[str, Any]
 ) -> dict[str, Any] | None:
   """The manifest of a finished data set; BuildError if it is another one."""
-  path = output / MANIFEST
-  if not path.is_file():
+  path = epath.Path(output) / MANIFEST
+  if not path.exists():
     return None
   manifest = json.loads(path.read_text(encoding="utf-8"))
   check_same(manifest["settings"], description, output)
@@ -117,16 +114,23 @@ def open_work(
     yield work
 
 
+def send(folder: pathlib.Path, output: epath.PathLike) -> None:
+  """Copies a finished data set to another machine, and deletes it here."""
+  found = [path.relative_to(folder) for path in folder.rglob("*") if path.is_file()]
+  names = [path.as_posix() for path in found if path.parts[0] not in ("work", MANIFEST)]
+  files.send(folder, sorted(names), output)
+  files.send(folder, [MANIFEST], output)  # it marks a finished one
+  shutil.rmtree(folder)
+
+
 def write_report(output: pathlib.Path, findings: Iterable[Finding]) -> None:
   """Writes `report.csv`: status, name and reason of all that did not go smoothly."""
-  path = output / REPORT
-  temporary = path.with_name(f".{path.name}.part")
-  with open(temporary, "w", newline="", encoding="utf-8") as file:
-    writer = csv.writer(file)
-    writer.writerow(["status", "name", "reason"])
-    for finding in sorted(findings, key=lambda f: (f.status, f.name)):
-      writer.writerow([finding.status, finding.name, finding.reason])
-  temporary.replace(path)
+  with files.whole_file(output / REPORT) as path:
+    with open(path, "w", newline="", encoding="utf-8") as file:
+      writer = csv.writer(file)
+      writer.writerow(["status", "name", "reason"])
+      for finding in sorted(findings, key=lambda f: (f.status, f.name)):
+        writer.writerow([finding.status, finding.name, finding.reason])
 
 
 def describe(findings: Iterable[Finding]) -> str:

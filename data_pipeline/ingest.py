@@ -12,9 +12,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float32, Float64, Int64
+from jaxtyping import Float32, Float64, Int64, UInt8
 
-from data_pipeline import media
+from data_pipeline import files, media
 from data_pipeline.beats import slice_beats
 from data_pipeline.framing import (
   FRAMINGS,
@@ -148,14 +148,6 @@ def _records(
     repeats = int(form.seconds / period) + 1
     song_beats = _repeat(song_beats, video.song_start_seconds, period, repeats)
   chosen = [nearest_frames(times, wanted) for wanted in moments]
-  # Film is large: each frame wanted is framed at once, and decoded once.
-  wanted = np.unique(np.concatenate(chosen))
-  frame_to_size = fit_short_side if form.center_on_person else FRAMINGS[form.framing]
-  framed, transform = [], None
-  for image in media.read_frames(film.path, wanted):
-    frame, transform = frame_to_size(image[None], form.frame_size)
-    framed.append(frame[0])
-  framed = np.stack(framed)
 
   def sounds_at(rate: int) -> list[np.ndarray]:
     audio = _sound(video, film, rate)
@@ -167,8 +159,9 @@ def _records(
   if encoder.sample_rate != SAMPLE_RATE:
     heard = sounds_at(encoder.sample_rate)
   music = encoder.encode_batch(heard, encoder.sample_rate)
-  for window, (start, frames) in enumerate(zip(starts, chosen, strict=True)):
-    pictures, place = framed[np.searchsorted(wanted, frames)], transform
+  shown = _framed_windows(film.path, chosen, form)
+  windows = zip(starts, chosen, shown, strict=True)
+  for window, (start, frames, (pictures, place)) in enumerate(windows):
     if form.center_on_person:
       pictures, place = crop_on_person(pictures, place)
     record = {
@@ -197,6 +190,28 @@ def _records(
     elif film.joints is not None:
       record |= _joints_at(film.joints, times[frames], place)
     yield record
+
+
+def _framed_windows(
+  path: pathlib.Path, chosen: Sequence[Int64[np.ndarray, "t"]], form: ClipFormat
+) -> Iterator[tuple[UInt8[np.ndarray, "t h w 3"], Transform]]:
+  """The frames of windows, in order of their begin, and where source pixels went.
+
+  Film is large: a frame is decoded once, framed at once, and kept no longer than the
+  windows need it.
+  """
+  frame_to_size = fit_short_side if form.center_on_person else FRAMINGS[form.framing]
+  wanted = np.unique(np.concatenate(chosen))
+  images = zip(wanted.tolist(), media.read_frames(path, wanted), strict=True)
+  kept, last = {}, -1
+  for window, frames in enumerate(chosen):
+    while last < frames.max():
+      last, image = next(images)
+      (kept[last],), transform = frame_to_size(image[None], form.frame_size)
+    yield np.stack([kept[number] for number in frames.tolist()]), transform
+    if window + 1 < len(chosen):
+      first = chosen[window + 1].min()
+      kept = {number: frame for number, frame in kept.items() if number >= first}
 
 
 def _repeat(beats, begin: float, period: float, repeats: int) -> np.ndarray:
@@ -258,10 +273,8 @@ def content_digest(record: Mapping[str, Any]) -> str:
 
 def save_result(path: pathlib.Path, features: Mapping[str, Any]) -> None:
   """Writes an encoded record with its `digest`, whole or not at all."""
-  temporary = path.with_name(f".{path.name}.part")
-  with open(temporary, "wb") as file:
-    np.savez(file, **features)
-  temporary.replace(path)
+  with files.whole_file(path) as temporary, open(temporary, "wb") as file:
+    np.savez_compressed(file, **features)
 
 
 def load_result(path: pathlib.Path) -> dict[str, Any]:

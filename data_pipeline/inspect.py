@@ -5,7 +5,7 @@ r"""Looks at a data set: what is in it, how it looks, and whether its beats are 
 prints counts by split, genre, camera, track and dancer, and writes beside them into
 `DIR/inspect` (or --output):
 
-  sheet.png  eight frames of each of some clips, one clip a row
+  sheet.png  eight frames of each of some clips, one clip a row below its name
   NAME.mp4   one clip with its sound: every beat is a click and a white frame's edge
 """
 
@@ -16,15 +16,19 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import PIL.Image
+import PIL.ImageDraw
 from jaxtyping import Float32, Float64, UInt8
 
-from data_pipeline import loader, media
+from data_pipeline import files, loader, media
 from data_pipeline.beats import beat_vector
 
 MIN_VIDEO_SIZE = 256  # pixels; smaller clips are enlarged by whole numbers
 _CLICK_SECONDS = 0.03
 _CLICK_HZ = 1500.0
 _EDGE = 1 / 16  # of the picture, white on a beat
+_CAPTION_HEIGHT = 14  # pixels
+_MAX_LISTED = 30  # values of one kind
 
 
 def describe(manifest: Mapping[str, Any]) -> str:
@@ -36,10 +40,13 @@ def describe(manifest: Mapping[str, Any]) -> str:
     f"{settings['encoder']['name']}, beats by {' and '.join(manifest['beats'])}"
   ]
   for split, counts in sorted(manifest["counts"].items()):
-    lines.append(f"{split}: {counts['clips']} clips")
+    minutes = counts["clips"] * settings["num_frames"] / settings["fps"] / 60
+    lines.append(f"{split}: {counts['clips']} clips, {minutes:.1f} minutes")
     for kind, numbers in counts.items():
       if kind != "clips":
-        parts = (f"{key or 'unknown'} {n}" for key, n in numbers.items())
+        parts = [f"{key or 'unknown'} {n}" for key, n in numbers.items()]
+        if len(parts) > _MAX_LISTED:
+          parts[_MAX_LISTED:] = [f"and {len(parts) - _MAX_LISTED} more"]
         lines.append(f"  {kind}: {', '.join(parts)}")
   report = manifest.get("report")
   if report:
@@ -50,13 +57,21 @@ def describe(manifest: Mapping[str, Any]) -> str:
 def make_sheet(
   clips: Sequence[Mapping[str, Any]], columns: int = 8
 ) -> UInt8[np.ndarray, "h w 3"]:
-  """A picture with one clip in every row, its frames evenly spread."""
+  """A picture with one clip in every row, its frames evenly spread, its name above."""
   rows = []
   for clip in clips:
     frames = clip["frames"]
     chosen = np.linspace(0, len(frames) - 1, columns).round().astype(int)
-    rows.append(np.concatenate(list(frames[chosen]), axis=1))
+    row = np.concatenate(list(frames[chosen]), axis=1)
+    words = (f"{clip['name']}.{clip['window']}", clip["genre"], clip["track"])
+    rows += [_caption("  ".join(word for word in words if word), row.shape[1]), row]
   return np.concatenate(rows)
+
+
+def _caption(text: str, width: int) -> UInt8[np.ndarray, "h w 3"]:
+  strip = PIL.Image.new("RGB", (width, _CAPTION_HEIGHT), "black")
+  PIL.ImageDraw.Draw(strip).text((3, 1), text, "white")
+  return np.asarray(strip)
 
 
 def mark_beats(
@@ -118,7 +133,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     description=__doc__,
     formatter_class=argparse.RawDescriptionHelpFormatter,
   )
-  parser.add_argument("data", type=pathlib.Path, help="output of data_pipeline.build")
+  parser.add_argument("data", help="output of data_pipeline.build")
   parser.add_argument("--output", type=pathlib.Path, help="folder; DIR/inspect")
   parser.add_argument("--split", help="train, if there is one")
   parser.add_argument("--clip", type=int, default=0, help="number of the clip to hear")
@@ -133,14 +148,16 @@ def main(argv: Sequence[str] | None = None) -> None:
     clips = loader.open_clips(args.data, split, beats=args.beats)
     if not 0 <= args.clip < len(clips):
       raise ValueError(f"No clip {args.clip}; {split} has 0 to {len(clips) - 1}.")
-    folder = args.output or args.data / "inspect"
+    if args.output is None and files.is_remote(args.data):
+      raise ValueError(f"Name an --output folder here; {args.data} is not changed.")
+    folder = args.output or pathlib.Path(args.data) / "inspect"
     folder.mkdir(parents=True, exist_ok=True)
     chosen = np.linspace(0, len(clips) - 1, min(max(args.rows, 1), len(clips)))
     sheet = make_sheet([clips[round(i)] for i in chosen])
     media.write_image(folder / "sheet.png", sheet)
     clip = clips[args.clip]
     path = write_clip(clip, clip[loader.BEATS[args.beats]], folder)
-  except (ValueError, OSError) as error:
+  except (ValueError, OSError, ImportError) as error:
     sys.exit(f"{type(error).__name__}: {error}")
   print(f"{folder / 'sheet.png'}\n{path}")
 

@@ -14,8 +14,6 @@ missing shard.
 import argparse
 import itertools
 import json
-import os
-import pathlib
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -26,18 +24,19 @@ import jax.numpy as jnp
 import numpy as np
 import tqdm
 from array_record.python import array_record_module
+from etils import epath
 
 from dabfusion_jax import stage_factory, trained
-from data_pipeline import latent_record, loader
+from data_pipeline import files, latent_record, loader
 from data_pipeline.latent_record import LatentError
 
 CLIPS_PER_SHARD = 64
 
 
 def cache_latents(
-  checkpoint: str | pathlib.Path,
-  data: str | pathlib.Path,
-  output: str | pathlib.Path,
+  checkpoint: epath.PathLike,
+  data: epath.PathLike,
+  output: epath.PathLike,
   process_index: int = 0,
   process_count: int = 1,
 ) -> None:
@@ -63,7 +62,7 @@ def cache_latents(
     "data": manifest["content_sha256"],
     "clips_per_shard": CLIPS_PER_SHARD,
   }
-  output = pathlib.Path(output)
+  output = epath.Path(output)
   if _is_finished(output, identity):
     print(f"{output} is complete.")
     return
@@ -89,13 +88,13 @@ def cache_latents(
           num_clips += len(chosen)
   speed = num_clips / (time.monotonic() - started)
   print(f"{num_clips} clips written, {speed:.2f} a second.")
-  files = [output / name for names in shards.values() for name in names]
-  if not all(map(_is_written, files)):
+  paths = [output / name for names in shards.values() for name in names]
+  if not all(map(_is_written, paths)):
     print(f"{output} waits for the other processes.")
     return
   sums = [_read_sums(output / name) for name in shards.get("train", [])]
   counts = {split: manifest["counts"][split]["clips"] for split in shards}
-  _replace_json(
+  files.write_json(
     output / latent_record.MANIFEST,
     identity
     | {
@@ -104,7 +103,7 @@ def cache_latents(
     }
     | {"shards": shards, "counts": counts, "statistics": _combine(sums)},
   )
-  size = sum(path.stat().st_size for path in files)
+  size = sum(path.stat().length for path in paths)
   print(
     f"{output}: {size / 2**20:.1f} MiB, {size / sum(counts.values()) / 1e3:.0f} kB a"
     " clip."
@@ -156,10 +155,10 @@ def _each(group: list[Any], found: Any) -> Iterator[tuple[Any, Any]]:
     yield clip, jax.tree.map(lambda leaf, i=i: leaf[i], found)
 
 
-def _is_finished(output: pathlib.Path, identity: Mapping[str, Any]) -> bool:
+def _is_finished(output: epath.Path, identity: Mapping[str, Any]) -> bool:
   """True for a finished cache of the same identity; refuses any other content."""
   path = output / "identity.json"
-  if path.is_file():
+  if path.exists():
     found = json.loads(path.read_text())
     differing = [key for key in identity if found.get(key) != identity[key]]
     if differing:
@@ -167,54 +166,53 @@ def _is_finished(output: pathlib.Path, identity: Mapping[str, Any]) -> bool:
         f"{output} caches other latents ({', '.join(differing)} differ); choose another"
         " --output or delete it."
       )
-    return (output / latent_record.MANIFEST).is_file()
-  # Another process may be about to write the same identity.
-  others = [p.name for p in output.glob("*") if not p.name.startswith("identity.json.")]
-  if others and others != [path.name]:
-    raise LatentError(f"{output} is not empty and no latent cache; choose another.")
+    return (output / latent_record.MANIFEST).exists()
   output.mkdir(parents=True, exist_ok=True)
-  _replace_json(path, identity)
+  # Another process may be about to write the same identity.
+  others = {p.name for p in output.iterdir() if not p.name.startswith(".identity.")}
+  if others - {path.name}:
+    raise LatentError(f"{output} is not empty and no latent cache; choose another.")
+  files.write_json(path, identity)
   return False
 
 
-def _sums_file(shard: pathlib.Path) -> pathlib.Path:
+def _sums_file(shard: epath.Path) -> epath.Path:
   return shard.with_name(f"{shard.name}.json")
 
 
-def _is_written(shard: pathlib.Path) -> bool:
-  return shard.is_file() and _sums_file(shard).is_file()
+def _is_written(shard: epath.Path) -> bool:
+  return shard.exists() and _sums_file(shard).exists()
 
 
-def _read_sums(shard: pathlib.Path) -> dict[str, Any]:
+def _read_sums(shard: epath.Path) -> dict[str, Any]:
   return json.loads(_sums_file(shard).read_text())
 
 
-def _write_shard(path: pathlib.Path, clips, analyse, bar) -> None:
-  """Writes a shard in one move, then sums of its residual flow beside it."""
-  temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-  writer = array_record_module.ArrayRecordWriter(str(temporary), "group_size:1")
+def _write_shard(path: epath.Path, clips, analyse, bar) -> None:
+  """Writes a shard whole, then sums of its residual flow beside it."""
   count, square, largest = 0, 0.0, 0.0
-  for clip, (motion, z) in analyse(clips):
-    record = {
-      "flow": np.asarray(motion.flow),
-      "occlusion": np.asarray(motion.occlusion),
-      "z": np.asarray(z),
-      "music": clip["music"],
-      "librosa_beats": clip["beat_times"],
-    }
-    if "true_beat_times" in clip:
-      record["truth_beats"] = clip["true_beat_times"]
-    writer.write(latent_record.encode(record, f"{clip['name']}.{clip['window']}"))
-    residual = record["flow"] - latent_record.identity_grid(*record["flow"].shape[1:3])
-    count += residual.size
-    square += float(np.square(residual, dtype=np.float64).sum())
-    largest = max(largest, float(np.abs(residual).max()))
-    bar.update()
-  writer.close()
-  temporary.replace(path)
-  _replace_json(
-    _sums_file(path), {"count": count, "square": square, "largest": largest}
-  )
+  with files.whole_file(path) as file:
+    writer = array_record_module.ArrayRecordWriter(str(file), "group_size:1")
+    for clip, (motion, z) in analyse(clips):
+      record = {
+        "flow": np.asarray(motion.flow),
+        "occlusion": np.asarray(motion.occlusion),
+        "z": np.asarray(z),
+        "music": clip["music"],
+        "librosa_beats": clip["beat_times"],
+      }
+      if "true_beat_times" in clip:
+        record["truth_beats"] = clip["true_beat_times"]
+      writer.write(latent_record.encode(record, f"{clip['name']}.{clip['window']}"))
+      grid = latent_record.identity_grid(*record["flow"].shape[1:3])
+      residual = record["flow"] - grid
+      count += residual.size
+      square += float(np.square(residual, dtype=np.float64).sum())
+      largest = max(largest, float(np.abs(residual).max()))
+      bar.update()
+    writer.close()
+  sums = {"count": count, "square": square, "largest": largest}
+  files.write_json(_sums_file(path), sums)
 
 
 def _combine(sums: Sequence[dict[str, Any]]) -> dict[str, Any]:
@@ -224,12 +222,6 @@ def _combine(sums: Sequence[dict[str, Any]]) -> dict[str, Any]:
     "residual_rms": (sum(s["square"] for s in sums) / count) ** 0.5,
     "residual_max": max((s["largest"] for s in sums), default=0.0),
   }
-
-
-def _replace_json(path: pathlib.Path, content: Mapping[str, Any]) -> None:
-  temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-  temporary.write_text(json.dumps(content, indent=2, sort_keys=True) + "\n")
-  temporary.replace(path)
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -249,7 +241,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     cache_latents(
       args.checkpoint, args.data, args.output, args.process_index, args.process_count
     )
-  except (ValueError, OSError, RuntimeError) as error:
+  except (ValueError, OSError, RuntimeError, ImportError) as error:
     sys.exit(f"latent_cache: {error}")
 
 

@@ -8,7 +8,6 @@ near the edges.
 """
 
 import json
-import pathlib
 from collections.abc import Mapping
 from typing import Any
 
@@ -16,9 +15,10 @@ import grain
 import numpy as np
 import safetensors
 import safetensors.numpy
+from etils import epath
 from jaxtyping import Float
 
-from data_pipeline import loader
+from data_pipeline import files, loader
 from data_pipeline.beats import beat_features, beat_vector
 
 SCHEMA_VERSION = 1
@@ -61,14 +61,14 @@ def decode(blob: bytes) -> dict[str, np.ndarray]:
   return arrays
 
 
-def read_manifest(folder: str | pathlib.Path) -> dict[str, Any]:
+def read_manifest(folder: epath.PathLike) -> dict[str, Any]:
   """What `latent_cache` wrote about a folder.
 
   Raises:
     LatentError: no finished cache there, or one of another schema.
   """
-  path = pathlib.Path(folder) / MANIFEST
-  if not path.is_file():
+  path = epath.Path(folder) / MANIFEST
+  if not path.exists():
     raise LatentError(
       f"{folder} holds no finished latent cache; make it with: python -m"
       f" data_pipeline.latent_cache --checkpoint=STAGE1 --data=DIR --output={folder}"
@@ -83,17 +83,23 @@ def read_manifest(folder: str | pathlib.Path) -> dict[str, Any]:
 
 
 def open_latents(
-  folder: str | pathlib.Path, split: str
+  folder: epath.PathLike, split: str
 ) -> grain.sources.RandomAccessDataSource:
-  """Random access to the coded records of a split ("train" or "test")."""
+  """Random access to the coded records of a split ("train" or "test").
+
+  Raises:
+    LatentError: no finished cache there, or no such split.
+    OSError: the folder is on another machine, and cannot be copied from there.
+  """
   manifest = read_manifest(folder)
   shards = manifest["shards"].get(split)
   if not shards:
     raise LatentError(
       f"{folder} has no split {split!r}; it has {sorted(manifest['shards'])}."
     )
-  paths = [str(pathlib.Path(folder) / pathlib.Path(shard).name) for shard in shards]
-  return grain.sources.ArrayRecordDataSource(paths)
+  names = [epath.Path(shard).name for shard in shards]  # names, wherever they lead
+  here = files.fetch(folder, names, json.dumps(manifest, sort_keys=True))
+  return grain.sources.ArrayRecordDataSource([str(here / name) for name in names])
 
 
 def to_example(

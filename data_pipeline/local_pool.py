@@ -3,6 +3,7 @@
 import concurrent.futures
 import multiprocessing
 import os
+import signal
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures.process import BrokenProcessPool
@@ -16,6 +17,8 @@ class LocalPool:
 
   def __init__(self, num_workers: int) -> None:
     self._num_workers = num_workers
+    self._context = multiprocessing.get_context("spawn")
+    self._stop = self._context.Event()
     self._executor: concurrent.futures.ProcessPoolExecutor | None = None
 
   def __enter__(self) -> "LocalPool":
@@ -23,7 +26,8 @@ class LocalPool:
 
   def __exit__(self, kind: Any, error: Any, traceback: Any) -> None:
     if self._executor is not None:
-      # On an error nobody waits for what is still at work.
+      if kind is not None:  # nobody waits for what is still at work
+        self._stop.set()
       self._executor.shutdown(wait=kind is None, cancel_futures=True)
 
   def run(
@@ -73,8 +77,9 @@ class LocalPool:
         os.environ.setdefault(variable, "1")
       self._executor = concurrent.futures.ProcessPoolExecutor(
         self._num_workers,
-        mp_context=multiprocessing.get_context("spawn"),
-        initializer=_die_with_parent,
+        mp_context=self._context,
+        initializer=_end_with_parent,
+        initargs=(self._stop,),
       )
     try:
       futures = {
@@ -89,12 +94,16 @@ class LocalPool:
       raise
 
 
-def _die_with_parent() -> None:
-  """Ends a worker whose parent was killed; it would wait for work for ever."""
-  parent = multiprocessing.parent_process()
+def _end_with_parent(stop: Any) -> None:
+  """Ends a worker at once when its parent stops, or was killed.
 
-  def watch() -> None:
-    parent.join()
+  Ctrl-C reaches all processes of a terminal; here it is the parent's affair alone.
+  """
+  signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+  def watch(wait: Callable[[], Any]) -> None:
+    wait()
     os._exit(1)
 
-  threading.Thread(target=watch, daemon=True).start()
+  for wait in (multiprocessing.parent_process().join, stop.wait):
+    threading.Thread(target=watch, args=(wait,), daemon=True).start()

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float64
 
-from data_pipeline import aist, clip_record, ingest, media, shots, style_vectors
+from data_pipeline import aist, clip_record, ingest, media, shots
 from data_pipeline.beats import track_beats
 from data_pipeline.media import MediaError
 from data_pipeline.music_encoders import MusicEncoder, cached_encoder, make_encoder
@@ -59,6 +59,8 @@ class Settings:
 
 def write_texts(settings: Settings, output: pathlib.Path) -> None:
   """Keeps the words for each genre beside the clips, if the encoder takes words."""
+  from data_pipeline import style_vectors  # reads shards: not for the workers
+
   style_vectors.write_text_vectors(output, _encoder_of(settings.encoder))
 
 

@@ -13,8 +13,9 @@ import time
 import numpy as np
 import pytest
 from clip_examples import ToySource
+from stores import objects
 
-from data_pipeline import build, data_set, loader
+from data_pipeline import build, data_set, files, loader
 from data_pipeline.ingest import ClipFormat
 from data_pipeline.windows import Windows
 
@@ -117,6 +118,30 @@ def test_two_builds_into_one_folder_are_kept_apart(tmp_path):
       build.build(settings(), tmp_path, 1)
 
 
+def test_a_build_may_end_on_another_machine(tmp_path, finished, monkeypatch, capsys):
+  monkeypatch.setenv(files.VARIABLE, str(tmp_path))
+  monkeypatch.setattr(build, "options_of", lambda args: settings())
+  command = ["--source=synthdance", "--preset=smoke", "--workers=1"]
+  with objects(monkeypatch) as store:
+    build.main([*command, "--output=gs://bucket/toy"])
+    assert "train: 3 videos, 4 clips." in capsys.readouterr().out
+    names = {name.rpartition("/")[2] for name in store.names()}
+    assert {"manifest.json", "report.csv", "features.json"} <= names
+    assert not any("/work/" in name for name in store.names())
+    assert not any(path.is_file() for path in tmp_path.rglob("*"))
+    assert loader.read_manifest("gs://bucket/toy") == finished[1]
+    assert len(loader.open_clips("gs://bucket/toy", "train")) == 4
+    build.main([*command, "--output=gs://bucket/toy"])
+    assert "was complete already" in capsys.readouterr().out
+    other = dataclasses.replace(settings(), form=ClipFormat(10, 5, 16))
+    monkeypatch.setattr(build, "options_of", lambda args: other)
+    with pytest.raises(SystemExit, match="gs://bucket/toy holds a data set of other"):
+      build.main([*command, "--output=gs://bucket/toy"])
+  with pytest.raises(SystemExit):
+    build.main([*command, "--output=gs://bucket/toy", "--beam=--runner=DirectRunner"])
+  assert "all its workers" in capsys.readouterr().err
+
+
 def alive(pid):
   try:
     os.kill(pid, 0)
@@ -126,25 +151,38 @@ def alive(pid):
   return not state.exists() or state.read_text().rpartition(")")[2].split()[0] != "Z"
 
 
-def test_killed_build_leaves_no_worker_and_goes_on(tmp_path, finished):
+@pytest.mark.parametrize("ending", [signal.SIGKILL, signal.SIGINT])
+def test_ended_build_leaves_no_worker_and_goes_on(tmp_path, finished, ending):
   log, output = tmp_path / "log", tmp_path / "set"
   log.mkdir()
   program = (
     "import pathlib; from clip_examples import ToySource; from data_pipeline import "
     "build; from data_pipeline.ingest import ClipFormat; from data_pipeline.windows "
-    "import Windows; build.build(build.Settings("
+    "import Windows\ntry: build.build(build.Settings("
     f"ToySource(count=4, short=1, log={str(log)!r}), ClipFormat(10, 10, 16), "
-    f"train_windows=Windows('random', 2)), pathlib.Path({str(output)!r}), 1)"
+    f"train_windows=Windows('random', 2)), pathlib.Path({str(output)!r}), 1)\n"
+    "except KeyboardInterrupt: raise SystemExit('stopped')"
   )
   paths = [str(pathlib.Path(__file__).parent), *sys.path]
   environment = os.environ | {"PYTHONPATH": os.pathsep.join(p for p in paths if p)}
-  process = subprocess.Popen([sys.executable, "-c", program], env=environment)
+  process = subprocess.Popen(
+    [sys.executable, "-c", program],
+    env=environment,
+    stderr=subprocess.PIPE,
+    text=True,
+    start_new_session=True,
+  )
   first = output / "work" / "clips" / "toy0.1.npz"
   while not first.exists():
     assert process.poll() is None, "the build ended before it could be killed"
     time.sleep(0.02)
-  process.send_signal(signal.SIGKILL)
-  process.wait()
+  if ending == signal.SIGINT:  # Ctrl-C goes to the workers as well
+    os.killpg(process.pid, ending)
+    _, said = process.communicate()
+    assert said.endswith("stopped\n") and "Traceback" not in said
+  else:
+    process.send_signal(ending)
+    process.communicate()
   assert not (output / "manifest.json").exists()
   pids = {int(path.suffix[1:]) for path in log.iterdir()}
   deadline = time.monotonic() + 60

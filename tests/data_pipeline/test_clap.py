@@ -108,7 +108,7 @@ def test_identity_knows_the_weights(folder, encoder, tmp_path):
   other = ClapEncoder(str(tmp_path)).identity
   assert other["weights"] != encoder.identity["weights"]
   assert other | {"weights": 0} == encoder.identity | {"weights": 0}
-  manifest = {"settings": {"schema_version": 1, "encoder": encoder.identity}}
+  manifest = {"settings": {"schema_version": 2, "encoder": encoder.identity}}
   for fine in ("clap", f"clap:{folder}", encoder.identity):
     loader.check_manifest(manifest, {"encoder": fine}, "x")
   for wrong in ("spectral", other):

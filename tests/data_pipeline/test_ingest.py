@@ -133,3 +133,27 @@ def test_digest_knows_pictures_sound_and_beats(tmp_path):
 def test_names_that_leave_their_folder_are_refused(name):
   with pytest.raises(ValueError, match="cannot name a file"):
     SourceVideo(name=name, split="train", song="s", song_start_seconds=0.0)
+
+
+def test_overlapping_windows_are_decoded_once(tmp_path, monkeypatch):
+  source = ToySource()
+  video = source.survey().videos[0]
+  film = source.film(video, tmp_path)
+  asked = []
+
+  def read_frames(path, wanted, read=media.read_frames):
+    asked.append(wanted.tolist())
+    return read(path, wanted)
+
+  monkeypatch.setattr(media, "read_frames", read_frames)
+  windows = Windows("strided", 0.3)
+  done = ingest.cut_film(video, film, BEATS, FORM, make_encoder("spectral"), windows)
+  records = list(done.records)
+  assert asked == [list(range(20 - 1))]  # the last frame is in no window
+  assert [record["start_seconds"] for record in records] == pytest.approx(
+    [0, 0.3, 0.6, 0.9]
+  )
+  for record in records:
+    levels = (record["frames"][:, 8, 8, 0].astype(int) - 40 + 4) // 8
+    first = round(record["start_seconds"] * 10)
+    np.testing.assert_array_equal(levels, first + np.arange(10))

@@ -44,14 +44,18 @@ def test_counts_are_told():
   }
   manifest["settings"]["encoder"] = {"name": "spectral"}
   text = inspect.describe(manifest)
-  for part in ("train: 3 clips", "genre: BR 2, unknown 1", "2 broken", "40 frames"):
-    assert part in text
+  parts = ("train: 3 clips, 0.2 minutes", "genre: BR 2, unknown 1", "2 broken")
+  assert all(part in text for part in (*parts, "40 frames"))
+  many = {f"song{i}": 1 for i in range(100)}
+  manifest["counts"]["train"]["track"] = many
+  assert "song29 1, and 70 more" in inspect.describe(manifest)
 
 
 def test_sheet_has_a_row_for_each_clip():
   sheet = inspect.make_sheet([make_record(seed) for seed in range(3)], columns=4)
-  assert sheet.shape == (48, 64, 3)
-  np.testing.assert_array_equal(sheet[16:32, :16], make_record(1)["frames"][0])
+  assert sheet.shape == (3 * (14 + 16), 64, 3)
+  np.testing.assert_array_equal(sheet[44:60, :16], make_record(1)["frames"][0])
+  assert len({sheet[i : i + 14].tobytes() for i in (0, 30, 60)}) == 3  # their names
 
 
 def test_no_data_set_is_one_line(tmp_path):

@@ -7,10 +7,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from clip_examples import make_record
+from stores import objects
 
 from configs import autoencoder
 from dabfusion_jax import stage_factory, trained
-from data_pipeline import clip_record, latent_cache, latent_record
+from data_pipeline import clip_record, files, latent_cache, latent_record
 from data_pipeline.latent_record import LatentError
 from data_pipeline.tfds_builder.dance_clips import write_shards
 
@@ -52,7 +53,11 @@ def data(tmp_path_factory):
   ]
   splits = {"train": list(enumerate(records)), "test": list(enumerate(records[:2]))}
   write_shards(folder / "shards", records[0], splits)
-  settings = {"schema_version": 1, "num_frames": NUM_FRAMES, "fps": 10}
+  settings = {
+    "schema_version": clip_record.SCHEMA_VERSION,
+    "num_frames": NUM_FRAMES,
+    "fps": 10,
+  }
   settings |= {"frame_size": SIZE, "framing": "letterbox"}
   settings |= {"encoder": {"name": "spectral"}}
   counts = {split: {"clips": len(clips)} for split, clips in splits.items()}
@@ -121,6 +126,22 @@ def test_processes_share_the_work_and_one_killed_goes_on(
     for key, record in ours.items():
       for name, value in record.items():
         np.testing.assert_array_equal(value, theirs[key][name], err_msg=name)
+
+
+def test_a_cache_may_lie_on_another_machine(cache, stage1, data, tmp_path, monkeypatch):
+  monkeypatch.setattr(latent_cache, "CLIPS_PER_SHARD", 3)
+  monkeypatch.setenv(files.VARIABLE, str(tmp_path))
+  with objects(monkeypatch) as store:
+    latent_cache.cache_latents(stage1, data, "gs://bucket/latents", 0, 2)
+    with pytest.raises(LatentError, match="no finished"):
+      latent_record.open_latents("gs://bucket/latents", "train")
+    before = {name: id(store.store[f"gs://{name}"]) for name in store.names()}
+    latent_cache.cache_latents(stage1, data, "gs://bucket/latents", 1, 2)
+    assert all(id(store.store[f"gs://{name}"]) == i for name, i in before.items())
+    there = names_and_records("gs://bucket/latents", "train")
+  for key, record in names_and_records(cache, "train").items():
+    for name, value in record.items():
+      np.testing.assert_array_equal(value, there[key][name], err_msg=name)
 
 
 def test_another_stage_or_data_is_refused(cache, stage1, data, tmp_path):

@@ -1,12 +1,14 @@
 """Batches: complete, disjoint, repeatable, and from the right data set."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
 from clip_examples import assert_same, make_record
+from stores import objects
 
-from data_pipeline import clip_record, loader
+from data_pipeline import clip_record, files, loader
 from data_pipeline.clip_record import RecordError
 from data_pipeline.tfds_builder.dance_clips import write_shards
 
@@ -23,7 +25,11 @@ def data_dir(tmp_path_factory):
   ]
   splits = {"train": list(enumerate(records)), "test": list(enumerate(records[:2]))}
   write_shards(folder / "shards", records[0], splits)
-  settings = {"schema_version": 1, "num_frames": NUM_FRAMES, "fps": FPS}
+  settings = {
+    "schema_version": clip_record.SCHEMA_VERSION,
+    "num_frames": NUM_FRAMES,
+    "fps": FPS,
+  }
   settings |= {"frame_size": SIZE, "framing": "letterbox"}
   settings |= {"encoder": {"name": "spectral", "version": 1, "size": 8}}
   counts = {split: {"clips": len(clips)} for split, clips in splits.items()}
@@ -220,8 +226,37 @@ def test_another_data_set_than_expected_is_named(data_dir, expect, both):
 def test_another_schema_is_named(data_dir):
   manifest = loader.read_manifest(data_dir)
   manifest["settings"]["schema_version"] = 77
-  with pytest.raises(RecordError, match="schema_version is 77, expected 1"):
+  with pytest.raises(RecordError, match="for schema 77, this .* schema 2; delete it"):
     loader.check_manifest(manifest, {}, data_dir)
+
+
+def test_a_data_set_of_another_machine_is_read_from_copies(
+  data_dir, tmp_path, monkeypatch
+):
+  monkeypatch.setenv(files.VARIABLE, str(tmp_path))
+  paths = [path for path in data_dir.rglob("*") if path.is_file()]
+  names = [path.relative_to(data_dir).as_posix() for path in paths]
+  with objects(monkeypatch) as store:
+    with pytest.raises(RecordError, match="gs://bucket/set holds no finished"):
+      loader.open_clips("gs://bucket/set", "train")
+    files.send(data_dir, names, "gs://bucket/set")
+    there = loader.open_clips("gs://bucket/set", "train")
+    store.store.clear()
+  here = loader.open_clips(data_dir, "train")
+  for ours, theirs in zip(there, here, strict=True):
+    assert_same(ours, theirs)
+  copies = [path.name for path in tmp_path.rglob("*") if path.is_file()]
+  assert len(copies) == 3 and not any("test" in name for name in copies)
+
+
+def test_lost_shards_are_named(data_dir, tmp_path):
+  copy = tmp_path / "set"
+  shutil.copytree(data_dir, copy)
+  (shard,) = copy.rglob("*-train.*")
+  shard.unlink()
+  with pytest.raises(RecordError, match="set/shards is damaged"):
+    loader.open_clips(copy, "train")
+  assert len(loader.open_clips(copy, "test")) == 2
 
 
 def test_no_data_set_no_split_no_beats(data_dir, tmp_path):

@@ -33,7 +33,11 @@ def write_data(folder, genres_by_split):
   }
   write_shards(folder / "shards", coded["train"][0][1], coded)
   manifest = {
-    "settings": {"schema_version": 1, "num_frames": 6, "fps": 10},
+    "settings": {
+      "schema_version": clip_record.SCHEMA_VERSION,
+      "num_frames": 6,
+      "fps": 10,
+    },
     "beats": ["librosa"],
     "counts": {split: {"clips": len(rows)} for split, rows in records.items()},
   }

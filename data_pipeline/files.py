@@ -1,0 +1,122 @@
+"""Files that appear whole or not at all, and folders on other machines.
+
+A folder may be a `gs://` address (or another one that `etils.epath` knows, with the
+package of that store installed). Shards can only be read from a local disk, so those of
+another machine are copied once into a cache: `$DABFUSION_CACHE`, or
+`~/.cache/dabfusion_jax`.
+"""
+
+import concurrent.futures
+import contextlib
+import hashlib
+import json
+import os
+import pathlib
+import shutil
+import tempfile
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from etils import epath
+
+VARIABLE = "DABFUSION_CACHE"
+_THREADS = 8  # of copying
+_BLOCK_BYTES = 2**20
+
+
+def is_remote(path: epath.PathLike) -> bool:
+  """Whether a path is an address such as `gs://bucket/folder`."""
+  return "://" in os.fspath(path)
+
+
+@contextlib.contextmanager
+def whole_file(path: epath.PathLike) -> Iterator[pathlib.Path]:
+  """Gives a local file to write, which comes to `path` if the block ends without error.
+
+  A reader of `path` sees the old content, or the new one, never a part.
+  """
+  path = epath.Path(path)
+  # On the same disk, so that it need only be renamed; a store takes whole objects.
+  folder = None if is_remote(path) else os.fspath(path.parent)
+  handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=folder)
+  os.close(handle)
+  try:
+    yield pathlib.Path(name)
+    if is_remote(path):
+      epath.Path(name).copy(path, overwrite=True)
+    else:
+      os.chmod(name, 0o644)  # as any other file: temporary ones are private
+      os.replace(name, path)
+  finally:
+    pathlib.Path(name).unlink(missing_ok=True)
+
+
+def write_json(path: epath.PathLike, content: Any) -> None:
+  """Writes a file of JSON, whole or not at all."""
+  with whole_file(path) as file:
+    file.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+
+
+def cache_folder() -> pathlib.Path:
+  """Where copies of other machines' files are kept."""
+  default = pathlib.Path.home() / ".cache" / "dabfusion_jax"
+  return pathlib.Path(os.environ.get(VARIABLE) or default)
+
+
+def local_folder(path: epath.PathLike, key: str) -> pathlib.Path:
+  """The folder itself, or one in the cache that stands for it.
+
+  Args:
+    path: any folder.
+    key: tells its contents apart: what has been replaced is not taken for the old.
+  """
+  if not is_remote(path):
+    return pathlib.Path(path)
+  digest = hashlib.sha256(f"{os.fspath(path).rstrip('/')}|{key}".encode()).hexdigest()
+  return cache_folder() / digest[:20]
+
+
+def fetch(path: epath.PathLike, names: Sequence[str], key: str) -> pathlib.Path:
+  """Brings files of a folder to this machine, unless they are here already.
+
+  Args:
+    path: any folder.
+    names: of files in it, as relative paths.
+    key: see `local_folder`.
+
+  Returns:
+    A local folder with these files.
+
+  Raises:
+    OSError: a file is not there, or arrived incomplete.
+  """
+  here = local_folder(path, key)
+  if is_remote(path):
+
+    def copy(name: str) -> None:
+      target, source = here / name, epath.Path(path) / name
+      if target.is_file():
+        return
+      target.parent.mkdir(parents=True, exist_ok=True)
+      with whole_file(target) as file:
+        with source.open("rb") as coming, file.open("wb") as there:
+          shutil.copyfileobj(coming, there, _BLOCK_BYTES)
+        size, expected = file.stat().st_size, source.stat().length
+        if size != expected:
+          raise OSError(f"{source}: {size} of {expected} bytes arrived; try again.")
+
+    with concurrent.futures.ThreadPoolExecutor(_THREADS) as pool:
+      list(pool.map(copy, names))
+  return here
+
+
+def send(folder: pathlib.Path, names: Sequence[str], path: epath.PathLike) -> None:
+  """Copies files of a local folder to another one."""
+
+  def copy(name: str) -> None:
+    target = epath.Path(path) / name
+    target.parent.mkdir(parents=True, exist_ok=True)
+    epath.Path(folder / name).copy(target, overwrite=True)
+
+  with concurrent.futures.ThreadPoolExecutor(_THREADS) as pool:
+    list(pool.map(copy, names))
