@@ -12,6 +12,7 @@ from typing import Any
 
 import jax
 from absl import app, flags, logging
+from etils import epath
 from ml_collections import config_flags
 
 from dabfusion_jax import (
@@ -48,7 +49,7 @@ class NotReadyError(ValueError):
 def train_autoencoder(config: Mapping[str, Any], workdir: pathlib.Path) -> None:
   """Stage 1, on pairs of frames; SynthDance is generated where it is not there."""
   data = config["data"]
-  if not (pathlib.Path(data["folder"]) / loader.MANIFEST).is_file():
+  if not (epath.Path(data["folder"]) / loader.MANIFEST).exists():
     videos = f"--preset={data['preset']}" if data["preset"] else "--videos=DIR"
     build = [
       "data_pipeline.build",
@@ -147,7 +148,7 @@ def prepare_latents(config: Mapping[str, Any]) -> None:
   """Makes what stage 2 trains from where the config says how; else says what to do."""
   data = config["data"]
   folder = data["latents"]
-  if (pathlib.Path(folder) / latent_record.MANIFEST).is_file():
+  if (epath.Path(folder) / latent_record.MANIFEST).exists():
     return
   recipe, stage1 = data["autoencoder_config"], data["autoencoder"]
   if recipe and jax.process_count() == 1:

@@ -26,7 +26,7 @@ from data_pipeline.sources import (
 COLUMNS = ("file", "split", "song", "genre", "dancer", "camera")
 _SPLIT = re.compile(r"(?!all$)[a-z][a-z0-9_]{0,39}")
 _TEXT = re.compile(r"[^\x00-\x1f\x7f]{0,80}")
-_HASHED_BYTES = 2**20  # of the start of a file
+_HASHED_BYTES = 2**16  # of the start of a file
 
 
 @dataclasses.dataclass(frozen=True)

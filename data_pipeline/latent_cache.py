@@ -168,10 +168,11 @@ def _is_finished(output: epath.Path, identity: Mapping[str, Any]) -> bool:
       )
     return (output / latent_record.MANIFEST).exists()
   output.mkdir(parents=True, exist_ok=True)
-  # Another process may be about to write the same identity.
-  others = {p.name for p in output.iterdir() if not p.name.startswith(".identity.")}
-  if others - {path.name}:
-    raise LatentError(f"{output} is not empty and no latent cache; choose another.")
+  if not files.is_remote(output):  # stores have no folders; a list of them may be old
+    # Another process may be about to write the same identity.
+    others = {p.name for p in output.iterdir() if not p.name.startswith(".identity.")}
+    if others - {path.name}:
+      raise LatentError(f"{output} is not empty and no latent cache; choose another.")
   files.write_json(path, identity)
   return False
 

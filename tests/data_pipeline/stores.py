@@ -17,6 +17,10 @@ class Objects(MemoryFileSystem):
     super().__init__()
     self.store, self.pseudo_dirs = {}, [""]
 
+  def mkdir(self, path, create_parents=True, **options): ...
+
+  def makedirs(self, path, exist_ok=False): ...
+
   def names(self):
     return sorted(name.removeprefix("gs://") for name in self.store)
 
