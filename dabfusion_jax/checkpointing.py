@@ -23,6 +23,7 @@ import numpy as np
 from absl import logging
 from jax.experimental import multihost_utils
 from orbax.checkpoint import v1 as ocp
+from orbax.checkpoint._src.futures.synchronization import OperationIdGenerator
 
 from dabfusion_jax.data_position import DataPosition
 
@@ -126,6 +127,7 @@ class Checkpoints:
     while (step := _newest_for_all(self._folder, before=step)) is not None:
       state, failure = _attempt(self._load, step, abstract, batches)
       others = _failing_processes(failed=failure is not None)
+      _align_operations()
       if not others:
         self._set_aside(newer_than=step)
         return state
@@ -288,6 +290,16 @@ def _failing_processes(failed: bool) -> list[int]:
   if jax.process_count() == 1:
     return [0] if failed else []
   return np.flatnonzero(multihost_utils.process_allgather(np.array(failed))).tolist()
+
+
+def _align_operations() -> None:
+  """Orbax counts what it does, and processes meet under that number: where one failed
+  earlier than another, the counts differ and the next save would never end."""
+  if jax.process_count() > 1:
+    done = int(OperationIdGenerator.get_current_operation_id())
+    most = int(multihost_utils.process_allgather(np.int32(done)).max())
+    for _ in range(done, most):
+      OperationIdGenerator.next_operation_id()
 
 
 def _steps(folder: pathlib.Path) -> list[int]:
