@@ -138,6 +138,17 @@ def run_training(stage, optimizer, dataset, workdir, config) -> None:
   )
 
 
+def check_workdir(workdir: str) -> pathlib.Path:
+  """A run appends to files and renames folders, which a bucket as such cannot do."""
+  if "://" in workdir:
+    _, _, name = workdir.partition("://")
+    raise ValueError(
+      f"--workdir={workdir} is no folder. Mount the bucket and give the folder, e.g."
+      f" --workdir=/gcs/{name.partition('/')[2]} (see launch/README.md)."
+    )
+  return pathlib.Path(workdir)
+
+
 def keep_compiled(workdir: pathlib.Path) -> None:
   """Compiled programs stay in the workdir: a restart need not compile again."""
   if jax.default_backend() != "cpu":  # where XLA warns of other machines' programs
@@ -206,11 +217,12 @@ def main(argv: list[str]) -> None:
     parts = max(1, config["gradient_accumulation"])
     hardware.use_cpu_cores(config["batch_size"] // parts)
   stage = config["stage"]
-  workdir = pathlib.Path(_WORKDIR.value or f"runs/{config['variant']}_{stage}")
+  workdir = _WORKDIR.value or f"runs/{config['variant']}_{stage}"
   logging.info("Training %s in %s.", stage, workdir)
-  keep_compiled(workdir)
   programs = {"autoencoder": train_autoencoder, "diffusion": train_diffusion}
   with one_line_errors("train"):
+    workdir = check_workdir(workdir)
+    keep_compiled(workdir)
     programs[stage](config, workdir)
 
 
