@@ -110,6 +110,9 @@ class Checkpoints:
   def restore(self, abstract: PyTree, batches: Any) -> PyTree | None:
     """The newest readable state, with `batches` moved to where it stood then.
 
+    With several processes all call it and all restore the same step: what one of them
+    cannot read, none takes.
+
     Args:
       abstract: tree of `ShapeDtypeStruct` with the shardings to restore into.
       batches: fresh iterator with `set_state`.
@@ -119,18 +122,16 @@ class Checkpoints:
 
     Raises:
       CheckpointError: there are checkpoints and none can be read.
-
-    With several processes all call it and all restore the same step: what one of them
-    cannot read, none takes.
     """
-    failures, step = [], None
+    failures, unreadable, step = [], [], None
     while (step := _newest_for_all(self._folder, before=step)) is not None:
       state, failure = _attempt(self._load, step, abstract, batches)
       others = _failing_processes(failed=failure is not None)
       _align_operations()
       if not others:
-        self._set_aside(newer_than=step)
+        self._set_aside(unreadable)
         return state
+      unreadable.append(step)
       failures.append(failure or f"process {others[0]} cannot read it")
       logging.warning("Cannot read checkpoint %d (%s).", step, failures[-1])
     if failures:
@@ -147,8 +148,7 @@ class Checkpoints:
       ocp.load_checkpointables(path, {"data": DataPosition(batches)})
       return ocp.load_checkpointables(path, {"state": abstract})["state"]
 
-  def _set_aside(self, newer_than: int) -> None:
-    unreadable = [step for step in _steps(self._folder) if step > newer_than]
+  def _set_aside(self, unreadable: list[int]) -> None:
     if not unreadable:
       return
     if jax.process_index() == 0:
