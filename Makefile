@@ -1,5 +1,6 @@
 # Everything on a machine that has only python3 (with venv and pip) and make:
-#   make demo   builds the data, trains both stages in miniature, makes a dance video
+#   make demo   a dance by the weights that come along; then builds the data, trains
+#               both stages in miniature and makes another
 #   make test   the test suite
 # Another interpreter: make test PYTHON=python3.13
 PYTHON ?= python3
@@ -36,8 +37,11 @@ CLIP := gLO_sBM_c01_d15_mLO2_ch02
 # CPU (glibc 2.35 or newer; others ignore it).
 demo: export GLIBC_TUNABLES = glibc.malloc.hugetlb=1
 demo: $(STAMP) $(WEIGHTS)
-	$(PY) -m dabfusion_jax.train --config=configs/diffusion.py:demo
 	$(PY) -m data_pipeline.synthdance.generate --name=$(CLIP) --output=runs/demo
+	$(PY) -m dabfusion_jax.sample --image=runs/demo/$(CLIP).png \
+	  --music=runs/demo/$(CLIP).wav --output=runs/demo/first.mp4
+	@echo "A dance by the weights that come along: runs/demo/first.mp4, first.png"
+	$(PY) -m dabfusion_jax.train --config=configs/diffusion.py:demo
 	$(PY) -m dabfusion_jax.sample --checkpoint=runs/demo_diffusion \
 	  --image=runs/demo/$(CLIP).png --music=runs/demo/$(CLIP).wav --output=runs/demo/dance.mp4
 	$(PY) -m dabfusion_jax.evaluate --checkpoint=runs/demo_diffusion \

@@ -118,6 +118,7 @@ def get_config(variant: str = "paper") -> ml_collections.ConfigDict:
       # left for what music and picture decide. It takes more steps to sample cleanly.
       c.diffusion.noise_shift = 2.0
       c.diffusion.velocity_weight = 4.0  # without: still off the beat after 1,500 steps
+      c.sampling.guidance_scale = 2.0  # as much on the beat as true clips
       c.data.latents = "data/medium_latents"
       c.data.autoencoder = "runs/medium_autoencoder"
       c.data.autoencoder_config = "configs/autoencoder.py:medium"
