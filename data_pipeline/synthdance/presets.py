@@ -4,7 +4,7 @@
 |---|---|---|
 | `smoke` | 8 of 4 s | tests: train and test members, several frame rates |
 | `demo` | 240 of 7.1 to 8 s, close | training on a small machine in minutes |
-| `medium` | 1,229 of 7.1 to 8 s, close | an hour of training; the weights that come along |
+| `medium` | 1,229 of 7.1 to 8 s, close | an hour or two; the weights that come along |
 | `full` | 12,672 of 4 s, whole stage | the shape of AIST: 1,408 dances, 9 cameras |
 
 A clip is for testing if both its music and its dancer are held out, for training if
