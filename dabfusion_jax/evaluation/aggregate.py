@@ -4,6 +4,7 @@ Cameras of one sequence share its motion, so the independent sample is the seque
 `sem_seq` is the error to believe, `sem` the one usually printed.
 """
 
+import math
 from collections import Counter
 from collections.abc import Sequence
 from typing import Any
@@ -89,7 +90,7 @@ def in_words(
   if gap["sem_seq"] is None:
     return f"differs from {other} by {gap['mean']:+.3g}; one sequence, noise unknown"
   error = float(np.hypot(gap["sem_seq"], extra_error))
-  size = f"{gap['mean']:+.3g} +- {error:.2g} against {other}"
+  size = f"{with_error(gap['mean'], error, sign='+')} against {other}"
   over = f"{gap['n_sequences']} sequences"
   # Two sequences tell far less than twenty: Student's t, not 2 standard errors.
   quantile = float(scipy.stats.t.ppf((1 + _CONFIDENCE) / 2, gap["n_sequences"] - 1))
@@ -101,6 +102,14 @@ def in_words(
     is_better = (gap["mean"] > 0) == (better == "higher")
     kind = "better" if is_better else "worse"
   return f"{size} over {over}: {kind}, larger than its noise"
+
+
+def with_error(mean: float, error: float | None, sign: str = "") -> str:
+  """A mean and its standard error, to two digits of the error."""
+  if not error:
+    return f"{mean:{sign}.4g}"
+  digits = min(6, max(0, 1 - math.floor(math.log10(error))))
+  return f"{mean:{sign}.{digits}f} +- {error:.{digits}f}"
 
 
 def _means(values: np.ndarray, groups: Sequence[str]) -> np.ndarray:

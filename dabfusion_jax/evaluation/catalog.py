@@ -46,4 +46,10 @@ PAIRED = tuple(name for name, metric in METRICS.items() if metric.null == "froze
 SHUFFLED = tuple(name for name, metric in METRICS.items() if metric.null == "shuffled")
 GROUPS = ("paired", "lpips", "fvd", "fvd_16f", "alignment", "pose", "motion", "drift")
 GROUPS += ("codec",)  # all of it also of the real clips after one mp4 coding
-NULLS = ("frozen", "shuffled", "half_beat", "chance", "codec")
+NULLS = {  # and what they are called
+  "frozen": "first frame kept",
+  "shuffled": "shuffled music",
+  "half_beat": "half a beat off",
+  "chance": "chance",
+  "codec": "real clips, coded",
+}

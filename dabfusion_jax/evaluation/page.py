@@ -21,7 +21,7 @@ th { cursor: pointer; white-space: nowrap; user-select: none; }
 th[data-way="1"]::after { content: " \\25B2"; }
 th[data-way="-1"]::after { content: " \\25BC"; }
 th:first-child, td:first-child { position: sticky; left: 0; background: Canvas; }
-td:first-child { max-width: 40vw; overflow-wrap: anywhere; }
+td:first-child { min-width: 8em; max-width: 40vw; overflow-wrap: anywhere; }
 td.number { white-space: nowrap; } td.text { min-width: 16em; }
 .clip { border-top: 1px solid #8884; padding: 8px 0; }
 .row { display: grid; gap: 8px;

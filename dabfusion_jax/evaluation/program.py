@@ -1,7 +1,6 @@
 """A whole evaluation: folders in, result with protocol, scores and summary out."""
 
 import json
-import math
 import pathlib
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
@@ -275,15 +274,8 @@ def as_text(result: Mapping[str, Any]) -> str:
 
 
 def show(row: Mapping[str, Any], n: int) -> str:
-  """Mean and standard error by sequence, to two digits of the error.
-
-  With its own n, where that is not `n`.
-  """
-  mean, error = row["mean"], row["sem_seq"]
-  if mean is None:
+  """Mean and standard error by sequence; its own n, where that is not `n`."""
+  if row["mean"] is None:
     return "-"
-  text = f"{mean:.4g}"
-  if error:
-    digits = min(6, max(0, 1 - math.floor(math.log10(error))))
-    text = f"{mean:.{digits}f} +- {error:.{digits}f}"
+  text = aggregate.with_error(row["mean"], row["sem_seq"])
   return text + (f" (n {row['n']})" if row["n"] != n else "")

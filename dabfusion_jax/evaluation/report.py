@@ -103,42 +103,39 @@ def sentences(rows: Mapping[str, Any]) -> list[str]:
 
 
 def summary_table(rows: Mapping[str, Any]) -> str:
-  """A row for each metric, its nulls and the sentence on it."""
-  head = ["metric", "value", "n", "undefined", "95 % interval", "real clips"]
-  head += [*NULLS, "in words"]
+  """A row for each metric there is, its nulls and the sentence on it."""
+  head = ["metric", "value", "n", "real clips", *NULLS.values()]
+  head += ["95 % interval", "undefined", "in words"]
   body = []
   for name, row in rows.items():
     if name in program.LENGTHS:
-      half = row["real_half"]
-      beside = f"{half['mean']:.4g} at n {half['n']}" if half else "-"
-      value = None if row["value"] is None else float(row["value"])
-      nulls = [row["nulls"].get(null) for null in NULLS]
-      title = program.TITLES[name] + " \u2193"
-      body.append([title, value, row["n"], None, None, beside, *nulls, row["words"]])
+      body.append(_fvd_cells(name, row))
       continue
+    if row["mean"] is None and row["real"]["mean"] is None:
+      continue  # said among the gaps
     metric, n = METRICS[name], row["n"]
     title = metric.title + (f" [{metric.unit}]" if metric.unit else "")
     arrow = {"higher": " \u2191", "lower": " \u2193", "": ""}[metric.better]
-    interval = row["interval"]
+    show = lambda one, n=n: (program.show(one, n), one["mean"])
     reasons = ", ".join(f"{n} {reason}" for reason, n in row["reasons"].items())
+    nulls = [row["nulls"].get(null) for null in NULLS]
+    interval = row["interval"]
     body.append(
-      [
-        title + arrow,
-        (program.show(row, n), row["mean"]),
-        n,
-        (reasons or "0", row["n_undefined"]),
-        "{:.3g} to {:.3g}".format(*interval) if interval else None,
-        (program.show(row["real"], n), row["real"]["mean"]),
-        *(
-          (program.show(row["nulls"][null], n), row["nulls"][null]["mean"])
-          if null in row["nulls"]
-          else None
-          for null in NULLS
-        ),
-        row["words"],
-      ]
+      [title + arrow, show(row), n, show(row["real"])]
+      + [one and show(one) for one in nulls]
+      + ["{:.3g} to {:.3g}".format(*interval) if interval else None]
+      + [(reasons or "0", row["n_undefined"]), row["words"]]
     )
   return page.table(head, body)
+
+
+def _fvd_cells(name: str, row: Mapping[str, Any]) -> list[object]:
+  half = row["real_half"]
+  real = f"{half['mean']:.4g} at n {half['n']}" if half else None
+  value = None if row["value"] is None else float(row["value"])
+  nulls = [row["nulls"].get(null) for null in NULLS]
+  title = f"{program.TITLES[name]} \u2193"
+  return [title, value, row["n"], real, *nulls, None, None, row["words"]]
 
 
 def histograms(

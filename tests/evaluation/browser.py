@@ -75,7 +75,7 @@ class Browser:
       raise RuntimeError(str(answer["exceptionDetails"]))
     return answer["result"].get("value")
 
-  def wait(self, condition: str, seconds: float = 60):
+  def wait(self, condition: str, seconds: float = 300):
     end = time.monotonic() + seconds
     while not self.run(condition):
       if time.monotonic() > end:
