@@ -185,7 +185,7 @@ def groups(
           table.append(Row(f"{by} {group}: {words} of {name}", mean(paired[key])))
         if len(rows) >= MIN_CLIPS_OF_FVD:
           title = f"{name}, {by} {group}"
-          part = dances[name].take(rows)
+          part = dances[name].take(rows.tolist())
           table.append(_fvd_row(title, viewer, artist, part, rows, stage.seed))
   return table
 
