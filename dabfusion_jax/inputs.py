@@ -101,6 +101,10 @@ def hear_music(
   Raises:
     InputError, MediaError, ValueError: input that cannot be used.
   """
+  if beat_times is not None and bpm is not None:
+    raise InputError("--beats replaces the tracker, --bpm helps it: give one of them.")
+  if bpm is not None:
+    check_number("bpm", bpm, *BPM)
   audio = media.read_audio(path, SAMPLE_RATE, mono=False)
   # A hundredth of a second may be lost to encoders.
   if len(audio) / SAMPLE_RATE < start_seconds + seconds - 0.01:

@@ -122,7 +122,8 @@ class DancePipeline:
     check_number("music_start", music_start_seconds, 0.0)
     check_number("guidance_scale", guidance_scale, -math.inf)
     check_number("seed", seed, 0, 2**32 - 1)
-    self._check_beats(beats, bpm)
+    if (beats is not None or bpm is not None) and not self.config["condition"]["beats"]:
+      raise InputError("This model hears no beats: it cannot follow --beats or --bpm.")
     changes = {"method": method, "num_steps": num_inference_steps, "eta": eta}
     changes = {key: value for key, value in changes.items() if value is not None}
     sampling = dict(self.config["sampling"]) | changes
@@ -252,20 +253,6 @@ class DancePipeline:
     return jax.jit(
       lambda x: stage.autoencoder.apply(stage.autoencoder_variables, x, method="encode")
     )
-
-  def _check_beats(
-    self, beats: str | pathlib.Path | Sequence[float] | None, bpm: float | None
-  ) -> None:
-    if beats is None and bpm is None:
-      return
-    if not self.config["condition"]["beats"]:
-      raise InputError("This model hears no beats: it cannot follow --beats or --bpm.")
-    if beats is not None and bpm is not None:
-      raise InputError(
-        "--beats replaces the tracker, --bpm helps it: give one of them."
-      )
-    if bpm is not None:
-      check_number("bpm", bpm, *inputs.BPM)
 
   def _check_length(self, num_frames: int) -> None:
     trained_frames = self.config["data"]["num_frames"]

@@ -110,3 +110,11 @@ def test_a_number_out_of_range_names_range_and_value(value, bounds):
   with pytest.raises(InputError, match=f"music_start must be from {bounds}"):
     inputs.check_number("music_start", value, 0.0)
   inputs.check_number("music_start", 0.0, 0.0)
+
+
+def test_a_tempo_is_one_and_not_beside_beats(film):
+  for bpm in (0.0, 1000.0, np.nan):
+    with pytest.raises(InputError, match="bpm must be from 30 to 300"):
+      inputs.hear_music(film, Ear(), 0.0, 1.0, bpm=float(bpm))
+  with pytest.raises(InputError, match="one of them"):
+    inputs.hear_music(film, Ear(), 0.0, 1.0, bpm=120.0, beat_times=[0.5])
