@@ -46,6 +46,7 @@ from dabfusion_jax.evaluation.claims.drawing import Artist, Dances, Sampling
 from dabfusion_jax.evaluation.claims.films import Viewer
 from dabfusion_jax.evaluation.claims.results import Part
 from dabfusion_jax.evaluation.claims.subjects import Subjects, spread
+from dabfusion_jax.evaluation.claims.titles import NOTES, TITLES
 from dabfusion_jax.evaluation.networks import Networks, open_networks
 from dabfusion_jax.pipeline import DancePipeline
 from data_pipeline import ingest, latent_record, loader
@@ -53,29 +54,6 @@ from data_pipeline.style_vectors import style_vectors
 from data_pipeline.synthdance.truth import body_motion
 
 VERSION = 1  # of what the parts measure
-TITLES = {
-  "stage1": "Stage 1",
-  "beats": "On the beat",
-  "control": "Led by the beats given",
-  "models": "With beats against without (tables 1 and 3)",
-  "trackers": "Tracked against true beats",
-  "lengths": "Longer dances (tables 5 and 7)",
-  "groups": "Cameras and genres (tables 2 and 4)",
-  "styles": "Style vector against music (table 6)",
-  "steps": "Few steps",
-  "replay": "Not replayed",
-}
-NOTES = {
-  "beats": "Pauses of the flow's speed over the whole latent grid: minima at least half"
-  " a standard deviation of the clip's speed deep, placed by a parabola. sigma 50 ms.",
-  "control": "The music stays the clip's own where the beats change. `true clips` are"
-  " those at their own tempo, put as far between chance and 1 at the tempo given.",
-  "lengths": "The model of the other tables throughout: the paper trains another for 80"
-  " frames at once. The music of longer dances is the clip's; its beats go on.",
-  "steps": "The error of an FVD is its SD over halves of the clips; its true value that"
-  " of one half of the true clips against the other.",
-  "styles": "In place of text: the mean sound of the genre's training clips.",
-}
 SHORT_CLIPS = 16  # of the long samplings
 MIN_CLIPS = 4  # of a half against the other
 
@@ -159,42 +137,16 @@ class Study:
     )
 
   def steps(self) -> Part:
-    artist, stage, viewer = self.artists["e"], self.stage(), self.viewer()
-    points = [
-      steps.measure(stage, viewer, artist, method, number)
-      for number in steps.FEW
-      for method in self.args.methods
-    ]
-    chosen, losses = steps.choose(points, stage)
     few = self.subjects.first(SHORT_CLIPS)
-    short, short_viewer = self.stage(few), self.viewer(few)
-    longest = steps.FEW[-1]
-    long = [("ddim", longest), ("ddpm", longest)]
-    long += [(m, n) for n in self.args.long_steps for m in ("ddim", "ddpm")]
-    long_points = [steps.measure(short, short_viewer, artist, *one) for one in long]
-    rows = steps.rows(points) + steps.rows(long_points, f", {len(few)} clips")
-    plain = lambda p: {
-      "method": p.method,
-      "num_steps": p.num_steps,
-      "figures": {k: dataclasses.asdict(v) for k, v in p.figures.items()},
-    }
-    panels = {
-      title: {
-        method: [(p.num_steps, p.figures[key]) for p in points if p.method == method]
-        for method in self.args.methods
-      }
-      for key, title in steps.PANELS.items()
-    }
-    results.write(pathlib.Path(self.args.output) / "steps.svg", curve.plot(panels))
-    return Part(
-      rows,
-      {
-        "points": list(map(plain, points)),
-        "long_points": list(map(plain, long_points)),
-        "losses": losses,
-        "chosen": {"method": chosen.method, "num_steps": chosen.num_steps},
-      },
+    rows, extra, panels = steps.study(
+      self.artists["e"],
+      (self.stage(), self.viewer()),
+      (self.stage(few), self.viewer(few)),
+      self.args.methods,
+      self.args.long_steps,
     )
+    results.write(pathlib.Path(self.args.output) / "steps.svg", curve.plot(panels))
+    return Part(rows, extra)
 
   def replay(self) -> Part:
     source = latent_record.open_latents(self.args.latents, "train")

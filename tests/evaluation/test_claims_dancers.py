@@ -9,6 +9,7 @@ from dabfusion_jax.evaluation.cache import FeatureCache
 from dabfusion_jax.evaluation.claims import (
   beats,
   comparisons,
+  curve,
   dancing,
   films,
   steps,
@@ -232,3 +233,12 @@ def test_the_fewest_steps_within_the_noise_are_chosen(stage, viewer, tmp_path):
   chosen, _ = steps.choose(points, stage)
   assert chosen.num_steps == 20
   assert len(steps.rows(points)) == 12
+
+
+def test_the_study_of_steps_covers_all_samplers(stage, viewer, tmp_path):
+  artist = _artist(tmp_path, "e", True)
+  many = (stage, viewer)
+  rows, extra, panels = steps.study(artist, many, many, ["ddim", "unipc"], [250])
+  assert len(rows) == 4 * (4 * 2 + 4)
+  assert extra["chosen"]["num_steps"] == 5
+  assert set(panels["FVD"]) == {"ddim", "unipc"} and "<svg" in curve.plot(panels)

@@ -112,3 +112,41 @@ def rows(points: Sequence[Point], note: str = "") -> list[Row]:
       Row(f"flow jitter against true, {title}", figures["jitter"]),
     ]
   return table
+
+
+def study(
+  artist: Artist,
+  many: tuple[Stage, Viewer],
+  few: tuple[Stage, Viewer],
+  methods: Sequence[str],
+  long_steps: Sequence[int],
+) -> tuple[list[Row], dict[str, Any], dict[str, dict[str, Any]]]:
+  """Few steps of every method on many clips, long ones of ddim and ddpm on few.
+
+  Returns the rows, plain values worth keeping (`chosen` among them), and the panels of
+  the curve.
+  """
+  points = [measure(*many, artist, m, number) for number in FEW for m in methods]
+  chosen, table = choose(points, many[0])
+  long = [(m, n) for n in (FEW[-1], *long_steps) for m in ("ddim", "ddpm")]
+  long_points = [measure(*few, artist, *one) for one in long]
+  panels = {
+    title: {
+      method: [(p.num_steps, p.figures[key]) for p in points if p.method == method]
+      for method in methods
+    }
+    for key, title in PANELS.items()
+  }
+  extra = {
+    "points": list(map(_plain, points)),
+    "long_points": list(map(_plain, long_points)),
+    "losses": table,
+    "chosen": {"method": chosen.method, "num_steps": chosen.num_steps},
+  }
+  note = f", {len(few[0].subjects)} clips"
+  return rows(points) + rows(long_points, note), extra, panels
+
+
+def _plain(point: Point) -> dict[str, Any]:
+  figures = {key: dataclasses.asdict(one) for key, one in point.figures.items()}
+  return {"method": point.method, "num_steps": point.num_steps, "figures": figures}
