@@ -182,7 +182,7 @@ def _finish(
     # Imported here: the workers have no need of it.
     from data_pipeline.tfds_builder.dance_clips import write_shards
 
-    _, example = load(next(iter(splits.values()))[0])
+    example = ingest.load_result(next(iter(splits.values()))[0])
     write_shards(
       unfinished, example, {split: map(load, paths) for split, paths in splits.items()}
     )

@@ -156,7 +156,8 @@ def test_ended_build_leaves_no_worker_and_goes_on(tmp_path, finished, ending):
   log, output = tmp_path / "log", tmp_path / "set"
   log.mkdir()
   program = (
-    "import pathlib; from clip_examples import ToySource; from data_pipeline import "
+    "import pathlib, signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+    "from clip_examples import ToySource; from data_pipeline import "
     "build; from data_pipeline.ingest import ClipFormat; from data_pipeline.windows "
     "import Windows\ntry: build.build(build.Settings("
     f"ToySource(count=4, short=1, log={str(log)!r}), ClipFormat(10, 10, 16), "

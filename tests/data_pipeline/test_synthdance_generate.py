@@ -134,7 +134,7 @@ def test_every_clip_of_the_presets_lies_within_its_sequence():
 
 
 def test_an_unknown_preset_names_the_known_ones():
-  with pytest.raises(ValueError, match="'huge'.*'smoke', 'demo', 'full'"):
+  with pytest.raises(ValueError, match="'huge'.*'smoke', 'demo', 'medium', 'full'"):
     generate.clips_of_preset("huge")
 
 
