@@ -178,7 +178,7 @@ class DancePipeline:
 
   def generate(
     self,
-    batch: dict[str, np.ndarray],
+    batch: dict[str, Any],
     keys: jax.Array,
     plan: samplers.Plan,
     guidance_scale: float,
@@ -190,7 +190,7 @@ class DancePipeline:
 
   def draw(
     self,
-    batch: dict[str, np.ndarray],
+    batch: dict[str, Any],
     keys: jax.Array,
     plan: samplers.Plan,
     guidance_scale: float,
@@ -220,7 +220,7 @@ class DancePipeline:
 
   def make_batch(
     self, ref_images: Sequence[np.ndarray], heard: Sequence[Music], num_frames: int
-  ) -> dict[str, np.ndarray]:
+  ) -> dict[str, Any]:
     """Pictures uint8 [h, w, 3] and their music -> a batch to sample from."""
     images = jnp.asarray(np.stack(ref_images), jnp.float32) / 255.0
     grid = [(m.beat_times, 0.0, num_frames, self.fps) for m in heard]

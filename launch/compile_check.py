@@ -28,7 +28,10 @@ from dabfusion_jax.hardware import CHIPS, Chip
 from launch import collectives, programs
 from launch.chips import find_chip, make_topology_mesh
 
-_CONFIG = config_flags.DEFINE_config_file("config", None, "FILE.py or FILE.py:VARIANT.")
+# The training program has a flag of this name: tests import both.
+_CONFIG = config_flags.DEFINE_config_file(
+  "config", None, "FILE.py or FILE.py:VARIANT.", allow_override=True
+)
 _TOPOLOGY = flags.DEFINE_string(
   "topology", None, f"One of {', '.join(CHIPS)} and a shape, e.g. v5e:4x4."
 )

@@ -146,7 +146,7 @@ def test_demo_weights_fit_twelve_megabytes_in_float16():
 
 @pytest.mark.parametrize("name", ["autoencoder", "diffusion"])
 def test_unknown_variant_names_the_known_ones(name):
-  with pytest.raises(ValueError, match="'big'.*paper, demo, smoke"):
+  with pytest.raises(ValueError, match="'big'.*paper, medium, demo, smoke"):
     _load(name).get_config("big")
 
 

@@ -142,7 +142,9 @@ def test_a_published_model_opens_like_its_run(place, float16):
   published = DancePipeline.from_pretrained(folder)
   original = DancePipeline.from_pretrained(place.folder / "runs/dance")
   assert (published.digests == original.digests) != float16
-  assert published.config["data"] == original.config["data"]
+  # Of where things lay, the name alone is published.
+  assert published.config == publish.without_paths(original.config) or float16
+  assert published.config["unet"] == original.config["unet"]
 
 
 def test_without_a_checkpoint_the_weights_of_the_package_dance(
@@ -184,7 +186,7 @@ def test_evaluate_prints_every_figure_beside_its_null(place):
     ({"music": "text.wav"}, "text.wav"),
     ({"music": "short.wav"}, "0.10 s"),
     ({"music": "silent.mp4"}, "no sound"),
-    ({"music_start": "inf"}, "finite"),
+    ({"music_start": "inf"}, "music_start"),
     ({"checkpoint": "nowhere"}, "nowhere"),
     ({"checkpoint": "runs/smoke_autoencoder"}, "'autoencoder'"),
     ({"output": "dance.gif"}, ".mp4"),
@@ -235,7 +237,7 @@ def test_a_wrong_config_key_or_variant_is_named(place):
   done, printed = place.run(
     "dabfusion_jax.train", f"--config={_ROOT}/configs/diffusion.py:big"
   )
-  assert done != 0 and "paper, demo, smoke" in printed
+  assert done != 0 and "paper, medium, demo, smoke" in printed
 
 
 def test_the_first_command_people_type_says_what_is_missing(place):

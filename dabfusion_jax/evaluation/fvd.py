@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from dabfusion_jax.evaluation.aggregate import with_error
 from dabfusion_jax.metrics.frechet import frechet_distance
 
 NUM_SPLITS = 10
@@ -63,10 +64,11 @@ def fvd_row(
   ):
     row[name] = {"mean": float(values.mean()), "sd": float(values.std(ddof=1)), "n": n}
   gap = row["gap"]
+  size = with_error(gap["mean"], gap["sd"], "+")
   is_larger = abs(gap["mean"]) > 2 * max(gap["sd"], 1e-9)
   row["words"] = (
     f"at n {n}: {row['sample_half']['mean']:.4g} against real, real against real"
-    f" {row['real_half']['mean']:.4g}; the gap of {gap['mean']:+.3g} +- {gap['sd']:.2g}"
+    f" {row['real_half']['mean']:.4g}; the gap of {size}"
     f" (SD over splits) is {'larger than' if is_larger else 'within'} its noise"
   )
   return row
