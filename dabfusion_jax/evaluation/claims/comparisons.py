@@ -247,7 +247,7 @@ def _fvd_index(table: Sequence[Row], name: str) -> int:
 
 
 def _ordered(what: str, gap: estimates.Estimate, paper: str) -> Row:
-  """A difference beside the paper's sign; met if it is the same and beyond its noise."""
+  """A difference beside the paper's sign: met if the same, None within its noise."""
   if abs(gap.value) <= 2 * (gap.error or 0.0):
     return Row(what, gap, asked=f"{paper} in the paper; here within its noise")
   same = (gap.value > 0) == (paper == "higher")
