@@ -19,7 +19,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import apache_beam as beam
-import numpy as np
 import threadpoolctl
 from apache_beam.options.pipeline_options import PipelineOptions
 
@@ -63,11 +62,11 @@ def build_with_beam(
       shutil.rmtree(folder, ignore_errors=True)
     try:
       records = _Records(settings, survey, str(lines / "line"))
-      splits = sorted({video.split for video in survey.videos})
+      examples = _examples(settings, survey)
       write_shards(
         unfinished,
-        _first_record(settings, survey),
-        {split: SplitRecords(records, split) for split in splits},
+        next(iter(examples.values())),
+        {split: SplitRecords(records, split) for split in sorted(examples)},
         PipelineOptions(list(options)),
       )
     finally:
@@ -83,7 +82,7 @@ def build_with_beam(
 def _read(folder: pathlib.Path, kind: type) -> list[Any]:
   """The lines of one kind that the workers wrote."""
   found = []
-  for path in sorted(folder.glob("*")):
+  for path in sorted(folder.glob("line-*")):  # Beam leaves folders of its own
     for line in path.read_text(encoding="utf-8").splitlines():
       content = json.loads(line)
       if content.pop("kind") == kind.__name__:
@@ -91,16 +90,25 @@ def _read(folder: pathlib.Path, kind: type) -> list[Any]:
   return found
 
 
-def _first_record(settings: Settings, survey: Survey) -> dict[str, Any]:
-  """A record of the first usable video: the shapes of all."""
+def _examples(settings: Settings, survey: Survey) -> dict[str, dict[str, Any]]:
+  """A record of each split that has any: the shapes of all.
+
+  TFDS fails at the end of the pipeline if a split is empty, so this is found out first.
+  """
+  found: dict[str, dict[str, Any]] = {}
   for video in survey.videos:
+    if video.split in found:
+      continue
     with contextlib.suppress(MediaError), tempfile.TemporaryDirectory() as folder:
-      cut = VideoCut(settings, video, np.zeros(0), pathlib.Path(folder))
-      for features in cut:
-        return features
-  raise BuildError(
-    f"No clip came of {len(survey.videos)} videos; build without --beam to see why."
-  )
+      beats = find_beats(settings, video.song, survey.songs[video.song])
+      cut = list(VideoCut(settings, video, beats, pathlib.Path(folder)))
+      if cut:
+        found[video.split] = cut[0]
+  if not found:
+    raise BuildError(
+      f"No clip came of {len(survey.videos)} videos; build without --beam to see why."
+    )
+  return found
 
 
 class _Records:

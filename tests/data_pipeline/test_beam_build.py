@@ -39,3 +39,15 @@ def test_records_equal_those_of_one_machine(tmp_path):
   # Finished: it is left alone.
   assert beam_build.build_with_beam(settings, tmp_path / "beam", options) == here
   assert json.loads((tmp_path / "beam" / "manifest.json").read_text()) == here
+
+
+@pytest.mark.filterwarnings("default")  # Beam's own
+def test_a_split_without_a_usable_video_is_left_out(tmp_path):
+  settings = build.Settings(ToySource(count=3, bad=2), FORM)
+  options = ["--runner=DirectRunner", "--direct_num_workers=1"]
+  there = beam_build.build_with_beam(settings, tmp_path / "beam", options)
+  assert there == build.build(settings, tmp_path / "local", 1)
+  assert there["counts"].keys() == {"train"} and there["report"] == {"broken": 1}
+  with pytest.raises(build.BuildError, match="No clip came of 2 videos"):
+    nothing = build.Settings(ToySource(count=2, bad=0, short=1), FORM)
+    beam_build.build_with_beam(nothing, tmp_path / "nothing", options)
