@@ -100,7 +100,7 @@ def get_config(variant: str = "paper") -> ml_collections.ConfigDict:
     c.optimizer.milestones = (450,)
     c.optimizer.warmup_steps = 20
     if variant == "medium":
-      c.num_steps, c.optimizer.milestones = 1_600, (1_200, 1_500)
+      c.num_steps, c.optimizer.milestones = 5_000, (4_300, 4_800)
       c.data.preset, c.data.folder = "medium", "data/synthdance_medium"
   elif variant == "smoke":
     c.num_steps, c.batch_size = 4, 8

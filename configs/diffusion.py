@@ -49,6 +49,8 @@ def get_config(variant: str = "paper") -> ml_collections.ConfigDict:
   c.data.autoencoder_config = ""
   c.data.num_frames = 40
   c.data.beats = "librosa"  # which beats condition: librosa or truth
+  # Shares of clips shown slower with their beats, and at rest in silence: a departure.
+  c.data.slow, c.data.silent = 0.0, 0.0
 
   # Conditioning (sec. 3.4).
   c.condition = ml_collections.ConfigDict()
@@ -119,6 +121,7 @@ def get_config(variant: str = "paper") -> ml_collections.ConfigDict:
       c.diffusion.noise_shift = 2.0
       c.diffusion.velocity_weight = 4.0  # without: still off the beat after 1,500 steps
       c.sampling.guidance_scale = 2.0  # as much on the beat as true clips
+      c.data.slow, c.data.silent = 0.25, 0.1
       c.data.latents = "data/medium_latents"
       c.data.autoencoder = "runs/medium_autoencoder"
       c.data.autoencoder_config = "configs/autoencoder.py:medium"

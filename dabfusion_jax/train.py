@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import jax
+import numpy as np
 from absl import app, flags, logging
 from etils import epath
 from ml_collections import config_flags
@@ -28,6 +29,7 @@ from dabfusion_jax.user_errors import one_line_errors
 from dabfusion_jax.warm_start import make_warm_start
 from dabfusion_jax.writers import Trace
 from data_pipeline import latent_record, loader
+from data_pipeline.slow_motion import SlowMotion
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "FILE.py or FILE.py:VARIANT.")
 _WORKDIR = flags.DEFINE_string("workdir", None, "Default: runs/VARIANT_STAGE.")
@@ -110,6 +112,9 @@ def train_diffusion(config: Mapping[str, Any], workdir: pathlib.Path) -> None:
     fps=manifest["fps"],
     process_index=jax.process_index(),
     process_count=jax.process_count(),
+    slow_motion=SlowMotion(
+      data["slow"], data["silent"], np.asarray(manifest["silence"], np.float32)
+    ),
   )
   stage = stage_factory.make_diffusion_stage(config, autoencoder)
   check_self_flow(

@@ -25,7 +25,7 @@ from apache_beam.options.pipeline_options import PipelineOptions
 from data_pipeline import data_set
 from data_pipeline.data_set import BuildError, ClipLine
 from data_pipeline.media import MediaError
-from data_pipeline.settings import Settings, VideoCut, find_beats, write_texts
+from data_pipeline.settings import Settings, VideoCut, find_beats, write_vectors
 from data_pipeline.sources import Finding, SourceVideo, Survey
 from data_pipeline.tfds_builder.dance_clips import write_shards
 
@@ -53,7 +53,7 @@ def build_with_beam(
   if finished is not None:
     return finished
   with data_set.open_work(output, description) as work:
-    write_texts(settings, output)
+    write_vectors(settings, output)
     survey = settings.source.survey()
     lines = work / "lines"
     shutil.rmtree(lines, ignore_errors=True)

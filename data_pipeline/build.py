@@ -9,6 +9,7 @@ here and sent when it is complete):
 
   manifest.json  what the data set is; written last, so it marks a finished one
   report.csv     what is missing, broken, left out or too short, and why
+  silence.json   what the music encoder makes of silence
   texts.json     each genre in words, where the encoder takes words
   shards/        TFDS folder of clip records, read by `data_pipeline.loader`
   work/          per-song beats and per-video records, kept as they are finished
@@ -38,7 +39,7 @@ from data_pipeline.data_set import ClipLine
 from data_pipeline.local_pool import LocalPool
 from data_pipeline.media import MediaError
 from data_pipeline.settings import Settings as Settings
-from data_pipeline.settings import VideoCut, find_beats, write_texts
+from data_pipeline.settings import VideoCut, find_beats, write_vectors
 from data_pipeline.sources import Finding, SourceVideo, Survey
 
 
@@ -61,7 +62,7 @@ def build(settings: Settings, output: pathlib.Path, num_workers: int) -> dict[st
   if finished is not None:
     return finished
   with data_set.open_work(output, description) as work:
-    write_texts(settings, output)
+    write_vectors(settings, output)
     for folder in (work / "songs", work / "clips"):
       folder.mkdir(exist_ok=True)
     survey = settings.source.survey()

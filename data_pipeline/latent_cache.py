@@ -27,7 +27,7 @@ from array_record.python import array_record_module
 from etils import epath
 
 from dabfusion_jax import stage_factory, trained
-from data_pipeline import files, latent_record, loader
+from data_pipeline import files, latent_record, loader, style_vectors
 from data_pipeline.latent_record import LatentError
 
 CLIPS_PER_SHARD = 64
@@ -66,6 +66,7 @@ def cache_latents(
   if _is_finished(output, identity):
     print(f"{output} is complete.")
     return
+  silence = style_vectors.silence_vector(data)
   analyse = _make_analysis(stage1)
   expect = {key: stage1.config["data"][key] for key in ("frame_size", "fps")}
   fields = ("name", "window", "frames", "music", "beat_times", "true_beat_times")
@@ -101,7 +102,8 @@ def cache_latents(
       key: manifest["settings"][key]
       for key in ("fps", "num_frames", "encoder", "frame_size", "framing")
     }
-    | {"shards": shards, "counts": counts, "statistics": _combine(sums)},
+    | {"shards": shards, "counts": counts, "statistics": _combine(sums)}
+    | {"silence": silence.tolist()},
   )
   size = sum(path.stat().length for path in paths)
   print(

@@ -20,8 +20,9 @@ from jaxtyping import Float
 
 from data_pipeline import files, loader
 from data_pipeline.beats import beat_features, beat_vector
+from data_pipeline.slow_motion import SlowMotion
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 MANIFEST = "manifest.json"
 _FLOATS16 = ("residual_flow", "occlusion", "z")
 
@@ -134,12 +135,15 @@ def make_latents_dataset(
   fps: float,
   process_index: int = 0,
   process_count: int = 1,
+  slow_motion: SlowMotion | None = None,
 ) -> grain.IterDataset:
   """Endless stage-2 batches of `open_latents`; see `loader.batches`, `to_example`."""
 
   def transform(blob, rng):
-    del rng  # the windows were drawn when the clips were cut
-    return to_example(decode(blob), beats=beats, fps=fps)
+    record = decode(blob)
+    if slow_motion is not None:
+      record = slow_motion(record, rng)
+    return to_example(record, beats=beats, fps=fps)
 
   return loader.batches(
     source, batch_size, seed, transform, process_index, process_count

@@ -2,6 +2,7 @@
 
 import concurrent.futures
 import multiprocessing
+import multiprocessing.connection
 import os
 import signal
 import threading
@@ -18,17 +19,21 @@ class LocalPool:
   def __init__(self, num_workers: int) -> None:
     self._num_workers = num_workers
     self._context = multiprocessing.get_context("spawn")
-    self._stop = self._context.Event()
+    # A closed pipe tells all workers, and unlike an event it waits for none of them:
+    # one that crashed would never answer.
+    self._held, self._hold = self._context.Pipe(duplex=False)
     self._executor: concurrent.futures.ProcessPoolExecutor | None = None
 
   def __enter__(self) -> "LocalPool":
     return self
 
   def __exit__(self, kind: Any, error: Any, traceback: Any) -> None:
+    if kind is not None:  # nobody waits for what is still at work
+      self._hold.close()
     if self._executor is not None:
-      if kind is not None:  # nobody waits for what is still at work
-        self._stop.set()
       self._executor.shutdown(wait=kind is None, cancel_futures=True)
+    self._hold.close()
+    self._held.close()
 
   def run(
     self,
@@ -79,7 +84,7 @@ class LocalPool:
         self._num_workers,
         mp_context=self._context,
         initializer=_end_with_parent,
-        initargs=(self._stop,),
+        initargs=(self._held,),
       )
     try:
       futures = {
@@ -94,16 +99,16 @@ class LocalPool:
       raise
 
 
-def _end_with_parent(stop: Any) -> None:
-  """Ends a worker at once when its parent stops, or was killed.
+def _end_with_parent(held: multiprocessing.connection.Connection) -> None:
+  """Ends a worker at once when its parent lets go of it, or was killed.
 
   Ctrl-C reaches all processes of a terminal; here it is the parent's affair alone.
   """
   signal.signal(signal.SIGINT, signal.SIG_IGN)
+  parent = multiprocessing.parent_process()
 
-  def watch(wait: Callable[[], Any]) -> None:
-    wait()
+  def watch() -> None:
+    multiprocessing.connection.wait([held, parent.sentinel])
     os._exit(1)
 
-  for wait in (multiprocessing.parent_process().join, stop.wait):
-    threading.Thread(target=watch, args=(wait,), daemon=True).start()
+  threading.Thread(target=watch, daemon=True).start()

@@ -57,10 +57,11 @@ class Settings:
     }
 
 
-def write_texts(settings: Settings, output: pathlib.Path) -> None:
-  """Keeps the words for each genre beside the clips, if the encoder takes words."""
+def write_vectors(settings: Settings, output: pathlib.Path) -> None:
+  """Keeps the encoder's vectors of silence and of words beside the clips."""
   from data_pipeline import style_vectors  # reads shards: not for the workers
 
+  style_vectors.write_silence(output, _encoder_of(settings.encoder))
   style_vectors.write_text_vectors(output, _encoder_of(settings.encoder))
 
 

@@ -9,6 +9,7 @@ import json
 import pathlib
 
 import numpy as np
+from etils import epath
 from jaxtyping import Float32
 
 from data_pipeline import aist, data_set, loader
@@ -16,8 +17,29 @@ from data_pipeline.clip_record import RecordError
 from data_pipeline.music_encoders import MusicEncoder
 
 TEXTS = "texts.json"  # in the folder of a data set
+SILENCE = "silence.json"
 # The paper gives no wording.
 PROMPTS = {genre: f"{name} dance music" for genre, name in aist.GENRES.items()}
+
+
+def write_silence(data_dir: pathlib.Path, encoder: MusicEncoder) -> None:
+  """Writes what an encoder makes of a second of silence."""
+  vector = encoder(np.zeros(encoder.sample_rate, np.float32), encoder.sample_rate)
+  data_set.write_json(data_dir / SILENCE, vector.tolist())
+
+
+def silence_vector(data_dir: epath.PathLike) -> Float32[np.ndarray, "d"]:
+  """What the encoder of a data set makes of silence, at unit norm.
+
+  Raises:
+    RecordError: the data set does not say.
+  """
+  path = epath.Path(data_dir) / SILENCE
+  if not path.exists():
+    raise RecordError(
+      f"{data_dir} has no {SILENCE}: it was built before that was kept; build it anew."
+    )
+  return np.asarray(json.loads(path.read_text(encoding="utf-8")), np.float32)
 
 
 def write_text_vectors(data_dir: pathlib.Path, encoder: MusicEncoder) -> None:

@@ -56,6 +56,7 @@ def run_train(monkeypatch, tmp_path):
     "encoder": {"name": "spectral", "version": 1, "size": 512},
     "framing": "letterbox",
     "statistics": {"residual_rms": 0.05, "residual_max": 0.5},
+    "silence": [0.0] * 512,
     "content_sha256": "hash",
   }
   started = []

@@ -99,6 +99,7 @@ def _diffusion(variant, **condition):
     "encoder": {"name": "spectral", "version": 1, "size": 512},
     "framing": "letterbox",
     "statistics": {"residual_rms": 0.05, "residual_max": 0.5},
+    "silence": [0.0] * 512,
   }
   config = stage_factory.resolve_diffusion(config, stage1, latents)
   stage = stage_factory.make_diffusion_stage(config, stage1)

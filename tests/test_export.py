@@ -74,6 +74,7 @@ def pipeline(source):
     "encoder": {"name": "spectral", "version": 1, "size": 512},
     "framing": "letterbox",
     "statistics": {"residual_rms": 0.05, "residual_max": 0.5},
+    "silence": [0.0] * 512,
   }
   config2 = diffusion_config.get_config("smoke").to_dict()
   config2 = stage_factory.resolve_diffusion(config2, stage1, latents)

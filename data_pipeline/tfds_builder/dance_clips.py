@@ -15,6 +15,7 @@ import numpy as np
 import tensorflow_datasets as tfds
 
 from data_pipeline import clip_record
+from data_pipeline.tfds_builder.local_buckets import local_buckets
 
 
 def features_of(example: Mapping[str, Any]) -> tfds.features.FeaturesDict:
@@ -91,7 +92,8 @@ def write_shards(
   tfds.disable_progress_bar()
   builder = DanceClips(str(folder), example, splits)
   config = tfds.download.DownloadConfig(beam_options=beam_options)
-  with contextlib.redirect_stdout(io.StringIO()):  # "Downloading and preparing ..."
+  # It prints "Downloading and preparing ...", with nothing to download.
+  with contextlib.redirect_stdout(io.StringIO()), local_buckets():
     builder.download_and_prepare(
       download_dir=str(folder / "downloads"), download_config=config
     )

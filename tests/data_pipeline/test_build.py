@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from clip_examples import ToySource
 from stores import objects
+from tensorflow_datasets.core import shuffle
 
 from data_pipeline import build, data_set, files, loader
 from data_pipeline.ingest import ClipFormat
@@ -26,6 +27,17 @@ def settings(**source):
   return build.Settings(
     ToySource(count=4, short=1, **source), FORM, train_windows=Windows("random", 2)
   )
+
+
+def test_more_than_memory_holds_is_the_same_data_set(finished, tmp_path, monkeypatch):
+  monkeypatch.setattr(shuffle, "MAX_MEM_BUFFER_SIZE", 1_000)
+  build.build(settings(), tmp_path / "set", 1)
+  shards = sorted((finished[0] / "shards").rglob("*.array_record*"))
+  assert len(shards) == 2
+  for shard in shards:
+    other = tmp_path / "set" / shard.relative_to(finished[0])
+    assert other.read_bytes() == shard.read_bytes()
+  assert not list((tmp_path / "set").rglob("*.tmp"))
 
 
 @pytest.fixture(scope="module")
@@ -126,7 +138,7 @@ def test_a_build_may_end_on_another_machine(tmp_path, finished, monkeypatch, cap
     build.main([*command, "--output=gs://bucket/toy"])
     assert "train: 3 videos, 4 clips." in capsys.readouterr().out
     names = {name.rpartition("/")[2] for name in store.names()}
-    assert {"manifest.json", "report.csv", "features.json"} <= names
+    assert {"manifest.json", "report.csv", "silence.json", "features.json"} <= names
     assert not any("/work/" in name for name in store.names())
     assert not any(path.is_file() for path in tmp_path.rglob("*"))
     assert loader.read_manifest("gs://bucket/toy") == finished[1]
@@ -151,7 +163,7 @@ def alive(pid):
   return not state.exists() or state.read_text().rpartition(")")[2].split()[0] != "Z"
 
 
-@pytest.mark.parametrize("ending", [signal.SIGKILL])
+@pytest.mark.parametrize("ending", [signal.SIGINT, signal.SIGKILL])
 def test_ended_build_leaves_no_worker_and_goes_on(tmp_path, finished, ending):
   log, output = tmp_path / "log", tmp_path / "set"
   log.mkdir()
@@ -173,8 +185,9 @@ def test_ended_build_leaves_no_worker_and_goes_on(tmp_path, finished, ending):
     text=True,
     start_new_session=True,
   )
-  first = output / "work" / "clips" / "toy0.1.npz"
-  while not first.exists():
+  # A video counts as a whole: its clips may be there, and are made again without it.
+  note = output / "work" / "clips" / "toy0.json"
+  while not note.exists():
     assert process.poll() is None, "the build ended before it could be killed"
     time.sleep(0.02)
   if ending == signal.SIGINT:  # Ctrl-C goes to the workers as well
@@ -190,9 +203,10 @@ def test_ended_build_leaves_no_worker_and_goes_on(tmp_path, finished, ending):
   while any(alive(pid) for pid in pids):
     assert time.monotonic() < deadline, "a worker outlived its parent"
     time.sleep(0.05)
-  kept = first.stat().st_mtime_ns
+  clips = [note.with_name(f"toy0.{window}.npz") for window in range(2)]
+  kept = [path.stat().st_mtime_ns for path in clips]
   manifest = build.build(settings(log=str(log)), output, 1)
-  assert first.stat().st_mtime_ns == kept
+  assert [path.stat().st_mtime_ns for path in clips] == kept
   assert manifest["content_sha256"] == finished[1]["content_sha256"]
   assert [p.name for p in output.iterdir() if "unfinished" in p.name] == []
 

@@ -64,6 +64,7 @@ def data(tmp_path_factory):
   manifest = {"settings": settings, "beats": ["librosa", "truth"], "counts": counts}
   manifest |= {"content_sha256": "abc"}
   (folder / "manifest.json").write_text(json.dumps(manifest))
+  (folder / "silence.json").write_text(json.dumps([0.0, 1.0]))
   return folder
 
 

@@ -1,0 +1,46 @@
+"""The processes of one machine end with the work, however it ends."""
+
+import os
+import pathlib
+import subprocess
+import sys
+import time
+
+
+def work(number):
+  time.sleep(0.1)
+  if number == 1:
+    os._exit(3)
+  return number
+
+
+PROGRAM = """
+from test_local_pool import work
+from data_pipeline.local_pool import LocalPool
+
+if __name__ == "__main__":
+  try:
+    with LocalPool(2) as pool:
+      calls = [(number,) for number in range(30)]
+      for result in pool.run(work, calls, "calls", lambda number: -number):
+        print(result, flush=True)
+        if result == 5:
+          raise KeyboardInterrupt
+  except KeyboardInterrupt:
+    print("stopped")
+"""
+
+
+def test_ctrl_c_is_heard_after_a_process_died(tmp_path):
+  (tmp_path / "program.py").write_text(PROGRAM)
+  paths = [str(pathlib.Path(__file__).parent), *sys.path]
+  done = subprocess.run(
+    [sys.executable, str(tmp_path / "program.py")],
+    env=os.environ | {"PYTHONPATH": os.pathsep.join(p for p in paths if p)},
+    capture_output=True,
+    text=True,
+    timeout=120,
+  )
+  said = done.stdout.split()
+  assert done.returncode == 0 and said[-1] == "stopped"
+  assert {"-1", "0", "2", "3", "4", "5"} <= set(said)

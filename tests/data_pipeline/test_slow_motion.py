@@ -1,0 +1,74 @@
+"""Clips shown slower keep their beats; clips in silence nearly stand still."""
+
+import numpy as np
+import pytest
+
+from data_pipeline.slow_motion import AT_REST, SLOWEST, SlowMotion, slow_down
+
+FPS = 10
+
+
+@pytest.fixture
+def record():
+  """A flow that turns once a beat, at 120 beats a minute."""
+  beats = np.arange(-0.5, 5.0, 0.5)
+  phase = 2 * np.pi * np.arange(40) / FPS / 0.5
+  motion = (1 - np.cos(phase)).astype(np.float32)
+  return {
+    "flow": np.broadcast_to(motion[:, None, None, None], (40, 4, 4, 2)).copy(),
+    "occlusion": np.full((40, 4, 4, 1), 0.5, np.float32),
+    "z": np.ones((4, 4, 3), np.float32),
+    "music": np.eye(8, dtype=np.float32)[0],
+    "librosa_beats": beats,
+    "truth_beats": beats + 0.01,
+  }
+
+
+def test_full_speed_is_the_clip_itself(record):
+  same = slow_down(record, 1.0)
+  for key, value in record.items():
+    np.testing.assert_allclose(same[key], value, atol=1e-6)
+
+
+def test_half_speed_shows_every_frame_twice_as_late_and_beats_too(record):
+  slowed = slow_down(record, 0.5)
+  np.testing.assert_allclose(slowed["flow"][::2], record["flow"][:20], atol=1e-6)
+  between = (record["flow"][3] + record["flow"][4]) / 2
+  np.testing.assert_allclose(slowed["flow"][7], between, atol=1e-6)
+  for key in ("librosa_beats", "truth_beats"):
+    np.testing.assert_allclose(slowed[key], 2 * record[key])
+  assert slowed["flow"].dtype == np.float32
+  assert slowed["z"] is record["z"] and slowed["music"] is record["music"]
+
+
+@pytest.mark.parametrize("speed", [0.5, 0.77, 1.0])
+def test_the_dance_still_pauses_on_its_beats(record, speed):
+  slowed = slow_down(record, speed)
+  beats = slowed["librosa_beats"]
+  inside = beats[(beats >= 0) & (beats < 3.9)]
+  frames = np.round(inside * FPS).astype(int)
+  assert len(frames) >= 3
+  assert slowed["flow"][frames].max() < 0.5 * slowed["flow"].max()
+
+
+def test_shares_are_as_asked_and_silence_is_calm(record):
+  silence = np.eye(8, dtype=np.float32)[1]
+  draw = SlowMotion(0.3, 0.2, silence)
+  rng = np.random.default_rng(0)
+  drawn = [draw(record, rng) for _ in range(1000)]
+  calm = [one for one in drawn if one["music"] is silence]
+  slowed = [one for one in drawn if one["music"] is not silence and one is not record]
+  assert 150 < len(calm) < 250 and 250 < len(slowed) < 350
+  speed = lambda one: np.abs(np.diff(one["flow"], axis=0)).mean()
+  for one in calm:
+    assert speed(one) < 1.5 * AT_REST[1] * speed(record)
+    assert not len(one["librosa_beats"]) and not len(one["truth_beats"])
+  for one in slowed:
+    ratio = one["librosa_beats"][-1] / record["librosa_beats"][-1]
+    assert 1 <= ratio <= 1 / SLOWEST
+
+
+def test_none_asked_changes_nothing(record):
+  draw = SlowMotion(0.0, 0.0, np.zeros(8, np.float32))
+  rng = np.random.default_rng(0)
+  assert all(draw(record, rng) is record for _ in range(20))
