@@ -22,14 +22,12 @@ Each writes OUTPUT/PART.json; `claims.md` holds the table of those that are done
 import argparse
 import dataclasses
 import pathlib
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
 import numpy as np
 
-from dabfusion_jax import weights
 from dabfusion_jax.arguments import UsageError, check_positive
 from dabfusion_jax.diffusion.samplers import METHODS
 from dabfusion_jax.evaluation.cache import FeatureCache
@@ -49,6 +47,7 @@ from dabfusion_jax.evaluation.claims.subjects import Subjects, spread
 from dabfusion_jax.evaluation.claims.titles import NOTES, TITLES
 from dabfusion_jax.evaluation.networks import Networks, open_networks
 from dabfusion_jax.pipeline import DancePipeline
+from dabfusion_jax.user_errors import one_line_errors
 from data_pipeline import ingest, latent_record, loader
 from data_pipeline.style_vectors import style_vectors
 from data_pipeline.synthdance.truth import body_motion
@@ -309,10 +308,8 @@ def make_parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> None:
   args = make_parser().parse_args(argv)
-  try:
+  with one_line_errors("claims"):
     run(args)
-  except (ValueError, OSError, RuntimeError, weights.WeightsError) as error:
-    sys.exit(f"claims: {error}")
 
 
 if __name__ == "__main__":

@@ -43,6 +43,7 @@ from dabfusion_jax.evaluation.sides import common_shape, open_side
 from dabfusion_jax.export import even_indices, open_source
 from dabfusion_jax.metrics import appearance
 from dabfusion_jax.pipeline import DancePipeline
+from dabfusion_jax.user_errors import one_line_errors
 from data_pipeline import loader
 
 
@@ -214,10 +215,8 @@ def run(args: argparse.Namespace) -> None:
 
 def main(argv: Sequence[str] | None = None) -> None:
   args = make_parser().parse_intermixed_args(argv)
-  try:
+  with one_line_errors("evaluate"):
     run(args)
-  except (ValueError, OSError, RuntimeError) as error:
-    sys.exit(f"evaluate: {error}")
 
 
 if __name__ == "__main__":

@@ -17,7 +17,6 @@ import functools
 import json
 import os
 import pathlib
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from fractions import Fraction
 from typing import Any
@@ -31,6 +30,7 @@ from dabfusion_jax.arguments import check_positive
 from dabfusion_jax.diffusion import process
 from dabfusion_jax.evaluation import clips
 from dabfusion_jax.pipeline import DancePipeline
+from dabfusion_jax.user_errors import one_line_errors
 from data_pipeline import loader, media
 
 FORMAT = 1
@@ -262,12 +262,10 @@ def run(args: argparse.Namespace) -> None:
 
 def main(argv: Sequence[str] | None = None) -> None:
   args = make_parser().parse_args(argv)
-  try:
+  with one_line_errors("export"):
     if args.distributed:
       jax.distributed.initialize()
     run(args)
-  except (ValueError, OSError, RuntimeError) as error:
-    sys.exit(f"export: {error}")
 
 
 if __name__ == "__main__":

@@ -17,7 +17,6 @@ import json
 import os
 import pathlib
 import shutil
-import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -27,6 +26,7 @@ import numpy as np
 from dabfusion_jax import trained
 from dabfusion_jax.model_card import PURPOSE, model_card
 from dabfusion_jax.run_config import MAY_MOVE
+from dabfusion_jax.user_errors import one_line_errors
 
 
 def publish(
@@ -144,11 +144,9 @@ def main(argv: Sequence[str] | None = None) -> None:
   )
   add("--figures", help="file of measured figures to put in and name")
   args = parser.parse_args(argv)
-  try:
+  with one_line_errors("publish"):
     publish(args.checkpoint, args.output, args.float16, args.share_stage1, args.figures)
     print(args.output)
-  except (ValueError, OSError, RuntimeError) as error:
-    sys.exit(f"publish: {error}")
 
 
 if __name__ == "__main__":

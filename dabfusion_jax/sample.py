@@ -10,7 +10,6 @@ video come a contact sheet (.png) and every setting (.json).
 
 import argparse
 import pathlib
-import sys
 from collections.abc import Sequence
 
 import tqdm
@@ -18,6 +17,7 @@ import tqdm
 from dabfusion_jax import trained
 from dabfusion_jax.diffusion.samplers import METHODS
 from dabfusion_jax.pipeline import DancePipeline
+from dabfusion_jax.user_errors import one_line_errors
 
 
 def check_output(path: pathlib.Path, *inputs: str) -> None:
@@ -67,7 +67,7 @@ def make_parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> None:
   args = make_parser().parse_args(argv)
-  try:
+  with one_line_errors("sample"):
     check_output(args.output, args.image, args.music, *filter(None, [args.beats]))
     checkpoint = args.checkpoint or trained.shipped()
     pipeline = DancePipeline.from_pretrained(checkpoint, args.encoder)
@@ -96,8 +96,6 @@ def main(argv: Sequence[str] | None = None) -> None:
       print(path)
     for note in dance.notes:
       print(f"note: {note}")
-  except (ValueError, OSError, RuntimeError) as error:
-    sys.exit(f"sample: {error}")
 
 
 if __name__ == "__main__":
