@@ -14,7 +14,6 @@ missing shard.
 import argparse
 import itertools
 import json
-import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
@@ -27,6 +26,7 @@ from array_record.python import array_record_module
 from etils import epath
 
 from dabfusion_jax import stage_factory, trained
+from dabfusion_jax.user_errors import one_line_errors
 from data_pipeline import files, latent_record, loader, style_vectors
 from data_pipeline.latent_record import LatentError
 
@@ -240,12 +240,10 @@ def main(argv: Sequence[str] | None = None) -> None:
   add("--process_index", type=int, default=0, help="which process this is")
   add("--process_count", type=int, default=1, help="processes that share the work")
   args = parser.parse_args(argv)
-  try:
+  with one_line_errors("latent_cache"):
     cache_latents(
       args.checkpoint, args.data, args.output, args.process_index, args.process_count
     )
-  except (ValueError, OSError, RuntimeError, ImportError) as error:
-    sys.exit(f"latent_cache: {error}")
 
 
 if __name__ == "__main__":
