@@ -55,11 +55,12 @@ lint: $(STAMP)
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
 
-# Ratios within one run: how clips are read, what each feature costs, how well beats
-# are found.
+# Ratios within one run: how clips are read, what each feature costs, how well beats are
+# found; and published values of the metrics beside ours.
 bench: $(STAMP) $(WEIGHTS)
 	test -f data/synthdance_demo/manifest.json || $(PY) -m data_pipeline.build \
 	  --source=synthdance --preset=demo --output=data/synthdance_demo
 	$(PY) -m benchmarks.loader --data=data/synthdance_demo
 	$(PY) -m benchmarks.features
 	$(PY) -m benchmarks.beats
+	$(PY) -m benchmarks.check_values
