@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from dabfusion_jax.dance import SAMPLE_RATE
-from data_pipeline import beats, framing, media
+from data_pipeline import beats, framing, media, person
 from data_pipeline.music_encoders import MusicEncoder, cut_window
 
 PathLike = str | pathlib.Path
@@ -50,9 +50,13 @@ def frame_image(
 
   Args:
     image: file of any size and format, or uint8 [h, w, 3].
-    name: of the framing, `framing.FRAMINGS`.
+    name: of the framing, `framing.FRAMINGS`. Around the person, a picture higher than
+      wide is made square first: the whole body is in film that is wide.
     size: pixels.
     pad: whether the picture is made square first (`pad_to_square`).
+
+  Raises:
+    InputError, MediaError: a picture that cannot be used.
   """
   if not isinstance(image, np.ndarray):
     image = media.read_image(image)
@@ -61,8 +65,17 @@ def frame_image(
       f"The picture has {image.shape[1]}x{image.shape[0]} pixels; at least "
       f"{media.MIN_IMAGE_SIZE}x{media.MIN_IMAGE_SIZE} are needed."
     )
-  if pad:
+  around_person = name == framing.PERSON
+  if pad or (around_person and image.shape[0] > image.shape[1]):
     image = pad_to_square(image)
+  if around_person:
+    square = person.crop_picture(image, size)
+    if square is None:
+      raise InputError(
+        "This model saw squares around the dancer, who cannot be told from the "
+        "background of this picture; cut a square around the person out of it."
+      )
+    return square
   return framing.FRAMINGS[name](image[None], size)[0][0]
 
 

@@ -45,9 +45,9 @@ def read_arguments(argv: Sequence[str] | None, description: str) -> argparse.Nam
   add("--frame_size", type=int, help="pixels; presets but full: 64; else 128")
   add("--num_frames", type=int, default=40)
   add("--fps", type=int, default=10)
-  add("--framing", choices=list(FRAMINGS), default="letterbox")
-  add("--center_on_person", action="store_true", help=(
-    "cut the square of --framing=crop around what moves; for a camera that stands still"
+  add("--framing", choices=list(FRAMINGS), default="letterbox", help=(
+    "the whole picture; the square in its middle; or that around what moves, for a "
+    "camera that stands still"
   ))  # fmt: skip
   add("--short", choices=SHORT, default="drop", help="videos shorter than a clip")
   add("--train_windows", help=(
@@ -92,7 +92,6 @@ def options_of(args: argparse.Namespace) -> Settings:
       frame_size=args.frame_size or FRAME_SIZES.get(args.preset, 128),
       framing=args.framing,
       short=args.short,
-      center_on_person=args.center_on_person,
     ),
     encoder=args.encoder,
     train_windows=Windows.parse(args.train_windows or _train_windows(args)),

@@ -1,8 +1,9 @@
 """The clip's grid in time and space: which frames, and which pixels of them.
 
 One treatment for every source: the film frame nearest to `t0 + k / fps`, then area
-interpolation to a square, either letterboxed (1920x1080 fills rows 28..99 of 128) or
-cropped. Numpy alone; coordinates have integers at pixel centres.
+interpolation to a square: letterboxed (1920x1080 fills rows 28..99 of 128), the middle
+cropped, or the person (by `data_pipeline.person`, of frames that keep their longer
+side). Numpy alone; coordinates have integers at pixel centres.
 """
 
 import dataclasses
@@ -162,7 +163,8 @@ def fit_short_side(
   )
 
 
-FRAMINGS = {"letterbox": letterbox, "crop": crop_square}
+PERSON = "person"
+FRAMINGS = {"letterbox": letterbox, "crop": crop_square, PERSON: fit_short_side}
 
 
 def frame_nearest(

@@ -18,8 +18,8 @@ from data_pipeline import files, media
 from data_pipeline.beats import slice_beats
 from data_pipeline.framing import (
   FRAMINGS,
+  PERSON,
   Transform,
-  fit_short_side,
   nearest_frames,
   resample_times,
 )
@@ -39,10 +39,9 @@ class ClipFormat:
   Attributes:
     num_frames, fps: the window; 40 frames at 10 a second are 4.000 s.
     frame_size: pixels, square.
-    framing: `letterbox` or `crop`.
+    framing: `letterbox`, `crop` (the middle) or `person` (around what moves).
     short: of a video too short for a clip: `drop` it, `pad` it with its last frame
       and silence, or `loop` it.
-    center_on_person: whether the square of `crop` is cut around what moves.
   """
 
   num_frames: int = 40
@@ -50,7 +49,6 @@ class ClipFormat:
   frame_size: int = 128
   framing: str = "letterbox"
   short: str = "drop"
-  center_on_person: bool = False
 
   def __post_init__(self) -> None:
     if min(self.num_frames, self.fps) < 1 or self.frame_size < media.MIN_IMAGE_SIZE:
@@ -61,11 +59,6 @@ class ClipFormat:
     for word, known in ((self.framing, tuple(FRAMINGS)), (self.short, SHORT)):
       if word not in known:
         raise ValueError(f"Unknown setting {word!r}; known: {', '.join(known)}.")
-    if self.center_on_person and self.framing != "crop":
-      raise ValueError(
-        "Only a square cut out of the picture can be centred on the person; add "
-        "--framing=crop."
-      )
 
   @property
   def seconds(self) -> float:
@@ -162,7 +155,7 @@ def _records(
   shown = _framed_windows(film.path, chosen, form)
   windows = zip(starts, chosen, shown, strict=True)
   for window, (start, frames, (pictures, place)) in enumerate(windows):
-    if form.center_on_person:
+    if form.framing == PERSON:
       pictures, place = crop_on_person(pictures, place)
     record = {
       "name": video.name,
@@ -200,7 +193,7 @@ def _framed_windows(
   Film is large: a frame is decoded once, framed at once, and kept no longer than the
   windows need it.
   """
-  frame_to_size = fit_short_side if form.center_on_person else FRAMINGS[form.framing]
+  frame_to_size = FRAMINGS[form.framing]
   wanted = np.unique(np.concatenate(chosen))
   images = zip(wanted.tolist(), media.read_frames(path, wanted), strict=True)
   kept, last = {}, -1

@@ -48,6 +48,37 @@ def film(tmp_path_factory):
   return path
 
 
+def test_a_picture_is_cut_around_the_person_as_film_is(tmp_path):
+  frames = np.full((20, 72, 128, 3), 200, np.uint8)
+  frames[:, 60:] = 150
+  for i, frame in enumerate(frames):
+    x = 96 + round(6 * np.sin(0.9 * i))
+    frame[15:65, x - 6 : x + 6] = (200, 20, 20)
+  media.write_video(tmp_path / "a.mp4", frames, 10, clicks(), RATE)
+  form = ingest.ClipFormat(20, 10, 36, framing="person")
+  cut = ingest.cut_film(
+    SourceVideo("a", "train", "a", 0.0),
+    Film(tmp_path / "a.mp4"),
+    np.zeros(0),
+    form,
+    Ear(),
+    Windows("first"),
+  )
+  (record,) = cut.records
+  picture = inputs.frame_image(frames[0], "person", 36, pad=False)
+  columns = [
+    np.nonzero(square[..., 1] < 60)[1].mean()
+    for square in (picture, record["frames"][0])
+  ]
+  assert abs(columns[0] - columns[1]) <= 3.5 and abs(columns[0] - 17.5) <= 3.5
+  # Higher than wide, she is seen whole; before a busy wall she is not guessed.
+  tall = inputs.frame_image(frames[0][:, 80:112], "person", 36, pad=False)
+  assert tall.shape == (36, 36, 3) and (tall[8:32, 12:24, 1] < 60).any(axis=1).all()
+  noise = np.random.default_rng(0).integers(0, 256, (72, 128, 3), np.uint8)
+  with pytest.raises(InputError, match="cut a square around the person"):
+    inputs.frame_image(noise, "person", 36, pad=False)
+
+
 def test_sampling_hears_what_training_heard(film):
   video = SourceVideo("film", "train", "song", 0.0)
   form = ingest.ClipFormat(num_frames=10, fps=10, frame_size=16)

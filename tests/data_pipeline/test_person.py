@@ -1,6 +1,4 @@
-"""The square around the person: found by motion, left in the middle without any."""
-
-import dataclasses
+"""The square around the person: by motion in film, by the wall behind in a picture."""
 
 import numpy as np
 import pytest
@@ -9,7 +7,7 @@ from clip_examples import RATE, click_song
 from data_pipeline import framing, ingest, media
 from data_pipeline.ingest import ClipFormat
 from data_pipeline.music_encoders import make_encoder
-from data_pipeline.person import crop_on_person
+from data_pipeline.person import crop_on_person, crop_picture
 from data_pipeline.sources import Film, SourceVideo
 from data_pipeline.windows import Windows
 
@@ -88,7 +86,7 @@ def test_clips_are_centred_each_for_itself(tmp_path):
   path = tmp_path / "a.mp4"
   media.write_video(path, frames, 10, click_song()[: 4 * RATE], RATE)
   video = SourceVideo("a", "train", "a", 0.0)
-  form = ClipFormat(20, 10, 24, framing="crop", center_on_person=True)
+  form = ClipFormat(20, 10, 24, framing="person")
   first, second = ingest.cut_film(
     video,
     Film(path),
@@ -100,5 +98,32 @@ def test_clips_are_centred_each_for_itself(tmp_path):
   for record in (first, second):
     dark = (record["frames"].max(axis=-1) < 40).sum(axis=(0, 1))
     assert abs(np.average(np.arange(24), weights=dark) - 11.5) < 2.5
-  with pytest.raises(ValueError, match="--framing=crop"):
-    dataclasses.replace(form, framing="letterbox")
+
+
+def studio(height, width, at):
+  """A wall lit unevenly, a floor, and a person of three colours at a column."""
+  light = np.linspace(190, 220, width)[None, :, None] * np.ones((height, 1, 3))
+  light[-height // 4 :] -= 40
+  light += np.random.default_rng(0).normal(0, 3, light.shape)
+  image = np.uint8(light)
+  for part, colour in enumerate(((90, 60, 50), (200, 30, 30), (20, 20, 60))):
+    top = height // 5 + part * height // 5
+    image[top : top + height // 5, at - height // 12 : at + height // 12] = colour
+  return image
+
+
+@pytest.mark.parametrize("at", [20, 100, 160, 236])
+def test_a_picture_is_cut_around_who_stands_before_its_wall(at):
+  square = crop_picture(studio(144, 256, at), 48)
+  person = np.abs(square.astype(int) - [200, 30, 30]).max(axis=-1) < 30
+  expected = min(max(at / 3, 0) - min(max(at / 3 - 24, 0), 256 / 3 - 48), 48)
+  assert abs(np.nonzero(person)[1].mean() - expected) < 2
+
+
+def test_a_picture_without_a_plain_wall_is_left_to_the_caller():
+  noise = np.random.default_rng(0).integers(0, 256, (144, 256, 3), np.uint8)
+  assert crop_picture(noise, 48) is None
+  empty = np.full((144, 256, 3), 200, np.uint8)
+  assert crop_picture(empty, 48) is None
+  # Nearly square: there is nothing to choose.
+  assert crop_picture(noise[:, :150], 48).shape == (48, 48, 3)
