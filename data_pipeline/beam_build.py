@@ -199,7 +199,7 @@ class CutVideo(_Work):
         try:
           cut = VideoCut(self._settings, video, beats, pathlib.Path(folder))
           # A video counts whole or not at all.
-          records, status = list(cut), cut.status
+          records, status, reason = list(cut), cut.status, cut.reason
         except MediaError as error:
           reason = str(error)
     for features in records:

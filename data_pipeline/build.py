@@ -14,7 +14,8 @@ here and sent when it is complete):
   shards/        TFDS folder of clip records, read by `data_pipeline.loader`
   work/          per-song beats and per-video records, kept as they are finished
 
-A video that cannot be used costs a line of the report. Interrupted at any moment, the
+A video that cannot be used costs a line of the report, and the exit status is 3 where
+any was broken; it is 1 where no data set came of it. Interrupted at any moment, the
 same command goes on from `work/`, which may be deleted once the manifest is there.
 """
 
@@ -41,6 +42,8 @@ from data_pipeline.media import MediaError
 from data_pipeline.settings import Settings as Settings
 from data_pipeline.settings import VideoCut, find_beats, write_vectors
 from data_pipeline.sources import Finding, SourceVideo, Survey
+
+BROKEN = 3  # exit status: the data set is complete, but files were broken
 
 
 def build(settings: Settings, output: pathlib.Path, num_workers: int) -> dict[str, Any]:
@@ -123,7 +126,8 @@ def _cut_video(settings: Settings, video: SourceVideo, work: pathlib.Path) -> Fi
   """Saves the windows of a video, and then a note of what came of it."""
   note = work / "clips" / f"{video.name}.json"
   if note.is_file():
-    return Finding(json.loads(note.read_text())["status"], video.name)
+    known = json.loads(note.read_text())
+    return Finding(known["status"], video.name, known["reason"])
   beats = np.load(_song_file(video.song, work), allow_pickle=False)
   with tempfile.TemporaryDirectory(prefix="video-", dir=work) as folder:
     try:
@@ -137,8 +141,9 @@ def _cut_video(settings: Settings, video: SourceVideo, work: pathlib.Path) -> Fi
     except MediaError as error:
       return Finding("broken", video.name, str(error))
   lines = [dataclasses.asdict(clip) for clip in clips]
-  data_set.write_json(note, {"status": cut.status, "clips": lines})
-  return Finding(cut.status, video.name)
+  found = {"status": cut.status, "reason": cut.reason}
+  data_set.write_json(note, {**found, "clips": lines})
+  return Finding(cut.status, video.name, cut.reason)
 
 
 # --- Shards ------------------------------------------------------------------------
@@ -215,6 +220,8 @@ def main(argv: Sequence[str] | None = None) -> None:
   if manifest["report"]:
     lines = ", ".join(f"{n} {status}" for status, n in manifest["report"].items())
     print(f"{epath.Path(args.output) / data_set.REPORT}: {lines}.")
+  if manifest["report"].get("broken"):
+    sys.exit(BROKEN)
 
 
 def _run(settings: Settings, args: argparse.Namespace) -> dict[str, Any]:

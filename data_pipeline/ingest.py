@@ -71,10 +71,12 @@ class Cut:
 
   Attributes:
     status: `whole`, or what became of a short video: `too_short`, `padded`, `looped`.
+    reason: how short it is, or an empty text.
     records: of `clip_record`; reading them may raise MediaError.
   """
 
   status: str
+  reason: str
   records: Iterator[dict[str, Any]]
 
 
@@ -109,20 +111,22 @@ def cut_film(
       "write the clip again."
     )
   starts = windows.starts(video.name, times, form.num_frames, form.fps, segments)
-  status, period = "whole", None
+  status, reason, period = "whole", "", None
   if not len(starts):
     status = {"drop": "too_short", "pad": "padded", "loop": "looped"}[form.short]
-    if form.short == "drop":
-      return Cut(status, iter(()))
     frame_seconds = float(np.median(np.diff(times))) if len(times) > 1 else 1 / form.fps
     starts, length = np.zeros(1), float(times[-1]) + frame_seconds
+    what = f"{length:.2f} s" if len(segments) == 1 else f"none of {len(segments)} shots"
+    reason = f"{what}; a clip has {form.seconds:g} s"
+    if form.short == "drop":
+      return Cut(status, reason, iter(()))
     # What repeats: the video, or a stretch so long that nothing does.
     period = length if form.short == "loop" else None
     song_beats = song_beats[song_beats < video.song_start_seconds + length]
   records = _records(
     video, film, times, song_beats, form, encoder, starts, period
   )  # fmt: skip
-  return Cut(status, records)
+  return Cut(status, reason, records)
 
 
 def _records(

@@ -85,6 +85,7 @@ class VideoCut:
 
   Attributes:
     status: `whole`, `too_short`, `padded` or `looped`.
+    reason: how short, or an empty text.
   """
 
   def __init__(
@@ -106,7 +107,7 @@ class VideoCut:
     """
     self._name = video.name
     self._cut = self._open(settings, video, beats, folder, embeddings)
-    self.status = self._cut.status
+    self.status, self.reason = self._cut.status, self._cut.reason
 
   def _open(self, settings, video, beats, folder, embeddings) -> ingest.Cut:
     with _one_line_for(video.name):

@@ -1,5 +1,6 @@
 """Videos as they come from anyone: odd, broken, or made to hurt."""
 
+import struct
 from fractions import Fraction
 
 import av
@@ -7,6 +8,8 @@ import numpy as np
 from clip_examples import RATE, click_song, toy_frames
 
 from data_pipeline import media
+
+_1 = 2**16  # in the fixed point of mp4
 
 
 def encode(
@@ -77,6 +80,13 @@ def make(kind, folder):
     encode(path, frames, pix_fmt="yuv420p10le", audio=audio, layout="mono")
   elif kind == "surround":
     encode(path, frames, audio=audio, layout="5.1")
+  elif kind == "rotated":  # as by a phone held upright: the sensor's left is up
+    frames[:, :, :16] = 255
+    media.write_video(path, frames, 10, audio, RATE)
+    data = bytearray(path.read_bytes())
+    matrix = data.index(b"tkhd") + 44  # of the first track, the picture
+    data[matrix : matrix + 36] = struct.pack(">9i", 0, _1, 0, -_1, 0, 0, 0, 0, 2**30)
+    path.write_bytes(data)
   elif kind == "old_container":
     path = path.with_suffix(".avi")
     encode(path, frames, codec="mpeg4", audio=audio, layout="stereo")

@@ -8,6 +8,7 @@ import pytest
 from clip_examples import RATE, click_song
 
 from data_pipeline import media
+from data_pipeline.clip_record import decode_video
 from data_pipeline.folder_source import Folder
 from data_pipeline.ingest import ClipFormat
 from data_pipeline.media import MediaError
@@ -63,6 +64,15 @@ def test_odd_files_are_used(tmp_path, kind):
   assert np.abs(record["audio"]).max() > 5000
 
 
+def test_phone_video_is_upright(tmp_path):
+  hostile_files.make("rotated", tmp_path)
+  _, (record,) = cut(tmp_path)
+  picture = decode_video(record["frames"])[0, :, :, 0]
+  bars = np.nonzero(picture.max(axis=0) < 20)[0]
+  assert len(bars) == 7 and not set(bars) & set(range(4, 12))  # 18x32: 9 of 16 columns
+  assert picture[1:7, 8].min() > 200 and picture[9:15, 8].max() < 100
+
+
 def test_one_frame_is_too_short_or_repeated(tmp_path):
   hostile_files.make("one_frame", tmp_path)
   assert cut(tmp_path) == ("too_short", [])
@@ -102,8 +112,6 @@ def test_a_song_beside_a_silent_video(tmp_path):
 def test_padded_is_still_and_silent_looped_starts_again(tmp_path):
   hostile_files.make("plain", tmp_path)  # 2 s, frame i is grey 40 + 8 i
   _, (padded,) = cut(tmp_path, ClipFormat(30, 10, 16, short="pad"))
-  from data_pipeline.clip_record import decode_video
-
   grey = decode_video(padded["frames"])[:, 8, 8, 0].astype(int)
   assert len(set(grey[19:])) == 1 and grey[19] > grey[10] > grey[0]
   assert not padded["audio"][2 * RATE + 100 :].any()
