@@ -11,6 +11,7 @@ import fcntl
 import hashlib
 import json
 import pathlib
+import re
 import shutil
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -25,6 +26,7 @@ from data_pipeline.sources import Finding, Survey
 MANIFEST = "manifest.json"
 REPORT = "report.csv"
 COUNTED = ("genre", "camera", "track", "dancer")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]+")
 
 
 class BuildError(ValueError):
@@ -126,11 +128,14 @@ def send(folder: pathlib.Path, output: epath.PathLike) -> None:
 def write_report(output: pathlib.Path, findings: Iterable[Finding]) -> None:
   """Writes `report.csv`: status, name and reason of all that did not go smoothly."""
   with files.whole_file(output / REPORT) as path:
-    with open(path, "w", newline="", encoding="utf-8") as file:
+    # Names of files may hold anything, even what is no text.
+    escape = {"encoding": "utf-8", "errors": "backslashreplace"}
+    with open(path, "w", newline="", **escape) as file:
       writer = csv.writer(file)
       writer.writerow(["status", "name", "reason"])
       for finding in sorted(findings, key=lambda f: (f.status, f.name)):
-        writer.writerow([finding.status, finding.name, finding.reason])
+        texts = (finding.status, finding.name, finding.reason)
+        writer.writerow([_CONTROL.sub(" ", text) for text in texts])
 
 
 def describe(findings: Iterable[Finding]) -> str:

@@ -4,6 +4,7 @@ import csv
 import dataclasses
 import hashlib
 import math
+import os
 import pathlib
 import re
 import zlib
@@ -74,7 +75,7 @@ class Folder:
       for path in sorted(root.rglob("*"))
       if path.suffix.lower() in VIDEO_SUFFIXES
       and not path.name.startswith(".")
-      and path.is_file()
+      and (path.is_file() or (path.is_symlink() and not path.exists()))
     }
     rows: Mapping[str, Mapping[str, str]] = {file: {} for file in files}
     findings = []
@@ -161,9 +162,12 @@ def _problem(row: Mapping[str, str]) -> str:
 
 def _content_key(path: pathlib.Path) -> str:
   """The same for copies of a file, whatever their names."""
-  with open(path, "rb") as file:
-    start = file.read(_HASHED_BYTES)
-  return hashlib.sha256(b"%d|" % path.stat().st_size + start).hexdigest()
+  try:
+    with open(path, "rb") as file:
+      start = file.read(_HASHED_BYTES)
+    return hashlib.sha256(b"%d|" % path.stat().st_size + start).hexdigest()
+  except OSError:  # a link to nowhere, or not for us: the report will have it
+    return hashlib.sha256(os.fsencode(path.name)).hexdigest()
 
 
 def _tested_groups(groups: set[str], percent: int) -> frozenset[str]:
@@ -177,4 +181,4 @@ def _safe_name(file: str) -> str:
   """A name of letters, digits, '_', '-' and '.'; two files never share one."""
   stem = file.rpartition(".")[0]
   safe = re.sub(r"[^A-Za-z0-9_-]+", "_", stem).strip("_-")[:80] or "video"
-  return f"{safe}-{zlib.crc32(file.encode()):08x}"
+  return f"{safe}-{zlib.crc32(os.fsencode(file)):08x}"

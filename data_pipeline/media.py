@@ -32,7 +32,7 @@ from data_pipeline.video_writer import write_video as write_video
 _OPEN_OPTIONS = {
   "protocol_whitelist": "file",
   "format_whitelist": (
-    "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mp3,wav,ogg,flac,aac"
+    "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpeg,asf,flv,mp3,wav,ogg,flac,aac"
   ),
 }
 CodecError = av.error.FFmpegError

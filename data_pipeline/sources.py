@@ -19,7 +19,10 @@ from data_pipeline.synthdance import generate, music, presets
 from data_pipeline.synthdance.truth import Truth
 
 SAMPLE_RATE = 22_050  # of songs, for the beat tracker
-VIDEO_SUFFIXES = (".mp4", ".mov", ".m4v", ".mkv", ".webm", ".avi", ".ts", ".3gp")
+VIDEO_SUFFIXES = (
+  *(".mp4", ".mov", ".m4v", ".3gp", ".mkv", ".webm", ".avi", ".ts", ".mts", ".m2ts"),
+  *(".mpg", ".mpeg", ".wmv", ".flv", ".ogv"),
+)
 SONG_SUFFIXES = (".wav", ".flac", ".ogg", ".mp3", ".m4a", ".aac")
 _SAFE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 

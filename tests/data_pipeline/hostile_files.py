@@ -90,6 +90,9 @@ def make(kind, folder):
   elif kind == "old_container":
     path = path.with_suffix(".avi")
     encode(path, frames, codec="mpeg4", audio=audio, layout="stereo")
+  elif kind == "flash":
+    path = path.with_suffix(".flv")
+    encode(path, frames, audio=audio, layout="stereo")
   else:
     media.write_video(path, frames, 10, audio, RATE)
     if kind == "truncated":

@@ -1,5 +1,6 @@
 """Each bad file is refused in one line, each odd one is used, none stops a build."""
 
+import os
 import pathlib
 
 import hostile_files
@@ -7,7 +8,7 @@ import numpy as np
 import pytest
 from clip_examples import RATE, click_song
 
-from data_pipeline import media
+from data_pipeline import build, media
 from data_pipeline.clip_record import decode_video
 from data_pipeline.folder_source import Folder
 from data_pipeline.ingest import ClipFormat
@@ -52,7 +53,7 @@ def test_bad_files_are_refused_in_one_line(tmp_path, kind, reason):
 
 
 @pytest.mark.parametrize(
-  "kind", ["plain", "variable_rate", "ten_bit", "surround", "old_container"]
+  "kind", ["plain", "variable_rate", "ten_bit", "surround", "old_container", "flash"]
 )
 def test_odd_files_are_used(tmp_path, kind):
   hostile_files.make(kind, tmp_path)
@@ -62,6 +63,24 @@ def test_odd_files_are_used(tmp_path, kind):
   assert record["audio"].dtype == np.int16 and len(frames)
   # Clicks are heard whatever the channels.
   assert np.abs(record["audio"]).max() > 5000
+
+
+def test_names_that_are_no_text_cost_a_line_each(tmp_path):
+  folder = tmp_path / "videos"
+  folder.mkdir()
+  hostile_files.make("plain", folder)
+  latin = os.fsencode(folder) + "/tänzer.mp4".encode("latin-1")
+  os.link(folder / "plain.mp4", latin)
+  (folder / "two\nlines.mp4").touch()
+  (folder / "nowhere.mp4").symlink_to(tmp_path / "gone.mp4")
+  with open(os.fsencode(folder) + b"/\xff.mp4", "wb"):
+    pass
+  manifest = build.build(Settings(Folder(str(folder)), FORM), tmp_path / "set", 1)
+  assert manifest["report"] == {"broken": 3}
+  assert sum(count["found"] for count in manifest["videos"].values()) == 5
+  lines = (tmp_path / "set" / "report.csv").read_text().splitlines()
+  assert len(lines) == 4 and "two lines.mp4: the file is empty" in "".join(lines)
+  assert "no such file" in "".join(lines)
 
 
 def test_phone_video_is_upright(tmp_path):
