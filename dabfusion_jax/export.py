@@ -13,7 +13,7 @@ separate commands with --shard=0 --num_shards=4 and so on.
 """
 
 import argparse
-import functools
+import dataclasses
 import json
 import os
 import pathlib
@@ -26,6 +26,7 @@ import jax.numpy as jnp
 import numpy as np
 import tqdm
 
+from dabfusion_jax import hardware
 from dabfusion_jax.arguments import check_positive
 from dabfusion_jax.diffusion import process
 from dabfusion_jax.evaluation import clips
@@ -45,40 +46,6 @@ def clip_name(clip: Mapping[str, Any]) -> str:
   return f"{clip['name']}-w{int(clip['window'])}"
 
 
-@functools.lru_cache(maxsize=2)
-def make_sampler(pipeline: DancePipeline, devices: tuple[jax.Device, ...]):
-  """(params, batch, keys) -> frames uint8 [b, t, h, w, 3], spread over devices.
-
-  Every device runs the same program on its own examples, so that their number cannot
-  be told from the result. The batch must divide by the number of devices.
-  """
-  stage = pipeline.stage
-  plan, guidance = stage.plan, pipeline.config["sampling"]["guidance_scale"]
-
-  def draw(params, batch, keys):
-    batch = dict(batch)
-    ref_image = batch.pop("ref_image").astype(jnp.float32) / 255.0
-    batch["z"] = stage.autoencoder.apply(
-      stage.autoencoder_variables, ref_image, method="encode"
-    )
-    flow, occlusion = stage.sample(params, batch, keys, plan, guidance)
-    frames = stage.decode(batch["z"], flow, occlusion)
-    return jnp.uint8(jnp.clip(frames, 0, 1) * 255 + 0.5)
-
-  mesh = jax.make_mesh(
-    (len(devices),),
-    ("data",),
-    axis_types=(jax.sharding.AxisType.Auto,),
-    devices=devices,
-  )
-  rows = jax.P("data")
-  return jax.jit(
-    jax.shard_map(
-      draw, mesh=mesh, in_specs=(jax.P(), rows, rows), out_specs=rows, check_vma=False
-    )
-  )
-
-
 def samples(
   pipeline: DancePipeline,
   source: Sequence[Mapping[str, Any]],
@@ -92,7 +59,8 @@ def samples(
   Records are those of `data_pipeline.loader`; `batch_size` is per device.
   """
   devices = tuple(devices or jax.local_devices())
-  sampler = make_sampler(pipeline, devices)
+  pipeline = dataclasses.replace(pipeline, devices=devices)
+  plan, guidance = pipeline.stage.plan, pipeline.config["sampling"]["guidance_scale"]
   rows = batch_size * len(devices)
   for first in range(0, len(indices), rows):
     records = [source[i] for i in indices[first : first + rows]]
@@ -102,10 +70,10 @@ def samples(
       key: np.stack([r[key] for r in filled])
       for key in ("music", "beats", "beat_features")
     }
-    batch["ref_image"] = np.stack([r["frames"][0] for r in filled])
+    batch["z"] = pipeline.encode([r["frames"][0] for r in filled])
     ids = jnp.asarray([r["example_id"] for r in filled], jnp.int32)
     keys = process.example_keys(jax.random.key(seed), ids)
-    frames = np.asarray(sampler(pipeline.params, batch, keys))
+    frames, _ = pipeline.generate(batch, keys, plan, guidance)
     yield from zip(records, frames, strict=False)
 
 
@@ -263,6 +231,7 @@ def run(args: argparse.Namespace) -> None:
 def main(argv: Sequence[str] | None = None) -> None:
   args = make_parser().parse_args(argv)
   with one_line_errors("export"):
+    hardware.use_cpu_cores()
     if args.distributed:
       jax.distributed.initialize()
     run(args)

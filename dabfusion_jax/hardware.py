@@ -45,11 +45,11 @@ _KINDS = {
 _MOST_CPU_DEVICES = 8
 
 
-def use_cpu_cores(batch_size: int) -> None:
-  """One CPU device a core, as far as `batch_size` divides, for a training on CPU.
+def use_cpu_cores(batch_size: int = 0) -> None:
+  """One CPU device a core, as far as `batch_size` divides; 0 divides always.
 
   XLA splits a batch over devices better than one operation over cores. It changes
-  nothing where the training runs on accelerators. Call it before anything touches a
+  nothing where the program runs on accelerators. Call it before anything touches a
   device. A number given by JAX_NUM_CPU_DEVICES or XLA_FLAGS is left alone.
   """
   given = jax.config.jax_num_cpu_devices != -1
@@ -64,7 +64,7 @@ def use_cpu_cores(batch_size: int) -> None:
 
 def choose_cpu_devices(cores: int, batch_size: int) -> int:
   """The most devices that `cores` serve and that divide `batch_size`."""
-  most = max(1, min(cores, batch_size, _MOST_CPU_DEVICES))
+  most = max(1, min(cores, batch_size or cores, _MOST_CPU_DEVICES))
   return next(n for n in range(most, 0, -1) if batch_size % n == 0)
 
 

@@ -20,6 +20,7 @@ from dabfusion_jax import inputs, stage_factory, trained
 from dabfusion_jax.dance import Dance
 from dabfusion_jax.diffusion import process, samplers
 from dabfusion_jax.inputs import InputError, Music, check_number
+from dabfusion_jax.rows import Rows
 from dabfusion_jax.stages.diffusion import DiffusionStage
 from data_pipeline import beats as beat_grid
 from data_pipeline import music_encoders
@@ -27,7 +28,11 @@ from data_pipeline import music_encoders
 
 @dataclass(frozen=True, eq=False)
 class DancePipeline:
-  """Both stages of a trained model."""
+  """Both stages of a trained model.
+
+  `devices` share the rows of a batch, which must divide by their number; the first
+  local one alone, if None.
+  """
 
   stage: DiffusionStage
   params: Any
@@ -35,6 +40,7 @@ class DancePipeline:
   autoencoder_config: Any
   digests: dict[str, str]
   encoder_name: str | None = None
+  devices: tuple[jax.Device, ...] | None = None
 
   @classmethod
   def from_pretrained(
@@ -201,17 +207,21 @@ class DancePipeline:
     Steps on the host, so that progress can be shown; the numbers are those of
     `DiffusionStage.sample`.
     """
-    stage = self.stage
-    z_term = self._z_term(self.params, batch["z"])
-    step_fn = _step_fn(stage, guidance_scale, bool(np.any(plan.sigma)))
+    stage, params = self.stage, self._shared_params
+    z_term = self._z_term(params, batch["z"])
+    step_fn = self._step_fn(guidance_scale, bool(np.any(plan.sigma)))
     carry = samplers.first_carry(keys, stage.latent_shape(batch))
     for i in range(len(plan.t)):
       step = samplers.Plan(*(row[i] for row in plan))
-      carry = step_fn(self.params, batch, z_term, keys, carry, step)
+      carry = step_fn(params, step, batch, z_term, keys, carry)
       if callback is not None:
         jax.block_until_ready(carry)
         callback(i + 1, len(plan.t))
     return stage.to_flow(carry.x)
+
+  def encode(self, ref_images: Sequence[np.ndarray]) -> jax.Array:
+    """Pictures uint8 [h, w, 3] -> z [b, s, s, c]."""
+    return self._encode(np.stack(ref_images).astype(np.float32) / np.float32(255))
 
   def decode(self, z: Any, flow: Any, occlusion: Any) -> np.ndarray:
     """Latents of a batch -> frames uint8 [b, t, h, w, 3]."""
@@ -222,10 +232,9 @@ class DancePipeline:
     self, ref_images: Sequence[np.ndarray], heard: Sequence[Music], num_frames: int
   ) -> dict[str, Any]:
     """Pictures uint8 [h, w, 3] and their music -> a batch to sample from."""
-    images = jnp.asarray(np.stack(ref_images), jnp.float32) / 255.0
     grid = [(m.beat_times, 0.0, num_frames, self.fps) for m in heard]
     return {
-      "z": self._encode(images),
+      "z": self.encode(ref_images),
       "music": np.stack([m.embedding for m in heard]),
       "beats": np.stack([beat_grid.beat_vector(*g) for g in grid]),
       "beat_features": np.stack([beat_grid.beat_features(*g) for g in grid]),
@@ -240,19 +249,46 @@ class DancePipeline:
 
   # Compiled once for a pipeline, not for every dance.
   @functools.cached_property
+  def _rows(self) -> Rows:
+    return Rows(self.devices or jax.local_devices()[:1])
+
+  @functools.cached_property
+  def _shared_params(self) -> Any:
+    return self._rows.share(self.params)
+
+  @functools.cached_property
   def _z_term(self) -> Callable:
-    return jax.jit(self.stage.unet.z_term)
+    return self._rows.compile(self.stage.unet.z_term, num_shared=1)
 
   @functools.cached_property
   def _decode(self) -> Callable:
-    return jax.jit(self.stage.decode)
+    return self._rows.compile(self.stage.decode)
 
   @functools.cached_property
   def _encode(self) -> Callable:
     stage = self.stage
-    return jax.jit(
+    return self._rows.compile(
       lambda x: stage.autoencoder.apply(stage.autoencoder_variables, x, method="encode")
     )
+
+  @functools.cached_property
+  def _step_fn(self) -> Callable:
+    """(guidance scale, is stochastic) -> one sampling step."""
+    stage = self.stage
+
+    @functools.lru_cache(maxsize=8)
+    def compiled(guidance_scale: float, is_stochastic: bool) -> Callable:
+      def step_fn(params, step, batch, z_term, keys, carry):
+        def eps_fn(x_t, t):
+          return stage.eps(params, batch, z_term, x_t, t, guidance_scale)
+
+        return samplers.sample_step(
+          eps_fn, carry, keys, step, is_stochastic, *stage.threshold
+        )
+
+      return self._rows.compile(step_fn, num_shared=2)
+
+    return compiled
 
   def _check_length(self, num_frames: int) -> None:
     trained_frames = self.config["data"]["num_frames"]
@@ -270,21 +306,3 @@ def _as_json(beats: Any) -> str | list[float] | None:
   if beats is None or isinstance(beats, str | pathlib.Path):
     return beats and str(beats)
   return [float(time) for time in beats]
-
-
-@functools.lru_cache(maxsize=8)
-def _step_fn(
-  stage: DiffusionStage, guidance_scale: float, is_stochastic: bool
-) -> Callable:
-  """One compiled sampling step; kept, because compiling costs more than sampling."""
-
-  @jax.jit
-  def step_fn(params, batch, z_term, keys, carry, step):
-    def eps_fn(x_t, t):
-      return stage.eps(params, batch, z_term, x_t, t, guidance_scale)
-
-    return samplers.sample_step(
-      eps_fn, carry, keys, step, is_stochastic, *stage.threshold
-    )
-
-  return step_fn
