@@ -89,7 +89,7 @@ def test_other_settings_in_the_same_folder_are_refused(finished):
   assert "\n" not in str(error.value)
 
 
-def test_bad_video_costs_a_line_of_the_report(tmp_path, finished):
+def test_bad_video_costs_a_line_of_the_report(tmp_path, finished, monkeypatch, capsys):
   output = tmp_path / "set"
   manifest = build.build(settings(bad=2), output, 1)
   assert manifest["report"] == {"broken": 1, "too_short": 1}
@@ -99,6 +99,12 @@ def test_bad_video_costs_a_line_of_the_report(tmp_path, finished):
   assert head == ["status", "name", "reason"]
   assert broken[:2] == ["broken", "toy2"] and "toy2.mp4" in broken[2]
   assert short == ["too_short", "toy1", "0.50 s; a clip has 1 s"]
+  # A script knows by the exit status.
+  monkeypatch.setattr(build, "options_of", lambda args: settings(bad=2))
+  with pytest.raises(SystemExit) as left:
+    build.main(["--source=synthdance", "--preset=smoke", f"--output={output}"])
+  assert left.value.code == build.BROKEN
+  assert "report.csv: 1 broken, 1 too_short." in capsys.readouterr().out
   # The video is repaired, the data set made again: what was cut is not cut again.
   (output / "manifest.json").unlink()
   kept = {p: p.stat().st_mtime_ns for p in (output / "work" / "clips").iterdir()}
