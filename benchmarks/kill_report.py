@@ -22,7 +22,7 @@ import time
 import numpy as np
 from absl import app, flags
 
-from dabfusion_jax import checkpointing
+from dabfusion_jax import checkpoint_files, checkpointing
 from dabfusion_jax.writers import SPEED
 
 _OUTPUT = flags.DEFINE_string("output", None, "Folder for both runs and the report.")
@@ -81,7 +81,7 @@ def finish(workdir: pathlib.Path, num_steps: int) -> None:
 
 def kill_once(workdir: pathlib.Path, start_up: float, chance: random.Random) -> dict:
   """One life and its end: what was reported, saved and left half done."""
-  before = checkpointing.latest_step(workdir) or 0
+  before = checkpoint_files.latest_step(workdir) or 0
   process = start(workdir, 10**6)
   starting = chance.random() < _STARTING
   if not starting:
@@ -93,9 +93,9 @@ def kill_once(workdir: pathlib.Path, start_up: float, chance: random.Random) -> 
   except subprocess.TimeoutExpired:
     process.send_signal(signal.SIGKILL)
     process.wait()
-  folder = workdir / checkpointing.FOLDER
-  halves = [p for p in folder.glob("*") if checkpointing.TMP_MARK in p.name]
-  saved = checkpointing.latest_step(workdir) or 0
+  folder = workdir / checkpoint_files.FOLDER
+  halves = [p for p in folder.glob("*") if checkpoint_files.UNDER_WAY in p.name]
+  saved = checkpoint_files.latest_step(workdir) or 0
   reported = max(history(workdir), default=0)
   return {
     "while": "starting" if starting else "stepping",

@@ -21,7 +21,7 @@ import numpy as np
 from absl import app, flags
 
 from benchmarks.kill_report import history, leaves, wait_for_step
-from dabfusion_jax import checkpointing
+from dabfusion_jax import checkpoint_files, checkpointing
 
 _KILL_AFTER = flags.DEFINE_integer("kill_after", 7, "Steps of two processes.")
 _STEPS = flags.DEFINE_integer("steps", 16, "Of the whole run.")
@@ -117,7 +117,7 @@ def main(argv: list[str]) -> None:
     "config": flags.FLAGS.config,
     "steps": _STEPS.value,
     "reported_by_two": max(history(lost), default=0),
-    "saved_by_two": checkpointing.latest_step(lost),
+    "saved_by_two": checkpoint_files.latest_step(lost),
     "status_of_the_other": status,
     "seconds_until_it_ended": round(time.monotonic() - killed, 1),
   }

@@ -11,8 +11,6 @@ import contextlib
 import errno
 import gc
 import logging as python_logging
-import pathlib
-import shutil
 import sys
 import time
 from collections.abc import Callable
@@ -21,16 +19,17 @@ from typing import Any
 import jax
 import numpy as np
 from absl import logging
+from etils import epath
 from jax.experimental import multihost_utils
 from orbax.checkpoint import v1 as ocp
 from orbax.checkpoint._src.futures.synchronization import OperationIdGenerator
 
+from dabfusion_jax import checkpoint_files
+from dabfusion_jax.checkpoint_files import FOLDER, complete_steps
 from dabfusion_jax.data_position import DataPosition
+from dabfusion_jax.run_folder import folder_at
 
 PyTree = Any
-FOLDER = "checkpoints"
-UNREADABLE_FOLDER = "unreadable_checkpoints"
-TMP_MARK = ".orbax-checkpoint-tmp"
 
 
 class CheckpointError(RuntimeError):
@@ -40,7 +39,7 @@ class CheckpointError(RuntimeError):
 class Checkpoints:
   """The checkpoints of one workdir; a context manager that waits for its saves."""
 
-  def __init__(self, workdir: str | pathlib.Path, keep: int, keep_best: int = 0):
+  def __init__(self, workdir: epath.PathLike, keep: int, keep_best: int = 0):
     """Opens or creates WORKDIR/checkpoints, free of what a killed save left.
 
     Args:
@@ -53,9 +52,10 @@ class Checkpoints:
         "keep_checkpoints must be at least 1 and keep_best_checkpoints not negative,"
         f" got {keep} and {keep_best}."
       )
-    self._workdir = pathlib.Path(workdir).absolute()
-    self._folder = self._workdir / FOLDER
-    _remove_leftovers(self._folder)
+    self._folder = folder_at(workdir) / FOLDER
+    if jax.process_index() == 0:
+      checkpoint_files.remove_leftovers(self._folder)
+    _wait_for_all("leftover checkpoints")
     policies = ocp.training.preservation_policies
     self._checkpointer = ocp.training.Checkpointer(
       self._folder,
@@ -105,7 +105,7 @@ class Checkpoints:
     """Waits for the save under way; returns the newest step that is safe."""
     with self._clear_errors("the last checkpoint"):
       self._checkpointer.wait()
-    return max(_steps(self._folder), default=None)
+    return max(complete_steps(self._folder), default=None)
 
   def restore(self, abstract: PyTree, batches: Any) -> PyTree | None:
     """The newest readable state, with `batches` moved to where it stood then.
@@ -153,10 +153,7 @@ class Checkpoints:
       return
     if jax.process_index() == 0:
       for step in unreadable:
-        target = self._workdir / UNREADABLE_FOLDER / str(step)
-        shutil.rmtree(target, ignore_errors=True)
-        target.parent.mkdir(exist_ok=True)
-        (self._folder / str(step)).rename(target)
+        checkpoint_files.set_aside(self._folder, step)
     _wait_for_all("unreadable checkpoints")
     self._checkpointer.reload()
 
@@ -166,7 +163,7 @@ class Checkpoints:
     try:
       yield
     except Exception as error:
-      good = _steps(self._folder)
+      good = complete_steps(self._folder)
       state = f"step {good[-1]} is safe" if good else "nothing was saved before"
       cause, cure = _first_line(error), ""
       if is_disk_full(error):
@@ -177,7 +174,7 @@ class Checkpoints:
 
 
 def load_params(
-  workdir: str | pathlib.Path, *, ema: bool = True, step: int | None = None
+  workdir: epath.PathLike, *, ema: bool = True, step: int | None = None
 ) -> tuple[PyTree, PyTree, int]:
   """Parameters of a run for inference, without knowing its optimiser.
 
@@ -192,8 +189,8 @@ def load_params(
   Raises:
     CheckpointError: no such checkpoint, or it cannot be read.
   """
-  folder = pathlib.Path(workdir).absolute() / FOLDER
-  steps = _steps(folder)
+  folder = folder_at(workdir) / FOLDER
+  steps = complete_steps(folder)
   if not steps:
     raise CheckpointError(f"No checkpoint in {folder}; is this a training workdir?")
   if step is not None and step not in steps:
@@ -208,11 +205,6 @@ def load_params(
   raise CheckpointError(message)
 
 
-def latest_step(workdir: str | pathlib.Path) -> int | None:
-  """Step of the newest complete checkpoint of a run, or None."""
-  return max(_steps(pathlib.Path(workdir) / FOLDER), default=None)
-
-
 def is_disk_full(error: BaseException) -> bool:
   """Whether a full disk is behind an error; orbax wraps it in a ValueError."""
   return getattr(error, "errno", None) == errno.ENOSPC or (
@@ -220,17 +212,11 @@ def is_disk_full(error: BaseException) -> bool:
   )
 
 
-class _WithoutOrbax(python_logging.Filter):
-  """Drops orbax's own log: some 30 lines a save, and errors we raise ourselves."""
-
-  def filter(self, record):
-    return "orbax" not in record.pathname
+# Orbax's own log is some 30 lines a save, and errors we raise ourselves.
+logging.get_absl_logger().addFilter(lambda record: "orbax" not in record.pathname)
 
 
-logging.get_absl_logger().addFilter(_WithoutOrbax())
-
-
-def _load_part(path: pathlib.Path, names: tuple[str, ...]) -> list[PyTree]:
+def _load_part(path: epath.PathLike, names: tuple[str, ...]) -> list[PyTree]:
   """Some fields of a saved state, as numpy arrays; the others are not read."""
   saved = ocp.checkpointables_metadata(path).metadata["state"]
   wanted = {
@@ -276,9 +262,9 @@ def _alone() -> ocp.Context:
   return ocp.Context(multiprocessing_options=options)
 
 
-def _newest_for_all(folder: pathlib.Path, before: int | None) -> int | None:
+def _newest_for_all(folder: epath.PathLike, before: int | None) -> int | None:
   """The newest step (before one), as process 0 sees it: folders may appear late."""
-  steps = [s for s in _steps(folder) if before is None or s < before]
+  steps = [s for s in complete_steps(folder) if before is None or s < before]
   newest = max(steps, default=-1)
   if jax.process_count() > 1:
     newest = int(multihost_utils.broadcast_one_to_all(np.int32(newest)))
@@ -300,21 +286,6 @@ def _align_operations() -> None:
     most = int(multihost_utils.process_allgather(np.int32(done)).max())
     for _ in range(done, most):
       OperationIdGenerator.next_operation_id()
-
-
-def _steps(folder: pathlib.Path) -> list[int]:
-  """Complete checkpoints, rising; those under way carry another name."""
-  if not folder.is_dir():
-    return []
-  return sorted(int(path.name) for path in folder.iterdir() if path.name.isdigit())
-
-
-def _remove_leftovers(folder: pathlib.Path) -> None:
-  if jax.process_index() == 0:
-    for path in folder.glob(f"*{TMP_MARK}*"):
-      logging.info("Removing %s, left by a save that was interrupted.", path)
-      shutil.rmtree(path, ignore_errors=True)  # no harm in it; it is never read
-  _wait_for_all("leftover checkpoints")
 
 
 def _wait_for_all(name: str) -> None:

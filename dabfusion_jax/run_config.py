@@ -1,14 +1,13 @@
 """A run's settings beside its checkpoints: WORKDIR/config.json."""
 
 import json
-import pathlib
 from collections.abc import Mapping
 from typing import Any
 
 import jax
-from absl import logging
 
-from dabfusion_jax import checkpointing
+from dabfusion_jax import checkpoint_files
+from dabfusion_jax.run_folder import RunFolder
 
 # Settings that may differ when a run is resumed: they change how long it runs, what
 # it shows and where, not what is learnt. A mesh changes the order of sums only.
@@ -26,12 +25,15 @@ MAY_CHANGE = (
   "stall_seconds",
   "sampling",
 )
-# Settings that may differ as well, because another machine or a bad step asks for it,
-# but change what is learnt: with a warning.
+# Settings that may differ as well, because another machine, a bad step or a longer
+# training asks for it, but change what is learnt: with a warning.
 MAY_CHANGE_LEARNING = (
   "gradient_accumulation",  # BatchNorm's statistics and the noise are those of a part
   "max_skipped_steps",
   "spike_grad_norm",
+  "optimizer.learning_rate",
+  "optimizer.milestones",
+  "optimizer.warmup_steps",
 )
 # Where things lie; what they are is held by hashes.
 MAY_MOVE = (
@@ -43,47 +45,47 @@ MAY_MOVE = (
 )
 
 
-def check_config(workdir: pathlib.Path, config: Mapping[str, Any]) -> None:
-  """Refuses to go on in a workdir that was started with other settings.
+def check_config(run: RunFolder, config: Mapping[str, Any]) -> list[str]:
+  """Refuses to go on with a run that was started with other settings.
+
+  Returns:
+    What differs and is allowed to, but changes what is learnt; one string each.
 
   Raises:
     ValueError: naming the settings that differ, with both values.
   """
-  path = workdir / "config.json"
-  if checkpointing.latest_step(workdir) is None or not path.exists():
-    return
+  path = run.local / "config.json"
+  if checkpoint_files.latest_step(run.path) is None or not path.exists():
+    return []
   before = flatten(json.loads(path.read_text()))
   now = flatten(json.loads(json.dumps(config)))
-  refused = []
+  allowed, refused = [], []
   for name in sorted(before.keys() | now.keys()):
     if before.get(name) == now.get(name) or name in MAY_MOVE:
       continue
     change = (
       f"{name} was {before.get(name, 'absent')!r}, now {now.get(name, 'absent')!r}"
     )
-    group = name.split(".")[0]
-    if group in MAY_CHANGE_LEARNING:
-      logging.warning(
-        "%s goes on otherwise than it began: %s. It will not equal an undisturbed run.",
-        workdir,
-        change,
-      )
-    elif group not in MAY_CHANGE:
+    if name in MAY_CHANGE_LEARNING:
+      allowed.append(change)
+    elif name.split(".")[0] not in MAY_CHANGE:
       refused.append(change)
   if refused:
     raise ValueError(
-      f"{workdir} was trained with other settings: {'; '.join(refused)}. Restore "
+      f"{run} was trained with other settings: {'; '.join(refused)}. Restore "
       "them, or choose another workdir."
     )
+  return allowed
 
 
-def write_config(workdir: pathlib.Path, config: Mapping[str, Any]) -> None:
+def write_config(run: RunFolder, config: Mapping[str, Any]) -> None:
   """Writes WORKDIR/config.json in one move."""
   if jax.process_index() == 0:
-    workdir.mkdir(parents=True, exist_ok=True)
-    temporary = workdir / "config.json.tmp"
+    run.local.mkdir(parents=True, exist_ok=True)
+    temporary = run.local / "config.json.tmp"
     temporary.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
-    temporary.replace(workdir / "config.json")
+    temporary.replace(run.local / "config.json")
+    run.send()
 
 
 def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

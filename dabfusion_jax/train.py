@@ -4,7 +4,6 @@ python -m dabfusion_jax.train --config=configs/autoencoder.py:demo
 python -m dabfusion_jax.train --config=configs/diffusion.py:demo --workdir=DIR
 """
 
-import pathlib
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -17,12 +16,13 @@ from etils import epath
 from ml_collections import config_flags
 
 from dabfusion_jax import (
-  checkpointing,
+  checkpoint_files,
   hardware,
   run_config,
   stage_factory,
   trained,
 )
+from dabfusion_jax.run_folder import RunFolder
 from dabfusion_jax.stages.autoencoder import check_self_flow
 from dabfusion_jax.train_loop import train
 from dabfusion_jax.user_errors import one_line_errors
@@ -48,7 +48,7 @@ class NotReadyError(ValueError):
   """Something that has to be made first is missing; the message says how."""
 
 
-def train_autoencoder(config: Mapping[str, Any], workdir: pathlib.Path) -> None:
+def train_autoencoder(config: Mapping[str, Any], folder: RunFolder) -> None:
   """Stage 1, on pairs of frames; SynthDance is generated where it is not there."""
   data = config["data"]
   if not (epath.Path(data["folder"]) / loader.MANIFEST).exists():
@@ -91,19 +91,19 @@ def train_autoencoder(config: Mapping[str, Any], workdir: pathlib.Path) -> None:
   )
   stage = stage_factory.make_autoencoder_stage(config)
   optimizer = stage_factory.make_optimizer_of(config)
-  run_training(stage, optimizer, dataset, workdir, config)
+  run_training(stage, optimizer, dataset, folder, config)
 
 
-def train_diffusion(config: Mapping[str, Any], workdir: pathlib.Path) -> None:
+def train_diffusion(config: Mapping[str, Any], folder: RunFolder) -> None:
   """Stage 2, on cached latents; keeps a copy of its stage 1 in the workdir."""
   prepare_latents(config)
   data = config["data"]
   autoencoder = trained.load_trained(data["autoencoder"], "autoencoder")
   manifest = latent_record.read_manifest(data["latents"])
   config = stage_factory.resolve_diffusion(config, autoencoder, manifest)
-  run_config.check_config(workdir, config)
+  run_config.check_config(folder, config)
   if jax.process_index() == 0:
-    trained.publish(autoencoder, workdir / trained.AUTOENCODER)
+    trained.publish(autoencoder, folder.local / trained.AUTOENCODER)
   dataset = latent_record.make_latents_dataset(
     latent_record.open_latents(data["latents"], "train"),
     batch_size=config["batch_size"],
@@ -121,10 +121,10 @@ def train_diffusion(config: Mapping[str, Any], workdir: pathlib.Path) -> None:
     stage.autoencoder, autoencoder.variables, autoencoder.config["data"]["frame_size"]
   )
   optimizer = stage_factory.make_optimizer_of(config)
-  run_training(stage, optimizer, dataset, workdir, config)
+  run_training(stage, optimizer, dataset, folder, config)
 
 
-def run_training(stage, optimizer, dataset, workdir, config) -> None:
+def run_training(stage, optimizer, dataset, folder, config) -> None:
   """The loop, with what the command line and the config hang on it."""
   options = {}
   if config["init_from"]:
@@ -136,28 +136,18 @@ def run_training(stage, optimizer, dataset, workdir, config) -> None:
     optimizer,
     dataset,
     stage_factory.make_loop(config),
-    workdir,
+    folder,
     config,
     trace=Trace(_TRACE_SKIP.value, _TRACE_STEPS.value),
     **options,
   )
 
 
-def check_workdir(workdir: str) -> pathlib.Path:
-  """A run appends to files and renames folders, which a bucket as such cannot do."""
-  if "://" in workdir:
-    _, _, name = workdir.partition("://")
-    raise ValueError(
-      f"--workdir={workdir} is no folder. Mount the bucket and give the folder, e.g."
-      f" --workdir=/gcs/{name.partition('/')[2]} (see launch/README.md)."
-    )
-  return pathlib.Path(workdir)
-
-
-def keep_compiled(workdir: pathlib.Path) -> None:
+def keep_compiled(folder: RunFolder) -> None:
   """Compiled programs stay in the workdir: a restart need not compile again."""
   if jax.default_backend() != "cpu":  # where XLA warns of other machines' programs
-    jax.config.update("jax_compilation_cache_dir", str(workdir / "compilation_cache"))
+    cache = folder.path / "compilation_cache"
+    jax.config.update("jax_compilation_cache_dir", str(cache))
 
 
 def prepare_latents(config: Mapping[str, Any]) -> None:
@@ -181,7 +171,7 @@ def prepare_latents(config: Mapping[str, Any]) -> None:
     )
     return
   steps = []
-  if checkpointing.latest_step(stage1) is None:
+  if checkpoint_files.latest_step(stage1) is None:
     steps.append(
       "python -m dabfusion_jax.train --config=configs/autoencoder.py"
       f" --workdir={stage1}"
@@ -226,9 +216,9 @@ def main(argv: list[str]) -> None:
   logging.info("Training %s in %s.", stage, workdir)
   programs = {"autoencoder": train_autoencoder, "diffusion": train_diffusion}
   with one_line_errors("train"):
-    workdir = check_workdir(workdir)
-    keep_compiled(workdir)
-    programs[stage](config, workdir)
+    folder = RunFolder(workdir)
+    keep_compiled(folder)
+    programs[stage](config, folder)
 
 
 if __name__ == "__main__":

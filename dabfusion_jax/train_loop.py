@@ -7,7 +7,6 @@ run that was interrupted ends bit for bit where an undisturbed one does.
 
 import contextlib
 import dataclasses
-import pathlib
 import signal
 import threading
 from collections.abc import Callable, Iterable, Mapping
@@ -21,6 +20,7 @@ from dabfusion_jax import checkpointing, hardware, sharding, train_state, writer
 from dabfusion_jax.judge import Judge
 from dabfusion_jax.optimizer import Optimizer
 from dabfusion_jax.run_config import check_config, write_config
+from dabfusion_jax.run_folder import RunFolder
 from dabfusion_jax.stages.base import Stage
 from dabfusion_jax.train_state import TrainState
 from dabfusion_jax.train_step import make_train_step
@@ -73,7 +73,7 @@ def train(
   optimizer: Optimizer,
   dataset: Iterable[PyTree],
   loop: LoopConfig,
-  workdir: str | pathlib.Path,
+  run: RunFolder,
   config: Mapping[str, Any],
   *,
   initialise: Callable[[TrainState], TrainState] = lambda state: state,
@@ -88,8 +88,7 @@ def train(
       this process's share of the batch, and has `get_state` and `set_state` (as a
       Grain `IterDataset`'s does). The first batch also serves for the pictures.
     loop: settings of the loop.
-    workdir: folder of the run: config.json, metrics.jsonl, checkpoints, events,
-      pictures.
+    run: its folder: config.json, metrics.jsonl, checkpoints, events, pictures.
     config: everything the run was started with, kept as config.json. A resume with
       another config is refused, except for `run_config.MAY_CHANGE`.
     initialise: what a fresh state goes through, e.g. a warm start.
@@ -102,8 +101,7 @@ def train(
     ValueError: settings that do not fit the devices, the data or the earlier run.
     SystemExit: status 143 after SIGTERM, with everything saved.
   """
-  workdir = pathlib.Path(workdir)
-  check_config(workdir, config)
+  changes = check_config(run, config)
   mesh, backend = sharding.make_mesh(loop.mesh), jax.default_backend()
   batch_sharding = sharding.batch_sharding(mesh)
   init_key, loop_key, picture_key = jax.random.split(jax.random.key(loop.seed), 3)
@@ -120,7 +118,7 @@ def train(
     stack.enter_context(jax.set_mesh(mesh))
     checkpoints = stack.enter_context(
       checkpointing.Checkpoints(
-        workdir, loop.keep_checkpoints, loop.keep_best_checkpoints
+        run.path, loop.keep_checkpoints, loop.keep_best_checkpoints
       )
     )
     init = train_state.make_init(stage, optimizer.tx, batch_spec)
@@ -133,23 +131,30 @@ def train(
       logging.info(
         "%s is finished: step %d of %d. Raise num_steps to train on, or choose "
         "another workdir.",
-        workdir,
+        run,
         start,
         loop.num_steps,
       )
       return state
-    write_config(workdir, config)
+    for change in changes:
+      logging.warning(
+        "%s goes on otherwise than it began: %s. It will not equal an undisturbed run.",
+        run,
+        change,
+      )
+    write_config(run, config)
     if start:
-      logging.info("Resuming %s from step %d.", workdir, start)
+      logging.info("Resuming %s from step %d.", run, start)
     else:
       writers.log_parameter_overview(abstract.params)
+    stack.callback(run.send)
     writer = stack.enter_context(
-      writers.Writer(workdir, start)
+      writers.Writer(run.local, start)
       if jax.process_index() == 0
       else writers.NullWriter()
     )
     should_stop = stack.enter_context(sigterm_watch())
-    watchdog = stack.enter_context(Watchdog(workdir, loop.stall_seconds))
+    watchdog = stack.enter_context(Watchdog(run.path, loop.stall_seconds))
     step_fn = jax.jit(
       make_train_step(
         stage,
@@ -183,7 +188,7 @@ def train(
 
     pending = None  # (step, metrics) of the step before, perhaps still running
     for step in range(start + 1, loop.num_steps + 1):
-      with trace.step(workdir, step - start, step):
+      with trace.step(run.local, step - start, step):
         with progress.waiting():
           batch = next_batch(batches, step)
         batch = sharding.to_global_batch(batch, batch_sharding)
@@ -198,6 +203,8 @@ def train(
       if step % loop.checkpoint_every == 0 or last or stop:
         report(*pending)  # before the save: a state gone bad is not saved
         pending = None
+        writer.settle()
+        run.send()
         checkpoints.save(step, state, batches, judge.mean_loss())
       if step % loop.picture_every == 0 or last:
         draw(stage, state, first_batch, picture_key, mesh, writer)

@@ -11,6 +11,7 @@ import importlib.resources
 import json
 import pathlib
 import shutil
+import tempfile
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -20,9 +21,11 @@ import jax
 import numpy as np
 import safetensors.numpy
 from absl import logging
+from etils import epath
 from flax import traverse_util
 
 from dabfusion_jax import checkpointing
+from dabfusion_jax.run_folder import folder_at, is_remote
 
 AUTOENCODER = "autoencoder"
 SHIPPED = ("dance_e", "dance_b")  # stage 2 with and without beats
@@ -58,16 +61,17 @@ def digest_of(params: Any, batch_stats: Any) -> str:
   return digest.hexdigest()
 
 
-def load_trained(folder: str | pathlib.Path, stage: str) -> Trained:
+def load_trained(folder: epath.PathLike, stage: str) -> Trained:
   """Reads a stage ("autoencoder" or "diffusion") from a workdir or published folder.
 
   Of a workdir it takes the newest checkpoint and the moving average of its weights.
+  Either may lie in a bucket.
 
   Raises:
     TrainedError: no such folder, another stage, or a damaged file.
     CheckpointError: the workdir has no readable checkpoint.
   """
-  folder = pathlib.Path(folder)
+  folder = epath.Path(folder)
   path = folder / _CONFIG
   if not path.is_file():
     raise TrainedError(
@@ -105,14 +109,14 @@ def load_trained(folder: str | pathlib.Path, stage: str) -> Trained:
   return Trained(config, params, batch_stats, step, digest)
 
 
-def load_autoencoder_of(folder: str | pathlib.Path) -> Trained:
+def load_autoencoder_of(folder: epath.PathLike) -> Trained:
   """The frozen stage 1 inside a stage-2 folder, else the one beside it.
 
   Raises:
     TrainedError, CheckpointError: as `load_trained`. Whether it is the right one, the
       hash in the stage 2's config tells.
   """
-  folder = pathlib.Path(folder).absolute()
+  folder = folder_at(folder)
   beside = folder.parent / AUTOENCODER
   inside = folder / AUTOENCODER
   is_shared = not inside.is_dir() and beside.is_dir()
@@ -180,8 +184,11 @@ def _flatten(params: Any, batch_stats: Any) -> dict[str, np.ndarray]:
   }
 
 
-def _read_model(path: pathlib.Path) -> tuple[Any, Any, int, str]:
+def _read_model(path: epath.Path) -> tuple[Any, Any, int, str]:
   """(params, batch_stats, step, the digest they were written with)."""
+  if is_remote(path):  # the reader maps files of a disk
+    with tempfile.TemporaryDirectory() as here:
+      return _read_model(path.copy(pathlib.Path(here) / _MODEL))
   try:
     with safetensors.safe_open(path, "numpy") as file:
       metadata = file.metadata()

@@ -8,7 +8,6 @@ whose patience ends names those that are behind.
 import faulthandler
 import json
 import os
-import pathlib
 import socket
 import sys
 import threading
@@ -17,6 +16,7 @@ from collections.abc import Callable
 
 import jax
 from absl import logging
+from etils import epath
 
 FOLDER = "heartbeats"
 STALLED = 75  # exit status: try again (EX_TEMPFAIL)
@@ -33,7 +33,7 @@ class Watchdog:
 
   def __init__(
     self,
-    workdir: str | pathlib.Path,
+    workdir: epath.PathLike,
     stall_seconds: float,
     on_stall: Callable[[], None] = _exit,
   ):
@@ -42,7 +42,7 @@ class Watchdog:
     The time must exceed that of a checkpoint, of the pictures and of the first step.
     `on_stall` is called once, from the watching thread.
     """
-    self._folder = pathlib.Path(workdir) / FOLDER
+    self._folder = epath.Path(workdir) / FOLDER
     self._stall_seconds = stall_seconds
     self._on_stall = on_stall
     self._step, self._beaten, self._written = 0, time.monotonic(), 0.0
@@ -86,12 +86,13 @@ class Watchdog:
         return
 
 
-def find_stragglers(folder: pathlib.Path, num_processes: int) -> str:
+def find_stragglers(folder: epath.PathLike, num_processes: int) -> str:
   """One line on the processes that were heard of last or never."""
   beats, silent = {}, []
   for index in range(num_processes):
     try:
-      beats[index] = json.loads((folder / f"{index}.json").read_text())
+      path = epath.Path(folder) / f"{index}.json"
+      beats[index] = json.loads(path.read_text())
     except (OSError, ValueError):
       silent.append(str(index))
   parts = [f"Never heard of process {', '.join(silent)}."] if silent else []

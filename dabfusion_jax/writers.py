@@ -82,7 +82,7 @@ class Writer:
     self._workdir.mkdir(parents=True, exist_ok=True)
     path = self._workdir / "metrics.jsonl"
     drop_lines_after(path, step)
-    self._lines = path.open("a")
+    self._lines = path.open("a", encoding="utf-8")
     self._writers = metric_writers.MultiWriter(
       [
         metric_writers.LoggingWriter(),
@@ -104,6 +104,14 @@ class Writer:
     self._lines.flush()
     self._writers.write_scalars(step, scalars)
     self._writers.flush()
+
+  def settle(self) -> None:
+    """Puts metrics.jsonl where a lost machine cannot take it along.
+
+    A mounted bucket takes a file when it is closed, not before.
+    """
+    self._lines.close()
+    self._lines = open(self._lines.name, "a", encoding="utf-8")
 
   def write_pictures(self, step: int, pictures: Mapping[str, np.ndarray]) -> None:
     """Writes uint8 [H, W, 3] as summaries and as pictures/NAME_STEP.png.
@@ -134,6 +142,9 @@ class NullWriter:
     pass
 
   def write_scalars(self, step: int, scalars: Mapping[str, float]) -> None:
+    pass
+
+  def settle(self) -> None:
     pass
 
   def write_pictures(self, step: int, pictures: Mapping[str, np.ndarray]) -> None:

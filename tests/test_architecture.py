@@ -26,6 +26,7 @@ MAY_IMPORT = {
   | {"absl", "dabfusion_jax.optimizer", "dabfusion_jax.train_state"}
   | {"dabfusion_jax.sharding", "dabfusion_jax.writers", "dabfusion_jax.checkpointing"}
   | {"dabfusion_jax.hardware", "dabfusion_jax.watchdog", "dabfusion_jax.run_config"}
+  | {"dabfusion_jax.run_folder"}
   | {"dabfusion_jax.stages.base", "dabfusion_jax.train_step", "dabfusion_jax.judge"},
   "dabfusion_jax/train_step.py": _JAX
   | {"optax", "dabfusion_jax.optimizer", "dabfusion_jax.train_state"}
@@ -44,6 +45,7 @@ KNOWS_NETWORKS = {"data_pipeline/latent_cache.py"}
 # and the files that evaluation reads and hears.
 KNOWS_DATA = {"pipeline", "inputs", "dance", "train", "sample", "evaluate", "export"}
 KNOWS_DATA |= {"clips", "names", "hearing", "claims"}
+KNOWS_DATA |= {"run_folder"}  # which may lie where data lie
 
 
 def _files(place):

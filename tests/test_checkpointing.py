@@ -10,7 +10,7 @@ import pytest
 from orbax.checkpoint import v1 as ocp
 from toy_stage import assert_trees_equal
 
-from dabfusion_jax import checkpointing
+from dabfusion_jax import checkpoint_files
 from dabfusion_jax.checkpointing import CheckpointError, Checkpoints, load_params
 from dabfusion_jax.train_state import TrainState
 
@@ -136,7 +136,7 @@ def test_leftovers_of_a_killed_save_are_removed_and_never_restored(tmp_path):
   leftover = tmp_path / "checkpoints" / "2.orbax-checkpoint-tmp"
   leftover.mkdir()
   (leftover / "half").write_text("half")
-  assert checkpointing.latest_step(tmp_path) == 1
+  assert checkpoint_files.latest_step(tmp_path) == 1
   assert restore(tmp_path)[1] == 10
   assert os.listdir(tmp_path / "checkpoints") == ["1"]
 

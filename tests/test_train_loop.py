@@ -14,8 +14,11 @@ import numpy as np
 import pytest
 from toy_stage import LOOP, ToyStage, assert_trees_equal, toy_dataset, toy_train
 
-from dabfusion_jax.checkpointing import latest_step, load_params
+from dabfusion_jax.checkpoint_files import latest_step
+from dabfusion_jax.checkpointing import load_params
+from dabfusion_jax.optimizer import make_optimizer
 from dabfusion_jax.run_config import check_config, flatten
+from dabfusion_jax.run_folder import RunFolder
 from dabfusion_jax.train_state import TrainState
 from dabfusion_jax.train_step import mean_gradients
 from dabfusion_jax.writers import SPEED
@@ -75,7 +78,7 @@ toy_stage.toy_train(sys.argv[1], stage=Killed(), picture_every=3, checkpoint_eve
 """
   tests = pathlib.Path(__file__).parent
   command = [sys.executable, "-c", script, str(tmp_path), str(tests), str(tests.parent)]
-  result = subprocess.run(command, capture_output=True, timeout=120)
+  result = subprocess.run(command, capture_output=True, timeout=600)
   assert result.returncode == -signal.SIGKILL, result.stderr.decode()
   assert latest_step(tmp_path) in (1, 2, 3)
   assert read_history(tmp_path)[-1]["step"] == 3
@@ -170,28 +173,45 @@ def test_resume_with_other_settings_is_refused_by_name(straight):
     toy_train(workdir, config=config | {"seed": 1, "num_steps": 9, "new": {"key": 2}})
   assert "new.key was 'absent', now 2" in str(error_info.value)
   assert "num_steps" not in str(error_info.value)
-  check_config(workdir, config | {"num_steps": 9, "log_every": 3})
+  longer = config | {"num_steps": 9, "log_every": 3}
+  assert check_config(RunFolder(workdir), longer) == []
 
 
 @pytest.mark.parametrize(
   "change",
   [{"gradient_accumulation": 2}, {"max_skipped_steps": 1}, {"spike_grad_norm": 9.0}],
 )
-def test_resume_with_settings_that_change_learning_is_warned_of(
-  straight, change, caplog
-):
+def test_resume_with_settings_that_change_learning_is_told(straight, change):
   name, value = next(iter(change.items()))
-  before = dataclasses.asdict(LOOP)
-  check_config(straight[0], before)
-  assert not caplog.messages
-  check_config(straight[0], before | change)
-  assert len(caplog.messages) == 1
-  assert f"{name} was {before[name]!r}, now {value!r}" in caplog.messages[0]
+  before, run = dataclasses.asdict(LOOP), RunFolder(straight[0])
+  assert check_config(run, before) == []
+  told = f"{name} was {before[name]!r}, now {value!r}"
+  assert check_config(run, before | change) == [told]
+
+
+def test_a_longer_training_may_decay_later_and_is_warned_of_once(tmp_path, caplog):
+  def go_on(num_steps, **settings):
+    optimizer = {"learning_rate": 0.1, "b1": 0.9, "b2": 0.99, "warmup_steps": 0}
+    optimizer |= {"milestones": (1,), "clip_norm": None} | settings
+    config = dataclasses.asdict(LOOP) | {"optimizer": optimizer, "num_steps": num_steps}
+    made = make_optimizer(**optimizer)
+    toy_train(tmp_path, optimizer=made, config=config, num_steps=num_steps)
+
+  go_on(2)
+  go_on(4, milestones=(1, 3))
+  rates = [line["learning_rate"] for line in read_history(tmp_path)]
+  np.testing.assert_allclose(rates, [0.1, 0.01, 0.01, 0.001], rtol=1e-6)
+  (warning,) = [x for x in caplog.messages if "goes on otherwise" in x]
+  assert "optimizer.milestones was [1], now [1, 3]" in warning
+  go_on(5, milestones=(1, 3))
+  assert caplog.text.count("goes on otherwise") == 1
+  with pytest.raises(ValueError, match="optimizer.b1 was 0.9, now 0.8"):
+    go_on(6, milestones=(1, 3), b1=0.8)
 
 
 def test_settings_of_a_run_that_never_saved_may_change(tmp_path):
   (tmp_path / "config.json").write_text('{"seed": 7}')
-  check_config(tmp_path, {"seed": 8})
+  assert check_config(RunFolder(tmp_path), {"seed": 8}) == []
 
 
 def test_flatten_names_nested_settings():

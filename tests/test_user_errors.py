@@ -5,7 +5,6 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dabfusion_jax import train
 from dabfusion_jax.optimizer import make_schedule
 from dabfusion_jax.sharding import fsdp_axis, global_batch_spec, make_mesh
 from dabfusion_jax.user_errors import one_line_errors
@@ -20,10 +19,6 @@ def _wrong_setting_while_tracing():
   jax.jit(lambda x: global_batch_spec({"x": x}, mesh))(jnp.zeros((3, 2)))
 
 
-def _workdir_in_a_bucket():
-  train.check_workdir("gs://bucket/runs/one")
-
-
 def _missing_file():
   open("/nowhere/at/all")
 
@@ -34,7 +29,6 @@ def _missing_file():
     (_wrong_setting, "learning_rate must be positive"),
     (_wrong_setting_while_tracing, "does not divide over 8 devices"),
     (_missing_file, "/nowhere/at/all"),
-    (_workdir_in_a_bucket, "--workdir=/gcs/runs/one"),
   ],
 )
 def test_what_the_user_can_mend_is_one_line(fail, message):

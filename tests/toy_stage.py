@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from dabfusion_jax.optimizer import make_optimizer
+from dabfusion_jax.run_folder import RunFolder
 from dabfusion_jax.train_loop import LoopConfig, train
 
 
@@ -111,7 +112,7 @@ def toy_train(workdir, stage=None, dataset=None, optimizer=None, config=None, **
     optimizer or toy_optimizer(),
     dataset or toy_dataset(),
     loop,
-    workdir,
+    RunFolder(workdir),
     dataclasses.asdict(loop) if config is None else config,
   )
 
