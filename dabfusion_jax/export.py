@@ -35,6 +35,7 @@ from dabfusion_jax.user_errors import one_line_errors
 from data_pipeline import loader, media
 
 FORMAT = 1
+_MOST_SECONDS = 7 * 24 * 3600  # that one process may be done before another
 
 
 class ExportError(ValueError):
@@ -233,7 +234,8 @@ def main(argv: Sequence[str] | None = None) -> None:
   with one_line_errors("export"):
     hardware.use_cpu_cores()
     if args.distributed:
-      jax.distributed.initialize()
+      # Who is done waits for the others, which by default ends them after 5 minutes.
+      jax.distributed.initialize(shutdown_timeout_seconds=_MOST_SECONDS)
     run(args)
 
 

@@ -1,4 +1,4 @@
-"""Training over several real processes, as on a pod."""
+"""Training and export over several real processes, as on a pod."""
 
 import os
 import pathlib
@@ -10,16 +10,22 @@ import jax
 import numpy as np
 from toy_stage import toy_train
 
-SCRIPT = """
-import faulthandler
-import sys
+# As on a pod, where `initialize` finds out all of this by itself.
+JOIN = """
+import faulthandler, functools, sys, time
 import jax
 faulthandler.dump_traceback_later(120, repeat=True)  # says where it hangs
-process, port, workdir, num_steps = int(sys.argv[1]), *sys.argv[2:5]
-sys.path[:0] = sys.argv[5:]
 jax.config.update("jax_platforms", "cpu")
+process, port = int(sys.argv[1]), sys.argv[2]
+jax.distributed.initialize = functools.partial(
+  jax.distributed.initialize, f"127.0.0.1:{port}", 2, process
+)
+"""
+
+TRAIN = """
+workdir, num_steps = sys.argv[3:]
 jax.config.update("jax_num_cpu_devices", 2)
-jax.distributed.initialize(f"127.0.0.1:{port}", num_processes=2, process_id=process)
+jax.distributed.initialize()
 import toy_stage
 
 class Share:
@@ -42,16 +48,47 @@ jax.distributed.shutdown()
 """
 
 
-def run_two(workdir, num_steps):
-  """Trains with two processes of two devices each; what each has printed."""
+EXPORT = """
+import numpy as np
+from dabfusion_jax import export
+
+def samples(pipeline, source, indices, *unused):
+  for i in indices:
+    time.sleep(2 * process)  # one is done long before the other
+    yield source[i], np.full((2, 16, 16, 3), i, np.uint8)
+
+class Pipeline:
+  config = {
+    "latents": {"fps": 10, "encoder": {"name": "spectral"}},
+    "data": {"num_frames": 2},
+    "sampling": {},
+    "condition": {},
+  }
+  digests, frame_size = {}, 16
+  from_pretrained = classmethod(lambda cls, checkpoint: cls())
+
+clip = {"window": 0, "fps": 10.0, "sample_rate": 8000}
+clip["audio"] = np.zeros(1600, np.int16)
+clips = [clip | {"name": f"clip{i}"} for i in range(5)]
+export.DancePipeline, export.samples = Pipeline, samples
+export.open_source = lambda *unused: clips
+export.loader.read_manifest = lambda data: {"content_sha256": "hash"}
+export.main(["--distributed", "--checkpoint=c", "--data=d", f"--output={sys.argv[3]}"])
+"""
+
+
+def run_two(script, *arguments):
+  """Runs two processes that know of each other; what each has printed."""
   with socket.socket() as free:
     free.bind(("127.0.0.1", 0))
     port = free.getsockname()[1]
   tests = pathlib.Path(__file__).parent
-  arguments = [str(x) for x in (port, workdir, num_steps, tests, tests.parent)]
+  environment = {**os.environ, "PYTHONPATH": f"{tests}{os.pathsep}{tests.parent}"}
+  arguments = [str(x) for x in (port, *arguments)]
   children = [
     subprocess.Popen(
-      [sys.executable, "-c", SCRIPT, str(process), *arguments],
+      [sys.executable, "-c", JOIN + script, str(process), *arguments],
+      env=environment,
       stdout=subprocess.PIPE,
       stderr=subprocess.STDOUT,
       text=True,
@@ -71,13 +108,13 @@ def run_two(workdir, num_steps):
 def test_two_processes_train_as_one_and_one_goes_on_alone(tmp_path):
   """Two steps of two; a third, after damage; the fourth of one process."""
   workdir = tmp_path / "run"
-  run_two(workdir, 2)
+  run_two(TRAIN, workdir, 2)
   lines = (workdir / "metrics.jsonl").read_text().splitlines()
   assert len(lines) == 2  # the first process alone writes
 
   # What one process cannot read none takes: or they would train on different states.
   (workdir / "checkpoints" / "2" / "data" / "process_1-of-2.json").write_text("{")
-  printed = run_two(workdir, 3)
+  printed = run_two(TRAIN, workdir, 3)
   assert "Cannot read checkpoint 2 (process 1 cannot read it)" in printed[0]
   assert "Cannot read checkpoint 2" in printed[1]
   assert os.listdir(workdir / "unreadable_checkpoints") == ["2"]
@@ -90,3 +127,12 @@ def test_two_processes_train_as_one_and_one_goes_on_alone(tmp_path):
     joined,
     straight,
   )
+
+
+def test_two_processes_share_an_export_whose_parts_differ(tmp_path):
+  printed = run_two(EXPORT, tmp_path)
+  assert "3 clips written, part 0 of 2" in printed[0]
+  assert "2 clips written, part 1 of 2" in printed[1]
+  for kind in ("samples", "references"):
+    names = sorted(path.stem for path in (tmp_path / kind).glob("*.npz"))
+    assert names == [f"clip{i}-w0" for i in range(5)]
