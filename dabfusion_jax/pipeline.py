@@ -210,7 +210,7 @@ class DancePipeline:
     stage, params = self.stage, self._shared_params
     z_term = self._z_term(params, batch["z"])
     step_fn = self._step_fn(guidance_scale, bool(np.any(plan.sigma)))
-    carry = samplers.first_carry(keys, stage.latent_shape(batch))
+    carry = self._rows.split(samplers.first_carry(keys, stage.latent_shape(batch)))
     for i in range(len(plan.t)):
       step = samplers.Plan(*(row[i] for row in plan))
       carry = step_fn(params, step, batch, z_term, keys, carry)
