@@ -60,6 +60,12 @@ def make_parser() -> argparse.ArgumentParser:
   add("--num_inference_steps", type=int, help="the model's own by default")
   add("--eta", type=float, help="noise of ddim, 0 to 1; the model's own by default")
   add("--guidance_scale", type=float, help="1 is none; the model's own by default")
+  add(
+    "--details",
+    action=argparse.BooleanOptionalAction,
+    help="move what the codec loses of the picture along, or show the model alone; by "
+    "default, where it loses much",
+  )
   add("--num_frames", type=int, help="as trained by default")
   add("--music_start", type=float, default=0.0, help="second of the song to begin at")
   return parser
@@ -89,6 +95,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         num_inference_steps=args.num_inference_steps,
         eta=args.eta,
         guidance_scale=args.guidance_scale,
+        details=args.details,
         seed=args.seed,
         callback=show,
       )
