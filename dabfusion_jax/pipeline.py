@@ -172,7 +172,8 @@ class DancePipeline:
     notes = []
     rebuilt = self.rebuild(batch["z"])
     if details is None:
-      details = bool(psnr(*map(_to_floats, (rebuilt, [ref_image])), 1)[0] < FAITHFUL_DB)
+      pair = (jnp.asarray(one, jnp.float32) for one in (rebuilt[0], ref_image))
+      details = float(psnr(*pair, 255)) < FAITHFUL_DB
       if details:
         notes.append(
           "The picture is unlike those this model was trained on: it moves, but what "
@@ -244,7 +245,7 @@ class DancePipeline:
 
   def encode(self, ref_images: Sequence[np.ndarray]) -> jax.Array:
     """Pictures uint8 [h, w, 3] -> z [b, s, s, c]."""
-    return self._encode(_to_floats(ref_images))
+    return self._encode(np.stack(ref_images).astype(np.float32) / np.float32(255))
 
   def decode(self, z: Any, flow: Any, occlusion: Any) -> np.ndarray:
     """Latents of a batch -> frames uint8 [b, t, h, w, 3]."""
@@ -330,10 +331,6 @@ class DancePipeline:
         + (" and no other number (its beats are one vector)" if fixed else " or more")
         + f", not {num_frames}."
       )
-
-
-def _to_floats(images: Sequence[np.ndarray]) -> np.ndarray:
-  return np.stack(images).astype(np.float32) / np.float32(255)
 
 
 def _as_json(beats: Any) -> str | list[float] | None:

@@ -44,7 +44,7 @@ KNOWS_NETWORKS = {"data_pipeline/latent_cache.py"}
 # The only places of `dabfusion_jax` that know files of data: the user's API and CLIs.
 # and the files that evaluation reads and hears.
 KNOWS_DATA = {"pipeline", "inputs", "dance", "train", "sample", "evaluate", "export"}
-KNOWS_DATA |= {"clips", "names", "hearing", "claims"}
+KNOWS_DATA |= {"clips", "names", "hearing", "claims", "study"}
 KNOWS_DATA |= {"run_folder"}  # which may lie where data lie
 
 
