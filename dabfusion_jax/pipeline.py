@@ -173,11 +173,13 @@ class DancePipeline:
     rebuilt = self.rebuild(batch["z"])
     if details is None:
       pair = (jnp.asarray(one, jnp.float32) for one in (rebuilt[0], ref_image))
-      details = float(psnr(*pair, 255)) < FAITHFUL_DB
+      quality = float(psnr(*pair, 255))
+      details = quality < FAITHFUL_DB
       if details:
         notes.append(
-          "The picture is unlike those this model was trained on: it moves, but what "
-          "motion uncovers is a guess."
+          f"The codec gives this picture back at {quality:.0f} dB only; what it loses "
+          "is moved along, and what motion uncovers is a guess (--no-details shows the "
+          "model alone)."
         )
     if details:
       frames[0] = add_details(frames[0], ref_image, rebuilt[0], flow[0])

@@ -124,15 +124,26 @@ def test_beats_can_be_given_and_silence_has_none(place, inputs):
   image, music = inputs
   pipeline = DancePipeline.from_pretrained(place.folder / "runs/dance")
   (place.folder / "beats.txt").write_text("0.1\n0.6\n1.1\n")
+  said = lambda dance: [note for note in dance.notes if "beats" in note]
   given = pipeline(image, music, beats=place.folder / "beats.txt")
-  assert given.settings["beat_times"] == [0.1, 0.6, 1.1] and not given.notes
+  assert given.settings["beat_times"] == [0.1, 0.6, 1.1] and not said(given)
   late = pipeline(image, music, beats=[0.4, 0.9])
   assert (given.flow != late.flow).any()
   silence = place.folder / "silence.wav"
   write_wav(silence, np.zeros((44_100, 2), np.float32))
   calm = pipeline(image, silence)
-  assert calm.settings["beat_times"] == [] and "No beats" in calm.notes[0]
-  assert not pipeline(image, silence, beats=[0.4]).notes
+  assert calm.settings["beat_times"] == [] and "No beats" in said(calm)[0]
+  assert not said(pipeline(image, silence, beats=[0.4]))
+
+
+def test_what_a_poor_codec_loses_is_moved_along_unless_told_otherwise(place, inputs):
+  image, music = inputs
+  pipeline = DancePipeline.from_pretrained(place.folder / "runs/dance")
+  shown = pipeline(image, music)
+  assert shown.settings["details"] and "dB only" in shown.notes[0]
+  alone = pipeline(image, music, details=False)
+  assert not alone.settings["details"] and not alone.notes
+  assert (shown.flow == alone.flow).all() and (shown.frames != alone.frames).any()
 
 
 @pytest.mark.parametrize("float16", [False, True])
