@@ -152,15 +152,8 @@ def open_source(pipeline: DancePipeline, data: str, split: str) -> loader.Clips:
   Raises:
     RecordError: it differs; the first difference is named.
   """
-  latents, trained = pipeline.config["latents"], pipeline.config["data"]
-  expect = {
-    "fps": latents["fps"],
-    "encoder": latents["encoder"],
-    "framing": latents["framing"],
-    "frame_size": pipeline.frame_size,
-    "num_frames": trained["num_frames"],
-  }
-  return loader.open_clips(data, split, expect=expect, beats=trained["beats"])
+  beats = pipeline.config["data"]["beats"]
+  return loader.open_clips(data, split, expect=pipeline.clip_format, beats=beats)
 
 
 def even_indices(total: int, count: int | None) -> list[int]:

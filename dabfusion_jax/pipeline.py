@@ -89,6 +89,15 @@ class DancePipeline:
   def frame_size(self) -> int:
     return self.autoencoder_config["data"]["frame_size"]
 
+  @property
+  def clip_format(self) -> dict[str, Any]:
+    """What clips of a data set must be for this model (`loader.check_manifest`)."""
+    latents = self.config["latents"]
+    return {key: latents[key] for key in ("fps", "encoder", "framing")} | {
+      "frame_size": self.frame_size,
+      "num_frames": self.config["data"]["num_frames"],
+    }
+
   def __call__(
     self,
     image: str | pathlib.Path | np.ndarray,

@@ -162,15 +162,9 @@ def open_subjects(
     RecordError, LatentError: no such data or latents, or others than the model's.
     UsageError: latents of another stage 1 or other data, or data without truth.
   """
-  latents, data = pipeline.config["latents"], pipeline.config["data"]
-  expect = {
-    "fps": latents["fps"],
-    "encoder": latents["encoder"],
-    "framing": latents["framing"],
-    "frame_size": pipeline.frame_size,
-    "num_frames": data["num_frames"],
-  }
-  source = loader.open_clips(data_dir, "test", expect=expect, beats="truth")
+  source = loader.open_clips(
+    data_dir, "test", expect=pipeline.clip_format, beats="truth"
+  )
   digest = loader.read_manifest(data_dir)["content_sha256"]
   found = latent_record.read_manifest(latents_dir)
   for key, wanted in (
@@ -189,4 +183,6 @@ def open_subjects(
   arrays = [
     np.stack([one[key] for one in decoded]) for key in ("flow", "occlusion", "z")
   ]
-  return Subjects(records, *arrays, digest, loader.BEATS[data["beats"]])
+  return Subjects(
+    records, *arrays, digest, loader.BEATS[pipeline.config["data"]["beats"]]
+  )
