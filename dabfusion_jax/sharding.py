@@ -91,11 +91,12 @@ def constrain_batch(x: jax.Array) -> jax.Array:
   """Keeps an activation split over the devices by its first axis, the example.
 
   For the few places where XLA would otherwise gather the activations of the whole
-  batch on every device. Does nothing outside a mesh, on a mesh of one device, and for
-  a batch that does not divide, such as a few clips of an evaluation.
+  batch on every device. Does nothing outside a training's mesh (`rows.Rows` has split
+  already), on a mesh of one device, and for a batch that does not divide, such as a few
+  clips of an evaluation.
   """
   mesh = jax.sharding.get_abstract_mesh()
-  if mesh.empty or mesh.size == 1 or x.shape[0] % mesh.size:
+  if mesh.axis_names != AXES or mesh.size == 1 or x.shape[0] % mesh.size:
     return x
   return jax.lax.with_sharding_constraint(x, jax.P(AXES))
 

@@ -101,6 +101,11 @@ def test_samples_do_not_depend_on_devices_nor_on_the_company(pipeline, source):
   alone = _frames(pipeline, source, [2], seed=0, batch_size=1, devices=devices[:1])
   np.testing.assert_array_equal(many, one)
   np.testing.assert_array_equal(alone[0], one[2])
+  # Two rows a device, as many as devices: split twice, they would be no batch at all.
+  two = dict(seed=0, batch_size=2)
+  one_by_two = _frames(pipeline, source, [0, 1, 2], **two, devices=devices[:1])
+  two_by_two = _frames(pipeline, source, [0, 1, 2], **two, devices=devices[:2])
+  np.testing.assert_array_equal(two_by_two, one_by_two)
   # Another size of batch is another program: sums may round differently.
   wide = _frames(pipeline, source, [0, 1, 2], seed=0, batch_size=3, devices=devices[:1])
   assert np.abs(wide.astype(int) - one).max() <= 1
