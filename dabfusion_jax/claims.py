@@ -67,6 +67,7 @@ def run(args: argparse.Namespace) -> None:
   if unknown:
     raise UsageError(f"Unknown methods {unknown}; known: {', '.join(METHODS)}.")
   output = pathlib.Path(args.output)
+  output.mkdir(parents=True, exist_ok=True)
   cache = FeatureCache(args.cache or output / "cache")
   artists = {"e": open_artist(args.checkpoint_e, args, cache)}
   if args.checkpoint_b:

@@ -20,6 +20,7 @@ PANELS = {
   "jitter": "flow jitter / true",
 }
 _NOISE = 2.0  # a loss below so many of its errors is none
+_CRITERIA = ("fvd", "alignment", "speed")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,7 +47,7 @@ def measure(
   changes = {"method": method, "num_steps": num_steps}
   dances = artist.draw(stage.pictures(), heard, stage.ids(), frames, **changes)
   values = dancing.align(stage.pauses(dances.flow), subjects.beats)
-  true = dancing.align(stage.pauses(subjects.flow), subjects.beats)
+  true = true_alignment(stage)
   chance = dancing.chance(subjects.beats)
   ratio = lambda f: estimates.ratio(
     f(dances.flow), f(subjects.flow), subjects.sequences
@@ -63,16 +64,27 @@ def measure(
   return Point(method, num_steps, figures, fvd["true"], values)
 
 
+def true_alignment(stage: Stage) -> np.ndarray:
+  """Of each true clip."""
+  return dancing.align(stage.pauses(stage.subjects.flow), stage.subjects.beats)
+
+
 def losses(point: Point, best: Mapping[str, Point], stage: Stage) -> dict[str, Any]:
-  """How much worse than the best of each figure, beside the noise of that."""
+  """How much worse than the best of each figure, beside the noise of that.
+
+  To be more on the beat than true clips are is no better, nor is another speed.
+  """
   mine, other = point.figures["fvd_half"], best["fvd"].figures["fvd_half"]
-  gap = best["alignment"].alignment - point.alignment
-  align = stage.mean(gap)
+  beyond = max(0.0, best["alignment"].alignment.mean() - true_alignment(stage).mean())
+  align = stage.mean(best["alignment"].alignment - point.alignment - beyond)
+  speed, steady = point.figures["speed"], best["speed"].figures["speed"]
   return {
     "fvd": mine.value - other.value,
     "fvd_noise": float(np.hypot(mine.error, other.error)),
     "alignment": align.value,
     "alignment_noise": align.error,
+    "speed": abs(speed.value - 1) - abs(steady.value - 1),
+    "speed_noise": float(np.hypot(speed.error, steady.error)),
   }
 
 
@@ -84,15 +96,15 @@ def choose(points: Sequence[Point], stage: Stage) -> tuple[Point, list[dict[str,
   best = {
     "fvd": min(points, key=lambda p: p.figures["fvd_half"].value),
     "alignment": max(points, key=lambda p: p.figures["alignment"].value),
+    "speed": min(points, key=lambda p: abs(p.figures["speed"].value - 1)),
   }
   table = [losses(point, best, stage) for point in points]
   good = [
     point
     for point, loss in zip(points, table, strict=True)
-    if loss["fvd"] <= _NOISE * loss["fvd_noise"]
-    and loss["alignment"] <= _NOISE * loss["alignment_noise"]
+    if all(loss[key] <= _NOISE * loss[f"{key}_noise"] for key in _CRITERIA)
   ]
-  # The best of both may be two; then none is good at both, and quality decides.
+  # The best may be three; then none is good at all, and quality decides.
   pool = good or [best["fvd"]]
   fewest = min(point.num_steps for point in pool)
   pool = [point for point in pool if point.num_steps == fewest]
