@@ -223,10 +223,9 @@ class DancePipeline:
     keys: jax.Array,
     plan: samplers.Plan,
     guidance_scale: float,
-    callback: Callable[[int, int], None] | None = None,
   ) -> tuple[np.ndarray, np.ndarray]:
     """Frames uint8 [b, t, h, w, 3] and flow [b, t, s, s, 2] of a batch."""
-    flow, occlusion = self.draw(batch, keys, plan, guidance_scale, callback)
+    flow, occlusion = self.draw(batch, keys, plan, guidance_scale)
     return self.decode(batch["z"], flow, occlusion), np.asarray(flow)
 
   def draw(
