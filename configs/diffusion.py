@@ -122,7 +122,7 @@ def get_config(variant: str = "paper") -> ml_collections.ConfigDict:
       c.diffusion.velocity_weight = 4.0  # without: still off the beat after 1,500 steps
       # As much on the beat as true clips, and as fast (docs/results.md).
       c.sampling.num_steps, c.sampling.guidance_scale = 10, 2.0
-      c.data.slow, c.data.silent = 0.25, 0.1
+      c.data.slow, c.data.silent = 0.35, 0.1
       c.data.latents = "data/medium_latents"
       c.data.autoencoder = "runs/medium_autoencoder"
       c.data.autoencoder_config = "configs/autoencoder.py:medium"

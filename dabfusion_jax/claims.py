@@ -38,7 +38,7 @@ from dabfusion_jax.evaluation.networks import open_networks
 from dabfusion_jax.pipeline import DancePipeline
 from dabfusion_jax.user_errors import one_line_errors
 
-VERSION = 1  # of what the parts measure
+VERSION = 2  # of what the parts measure
 MIN_CLIPS = 4  # of a half against the other
 
 

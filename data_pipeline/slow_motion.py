@@ -12,7 +12,7 @@ from collections.abc import Mapping
 import numpy as np
 from jaxtyping import Float
 
-SLOWEST = 0.5  # of the film's speed, with its beats
+SLOWEST = 0.4  # of the film's speed, with its beats
 AT_REST = (0.05, 0.2)  # of the film's speed, in silence
 
 
@@ -51,24 +51,29 @@ def slow_down(
 ) -> Mapping[str, np.ndarray]:
   """The first part of a clip, stretched to its whole length.
 
-  Flow and occlusion of frame i are those of frame i * speed, between two frames by
-  linear interpolation; frame 0, the still, stays. Beats come later by as much.
+  Flow and occlusion are stretched; frame 0, the still, stays. Beats come later by as
+  much.
 
   Args:
     record: with `flow` [t, h, w, 2], `occlusion` [t, h, w, 1] and beats in seconds.
     speed: in (0, 1].
   """
   slowed = dict(record)
-  num_frames = len(record["flow"])
-  position = np.arange(num_frames) * speed
-  before = np.minimum(position.astype(int), num_frames - 2)
-  weight = (position - before).astype(np.float32)[:, None, None, None]
   for key in ("flow", "occlusion"):
-    frames = record[key]
-    slowed[key] = (1 - weight) * frames[before] + weight * frames[before + 1]
+    slowed[key] = stretch(record[key], speed)
   for key in _beats_of(record):
     slowed[key] = record[key] / speed
   return slowed
+
+
+def stretch(
+  frames: Float[np.ndarray, "t h w c"], speed: float
+) -> Float[np.ndarray, "t h w c"]:
+  """Frame i is that of i * speed, between two by linear interpolation."""
+  position = np.arange(len(frames)) * speed
+  before = np.minimum(position.astype(int), len(frames) - 2)
+  weight = (position - before).astype(np.float32)[:, None, None, None]
+  return (1 - weight) * frames[before] + weight * frames[before + 1]
 
 
 def _beats_of(record: Mapping[str, np.ndarray]) -> list[str]:

@@ -136,6 +136,27 @@ def test_a_replayed_clip_lies_at_no_distance():
   assert replay.nearest(training[270:271], training, barred)[0] > 0.5
 
 
+def test_a_calm_dance_is_no_replay_and_a_learnt_one_is():
+  rng = np.random.default_rng(0)
+  known, held_out, new = (
+    rng.normal(0, 1, (n, 40)).astype(np.float32) for n in (200, 20, 20)
+  )
+  learnt = known[:20] + rng.normal(0, 0.3, (20, 40)).astype(np.float32)
+  none = np.zeros((20, 20), bool)
+
+  def ratio(flows, own=none):
+    near, elsewhere = replay.of_as_many(flows, known, held_out, own)
+    return near.mean() / elsewhere.mean()
+
+  assert (
+    replay.nearest(0.5 * new, known).mean() < 0.8 * replay.nearest(new, known).mean()
+  )
+  assert ratio(0.5 * new) == pytest.approx(1, abs=0.05)
+  assert ratio(held_out, np.eye(20, dtype=bool)) == pytest.approx(1, abs=0.05)
+  # Found in one of the ten parts only.
+  assert ratio(learnt) < 0.95
+
+
 def test_displacement_is_in_pixels():
   flow = _grids([[0, 0], [2 * 3 / 63, 2 * 4 / 63]])
   moved = replay.displacements(flow[None], (64, 64)).reshape(2, -1, 2)

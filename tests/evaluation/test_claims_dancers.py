@@ -136,6 +136,10 @@ def test_who_hears_the_beats_is_led_by_them(stage, tmp_path):
   assert late["half a period late: way with them"]
   assert late["half a period late: alignment with the clip's own beats"]
   assert _met(rows, "tempo x 0.5: way")["tempo x 0.5: way with them"]
+  by_name = {row.what: row for row in rows}
+  slowed = by_name["tempo x 0.5: alignment of true clips shown as slow"]
+  assert slowed.found.value > 3 * slowed.null.value
+  assert by_name["tempo x 0.5: way to them"].found.value > 0.8
   assert _met(rows, "silence: speed")["silence: speed against that with music"]
   stubborn = _artist(tmp_path, "b", False)
   rows = beats.control_rows(stage, stubborn, _draw(stage, stubborn), silence)

@@ -12,6 +12,7 @@ from dabfusion_jax.evaluation.claims.drawing import Artist, Dances
 from dabfusion_jax.evaluation.claims.estimates import Estimate, Row
 from dabfusion_jax.evaluation.claims.subjects import Subjects
 from dabfusion_jax.inputs import Music
+from data_pipeline import slow_motion
 
 TEMPI = (0.5, 0.8, 1.25, 2.0)  # 0.8 and 1.25 stay among the tempi of the songs
 CALM = 0.5  # of the speed with music; what calm means is our choice
@@ -127,7 +128,7 @@ def control_rows(
     frames = subjects.flow.shape[1]
     return artist.draw(stage.pictures(), heard, stage.ids(), frames)
 
-  def judge(words: str, given: list[np.ndarray], asked: bool) -> None:
+  def judge(words: str, given: list[np.ndarray], asked: bool) -> np.ndarray:
     when = stage.pauses(draw(subjects.heard(given)).flow)
     with_given, with_own = dancing.align(when, given), dancing.align(when, beats)
     chance_given, chance_own = dancing.chance(given), dancing.chance(beats)
@@ -165,11 +166,14 @@ def control_rows(
         ),
       ]
     )
+    return with_given
 
   judge("half a period late", [nulls.half_beat_later(one) for one in beats], True)
   for factor in TEMPI:
-    asked = factor in (0.5, 2.0)
-    judge(f"tempo x {factor:g}", [clips.at_tempo(one, factor) for one in beats], asked)
+    asked, words = factor in (0.5, 2.0), f"tempo x {factor:g}"
+    found = judge(words, [clips.at_tempo(one, factor) for one in beats], asked)
+    if factor < 1:
+      table += slowed_rows(stage, words, factor, found)
   silent = [Music(np.zeros((0, 2), np.float32), silence, np.zeros(0))] * len(subjects)
   dances = draw(silent)
   table += [
@@ -194,6 +198,29 @@ def control_rows(
   asked = {"asked": f"at most {CALM:g}", "met": ratio.value <= CALM}
   table.append(Row("silence: speed against that with music", ratio, **asked))
   return table
+
+
+def slowed_rows(
+  stage: Stage, words: str, factor: float, found: np.ndarray
+) -> list[Row]:
+  """What true clips score that are shown `factor` times as fast, and the way to it.
+
+  A slow pause is long, and a dancer who was early is so by longer: true clips score
+  less, so less can be asked. `found` [n] is the alignment of dances to beats as slow.
+  """
+  slowed = [slow_motion.stretch(flow, factor) for flow in stage.subjects.flow]
+  beats = [one / factor for one in stage.subjects.beats]
+  true = dancing.align(stage.pauses(np.stack(slowed)), beats)
+  chance = dancing.chance(beats)
+  way = estimates.way(found, chance, true, stage.subjects.sequences)
+  level = Row(
+    f"{words}: alignment of true clips shown as slow",
+    stage.mean(true),
+    None,
+    stage.mean(chance),
+    "chance, closed form",
+  )
+  return [level, Row(f"{words}: way to them", way)]
 
 
 def _pauses_per_beat(when, beats, stage: Stage) -> np.ndarray:

@@ -59,6 +59,12 @@ def rows(
   barred = names[picked][:, None] == names[None]
   among = nearest(known[picked], known, barred)
   frozen = nearest(np.zeros_like(known[:1]), known)
+  owners = np.asarray(stage.subjects.sequences)
+  own = owners[:, None] == owners[None]
+  against = lambda flows: estimates.ratio(
+    *of_as_many(flows, known, held_out, own), stage.subjects.sequences
+  )
+  true_share = against(held_out)
   table = [
     Row("nearest training clip, held-out true clips [px]", true),
     Row(
@@ -71,6 +77,7 @@ def rows(
     drawn = displacements(one.flow, size)
     found = stage.mean(nearest(drawn, known))
     met = found.value >= true.value - 2 * (true.error or 0.0)
+    share = against(drawn)
     title = f"nearest training clip, dances of {name} [px]"
     table += [
       Row(title, found, true, asked="not below true clips", met=met),
@@ -78,5 +85,26 @@ def rows(
         f"nearest held-out clip, dances of {name} [px]",
         stage.mean(nearest(drawn, held_out)),
       ),
+      Row(
+        f"nearest training against nearest held-out clip, of as many, dances of {name}",
+        share,
+        true_share,
+        asked="not below true clips",
+        met=share.value >= true_share.value - 2 * (true_share.error or 0.0),
+      ),
     ]
   return table
+
+
+def of_as_many(
+  flows: np.ndarray, known: np.ndarray, held_out: np.ndarray, own: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+  """Distances [n] to the nearest training and the nearest held-out clip, of as many.
+
+  A calm dance is near to both, one learnt by heart only to the first. The first is the
+  mean over parts of `known`, each of as many clips as `held_out`. `own`, bool [n, m],
+  are held-out clips that do not count: those of a dance's own sequence.
+  """
+  parts = max(1, len(known) // len(held_out))
+  found = [nearest(flows, known[i::parts]) for i in range(parts)]
+  return np.mean(found, axis=0), nearest(flows, held_out, own)
