@@ -75,7 +75,8 @@ def mm_align(
     mint: google-research/mint, `calculate_beat_scores.py`: summed joint speed, strict
       minima over 10 frames to both sides, sigma of 3 frames.
     bailando: lisiyao21/Bailando, `beat_align_score.py`: mean joint speed smoothed by 5
-      frames, strict minima, sigma of 3 frames, mean over *music* beats.
+      frames, strict minima, sigma of 3 frames, mean over *music* beats, those inside
+      the clip alone: no motion could meet the others.
   The last two count in frames and were made for 60 fps: another rate warns. They have
   no rule for missing poses: one missing frame leaves them undefined.
 
@@ -97,6 +98,7 @@ def mm_align(
   if preset == "mint":
     motion_frames = _mint_beats(joints)
     return beat_alignment(motion_frames, music_frames, _PRESET_SIGMA_FRAMES)
+  music_frames = music_frames[(music_frames >= 0) & (music_frames < len(joints))]
   motion_frames = _bailando_beats(joints)
   if not len(motion_frames):
     return Score(None, "no_kinematic_beat")

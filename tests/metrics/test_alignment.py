@@ -142,6 +142,18 @@ def test_bailando_averages_over_music_beats():
   assert got == Score(None, "no_kinematic_beat")
 
 
+def test_bailando_asks_nothing_of_music_beyond_the_clip():
+  """The other presets look for the nearest beat; here each beat counts itself."""
+  joints, visible = dance(fps=60, period=1.0)
+  joints += np.arange(len(joints))[:, None, None] ** 2 * 1e-5
+  beats = alignment._bailando_beats(joints) / 60
+  wide = np.concatenate([[-0.5], beats, [len(joints) / 60 + 0.1]])
+  on = alignment.mm_align(joints, visible, wide, fps=60, preset="bailando")
+  assert on.value == 1.0
+  outside = alignment.mm_align(joints, visible, wide[[0]], fps=60, preset="bailando")
+  assert outside == Score(None, "no_music_beat")
+
+
 @pytest.mark.parametrize("preset", ["mint", "bailando"])
 def test_frame_presets_warn_off_sixty_fps_and_need_all_poses(preset):
   joints, visible = dance(fps=10)
