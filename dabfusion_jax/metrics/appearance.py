@@ -28,7 +28,8 @@ def appearance(
 @jax.jit
 def _pooled(trunk, frames: UInt8[Array, "t h w 3"]) -> Float[Array, "t d"]:
   images = frames.astype(jnp.float32) / 255.0
-  (maps,) = image_features.alexnet_features(trunk, images, ("relu5",))
+  with jax.default_matmul_precision("highest"):  # accelerators would take fewer digits
+    (maps,) = image_features.alexnet_features(trunk, images, ("relu5",))
   mean = maps.mean(axis=(1, 2))
   return mean / (jnp.linalg.norm(mean, axis=-1, keepdims=True) + 1e-12)
 

@@ -99,7 +99,8 @@ def normalise(frames: UInt8[Array, "b h w 3"]) -> Float[Array, "b 224 224 3"]:
 
 @jax.jit
 def _embed(variables, frames):
-  return ClipImage().apply(variables, normalise(frames))
+  with jax.default_matmul_precision("highest"):  # accelerators would take fewer digits
+    return ClipImage().apply(variables, normalise(frames))
 
 
 def embed_frames(

@@ -172,7 +172,8 @@ def _bilinear_matrix(size: int, new_size: int, half_pixel: bool) -> np.ndarray:
 
 @jax.jit
 def _logits(variables, video):
-  return I3D().apply(variables, video)
+  with jax.default_matmul_precision("highest"):  # accelerators would take fewer digits
+    return I3D().apply(variables, video)
 
 
 _resize = jax.jit(resize_video, static_argnames="resize")

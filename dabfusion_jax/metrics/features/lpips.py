@@ -36,9 +36,10 @@ def lpips(
   else:
     raise ValueError(f"Unknown LPIPS net {net!r}; expected one of {list(WEIGHTS)}.")
   total = jnp.zeros(len(a))
-  for i, (x, y) in enumerate(zip(maps(a), maps(b), strict=True)):
-    difference = jnp.square(_unit(x) - _unit(y))
-    total += jnp.mean(difference @ weights["heads"][f"tap{i + 1}"], axis=(1, 2))
+  with jax.default_matmul_precision("highest"):  # accelerators would take fewer digits
+    for i, (x, y) in enumerate(zip(maps(a), maps(b), strict=True)):
+      difference = jnp.square(_unit(x) - _unit(y))
+      total += jnp.mean(difference @ weights["heads"][f"tap{i + 1}"], axis=(1, 2))
   return total
 
 

@@ -87,7 +87,8 @@ def log_spectrogram(
 
 @jax.jit
 def _embed(variables, spectrogram):
-  return Wav2Clip().apply(variables, spectrogram)
+  with jax.default_matmul_precision("highest"):  # accelerators would take fewer digits
+    return Wav2Clip().apply(variables, spectrogram)
 
 
 def embed_sound(
