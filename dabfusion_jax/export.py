@@ -71,10 +71,10 @@ def samples(
       key: np.stack([r[key] for r in filled])
       for key in ("music", "beats", "beat_features")
     }
-    batch["z"] = pipeline.encode([r["frames"][0] for r in filled])
+    batch["z"] = pipeline.sampler.encode([r["frames"][0] for r in filled])
     ids = jnp.asarray([r["example_id"] for r in filled], jnp.int32)
     keys = process.example_keys(jax.random.key(seed), ids)
-    frames, _ = pipeline.generate(batch, keys, plan, guidance)
+    frames, _ = pipeline.sampler.generate(batch, keys, plan, guidance)
     yield from zip(records, frames, strict=False)
 
 

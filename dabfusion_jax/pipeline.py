@@ -17,13 +17,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from dabfusion_jax import inputs, stage_factory, trained
+from dabfusion_jax.batch_sampler import BatchSampler
 from dabfusion_jax.dance import Dance
-from dabfusion_jax.diffusion import process, samplers
+from dabfusion_jax.diffusion import process
 from dabfusion_jax.inputs import InputError, Music, check_number
 from dabfusion_jax.metrics.image import psnr
 from dabfusion_jax.ops.details import add_details
-from dabfusion_jax.ops.grid import identity_grid
-from dabfusion_jax.rows import Rows
 from dabfusion_jax.stages.diffusion import DiffusionStage
 from data_pipeline import beats as beat_grid
 from data_pipeline import music_encoders
@@ -35,10 +34,9 @@ FAITHFUL_DB = 22.0
 
 @dataclass(frozen=True, eq=False)
 class DancePipeline:
-  """Both stages of a trained model.
+  """Both stages of a trained model, and what it must hear and see.
 
-  `devices` share the rows of a batch, which must divide by their number; the first
-  local one alone, if None.
+  `devices` are those of `BatchSampler`.
   """
 
   stage: DiffusionStage
@@ -176,10 +174,11 @@ class DancePipeline:
     )
     batch = self.make_batch([ref_image], [heard], num_frames)
     keys = process.example_keys(jax.random.key(seed), jnp.zeros(1, jnp.int32))
-    flow, occlusion = self.draw(batch, keys, plan, guidance_scale, callback)
-    frames, flow = self.decode(batch["z"], flow, occlusion), np.asarray(flow)
+    sampler = self.sampler
+    flow, occlusion = sampler.draw(batch, keys, plan, guidance_scale, callback)
+    frames, flow = sampler.decode(batch["z"], flow, occlusion), np.asarray(flow)
     notes = []
-    rebuilt = self.rebuild(batch["z"])
+    rebuilt = sampler.rebuild(batch["z"])
     if details is None:
       pair = (jnp.asarray(one, jnp.float32) for one in (rebuilt[0], ref_image))
       quality = float(psnr(*pair, 255))
@@ -217,69 +216,22 @@ class DancePipeline:
       )
     return Dance(frames[0], self.fps, heard.audio, flow[0], settings, tuple(notes))
 
-  def generate(
-    self,
-    batch: dict[str, Any],
-    keys: jax.Array,
-    plan: samplers.Plan,
-    guidance_scale: float,
-  ) -> tuple[np.ndarray, np.ndarray]:
-    """Frames uint8 [b, t, h, w, 3] and flow [b, t, s, s, 2] of a batch."""
-    flow, occlusion = self.draw(batch, keys, plan, guidance_scale)
-    return self.decode(batch["z"], flow, occlusion), np.asarray(flow)
-
-  def draw(
-    self,
-    batch: dict[str, Any],
-    keys: jax.Array,
-    plan: samplers.Plan,
-    guidance_scale: float,
-    callback: Callable[[int, int], None] | None = None,
-  ) -> tuple[jax.Array, jax.Array]:
-    """Flow [b, t, s, s, 2] and occlusion [b, t, s, s, 1] of a batch.
-
-    Steps on the host, so that progress can be shown; the numbers are those of
-    `DiffusionStage.sample`.
-    """
-    stage, params = self.stage, self._shared_params
-    z_term = self._z_term(params, batch["z"])
-    step_fn = self._step_fn(guidance_scale, bool(np.any(plan.sigma)))
-    carry = self._rows.split(samplers.first_carry(keys, stage.latent_shape(batch)))
-    for i in range(len(plan.t)):
-      step = samplers.Plan(*(row[i] for row in plan))
-      carry = step_fn(params, step, batch, z_term, keys, carry)
-      if callback is not None:
-        jax.block_until_ready(carry)
-        callback(i + 1, len(plan.t))
-    return stage.to_flow(carry.x)
-
-  def encode(self, ref_images: Sequence[np.ndarray]) -> jax.Array:
-    """Pictures uint8 [h, w, 3] -> z [b, s, s, c]."""
-    return self._encode(np.stack(ref_images).astype(np.float32) / np.float32(255))
-
-  def decode(self, z: Any, flow: Any, occlusion: Any) -> np.ndarray:
-    """Latents of a batch -> frames uint8 [b, t, h, w, 3]."""
-    frames = np.asarray(self._decode(z, flow, occlusion))
-    return np.uint8(np.clip(frames, 0, 1) * 255 + 0.5)
-
-  def rebuild(self, z: Any) -> np.ndarray:
-    """What the codec makes of pictures without motion: uint8 [b, h, w, 3]."""
-    size = np.shape(z)[1:3]
-    still = np.broadcast_to(identity_grid(*size), (len(z), 1, *size, 2))
-    seen = np.ones((len(z), 1, *size, 1), np.float32)
-    return self.decode(z, still, seen)[:, 0]
-
   def make_batch(
     self, ref_images: Sequence[np.ndarray], heard: Sequence[Music], num_frames: int
   ) -> dict[str, Any]:
     """Pictures uint8 [h, w, 3] and their music -> a batch to sample from."""
     grid = [(m.beat_times, 0.0, num_frames, self.fps) for m in heard]
     return {
-      "z": self.encode(ref_images),
+      "z": self.sampler.encode(ref_images),
       "music": np.stack([m.embedding for m in heard]),
       "beats": np.stack([beat_grid.beat_vector(*g) for g in grid]),
       "beat_features": np.stack([beat_grid.beat_features(*g) for g in grid]),
     }
+
+  @functools.cached_property
+  def sampler(self) -> BatchSampler:
+    """Both stages on batches."""
+    return BatchSampler(self.stage, self.params, self.devices)
 
   @functools.cached_property
   def encoder(self) -> music_encoders.MusicEncoder:
@@ -287,49 +239,6 @@ class DancePipeline:
     return music_encoders.make_same_encoder(
       self.config["latents"]["encoder"], self.encoder_name
     )
-
-  # Compiled once for a pipeline, not for every dance.
-  @functools.cached_property
-  def _rows(self) -> Rows:
-    return Rows(self.devices or jax.local_devices()[:1])
-
-  @functools.cached_property
-  def _shared_params(self) -> Any:
-    return self._rows.share(self.params)
-
-  @functools.cached_property
-  def _z_term(self) -> Callable:
-    return self._rows.compile(self.stage.unet.z_term, num_shared=1)
-
-  @functools.cached_property
-  def _decode(self) -> Callable:
-    return self._rows.compile(self.stage.decode)
-
-  @functools.cached_property
-  def _encode(self) -> Callable:
-    stage = self.stage
-    return self._rows.compile(
-      lambda x: stage.autoencoder.apply(stage.autoencoder_variables, x, method="encode")
-    )
-
-  @functools.cached_property
-  def _step_fn(self) -> Callable:
-    """(guidance scale, is stochastic) -> one sampling step."""
-    stage = self.stage
-
-    @functools.lru_cache(maxsize=8)
-    def compiled(guidance_scale: float, is_stochastic: bool) -> Callable:
-      def step_fn(params, step, batch, z_term, keys, carry):
-        def eps_fn(x_t, t):
-          return stage.eps(params, batch, z_term, x_t, t, guidance_scale)
-
-        return samplers.sample_step(
-          eps_fn, carry, keys, step, is_stochastic, *stage.threshold
-        )
-
-      return self._rows.compile(step_fn, num_shared=2)
-
-    return compiled
 
   def _check_length(self, num_frames: int) -> None:
     trained_frames = self.config["data"]["num_frames"]

@@ -55,7 +55,7 @@ def evaluate(
       )
       ids = jnp.asarray([c["example_id"] for c in chosen], jnp.int32)
       keys = process.example_keys(jax.random.key(seed), ids)
-      _, flows = pipeline.generate(batch, keys, plan, guidance)
+      _, flows = pipeline.sampler.generate(batch, keys, plan, guidance)
       for clip, flow in zip(chosen, flows, strict=True):
         frames = clip["frames"]
         moved, z = analyse(jnp.asarray(frames, jnp.float32) / 255.0)

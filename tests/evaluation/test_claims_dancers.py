@@ -43,7 +43,7 @@ def _film(flow):
 
 
 class _Dancer(DancePipeline):
-  """Stands for a trained model; draws in numpy and counts how often."""
+  """Stands for a trained model and its sampler; draws in numpy, counts how often."""
 
   def __init__(self, name, hears):
     config = diffusion_config.get_config("smoke").to_dict()
@@ -52,6 +52,7 @@ class _Dancer(DancePipeline):
       "digests": {"diffusion": name, "autoencoder": "one"},
       "hears": hears,
       "drawn": [],
+      "sampler": self,
     }.items():
       object.__setattr__(self, key, value)
 

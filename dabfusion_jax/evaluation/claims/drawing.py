@@ -98,7 +98,7 @@ class Artist:
 
   def decode(self, flow: np.ndarray, occlusion: np.ndarray, z: np.ndarray):
     """One clip's latents -> frames uint8 [t, h, w, 3]."""
-    frames = self.pipeline.decode(z[None], flow[None], occlusion[None])
+    frames = self.pipeline.sampler.decode(z[None], flow[None], occlusion[None])
     return frames[0]
 
   def _digest(self, sampling, picture, music, number, num_frames) -> str:
@@ -123,7 +123,9 @@ class Artist:
       num_steps=sampling.num_steps,
       eta=sampling.eta,
     )
-    flow, occlusion = self.pipeline.draw(batch, keys, plan, sampling.guidance_scale)
+    flow, occlusion = self.pipeline.sampler.draw(
+      batch, keys, plan, sampling.guidance_scale
+    )
     arrays = {"flow": flow, "occlusion": occlusion, "z": batch["z"]}
     arrays = {key: np.asarray(x) for key, x in arrays.items()}
     return [{key: x[i] for key, x in arrays.items()} for i in range(count)]
