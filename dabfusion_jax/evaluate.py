@@ -31,7 +31,7 @@ import numpy as np
 
 from dabfusion_jax import weights
 from dabfusion_jax.arguments import UsageError, check_positive
-from dabfusion_jax.evaluation import program, report, tables, trained_model
+from dabfusion_jax.evaluation import program, protocol, report, tables, trained_model
 from dabfusion_jax.evaluation.blazepose import BlazePose, PoseError
 from dabfusion_jax.evaluation.cache import FeatureCache
 from dabfusion_jax.evaluation.catalog import GROUPS
@@ -39,9 +39,10 @@ from dabfusion_jax.evaluation.features import Reading
 from dabfusion_jax.evaluation.measure import Settings, Training
 from dabfusion_jax.evaluation.networks import open_networks
 from dabfusion_jax.evaluation.poses import PoseFiles, PoseSource
-from dabfusion_jax.evaluation.sides import common_shape, open_side
+from dabfusion_jax.evaluation.sides import Side, common_shape, open_side
 from dabfusion_jax.export import even_indices, open_source
-from dabfusion_jax.metrics import appearance
+from dabfusion_jax.metrics import alignment, appearance
+from dabfusion_jax.metrics.features import i3d
 from dabfusion_jax.pipeline import DancePipeline
 from dabfusion_jax.user_errors import one_line_errors
 from data_pipeline import loader
@@ -58,6 +59,18 @@ def evaluate_checkpoint(args: argparse.Namespace) -> None:
     "checkpoint": str(args.checkpoint),
     "data": str(args.data),
     "split": "test",
+    "protocol": {
+      "data": clips.manifest["content_sha256"],
+      "clips_hash": protocol.list_hash(result["clips"]),
+      "num_clips": len(chosen),
+      "num_frames": len(chosen[0]["frames"]),
+      "fps": pipeline.fps,
+      "frame_size": pipeline.frame_size,
+      "sigma_seconds": alignment.SIGMA_SECONDS,
+      "seed": args.seed,
+      "definitions": protocol.DEFINITIONS,
+      "versions": protocol.versions(),
+    },
   } | result
   args.output.mkdir(parents=True, exist_ok=True)
   path = args.output / "evaluation.json"
@@ -88,6 +101,8 @@ def evaluate_samples(args: argparse.Namespace) -> None:
   reading = Reading(args.fps, args.num_frames, args.frame_size, args.segment_frames)
   cache = FeatureCache(args.cache or args.output / "cache")
   samples = open_side(args.samples, "samples", reading, cache)
+  manifest = read_manifest(args.samples)
+  note_unfinished(samples, manifest)
   references = None
   if args.references:
     whole = dataclasses.replace(reading, segment_frames=None)
@@ -101,6 +116,7 @@ def evaluate_samples(args: argparse.Namespace) -> None:
     reading=reading,
     seed=args.seed,
     include_first=args.include_first,
+    resize=args.fvd_resize,
   )
   training = None
   if args.training:
@@ -109,22 +125,39 @@ def evaluate_samples(args: argparse.Namespace) -> None:
   result, measured = program.evaluate(
     samples, references, settings, networks, pose_source(args), training
   )
-  result = {"subject": subject(args)} | result
+  result = {"subject": subject(args, manifest, samples)} | result
   print(program.as_text(result))
   print(program.write_result(args.output, result, program.score_lines(measured)))
 
 
-def subject(args: argparse.Namespace) -> dict[str, object]:
+def read_manifest(folder: str) -> dict[str, object]:
+  """Of an export; empty for any other folder."""
+  path = pathlib.Path(folder) / "manifest.json"
+  return json.loads(path.read_text()) if path.is_file() else {}
+
+
+def note_unfinished(samples: Side, manifest: dict[str, object]) -> None:
+  """Adds to the failures that an export lacks clips, if it does."""
+  expected = manifest.get("num_clips", 0)
+  found = len(samples.features) + len(samples.failures)
+  if found < expected:
+    samples.failures["manifest.json"] = (
+      f"the export is not finished, {found} of {expected} clips: run it again."
+    )
+
+
+def subject(
+  args: argparse.Namespace, manifest: dict[str, object], samples: Side
+) -> dict[str, object]:
   """What was evaluated: not part of the protocol."""
+  files = samples.features.items()
   folder = pathlib.Path(args.samples)
-  manifest = {}
-  if (folder / "manifest.json").is_file():
-    manifest = json.loads((folder / "manifest.json").read_text())
   return {
     "label": args.label or manifest.get("label") or folder.resolve().name,
     "embedding": manifest.get("embedding"),
     "trained_frames": manifest.get("trained_frames"),
     "samples": str(folder),
+    "samples_hash": protocol.list_hash(f"{name} {x.file.digest}" for name, x in files),
     "references": args.references,
     "manifest": manifest,
     "command": " ".join(["python -m dabfusion_jax.evaluate", *sys.argv[1:]]),
@@ -184,6 +217,7 @@ def make_parser() -> argparse.ArgumentParser:
   add("--poses", type=names, help="folders of poses (npz) instead of BlazePose")
   add("--training", help="data set the model was trained on: nearest clips")
   add("--cache", help="folder of features; OUTPUT/cache by default")
+  add("--fvd_resize", choices=i3d.RESIZES, default="default", help="for FVD, to 224 px")
   add("--include_first", action="store_true", help="pair frame 0, the given one, too")
   add("--label", help="name of the system in tables")
   return parser

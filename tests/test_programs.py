@@ -186,6 +186,10 @@ def test_evaluate_prints_every_figure_beside_its_null(place):
   )  # fmt: skip
   assert done == 0, printed
   assert "frozen frame" in printed and "real clips" in printed
+  result = json.loads((place.folder / "evaluation" / "evaluation.json").read_text())
+  told = result["protocol"]
+  assert told["fps"] == 10 and told["num_frames"] > 1 and told["frame_size"] > 1
+  assert len(told["data"]) == len(told["clips_hash"]) == 64
 
 
 @pytest.mark.parametrize(

@@ -38,10 +38,11 @@ def paired_scores(
     return np.repeat(real[:1], len(real), axis=0) if frozen else sample.clip.frames
 
   digests = [sample.file.digest, reference.file.digest]
+  settings = {"frozen": frozen, "include_first": include_first}
+  # The null is of the real clip alone, also where that is cut and the sample is not.
+  settings |= reference.settings if frozen else sample.settings
   if frozen:
     digests = digests[1:]
-  settings = {"frozen": frozen, "include_first": include_first}
-  settings |= sample.settings
   scores: dict[str, Score] = {}
   values = reference.cache.get(
     "paired",

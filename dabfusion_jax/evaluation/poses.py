@@ -53,12 +53,19 @@ class PoseFiles:
   """Poses from DIR/NAME.npz, as any tool may write them.
 
   `poses` float [t, j, 3] holds x, y in pixels and confidence in [0, 1], `joints` the
-  names of its j joints; the 13 of `JOINTS` are taken out.
+  names of its j joints; the 13 of `JOINTS` are taken out. `estimator`, where a file has
+  it, names the tool that found them: results of different tools are not compared.
   """
 
   def __init__(self, *folders: str | pathlib.Path) -> None:
     self._folders = [pathlib.Path(folder) for folder in folders]
-    self.name = "files"
+    tools = {
+      str(content["estimator"])
+      for path in sorted(p for folder in self._folders for p in folder.rglob("*.npz"))
+      for content in [np.load(path, allow_pickle=False)]
+      if "estimator" in content.files
+    }
+    self.name = " ".join(["files", *sorted(tools)])
 
   def describe(self, name: str) -> Mapping[str, Any]:
     path = self._find(name)

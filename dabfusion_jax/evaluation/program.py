@@ -87,6 +87,7 @@ def evaluate(
       "training": None if training is None else training.digest,
       "seed": settings.seed,
       "num_draws": settings.num_draws,
+      "definitions": protocol.DEFINITIONS,
       "versions": protocol.versions(),
     },
     "summary": summary,
@@ -154,7 +155,8 @@ def _words(measured, name, metric, own, pick, sequences, nulls) -> str:
 
 def _fvd(found, sequences, indices, real_sequences, real, settings) -> dict[str, Any]:
   if isinstance(found, str):
-    return not_computed(found)
+    missing = {found: len(indices)}
+    return not_computed(found) | {"n_undefined": len(indices), "reasons": missing}
 
   def stack(of, numbers):
     rows = [found[of][i] for i in numbers if found[of][i] is not None]
@@ -164,7 +166,7 @@ def _fvd(found, sequences, indices, real_sequences, real, settings) -> dict[str,
     pairs = zip(numbers, names, strict=True)
     return [name for i, name in pairs if found[of][i] is not None]
 
-  return fvd_row(
+  row = fvd_row(
     stack("sample", indices),
     stack("real", real),
     known("sample", indices, sequences),
@@ -172,6 +174,9 @@ def _fvd(found, sequences, indices, real_sequences, real, settings) -> dict[str,
     {of: stack(of, real) for of in ("frozen", "codec") if of in found},
     settings.seed,
   )
+  row["n_undefined"] = len(indices) - row["n"]
+  row["reasons"] = {"length_differs": row["n_undefined"]} if row["n_undefined"] else {}
+  return row
 
 
 def _all_logits(

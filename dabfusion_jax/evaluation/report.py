@@ -117,16 +117,20 @@ def summary_table(rows: Mapping[str, Any]) -> str:
     title = metric.title + (f" [{metric.unit}]" if metric.unit else "")
     arrow = {"higher": " \u2191", "lower": " \u2193", "": ""}[metric.better]
     show = lambda one, n=n: (program.show(one, n), one["mean"])
-    reasons = ", ".join(f"{n} {reason}" for reason, n in row["reasons"].items())
     nulls = [row["nulls"].get(null) for null in NULLS]
     interval = row["interval"]
     body.append(
       [title + arrow, show(row), n, show(row["real"])]
       + [one and show(one) for one in nulls]
       + ["{:.3g} to {:.3g}".format(*interval) if interval else None]
-      + [(reasons or "0", row["n_undefined"]), row["words"]]
+      + [_undefined(row), row["words"]]
     )
   return page.table(head, body)
+
+
+def _undefined(row: Mapping[str, Any]) -> tuple[str, int]:
+  reasons = row["reasons"].items()
+  return ", ".join(f"{n} {reason}" for reason, n in reasons) or "0", row["n_undefined"]
 
 
 def _fvd_cells(name: str, row: Mapping[str, Any]) -> list[object]:
@@ -135,7 +139,7 @@ def _fvd_cells(name: str, row: Mapping[str, Any]) -> list[object]:
   value = None if row["value"] is None else float(row["value"])
   nulls = [row["nulls"].get(null) for null in NULLS]
   title = f"{program.TITLES[name]} \u2193"
-  return [title, value, row["n"], real, *nulls, None, None, row["words"]]
+  return [title, value, row["n"], real, *nulls, None, _undefined(row), row["words"]]
 
 
 def histograms(

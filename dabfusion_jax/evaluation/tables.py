@@ -90,7 +90,7 @@ def make_rows(table: Table, results: Sequence[tuple[str, Result]]) -> list[list[
   head += [_TITLES[column] for column in table.columns]
   rows = [head]
   for key, figures in table.figures.items():
-    cells = [f"{figures[c]:g}" if c in figures else "" for c in table.columns]
+    cells = [_printed(figures[c]) if c in figures else "" for c in table.columns]
     rows.append(["paper", *key, "", *cells])
   real_done = set()
   for _, result in results:
@@ -110,6 +110,12 @@ def make_rows(table: Table, results: Sequence[tuple[str, Result]]) -> list[list[
         if any(cells):
           rows.append(["null", null, *with_value, n, *cells])
   return rows
+
+
+def _printed(figure: float) -> str:
+  """A figure with the digits it has in the paper: 0.040, 26.30, 25.031."""
+  usual = f"{figure:.2f}" if figure >= 10 else f"{figure:.3f}"
+  return usual if float(usual) == figure else str(figure)
 
 
 def _parts(table: Table, result: Result):

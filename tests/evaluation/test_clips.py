@@ -47,6 +47,15 @@ def test_a_wrong_rate_tag_is_told_by_the_sound(tmp_path):
   assert clip.fps == 10 and abs(len(clip.audio) / clips.SAMPLE_RATE - 2.4) < 0.03
 
 
+def test_thirty_frames_taken_for_twenty_five_are_told_apart(tmp_path):
+  sound = clip_folders.clicks(2.4, 0.5)
+  frames = clip_folders.make_frames(0, 60)
+  clip_folders.write_mp4(tmp_path / "a.mp4", frames, sound, 30)
+  with pytest.raises(clips.ClipError, match=r"last 2.00 s, .* 2.4\d s.*--fps=25"):
+    _read(tmp_path)
+  assert len(_read(tmp_path, fps=25).frames) == 60
+
+
 def test_a_video_of_one_frame_has_no_rate_unless_it_is_given(tmp_path):
   clip_folders.write_mp4(tmp_path / "a.mp4", clip_folders.make_frames(0)[:1], None)
   with pytest.raises(clips.ClipError, match="one frame has no frame rate; pass --fps"):
@@ -74,6 +83,27 @@ def test_coding_changes_frames_a_little_and_never_their_shape(tmp_path):
 )
 def test_frames_that_are_no_pictures_are_refused(tmp_path, frames, message):
   clips.write_arrays(tmp_path / "a.npz", {"frames": frames, "fps": 10})
+  with pytest.raises(clips.ClipError, match=message):
+    _read(tmp_path)
+
+
+@pytest.mark.parametrize(
+  ("change", "message"),
+  [
+    ({"fps": np.nan}, "`fps` is nan"),
+    ({"fps": 0}, "`fps` is 0.0"),
+    ({"sample_rate": None}, "mono int16 .* with `sample_rate`"),
+    ({"audio": np.zeros(9000, np.float32)}, r"this is float32 \(9000,\)"),
+    ({"audio": np.zeros((9000, 2), np.int16)}, r"int16 \(9000, 2\)"),
+    ({"part_map": np.zeros((3, 8, 8), np.uint8)}, "`part_map` is of 3 frames"),
+  ],
+)
+def test_arrays_that_do_not_fit_are_refused(tmp_path, change, message):
+  arrays = {"frames": np.zeros((4, 16, 16, 3), np.uint8), "fps": 10}
+  arrays |= {"audio": np.zeros(8820, np.int16), "sample_rate": 22_050} | change
+  clips.write_arrays(
+    tmp_path / "a.npz", {k: v for k, v in arrays.items() if v is not None}
+  )
   with pytest.raises(clips.ClipError, match=message):
     _read(tmp_path)
 

@@ -41,6 +41,18 @@ def test_doubtful_and_missing_poses_are_masked(tmp_path):
   assert score == (None, "pose_missing")
 
 
+def test_results_name_the_tools_that_found_the_poses(tmp_path):
+  values = _write(tmp_path / "plain", "a", 0.9)
+  assert poses.PoseFiles(tmp_path / "plain").describe("")["estimator"] == "files"
+  joints = np.array(poses.JOINTS)
+  (tmp_path / "named").mkdir()
+  for name in ("a", "b"):
+    path = tmp_path / "named" / f"{name}.npz"
+    np.savez(path, poses=values, joints=joints, estimator="OpenPose 1.7")
+  named = poses.PoseFiles(tmp_path / "plain", tmp_path / "named")
+  assert named.describe("")["estimator"] == "files OpenPose 1.7"
+
+
 def test_a_pose_file_without_the_joints_is_refused(tmp_path):
   _write(tmp_path, "a", 0.9, poses.JOINTS[:5])
   with pytest.raises(ValueError, match=r"lacks \['left_wrist'"):

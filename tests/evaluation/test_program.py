@@ -283,6 +283,7 @@ def test_fvd_is_computed_for_groups_and_beside_its_baselines(
     tmp_path / "few", folders / "real", tmp_path, ("fvd",), networks
   )[0]["summary"]["all"]["fvd"]
   assert few()["n"] == 2
+  assert few()["n_undefined"] == 1 and few()["reasons"] == {"length_differs": 1}
   (tmp_path / "few" / f"{names[0]}.npz").unlink()
   assert few()["reason"] == "too_few_clips" and few()["value"] is None
 
@@ -290,13 +291,30 @@ def test_fvd_is_computed_for_groups_and_beside_its_baselines(
 def test_the_command_evaluates_folders(folders, tmp_path, capsys):
   arguments = [f"--samples={folders / 'noisy'}", f"--output={tmp_path}"]
   arguments += [f"--references={folders / 'real'}", "--metrics=motion,paired"]
-  evaluate.main([*arguments, f"--cache={folders / 'cache'}", "--label=Noise"])
+  arguments += [f"--cache={folders / 'cache'}", "--fvd_resize=tf1"]
+  evaluate.main([*arguments, "--label=Noise"])
   assert "PSNR" in capsys.readouterr().out
   result = json.loads((tmp_path / "result.json").read_text())
   assert result["subject"]["label"] == "Noise"
   assert result["protocol"]["groups"] == ["motion", "paired"]
+  assert result["protocol"]["fvd"]["resize"] == "tf1"
+  assert result["protocol"]["versions"]["dabfusion_jax"]
+  assert len(result["subject"]["samples_hash"]) == 64
+  assert result["failures"]["samples"] == {}
   evaluate.main([f"--output={tmp_path}", "tables", str(tmp_path)])
   assert (tmp_path / "tables.md").is_file()
+
+
+def test_an_unfinished_export_is_said_to_be_one(folders, tmp_path, capsys):
+  (tmp_path / "export").mkdir()
+  shutil.copytree(folders / "real", tmp_path / "export" / "samples")
+  manifest = {"label": "Half", "num_clips": 9}
+  (tmp_path / "export" / "manifest.json").write_text(json.dumps(manifest))
+  arguments = [f"--samples={tmp_path / 'export'}", "--metrics=motion"]
+  evaluate.main([*arguments, f"--output={tmp_path}", f"--cache={folders / 'cache'}"])
+  assert "not finished, 8 of 9 clips" in capsys.readouterr().out
+  result = json.loads((tmp_path / "result.json").read_text())
+  assert "8 of 9" in result["failures"]["samples"]["manifest.json"]
 
 
 @pytest.mark.parametrize(
@@ -336,6 +354,26 @@ def test_the_seams_of_chained_clips_are_dropped_and_real_clips_cut(tmp_path):
   assert result["protocol"]["num_frames"] == 22
   assert result["protocol"]["segment_frames"] == 8
   assert result["summary"]["all"]["psnr"]["mean"] == 100  # frame by frame the same
+
+
+def test_the_frozen_null_of_another_length_is_not_taken_from_the_cache(tmp_path):
+  """Real clips are cut to what is left of chains; the chains' own reading is alike."""
+  for i in range(2):
+    real = clip_folders.make_frames(i)
+    for folder, frames in (("short", real[:8]), ("long", real[:16]), ("real", real)):
+      (tmp_path / folder).mkdir(exist_ok=True)
+      path = tmp_path / folder / f"{clip_folders.name_of(i)}.npz"
+      clips.write_arrays(path, {"frames": frames, "fps": 10})
+
+  def frozen(folder, cache):
+    arguments = [f"--samples={tmp_path / folder}", f"--references={tmp_path / 'real'}"]
+    arguments += [f"--output={tmp_path / 'out'}", f"--cache={tmp_path / cache}"]
+    evaluate.main([*arguments, "--metrics=paired", "--segment_frames=8"])
+    result = json.loads((tmp_path / "out" / "result.json").read_text())
+    return result["summary"]["all"]["psnr"]["nulls"]["frozen"]["mean"]
+
+  short = frozen("short", "cache")
+  assert frozen("long", "cache") == frozen("long", "other") != short
 
 
 def test_beats_heard_in_a_clip_are_continued_to_its_edges():

@@ -73,6 +73,12 @@ def test_the_main_findings_come_first_in_words(written):
   assert "+-" not in words.partition("<h2>In words</h2>")[2]
 
 
+def test_clips_that_fvd_left_out_are_counted_in_its_row():
+  row = {"value": 300.0, "n": 5, "real_half": None, "nulls": {}, "words": "few"}
+  row |= {"n_undefined": 2, "reasons": {"length_differs": 2}}
+  assert "2 length_differs" in report.summary_table({"fvd": row})
+
+
 def test_there_is_no_report_without_a_result(tmp_path):
   with pytest.raises(report.ReportError, match="run the evaluation first"):
     report.write_report(tmp_path, "samples", None)

@@ -44,6 +44,11 @@ def test_the_papers_figures_stand_as_printed():
   }  # fmt: skip
   assert published.TABLE_3["GT",]["mm_align"] == 0.223
   assert published.TABLE_2["DabFusion_b", "c02"]["psnr"] == 25.031
+  # With the digits of the print, in every table.
+  rows = [row for table in tables.TABLES for row in tables.make_rows(table, [])]
+  shown = {cell for row in rows for cell in row}
+  assert {"0.040", "0.960", "26.30", "25.031", "0.153"} <= shown
+  assert not {"0.04", "26.3", "0.96"} & shown
   counts = [len(table.figures) for table in tables.TABLES]
   assert counts == [3, 9, 3, 9, 2, 2, 4]
 
