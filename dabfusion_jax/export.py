@@ -6,7 +6,8 @@ r"""Samples of a trained model for every test clip, ready to be evaluated.
 Writes samples/NAME.npz (frames without loss), samples/NAME.mp4 (with the music),
 references/NAME.npz (the real clip and what is known of it) and manifest.json. The same
 command goes on where it was stopped. A sample depends on the seed and on the number of
-its clip, not on the number of devices, processes or clips in a batch.
+its clip, not on the number of devices or processes, nor on what else is in its batch;
+another --batch_size is another program, which may round differently (1 grey level).
 
 Several processes share the work: with --distributed each takes its part, and so do
 separate commands with --shard=0 --num_shards=4 and so on.
