@@ -26,7 +26,7 @@ from dabfusion_jax.evaluation.measure import Settings
 from dabfusion_jax.evaluation.networks import open_networks
 from dabfusion_jax.evaluation.sides import open_side
 from dabfusion_jax.metrics import appearance, image, optical_flow
-from dabfusion_jax.metrics.features import i3d, lpips
+from dabfusion_jax.metrics.features import clip_image, i3d, lpips, wav2clip
 
 _FPS = 10
 
@@ -78,6 +78,17 @@ def feature_rates(videos, networks) -> dict[str, float | str]:
   if "alex" in networks:
     look = lambda f: appearance.appearance(networks["alex"]["trunk"], f)
     rates["identity drift"] = clips_per_second(look, frames)
+  heard = [hearing.resample(a, wav2clip.SAMPLE_RATE) for a in audio]
+  for name, items, work in (
+    ("clip", frames, lambda f: clip_image.embed_frames(networks["clip"], f)),
+    (
+      "wav2clip",
+      heard,
+      lambda a: wav2clip.embed_sound(networks["wav2clip"], a, wav2clip.SAMPLE_RATE),
+    ),
+  ):
+    has = name in networks
+    rates[name] = clips_per_second(work, items) if has else "no weights"
   for length in sorted({16, len(frames[0])}):
     name = f"I3D, {length} frames"
     if "i3d" in networks:
@@ -136,7 +147,7 @@ def main(argv: Sequence[str] | None = None) -> None:
   print(f"jax {jax.__version__}, {jax.devices()[0].device_kind} x {jax.device_count()}")
   size = args.num_frames, args.frame_size
   videos = [make_clip(i, *size) for i in range(args.num_clips)]
-  networks = open_networks(("alex", "vgg", "i3d"))
+  networks = open_networks(("alex", "vgg", "i3d", "clip", "wav2clip"))
   for name, rate in feature_rates(videos, networks).items():
     text = rate if isinstance(rate, str) else f"{rate:9.2f} clips/s"
     print(f"{name:18} {text}")

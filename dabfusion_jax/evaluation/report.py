@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from dabfusion_jax.evaluation import clips, page, program
+from dabfusion_jax.evaluation import clips, page, program, protocol
 from dabfusion_jax.evaluation.catalog import METRICS, NULLS
 from dabfusion_jax.evaluation.features import Reading
 
@@ -31,7 +31,7 @@ def write_report(
   `samples` and `references` say where those lie now, if not where they were.
 
   Raises:
-    ReportError: no result there.
+    ReportError: no result there, or one of another version.
   """
   try:
     result = json.loads((output / "result.json").read_text(encoding="utf-8"))
@@ -40,6 +40,8 @@ def write_report(
     raise ReportError(
       f"{output} holds no result ({error}); run the evaluation first."
     ) from None
+  if result["protocol"].get("definitions") != protocol.DEFINITIONS:
+    raise ReportError(f"{output} was measured by another version; evaluate it again.")
   scores = [json.loads(line) for line in lines]
   samples = samples or result["subject"]["samples"]
   references = references or result["subject"]["references"]

@@ -84,6 +84,13 @@ def test_there_is_no_report_without_a_result(tmp_path):
     report.write_report(tmp_path, "samples", None)
 
 
+def test_a_result_of_another_version_is_not_reported(tmp_path):
+  (tmp_path / "result.json").write_text('{"protocol": {"definitions": 1}}')
+  (tmp_path / "scores.jsonl").write_text("")
+  with pytest.raises(report.ReportError, match="another version; evaluate it again"):
+    report.write_report(tmp_path, "samples", None)
+
+
 def test_videos_play_with_sound(opened):
   videos = opened.run(
     "document.querySelectorAll('.clip')[0].querySelectorAll('video').length"
