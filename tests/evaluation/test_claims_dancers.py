@@ -18,6 +18,7 @@ from dabfusion_jax.evaluation.claims import (
 from dabfusion_jax.evaluation.claims.drawing import Artist, Sampling
 from dabfusion_jax.evaluation.networks import Networks
 from dabfusion_jax.pipeline import DancePipeline
+from data_pipeline import slow_motion
 
 _FRAMES, _SIZE, _FPS = 40, 64, 10.0
 
@@ -132,18 +133,23 @@ def test_who_hears_the_beats_passes_and_who_does_not_fails(stage, tmp_path):
 def test_who_hears_the_beats_is_led_by_them(stage, tmp_path):
   silence = np.zeros(4, np.float32)
   led = _artist(tmp_path, "e", True)
-  rows = beats.control_rows(stage, led, _draw(stage, led), silence)
+  flows = stage.subjects.flow
+  slowed = {
+    factor: np.stack([slow_motion.stretch(flow, factor) for flow in flows])
+    for factor in (0.5, 0.8)
+  }
+  rows = beats.control_rows(stage, led, _draw(stage, led), silence, slowed)
   late = _met(rows, "half a period late")
   assert late["half a period late: way with them"]
   assert late["half a period late: alignment with the clip's own beats"]
   assert _met(rows, "tempo x 0.5: way")["tempo x 0.5: way with them"]
   by_name = {row.what: row for row in rows}
-  slowed = by_name["tempo x 0.5: alignment of true clips shown as slow"]
-  assert slowed.found.value > 3 * slowed.null.value
+  shown_slow = by_name["tempo x 0.5: alignment of true clips shown as slow"]
+  assert shown_slow.found.value > 3 * shown_slow.null.value
   assert by_name["tempo x 0.5: way to them"].found.value > 0.8
   assert _met(rows, "silence: speed")["silence: speed against that with music"]
   stubborn = _artist(tmp_path, "b", False)
-  rows = beats.control_rows(stage, stubborn, _draw(stage, stubborn), silence)
+  rows = beats.control_rows(stage, stubborn, _draw(stage, stubborn), silence, slowed)
   assert not _met(rows, "half a period late: way")["half a period late: way with them"]
   assert not _met(rows, "silence: speed")["silence: speed against that with music"]
 

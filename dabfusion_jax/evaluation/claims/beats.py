@@ -12,7 +12,6 @@ from dabfusion_jax.evaluation.claims.drawing import Artist, Dances
 from dabfusion_jax.evaluation.claims.estimates import Estimate, Row
 from dabfusion_jax.evaluation.claims.subjects import Subjects
 from dabfusion_jax.inputs import Music
-from data_pipeline import slow_motion
 
 TEMPI = (0.5, 0.8, 1.25, 2.0)  # 0.8 and 1.25 stay among the tempi of the songs
 CALM = 0.5  # of the speed with music; what calm means is our choice
@@ -113,12 +112,17 @@ def motion_rows(stage: Stage, dances: Mapping[str, Dances]) -> list[Row]:
 
 
 def control_rows(
-  stage: Stage, artist: Artist, plain: Dances, silence: np.ndarray
+  stage: Stage,
+  artist: Artist,
+  plain: Dances,
+  silence: np.ndarray,
+  slowed: Mapping[float, np.ndarray],
 ) -> list[Row]:
   """What `artist` makes of beats moved, slowed, hurried and taken away.
 
-  `plain` are its dances to the true beats; `silence` the embedding of no sound. The
-  music stays the clip's own where only the beats change.
+  `plain` are its dances to the true beats; `silence` the embedding of no sound;
+  `slowed` the flows of true clips shown at the `TEMPI` below 1. The music stays the
+  clip's own where only the beats change.
   """
   subjects, beats = stage.subjects, stage.subjects.beats
   true = dancing.align(stage.pauses(subjects.flow), beats)
@@ -173,7 +177,7 @@ def control_rows(
     asked, words = factor in (0.5, 2.0), f"tempo x {factor:g}"
     found = judge(words, [clips.at_tempo(one, factor) for one in beats], asked)
     if factor < 1:
-      table += slowed_rows(stage, words, factor, found)
+      table += slowed_rows(stage, words, factor, slowed[factor], found)
   silent = [Music(np.zeros((0, 2), np.float32), silence, np.zeros(0))] * len(subjects)
   dances = draw(silent)
   table += [
@@ -201,16 +205,16 @@ def control_rows(
 
 
 def slowed_rows(
-  stage: Stage, words: str, factor: float, found: np.ndarray
+  stage: Stage, words: str, factor: float, slowed: np.ndarray, found: np.ndarray
 ) -> list[Row]:
   """What true clips score that are shown `factor` times as fast, and the way to it.
 
   A slow pause is long, and a dancer who was early is so by longer: true clips score
-  less, so less can be asked. `found` [n] is the alignment of dances to beats as slow.
+  less, so less can be asked. `slowed` are their flows; `found` [n] is the alignment of
+  dances to beats as slow.
   """
-  slowed = [slow_motion.stretch(flow, factor) for flow in stage.subjects.flow]
   beats = [one / factor for one in stage.subjects.beats]
-  true = dancing.align(stage.pauses(np.stack(slowed)), beats)
+  true = dancing.align(stage.pauses(slowed), beats)
   chance = dancing.chance(beats)
   way = estimates.way(found, chance, true, stage.subjects.sequences)
   level = Row(

@@ -24,7 +24,7 @@ from dabfusion_jax.evaluation.claims.results import Part
 from dabfusion_jax.evaluation.claims.subjects import Subjects, spread
 from dabfusion_jax.evaluation.networks import Networks
 from dabfusion_jax.pipeline import DancePipeline
-from data_pipeline import ingest, latent_record, loader
+from data_pipeline import ingest, latent_record, loader, slow_motion
 from data_pipeline.style_vectors import style_vectors
 from data_pipeline.synthdance.truth import body_motion
 
@@ -89,7 +89,13 @@ class Study:
     seconds = subjects.flow.shape[1] / artist.pipeline.fps
     silence = np.zeros(round(seconds * ingest.SAMPLE_RATE), np.float32)
     embedding = artist.pipeline.encoder(silence, ingest.SAMPLE_RATE)
-    return Part(beats.control_rows(self.stage(), artist, self.dances("e"), embedding))
+    slowed = {
+      factor: np.stack([slow_motion.stretch(flow, factor) for flow in subjects.flow])
+      for factor in beats.TEMPI
+      if factor < 1
+    }
+    dances = self.dances("e")
+    return Part(beats.control_rows(self.stage(), artist, dances, embedding, slowed))
 
   def models(self) -> Part:
     return Part(
