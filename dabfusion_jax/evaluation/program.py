@@ -149,7 +149,10 @@ def _words(measured, name, metric, own, pick, sequences, nulls) -> str:
     gap = aggregate.difference(own, other, sequences)
     extra = nulls.get(metric.null, {}).get("sd_of_draws") or 0.0
     return aggregate.in_words(gap, what[metric.null], metric.better, extra)
-  gap = aggregate.difference(own, pick(measured.column("real", name)), sequences)
+  real = pick(measured.column("real", name))
+  if all(score.value is None for score in real):
+    return "no real clips to hold it against"
+  gap = aggregate.difference(own, real, sequences)
   return aggregate.in_words(gap, "the real clips", "")
 
 
