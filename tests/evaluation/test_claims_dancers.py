@@ -224,7 +224,7 @@ def test_comparisons_tell_the_models_apart(stage, viewer, tmp_path):
 
 def test_longer_dances_are_measured_to_their_end(stage, viewer, tmp_path):
   artist = _artist(tmp_path, "e", True)
-  rows = comparisons.lengths(stage, viewer, artist, _draw(stage, artist))
+  rows = comparisons.lengths(stage, viewer, artist)
   found = {row.what: row.found.value for row in rows}
   for length in ("80 frames at once", "80 frames chained", "160 frames chained"):
     assert found[f"alignment, {length}"] > 0.9

@@ -106,11 +106,7 @@ class Study:
     return Part(comparisons.trackers(self.stage(), self.artists["e"]))
 
   def lengths(self) -> Part:
-    return Part(
-      comparisons.lengths(
-        self.stage(), self.viewer(), self.artists["e"], self.dances("e")
-      )
-    )
+    return Part(comparisons.lengths(self.stage(), self.viewer(), self.artists["e"]))
 
   def groups(self) -> Part:
     return Part(

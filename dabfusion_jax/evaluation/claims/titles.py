@@ -18,7 +18,7 @@ NOTES = {
   "control": "The music stays the clip's own where the beats change. `true clips` are"
   " those at their own tempo, put as far between chance and 1 at the tempo given.",
   "lengths": "The model of the other tables throughout: the paper trains another for 80"
-  " frames at once. The music of longer dances is the clip's; its beats go on.",
+  " frames at once. The music of longer dances is the clip's; its true beats go on.",
   "steps": "The error of an FVD is its SD over halves of the clips; its true value that"
   " of one half of the true clips against the other.",
   "styles": "In place of text: the mean sound of the genre's training clips.",
