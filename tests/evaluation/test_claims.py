@@ -87,6 +87,18 @@ def test_error_of_a_flow_that_follows_the_body_is_nearly_none():
   assert backward == pytest.approx(2 * still, rel=1e-3)
 
 
+def test_a_latent_grid_tells_a_motion_that_is_the_same_all_over_the_body():
+  rng = np.random.default_rng(0)
+  mask = np.zeros((2, 64, 64), bool)
+  mask[:, 10:50, 20:40] = True
+  motion = np.broadcast_to(np.float32([3, -2]), (2, 64, 64, 2)).copy()
+  error, still = stage1.flow_errors(stage1.on_grid(motion, mask, 16), motion, mask)
+  assert error < 1e-3 < still
+  rough = rng.normal(0, 3, motion.shape)
+  error, still = stage1.flow_errors(stage1.on_grid(rough, mask, 16), rough, mask)
+  assert 0.7 * still < error < still
+
+
 def test_a_place_hidden_in_the_first_frame_is_not_visible():
   part_map = np.zeros((2, 8, 8), np.uint8)
   part_map[0, 2, 2], part_map[0, 2, 3] = 1, 2

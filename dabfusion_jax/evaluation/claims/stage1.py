@@ -53,10 +53,37 @@ def visible(motion: np.ndarray, part_map: np.ndarray) -> np.ndarray:
   )
 
 
+def on_grid(motion: np.ndarray, mask: np.ndarray, size: int) -> np.ndarray:
+  """The true motion as a latent flow could tell it: sampling grids [t, size, size, 2].
+
+  Each cell takes the mean of the body around it, weighted as the cell is read.
+  """
+  height, width = motion.shape[1:3]
+  rows, columns = (_reading(side, size) for side in (height, width))
+  spread = lambda x: np.einsum("thwc,hi,wj->tijc", x, rows, columns)
+  weight = mask[..., None].astype(np.float64)
+  pixels = spread(motion * weight) / np.maximum(spread(weight), 1e-6)
+  grid = pixels / ((width - 1) / 2, (height - 1) / 2)
+  return (grid + np.asarray(identity_grid(size, size))).astype(np.float32)
+
+
+def _reading(side: int, size: int) -> np.ndarray:
+  """Weights [side, size] of linear interpolation with aligned corners."""
+  place = np.linspace(0, size - 1, side)
+  return np.maximum(0.0, 1.0 - np.abs(place[:, None] - np.arange(size)))
+
+
 def measure(
-  artist: Artist, subjects: Subjects, networks: Networks, motions: Any
+  artist: Artist,
+  subjects: Subjects,
+  networks: Networks,
+  motions: Any,
+  regions: Mapping[str, range],
 ) -> dict[str, list[float]]:
-  """Scores of every clip by name; `motions(record)` is the true displacement."""
+  """Scores of every clip by name.
+
+  `motions(record)` is the true displacement; `regions` are values of the part map.
+  """
   scores: dict[str, list[float]] = {}
   for i, record in enumerate(tqdm.tqdm(subjects.records, desc="stage 1")):
     parts = (subjects.flow[i], subjects.occlusion[i], subjects.z[i])
@@ -66,15 +93,20 @@ def measure(
     found |= {f"frozen_{k}": v for k, v in frozen.items()}
     motion, body = motions(record), record["part_map"] > 0
     masks = {"body": body, "visible": visible(motion, record["part_map"])}
+    masks |= {name: np.isin(record["part_map"], ids) for name, ids in regions.items()}
     for name, mask in masks.items():
       error, still = flow_errors(subjects.flow[i], motion, mask)
       found |= {f"error_{name}": error, f"still_{name}": still}
+    told = on_grid(motion, body, subjects.flow.shape[2])
+    found["error_grid"], found["still_grid"] = flow_errors(told, motion, body)
     for name, value in found.items():
       scores.setdefault(name, []).append(float(value))
   return scores
 
 
-def rows(scores: Mapping[str, list[float]], subjects: Subjects) -> list[Row]:
+def rows(
+  scores: Mapping[str, list[float]], subjects: Subjects, regions: Mapping[str, range]
+) -> list[Row]:
   """Lines of the table."""
   values = {name: np.array(one) for name, one in scores.items()}
   sequences = subjects.sequences
@@ -118,4 +150,9 @@ def rows(scores: Mapping[str, list[float]], subjects: Subjects) -> list[Row]:
         met=ratio.value <= 1 / 3 if name == "body" else None,
       ),
     ]
+  for name in (*regions, "grid"):
+    error, still = values[f"error_{name}"], values[f"still_{name}"]
+    title = "the true motion told by the latent grid" if name == "grid" else name
+    ratio = estimates.ratio(error, still, sequences)
+    table.append(Row(f"ratio of it, {title}", ratio))
   return table

@@ -29,6 +29,13 @@ from data_pipeline.style_vectors import style_vectors
 from data_pipeline.synthdance.truth import body_motion
 
 SHORT_CLIPS = 16  # of the long samplings
+# Of the part map, whose values are 1 + the place in `synthdance.parts.PARTS`.
+REGIONS = {
+  "head and trunk": range(1, 10),
+  "legs": range(10, 16),
+  "arms": range(16, 20),
+  "hands": range(20, 22),
+}
 
 
 @dataclasses.dataclass(eq=False)
@@ -75,9 +82,9 @@ class Study:
 
   def stage1(self) -> Part:
     scores = stage1.measure(
-      self.artists["e"], self.subjects, self.networks, true_motion
+      self.artists["e"], self.subjects, self.networks, true_motion, REGIONS
     )
-    return Part(stage1.rows(scores, self.subjects), {"scores": scores})
+    return Part(stage1.rows(scores, self.subjects, REGIONS), {"scores": scores})
 
   def beats(self) -> Part:
     stage, dances = self.stage(), self.all_dances()
