@@ -19,6 +19,10 @@ Result = Mapping[str, Any]
 # What follows from the length of a clip, besides the length itself.
 _LENGTH = ("num_frames", "cut_to_frames", "references_hash", "num_references")
 _LENGTH += ("num_samples", "num_paired", "beats")
+_CAUTION = """Rows `paper` are of AIST++ film and the paper's own code, `ours` of the clips
+that the results name: figures of other clips cannot be compared. Hold each against the
+rows `null` and `GT` beside it.
+"""
 _TITLES = {"fvd": "FVD"} | {name: metric.title for name, metric in METRICS.items()}
 
 
@@ -214,7 +218,7 @@ def write_tables(
     files[f"table{table.number}.csv"] = text.getvalue()
   if refusals == len(TABLES):
     raise protocol.ProtocolError(texts[0].partition("refused: ")[2].strip())
-  files["tables.md"] = "\n".join(texts)
+  files["tables.md"] = "\n".join([_CAUTION, *texts])
   for name, text in files.items():
     (folder / name).write_text(text, encoding="utf-8")
   return files["tables.md"], [folder / name for name in files]

@@ -56,6 +56,7 @@ def test_the_papers_figures_stand_as_printed():
 def test_ours_stand_beside_the_papers_and_their_nulls(tmp_path):
   results = tables.read_results(_write(tmp_path, a=_result()))
   text, paths = tables.write_tables(tmp_path / "out", results)
+  assert text.index("cannot be compared") < text.index("### Table 1")
   assert len(paths) == 8
   with open(tmp_path / "out" / "table1.csv") as file:
     rows = list(csv.reader(file))
