@@ -19,9 +19,9 @@ Result = Mapping[str, Any]
 # What follows from the length of a clip, besides the length itself.
 _LENGTH = ("num_frames", "cut_to_frames", "references_hash", "num_references")
 _LENGTH += ("num_samples", "num_paired", "beats")
-_CAUTION = """Rows `paper` are of AIST++ film and the paper's own code, `ours` of the clips
-that the results name: figures of other clips cannot be compared. Hold each against the
-rows `null` and `GT` beside it.
+_CAUTION = """Rows `paper` are of AIST++ film and the paper's own code, `ours` of the
+clips that the results name: figures of other clips cannot be compared. Hold each
+against the rows `null` and `GT` beside it.
 """
 _TITLES = {"fvd": "FVD"} | {name: metric.title for name, metric in METRICS.items()}
 
