@@ -6,6 +6,7 @@ ones would compare the estimators.
 
 import hashlib
 import pathlib
+import zipfile
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol, runtime_checkable
 
@@ -59,12 +60,8 @@ class PoseFiles:
 
   def __init__(self, *folders: str | pathlib.Path) -> None:
     self._folders = [pathlib.Path(folder) for folder in folders]
-    tools = {
-      str(content["estimator"])
-      for path in sorted(p for folder in self._folders for p in folder.rglob("*.npz"))
-      for content in [np.load(path, allow_pickle=False)]
-      if "estimator" in content.files
-    }
+    paths = [path for folder in self._folders for path in folder.rglob("*.npz")]
+    tools = {str(tool) for p in paths for tool in _read(p, "estimator").values()}
     self.name = " ".join(["files", *sorted(tools)])
 
   def describe(self, name: str) -> Mapping[str, Any]:
@@ -78,8 +75,10 @@ class PoseFiles:
     path, num_frames = self._find(name), len(frames())
     if path is None:  # no pose at all: the metric is undefined, and counted
       return np.zeros((num_frames, 13, 2)), np.zeros((num_frames, 13), bool)
-    with np.load(path, allow_pickle=False) as content:
-      poses, joints = content["poses"], [str(j) for j in content["joints"]]
+    content = _read(path, "poses", "joints")
+    if len(content) < 2:
+      raise ValueError(f"{path} must hold `poses` and `joints`, not {[*content]} only.")
+    poses, joints = content["poses"], [str(j) for j in content["joints"]]
     missing = [j for j in JOINTS if j not in joints]
     if missing or poses.ndim != 3 or poses.shape[1:] != (len(joints), 3):
       raise ValueError(
@@ -95,3 +94,12 @@ class PoseFiles:
   def _find(self, name: str) -> pathlib.Path | None:
     found = [folder / f"{name}.npz" for folder in self._folders]
     return next((path for path in found if path.is_file()), None)
+
+
+def _read(path: pathlib.Path, *names: str) -> dict[str, np.ndarray]:
+  """Those of the named arrays that a file holds."""
+  try:
+    with path.open("rb") as file, np.load(file, allow_pickle=False) as content:
+      return {name: content[name] for name in names if name in content.files}
+  except (ValueError, EOFError, TypeError, zipfile.BadZipFile) as error:
+    raise ValueError(f"{path} is no npz file that can be read ({error}).") from None

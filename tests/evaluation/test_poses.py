@@ -1,6 +1,7 @@
 """Poses: files of any estimator, the geometry of BlazePose, and BlazePose itself."""
 
 import math
+import pickle
 
 import numpy as np
 import pytest
@@ -60,6 +61,29 @@ def test_a_pose_file_without_the_joints_is_refused(tmp_path):
   _write(tmp_path, "b", 0.9, num_frames=3)
   with pytest.raises(ValueError, match="3 poses for 6 frames"):
     poses.PoseFiles(tmp_path)("b", lambda: np.zeros((6, 8, 8, 3)))
+
+
+def test_a_pose_file_that_cannot_be_read_is_named(tmp_path):
+  for name, content in (
+    ("cut", b"PK\x03\x04 and no more"),
+    ("empty", b""),
+    ("pickle", pickle.dumps(1)),
+  ):
+    folder = tmp_path / name
+    folder.mkdir()
+    (folder / "a.npz").write_bytes(content)
+    with pytest.raises(ValueError, match=r"a\.npz is no npz file"):
+      poses.PoseFiles(folder)
+  np.save(tmp_path / "array.npy", np.zeros(3))
+  (tmp_path / "array").mkdir()
+  (tmp_path / "array.npy").rename(tmp_path / "array" / "a.npz")
+  with pytest.raises(ValueError, match=r"a\.npz is no npz file"):
+    poses.PoseFiles(tmp_path / "array")
+  folder = tmp_path / "half"
+  folder.mkdir()
+  np.savez(folder / "a.npz", joints=np.array(poses.JOINTS))
+  with pytest.raises(ValueError, match="must hold `poses` and `joints`"):
+    poses.PoseFiles(folder)("a", lambda: np.zeros((2, 8, 8, 3), np.uint8))
 
 
 def test_poses_that_pause_on_the_beat_score_and_half_a_beat_later_do_not():
