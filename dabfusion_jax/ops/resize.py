@@ -32,7 +32,7 @@ def _reduction_matrix(size: int, scale: float) -> np.ndarray:
   return matrix[:, radius : radius + size].astype(np.float32)
 
 
-def _interpolation_matrix(size: int, new_size: int) -> np.ndarray:
+def interpolation_matrix(size: int, new_size: int) -> np.ndarray:
   """[new_size, size]: linear interpolation with aligned corners."""
   if size == 1:
     return np.ones((new_size, 1), np.float32)
@@ -73,7 +73,7 @@ def resize_aligned(
   if x.shape[-3:-1] == (height, width):
     return x
   return _apply(
-    _interpolation_matrix(x.shape[-3], height),
-    _interpolation_matrix(x.shape[-2], width),
+    interpolation_matrix(x.shape[-3], height),
+    interpolation_matrix(x.shape[-2], width),
     x,
   )

@@ -13,7 +13,7 @@ from dabfusion_jax.evaluation.claims.estimates import Row
 from dabfusion_jax.evaluation.claims.subjects import Subjects
 from dabfusion_jax.evaluation.networks import Networks
 from dabfusion_jax.ops.grid import identity_grid
-from dabfusion_jax.ops.resize import resize_aligned
+from dabfusion_jax.ops.resize import interpolation_matrix, resize_aligned
 
 
 def flow_errors(
@@ -59,18 +59,12 @@ def on_grid(motion: np.ndarray, mask: np.ndarray, size: int) -> np.ndarray:
   Each cell takes the mean of the body around it, weighted as the cell is read.
   """
   height, width = motion.shape[1:3]
-  rows, columns = (_reading(side, size) for side in (height, width))
+  rows, columns = (interpolation_matrix(size, side) for side in (height, width))
   spread = lambda x: np.einsum("thwc,hi,wj->tijc", x, rows, columns)
   weight = mask[..., None].astype(np.float64)
   pixels = spread(motion * weight) / np.maximum(spread(weight), 1e-6)
   grid = pixels / ((width - 1) / 2, (height - 1) / 2)
   return (grid + np.asarray(identity_grid(size, size))).astype(np.float32)
-
-
-def _reading(side: int, size: int) -> np.ndarray:
-  """Weights [side, size] of linear interpolation with aligned corners."""
-  place = np.linspace(0, size - 1, side)
-  return np.maximum(0.0, 1.0 - np.abs(place[:, None] - np.arange(size)))
 
 
 def measure(
