@@ -21,11 +21,11 @@ from dabfusion_jax.ops.image_features import (
   alexnet_features,
   vgg_features,
 )
-from dabfusion_jax.optimizer import Optimizer, make_optimizer
 from dabfusion_jax.stages.autoencoder import AutoencoderStage
 from dabfusion_jax.stages.diffusion import DiffusionStage
-from dabfusion_jax.train_loop import LoopConfig
 from dabfusion_jax.trained import Trained
+from dabfusion_jax.training.loop import LoopConfig
+from dabfusion_jax.training.optimizer import Optimizer, make_optimizer
 
 Config = Mapping[str, Any]
 

@@ -24,10 +24,10 @@ from dabfusion_jax import (
 )
 from dabfusion_jax.run_folder import RunFolder
 from dabfusion_jax.stages.autoencoder import check_self_flow
-from dabfusion_jax.train_loop import train
+from dabfusion_jax.training.loop import train
+from dabfusion_jax.training.warm_start import make_warm_start
+from dabfusion_jax.training.writers import Trace
 from dabfusion_jax.user_errors import one_line_errors
-from dabfusion_jax.warm_start import make_warm_start
-from dabfusion_jax.writers import Trace
 from data_pipeline import latent_record, loader
 from data_pipeline.slow_motion import SlowMotion
 

@@ -12,9 +12,10 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from dabfusion_jax import sharding, stage_factory, train_state
-from dabfusion_jax.train_step import make_train_step
+from dabfusion_jax import sharding, stage_factory
 from dabfusion_jax.trained import Trained
+from dabfusion_jax.training.state import make_init
+from dabfusion_jax.training.step import make_train_step
 from dabfusion_jax.weight_layouts import VGG19_LAYERS
 
 Config = Mapping[str, Any]
@@ -58,7 +59,7 @@ def make_step_program(
   key = jax.eval_shape(lambda: jax.random.key(0))
 
   def init(key, frozen):
-    return train_state.make_init(make_stage(frozen), optimizer.tx, spec)(key)
+    return make_init(make_stage(frozen), optimizer.tx, spec)(key)
 
   state = jax.eval_shape(init, key, frozen)
   shardings = sharding.state_shardings(state, mesh, loop.fsdp_min_bytes)

@@ -19,25 +19,37 @@ MAY_IMPORT = {
   "dabfusion_jax/stages": _NUMERIC
   | {"dabfusion_jax.models", "dabfusion_jax.diffusion", "dabfusion_jax.losses"},
   "dabfusion_jax/sharding.py": _JAX | {"absl"},
-  "dabfusion_jax/optimizer.py": _JAX | {"optax"},
-  "dabfusion_jax/train_state.py": _JAX
+  "dabfusion_jax/training/optimizer.py": _JAX | {"optax"},
+  "dabfusion_jax/training/state.py": _JAX
   | {"flax", "optax", "dabfusion_jax.sharding", "dabfusion_jax.stages.base"},
-  "dabfusion_jax/train_loop.py": _JAX
-  | {"absl", "dabfusion_jax.optimizer", "dabfusion_jax.train_state"}
-  | {"dabfusion_jax.sharding", "dabfusion_jax.writers", "dabfusion_jax.checkpointing"}
-  | {"dabfusion_jax.hardware", "dabfusion_jax.watchdog", "dabfusion_jax.run_config"}
+  "dabfusion_jax/training/loop.py": _JAX
+  | {"absl", "dabfusion_jax.training.optimizer", "dabfusion_jax.training.state"}
+  | {
+    "dabfusion_jax.sharding",
+    "dabfusion_jax.training.writers",
+    "dabfusion_jax.checkpointing",
+  }
+  | {
+    "dabfusion_jax.hardware",
+    "dabfusion_jax.training.watchdog",
+    "dabfusion_jax.run_config",
+  }
   | {"dabfusion_jax.run_folder"}
-  | {"dabfusion_jax.stages.base", "dabfusion_jax.train_step", "dabfusion_jax.judge"},
-  "dabfusion_jax/train_step.py": _JAX
-  | {"optax", "dabfusion_jax.optimizer", "dabfusion_jax.train_state"}
+  | {
+    "dabfusion_jax.stages.base",
+    "dabfusion_jax.training.step",
+    "dabfusion_jax.training.health",
+  },
+  "dabfusion_jax/training/step.py": _JAX
+  | {"optax", "dabfusion_jax.training.optimizer", "dabfusion_jax.training.state"}
   | {"dabfusion_jax.sharding", "dabfusion_jax.stages.base"},
   "configs": {"ml_collections"},
 }
 # One importer each: these libraries are in motion, or bring tensorflow.
 ONLY_IN = {
   "orbax": "dabfusion_jax/checkpointing.py",
-  "clu": "dabfusion_jax/writers.py",
-  "tensorboardX": "dabfusion_jax/writers.py",
+  "clu": "dabfusion_jax/training/writers.py",
+  "tensorboardX": "dabfusion_jax/training/writers.py",
 }
 # The only places of `data_pipeline` that know the networks.
 KNOWS_NETWORKS = {"data_pipeline/latent_cache.py"}

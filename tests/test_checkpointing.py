@@ -12,7 +12,7 @@ from toy_stage import assert_trees_equal
 
 from dabfusion_jax import checkpoint_files
 from dabfusion_jax.checkpointing import CheckpointError, Checkpoints, load_params
-from dabfusion_jax.train_state import TrainState
+from dabfusion_jax.training.state import TrainState
 
 
 class Counter:

@@ -12,9 +12,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dabfusion_jax import stage_factory, train_state, weights
-from dabfusion_jax.train_step import make_train_step
+from dabfusion_jax import stage_factory, weights
 from dabfusion_jax.trained import Trained
+from dabfusion_jax.training.state import make_init
+from dabfusion_jax.training.step import make_train_step
 
 _CONFIGS = pathlib.Path(__file__).parent.parent / "configs"
 _VARIANTS = ("paper", "medium", "demo", "smoke")
@@ -42,7 +43,7 @@ def _struct(*shape):
 def _trace_step(stage, config, batch):
   """Shapes of the state after one step, and the names of its metrics."""
   optimizer = stage_factory.make_optimizer_of(config)
-  init = train_state.make_init(stage, optimizer.tx, batch)
+  init = make_init(stage, optimizer.tx, batch)
   state = jax.eval_shape(init, jax.random.key(0))
   step = make_train_step(
     stage,
@@ -126,7 +127,7 @@ def test_diffusion_config_traces(variant):
 
 def test_paper_without_beats_has_the_parameters_of_the_papers_b():
   stage, config, batch = _diffusion("paper", beats=False)
-  init = train_state.make_init(stage, stage_factory.make_optimizer_of(config).tx, batch)
+  init = make_init(stage, stage_factory.make_optimizer_of(config).tx, batch)
   state = jax.eval_shape(init, jax.random.key(0))
   assert _count(state.params) == 40_699_587
 

@@ -15,7 +15,7 @@ import pytest
 
 from dabfusion_jax import publish, sample, trained
 from dabfusion_jax.pipeline import DancePipeline
-from dabfusion_jax.writers import SPEED
+from dabfusion_jax.training.writers import SPEED
 from data_pipeline import media
 from data_pipeline.synthdance.generate import write_wav
 

@@ -16,8 +16,8 @@ from dabfusion_jax import trained
 from dabfusion_jax.checkpointing import Checkpoints
 from dabfusion_jax.model_card import sha256
 from dabfusion_jax.publish import publish, round_weights
-from dabfusion_jax.train_state import TrainState
-from dabfusion_jax.warm_start import WarmStartError, make_warm_start
+from dabfusion_jax.training.state import TrainState
+from dabfusion_jax.training.warm_start import WarmStartError, make_warm_start
 
 
 class _Position:

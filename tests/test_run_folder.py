@@ -14,7 +14,7 @@ from toy_stage import assert_trees_equal, toy_train
 from dabfusion_jax import checkpoint_files, trained
 from dabfusion_jax.checkpointing import load_params
 from dabfusion_jax.run_folder import RunFolder
-from dabfusion_jax.watchdog import Watchdog, find_stragglers
+from dabfusion_jax.training.watchdog import Watchdog, find_stragglers
 
 RUN = "gs://bucket/runs/one"
 

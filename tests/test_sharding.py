@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from toy_stage import ToyStage, toy_dataset, toy_optimizer, toy_train
 
-from dabfusion_jax import sharding, train_state
+from dabfusion_jax import sharding
+from dabfusion_jax.training.state import abstract_state, create_state, make_init
 
 
 def mesh_of(data, fsdp):
@@ -51,10 +52,10 @@ def test_state_is_born_sharded_and_small_arrays_stay_whole():
   assert specs == {"large": jax.P(None, "fsdp"), "odd": jax.P(), "small": jax.P()}
 
   batch_spec = sharding.global_batch_spec(next(iter(toy_dataset())), mesh)
-  init = train_state.make_init(ToyStage(), toy_optimizer().tx, batch_spec)
+  init = make_init(ToyStage(), toy_optimizer().tx, batch_spec)
   key = jax.random.key(0)
-  state_spec = train_state.abstract_state(init, key, mesh, min_bytes=0)
-  state = train_state.create_state(init, key, state_spec)
+  state_spec = abstract_state(init, key, mesh, min_bytes=0)
+  state = create_state(init, key, state_spec)
   kernel = state.opt_state[0].mu["out"]["kernel"]
   assert {s.data.shape for s in kernel.addressable_shards} == {(32, 1)}
   assert state.step.sharding.is_fully_replicated

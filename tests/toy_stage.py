@@ -8,9 +8,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from dabfusion_jax.optimizer import make_optimizer
 from dabfusion_jax.run_folder import RunFolder
-from dabfusion_jax.train_loop import LoopConfig, train
+from dabfusion_jax.training.loop import LoopConfig, train
+from dabfusion_jax.training.optimizer import make_optimizer
 
 
 class Net(nn.Module):

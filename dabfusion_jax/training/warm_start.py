@@ -9,8 +9,8 @@ import numpy as np
 from absl import logging
 from flax import traverse_util
 
-from dabfusion_jax.train_state import TrainState
 from dabfusion_jax.trained import Trained, load_trained
+from dabfusion_jax.training.state import TrainState
 
 
 class WarmStartError(ValueError):

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 from tensorboardX.proto import event_pb2
 
-from dabfusion_jax import writers
+from dabfusion_jax.training import writers
 
 
 def read_events(folder):
@@ -109,7 +109,7 @@ def test_progress_leaves_out_the_first_step(monkeypatch):
 
 
 def test_tensorflow_is_never_imported():
-  script = "import sys, dabfusion_jax.train_loop; print('tensorflow' in sys.modules)"
+  script = "import sys, dabfusion_jax.training.loop; print('tensorflow' in sys.modules)"
   result = subprocess.run(
     [sys.executable, "-c", script], capture_output=True, text=True, timeout=120
   )

@@ -16,12 +16,12 @@ from toy_stage import LOOP, ToyStage, assert_trees_equal, toy_dataset, toy_train
 
 from dabfusion_jax.checkpoint_files import latest_step
 from dabfusion_jax.checkpointing import load_params
-from dabfusion_jax.optimizer import make_optimizer
 from dabfusion_jax.run_config import check_config, flatten
 from dabfusion_jax.run_folder import RunFolder
-from dabfusion_jax.train_state import TrainState
-from dabfusion_jax.train_step import mean_gradients
-from dabfusion_jax.writers import SPEED
+from dabfusion_jax.training.optimizer import make_optimizer
+from dabfusion_jax.training.state import TrainState
+from dabfusion_jax.training.step import mean_gradients
+from dabfusion_jax.training.writers import SPEED
 
 
 def read_history(workdir):

@@ -4,7 +4,7 @@ import json
 import threading
 import time
 
-from dabfusion_jax.watchdog import Watchdog, find_stragglers
+from dabfusion_jax.training.watchdog import Watchdog, find_stragglers
 
 
 def test_stall_is_noticed_with_the_process_named(tmp_path, caplog):

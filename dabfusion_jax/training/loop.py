@@ -16,15 +16,22 @@ import jax
 from absl import logging
 from jax.experimental import multihost_utils
 
-from dabfusion_jax import checkpointing, hardware, sharding, train_state, writers
-from dabfusion_jax.judge import Judge
-from dabfusion_jax.optimizer import Optimizer
+from dabfusion_jax import checkpointing, hardware, sharding
 from dabfusion_jax.run_config import check_config, write_config
 from dabfusion_jax.run_folder import RunFolder
 from dabfusion_jax.stages.base import Stage
-from dabfusion_jax.train_state import TrainState
-from dabfusion_jax.train_step import make_train_step
-from dabfusion_jax.watchdog import Watchdog
+from dabfusion_jax.training import writers
+from dabfusion_jax.training.health import Judge
+from dabfusion_jax.training.optimizer import Optimizer
+from dabfusion_jax.training.state import (
+  TrainState,
+  abstract_state,
+  create_state,
+  make_init,
+  shardings_of,
+)
+from dabfusion_jax.training.step import make_train_step
+from dabfusion_jax.training.watchdog import Watchdog
 
 PyTree = Any
 TERMINATED = 143  # exit status after SIGTERM, 128 + 15 as shells report it
@@ -121,11 +128,11 @@ def train(
         run.path, loop.keep_checkpoints, loop.keep_best_checkpoints
       )
     )
-    init = train_state.make_init(stage, optimizer.tx, batch_spec)
-    abstract = train_state.abstract_state(init, init_key, mesh, loop.fsdp_min_bytes)
+    init = make_init(stage, optimizer.tx, batch_spec)
+    abstract = abstract_state(init, init_key, mesh, loop.fsdp_min_bytes)
     state = checkpoints.restore(abstract, batches)
     if state is None:
-      state = initialise(train_state.create_state(init, init_key, abstract))
+      state = initialise(create_state(init, init_key, abstract))
     start = int(state.step)
     if start >= loop.num_steps:
       logging.info(
@@ -165,7 +172,7 @@ def train(
         spike_grad_norm=loop.spike_grad_norm,
       ),
       donate_argnums=0,
-      out_shardings=(train_state.shardings_of(abstract), None),
+      out_shardings=(shardings_of(abstract), None),
     )
     logging.info("Compiling the training step.")
     step_fn, flops = hardware.compile_step(

@@ -7,10 +7,10 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from dabfusion_jax import sharding, train_state
-from dabfusion_jax.optimizer import Optimizer
+from dabfusion_jax import sharding
 from dabfusion_jax.stages.base import Stage
-from dabfusion_jax.train_state import TrainState
+from dabfusion_jax.training.optimizer import Optimizer
+from dabfusion_jax.training.state import TrainState, update_ema
 
 PyTree = Any
 
@@ -44,7 +44,7 @@ def make_train_step(
     )
     updates, opt_state = optimizer.tx.update(grads, state.opt_state, state.params)
     params = optax.apply_updates(state.params, updates)
-    ema_params = train_state.update_ema(state.ema_params, params, ema_decay, state.step)
+    ema_params = update_ema(state.ema_params, params, ema_decay, state.step)
     metrics = metrics | {
       "learning_rate": optimizer.learning_rate(state.step),
       "grad_norm": optax.tree.norm(grads),

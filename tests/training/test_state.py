@@ -4,7 +4,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dabfusion_jax.train_state import update_ema
+from dabfusion_jax.training.state import update_ema
 
 
 @pytest.mark.parametrize(

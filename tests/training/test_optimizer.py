@@ -5,7 +5,7 @@ import numpy as np
 import optax
 import pytest
 
-from dabfusion_jax.optimizer import make_optimizer, make_schedule
+from dabfusion_jax.training.optimizer import make_optimizer, make_schedule
 
 SETTINGS = {
   "learning_rate": 2e-4,
