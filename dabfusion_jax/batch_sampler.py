@@ -10,7 +10,7 @@ import numpy as np
 
 from dabfusion_jax.diffusion import samplers
 from dabfusion_jax.ops.grid import identity_grid
-from dabfusion_jax.rows import Rows
+from dabfusion_jax.parallel.row_parallel import Rows
 from dabfusion_jax.stages.diffusion import DiffusionStage
 
 

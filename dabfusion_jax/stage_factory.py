@@ -10,7 +10,7 @@ from typing import Any
 
 from absl import logging
 
-from dabfusion_jax import sharding, weights
+from dabfusion_jax import weights
 from dabfusion_jax.diffusion.samplers import Plan, make_plan
 from dabfusion_jax.diffusion.schedule import NoiseSchedule, cosine_schedule
 from dabfusion_jax.models.flow_autoencoder import FlowAutoencoder
@@ -21,6 +21,7 @@ from dabfusion_jax.ops.image_features import (
   alexnet_features,
   vgg_features,
 )
+from dabfusion_jax.parallel import sharding
 from dabfusion_jax.stages.autoencoder import AutoencoderStage
 from dabfusion_jax.stages.diffusion import DiffusionStage
 from dabfusion_jax.trained import Trained

@@ -15,13 +15,8 @@ from absl import app, flags, logging
 from etils import epath
 from ml_collections import config_flags
 
-from dabfusion_jax import (
-  checkpoint_files,
-  hardware,
-  run_config,
-  stage_factory,
-  trained,
-)
+from dabfusion_jax import checkpoint_files, run_config, stage_factory, trained
+from dabfusion_jax.parallel import hardware
 from dabfusion_jax.run_folder import RunFolder
 from dabfusion_jax.stages.autoencoder import check_self_flow
 from dabfusion_jax.training.loop import train

@@ -5,8 +5,8 @@ import os
 import jax
 from jax.experimental import topologies
 
-from dabfusion_jax import sharding
-from dabfusion_jax.hardware import CHIPS, Chip
+from dabfusion_jax.parallel import sharding
+from dabfusion_jax.parallel.hardware import CHIPS, Chip
 
 
 class TopologyError(ValueError):

@@ -24,7 +24,7 @@ import jax
 from absl import app, flags, logging
 from ml_collections import config_flags
 
-from dabfusion_jax.hardware import CHIPS, Chip
+from dabfusion_jax.parallel.hardware import CHIPS, Chip
 from launch import collectives, programs
 from launch.chips import find_chip, make_topology_mesh
 

@@ -12,7 +12,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from dabfusion_jax import sharding, stage_factory
+from dabfusion_jax import stage_factory
+from dabfusion_jax.parallel import sharding
 from dabfusion_jax.trained import Trained
 from dabfusion_jax.training.state import make_init
 from dabfusion_jax.training.step import make_train_step

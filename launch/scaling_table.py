@@ -10,7 +10,7 @@ import sys
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from dabfusion_jax.hardware import CHIPS
+from dabfusion_jax.parallel.hardware import CHIPS
 
 COLUMNS = (
   *("program", "topology", "mesh", "global batch", "memory GiB of", "GFLOP"),

@@ -18,19 +18,19 @@ MAY_IMPORT = {
   "dabfusion_jax/metrics": _NUMERIC | {"scipy", "cv2"},
   "dabfusion_jax/stages": _NUMERIC
   | {"dabfusion_jax.models", "dabfusion_jax.diffusion", "dabfusion_jax.losses"},
-  "dabfusion_jax/sharding.py": _JAX | {"absl"},
+  "dabfusion_jax/parallel/sharding.py": _JAX | {"absl"},
   "dabfusion_jax/training/optimizer.py": _JAX | {"optax"},
   "dabfusion_jax/training/state.py": _JAX
-  | {"flax", "optax", "dabfusion_jax.sharding", "dabfusion_jax.stages.base"},
+  | {"flax", "optax", "dabfusion_jax.parallel.sharding", "dabfusion_jax.stages.base"},
   "dabfusion_jax/training/loop.py": _JAX
   | {"absl", "dabfusion_jax.training.optimizer", "dabfusion_jax.training.state"}
   | {
-    "dabfusion_jax.sharding",
+    "dabfusion_jax.parallel.sharding",
     "dabfusion_jax.training.writers",
     "dabfusion_jax.checkpointing",
   }
   | {
-    "dabfusion_jax.hardware",
+    "dabfusion_jax.parallel.hardware",
     "dabfusion_jax.training.watchdog",
     "dabfusion_jax.run_config",
   }
@@ -42,7 +42,7 @@ MAY_IMPORT = {
   },
   "dabfusion_jax/training/step.py": _JAX
   | {"optax", "dabfusion_jax.training.optimizer", "dabfusion_jax.training.state"}
-  | {"dabfusion_jax.sharding", "dabfusion_jax.stages.base"},
+  | {"dabfusion_jax.parallel.sharding", "dabfusion_jax.stages.base"},
   "configs": {"ml_collections"},
 }
 # One importer each: these libraries are in motion, or bring tensorflow.

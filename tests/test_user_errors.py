@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dabfusion_jax.sharding import fsdp_axis, global_batch_spec, make_mesh
+from dabfusion_jax.parallel.sharding import fsdp_axis, global_batch_spec, make_mesh
 from dabfusion_jax.training.optimizer import make_schedule
 from dabfusion_jax.user_errors import one_line_errors
 

@@ -16,7 +16,8 @@ import jax
 from absl import logging
 from jax.experimental import multihost_utils
 
-from dabfusion_jax import checkpointing, hardware, sharding
+from dabfusion_jax import checkpointing
+from dabfusion_jax.parallel import hardware, sharding
 from dabfusion_jax.run_config import check_config, write_config
 from dabfusion_jax.run_folder import RunFolder
 from dabfusion_jax.stages.base import Stage

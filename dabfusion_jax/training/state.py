@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import optax
 from flax import struct
 
-from dabfusion_jax import sharding
+from dabfusion_jax.parallel import sharding
 from dabfusion_jax.stages.base import Stage
 
 PyTree = Any

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from dabfusion_jax import sharding
+from dabfusion_jax.parallel import sharding
 from dabfusion_jax.stages.base import Stage
 from dabfusion_jax.training.optimizer import Optimizer
 from dabfusion_jax.training.state import TrainState, update_ema

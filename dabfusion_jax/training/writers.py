@@ -23,7 +23,7 @@ from PIL import Image
 from tensorboardX import event_file_writer, summary
 from tensorboardX.proto import event_pb2
 
-from dabfusion_jax import hardware
+from dabfusion_jax.parallel import hardware
 
 
 class EventFile:

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from dabfusion_jax.hardware import CHIPS
+from dabfusion_jax.parallel.hardware import CHIPS
 from launch import compile_check, scaling_table
 from launch.chips import TopologyError, find_chip, make_topology_mesh
 from launch.collectives import Collective, find_collectives, summarise

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from dabfusion_jax.hardware import choose_cpu_devices
+from dabfusion_jax.parallel.hardware import choose_cpu_devices
 
 _ROOT = pathlib.Path(__file__).parent.parent
 SCRIPT = """

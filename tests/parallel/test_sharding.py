@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from toy_stage import ToyStage, toy_dataset, toy_optimizer, toy_train
 
-from dabfusion_jax import sharding
+from dabfusion_jax.parallel import sharding
 from dabfusion_jax.training.state import abstract_state, create_state, make_init
 
 

@@ -18,8 +18,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dabfusion_jax import sharding
 from dabfusion_jax.diffusion import process, samplers
+from dabfusion_jax.parallel import sharding
 from launch import programs
 from launch.collectives import find_collectives
 
