@@ -22,7 +22,7 @@ import time
 import numpy as np
 from absl import app, flags
 
-from dabfusion_jax import checkpoint_files, checkpointing
+from dabfusion_jax.storage import checkpoint_files, checkpointing
 from dabfusion_jax.training.writers import SPEED
 
 _OUTPUT = flags.DEFINE_string("output", None, "Folder for both runs and the report.")

@@ -21,7 +21,7 @@ import numpy as np
 from absl import app, flags
 
 from benchmarks.kill_report import history, leaves, wait_for_step
-from dabfusion_jax import checkpoint_files, checkpointing
+from dabfusion_jax.storage import checkpoint_files, checkpointing
 
 _KILL_AFTER = flags.DEFINE_integer("kill_after", 7, "Steps of two processes.")
 _STEPS = flags.DEFINE_integer("steps", 16, "Of the whole run.")

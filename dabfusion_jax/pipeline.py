@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from dabfusion_jax import inputs, stage_factory, trained
+from dabfusion_jax import inputs, stage_factory
 from dabfusion_jax.batch_sampler import BatchSampler
 from dabfusion_jax.dance import Dance
 from dabfusion_jax.diffusion import process
@@ -24,6 +24,7 @@ from dabfusion_jax.inputs import InputError, Music, check_number
 from dabfusion_jax.metrics.image import psnr
 from dabfusion_jax.ops.details import add_details
 from dabfusion_jax.stages.diffusion import DiffusionStage
+from dabfusion_jax.storage import saved_stage
 from data_pipeline import beats as beat_grid
 from data_pipeline import music_encoders
 
@@ -62,11 +63,11 @@ class DancePipeline:
     Raises:
       TrainedError, CheckpointError: no trained stage 2 there, or no stage 1 inside it.
     """
-    diffusion = trained.load_trained(folder, "diffusion")
-    autoencoder = trained.load_autoencoder_of(folder)
+    diffusion = saved_stage.load_trained(folder, "diffusion")
+    autoencoder = saved_stage.load_autoencoder_of(folder)
     expected = diffusion.config["latents"]["autoencoder"]
     if autoencoder.digest != expected:
-      raise trained.TrainedError(
+      raise saved_stage.TrainedError(
         f"The stage 1 in {folder} has the hash {autoencoder.digest[:12]}, but stage 2"
         f" was trained with {expected[:12]}; restore the right one."
       )

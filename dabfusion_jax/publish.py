@@ -23,9 +23,9 @@ from typing import Any
 import jax
 import numpy as np
 
-from dabfusion_jax import trained
-from dabfusion_jax.model_card import PURPOSE, model_card
-from dabfusion_jax.run_config import MAY_MOVE
+from dabfusion_jax.storage import saved_stage
+from dabfusion_jax.storage.model_card import PURPOSE, model_card
+from dabfusion_jax.storage.run_config import MAY_MOVE
 from dabfusion_jax.user_errors import one_line_errors
 
 
@@ -48,19 +48,21 @@ def publish(
   checkpoint, output = pathlib.Path(checkpoint), pathlib.Path(output).absolute()
   stage = stage_of(checkpoint)
   if figures is not None and not pathlib.Path(figures).is_file():
-    raise trained.TrainedError(f"{figures} is no file of figures.")
-  part = trained.load_trained(checkpoint, stage)
+    raise saved_stage.TrainedError(f"{figures} is no file of figures.")
+  part = saved_stage.load_trained(checkpoint, stage)
   parts = {output: dataclasses.replace(part, config=without_paths(part.config))}
   if stage == "diffusion":
-    place = (output.parent if share_stage1 else output) / trained.AUTOENCODER
-    stage1 = trained.load_autoencoder_of(checkpoint)
+    place = (output.parent if share_stage1 else output) / saved_stage.AUTOENCODER
+    stage1 = saved_stage.load_autoencoder_of(checkpoint)
     parts[place] = dataclasses.replace(stage1, config=without_paths(stage1.config))
     if part.config["latents"]["autoencoder"] != stage1.digest:
-      raise trained.TrainedError(
+      raise saved_stage.TrainedError(
         f"The stage 1 of {checkpoint} is not the one that stage 2 was trained with."
       )
   elif share_stage1:
-    raise trained.TrainedError(f"{checkpoint} is a stage 1; only a stage 2 shares one.")
+    raise saved_stage.TrainedError(
+      f"{checkpoint} is a stage 1; only a stage 2 shares one."
+    )
   if float16:
     parts = {folder: round_weights(part) for folder, part in parts.items()}
     if stage == "diffusion":  # it names its stage 1 by hash
@@ -70,7 +72,7 @@ def publish(
   # A shared stage 1 first: where another one lies there, nothing is written.
   folders = list(parts)[:: -1 if share_stage1 else 1]
   for folder in folders:
-    trained.publish(parts[folder], folder, np.float16 if float16 else None)
+    saved_stage.publish(parts[folder], folder, np.float16 if float16 else None)
   name = None
   if figures is not None:
     name = f"figures{pathlib.Path(figures).suffix}"
@@ -95,7 +97,7 @@ def without_paths(config: Mapping[str, Any]) -> dict[str, Any]:
   return config
 
 
-def round_weights(part: trained.Trained) -> trained.Trained:
+def round_weights(part: saved_stage.Trained) -> saved_stage.Trained:
   """The same in float16 precision, under a digest of its own.
 
   Raises:
@@ -107,8 +109,8 @@ def round_weights(part: trained.Trained) -> trained.Trained:
       (part.params, part.batch_stats),
     )
   if not all(np.isfinite(x).all() for x in jax.tree.leaves((params, batch_stats))):
-    raise trained.TrainedError("A weight does not fit float16; publish float32.")
-  digest = trained.digest_of(params, batch_stats)
+    raise saved_stage.TrainedError("A weight does not fit float16; publish float32.")
+  digest = saved_stage.digest_of(params, batch_stats)
   return dataclasses.replace(
     part, params=params, batch_stats=batch_stats, digest=digest
   )
@@ -119,11 +121,11 @@ def stage_of(folder: pathlib.Path) -> str:
   try:
     stage = json.loads((folder / "config.json").read_text())["stage"]
   except (OSError, ValueError, KeyError, TypeError):
-    raise trained.TrainedError(
+    raise saved_stage.TrainedError(
       f"{folder} is neither the workdir of a training nor a published folder."
     ) from None
   if stage not in PURPOSE:
-    raise trained.TrainedError(f"{folder} holds the unknown stage {stage!r}.")
+    raise saved_stage.TrainedError(f"{folder} holds the unknown stage {stage!r}.")
   return stage
 
 

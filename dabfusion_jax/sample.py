@@ -14,9 +14,9 @@ from collections.abc import Sequence
 
 import tqdm
 
-from dabfusion_jax import trained
 from dabfusion_jax.diffusion.samplers import METHODS
 from dabfusion_jax.pipeline import DancePipeline
+from dabfusion_jax.storage import saved_stage
 from dabfusion_jax.user_errors import one_line_errors
 
 
@@ -75,7 +75,7 @@ def main(argv: Sequence[str] | None = None) -> None:
   args = make_parser().parse_args(argv)
   with one_line_errors("sample"):
     check_output(args.output, args.image, args.music, *filter(None, [args.beats]))
-    checkpoint = args.checkpoint or trained.shipped()
+    checkpoint = args.checkpoint or saved_stage.shipped()
     pipeline = DancePipeline.from_pretrained(checkpoint, args.encoder)
     with tqdm.tqdm(desc="sampling", unit="step") as bar:
 

@@ -24,7 +24,7 @@ from dabfusion_jax.ops.image_features import (
 from dabfusion_jax.parallel import sharding
 from dabfusion_jax.stages.autoencoder import AutoencoderStage
 from dabfusion_jax.stages.diffusion import DiffusionStage
-from dabfusion_jax.trained import Trained
+from dabfusion_jax.storage.saved_stage import Trained
 from dabfusion_jax.training.loop import LoopConfig
 from dabfusion_jax.training.optimizer import Optimizer, make_optimizer
 

@@ -15,10 +15,11 @@ from absl import app, flags, logging
 from etils import epath
 from ml_collections import config_flags
 
-from dabfusion_jax import checkpoint_files, run_config, stage_factory, trained
+from dabfusion_jax import stage_factory
 from dabfusion_jax.parallel import hardware
-from dabfusion_jax.run_folder import RunFolder
 from dabfusion_jax.stages.autoencoder import check_self_flow
+from dabfusion_jax.storage import checkpoint_files, run_config, saved_stage
+from dabfusion_jax.storage.run_folder import RunFolder
 from dabfusion_jax.training.loop import train
 from dabfusion_jax.training.warm_start import make_warm_start
 from dabfusion_jax.training.writers import Trace
@@ -93,12 +94,12 @@ def train_diffusion(config: Mapping[str, Any], folder: RunFolder) -> None:
   """Stage 2, on cached latents; keeps a copy of its stage 1 in the workdir."""
   prepare_latents(config)
   data = config["data"]
-  autoencoder = trained.load_trained(data["autoencoder"], "autoencoder")
+  autoencoder = saved_stage.load_trained(data["autoencoder"], "autoencoder")
   manifest = latent_record.read_manifest(data["latents"])
   config = stage_factory.resolve_diffusion(config, autoencoder, manifest)
   run_config.check_config(folder, config)
   if jax.process_index() == 0:
-    trained.publish(autoencoder, folder.local / trained.AUTOENCODER)
+    saved_stage.publish(autoencoder, folder.local / saved_stage.AUTOENCODER)
   dataset = latent_record.make_latents_dataset(
     latent_record.open_latents(data["latents"], "train"),
     batch_size=config["batch_size"],
@@ -155,7 +156,7 @@ def prepare_latents(config: Mapping[str, Any]) -> None:
   if recipe and jax.process_count() == 1:
     # In their own processes: each gives its memory back, and resumes by itself.
     run(["dabfusion_jax.train", f"--config={recipe}", f"--workdir={stage1}"])
-    clips = trained.load_trained(stage1, "autoencoder").config["data"]["folder"]
+    clips = saved_stage.load_trained(stage1, "autoencoder").config["data"]["folder"]
     run(
       [
         "data_pipeline.latent_cache",

@@ -25,7 +25,8 @@ import tqdm
 from array_record.python import array_record_module
 from etils import epath
 
-from dabfusion_jax import stage_factory, trained
+from dabfusion_jax import stage_factory
+from dabfusion_jax.storage import saved_stage
 from dabfusion_jax.user_errors import one_line_errors
 from data_pipeline import files, latent_record, loader, style_vectors
 from data_pipeline.latent_record import LatentError
@@ -54,7 +55,7 @@ def cache_latents(
   """
   if not 0 <= process_index < process_count:
     raise LatentError(f"There is no process {process_index} of {process_count}.")
-  stage1 = trained.load_trained(checkpoint, "autoencoder")
+  stage1 = saved_stage.load_trained(checkpoint, "autoencoder")
   manifest = loader.read_manifest(data)
   identity = {
     "schema_version": latent_record.SCHEMA_VERSION,
@@ -113,7 +114,7 @@ def cache_latents(
 
 
 def _make_analysis(
-  stage1: trained.Trained,
+  stage1: saved_stage.Trained,
 ) -> Callable[[Iterator[Mapping[str, Any]]], Iterator[tuple[Mapping[str, Any], Any]]]:
   """What runs stage 1 over clips, one on each local device at a time."""
   model = stage_factory.make_autoencoder(stage1.config)

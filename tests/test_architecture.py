@@ -27,14 +27,14 @@ MAY_IMPORT = {
   | {
     "dabfusion_jax.parallel.sharding",
     "dabfusion_jax.training.writers",
-    "dabfusion_jax.checkpointing",
+    "dabfusion_jax.storage.checkpointing",
   }
   | {
     "dabfusion_jax.parallel.hardware",
     "dabfusion_jax.training.watchdog",
-    "dabfusion_jax.run_config",
+    "dabfusion_jax.storage.run_config",
   }
-  | {"dabfusion_jax.run_folder"}
+  | {"dabfusion_jax.storage.run_folder"}
   | {
     "dabfusion_jax.stages.base",
     "dabfusion_jax.training.step",
@@ -47,7 +47,7 @@ MAY_IMPORT = {
 }
 # One importer each: these libraries are in motion, or bring tensorflow.
 ONLY_IN = {
-  "orbax": "dabfusion_jax/checkpointing.py",
+  "orbax": "dabfusion_jax/storage/checkpointing.py",
   "clu": "dabfusion_jax/training/writers.py",
   "tensorboardX": "dabfusion_jax/training/writers.py",
 }

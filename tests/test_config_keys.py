@@ -10,8 +10,9 @@ from types import SimpleNamespace
 
 import pytest
 
-from dabfusion_jax import train, trained
+from dabfusion_jax import train
 from dabfusion_jax.pipeline import DancePipeline
+from dabfusion_jax.storage import saved_stage
 from data_pipeline import latent_record, loader
 
 _CONFIGS = pathlib.Path(__file__).parent.parent / "configs"
@@ -47,7 +48,7 @@ def _without(config, group, key):
 @pytest.fixture
 def run_train(monkeypatch, tmp_path):
   """`train.main` of a config, up to the loop; data and weights are stand-ins."""
-  stage1 = trained.Trained(_config("autoencoder"), {}, {}, 0, "digest")
+  stage1 = saved_stage.Trained(_config("autoencoder"), {}, {}, 0, "digest")
   manifest = {
     "autoencoder": "digest",
     "data": "hash",
@@ -65,8 +66,8 @@ def run_train(monkeypatch, tmp_path):
     (train, "run", lambda command: None),
     (train, "train", lambda *args, **options: started.append(args)),
     (train, "check_self_flow", lambda *args: None),
-    (trained, "load_trained", lambda folder, stage: stage1),
-    (trained, "publish", lambda *args: None),
+    (saved_stage, "load_trained", lambda folder, stage: stage1),
+    (saved_stage, "publish", lambda *args: None),
     *((module, "read_manifest", lambda folder: manifest) for module in _DATA),
     (loader, "open_clips", lambda *args, **options: []),
     (loader, "make_pairs_dataset", lambda *args, **options: []),

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from dabfusion_jax import stage_factory, weights
-from dabfusion_jax.trained import Trained
+from dabfusion_jax.storage.saved_stage import Trained
 from dabfusion_jax.training.state import make_init
 from dabfusion_jax.training.step import make_train_step
 

@@ -9,9 +9,10 @@ import pytest
 
 from configs import autoencoder as autoencoder_config
 from configs import diffusion as diffusion_config
-from dabfusion_jax import export, stage_factory, trained
+from dabfusion_jax import export, stage_factory
 from dabfusion_jax.evaluation import clips
 from dabfusion_jax.pipeline import DancePipeline
+from dabfusion_jax.storage import saved_stage
 from data_pipeline import beats, media
 
 _SIZE, _FRAMES, _RATE = 32, 8, 8000
@@ -63,7 +64,7 @@ def pipeline(source):
   model = stage_factory.make_autoencoder(config1)
   image = jnp.zeros((1, _SIZE, _SIZE, 3))
   variables = _random_variables(model.init, image, image)
-  stage1 = trained.Trained(
+  stage1 = saved_stage.Trained(
     config1, variables["params"], variables["batch_stats"], 0, "hash"
   )
   latents = {

@@ -13,8 +13,9 @@ import numpy as np
 import PIL.Image
 import pytest
 
-from dabfusion_jax import publish, sample, trained
+from dabfusion_jax import publish, sample
 from dabfusion_jax.pipeline import DancePipeline
+from dabfusion_jax.storage import saved_stage
 from dabfusion_jax.training.writers import SPEED
 from data_pipeline import media
 from data_pipeline.synthdance.generate import write_wav
@@ -162,7 +163,7 @@ def test_without_a_checkpoint_the_weights_of_the_package_dance(
   place, inputs, monkeypatch
 ):
   package, files = place.folder / "package", importlib.resources.files
-  for name in trained.SHIPPED:
+  for name in saved_stage.SHIPPED:
     folder = package / "demo_weights" / name
     publish.publish(place.folder / "runs/dance", folder, True, share_stage1=True)
   monkeypatch.setattr(
@@ -175,7 +176,7 @@ def test_without_a_checkpoint_the_weights_of_the_package_dance(
   sample.main([f"--image={image}", f"--music={music}", f"--output={output}"])
   assert media.read_video(output).frames.shape == (8, 32, 32, 3)
   settings = json.loads(output.with_suffix(".json").read_text())
-  expected = trained.load_trained(trained.shipped(), "diffusion").digest
+  expected = saved_stage.load_trained(saved_stage.shipped(), "diffusion").digest
   assert settings["weights"]["diffusion"] == expected
 
 

@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 from toy_stage import assert_trees_equal
 
-from dabfusion_jax import trained
-from dabfusion_jax.checkpointing import Checkpoints
-from dabfusion_jax.model_card import sha256
 from dabfusion_jax.publish import publish, round_weights
+from dabfusion_jax.storage import saved_stage
+from dabfusion_jax.storage.checkpointing import Checkpoints
+from dabfusion_jax.storage.model_card import sha256
 from dabfusion_jax.training.state import TrainState
 from dabfusion_jax.training.warm_start import WarmStartError, make_warm_start
 
@@ -45,7 +45,7 @@ def _write_run(folder, stage, seed):
     checkpoints.save(5, _state(seed), _Position(), loss=1.0)
   digest = "d" * 64
   if stage == "diffusion":
-    digest = trained.load_trained(folder.parent / "one", "autoencoder").digest
+    digest = saved_stage.load_trained(folder.parent / "one", "autoencoder").digest
   config = {
     "stage": stage,
     "variant": "demo",
@@ -78,16 +78,16 @@ def run(tmp_path_factory):
   folder = tmp_path_factory.mktemp("runs")
   _write_run(folder / "one", "autoencoder", 1)
   _write_run(folder / "two", "diffusion", 2)
-  stage1 = trained.load_trained(folder / "one", "autoencoder")
-  trained.publish(stage1, folder / "two" / trained.AUTOENCODER)
+  stage1 = saved_stage.load_trained(folder / "one", "autoencoder")
+  saved_stage.publish(stage1, folder / "two" / saved_stage.AUTOENCODER)
   return folder / "two"
 
 
 @pytest.mark.parametrize("float16", [False, True])
 def test_published_weights_are_those_of_the_run(run, tmp_path, float16):
-  before = trained.load_trained(run, "diffusion")
+  before = saved_stage.load_trained(run, "diffusion")
   folder = publish(run, tmp_path / "out", float16)
-  after = trained.load_trained(folder, "diffusion")
+  after = saved_stage.load_trained(folder, "diffusion")
   if float16:
     jax.tree.map(
       lambda x, y: np.testing.assert_allclose(x, y, rtol=2**-11, atol=1e-7),
@@ -97,7 +97,7 @@ def test_published_weights_are_those_of_the_run(run, tmp_path, float16):
   else:
     assert_trees_equal(after.params, before.params)
     assert after.digest == before.digest
-  assert trained.load_autoencoder_of(folder).step == 5
+  assert saved_stage.load_autoencoder_of(folder).step == 5
   modes = {path.stat().st_mode for path in folder.rglob("*") if path.is_file()}
   assert len(modes) == 1  # whoever reads the card reads the weights
   publish(run, folder, float16)  # again: nothing to do
@@ -108,7 +108,7 @@ def test_model_card_says_what_and_from_what(run, tmp_path):
   figures.write_text("{}")
   folder = publish(run, tmp_path / "out", float16=False, figures=figures)
   card = (folder / "README.md").read_text()
-  digest = trained.load_trained(run, "diffusion").digest
+  digest = saved_stage.load_trained(run, "diffusion").digest
   sums = [sha256(path) for path in folder.rglob("*.safetensors")]
   assert len(sums) == 2
   for expected in [
@@ -129,14 +129,14 @@ def test_two_stages_2_share_one_stage_1(run, tmp_path):
   for name in ("one", "two"):
     publish(run, weights / name, float16=True, share_stage1=True)
   assert len(list(weights.rglob("*.safetensors"))) == 3
-  stage1 = trained.load_autoencoder_of(weights / "two")
+  stage1 = saved_stage.load_autoencoder_of(weights / "two")
   for name in ("one", "two"):
-    stage2 = trained.load_trained(weights / name, "diffusion")
+    stage2 = saved_stage.load_trained(weights / name, "diffusion")
     assert stage2.config["latents"]["autoencoder"] == stage1.digest
   assert "../autoencoder/model.safetensors" in (weights / "one/README.md").read_text()
   alone = publish(weights / "one", tmp_path / "alone", float16=False)
-  assert trained.load_autoencoder_of(alone).digest == stage1.digest
-  with pytest.raises(trained.TrainedError, match="other weights"):
+  assert saved_stage.load_autoencoder_of(alone).digest == stage1.digest
+  with pytest.raises(saved_stage.TrainedError, match="other weights"):
     publish(run, weights / "three", float16=False, share_stage1=True)
   assert not (weights / "three").exists()
 
@@ -145,12 +145,12 @@ def test_a_foreign_stage_1_is_not_published(run, tmp_path):
   mixed = tmp_path / "mixed"
   shutil.copytree(run, mixed)
   shutil.rmtree(mixed / "autoencoder")
-  other = trained.load_trained(run.parent / "one", "autoencoder")
+  other = saved_stage.load_trained(run.parent / "one", "autoencoder")
   params = jax.tree.map(lambda x: x + 1, other.params)
-  digest = trained.digest_of(params, other.batch_stats)
+  digest = saved_stage.digest_of(params, other.batch_stats)
   other = dataclasses.replace(other, params=params, digest=digest)
-  trained.publish(other, mixed / "autoencoder")
-  with pytest.raises(trained.TrainedError, match="not the one"):
+  saved_stage.publish(other, mixed / "autoencoder")
+  with pytest.raises(saved_stage.TrainedError, match="not the one"):
     publish(mixed, tmp_path / "out", float16=False)
   assert not (tmp_path / "out").exists()
 
@@ -161,59 +161,59 @@ def test_a_changed_byte_is_noticed(run, tmp_path):
   content = bytearray(path.read_bytes())
   content[-3] ^= 1
   path.write_bytes(content)
-  with pytest.raises(trained.TrainedError, match="damaged.*get the file anew"):
-    trained.load_trained(folder, "diffusion")
+  with pytest.raises(saved_stage.TrainedError, match="damaged.*get the file anew"):
+    saved_stage.load_trained(folder, "diffusion")
   path.write_bytes(content[:-7])
-  with pytest.raises(trained.TrainedError, match="damaged.*get the file anew"):
-    trained.load_trained(folder, "diffusion")
+  with pytest.raises(saved_stage.TrainedError, match="damaged.*get the file anew"):
+    saved_stage.load_trained(folder, "diffusion")
 
 
 def test_weights_beyond_float16_are_refused(run, tmp_path):
-  large = trained.load_trained(run.parent / "one", "autoencoder")
+  large = saved_stage.load_trained(run.parent / "one", "autoencoder")
   params = jax.tree.map(lambda x: x * 1e6, large.params)
-  with pytest.raises(trained.TrainedError, match="float16"):
+  with pytest.raises(saved_stage.TrainedError, match="float16"):
     round_weights(dataclasses.replace(large, params=params))
 
 
 def test_a_run_that_hardly_began_is_pointed_out(run, tmp_path, caplog):
   folder = publish(run, tmp_path / "out", float16=False)
   with caplog.at_level(logging.WARNING):
-    trained.load_trained(folder, "diffusion")
+    saved_stage.load_trained(folder, "diffusion")
     assert "5 of" not in caplog.text  # 5 of 9
     config = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps(config | {"num_steps": 100}))
-    trained.load_trained(folder, "diffusion")
+    saved_stage.load_trained(folder, "diffusion")
   assert "trained 5 of 100 steps" in caplog.text
 
 
 def test_weights_of_the_package_are_found_by_name(run, tmp_path, monkeypatch):
   monkeypatch.setattr(importlib.resources, "files", lambda package: tmp_path)
-  with pytest.raises(trained.TrainedError, match="without weights.*--checkpoint"):
-    trained.shipped()
-  with pytest.raises(trained.TrainedError, match="'dance'.*dance_e"):
-    trained.shipped("dance")
+  with pytest.raises(saved_stage.TrainedError, match="without weights.*--checkpoint"):
+    saved_stage.shipped()
+  with pytest.raises(saved_stage.TrainedError, match="'dance'.*dance_e"):
+    saved_stage.shipped("dance")
   folder = tmp_path / "demo_weights" / "dance_b"
   publish(run, folder, float16=True, share_stage1=True)
-  assert trained.shipped("dance_b") == folder
+  assert saved_stage.shipped("dance_b") == folder
 
 
 def test_weights_that_come_with_the_package_are_whole_and_small():
   try:
-    folders = [trained.shipped(name) for name in trained.SHIPPED]
-  except trained.TrainedError as error:
+    folders = [saved_stage.shipped(name) for name in saved_stage.SHIPPED]
+  except saved_stage.TrainedError as error:
     pytest.skip(str(error))
   weights = folders[0].parent
   assert sum(p.stat().st_size for p in weights.rglob("*") if p.is_file()) <= 12e6
   assert len(list(weights.rglob("*.safetensors"))) == 1 + len(folders)
   for folder in folders:
-    stage2 = trained.load_trained(folder, "diffusion")
-    stage1 = trained.load_autoencoder_of(folder)
+    stage2 = saved_stage.load_trained(folder, "diffusion")
+    stage1 = saved_stage.load_autoencoder_of(folder)
     assert stage2.config["latents"]["autoencoder"] == stage1.digest
     assert stage2.digest in (folder / "README.md").read_text()
 
 
 def test_a_folder_that_is_no_run_is_refused(tmp_path):
-  with pytest.raises(trained.TrainedError, match="neither the workdir"):
+  with pytest.raises(saved_stage.TrainedError, match="neither the workdir"):
     publish(tmp_path, tmp_path / "out", float16=False)
   assert not (tmp_path / "out").exists()
 
@@ -223,7 +223,7 @@ def test_warm_start_takes_the_parts_asked_for(run, tmp_path, published):
   folder = publish(run, tmp_path / "out", float16=False) if published else run
   fresh = _state(7)
   state = make_warm_start(folder, "diffusion", ("encoder",))(fresh)
-  lent = trained.load_trained(run, "diffusion")
+  lent = saved_stage.load_trained(run, "diffusion")
   for tree in (state.params, state.ema_params):
     assert_trees_equal(tree["encoder"], lent.params["encoder"])
   assert_trees_equal(state.params["decoder"], fresh.params["decoder"])

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from dabfusion_jax.run_folder import RunFolder
+from dabfusion_jax.storage.run_folder import RunFolder
 from dabfusion_jax.training.loop import LoopConfig, train
 from dabfusion_jax.training.optimizer import make_optimizer
 

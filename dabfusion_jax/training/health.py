@@ -5,7 +5,7 @@ from collections.abc import Mapping
 
 from absl import logging
 
-from dabfusion_jax.checkpointing import Checkpoints
+from dabfusion_jax.storage.checkpointing import Checkpoints
 
 MUST_BE_FINITE = ("loss", "grad_norm", "update_norm", "param_norm")
 

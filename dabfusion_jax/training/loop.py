@@ -16,11 +16,11 @@ import jax
 from absl import logging
 from jax.experimental import multihost_utils
 
-from dabfusion_jax import checkpointing
 from dabfusion_jax.parallel import hardware, sharding
-from dabfusion_jax.run_config import check_config, write_config
-from dabfusion_jax.run_folder import RunFolder
 from dabfusion_jax.stages.base import Stage
+from dabfusion_jax.storage import checkpointing
+from dabfusion_jax.storage.run_config import check_config, write_config
+from dabfusion_jax.storage.run_folder import RunFolder
 from dabfusion_jax.training import writers
 from dabfusion_jax.training.health import Judge
 from dabfusion_jax.training.optimizer import Optimizer

@@ -9,7 +9,7 @@ import numpy as np
 from absl import logging
 from flax import traverse_util
 
-from dabfusion_jax.trained import Trained, load_trained
+from dabfusion_jax.storage.saved_stage import Trained, load_trained
 from dabfusion_jax.training.state import TrainState
 
 

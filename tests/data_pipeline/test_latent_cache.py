@@ -10,7 +10,8 @@ from clip_examples import make_record
 from stores import objects
 
 from configs import autoencoder
-from dabfusion_jax import stage_factory, trained
+from dabfusion_jax import stage_factory
+from dabfusion_jax.storage import saved_stage
 from data_pipeline import clip_record, files, latent_cache, latent_record
 from data_pipeline.latent_record import LatentError
 from data_pipeline.tfds_builder.dance_clips import write_shards
@@ -38,9 +39,11 @@ def stage1(tmp_path_factory):
   options = {"xla_backend_optimization_level": 0}
   variables = init.lower(jax.random.key(0)).compile(options)(jax.random.key(0))
   params, batch_stats = variables["params"], variables["batch_stats"]
-  digest = trained.digest_of(params, batch_stats)
+  digest = saved_stage.digest_of(params, batch_stats)
   folder = tmp_path_factory.mktemp("stage1") / "published"
-  trained.publish(trained.Trained(config, params, batch_stats, 1, digest), folder)
+  saved_stage.publish(
+    saved_stage.Trained(config, params, batch_stats, 1, digest), folder
+  )
   return folder
 
 
@@ -86,7 +89,7 @@ def names_and_records(folder, split):
 
 
 def test_every_clip_is_there_and_is_what_stage_one_says(cache, stage1, data):
-  loaded = trained.load_trained(stage1, "autoencoder")
+  loaded = saved_stage.load_trained(stage1, "autoencoder")
   model = stage_factory.make_autoencoder(loaded.config)
   analyse = jax.jit(
     lambda frames: model.apply(loaded.variables, frames, method="analyse_clip")

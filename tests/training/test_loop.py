@@ -14,10 +14,10 @@ import numpy as np
 import pytest
 from toy_stage import LOOP, ToyStage, assert_trees_equal, toy_dataset, toy_train
 
-from dabfusion_jax.checkpoint_files import latest_step
-from dabfusion_jax.checkpointing import load_params
-from dabfusion_jax.run_config import check_config, flatten
-from dabfusion_jax.run_folder import RunFolder
+from dabfusion_jax.storage.checkpoint_files import latest_step
+from dabfusion_jax.storage.checkpointing import load_params
+from dabfusion_jax.storage.run_config import check_config, flatten
+from dabfusion_jax.storage.run_folder import RunFolder
 from dabfusion_jax.training.optimizer import make_optimizer
 from dabfusion_jax.training.state import TrainState
 from dabfusion_jax.training.step import mean_gradients

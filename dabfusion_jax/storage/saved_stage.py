@@ -24,8 +24,8 @@ from absl import logging
 from etils import epath
 from flax import traverse_util
 
-from dabfusion_jax import checkpointing
-from dabfusion_jax.run_folder import folder_at, is_remote
+from dabfusion_jax.storage import checkpointing
+from dabfusion_jax.storage.run_folder import folder_at, is_remote
 
 AUTOENCODER = "autoencoder"
 SHIPPED = ("dance_e", "dance_b")  # stage 2 with and without beats

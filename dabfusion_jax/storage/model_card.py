@@ -10,8 +10,8 @@ from typing import Any
 
 import jax
 
-from dabfusion_jax.run_config import MAY_MOVE, flatten
-from dabfusion_jax.trained import Trained
+from dabfusion_jax.storage.run_config import MAY_MOVE, flatten
+from dabfusion_jax.storage.saved_stage import Trained
 
 PURPOSE = {
   "autoencoder": "Stage 1 (latent flow auto-encoder): a reference frame and a driving"

@@ -10,8 +10,12 @@ import pytest
 from orbax.checkpoint import v1 as ocp
 from toy_stage import assert_trees_equal
 
-from dabfusion_jax import checkpoint_files
-from dabfusion_jax.checkpointing import CheckpointError, Checkpoints, load_params
+from dabfusion_jax.storage import checkpoint_files
+from dabfusion_jax.storage.checkpointing import (
+  CheckpointError,
+  Checkpoints,
+  load_params,
+)
 from dabfusion_jax.training.state import TrainState
 
 

@@ -9,7 +9,7 @@ import contextlib
 from absl import logging
 from etils import epath
 
-from dabfusion_jax.run_folder import folder_at, is_remote
+from dabfusion_jax.storage.run_folder import folder_at, is_remote
 
 FOLDER = "checkpoints"
 UNREADABLE_FOLDER = "unreadable_checkpoints"

@@ -6,8 +6,8 @@ from typing import Any
 
 import jax
 
-from dabfusion_jax import checkpoint_files
-from dabfusion_jax.run_folder import RunFolder
+from dabfusion_jax.storage import checkpoint_files
+from dabfusion_jax.storage.run_folder import RunFolder
 
 # Settings that may differ when a run is resumed: they change how long it runs, what
 # it shows and where, not what is learnt. A mesh changes the order of sums only.

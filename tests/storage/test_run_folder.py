@@ -11,9 +11,9 @@ from orbax.checkpoint._src.path import gcs_utils
 from orbax.checkpoint._src.serialization import tensorstore_utils
 from toy_stage import assert_trees_equal, toy_train
 
-from dabfusion_jax import checkpoint_files, trained
-from dabfusion_jax.checkpointing import load_params
-from dabfusion_jax.run_folder import RunFolder
+from dabfusion_jax.storage import checkpoint_files, saved_stage
+from dabfusion_jax.storage.checkpointing import load_params
+from dabfusion_jax.storage.run_folder import RunFolder
 from dabfusion_jax.training.watchdog import Watchdog, find_stragglers
 
 RUN = "gs://bucket/runs/one"
@@ -83,11 +83,11 @@ def test_run_in_a_bucket_goes_on_from_its_last_complete_checkpoint(
 
 def test_trained_stage_is_read_from_a_bucket(bucket, tmp_path):
   params = {"out": {"kernel": [[1.0, 2.0]]}}
-  digest = trained.digest_of(params, {})
+  digest = saved_stage.digest_of(params, {})
   config = {"stage": "autoencoder", "model": {}, "data": {}}
-  stage = trained.Trained(config, params, {}, 5, digest)
-  trained.publish(stage, bucket / "two" / "autoencoder")
-  found = trained.load_autoencoder_of("gs://bucket/two")
+  stage = saved_stage.Trained(config, params, {}, 5, digest)
+  saved_stage.publish(stage, bucket / "two" / "autoencoder")
+  found = saved_stage.load_autoencoder_of("gs://bucket/two")
   assert (found.digest, found.step) == (digest, 5)
 
 

@@ -24,10 +24,10 @@ from jax.experimental import multihost_utils
 from orbax.checkpoint import v1 as ocp
 from orbax.checkpoint._src.futures.synchronization import OperationIdGenerator
 
-from dabfusion_jax import checkpoint_files
-from dabfusion_jax.checkpoint_files import FOLDER, complete_steps
-from dabfusion_jax.data_position import DataPosition
-from dabfusion_jax.run_folder import folder_at
+from dabfusion_jax.storage import checkpoint_files
+from dabfusion_jax.storage.checkpoint_files import FOLDER, complete_steps
+from dabfusion_jax.storage.iterator_checkpoint import DataPosition
+from dabfusion_jax.storage.run_folder import folder_at
 
 PyTree = Any
 
