@@ -16,11 +16,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from dabfusion_jax import inputs, stage_factory
-from dabfusion_jax.batch_sampler import BatchSampler
-from dabfusion_jax.dance import Dance
+from dabfusion_jax import stage_factory
 from dabfusion_jax.diffusion import process
-from dabfusion_jax.inputs import InputError, Music, check_number
+from dabfusion_jax.inference import inputs
+from dabfusion_jax.inference.dance import Dance
+from dabfusion_jax.inference.inputs import InputError, Music, check_number
+from dabfusion_jax.inference.sampler import BatchSampler
 from dabfusion_jax.metrics.image import psnr
 from dabfusion_jax.ops.details import add_details
 from dabfusion_jax.stages.diffusion import DiffusionStage

@@ -14,7 +14,7 @@ import numpy as np
 import tqdm
 
 from dabfusion_jax.diffusion import process
-from dabfusion_jax.inputs import Music
+from dabfusion_jax.inference.inputs import Music
 from dabfusion_jax.metrics import alignment, image, motion
 from dabfusion_jax.pipeline import DancePipeline
 

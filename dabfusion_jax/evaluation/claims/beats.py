@@ -11,7 +11,7 @@ from dabfusion_jax.evaluation.claims import subjects as clips
 from dabfusion_jax.evaluation.claims.drawing import Artist, Dances
 from dabfusion_jax.evaluation.claims.estimates import Estimate, Row
 from dabfusion_jax.evaluation.claims.subjects import Subjects
-from dabfusion_jax.inputs import Music
+from dabfusion_jax.inference.inputs import Music
 
 TEMPI = (0.5, 0.8, 1.25, 2.0)  # 0.8 and 1.25 stay among the tempi of the songs
 CALM = 0.5  # of the speed with music; what calm means is our choice

@@ -10,7 +10,7 @@ from dabfusion_jax.evaluation.claims.beats import Stage
 from dabfusion_jax.evaluation.claims.drawing import Artist, Dances
 from dabfusion_jax.evaluation.claims.estimates import Row
 from dabfusion_jax.evaluation.claims.films import Viewer
-from dabfusion_jax.inputs import Music
+from dabfusion_jax.inference.inputs import Music
 
 SEGMENTS = 4  # of chained dances
 MIN_CLIPS_OF_FVD = 10

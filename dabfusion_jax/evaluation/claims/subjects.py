@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from dabfusion_jax.evaluation import names
-from dabfusion_jax.inputs import Music
+from dabfusion_jax.inference.inputs import Music
 
 
 @dataclasses.dataclass(frozen=True)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dabfusion_jax.dance import SAMPLE_RATE
+from dabfusion_jax.inference.dance import SAMPLE_RATE
 from data_pipeline import beats, framing, media, person
 from data_pipeline.music_encoders import MusicEncoder, cut_window
 

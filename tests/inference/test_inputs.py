@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from dabfusion_jax import inputs
-from dabfusion_jax.inputs import InputError
+from dabfusion_jax.inference import inputs
+from dabfusion_jax.inference.inputs import InputError
 from data_pipeline import ingest, media
 from data_pipeline.music_encoders import make_encoder
 from data_pipeline.sources import Film, SourceVideo
