@@ -18,7 +18,7 @@ import jax
 import numpy as np
 
 from dabfusion_jax import weights
-from dabfusion_jax.arguments import UsageError, check_positive
+from dabfusion_jax.cli.arguments import UsageError, check_positive
 from dabfusion_jax.evaluation import blazepose, clips, hearing, program
 from dabfusion_jax.evaluation.cache import FeatureCache
 from dabfusion_jax.evaluation.features import Reading

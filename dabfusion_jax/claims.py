@@ -26,7 +26,8 @@ from collections.abc import Callable, Sequence
 
 import jax
 
-from dabfusion_jax.arguments import UsageError, check_positive
+from dabfusion_jax.cli.arguments import UsageError, check_positive
+from dabfusion_jax.cli.errors import one_line_errors
 from dabfusion_jax.diffusion.samplers import METHODS
 from dabfusion_jax.evaluation.cache import FeatureCache
 from dabfusion_jax.evaluation.claims import results
@@ -36,7 +37,6 @@ from dabfusion_jax.evaluation.claims.study import Study, open_subjects
 from dabfusion_jax.evaluation.claims.titles import NOTES, TITLES
 from dabfusion_jax.evaluation.networks import open_networks
 from dabfusion_jax.pipeline import DancePipeline
-from dabfusion_jax.user_errors import one_line_errors
 
 VERSION = 2  # of what the parts measure
 MIN_CLIPS = 4  # of a half against the other

@@ -30,7 +30,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from dabfusion_jax import weights
-from dabfusion_jax.arguments import UsageError, check_positive
+from dabfusion_jax.cli.arguments import UsageError, check_positive
+from dabfusion_jax.cli.errors import one_line_errors
 from dabfusion_jax.evaluation import program, protocol, report, tables, trained_model
 from dabfusion_jax.evaluation.blazepose import BlazePose, PoseError
 from dabfusion_jax.evaluation.cache import FeatureCache
@@ -44,7 +45,6 @@ from dabfusion_jax.export import even_indices, open_source
 from dabfusion_jax.metrics import alignment, appearance
 from dabfusion_jax.metrics.features import i3d
 from dabfusion_jax.pipeline import DancePipeline
-from dabfusion_jax.user_errors import one_line_errors
 from data_pipeline import loader
 
 

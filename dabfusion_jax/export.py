@@ -27,12 +27,12 @@ import jax.numpy as jnp
 import numpy as np
 import tqdm
 
-from dabfusion_jax.arguments import check_positive
+from dabfusion_jax.cli.arguments import check_positive
+from dabfusion_jax.cli.errors import one_line_errors
 from dabfusion_jax.diffusion import process
 from dabfusion_jax.evaluation import clips
 from dabfusion_jax.parallel import hardware
 from dabfusion_jax.pipeline import DancePipeline
-from dabfusion_jax.user_errors import one_line_errors
 from data_pipeline import loader, media
 
 FORMAT = 1

@@ -14,10 +14,10 @@ from collections.abc import Sequence
 
 import tqdm
 
+from dabfusion_jax.cli.errors import one_line_errors
 from dabfusion_jax.diffusion.samplers import METHODS
 from dabfusion_jax.pipeline import DancePipeline
 from dabfusion_jax.storage import saved_stage
-from dabfusion_jax.user_errors import one_line_errors
 
 
 def check_output(path: pathlib.Path, *inputs: str) -> None:

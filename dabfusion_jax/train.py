@@ -16,6 +16,7 @@ from etils import epath
 from ml_collections import config_flags
 
 from dabfusion_jax import stage_factory
+from dabfusion_jax.cli.errors import one_line_errors
 from dabfusion_jax.parallel import hardware
 from dabfusion_jax.stages.autoencoder import check_self_flow
 from dabfusion_jax.storage import checkpoint_files, run_config, saved_stage
@@ -23,7 +24,6 @@ from dabfusion_jax.storage.run_folder import RunFolder
 from dabfusion_jax.training.loop import train
 from dabfusion_jax.training.warm_start import make_warm_start
 from dabfusion_jax.training.writers import Trace
-from dabfusion_jax.user_errors import one_line_errors
 from data_pipeline import latent_record, loader
 from data_pipeline.slow_motion import SlowMotion
 

@@ -26,8 +26,8 @@ from array_record.python import array_record_module
 from etils import epath
 
 from dabfusion_jax import stage_factory
+from dabfusion_jax.cli.errors import one_line_errors
 from dabfusion_jax.storage import saved_stage
-from dabfusion_jax.user_errors import one_line_errors
 from data_pipeline import files, latent_record, loader, style_vectors
 from data_pipeline.latent_record import LatentError
 

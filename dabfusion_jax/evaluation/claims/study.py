@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from dabfusion_jax.arguments import UsageError
+from dabfusion_jax.cli.arguments import UsageError
 from dabfusion_jax.evaluation.cache import FeatureCache
 from dabfusion_jax.evaluation.claims import (
   beats,

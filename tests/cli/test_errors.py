@@ -5,9 +5,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from dabfusion_jax.cli.errors import one_line_errors
 from dabfusion_jax.parallel.sharding import fsdp_axis, global_batch_spec, make_mesh
 from dabfusion_jax.training.optimizer import make_schedule
-from dabfusion_jax.user_errors import one_line_errors
 
 
 def _wrong_setting():
