@@ -18,9 +18,9 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from dabfusion_jax import weights
 from dabfusion_jax.metrics import image
 from dabfusion_jax.metrics.features import i3d, lpips
+from dabfusion_jax.pretrained import store
 from data_pipeline import media
 
 Row = tuple[str, float, float, float]  # what, published, ours, allowed share
@@ -41,13 +41,13 @@ def picture_values() -> Iterator[Row]:
   found = image.paired_scores(black, black + 255, include_first=True)
   yield "PSNR, black and white [dB]", 0.0, found["psnr"], 0.0
   yield "SSIM, black and white", 9.9990e-05, found["ssim"], 1e-3
-  loaded = weights.load(lpips.WEIGHTS["alex"])
+  loaded = store.load(lpips.WEIGHTS["alex"])
   (ours,) = lpips.clip_lpips(loaded, "alex", black, black + 255)
   yield "LPIPS alex, black and white", 0.8140, float(ours), 2e-4
 
 
 def example_values(folder: pathlib.Path) -> Iterator[Row]:
-  loaded = weights.load(lpips.WEIGHTS["alex"])
+  loaded = store.load(lpips.WEIGHTS["alex"])
   real = media.read_image(folder / "ex_ref.png")[None]
   for name, published in EXAMPLES.items():
     (ours,) = lpips.clip_lpips(
@@ -57,7 +57,7 @@ def example_values(folder: pathlib.Path) -> Iterator[Row]:
 
 
 def video_values() -> Iterator[Row]:
-  variables = weights.load(i3d.WEIGHTS)
+  variables = store.load(i3d.WEIGHTS)
   for length, (published, share) in I3D_DISTANCES.items():
     black = np.zeros((length, 16, 16, 3), np.uint8)
     a, b = (i3d.i3d_logits(variables, x) for x in (black, black + 255))
@@ -83,7 +83,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         differs |= not is_near
         verdict = "" if is_near else "  differs"
         print(f"{what:36} {published:12.6g} {ours:12.6g}{verdict}", flush=True)
-    except weights.MissingWeightsError as error:
+    except store.MissingWeightsError as error:
       print(f"skipped: {error}")
     except media.MediaError as error:
       sys.exit(f"check_values: {error}")

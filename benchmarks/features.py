@@ -17,7 +17,6 @@ from collections.abc import Sequence
 import jax
 import numpy as np
 
-from dabfusion_jax import weights
 from dabfusion_jax.cli.arguments import UsageError, check_positive
 from dabfusion_jax.evaluation import blazepose, clips, hearing, program
 from dabfusion_jax.evaluation.cache import FeatureCache
@@ -27,6 +26,7 @@ from dabfusion_jax.evaluation.networks import open_networks
 from dabfusion_jax.evaluation.sides import open_side
 from dabfusion_jax.metrics import appearance, image, optical_flow
 from dabfusion_jax.metrics.features import clip_image, i3d, lpips, wav2clip
+from dabfusion_jax.pretrained import store
 
 _FPS = 10
 
@@ -99,7 +99,7 @@ def feature_rates(videos, networks) -> dict[str, float | str]:
   try:
     pose = blazepose.BlazePose()
     rates["BlazePose"] = clips_per_second(lambda f: pose("", lambda: f), frames)
-  except (blazepose.PoseError, weights.MissingWeightsError) as error:
+  except (blazepose.PoseError, store.MissingWeightsError) as error:
     rates["BlazePose"] = str(error)
   return rates
 

@@ -29,7 +29,6 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from dabfusion_jax import weights
 from dabfusion_jax.cli.arguments import UsageError, check_positive
 from dabfusion_jax.cli.errors import one_line_errors
 from dabfusion_jax.evaluation import program, protocol, report, tables, trained_model
@@ -45,6 +44,7 @@ from dabfusion_jax.export import even_indices, open_source
 from dabfusion_jax.metrics import alignment, appearance
 from dabfusion_jax.metrics.features import i3d
 from dabfusion_jax.pipeline import DancePipeline
+from dabfusion_jax.pretrained import store
 from data_pipeline import loader
 
 
@@ -172,7 +172,7 @@ def pose_source(args: argparse.Namespace) -> PoseSource | None:
     return PoseFiles(*args.poses)
   try:
     return BlazePose()
-  except (PoseError, weights.MissingWeightsError) as error:
+  except (PoseError, store.MissingWeightsError) as error:
     print(f"evaluate: no poses: {error}", file=sys.stderr)
     return None
 

@@ -10,7 +10,6 @@ from typing import Any
 
 from absl import logging
 
-from dabfusion_jax import weights
 from dabfusion_jax.diffusion.samplers import Plan, make_plan
 from dabfusion_jax.diffusion.schedule import NoiseSchedule, cosine_schedule
 from dabfusion_jax.models.flow_autoencoder import FlowAutoencoder
@@ -22,6 +21,7 @@ from dabfusion_jax.ops.image_features import (
   vgg_features,
 )
 from dabfusion_jax.parallel import sharding
+from dabfusion_jax.pretrained import store
 from dabfusion_jax.stages.autoencoder import AutoencoderStage
 from dabfusion_jax.stages.diffusion import DiffusionStage
 from dabfusion_jax.storage.saved_stage import Trained
@@ -84,7 +84,7 @@ def make_autoencoder_stage(config: Config, trunk: Any = None) -> AutoencoderStag
       known = ", ".join([*_NETWORKS, "none"])
       raise ValueError(f"Unknown loss.network {loss['network']!r}; known: {known}.")
     name, function, maps = _NETWORKS[loss["network"]]
-    trunk = weights.load(name)["trunk"] if trunk is None else trunk
+    trunk = store.load(name)["trunk"] if trunk is None else trunk
     # A map of weight zero is not computed.
     pairs = [p for p in zip(maps, perceptual_weights, strict=True) if p[1]]
     taps, perceptual_weights = zip(*pairs, strict=True)

@@ -14,10 +14,10 @@ import jax.numpy as jnp
 
 from dabfusion_jax import stage_factory
 from dabfusion_jax.parallel import sharding
+from dabfusion_jax.pretrained.converters import VGG19_LAYERS
 from dabfusion_jax.storage.saved_stage import Trained
 from dabfusion_jax.training.state import make_init
 from dabfusion_jax.training.step import make_train_step
-from dabfusion_jax.weight_layouts import VGG19_LAYERS
 
 Config = Mapping[str, Any]
 MUSIC_FEATURES = 512  # of CLAP

@@ -12,7 +12,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dabfusion_jax import stage_factory, weights
+from dabfusion_jax import stage_factory
+from dabfusion_jax.pretrained import store
 from dabfusion_jax.storage.saved_stage import Trained
 from dabfusion_jax.training.state import make_init
 from dabfusion_jax.training.step import make_train_step
@@ -75,7 +76,7 @@ def _fake_trunk():
 
 @pytest.mark.parametrize("variant", _VARIANTS)
 def test_autoencoder_config_traces(variant, monkeypatch):
-  monkeypatch.setattr(weights, "load", lambda name: _fake_trunk())
+  monkeypatch.setattr(store, "load", lambda name: _fake_trunk())
   config = _config("autoencoder", variant)
   stage = stage_factory.make_autoencoder_stage(config)
   size = config["data"]["frame_size"]

@@ -14,8 +14,8 @@ import cv2
 import numpy as np
 from jaxtyping import Float, UInt8
 
-from dabfusion_jax import weights
 from dabfusion_jax.evaluation import poses
+from dabfusion_jax.pretrained import store
 
 NAME = "BlazePose full (mediapipe 0.10.21)"
 MODELS = ("blazepose-detector", "blazepose-full")
@@ -74,8 +74,8 @@ class BlazePose:
       from ai_edge_litert.interpreter import Interpreter
     except ImportError:
       raise PoseError("BlazePose needs LiteRT: pip install ai-edge-litert") from None
-    self._hashes = {name: weights.describe(name)["sha256"] for name in MODELS}
-    models = [weights.load(name)["model"].tobytes() for name in MODELS]
+    self._hashes = {name: store.describe(name)["sha256"] for name in MODELS}
+    models = [store.load(name)["model"].tobytes() for name in MODELS]
     self._detector, self._landmarks = (
       Interpreter(model_content=model, num_threads=1) for model in models
     )

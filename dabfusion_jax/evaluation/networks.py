@@ -5,8 +5,8 @@ import functools
 from collections.abc import Mapping
 from typing import Any
 
-from dabfusion_jax import weights
 from dabfusion_jax.metrics.features import clip_image, i3d, lpips, wav2clip
+from dabfusion_jax.pretrained import store
 
 NAMES = {"i3d": i3d.WEIGHTS, "alex": lpips.WEIGHTS["alex"], "vgg": lpips.WEIGHTS["vgg"]}
 NAMES |= {"clip": clip_image.WEIGHTS, "wav2clip": wav2clip.WEIGHTS}
@@ -38,12 +38,12 @@ def open_networks(wanted: tuple[str, ...]) -> Networks:
   hashes, missing = {}, {}
   for name in wanted:
     try:
-      hashes[name] = weights.describe(NAMES[name])["sha256"]
-    except weights.MissingWeightsError as error:
+      hashes[name] = store.describe(NAMES[name])["sha256"]
+    except store.MissingWeightsError as error:
       missing[name] = str(error)
   return Networks(hashes, missing)
 
 
 @functools.cache
 def _load(name: str) -> Mapping[str, Any]:
-  return weights.load(name)
+  return store.load(name)

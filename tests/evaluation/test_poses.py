@@ -6,9 +6,9 @@ import pickle
 import numpy as np
 import pytest
 
-from dabfusion_jax import weights
 from dabfusion_jax.evaluation import blazepose, poses, scores
 from dabfusion_jax.metrics import alignment
+from dabfusion_jax.pretrained import store
 
 
 def _write(folder, name, confidence, joints=poses.JOINTS, num_frames=6):
@@ -141,7 +141,7 @@ def _person():
 def test_blazepose_finds_a_person_and_nobody_in_an_empty_room():
   try:
     source = blazepose.BlazePose()
-  except (blazepose.PoseError, weights.MissingWeightsError) as error:
+  except (blazepose.PoseError, store.MissingWeightsError) as error:
     pytest.skip(str(error))
   person = _person()
   video = np.stack([person, np.full_like(person, 215), np.roll(person, 12, axis=1)])

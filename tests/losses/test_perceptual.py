@@ -7,16 +7,16 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dabfusion_jax import weight_layouts, weights
 from dabfusion_jax.losses.perceptual import perceptual_loss
 from dabfusion_jax.ops import image_features
+from dabfusion_jax.pretrained import converters, store
 
 
 def random_init_vgg19(divisor=16):
   """VGG-19's layers with fewer channels and random values: for tests only."""
   rng = np.random.default_rng(0)
   trunk = {}
-  for layer, (_, channels_in, channels_out) in weight_layouts.VGG19_LAYERS.items():
+  for layer, (_, channels_in, channels_out) in converters.VGG19_LAYERS.items():
     shape = (3, 3, max(3, channels_in // divisor), max(3, channels_out // divisor))
     kernel = rng.normal(size=shape) * np.sqrt(2 / (9 * shape[2]))
     trunk[layer] = {
@@ -134,15 +134,15 @@ def test_unknown_tap_is_refused():
 
 
 def test_vgg19_has_the_published_number_of_parameters():
-  layers = weight_layouts.VGG19_LAYERS.values()
+  layers = converters.VGG19_LAYERS.values()
   assert sum(9 * i * o + o for _, i, o in layers) == 12_944_960
 
 
 def test_imported_vgg16_sees_a_shifted_edge():
   """A real network ranks a small shift below a large one, unlike a random guess."""
   try:
-    trunk = weights.load("lpips-vgg16")["trunk"]
-  except weights.MissingWeightsError as error:
+    trunk = store.load("lpips-vgg16")["trunk"]
+  except store.MissingWeightsError as error:
     pytest.skip(str(error))
   edge = lambda column: jnp.zeros((1, 32, 32, 3)).at[:, :, column:].set(1.0)
   loss = jax.jit(

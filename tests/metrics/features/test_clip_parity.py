@@ -8,8 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dabfusion_jax import weight_layouts
 from dabfusion_jax.metrics.features import clip_image, wav2clip
+from dabfusion_jax.pretrained import converters
 
 torch = pytest.importorskip("torch")
 
@@ -42,7 +42,7 @@ def test_image_tower_equals_transformers():
       parameter.normal_(0, 0.2)  # also of the biases, which begin at 0
     images = torch.randn(3, 3, 64, 64)
     wanted = network(images).image_embeds.numpy()
-  variables = _nest(weight_layouts.convert_clip_image(_state(network)))
+  variables = _nest(converters.convert_clip_image(_state(network)))
   port = clip_image.ClipImage(32, 2, 4, 16, 24)
   got = port.apply(variables, jnp.asarray(images.numpy().transpose(0, 2, 3, 1)))
   np.testing.assert_allclose(got, wanted, rtol=1e-4, atol=1e-4)
@@ -114,7 +114,7 @@ def test_sound_tower_equals_torch():
         value.uniform_(0.5, 2)
     audio = 0.3 * torch.randn(8000)
     wanted = network(audio[None])[0].numpy()
-  variables = _nest(weight_layouts.convert_wav2clip(_state(network)))
+  variables = _nest(converters.convert_wav2clip(_state(network)))
   spectrogram = wav2clip.log_spectrogram(audio.numpy(), 16_000)[None, ..., None]
   got = wav2clip.Wav2Clip((4, 6, 8, 12), 12).apply(variables, jnp.asarray(spectrogram))[
     0

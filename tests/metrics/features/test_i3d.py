@@ -5,15 +5,15 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dabfusion_jax import weights
 from dabfusion_jax.metrics.features import i3d
+from dabfusion_jax.pretrained import store
 
 
 def test_distance_of_black_and_white_video_is_the_published_one():
   """Squared distance of the logits; torch port: 569.230 at 10 frames."""
   try:
-    variables = weights.load(i3d.WEIGHTS)
-  except weights.MissingWeightsError as error:
+    variables = store.load(i3d.WEIGHTS)
+  except store.MissingWeightsError as error:
     pytest.skip(str(error))
   black = np.zeros((10, 16, 16, 3), np.uint8)
   a, b = (i3d.i3d_logits(variables, x) for x in (black, black + 255))

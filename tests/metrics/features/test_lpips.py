@@ -4,14 +4,14 @@ import jax
 import numpy as np
 import pytest
 
-from dabfusion_jax import weights
 from dabfusion_jax.metrics.features import lpips
+from dabfusion_jax.pretrained import store
 
 
 def load_or_skip(net):
   try:
-    return weights.load(lpips.WEIGHTS[net])
-  except weights.MissingWeightsError as error:
+    return store.load(lpips.WEIGHTS[net])
+  except store.MissingWeightsError as error:
     pytest.skip(str(error))
 
 

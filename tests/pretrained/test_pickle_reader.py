@@ -8,7 +8,7 @@ import zipfile
 import numpy as np
 import pytest
 
-from dabfusion_jax.pickle_reader import (
+from dabfusion_jax.pretrained.pickle_reader import (
   UnsafePickleError,
   read_numpy_pickle,
   read_torch_file,
