@@ -18,12 +18,13 @@ import jax
 import numpy as np
 
 from dabfusion_jax.cli.arguments import UsageError, check_positive
-from dabfusion_jax.evaluation import blazepose, clips, hearing, program
-from dabfusion_jax.evaluation.cache import FeatureCache
-from dabfusion_jax.evaluation.features import Reading
+from dabfusion_jax.evaluation import program
 from dabfusion_jax.evaluation.measure import Settings
-from dabfusion_jax.evaluation.networks import open_networks
-from dabfusion_jax.evaluation.sides import open_side
+from dabfusion_jax.evaluation.reading import blazepose, clips, music_events
+from dabfusion_jax.evaluation.reading.cache import FeatureCache
+from dabfusion_jax.evaluation.reading.clip_sets import open_side
+from dabfusion_jax.evaluation.reading.features import Reading
+from dabfusion_jax.evaluation.reading.networks import open_networks
 from dabfusion_jax.metrics import appearance, image, optical_flow
 from dabfusion_jax.metrics.features import clip_image, i3d, lpips, wav2clip
 from dabfusion_jax.pretrained import store
@@ -65,8 +66,8 @@ def feature_rates(videos, networks) -> dict[str, float | str]:
   rates: dict[str, float | str] = {
     "PSNR and SSIM": clips_per_second(lambda p: image.paired_scores(*p), pairs),
     "optical flow": clips_per_second(optical_flow.flow_motion, frames),
-    "onsets": clips_per_second(hearing.find_onsets, audio),
-    "beats": clips_per_second(hearing.find_beats, audio),
+    "onsets": clips_per_second(music_events.find_onsets, audio),
+    "beats": clips_per_second(music_events.find_beats, audio),
   }
   for net in ("alex", "vgg"):
     name = f"LPIPS {net}"
@@ -78,7 +79,7 @@ def feature_rates(videos, networks) -> dict[str, float | str]:
   if "alex" in networks:
     look = lambda f: appearance.appearance(networks["alex"]["trunk"], f)
     rates["identity drift"] = clips_per_second(look, frames)
-  heard = [hearing.resample(a, wav2clip.SAMPLE_RATE) for a in audio]
+  heard = [music_events.resample(a, wav2clip.SAMPLE_RATE) for a in audio]
   for name, items, work in (
     ("clip", frames, lambda f: clip_image.embed_frames(networks["clip"], f)),
     (

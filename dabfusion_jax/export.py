@@ -30,7 +30,7 @@ import tqdm
 from dabfusion_jax.cli.arguments import check_positive
 from dabfusion_jax.cli.errors import one_line_errors
 from dabfusion_jax.diffusion import process
-from dabfusion_jax.evaluation import clips
+from dabfusion_jax.evaluation.reading import clips
 from dabfusion_jax.parallel import hardware
 from dabfusion_jax.pipeline import DancePipeline
 from data_pipeline import loader, media

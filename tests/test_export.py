@@ -10,7 +10,7 @@ import pytest
 from configs import autoencoder as autoencoder_config
 from configs import diffusion as diffusion_config
 from dabfusion_jax import export, stage_factory
-from dabfusion_jax.evaluation import clips
+from dabfusion_jax.evaluation.reading import clips
 from dabfusion_jax.pipeline import DancePipeline
 from dabfusion_jax.storage import saved_stage
 from data_pipeline import beats, media

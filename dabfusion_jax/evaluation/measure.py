@@ -6,14 +6,15 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import tqdm
 
-from dabfusion_jax.evaluation import hearing, nulls, paired, scores
+from dabfusion_jax.evaluation import nulls, paired, scores
 from dabfusion_jax.evaluation.catalog import BEAT_METRICS, SHUFFLED
-from dabfusion_jax.evaluation.features import ClipFeatures, Reading
-from dabfusion_jax.evaluation.names import Labels, parse_labels
-from dabfusion_jax.evaluation.networks import Networks
-from dabfusion_jax.evaluation.poses import PoseSource
+from dabfusion_jax.evaluation.reading import music_events
+from dabfusion_jax.evaluation.reading.clip_sets import Side
+from dabfusion_jax.evaluation.reading.features import ClipFeatures, Reading
+from dabfusion_jax.evaluation.reading.labels import Labels, parse_labels
+from dabfusion_jax.evaluation.reading.networks import Networks
+from dabfusion_jax.evaluation.reading.poses import PoseSource
 from dabfusion_jax.evaluation.scores import Events, Moves
-from dabfusion_jax.evaluation.sides import Side
 from dabfusion_jax.metrics import alignment, appearance
 from dabfusion_jax.metrics.alignment import Score
 
@@ -227,7 +228,7 @@ def hear(
   ]
   if heard is not None:
     seconds = sample.info["shape"][0] / sample.fps
-    continued = hearing.continue_beats(heard["beats"], seconds)
+    continued = music_events.continue_beats(heard["beats"], seconds)
     candidates.append((continued, "tracked in clip, continued"))
   beats, source = candidates[0] if candidates else (np.zeros(0), "none")
   beats = np.asarray(beats, np.float64)

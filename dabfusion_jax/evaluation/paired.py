@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from dabfusion_jax.evaluation.features import ClipFeatures
-from dabfusion_jax.evaluation.networks import Networks
+from dabfusion_jax.evaluation.reading.features import ClipFeatures
+from dabfusion_jax.evaluation.reading.networks import Networks
 from dabfusion_jax.metrics import image
 from dabfusion_jax.metrics.alignment import Score
 from dabfusion_jax.metrics.features import lpips

@@ -7,15 +7,16 @@ from typing import Any
 
 import numpy as np
 
-from dabfusion_jax.evaluation import aggregate, hearing, protocol
+from dabfusion_jax.evaluation import aggregate, protocol
 from dabfusion_jax.evaluation.catalog import METRICS, NULLS
-from dabfusion_jax.evaluation.features import i3d_logits
 from dabfusion_jax.evaluation.fvd import fvd_row, not_computed
 from dabfusion_jax.evaluation.measure import Measured, Settings, Training, measure
-from dabfusion_jax.evaluation.names import parse_labels
-from dabfusion_jax.evaluation.networks import Networks
-from dabfusion_jax.evaluation.poses import PoseSource
-from dabfusion_jax.evaluation.sides import Side, common_shape
+from dabfusion_jax.evaluation.reading import music_events
+from dabfusion_jax.evaluation.reading.clip_sets import Side, common_shape
+from dabfusion_jax.evaluation.reading.features import i3d_logits
+from dabfusion_jax.evaluation.reading.labels import parse_labels
+from dabfusion_jax.evaluation.reading.networks import Networks
+from dabfusion_jax.evaluation.reading.poses import PoseSource
 from dabfusion_jax.metrics import alignment, optical_flow
 from dabfusion_jax.metrics.features import i3d
 
@@ -81,7 +82,7 @@ def evaluate(
       | {"pose": dict(pose.describe("")) if pose else None}
       | {"max_missing_poses": alignment.MAX_MISSING_POSES},
       "beats": {source: sources.count(source) for source in sorted(set(sources))},
-      "hearing": hearing.describe(),
+      "hearing": music_events.describe(),
       "optical_flow": list(optical_flow.SETTINGS),
       "weights": dict(networks.hashes),
       "training": None if training is None else training.digest,

@@ -9,9 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from dabfusion_jax.evaluation import clips, page, program, protocol
+from dabfusion_jax.evaluation import page, program, protocol
 from dabfusion_jax.evaluation.catalog import METRICS, NULLS
-from dabfusion_jax.evaluation.features import Reading
+from dabfusion_jax.evaluation.reading import clips
+from dabfusion_jax.evaluation.reading.features import Reading
 
 MAX_CLIPS = 8  # shown as videos
 _FIRST = ("fvd", "lpips_alex", "psnr_mask", "psnr", "mm_align", "mm_align_flow")

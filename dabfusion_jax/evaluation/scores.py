@@ -5,7 +5,7 @@ import warnings
 
 import numpy as np
 
-from dabfusion_jax.evaluation.poses import FROM_COCO
+from dabfusion_jax.evaluation.reading.poses import FROM_COCO
 from dabfusion_jax.metrics import alignment, appearance
 from dabfusion_jax.metrics.alignment import Score
 from dabfusion_jax.metrics.clip_score import clip_score

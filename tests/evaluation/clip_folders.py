@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from dabfusion_jax.evaluation import clips
+from dabfusion_jax.evaluation.reading import clips
 from data_pipeline import media
 
 RATE = 22_050

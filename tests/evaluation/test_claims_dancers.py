@@ -5,7 +5,6 @@ import numpy as np
 import pytest
 
 from configs import diffusion as diffusion_config
-from dabfusion_jax.evaluation.cache import FeatureCache
 from dabfusion_jax.evaluation.claims import (
   beats,
   comparisons,
@@ -16,7 +15,8 @@ from dabfusion_jax.evaluation.claims import (
   subjects,
 )
 from dabfusion_jax.evaluation.claims.drawing import Artist, Sampling
-from dabfusion_jax.evaluation.networks import Networks
+from dabfusion_jax.evaluation.reading.cache import FeatureCache
+from dabfusion_jax.evaluation.reading.networks import Networks
 from dabfusion_jax.pipeline import DancePipeline
 from data_pipeline import slow_motion
 

@@ -8,12 +8,13 @@ import numpy as np
 import pytest
 
 from dabfusion_jax import evaluate
-from dabfusion_jax.evaluation import clips, features, program
-from dabfusion_jax.evaluation.cache import FeatureCache
-from dabfusion_jax.evaluation.features import Reading
+from dabfusion_jax.evaluation import program
 from dabfusion_jax.evaluation.measure import Settings
-from dabfusion_jax.evaluation.networks import Networks
-from dabfusion_jax.evaluation.sides import open_side
+from dabfusion_jax.evaluation.reading import clips, features
+from dabfusion_jax.evaluation.reading.cache import FeatureCache
+from dabfusion_jax.evaluation.reading.clip_sets import open_side
+from dabfusion_jax.evaluation.reading.features import Reading
+from dabfusion_jax.evaluation.reading.networks import Networks
 from dabfusion_jax.metrics.features import i3d
 
 _NONE = Networks({}, {})
@@ -377,7 +378,7 @@ def test_the_frozen_null_of_another_length_is_not_taken_from_the_cache(tmp_path)
 
 
 def test_beats_heard_in_a_clip_are_continued_to_its_edges():
-  from dabfusion_jax.evaluation.hearing import continue_beats
+  from dabfusion_jax.evaluation.reading.music_events import continue_beats
 
   found = continue_beats(np.array([0.7, 1.2, 1.7, 2.2]), 4.0)
   np.testing.assert_allclose(found, np.arange(-0.3, 4.3, 0.5), atol=1e-9)

@@ -12,7 +12,7 @@ import tqdm
 
 from dabfusion_jax import stage_factory
 from dabfusion_jax.diffusion import process
-from dabfusion_jax.evaluation.cache import FeatureCache
+from dabfusion_jax.evaluation.reading.cache import FeatureCache
 from dabfusion_jax.inference.inputs import Music
 from dabfusion_jax.pipeline import DancePipeline
 

@@ -11,7 +11,7 @@ from dabfusion_jax.evaluation.claims import estimates, films
 from dabfusion_jax.evaluation.claims.drawing import Artist
 from dabfusion_jax.evaluation.claims.estimates import Row
 from dabfusion_jax.evaluation.claims.subjects import Subjects
-from dabfusion_jax.evaluation.networks import Networks
+from dabfusion_jax.evaluation.reading.networks import Networks
 from dabfusion_jax.ops.grid import identity_grid
 from dabfusion_jax.ops.resize import interpolation_matrix, resize_aligned
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from dabfusion_jax.evaluation import names
+from dabfusion_jax.evaluation.reading.labels import Labels, parse_labels
 from dabfusion_jax.inference.inputs import Music
 
 
@@ -30,8 +30,8 @@ class Subjects:
     return len(self.records)
 
   @property
-  def labels(self) -> list[names.Labels]:
-    return [names.parse_labels(record["name"]) for record in self.records]
+  def labels(self) -> list[Labels]:
+    return [parse_labels(record["name"]) for record in self.records]
 
   @property
   def sequences(self) -> list[str]:

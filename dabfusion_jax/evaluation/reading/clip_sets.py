@@ -7,9 +7,9 @@ from collections.abc import Mapping
 
 import tqdm
 
-from dabfusion_jax.evaluation import clips
-from dabfusion_jax.evaluation.cache import FeatureCache
-from dabfusion_jax.evaluation.features import ClipFeatures, Reading
+from dabfusion_jax.evaluation.reading import clips
+from dabfusion_jax.evaluation.reading.cache import FeatureCache
+from dabfusion_jax.evaluation.reading.features import ClipFeatures, Reading
 
 
 @dataclasses.dataclass(eq=False)

@@ -4,7 +4,8 @@ import clip_folders
 import numpy as np
 import pytest
 
-from dabfusion_jax.evaluation import clips, names
+from dabfusion_jax.evaluation.reading import clips
+from dabfusion_jax.evaluation.reading.labels import Labels, parse_labels
 
 
 def _read(folder, **settings):
@@ -138,11 +139,11 @@ def test_the_content_decides_the_digest(tmp_path):
 
 
 def test_names_tell_groups():
-  labels = names.parse_labels("export/gHO_sFM_c09_d20_mHO3_ch11-w2")
+  labels = parse_labels("export/gHO_sFM_c09_d20_mHO3_ch11-w2")
   assert labels.sequence == "gHO_sFM_cAll_d20_mHO3_ch11"
   assert (labels.genre, labels.camera, labels.track) == ("HO", "c09", "mHO3")
   assert labels.bpm == 125 and labels.situation == "sFM"
-  assert names.parse_labels("unseen_cr7_mJB1") == names.Labels(
+  assert parse_labels("unseen_cr7_mJB1") == Labels(
     "unseen_cr7_mJB1", "JB", track="mJB1", bpm=90
   )
-  assert names.parse_labels("video7") == names.Labels("video7")
+  assert parse_labels("video7") == Labels("video7")

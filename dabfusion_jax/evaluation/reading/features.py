@@ -11,10 +11,10 @@ import jax
 import numpy as np
 import tqdm
 
-from dabfusion_jax.evaluation import clips, hearing
-from dabfusion_jax.evaluation.cache import FeatureCache
-from dabfusion_jax.evaluation.networks import Networks
-from dabfusion_jax.evaluation.poses import PoseSource
+from dabfusion_jax.evaluation.reading import clips, music_events
+from dabfusion_jax.evaluation.reading.cache import FeatureCache
+from dabfusion_jax.evaluation.reading.networks import Networks
+from dabfusion_jax.evaluation.reading.poses import PoseSource
 from dabfusion_jax.metrics import appearance, optical_flow
 from dabfusion_jax.metrics.features import clip_image, i3d, wav2clip
 
@@ -107,12 +107,12 @@ class ClipFeatures:
       if audio is None:
         return {"onsets": np.zeros(0), "beats": np.zeros(0), "silent": np.bool_(True)}
       return {
-        "onsets": hearing.find_onsets(audio),
-        "beats": hearing.find_beats(audio),
+        "onsets": music_events.find_onsets(audio),
+        "beats": music_events.find_beats(audio),
         "silent": np.bool_(not np.any(audio)),
       }
 
-    return self._get("sound", hearing.describe(), compute)
+    return self._get("sound", music_events.describe(), compute)
 
   @functools.cached_property
   def truth(self) -> Arrays:
@@ -142,7 +142,7 @@ class ClipFeatures:
 
     def compute():
       rate = wav2clip.SAMPLE_RATE
-      sound = hearing.resample(self.clip.audio, rate)
+      sound = music_events.resample(self.clip.audio, rate)
       # Less than one window has no spectrum: the score of a zero vector is undefined.
       if len(sound) < wav2clip.WINDOW_SAMPLES:
         return {"sound": np.zeros(512, np.float32)}

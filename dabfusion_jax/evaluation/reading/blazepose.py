@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 from jaxtyping import Float, UInt8
 
-from dabfusion_jax.evaluation import poses
+from dabfusion_jax.evaluation.reading import poses
 from dabfusion_jax.pretrained import store
 
 NAME = "BlazePose full (mediapipe 0.10.21)"
