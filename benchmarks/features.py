@@ -19,12 +19,12 @@ import numpy as np
 
 from dabfusion_jax.cli.arguments import UsageError, check_positive
 from dabfusion_jax.evaluation import program
-from dabfusion_jax.evaluation.measure import Settings
 from dabfusion_jax.evaluation.reading import blazepose, clips, music_events
 from dabfusion_jax.evaluation.reading.cache import FeatureCache
 from dabfusion_jax.evaluation.reading.clip_sets import open_side
 from dabfusion_jax.evaluation.reading.features import Reading
 from dabfusion_jax.evaluation.reading.networks import open_networks
+from dabfusion_jax.evaluation.scoring.measure import Settings
 from dabfusion_jax.metrics import appearance, image, optical_flow
 from dabfusion_jax.metrics.features import clip_image, i3d, lpips, wav2clip
 from dabfusion_jax.pretrained import store

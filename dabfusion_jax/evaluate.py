@@ -32,14 +32,14 @@ import numpy as np
 from dabfusion_jax.cli.arguments import UsageError, check_positive
 from dabfusion_jax.cli.errors import one_line_errors
 from dabfusion_jax.evaluation import program, protocol, report, tables, trained_model
-from dabfusion_jax.evaluation.catalog import GROUPS
-from dabfusion_jax.evaluation.measure import Settings, Training
 from dabfusion_jax.evaluation.reading.blazepose import BlazePose, PoseError
 from dabfusion_jax.evaluation.reading.cache import FeatureCache
 from dabfusion_jax.evaluation.reading.clip_sets import Side, common_shape, open_side
 from dabfusion_jax.evaluation.reading.features import Reading
 from dabfusion_jax.evaluation.reading.networks import open_networks
 from dabfusion_jax.evaluation.reading.poses import PoseFiles, PoseSource
+from dabfusion_jax.evaluation.scoring.catalog import GROUPS
+from dabfusion_jax.evaluation.scoring.measure import Settings, Training
 from dabfusion_jax.export import even_indices, open_source
 from dabfusion_jax.metrics import alignment, appearance
 from dabfusion_jax.metrics.features import i3d

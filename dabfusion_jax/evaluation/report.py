@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 
 from dabfusion_jax.evaluation import page, program, protocol
-from dabfusion_jax.evaluation.catalog import METRICS, NULLS
 from dabfusion_jax.evaluation.reading import clips
 from dabfusion_jax.evaluation.reading.features import Reading
+from dabfusion_jax.evaluation.scoring.catalog import METRICS, NULLS
 
 MAX_CLIPS = 8  # shown as videos
 _FIRST = ("fvd", "lpips_alex", "psnr_mask", "psnr", "mm_align", "mm_align_flow")

@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from dabfusion_jax.evaluation import protocol, published
-from dabfusion_jax.evaluation.catalog import METRICS
+from dabfusion_jax.evaluation.scoring.catalog import METRICS
 
 Result = Mapping[str, Any]
 # What follows from the length of a clip, besides the length itself.

@@ -9,12 +9,12 @@ import pytest
 
 from dabfusion_jax import evaluate
 from dabfusion_jax.evaluation import program
-from dabfusion_jax.evaluation.measure import Settings
 from dabfusion_jax.evaluation.reading import clips, features
 from dabfusion_jax.evaluation.reading.cache import FeatureCache
 from dabfusion_jax.evaluation.reading.clip_sets import open_side
 from dabfusion_jax.evaluation.reading.features import Reading
 from dabfusion_jax.evaluation.reading.networks import Networks
+from dabfusion_jax.evaluation.scoring.measure import Settings
 from dabfusion_jax.metrics.features import i3d
 
 _NONE = Networks({}, {})

@@ -8,11 +8,11 @@ import clip_folders
 import pytest
 
 from dabfusion_jax.evaluation import page, program, report
-from dabfusion_jax.evaluation.measure import Settings
 from dabfusion_jax.evaluation.reading.cache import FeatureCache
 from dabfusion_jax.evaluation.reading.clip_sets import open_side
 from dabfusion_jax.evaluation.reading.features import Reading
 from dabfusion_jax.evaluation.reading.networks import Networks
+from dabfusion_jax.evaluation.scoring.measure import Settings
 
 
 @pytest.fixture(scope="module")

@@ -5,12 +5,12 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from dabfusion_jax.evaluation import nulls
 from dabfusion_jax.evaluation.claims import dancing, estimates
 from dabfusion_jax.evaluation.claims import subjects as clips
 from dabfusion_jax.evaluation.claims.drawing import Artist, Dances
 from dabfusion_jax.evaluation.claims.estimates import Estimate, Row
 from dabfusion_jax.evaluation.claims.subjects import Subjects
+from dabfusion_jax.evaluation.scoring import baselines
 from dabfusion_jax.inference.inputs import Music
 
 TEMPI = (0.5, 0.8, 1.25, 2.0)  # 0.8 and 1.25 stay among the tempi of the songs
@@ -172,7 +172,7 @@ def control_rows(
     )
     return with_given
 
-  judge("half a period late", [nulls.half_beat_later(one) for one in beats], True)
+  judge("half a period late", [baselines.half_beat_later(one) for one in beats], True)
   for factor in TEMPI:
     asked, words = factor in (0.5, 2.0), f"tempo x {factor:g}"
     found = judge(words, [clips.at_tempo(one, factor) for one in beats], asked)

@@ -9,8 +9,8 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from dabfusion_jax.evaluation import nulls
 from dabfusion_jax.evaluation.claims import subjects as clips
+from dabfusion_jax.evaluation.scoring import baselines
 from dabfusion_jax.metrics import alignment, motion
 
 Rule = Callable[[np.ndarray, float], np.ndarray]  # (speed, fps) -> seconds
@@ -47,7 +47,7 @@ def align_shifted(
   when: Sequence[np.ndarray], beats: Sequence[np.ndarray]
 ) -> np.ndarray:
   """With the beats moved by half a period."""
-  return align(when, [nulls.half_beat_later(one) for one in beats])
+  return align(when, [baselines.half_beat_later(one) for one in beats])
 
 
 def align_shuffled(
@@ -57,7 +57,7 @@ def align_shuffled(
   seed: int,
 ) -> np.ndarray | None:
   """With the beats of other tracks, the mean of 20 draws; None if there are none."""
-  orders = nulls.derangements(tracks, NUM_SHUFFLES, seed)
+  orders = baselines.derangements(tracks, NUM_SHUFFLES, seed)
   if orders is None:
     return None
   return np.mean([align(when, [beats[j] for j in order]) for order in orders], axis=0)

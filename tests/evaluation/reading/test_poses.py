@@ -6,8 +6,8 @@ import pickle
 import numpy as np
 import pytest
 
-from dabfusion_jax.evaluation import scores
 from dabfusion_jax.evaluation.reading import blazepose, poses
+from dabfusion_jax.evaluation.scoring import scores
 from dabfusion_jax.metrics import alignment
 from dabfusion_jax.pretrained import store
 

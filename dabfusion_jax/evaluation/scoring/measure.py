@@ -6,15 +6,15 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import tqdm
 
-from dabfusion_jax.evaluation import nulls, paired, scores
-from dabfusion_jax.evaluation.catalog import BEAT_METRICS, SHUFFLED
 from dabfusion_jax.evaluation.reading import music_events
 from dabfusion_jax.evaluation.reading.clip_sets import Side
 from dabfusion_jax.evaluation.reading.features import ClipFeatures, Reading
 from dabfusion_jax.evaluation.reading.labels import Labels, parse_labels
 from dabfusion_jax.evaluation.reading.networks import Networks
 from dabfusion_jax.evaluation.reading.poses import PoseSource
-from dabfusion_jax.evaluation.scores import Events, Moves
+from dabfusion_jax.evaluation.scoring import baselines, paired, scores
+from dabfusion_jax.evaluation.scoring.catalog import BEAT_METRICS, SHUFFLED
+from dabfusion_jax.evaluation.scoring.scores import Events, Moves
 from dabfusion_jax.metrics import alignment, appearance
 from dabfusion_jax.metrics.alignment import Score
 
@@ -237,7 +237,7 @@ def hear(
     onsets=None if heard is None else heard["onsets"],
     source=source,
     track=labels.track,
-    period=nulls.period_seconds(labels.bpm, beats),
+    period=baselines.period_seconds(labels.bpm, beats),
     reason=None if candidates else "no_sound",
     embedding=speaker.clip_sound(networks) if has_clip else None,
   )
@@ -248,7 +248,7 @@ def _add_nulls(result: Measured, moves: Sequence[Moves], settings: Settings) -> 
   events, count = result.events, len(moves)
   result.scores["half_beat"], result.scores["chance"] = [], []
   for one, music in zip(moves, events, strict=True):
-    later = nulls.half_beat_later(music.beats)
+    later = baselines.half_beat_later(music.beats)
     found = {} if music.reason else scores.beat_scores(one, later)
     result.scores["half_beat"].append(found)
     level = Score(None, "tempo_unknown")
@@ -257,7 +257,7 @@ def _add_nulls(result: Measured, moves: Sequence[Moves], settings: Settings) -> 
     result.scores["chance"].append(dict.fromkeys(BEAT_METRICS, level))
   # Where the name tells no track, a clip has a music of its own.
   tracks = [m.track or name for m, name in zip(events, result.names, strict=True)]
-  draws = nulls.derangements(tracks, settings.num_draws, settings.seed)
+  draws = baselines.derangements(tracks, settings.num_draws, settings.seed)
   if draws is None:
     return
   # Each pair is scored once, however many draws hold it.

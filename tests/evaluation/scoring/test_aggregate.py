@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from dabfusion_jax.evaluation import aggregate, fvd, nulls, protocol
+from dabfusion_jax.evaluation import protocol
+from dabfusion_jax.evaluation.scoring import aggregate, baselines, fvd
 from dabfusion_jax.metrics.alignment import Score
 
 
@@ -81,23 +82,23 @@ def test_words_tell_a_difference_from_its_noise():
 
 def test_derangements_give_every_clip_another_track():
   tracks = ["a"] * 5 + ["b"] * 3 + ["c"] * 2
-  draws = nulls.derangements(tracks, 30, 0)
+  draws = baselines.derangements(tracks, 30, 0)
   for order in draws:
     assert sorted(order) == list(range(10))
     assert all(tracks[i] != tracks[j] for i, j in enumerate(order))
   assert len({tuple(order) for order in draws}) > 20
-  again = nulls.derangements(tracks, 30, 0)
+  again = baselines.derangements(tracks, 30, 0)
   np.testing.assert_array_equal(draws, again)
-  assert nulls.derangements(["a", "a", "b"], 5, 0) is None
-  assert nulls.derangements(["a"], 5, 0) is None
+  assert baselines.derangements(["a", "a", "b"], 5, 0) is None
+  assert baselines.derangements(["a"], 5, 0) is None
 
 
 def test_half_a_beat_later_is_midway():
   beats = np.array([0.1, 0.6, 1.2])
   np.testing.assert_allclose(
-    nulls.half_beat_later(beats), [-0.15, 0.35, 0.9, 1.5], atol=1e-12
+    baselines.half_beat_later(beats), [-0.15, 0.35, 0.9, 1.5], atol=1e-12
   )
-  assert len(nulls.half_beat_later(beats[:1])) == 1
+  assert len(baselines.half_beat_later(beats[:1])) == 1
 
 
 def _features(rng, n, shift=0.0):

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from dabfusion_jax.evaluation.aggregate import with_error
+from dabfusion_jax.evaluation.scoring.aggregate import with_error
 from dabfusion_jax.metrics.frechet import frechet_distance
 
 NUM_SPLITS = 10
