@@ -18,12 +18,12 @@ import jax
 import numpy as np
 
 from dabfusion_jax.cli.arguments import UsageError, check_positive
-from dabfusion_jax.evaluation import program
 from dabfusion_jax.evaluation.reading import blazepose, clips, music_events
 from dabfusion_jax.evaluation.reading.cache import FeatureCache
 from dabfusion_jax.evaluation.reading.clip_sets import open_side
 from dabfusion_jax.evaluation.reading.features import Reading
 from dabfusion_jax.evaluation.reading.networks import open_networks
+from dabfusion_jax.evaluation.reporting import result
 from dabfusion_jax.evaluation.scoring.measure import Settings
 from dabfusion_jax.metrics import appearance, image, optical_flow
 from dabfusion_jax.metrics.features import clip_image, i3d, lpips, wav2clip
@@ -123,7 +123,7 @@ def cache_ratio(videos, networks) -> tuple[float, float]:
         for part in ("samples", "references")
       ]
       groups = ("paired", "lpips", "alignment", "motion", "drift", "fvd_16f")
-      program.evaluate(*sides, Settings(groups), networks)
+      result.evaluate(*sides, Settings(groups), networks)
       seconds.append(time.perf_counter() - begin)
   return seconds[0], seconds[1]
 

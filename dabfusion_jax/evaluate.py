@@ -31,13 +31,20 @@ import numpy as np
 
 from dabfusion_jax.cli.arguments import UsageError, check_positive
 from dabfusion_jax.cli.errors import one_line_errors
-from dabfusion_jax.evaluation import program, protocol, report, tables, trained_model
+from dabfusion_jax.evaluation import trained_model
 from dabfusion_jax.evaluation.reading.blazepose import BlazePose, PoseError
 from dabfusion_jax.evaluation.reading.cache import FeatureCache
 from dabfusion_jax.evaluation.reading.clip_sets import Side, common_shape, open_side
 from dabfusion_jax.evaluation.reading.features import Reading
 from dabfusion_jax.evaluation.reading.networks import open_networks
 from dabfusion_jax.evaluation.reading.poses import PoseFiles, PoseSource
+from dabfusion_jax.evaluation.reporting import protocol, report, tables
+from dabfusion_jax.evaluation.reporting.result import (
+  as_text,
+  evaluate,
+  score_lines,
+  write_result,
+)
 from dabfusion_jax.evaluation.scoring.catalog import GROUPS
 from dabfusion_jax.evaluation.scoring.measure import Settings, Training
 from dabfusion_jax.export import even_indices, open_source
@@ -122,12 +129,12 @@ def evaluate_samples(args: argparse.Namespace) -> None:
   if args.training:
     *_, fps = common_shape({"samples": samples})
     training = training_clips(args.training, fps, cache)
-  result, measured = program.evaluate(
+  result, measured = evaluate(
     samples, references, settings, networks, pose_source(args), training
   )
   result = {"subject": subject(args, manifest, samples)} | result
-  print(program.as_text(result))
-  print(program.write_result(args.output, result, program.score_lines(measured)))
+  print(as_text(result))
+  print(write_result(args.output, result, score_lines(measured)))
 
 
 def read_manifest(folder: str) -> dict[str, object]:

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from dabfusion_jax.evaluation import protocol
+from dabfusion_jax.evaluation.reporting import protocol
 from dabfusion_jax.evaluation.scoring import aggregate, baselines, fvd
 from dabfusion_jax.metrics.alignment import Score
 

@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from dabfusion_jax.evaluation import protocol, published, tables
+from dabfusion_jax.evaluation.reporting import protocol, published, tables
 
 
 def _row(mean, **changes):

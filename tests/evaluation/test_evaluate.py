@@ -7,13 +7,18 @@ import clip_folders
 import numpy as np
 import pytest
 
-from dabfusion_jax import evaluate
-from dabfusion_jax.evaluation import program
+from dabfusion_jax import evaluate as program
 from dabfusion_jax.evaluation.reading import clips, features
 from dabfusion_jax.evaluation.reading.cache import FeatureCache
 from dabfusion_jax.evaluation.reading.clip_sets import open_side
 from dabfusion_jax.evaluation.reading.features import Reading
 from dabfusion_jax.evaluation.reading.networks import Networks
+from dabfusion_jax.evaluation.reporting.result import (
+  as_text,
+  evaluate,
+  score_lines,
+  write_result,
+)
 from dabfusion_jax.evaluation.scoring.measure import Settings
 from dabfusion_jax.metrics.features import i3d
 
@@ -30,7 +35,7 @@ def _evaluate(samples, references, cache, groups=_QUICK, networks=_NONE, **setti
     for folder, part in ((samples, "samples"), (references, "references"))
   ]
   settings = Settings(groups=groups, reading=reading, **settings)
-  return program.evaluate(*sides, settings, networks)
+  return evaluate(*sides, settings, networks)
 
 
 @pytest.fixture(scope="module")
@@ -111,13 +116,13 @@ def test_groups_are_summed_up_apart(noisy):
 
 def test_results_are_plain_and_written_whole(noisy, tmp_path):
   result, measured = noisy
-  path = program.write_result(tmp_path, result, program.score_lines(measured))
+  path = write_result(tmp_path, result, score_lines(measured))
   assert json.loads(path.read_text()) == json.loads(json.dumps(result))
   lines = [json.loads(s) for s in (tmp_path / "scores.jsonl").read_text().splitlines()]
   undefined = [s for s in lines if s["value"] is None]
   assert undefined and all(s["reason"] for s in undefined)
   assert {s["of"] for s in lines} >= {"sample", "real", "frozen", "shuffled", "chance"}
-  assert "2D-MM Align" in program.as_text(result)
+  assert "2D-MM Align" in as_text(result)
 
 
 def test_a_second_run_computes_nothing_anew(noisy, folders, monkeypatch):
@@ -293,7 +298,7 @@ def test_the_command_evaluates_folders(folders, tmp_path, capsys):
   arguments = [f"--samples={folders / 'noisy'}", f"--output={tmp_path}"]
   arguments += [f"--references={folders / 'real'}", "--metrics=motion,paired"]
   arguments += [f"--cache={folders / 'cache'}", "--fvd_resize=tf1"]
-  evaluate.main([*arguments, "--label=Noise"])
+  program.main([*arguments, "--label=Noise"])
   assert "PSNR" in capsys.readouterr().out
   result = json.loads((tmp_path / "result.json").read_text())
   assert result["subject"]["label"] == "Noise"
@@ -302,7 +307,7 @@ def test_the_command_evaluates_folders(folders, tmp_path, capsys):
   assert result["protocol"]["versions"]["dabfusion_jax"]
   assert len(result["subject"]["samples_hash"]) == 64
   assert result["failures"]["samples"] == {}
-  evaluate.main([f"--output={tmp_path}", "tables", str(tmp_path)])
+  program.main([f"--output={tmp_path}", "tables", str(tmp_path)])
   assert (tmp_path / "tables.md").is_file()
 
 
@@ -312,7 +317,7 @@ def test_an_unfinished_export_is_said_to_be_one(folders, tmp_path, capsys):
   manifest = {"label": "Half", "num_clips": 9}
   (tmp_path / "export" / "manifest.json").write_text(json.dumps(manifest))
   arguments = [f"--samples={tmp_path / 'export'}", "--metrics=motion"]
-  evaluate.main([*arguments, f"--output={tmp_path}", f"--cache={folders / 'cache'}"])
+  program.main([*arguments, f"--output={tmp_path}", f"--cache={folders / 'cache'}"])
   assert "not finished, 8 of 9 clips" in capsys.readouterr().out
   result = json.loads((tmp_path / "result.json").read_text())
   assert "8 of 9" in result["failures"]["samples"]["manifest.json"]
@@ -334,7 +339,7 @@ def test_an_unfinished_export_is_said_to_be_one(folders, tmp_path, capsys):
 )
 def test_wrong_arguments_are_one_line(tmp_path, arguments, message):
   with pytest.raises(SystemExit, match=f"^evaluate: .*{message}") as caught:
-    evaluate.main([*arguments, f"--output={tmp_path / 'out'}"])
+    program.main([*arguments, f"--output={tmp_path / 'out'}"])
   assert "\n" not in str(caught.value)
 
 
@@ -350,7 +355,7 @@ def test_the_seams_of_chained_clips_are_dropped_and_real_clips_cut(tmp_path):
     clips.write_arrays(tmp_path / "real" / name, {"frames": real, "fps": 10})
   arguments = [f"--samples={tmp_path / 'ours'}", f"--references={tmp_path / 'real'}"]
   arguments += [f"--output={tmp_path / 'out'}", "--metrics=paired"]
-  evaluate.main([*arguments, "--segment_frames=8"])
+  program.main([*arguments, "--segment_frames=8"])
   result = json.loads((tmp_path / "out" / "result.json").read_text())
   assert result["protocol"]["num_frames"] == 22
   assert result["protocol"]["segment_frames"] == 8
@@ -369,7 +374,7 @@ def test_the_frozen_null_of_another_length_is_not_taken_from_the_cache(tmp_path)
   def frozen(folder, cache):
     arguments = [f"--samples={tmp_path / folder}", f"--references={tmp_path / 'real'}"]
     arguments += [f"--output={tmp_path / 'out'}", f"--cache={tmp_path / cache}"]
-    evaluate.main([*arguments, "--metrics=paired", "--segment_frames=8"])
+    program.main([*arguments, "--metrics=paired", "--segment_frames=8"])
     result = json.loads((tmp_path / "out" / "result.json").read_text())
     return result["summary"]["all"]["psnr"]["nulls"]["frozen"]["mean"]
 

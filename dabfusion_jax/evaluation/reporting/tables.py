@@ -12,7 +12,7 @@ import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from dabfusion_jax.evaluation import protocol, published
+from dabfusion_jax.evaluation.reporting import protocol, published
 from dabfusion_jax.evaluation.scoring.catalog import METRICS
 
 Result = Mapping[str, Any]

@@ -7,13 +7,13 @@ from typing import Any
 
 import numpy as np
 
-from dabfusion_jax.evaluation import protocol
 from dabfusion_jax.evaluation.reading import music_events
 from dabfusion_jax.evaluation.reading.clip_sets import Side, common_shape
 from dabfusion_jax.evaluation.reading.features import i3d_logits
 from dabfusion_jax.evaluation.reading.labels import parse_labels
 from dabfusion_jax.evaluation.reading.networks import Networks
 from dabfusion_jax.evaluation.reading.poses import PoseSource
+from dabfusion_jax.evaluation.reporting import protocol
 from dabfusion_jax.evaluation.scoring import aggregate
 from dabfusion_jax.evaluation.scoring.catalog import METRICS, NULLS
 from dabfusion_jax.evaluation.scoring.fvd import fvd_row, not_computed

@@ -7,11 +7,16 @@ import browser
 import clip_folders
 import pytest
 
-from dabfusion_jax.evaluation import page, program, report
 from dabfusion_jax.evaluation.reading.cache import FeatureCache
 from dabfusion_jax.evaluation.reading.clip_sets import open_side
 from dabfusion_jax.evaluation.reading.features import Reading
 from dabfusion_jax.evaluation.reading.networks import Networks
+from dabfusion_jax.evaluation.reporting import html_page, report
+from dabfusion_jax.evaluation.reporting.result import (
+  evaluate,
+  score_lines,
+  write_result,
+)
 from dabfusion_jax.evaluation.scoring.measure import Settings
 
 
@@ -27,9 +32,9 @@ def written(tmp_path_factory):
     open_side(f, p, Reading(), cache) for f, p in ((ours, "samples"), (real, "r"))
   ]
   settings = Settings(("paired", "alignment", "motion"))
-  result, measured = program.evaluate(*sides, settings, Networks({}, {}))
+  result, measured = evaluate(*sides, settings, Networks({}, {}))
   result = {"subject": {"label": "<Toy> & co"}} | result
-  program.write_result(root / "out", result, program.score_lines(measured))
+  write_result(root / "out", result, score_lines(measured))
   return report.write_report(root / "out", str(ours), str(real)), root
 
 
@@ -52,18 +57,20 @@ def test_a_report_is_one_file_that_fetches_nothing(written):
 
 
 def test_a_histogram_marks_what_the_values_are_to_be_held_against():
-  drawn = page.histogram("2D-MM Align", [0.1, 0.1, 0.9], {"chance": 0.22, "real": 0.5})
+  drawn = html_page.histogram(
+    "2D-MM Align", [0.1, 0.1, 0.9], {"chance": 0.22, "real": 0.5}
+  )
   assert drawn.count("<rect") == 2 and drawn.count("<line") == 2
   assert "chance 0.220" in drawn and "real 0.500" in drawn
-  assert "<svg" in page.histogram("one value", [0.5], {})
+  assert "<svg" in html_page.histogram("one value", [0.5], {})
 
 
 def test_numbers_have_the_digits_that_their_error_leaves_them():
-  show = lambda mean, error: program.show({"mean": mean, "sem_seq": error, "n": 4}, 4)
-  assert show(0.00016, 0.048) == "0.000 +- 0.048"
-  assert show(27.123, 1.26) == "27.1 +- 1.3" and show(1234.5, 321.0) == "1234 +- 321"
-  assert show(0.25, None) == "0.25" and show(100.0, 0.0) == "100"
-  assert program.show({"mean": 1.0, "sem_seq": None, "n": 3}, 4) == "1 (n 3)"
+  text = lambda mean, error: show({"mean": mean, "sem_seq": error, "n": 4}, 4)
+  assert text(0.00016, 0.048) == "0.000 +- 0.048"
+  assert text(27.123, 1.26) == "27.1 +- 1.3" and text(1234.5, 321.0) == "1234 +- 321"
+  assert text(0.25, None) == "0.25" and text(100.0, 0.0) == "100"
+  assert show({"mean": 1.0, "sem_seq": None, "n": 3}, 4) == "1 (n 3)"
 
 
 def test_the_main_findings_come_first_in_words(written):

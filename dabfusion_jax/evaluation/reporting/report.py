@@ -9,9 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from dabfusion_jax.evaluation import page, program, protocol
 from dabfusion_jax.evaluation.reading import clips
 from dabfusion_jax.evaluation.reading.features import Reading
+from dabfusion_jax.evaluation.reporting import html_page, protocol
+from dabfusion_jax.evaluation.reporting.result import LENGTHS, TITLES, show
 from dabfusion_jax.evaluation.scoring.catalog import METRICS, NULLS
 
 MAX_CLIPS = 8  # shown as videos
@@ -50,7 +51,7 @@ def write_report(
   parts = [
     _introduction(result),
     "<h2>In words</h2>",
-    page.bullets(sentences(result["summary"]["all"])),
+    html_page.bullets(sentences(result["summary"]["all"])),
     "<h2>All clips</h2>",
     summary_table(result["summary"]["all"]),
     "<h2>Alignment of every clip</h2>",
@@ -66,12 +67,12 @@ def write_report(
     "<h2>Failures and gaps</h2>",
     failures(result),
     "<h2>Provenance</h2>",
-    page.details("Protocol", json.dumps(result["protocol"], indent=2)),
-    page.details("Subject", json.dumps(result["subject"], indent=2)),
+    html_page.details("Protocol", json.dumps(result["protocol"], indent=2)),
+    html_page.details("Subject", json.dumps(result["subject"], indent=2)),
   ]
   path = output / "report.html"
   temporary = output / ".report.part"
-  temporary.write_text(page.page(title, parts), encoding="utf-8")
+  temporary.write_text(html_page.page(title, parts), encoding="utf-8")
   temporary.replace(path)
   return path
 
@@ -100,8 +101,8 @@ def sentences(rows: Mapping[str, Any]) -> list[str]:
     row = rows.get(name)
     value = row and row.get("mean", row.get("value"))
     if value is not None:
-      text = f"{value:.2f}" if name in program.LENGTHS else program.show(row, row["n"])
-      found.append(f"{program.TITLES[name]} {text} (n {row['n']}): {row['words']}.")
+      text = f"{value:.2f}" if name in LENGTHS else show(row, row["n"])
+      found.append(f"{TITLES[name]} {text} (n {row['n']}): {row['words']}.")
   return found
 
 
@@ -111,7 +112,7 @@ def summary_table(rows: Mapping[str, Any]) -> str:
   head += ["95 % interval", "undefined", "in words"]
   body = []
   for name, row in rows.items():
-    if name in program.LENGTHS:
+    if name in LENGTHS:
       body.append(_fvd_cells(name, row))
       continue
     if row["mean"] is None and row["real"]["mean"] is None:
@@ -119,16 +120,16 @@ def summary_table(rows: Mapping[str, Any]) -> str:
     metric, n = METRICS[name], row["n"]
     title = metric.title + (f" [{metric.unit}]" if metric.unit else "")
     arrow = {"higher": " \u2191", "lower": " \u2193", "": ""}[metric.better]
-    show = lambda one, n=n: (program.show(one, n), one["mean"])
+    cell = lambda one, n=n: (show(one, n), one["mean"])
     nulls = [row["nulls"].get(null) for null in NULLS]
     interval = row["interval"]
     body.append(
-      [title + arrow, show(row), n, show(row["real"])]
-      + [one and show(one) for one in nulls]
+      [title + arrow, cell(row), n, cell(row["real"])]
+      + [one and cell(one) for one in nulls]
       + ["{:.3g} to {:.3g}".format(*interval) if interval else None]
       + [_undefined(row), row["words"]]
     )
-  return page.table(head, body)
+  return html_page.table(head, body)
 
 
 def _undefined(row: Mapping[str, Any]) -> tuple[str, int]:
@@ -141,7 +142,7 @@ def _fvd_cells(name: str, row: Mapping[str, Any]) -> list[object]:
   real = f"{half['mean']:.4g} at n {half['n']}" if half else None
   value = None if row["value"] is None else float(row["value"])
   nulls = [row["nulls"].get(null) for null in NULLS]
-  title = f"{program.TITLES[name]} \u2193"
+  title = f"{TITLES[name]} \u2193"
   return [title, value, row["n"], real, *nulls, None, _undefined(row), row["words"]]
 
 
@@ -166,7 +167,7 @@ def histograms(
     for null in ("shuffled", "chance"):
       if row["nulls"].get(null, {}).get("mean") is not None:
         marks[null] = row["nulls"][null]["mean"]
-    parts.append(page.histogram(METRICS[metric].title, values, marks))
+    parts.append(html_page.histogram(METRICS[metric].title, values, marks))
   return parts or ["<p>No clip has an alignment score.</p>"]
 
 
@@ -182,13 +183,13 @@ def groups_table(summary: Mapping[str, Any]) -> str:
     cells: list[object] = [group, max(row["n"] for row in rows.values())]
     for name in names:
       row = rows.get(name)
-      if row is None or name in program.LENGTHS:
+      if row is None or name in LENGTHS:
         cells.append(row and row["value"])
       else:
-        cells.append((program.show(row, cells[1]), row["mean"]))
+        cells.append((show(row, cells[1]), row["mean"]))
     body.append(cells)
-  titles = [program.TITLES[name] for name in names]
-  return page.table(["group", "n", *titles], body)
+  titles = [TITLES[name] for name in names]
+  return html_page.table(["group", "n", *titles], body)
 
 
 def videos(
@@ -240,7 +241,7 @@ def videos(
       caption: clips.encode_mp4(frames, sample.fps, sound)
       for caption, (frames, sound) in shown.items()
     }
-    parts.append(page.clip(name, _scores_of(name, scores), encoded))
+    parts.append(html_page.clip(name, _scores_of(name, scores), encoded))
   return parts
 
 
@@ -272,7 +273,7 @@ def clips_table(result: Mapping[str, Any], scores: Sequence[Mapping[str, Any]]) 
     [clip["name"], *(table.get(clip["name"], {}).get(metric) for metric in defined)]
     for clip in result["clips"]
   ]
-  return page.table(["clip", *(METRICS[name].title for name in defined)], body)
+  return html_page.table(["clip", *(METRICS[name].title for name in defined)], body)
 
 
 def failures(result: Mapping[str, Any]) -> str:
@@ -285,5 +286,5 @@ def failures(result: Mapping[str, Any]) -> str:
   lines += list(result["missing_weights"].values())
   for name, row in result["summary"]["all"].items():
     if row["words"].startswith("not computed"):
-      lines.append(f"{program.TITLES[name]}: {row['words']}")
-  return page.bullets(lines) if lines else "<p>None.</p>"
+      lines.append(f"{TITLES[name]}: {row['words']}")
+  return html_page.bullets(lines) if lines else "<p>None.</p>"
