@@ -29,13 +29,13 @@ import jax
 from dabfusion_jax.cli.arguments import UsageError, check_positive
 from dabfusion_jax.cli.errors import one_line_errors
 from dabfusion_jax.diffusion.samplers import METHODS
-from dabfusion_jax.evaluation.claims import results
-from dabfusion_jax.evaluation.claims.drawing import Artist, Sampling
-from dabfusion_jax.evaluation.claims.results import Part
-from dabfusion_jax.evaluation.claims.study import Study, open_subjects
-from dabfusion_jax.evaluation.claims.titles import NOTES, TITLES
 from dabfusion_jax.evaluation.reading.cache import FeatureCache
 from dabfusion_jax.evaluation.reading.networks import open_networks
+from dabfusion_jax.evaluation.study import results
+from dabfusion_jax.evaluation.study.drawing import Artist, Sampling
+from dabfusion_jax.evaluation.study.results import Part
+from dabfusion_jax.evaluation.study.study import Study, open_subjects
+from dabfusion_jax.evaluation.study.titles import NOTES, TITLES
 from dabfusion_jax.pipeline import DancePipeline
 
 VERSION = 2  # of what the parts measure

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from dabfusion_jax.evaluation.claims import (
+from dabfusion_jax.evaluation.study import (
   curve,
   dancing,
   estimates,
@@ -12,7 +12,7 @@ from dabfusion_jax.evaluation.claims import (
   stage1,
   subjects,
 )
-from dabfusion_jax.evaluation.claims.estimates import Estimate, Row
+from dabfusion_jax.evaluation.study.estimates import Estimate, Row
 from data_pipeline.synthdance.truth import body_motion
 
 _FPS = 10.0

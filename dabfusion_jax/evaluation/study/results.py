@@ -7,7 +7,7 @@ import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from dabfusion_jax.evaluation.claims.estimates import Estimate, Row
+from dabfusion_jax.evaluation.study.estimates import Estimate, Row
 
 _HEAD = ("what", "found", "n", "true clips", "null", "asked", "met")
 

@@ -4,10 +4,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from dabfusion_jax.evaluation.claims import estimates
-from dabfusion_jax.evaluation.claims.beats import Stage
-from dabfusion_jax.evaluation.claims.drawing import Dances
-from dabfusion_jax.evaluation.claims.estimates import Row
+from dabfusion_jax.evaluation.study import estimates
+from dabfusion_jax.evaluation.study.beats import Stage
+from dabfusion_jax.evaluation.study.drawing import Dances
+from dabfusion_jax.evaluation.study.estimates import Row
 from dabfusion_jax.ops.grid import identity_grid
 
 _CHUNK = 256  # training clips at a time

@@ -4,12 +4,12 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from dabfusion_jax.evaluation.claims import dancing, estimates, films
-from dabfusion_jax.evaluation.claims import subjects as clips
-from dabfusion_jax.evaluation.claims.beats import Stage
-from dabfusion_jax.evaluation.claims.drawing import Artist, Dances
-from dabfusion_jax.evaluation.claims.estimates import Row
-from dabfusion_jax.evaluation.claims.films import Viewer
+from dabfusion_jax.evaluation.study import dancing, estimates, films
+from dabfusion_jax.evaluation.study import subjects as clips
+from dabfusion_jax.evaluation.study.beats import Stage
+from dabfusion_jax.evaluation.study.drawing import Artist, Dances
+from dabfusion_jax.evaluation.study.estimates import Row
+from dabfusion_jax.evaluation.study.films import Viewer
 from dabfusion_jax.inference.inputs import Music
 
 SEGMENTS = 4  # of chained dances

@@ -5,12 +5,12 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from dabfusion_jax.evaluation.claims import dancing, estimates
-from dabfusion_jax.evaluation.claims import subjects as clips
-from dabfusion_jax.evaluation.claims.drawing import Artist, Dances
-from dabfusion_jax.evaluation.claims.estimates import Estimate, Row
-from dabfusion_jax.evaluation.claims.subjects import Subjects
 from dabfusion_jax.evaluation.scoring import baselines
+from dabfusion_jax.evaluation.study import dancing, estimates
+from dabfusion_jax.evaluation.study import subjects as clips
+from dabfusion_jax.evaluation.study.drawing import Artist, Dances
+from dabfusion_jax.evaluation.study.estimates import Estimate, Row
+from dabfusion_jax.evaluation.study.subjects import Subjects
 from dabfusion_jax.inference.inputs import Music
 
 TEMPI = (0.5, 0.8, 1.25, 2.0)  # 0.8 and 1.25 stay among the tempi of the songs

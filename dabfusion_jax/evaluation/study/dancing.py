@@ -9,8 +9,8 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from dabfusion_jax.evaluation.claims import subjects as clips
 from dabfusion_jax.evaluation.scoring import baselines
+from dabfusion_jax.evaluation.study import subjects as clips
 from dabfusion_jax.metrics import alignment, motion
 
 Rule = Callable[[np.ndarray, float], np.ndarray]  # (speed, fps) -> seconds

@@ -5,7 +5,9 @@ import numpy as np
 import pytest
 
 from configs import diffusion as diffusion_config
-from dabfusion_jax.evaluation.claims import (
+from dabfusion_jax.evaluation.reading.cache import FeatureCache
+from dabfusion_jax.evaluation.reading.networks import Networks
+from dabfusion_jax.evaluation.study import (
   beats,
   comparisons,
   curve,
@@ -14,9 +16,7 @@ from dabfusion_jax.evaluation.claims import (
   steps,
   subjects,
 )
-from dabfusion_jax.evaluation.claims.drawing import Artist, Sampling
-from dabfusion_jax.evaluation.reading.cache import FeatureCache
-from dabfusion_jax.evaluation.reading.networks import Networks
+from dabfusion_jax.evaluation.study.drawing import Artist, Sampling
 from dabfusion_jax.pipeline import DancePipeline
 from data_pipeline import slow_motion
 

@@ -8,7 +8,9 @@ from typing import Any
 import numpy as np
 
 from dabfusion_jax.cli.arguments import UsageError
-from dabfusion_jax.evaluation.claims import (
+from dabfusion_jax.evaluation.reading.cache import FeatureCache
+from dabfusion_jax.evaluation.reading.networks import Networks
+from dabfusion_jax.evaluation.study import (
   beats,
   comparisons,
   curve,
@@ -17,12 +19,10 @@ from dabfusion_jax.evaluation.claims import (
   stage1,
   steps,
 )
-from dabfusion_jax.evaluation.claims.drawing import Artist, Dances
-from dabfusion_jax.evaluation.claims.films import Viewer
-from dabfusion_jax.evaluation.claims.results import Part
-from dabfusion_jax.evaluation.claims.subjects import Subjects, spread
-from dabfusion_jax.evaluation.reading.cache import FeatureCache
-from dabfusion_jax.evaluation.reading.networks import Networks
+from dabfusion_jax.evaluation.study.drawing import Artist, Dances
+from dabfusion_jax.evaluation.study.films import Viewer
+from dabfusion_jax.evaluation.study.results import Part
+from dabfusion_jax.evaluation.study.subjects import Subjects, spread
 from dabfusion_jax.pipeline import DancePipeline
 from data_pipeline import ingest, latent_record, loader, slow_motion
 from data_pipeline.style_vectors import style_vectors

@@ -7,12 +7,12 @@ from typing import Any
 import numpy as np
 import tqdm
 
-from dabfusion_jax.evaluation.claims.drawing import Artist, Dances
-from dabfusion_jax.evaluation.claims.estimates import Estimate
-from dabfusion_jax.evaluation.claims.subjects import Subjects
 from dabfusion_jax.evaluation.reading.cache import FeatureCache
 from dabfusion_jax.evaluation.reading.networks import Networks
 from dabfusion_jax.evaluation.scoring import fvd
+from dabfusion_jax.evaluation.study.drawing import Artist, Dances
+from dabfusion_jax.evaluation.study.estimates import Estimate
+from dabfusion_jax.evaluation.study.subjects import Subjects
 from dabfusion_jax.metrics import image
 from dabfusion_jax.metrics.features import i3d, lpips
 

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from dabfusion_jax.evaluation.claims.estimates import Estimate
+from dabfusion_jax.evaluation.study.estimates import Estimate
 
 Series = Mapping[str, Sequence[tuple[int, Estimate]]]  # by method: (steps, figure)
 

@@ -7,11 +7,11 @@ import jax.numpy as jnp
 import numpy as np
 import tqdm
 
-from dabfusion_jax.evaluation.claims import estimates, films
-from dabfusion_jax.evaluation.claims.drawing import Artist
-from dabfusion_jax.evaluation.claims.estimates import Row
-from dabfusion_jax.evaluation.claims.subjects import Subjects
 from dabfusion_jax.evaluation.reading.networks import Networks
+from dabfusion_jax.evaluation.study import estimates, films
+from dabfusion_jax.evaluation.study.drawing import Artist
+from dabfusion_jax.evaluation.study.estimates import Row
+from dabfusion_jax.evaluation.study.subjects import Subjects
 from dabfusion_jax.ops.grid import identity_grid
 from dabfusion_jax.ops.resize import interpolation_matrix, resize_aligned
 

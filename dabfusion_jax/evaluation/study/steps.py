@@ -6,11 +6,11 @@ from typing import Any
 
 import numpy as np
 
-from dabfusion_jax.evaluation.claims import dancing, estimates, films
-from dabfusion_jax.evaluation.claims.beats import Stage
-from dabfusion_jax.evaluation.claims.drawing import Artist
-from dabfusion_jax.evaluation.claims.estimates import Estimate, Row
-from dabfusion_jax.evaluation.claims.films import Viewer
+from dabfusion_jax.evaluation.study import dancing, estimates, films
+from dabfusion_jax.evaluation.study.beats import Stage
+from dabfusion_jax.evaluation.study.drawing import Artist
+from dabfusion_jax.evaluation.study.estimates import Estimate, Row
+from dabfusion_jax.evaluation.study.films import Viewer
 
 FEW = (5, 10, 20, 50)
 PANELS = {
