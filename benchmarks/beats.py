@@ -16,8 +16,9 @@ from collections.abc import Sequence
 import mir_eval
 import numpy as np
 
-from data_pipeline import aist, media
+from data_pipeline import aist
 from data_pipeline.beats import track_beats
+from data_pipeline.media import reader
 from data_pipeline.sources import SONG_SUFFIXES, SynthDance
 from data_pipeline.synthdance import music
 
@@ -79,7 +80,7 @@ def main() -> None:
       songs = [path.with_suffix(suffix) for suffix in SONG_SUFFIXES]
       song = next((song for song in songs if song.is_file()), None)
       if len(true) and song is not None:
-        audio = media.read_audio(song, 22_050)
+        audio = reader.read_audio(song, 22_050)
         scores.append(score(track_beats(audio, 22_050), true))
         told.append(score(track_beats(audio, 22_050, float(known["bpm"])), true))
         print(row(path.stem, scores[-1:]))

@@ -21,7 +21,8 @@ import numpy as np
 from dabfusion_jax.metrics import image
 from dabfusion_jax.metrics.features import i3d, lpips
 from dabfusion_jax.pretrained import store
-from data_pipeline import media
+from data_pipeline.media import reader
+from data_pipeline.media.errors import MediaError
 
 Row = tuple[str, float, float, float]  # what, published, ours, allowed share
 
@@ -48,10 +49,10 @@ def picture_values() -> Iterator[Row]:
 
 def example_values(folder: pathlib.Path) -> Iterator[Row]:
   loaded = store.load(lpips.WEIGHTS["alex"])
-  real = media.read_image(folder / "ex_ref.png")[None]
+  real = reader.read_image(folder / "ex_ref.png")[None]
   for name, published in EXAMPLES.items():
     (ours,) = lpips.clip_lpips(
-      loaded, "alex", media.read_image(folder / name)[None], real
+      loaded, "alex", reader.read_image(folder / name)[None], real
     )
     yield f"LPIPS alex, {name}", published, float(ours), 4e-3
 
@@ -85,7 +86,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         print(f"{what:36} {published:12.6g} {ours:12.6g}{verdict}", flush=True)
     except store.MissingWeightsError as error:
       print(f"skipped: {error}")
-    except media.MediaError as error:
+    except MediaError as error:
       sys.exit(f"check_values: {error}")
   sys.exit(1 if differs else 0)
 

@@ -24,8 +24,9 @@ import PIL.Image
 from absl import flags
 from array_record.python import array_record_module
 
-from data_pipeline import loader, media
+from data_pipeline import loader
 from data_pipeline.clip_record import decode_video, encode_video
+from data_pipeline.media.writer import write_video
 
 
 def raw_code(frames: np.ndarray) -> bytes:
@@ -71,7 +72,7 @@ def jpeg_decode(blob: bytes) -> np.ndarray:
 def h264_code(frames: np.ndarray) -> bytes:
   with tempfile.TemporaryDirectory() as folder:
     path = pathlib.Path(folder) / "clip.mp4"
-    media.write_video(path, frames, 10, None, 22_050)
+    write_video(path, frames, 10, None, 22_050)
     return path.read_bytes()
 
 

@@ -33,7 +33,8 @@ from dabfusion_jax.diffusion import process
 from dabfusion_jax.evaluation.reading import clips
 from dabfusion_jax.parallel import hardware
 from dabfusion_jax.pipeline import DancePipeline
-from data_pipeline import loader, media
+from data_pipeline import loader
+from data_pipeline.media import writer
 
 FORMAT = 1
 _MOST_SECONDS = 7 * 24 * 3600  # that one process may be done before another
@@ -93,7 +94,7 @@ def write_sample(
   name, fps = clip_name(record), record["fps"]
   audio = record["audio"].astype(np.float32) / 32768
   rate = Fraction(fps).limit_denominator(1001)
-  media.write_video(
+  writer.write_video(
     folder / f"{name}.mp4", frames, rate, audio, int(record["sample_rate"])
   )
   clips.write_arrays(folder / f"{name}.npz", {"frames": frames, "fps": fps})

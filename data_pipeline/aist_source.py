@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Float32
 
 from data_pipeline import aist
-from data_pipeline.media import MediaError
+from data_pipeline.media.errors import MediaError
 from data_pipeline.numpy_pickle import UnsafePickleError, read_arrays
 from data_pipeline.sources import (
   SONG_SUFFIXES,

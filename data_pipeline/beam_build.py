@@ -24,7 +24,7 @@ from apache_beam.options.pipeline_options import PipelineOptions
 
 from data_pipeline import data_set
 from data_pipeline.data_set import BuildError, ClipLine
-from data_pipeline.media import MediaError
+from data_pipeline.media.errors import MediaError
 from data_pipeline.settings import Settings, VideoCut, find_beats, write_vectors
 from data_pipeline.sources import Finding, SourceVideo, Survey
 from data_pipeline.tfds_builder.dance_clips import write_shards

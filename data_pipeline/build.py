@@ -38,7 +38,7 @@ from data_pipeline.build_options import options_of, read_arguments
 from data_pipeline.data_set import BuildError as BuildError
 from data_pipeline.data_set import ClipLine
 from data_pipeline.local_pool import LocalPool
-from data_pipeline.media import MediaError
+from data_pipeline.media.errors import MediaError
 from data_pipeline.settings import Settings as Settings
 from data_pipeline.settings import VideoCut, find_beats, write_vectors
 from data_pipeline.sources import Finding, SourceVideo, Survey

@@ -14,9 +14,11 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float32, Float64, Int64, UInt8
 
-from data_pipeline import files, media
+from data_pipeline import files
 from data_pipeline.beats import slice_beats
-from data_pipeline.framing import (
+from data_pipeline.media import reader
+from data_pipeline.media.errors import MediaError
+from data_pipeline.media.framing import (
   FRAMINGS,
   PERSON,
   Transform,
@@ -51,10 +53,10 @@ class ClipFormat:
   short: str = "drop"
 
   def __post_init__(self) -> None:
-    if min(self.num_frames, self.fps) < 1 or self.frame_size < media.MIN_IMAGE_SIZE:
+    if min(self.num_frames, self.fps) < 1 or self.frame_size < reader.MIN_IMAGE_SIZE:
       raise ValueError(
         f"{self.num_frames} frames of {self.frame_size} pixels at {self.fps} fps are "
-        f"no clip; at least 1, {media.MIN_IMAGE_SIZE} and 1 are needed."
+        f"no clip; at least 1, {reader.MIN_IMAGE_SIZE} and 1 are needed."
       )
     for word, known in ((self.framing, tuple(FRAMINGS)), (self.short, SHORT)):
       if word not in known:
@@ -103,10 +105,10 @@ def cut_film(
   Raises:
     MediaError: the file cannot be used.
   """
-  times = media.frame_times(film.path)
+  times = reader.frame_times(film.path)
   truth = film.truth
   if truth is not None and len(truth.joints2d) != len(times):
-    raise media.MediaError(
+    raise MediaError(
       f"{film.path}: {len(times)} frames, but truth of {len(truth.joints2d)}; "
       "write the clip again."
     )
@@ -199,7 +201,7 @@ def _framed_windows(
   """
   frame_to_size = FRAMINGS[form.framing]
   wanted = np.unique(np.concatenate(chosen))
-  images = zip(wanted.tolist(), media.read_frames(path, wanted), strict=True)
+  images = zip(wanted.tolist(), reader.read_frames(path, wanted), strict=True)
   kept, last = {}, -1
   for window, frames in enumerate(chosen):
     while last < frames.max():
@@ -220,9 +222,9 @@ def _repeat(beats, begin: float, period: float, repeats: int) -> np.ndarray:
 def _sound(
   video: SourceVideo, film: Film, sample_rate: int
 ) -> Float32[np.ndarray, "s"]:
-  if film.music is None or media.has_sound(film.path):
-    return media.read_audio(film.path, sample_rate)
-  audio = media.read_audio(film.music, sample_rate)
+  if film.music is None or reader.has_sound(film.path):
+    return reader.read_audio(film.path, sample_rate)
+  audio = reader.read_audio(film.music, sample_rate)
   return audio[round(video.song_start_seconds * sample_rate) :]
 
 

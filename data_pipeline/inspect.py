@@ -20,8 +20,9 @@ import PIL.Image
 import PIL.ImageDraw
 from jaxtyping import Float32, Float64, UInt8
 
-from data_pipeline import files, loader, media
+from data_pipeline import files, loader
 from data_pipeline.beats import beat_vector
+from data_pipeline.media import writer
 
 MIN_VIDEO_SIZE = 256  # pixels; smaller clips are enlarged by whole numbers
 _CLICK_SECONDS = 0.03
@@ -123,7 +124,7 @@ def write_clip(
     clip["sample_rate"],
   )
   path = folder / f"{clip['name']}.{clip['window']}.mp4"
-  media.write_video(path, frames, round(fps), sound, clip["sample_rate"])
+  writer.write_video(path, frames, round(fps), sound, clip["sample_rate"])
   return path
 
 
@@ -154,7 +155,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     chosen = np.linspace(0, len(clips) - 1, min(max(args.rows, 1), len(clips)))
     sheet = make_sheet([clips[round(i)] for i in chosen])
-    media.write_image(folder / "sheet.png", sheet)
+    writer.write_image(folder / "sheet.png", sheet)
     clip = clips[args.clip]
     path = write_clip(clip, clip[loader.BEATS[args.beats]], folder)
   except (ValueError, OSError, ImportError) as error:

@@ -18,7 +18,7 @@ from jaxtyping import Float32
 
 from data_pipeline.beats import MIN_SECONDS, check_audio
 from data_pipeline.compiled import compile_librosa
-from data_pipeline.framing import Number
+from data_pipeline.media.framing import Number
 
 _CONSTANTS_FOLDER = pathlib.Path(__file__).parent / "constants"
 

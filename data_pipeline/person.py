@@ -8,7 +8,7 @@ to the caller.
 import numpy as np
 from jaxtyping import UInt8
 
-from data_pipeline.framing import Transform, fit_short_side
+from data_pipeline.media.framing import Transform, fit_short_side
 
 _MIN_CHANGE = 24  # grey levels: more than noise and codecs make
 _MIN_MOVING = 2e-4  # share of all pixels; less is nobody

@@ -14,9 +14,10 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float64
 
-from data_pipeline import aist, clip_record, ingest, media, shots
+from data_pipeline import aist, clip_record, ingest, shots
 from data_pipeline.beats import track_beats
-from data_pipeline.media import MediaError
+from data_pipeline.media import reader
+from data_pipeline.media.errors import MediaError
 from data_pipeline.music_encoders import MusicEncoder, cached_encoder, make_encoder
 from data_pipeline.sources import Source, SourceVideo
 from data_pipeline.windows import WHOLE_TRACK, Windows
@@ -140,7 +141,7 @@ class VideoCut:
 
 
 # What a bad file can raise, in the decoders and in sums over what they made of it.
-_FILE_ERRORS = (media.CodecError, ValueError, ArithmeticError, EOFError)
+_FILE_ERRORS = (reader.CodecError, ValueError, ArithmeticError, EOFError)
 
 
 @contextlib.contextmanager

@@ -5,8 +5,8 @@ import os
 import numpy as np
 from jaxtyping import Float32
 
-from data_pipeline import media
-from data_pipeline.framing import nearest_frames, resize_area
+from data_pipeline.media import reader
+from data_pipeline.media.framing import nearest_frames, resize_area
 from data_pipeline.windows import Segment
 
 SAMPLES_PER_SECOND = 10  # looked at; a cut is found to a tenth of a second
@@ -25,14 +25,14 @@ def find_shots(path: str | os.PathLike) -> list[Segment]:
   Raises:
     MediaError: the file cannot be used.
   """
-  times = media.frame_times(path)
+  times = reader.frame_times(path)
   grid = np.arange(0, times[-1], 1 / SAMPLES_PER_SECOND)
   if len(grid) < 2:
     return [(0.0, np.inf)]
   frames = np.unique(nearest_frames(times, grid))
   thumbnails = [
     resize_area(image[None], _SIDE, _SIDE)[0].astype(np.float32)
-    for image in media.read_frames(path, frames)
+    for image in reader.read_frames(path, frames)
   ]
   changes = np.abs(np.diff(np.stack(thumbnails), axis=0)).mean(axis=(1, 2, 3))
   # The new shot begins somewhere after the last frame of the old one that was seen.

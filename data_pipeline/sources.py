@@ -14,7 +14,9 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 from jaxtyping import Float32
 
-from data_pipeline import aist, media
+from data_pipeline import aist
+from data_pipeline.media import reader
+from data_pipeline.media.errors import MediaError
 from data_pipeline.synthdance import generate, music, presets
 from data_pipeline.synthdance.truth import Truth
 
@@ -147,10 +149,10 @@ def song_from_files(
   reason = f"{song}: no file has this song; give the music beside the videos."
   for file in files:
     try:
-      return media.read_audio(file, SAMPLE_RATE), SAMPLE_RATE
-    except media.MediaError as error:
+      return reader.read_audio(file, SAMPLE_RATE), SAMPLE_RATE
+    except MediaError as error:
       reason = str(error)
-  raise media.MediaError(reason)
+  raise MediaError(reason)
 
 
 @dataclasses.dataclass(frozen=True)

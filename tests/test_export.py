@@ -13,7 +13,8 @@ from dabfusion_jax import export, stage_factory
 from dabfusion_jax.evaluation.reading import clips
 from dabfusion_jax.pipeline import DancePipeline
 from dabfusion_jax.storage import saved_stage
-from data_pipeline import beats, media
+from data_pipeline import beats
+from data_pipeline.media import reader
 
 _SIZE, _FRAMES, _RATE = 32, 8, 8000
 
@@ -156,7 +157,7 @@ def test_an_export_holds_frames_sound_and_truth(pipeline, source, tmp_path):
   np.testing.assert_array_equal(real.frames, source[1]["frames"])
   np.testing.assert_array_equal(real.truth["part_map"], source[1]["part_map"])
   assert abs(len(generated.audio) / clips.SAMPLE_RATE - 0.8) < 0.03
-  video = media.read_video(sample.video)
+  video = reader.read_video(sample.video)
   assert len(video.frames) == _FRAMES and np.isclose(video.times[1], 0.1)
 
 

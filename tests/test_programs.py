@@ -17,7 +17,7 @@ from dabfusion_jax import publish, sample
 from dabfusion_jax.pipeline import DancePipeline
 from dabfusion_jax.storage import saved_stage
 from dabfusion_jax.training.writers import SPEED
-from data_pipeline import media
+from data_pipeline.media import reader, writer
 from data_pipeline.synthdance.generate import write_wav
 
 _ROOT = pathlib.Path(__file__).parent.parent
@@ -110,10 +110,10 @@ def test_sample_makes_a_video_with_sound(place, inputs):
   for output in ("out/a.mp4", "out/b.mp4"):
     done, printed = place.run(*arguments, f"--output={output}")
     assert done == 0, printed
-  video = media.read_video(place.folder / "out/a.mp4")
+  video = reader.read_video(place.folder / "out/a.mp4")
   assert video.frames.shape == (8, 32, 32, 3)
   np.testing.assert_allclose(np.diff(video.times), 0.1, atol=1e-3)
-  audio = media.read_audio(place.folder / "out/a.mp4", 44_100)
+  audio = reader.read_audio(place.folder / "out/a.mp4", 44_100)
   assert abs(len(audio) / 44_100 - 0.8) < 0.03 and np.abs(audio).max() > 0.05
   settings = json.loads((place.folder / "out/a.json").read_text())
   assert settings["seed"] == 3 and settings["weights"]["diffusion"]
@@ -174,7 +174,7 @@ def test_without_a_checkpoint_the_weights_of_the_package_dance(
   image, music = inputs
   output = place.folder / "own.mp4"
   sample.main([f"--image={image}", f"--music={music}", f"--output={output}"])
-  assert media.read_video(output).frames.shape == (8, 32, 32, 3)
+  assert reader.read_video(output).frames.shape == (8, 32, 32, 3)
   settings = json.loads(output.with_suffix(".json").read_text())
   expected = saved_stage.load_trained(saved_stage.shipped(), "diffusion").digest
   assert settings["weights"]["diffusion"] == expected
@@ -231,7 +231,7 @@ def test_bad_input_is_one_clear_line(place, inputs, change, message):
   (folder / "text.wav").write_text("no music")
   PIL.Image.new("RGB", (1, 1)).save(folder / "dot.png")
   frames = np.zeros((8, 32, 32, 3), np.uint8)
-  media.write_video(folder / "silent.mp4", frames, 10, None, 44_100)
+  writer.write_video(folder / "silent.mp4", frames, 10, None, 44_100)
   write_wav(folder / "short.wav", np.zeros((4_410, 2), np.float32))
   image, music = inputs
   given = {"image": image, "music": music, "checkpoint": "runs/dance"}

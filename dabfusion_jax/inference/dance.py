@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import PIL.Image
 
-from data_pipeline import media
+from data_pipeline.media import writer
 
 SAMPLE_RATE = 44_100  # of the sound beside the picture
 
@@ -30,7 +30,7 @@ class Dance:
     """Writes PATH (mp4), a contact sheet (png) and the settings (json) beside it."""
     path = pathlib.Path(path)
     sheet, side = path.with_suffix(".png"), path.with_suffix(".json")
-    media.write_video(path, self.frames, int(self.fps), self.audio, SAMPLE_RATE)
+    writer.write_video(path, self.frames, int(self.fps), self.audio, SAMPLE_RATE)
     _replace(sheet, PIL.Image.fromarray(contact_sheet(self.frames)).save, "PNG")
     text = json.dumps(self.settings, indent=2) + "\n"
     _replace(side, lambda file, _: file.write(text.encode()), "")

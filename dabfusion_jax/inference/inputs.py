@@ -12,7 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from dabfusion_jax.inference.dance import SAMPLE_RATE
-from data_pipeline import beats, framing, media, person
+from data_pipeline import beats, person
+from data_pipeline.media import framing, reader
 from data_pipeline.music_encoders import MusicEncoder, cut_window
 
 PathLike = str | pathlib.Path
@@ -59,11 +60,11 @@ def frame_image(
     InputError, MediaError: a picture that cannot be used.
   """
   if not isinstance(image, np.ndarray):
-    image = media.read_image(image)
-  if min(image.shape[:2]) < media.MIN_IMAGE_SIZE:
+    image = reader.read_image(image)
+  if min(image.shape[:2]) < reader.MIN_IMAGE_SIZE:
     raise InputError(
       f"The picture has {image.shape[1]}x{image.shape[0]} pixels; at least "
-      f"{media.MIN_IMAGE_SIZE}x{media.MIN_IMAGE_SIZE} are needed."
+      f"{reader.MIN_IMAGE_SIZE}x{reader.MIN_IMAGE_SIZE} are needed."
     )
   around_person = name == framing.PERSON
   if pad or (around_person and image.shape[0] > image.shape[1]):
@@ -118,7 +119,7 @@ def hear_music(
     raise InputError("--beats replaces the tracker, --bpm helps it: give one of them.")
   if bpm is not None:
     check_number("bpm", bpm, *BPM)
-  audio = media.read_audio(path, SAMPLE_RATE, mono=False)
+  audio = reader.read_audio(path, SAMPLE_RATE, mono=False)
   # A hundredth of a second may be lost to encoders.
   if len(audio) / SAMPLE_RATE < start_seconds + seconds - 0.01:
     raise InputError(
@@ -128,13 +129,13 @@ def hear_music(
     )
   window = cut_window(audio, SAMPLE_RATE, start_seconds, seconds)
   if text is None:
-    song = media.read_audio(path, encoder.sample_rate)
+    song = reader.read_audio(path, encoder.sample_rate)
     sound = cut_window(song, encoder.sample_rate, start_seconds, seconds)
     embedding = encoder(sound, encoder.sample_rate)
   else:
     embedding = encode_text(encoder, text)
   if beat_times is None:
-    song = media.read_audio(path, beats.SAMPLE_RATE)
+    song = reader.read_audio(path, beats.SAMPLE_RATE)
     times = beats.track_beats(song, beats.SAMPLE_RATE, bpm)
   elif isinstance(beat_times, str | pathlib.Path):
     times = read_beats(beat_times)

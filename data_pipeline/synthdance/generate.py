@@ -18,8 +18,9 @@ import numpy as np
 import PIL.Image
 from jaxtyping import Float32
 
-from data_pipeline import media
 from data_pipeline.aist import DANCERS, SITUATIONS, ClipName
+from data_pipeline.media import writer
+from data_pipeline.media.framing import resample_times
 from data_pipeline.synthdance import music
 from data_pipeline.synthdance.body import coco_joints, dancer, pose_skeleton
 from data_pipeline.synthdance.choreography import Choreography, seed
@@ -88,7 +89,7 @@ def make_clip(
       f"{float(seconds):.2f} s from {float(start_seconds):.2f} s on."
     )
   num_frames = max(int(seconds * fps + 1e-3), 1)
-  times = media.resample_times(num_frames, fps, start_seconds)
+  times = resample_times(num_frames, fps, start_seconds)
   performer = dancer(name.dancer)
   poses = dance.poses(times)
   skeleton = pose_skeleton(poses, performer)
@@ -162,7 +163,7 @@ def _write(
     raise ValueError(f"{folder}: no such folder; create it first.")
   path = folder / f"{name}.mp4"
   clip.truth.save(folder / f"{name}.truth.npz")
-  media.write_video(path, clip.frames, fps, clip.audio, music.SAMPLE_RATE)
+  writer.write_video(path, clip.frames, fps, clip.audio, music.SAMPLE_RATE)
   return path
 
 

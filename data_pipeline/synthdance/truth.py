@@ -14,7 +14,7 @@ import tempfile
 import numpy as np
 from jaxtyping import Bool, Float32, Float64, UInt8
 
-from data_pipeline.framing import Transform, frame_nearest
+from data_pipeline.media.framing import Transform, frame_nearest
 
 PathLike = str | os.PathLike
 

@@ -7,7 +7,7 @@ import time
 
 import numpy as np
 
-from data_pipeline import media
+from data_pipeline.media import writer
 from data_pipeline.sources import Film, SourceVideo, Survey
 
 RATE = 22050
@@ -105,7 +105,7 @@ class ToySource:
     frames = toy_frames(20 if number != self.short else 5)
     start = round(0.1 * number * RATE)
     audio = click_song()[start : start + len(frames) * RATE // 10]
-    media.write_video(path, frames, 10, audio, RATE)
+    writer.write_video(path, frames, 10, audio, RATE)
     return Film(path)
 
 

@@ -7,7 +7,7 @@ import av
 import numpy as np
 from clip_examples import RATE, click_song, toy_frames
 
-from data_pipeline import media
+from data_pipeline.media import writer
 
 _1 = 2**16  # in the fixed point of mp4
 
@@ -53,16 +53,16 @@ def make(kind, folder):
   elif kind == "playlist":
     path.write_text("#EXTM3U\n#EXTINF:2,\n/etc/hostname\n")
   elif kind == "sound_only":
-    media.write_video(folder / "with.mp4", frames, 10, audio, RATE)
+    writer.write_video(folder / "with.mp4", frames, 10, audio, RATE)
     with av.open(str(path), "w") as out:
       stream = out.add_stream("aac", rate=RATE, layout="mono")
       frame = av.AudioFrame.from_ndarray(audio[None, :1024], "fltp", "mono")
       frame.sample_rate, frame.pts = RATE, 0
       out.mux([*stream.encode(frame), *stream.encode(None)])
   elif kind == "no_sound":
-    media.write_video(path, frames, 10, None, RATE)
+    writer.write_video(path, frames, 10, None, RATE)
   elif kind == "one_frame":
-    media.write_video(path, frames[:1], 10, audio, RATE)
+    writer.write_video(path, frames[:1], 10, audio, RATE)
   elif kind == "three_hours":
     pts = np.linspace(0, 3 * 3600 * 1000, 20).astype(int).tolist()
     encode(path, frames, pts=pts, audio=audio, layout="mono")
@@ -82,7 +82,7 @@ def make(kind, folder):
     encode(path, frames, audio=audio, layout="5.1")
   elif kind == "rotated":  # as by a phone held upright: the sensor's left is up
     frames[:, :, :16] = 255
-    media.write_video(path, frames, 10, audio, RATE)
+    writer.write_video(path, frames, 10, audio, RATE)
     data = bytearray(path.read_bytes())
     matrix = data.index(b"tkhd") + 44  # of the first track, the picture
     data[matrix : matrix + 36] = struct.pack(">9i", 0, _1, 0, -_1, 0, 0, 0, 0, 2**30)
@@ -94,7 +94,7 @@ def make(kind, folder):
     path = path.with_suffix(".flv")
     encode(path, frames, audio=audio, layout="stereo")
   else:
-    media.write_video(path, frames, 10, audio, RATE)
+    writer.write_video(path, frames, 10, audio, RATE)
     if kind == "truncated":
       path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
     elif kind.startswith("noise"):

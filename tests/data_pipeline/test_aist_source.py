@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 from clip_examples import RATE, click_song, toy_frames
 
-from data_pipeline import aist, media
+from data_pipeline import aist
 from data_pipeline.aist_source import AistFilm, read_joints
-from data_pipeline.media import MediaError
+from data_pipeline.media import writer
+from data_pipeline.media.errors import MediaError
 from data_pipeline.settings import Settings, VideoCut
 from data_pipeline.windows import Windows
 
@@ -100,7 +101,7 @@ def test_film_with_joints_becomes_a_record(tmp_path):
   videos.mkdir()
   from fractions import Fraction
 
-  media.write_video(
+  writer.write_video(
     videos / f"{name}.mp4",
     frames,
     Fraction(60000, 1001),
@@ -169,7 +170,9 @@ def test_no_annotation_is_a_nan(tmp_path):
 def test_tracks_are_taken_from_a_folder_where_given(videos, tmp_path):
   music = tmp_path / "music"
   music.mkdir()
-  media.write_video(music / "x.mp4", toy_frames(20), 10, click_song()[: 2 * RATE], RATE)
+  writer.write_video(
+    music / "x.mp4", toy_frames(20), 10, click_song()[: 2 * RATE], RATE
+  )
   (music / "x.mp4").rename(music / "mBR0.m4a")
   source = AistFilm(str(videos), music=str(music))
   survey = source.survey()

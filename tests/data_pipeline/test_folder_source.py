@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 from clip_examples import RATE, click_song, toy_frames
 
-from data_pipeline import media, shots
+from data_pipeline import shots
 from data_pipeline.folder_source import Folder
+from data_pipeline.media import writer
 
 
 @pytest.fixture
@@ -96,10 +97,10 @@ def test_shots_end_at_cuts_and_motion_is_none(tmp_path):
     x = 4 + (i * 9) % 44  # something wild in front of it
     frame[8:20, x : x + 8] = 20
   path = tmp_path / "cut.mp4"
-  media.write_video(path, dance, 10, None, RATE)
+  writer.write_video(path, dance, 10, None, RATE)
   (first, second) = shots.find_shots(path)
   assert first[0] == 0 and 2.2 <= first[1] < 2.3 <= second[0] < 2.4
-  media.write_video(path, dance[:23], 10, click_song()[: 2 * RATE], RATE)
+  writer.write_video(path, dance[:23], 10, click_song()[: 2 * RATE], RATE)
   assert shots.find_shots(path) == [(0.0, np.inf)]
-  media.write_video(path, toy_frames(20), 10, None, RATE)  # a fade
+  writer.write_video(path, toy_frames(20), 10, None, RATE)  # a fade
   assert len(shots.find_shots(path)) == 1

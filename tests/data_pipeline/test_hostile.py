@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 from clip_examples import RATE, click_song
 
-from data_pipeline import build, media
+from data_pipeline import build
 from data_pipeline.clip_record import decode_video
 from data_pipeline.folder_source import Folder
 from data_pipeline.ingest import ClipFormat
-from data_pipeline.media import MediaError
+from data_pipeline.media import writer
+from data_pipeline.media.errors import MediaError
 from data_pipeline.settings import Settings, VideoCut, find_beats
 
 FORM = ClipFormat(num_frames=10, fps=10, frame_size=16)
@@ -119,7 +120,7 @@ def test_a_song_beside_a_silent_video(tmp_path):
   path = hostile_files.make("no_sound", tmp_path)
   song = click_song()
   frames = np.zeros((80, 16, 16, 3), np.uint8)
-  media.write_video(tmp_path / "song.mp4", frames, 10, song, RATE)
+  writer.write_video(tmp_path / "song.mp4", frames, 10, song, RATE)
   (tmp_path / "song.mp4").rename(path.with_suffix(".m4a"))
   _, (record,) = cut(tmp_path)
   start = round(record["start_seconds"] * RATE)

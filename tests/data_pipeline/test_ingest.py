@@ -5,9 +5,11 @@ import numpy as np
 import pytest
 from clip_examples import RATE, ToySource, toy_frames
 
-from data_pipeline import clip_record, ingest, media
+from data_pipeline import clip_record, ingest
 from data_pipeline.beats import beat_vector
 from data_pipeline.ingest import ClipFormat
+from data_pipeline.media import reader, writer
+from data_pipeline.media.errors import MediaError
 from data_pipeline.music_encoders import make_encoder
 from data_pipeline.sources import Film, SourceVideo, SynthDance
 from data_pipeline.windows import Windows
@@ -62,7 +64,7 @@ class At48:
 def test_the_encoder_hears_the_window_at_its_own_rate(tmp_path, num_frames, status):
   noise = np.random.default_rng(0).uniform(-0.5, 0.5, num_frames * 4410)
   path = tmp_path / "noise.mp4"
-  media.write_video(
+  writer.write_video(
     path, toy_frames(num_frames), 10, noise.astype(np.float32), 44_100
   )  # fmt: skip
   video, encoder = ToySource().survey().videos[1], At48()
@@ -87,7 +89,7 @@ def test_too_short_gives_no_record_and_bad_settings_are_refused(tmp_path):
 
 
 def test_a_bad_video_is_a_media_error(tmp_path):
-  with pytest.raises(media.MediaError, match="toy1.mp4"):
+  with pytest.raises(MediaError, match="toy1.mp4"):
     cut(tmp_path, ToySource(bad=1))
 
 
@@ -141,11 +143,11 @@ def test_overlapping_windows_are_decoded_once(tmp_path, monkeypatch):
   film = source.film(video, tmp_path)
   asked = []
 
-  def read_frames(path, wanted, read=media.read_frames):
+  def read_frames(path, wanted, read=reader.read_frames):
     asked.append(wanted.tolist())
     return read(path, wanted)
 
-  monkeypatch.setattr(media, "read_frames", read_frames)
+  monkeypatch.setattr(reader, "read_frames", read_frames)
   windows = Windows("strided", 0.3)
   done = ingest.cut_film(video, film, BEATS, FORM, make_encoder("spectral"), windows)
   records = list(done.records)

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from clip_examples import make_record
 
-from data_pipeline import inspect, media
+from data_pipeline import inspect
+from data_pipeline.media import reader
 
 RATE = 22050
 
@@ -29,9 +30,9 @@ def test_clip_becomes_a_video_again(tmp_path):
   clip = make_record(size=32, num_frames=10)
   clip |= {"audio": np.zeros(RATE, np.int16)}
   path = inspect.write_clip(clip, np.array([0.5]), tmp_path)
-  video = media.read_video(path)
+  video = reader.read_video(path)
   assert video.frames.shape == (10, 256, 256, 3)
-  audio = media.read_audio(path, RATE)
+  audio = reader.read_audio(path, RATE)
   assert abs(np.abs(audio).argmax() / RATE - 0.5) < 0.01
 
 

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 from clip_examples import RATE, click_song
 
-from data_pipeline import framing, ingest, media
+from data_pipeline import ingest
 from data_pipeline.ingest import ClipFormat
+from data_pipeline.media import framing, writer
 from data_pipeline.music_encoders import make_encoder
 from data_pipeline.person import crop_on_person, crop_picture
 from data_pipeline.sources import Film, SourceVideo
@@ -84,7 +85,7 @@ def test_the_short_side_fits_and_points_go_along(height, width, out):
 def test_clips_are_centred_each_for_itself(tmp_path):
   frames = np.concatenate([dance(room(), 30), dance(room(), 110)])
   path = tmp_path / "a.mp4"
-  media.write_video(path, frames, 10, click_song()[: 4 * RATE], RATE)
+  writer.write_video(path, frames, 10, click_song()[: 4 * RATE], RATE)
   video = SourceVideo("a", "train", "a", 0.0)
   form = ClipFormat(20, 10, 24, framing="person")
   first, second = ingest.cut_film(

@@ -6,8 +6,8 @@ import hashlib
 import numpy as np
 import pytest
 
-from data_pipeline import media
 from data_pipeline.aist import CAMERAS, ClipName
+from data_pipeline.media import framing
 from data_pipeline.synthdance.body import dancer
 from data_pipeline.synthdance.generate import make_clip
 from data_pipeline.synthdance.parts import PARTS
@@ -57,7 +57,7 @@ def test_the_stage_in_a_letterbox_looks_like_aist():
   name = ClipName.parse("gHO_sBM_c01_d19_mHO0_ch01")
   clip = make_clip(name, framing="aist", seconds=0.2)
   assert clip.frames.shape[1:] == (144, 256, 3)
-  frames, transform = media.letterbox(clip.frames, 128)
+  frames, transform = framing.letterbox(clip.frames, 128)
   filled = np.flatnonzero(frames[0].max(axis=(1, 2)) > 8)
   assert (filled[0], filled[-1]) == (28, 99)
   truth = clip.truth.transformed(transform, 128)
@@ -151,7 +151,7 @@ def test_body_motion_follows_a_shift_and_a_rotation():
 
 
 def test_truth_follows_the_frames_through_a_crop(clip):
-  _, transform = media.crop_square(clip.frames, 64)
+  _, transform = framing.crop_square(clip.frames, 64)
   truth = clip.truth.transformed(transform, 64)
   assert truth.part_map.shape[1:] == (64, 64)
   np.testing.assert_allclose(

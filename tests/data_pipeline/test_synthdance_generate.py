@@ -7,8 +7,8 @@ import numpy as np
 import PIL.Image
 import pytest
 
-from data_pipeline import media
 from data_pipeline.aist import ClipName, held_out_dancers, held_out_tracks, split_of
+from data_pipeline.media import reader
 from data_pipeline.synthdance import generate
 from data_pipeline.synthdance.truth import Truth
 
@@ -21,11 +21,11 @@ def test_a_written_clip_is_the_made_one(tmp_path):
     NAME, tmp_path, seconds=1.5, start_seconds=0.4, frame_size=64
   )
   assert path == tmp_path / f"{NAME}.mp4"
-  video = media.read_video(path)
+  video = reader.read_video(path)
   np.testing.assert_allclose(video.times, np.arange(15) / 10, atol=1e-6)
   error = np.abs(video.frames.astype(int) - made.frames).mean()
   assert error < 4.0
-  audio = media.read_audio(path, 44100, mono=False)[: len(made.audio)]
+  audio = reader.read_audio(path, 44100, mono=False)[: len(made.audio)]
   assert np.corrcoef(audio[:, 0], made.audio[: len(audio), 0])[0, 1] > 0.95
   truth = Truth.load(tmp_path / f"{NAME}.truth.npz")
   np.testing.assert_array_equal(truth.part_map, made.truth.part_map)
@@ -146,7 +146,7 @@ def test_the_command_line_gives_a_picture_and_a_song(tmp_path, capsys):
   picture = np.array(PIL.Image.open(folder / f"{NAME}.png"))
   clip = generate.make_clip(NAME, seconds=0.5)
   np.testing.assert_array_equal(picture, clip.frames[0])
-  song = media.read_audio(folder / f"{NAME}.wav", 44100, mono=False)
+  song = reader.read_audio(folder / f"{NAME}.wav", 44100, mono=False)
   np.testing.assert_allclose(song, clip.audio, atol=1e-4)
 
 

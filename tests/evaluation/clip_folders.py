@@ -3,7 +3,7 @@
 import numpy as np
 
 from dabfusion_jax.evaluation.reading import clips
-from data_pipeline import media
+from data_pipeline.media import writer
 
 RATE = 22_050
 FPS = 10
@@ -67,4 +67,4 @@ def write_folder(folder, count=8, *, noise=0, num_frames=24, size=32, truth=True
 
 def write_mp4(path, frames, audio, fps=FPS):
   path.parent.mkdir(parents=True, exist_ok=True)
-  media.write_video(path, frames, fps, audio, RATE)
+  writer.write_video(path, frames, fps, audio, RATE)

@@ -5,7 +5,8 @@ import pytest
 
 from dabfusion_jax.inference import inputs
 from dabfusion_jax.inference.inputs import InputError
-from data_pipeline import ingest, media
+from data_pipeline import ingest
+from data_pipeline.media import writer
 from data_pipeline.music_encoders import make_encoder
 from data_pipeline.sources import Film, SourceVideo
 from data_pipeline.windows import Windows
@@ -44,7 +45,7 @@ def film(tmp_path_factory):
   """A video with sound: the same file is training data and a user's music."""
   path = tmp_path_factory.mktemp("inputs") / "film.mp4"
   frames = np.zeros((80, 18, 32, 3), np.uint8)
-  media.write_video(path, frames, 10, clicks(), RATE)
+  writer.write_video(path, frames, 10, clicks(), RATE)
   return path
 
 
@@ -54,7 +55,7 @@ def test_a_picture_is_cut_around_the_person_as_film_is(tmp_path):
   for i, frame in enumerate(frames):
     x = 96 + round(6 * np.sin(0.9 * i))
     frame[15:65, x - 6 : x + 6] = (200, 20, 20)
-  media.write_video(tmp_path / "a.mp4", frames, 10, clicks(), RATE)
+  writer.write_video(tmp_path / "a.mp4", frames, 10, clicks(), RATE)
   form = ingest.ClipFormat(20, 10, 36, framing="person")
   cut = ingest.cut_film(
     SourceVideo("a", "train", "a", 0.0),

@@ -21,7 +21,8 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float32, UInt8
 
-from data_pipeline import framing, media
+from data_pipeline.media import framing, reader, writer
+from data_pipeline.media.errors import MediaError
 
 SAMPLE_RATE = 22_050
 VIDEO_ENDINGS = (".mp4", ".avi", ".mov", ".webm", ".mkv")
@@ -124,7 +125,7 @@ def read_clip(
   """
   try:
     clip = _read_arrays(file) if file.arrays else _read_video(file, fps)
-  except media.MediaError as error:
+  except MediaError as error:
     raise ClipError(str(error)) from None
   if fps is not None:
     clip = dataclasses.replace(clip, fps=float(fps))
@@ -192,7 +193,7 @@ def _resample(audio: np.ndarray, sample_rate: int) -> np.ndarray:
 
 
 def _read_video(file: ClipFile, fps: float | int | None) -> Clip:
-  video = media.read_video(file.video)
+  video = reader.read_video(file.video)
   steps = np.diff(video.times)
   if not len(steps):
     if fps is None:
@@ -209,8 +210,8 @@ def _read_video(file: ClipFile, fps: float | int | None) -> Clip:
 
 def _read_sound(path: pathlib.Path) -> np.ndarray | None:
   try:
-    return media.read_audio(path, SAMPLE_RATE)
-  except media.MediaError as error:
+    return reader.read_audio(path, SAMPLE_RATE)
+  except MediaError as error:
     if "no sound" in str(error):
       return None
     raise
@@ -263,7 +264,7 @@ def after_coding(clip: Clip) -> Clip:
   with tempfile.TemporaryDirectory(prefix="dabfusion-") as folder:
     path = pathlib.Path(folder) / "clip.mp4"
     path.write_bytes(encode_mp4(clip.frames, clip.fps, None))
-    frames = media.read_video(path).frames[:, :height, :width]
+    frames = reader.read_video(path).frames[:, :height, :width]
   return dataclasses.replace(clip, frames=frames, lossless=False)
 
 
@@ -278,5 +279,5 @@ def encode_mp4(
   rate = Fraction(fps).limit_denominator(1001)
   with tempfile.TemporaryDirectory(prefix="dabfusion-") as folder:
     path = pathlib.Path(folder) / "clip.mp4"
-    media.write_video(path, frames, rate, audio, SAMPLE_RATE)
+    writer.write_video(path, frames, rate, audio, SAMPLE_RATE)
     return path.read_bytes()

@@ -7,7 +7,8 @@ import numpy as np
 import PIL.Image
 import pytest
 
-from data_pipeline import media
+from data_pipeline.media import reader, writer
+from data_pipeline.media.errors import MediaError
 
 RATE = 22050
 
@@ -39,14 +40,14 @@ def write_wav(path, audio, rate=RATE, codec="pcm_f32le"):
 @pytest.fixture(scope="module")
 def film(tmp_path_factory):
   path = tmp_path_factory.mktemp("film") / "film.mp4"
-  media.write_video(path, picture(), 10, clicks(0.8, [0.1, 0.5]), RATE)
+  writer.write_video(path, picture(), 10, clicks(0.8, [0.1, 0.5]), RATE)
   return path
 
 
 @pytest.mark.parametrize("fps", [10, Fraction(60000, 1001)])
 def test_video_round_trip_keeps_frames_and_time(tmp_path, fps):
-  media.write_video(tmp_path / "a.mp4", picture(), fps, None, RATE)
-  video = media.read_video(tmp_path / "a.mp4")
+  writer.write_video(tmp_path / "a.mp4", picture(), fps, None, RATE)
+  video = reader.read_video(tmp_path / "a.mp4")
   np.testing.assert_allclose(video.frames, picture(), atol=3)
   np.testing.assert_allclose(video.times, np.arange(8) / float(fps), atol=1e-4)
   assert [p.name for p in tmp_path.iterdir()] == ["a.mp4"]
@@ -55,17 +56,17 @@ def test_video_round_trip_keeps_frames_and_time(tmp_path, fps):
 def test_colours_survive(tmp_path):
   colours = np.array([(220, 30, 30), (30, 220, 30), (30, 30, 220)], np.uint8)
   frames = np.broadcast_to(colours[:, None, None], (3, 32, 32, 3))
-  media.write_video(tmp_path / "a.mp4", frames, 10, None, RATE)
+  writer.write_video(tmp_path / "a.mp4", frames, 10, None, RATE)
   np.testing.assert_allclose(
-    media.read_video(tmp_path / "a.mp4").frames.mean((1, 2)), colours, atol=4
+    reader.read_video(tmp_path / "a.mp4").frames.mean((1, 2)), colours, atol=4
   )
 
 
 @pytest.mark.parametrize("rate", [22050, 44100, 48000])
 def test_sound_comes_back_without_the_encoders_delay(tmp_path, rate):
   audio = clicks(0.8, [0.1, 0.5], rate)
-  media.write_video(tmp_path / "a.mp4", picture(), 10, audio, rate)
-  back = media.read_audio(tmp_path / "a.mp4", rate)[: len(audio)]
+  writer.write_video(tmp_path / "a.mp4", picture(), 10, audio, rate)
+  back = reader.read_audio(tmp_path / "a.mp4", rate)[: len(audio)]
   lag = np.argmax(np.correlate(back, audio, "full")) - (len(audio) - 1)
   assert abs(lag) <= rate / 1000
 
@@ -73,31 +74,31 @@ def test_sound_comes_back_without_the_encoders_delay(tmp_path, rate):
 def test_sound_is_resampled_and_mixed(tmp_path):
   tone = np.sin(np.arange(RATE) * 2 * np.pi * 440 / RATE).astype(np.float32)
   stereo = np.stack([tone, np.zeros_like(tone)], axis=1)
-  media.write_video(tmp_path / "a.mp4", picture(10), 10, stereo, RATE)
-  both = media.read_audio(tmp_path / "a.mp4", RATE, mono=False)
+  writer.write_video(tmp_path / "a.mp4", picture(10), 10, stereo, RATE)
+  both = reader.read_audio(tmp_path / "a.mp4", RATE, mono=False)
   assert both.shape[1] == 2 and np.abs(both[:, 1]).max() < 0.05
-  mono = media.read_audio(tmp_path / "a.mp4", 16000)
+  mono = reader.read_audio(tmp_path / "a.mp4", 16000)
   spectrum = np.abs(np.fft.rfft(mono[:16000]))
   assert spectrum.argmax() == 440
   assert abs(np.abs(mono[2000:14000]).max() - 0.5) < 0.1
 
 
 def test_only_the_frames_wanted_are_given(film):
-  images = list(media.read_frames(film, np.array([1, 4, 4, 6])))
+  images = list(reader.read_frames(film, np.array([1, 4, 4, 6])))
   levels = [int(image.mean() - 20 + 10) // 20 for image in images]
   assert levels == [1, 4, 4, 6]
-  with pytest.raises(media.MediaError, match="frame 8"):
-    list(media.read_frames(film, np.array([8])))
+  with pytest.raises(MediaError, match="frame 8"):
+    list(reader.read_frames(film, np.array([8])))
 
 
 def test_reading_may_stop_early(film):
-  assert len(media.read_video(film, max_seconds=0.35).frames) == 4
+  assert len(reader.read_video(film, max_seconds=0.35).frames) == 4
 
 
 def test_a_quarter_turn_of_a_phone_is_undone(tmp_path):
   frames = picture()
   frames[:, :18] = 250  # bright above
-  media.write_video(tmp_path / "a.mp4", frames, 10, None, RATE)
+  writer.write_video(tmp_path / "a.mp4", frames, 10, None, RATE)
   data = (tmp_path / "a.mp4").read_bytes()
   unit, none = (1 << 16).to_bytes(4, "big"), bytes(4)
   upright = unit + none * 3 + unit
@@ -105,7 +106,7 @@ def test_a_quarter_turn_of_a_phone_is_undone(tmp_path):
   track = data.index(b"tkhd")
   at = data.index(upright, track)
   (tmp_path / "b.mp4").write_bytes(data[:at] + turned + data[at + 20 :])
-  image = media.read_video(tmp_path / "b.mp4").frames[0]
+  image = reader.read_video(tmp_path / "b.mp4").frames[0]
   assert image.shape == (64, 36, 3)
   # Shown a quarter turn clockwise: what was above lies at the right.
   assert image[:, 20:].mean() > 200 > image[:, :16].mean()
@@ -113,9 +114,9 @@ def test_a_quarter_turn_of_a_phone_is_undone(tmp_path):
 
 def test_wav_and_ogg_are_read(tmp_path):
   audio = clicks(1.0, [0.3])
-  back = media.read_audio(write_wav(tmp_path / "a.wav", audio), RATE)
+  back = reader.read_audio(write_wav(tmp_path / "a.wav", audio), RATE)
   np.testing.assert_allclose(back, audio, atol=1e-6)
-  back = media.read_audio(write_wav(tmp_path / "a.flac", audio, codec="flac"), RATE)
+  back = reader.read_audio(write_wav(tmp_path / "a.flac", audio, codec="flac"), RATE)
   assert abs(int(back.argmax()) - int(audio.argmax())) <= 2
 
 
@@ -123,7 +124,7 @@ def test_wav_and_ogg_are_read(tmp_path):
 
 
 def one_line(call, *args):
-  with pytest.raises(media.MediaError) as error:
+  with pytest.raises(MediaError) as error:
     call(*args)
   message = str(error.value)
   assert "\n" not in message and str(args[0]) in message
@@ -131,9 +132,9 @@ def one_line(call, *args):
 
 
 READERS = {
-  "mp4": media.read_video,
-  "png": media.read_image,
-  "wav": lambda path: media.read_audio(path, RATE),
+  "mp4": reader.read_video,
+  "png": reader.read_image,
+  "wav": lambda path: reader.read_audio(path, RATE),
 }
 
 
@@ -161,10 +162,10 @@ def test_missing_empty_and_wrong_files(tmp_path, kind):
 def test_a_playlist_opens_no_other_file(tmp_path, film, monkeypatch, name, text):
   (tmp_path / "film.mp4").write_bytes(film.read_bytes())
   (tmp_path / name).write_text(text)
-  assert "not a video" in one_line(media.read_video, tmp_path / name)
+  assert "not a video" in one_line(reader.read_video, tmp_path / name)
   # It would, were it not for the formats that are allowed.
-  monkeypatch.delitem(media._OPEN_OPTIONS, "format_whitelist")
-  assert len(media.read_video(tmp_path / name).frames) == 8
+  monkeypatch.delitem(reader._OPEN_OPTIONS, "format_whitelist")
+  assert len(reader.read_video(tmp_path / name).frames) == 8
 
 
 def test_a_video_cut_short_is_refused(tmp_path, film):
@@ -173,15 +174,15 @@ def test_a_video_cut_short_is_refused(tmp_path, film):
   frames = whole.index(b"mdat")
   assert whole.index(b"moov") < frames  # the index stands first
   path.write_bytes(whole[: frames + 1000])
-  assert "cut short" in one_line(media.read_video, path)
+  assert "cut short" in one_line(reader.read_video, path)
   path.write_bytes(whole[: len(whole) // 3])  # within the index
-  assert "not a video" in one_line(media.read_video, path)
+  assert "not a video" in one_line(reader.read_video, path)
 
 
 def test_sound_where_a_video_is_needed_and_the_reverse(tmp_path):
   wav = write_wav(tmp_path / "a.wav", clicks(1, [0.5]))
-  assert "no picture" in one_line(media.read_video, wav)
-  media.write_video(tmp_path / "a.mp4", picture(), 10, None, RATE)
+  assert "no picture" in one_line(reader.read_video, wav)
+  writer.write_video(tmp_path / "a.mp4", picture(), 10, None, RATE)
   assert "no sound" in one_line(READERS["wav"], tmp_path / "a.mp4")
 
 
@@ -190,32 +191,32 @@ def test_sound_that_is_not_a_number_is_refused(tmp_path):
   audio[100] = np.nan
   path = write_wav(tmp_path / "a.wav", audio)
   assert "NaN" in one_line(READERS["wav"], path)
-  with pytest.raises(media.MediaError, match="NaN"):
-    media.write_video(tmp_path / "b.mp4", picture(), 10, audio, RATE)
+  with pytest.raises(MediaError, match="NaN"):
+    writer.write_video(tmp_path / "b.mp4", picture(), 10, audio, RATE)
   assert not (tmp_path / "b.mp4").exists()
 
 
 def test_pictures_upright_on_white_and_not_too_small(tmp_path):
   path = tmp_path / "a.png"
   PIL.Image.new("RGBA", (20, 30), (255, 0, 0, 0)).save(path)
-  assert (media.read_image(path) == 255).all()
+  assert (reader.read_image(path) == 255).all()
   PIL.Image.new("I;16", (20, 30), 40_000).save(path)
-  assert (media.read_image(path) == 40_000 >> 8).all()
+  assert (reader.read_image(path) == 40_000 >> 8).all()
   image = PIL.Image.new("RGB", (40, 20), "blue")
   exif = image.getexif()
   exif[0x0112] = 6  # a quarter turn
   image.save(tmp_path / "a.jpg", exif=exif)
-  assert media.read_image(tmp_path / "a.jpg").shape == (40, 20, 3)
+  assert reader.read_image(tmp_path / "a.jpg").shape == (40, 20, 3)
   PIL.Image.new("RGB", (1, 1)).save(path)
-  assert "1x1" in one_line(media.read_image, path)
+  assert "1x1" in one_line(reader.read_image, path)
 
 
 def test_odd_sizes_are_refused_before_anything_is_written(tmp_path):
   path = tmp_path / "a.mp4"
   assert "65x36" in one_line(
-    media.write_video, path, picture(2, 36, 65), 10, None, RATE
+    writer.write_video, path, picture(2, 36, 65), 10, None, RATE
   )
-  assert "no frames" in one_line(media.write_video, path, picture(0), 10, None, RATE)
+  assert "no frames" in one_line(writer.write_video, path, picture(0), 10, None, RATE)
   absent = tmp_path / "no" / "a.mp4"
-  assert "its folder" in one_line(media.write_video, absent, picture(), 10, None, RATE)
+  assert "its folder" in one_line(writer.write_video, absent, picture(), 10, None, RATE)
   assert not list(tmp_path.iterdir())

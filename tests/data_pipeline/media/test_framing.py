@@ -5,7 +5,7 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
-from data_pipeline import framing
+from data_pipeline.media import framing
 
 
 def test_ten_fps_of_film_are_the_nearest_frames_not_every_sixth():

@@ -1,6 +1,6 @@
-"""Video, sound and pictures, in and out.
+"""Video, sound and pictures in.
 
-The only place that knows the codecs (PyAV, Pillow), with `video_writer` behind it.
+The only place that knows the codecs (PyAV, Pillow), with `writer` beside it.
 Whatever is wrong with a file becomes a `MediaError` of one line. Files may come from
 anyone, so length and picture size are bounded before memory is spent on them. Times
 are seconds from the first frame of the video, so picture and sound of one file share
@@ -18,15 +18,7 @@ import PIL.Image
 import PIL.ImageOps
 from jaxtyping import Float32, Float64, Int64, UInt8
 
-# What is done to frames once they are decoded belongs to the same door.
-from data_pipeline.framing import crop_square as crop_square
-from data_pipeline.framing import letterbox as letterbox
-from data_pipeline.framing import nearest_frames as nearest_frames
-from data_pipeline.framing import resample_times as resample_times
-from data_pipeline.media_errors import MediaError as MediaError
-from data_pipeline.media_errors import PathLike
-from data_pipeline.video_writer import write_image as write_image
-from data_pipeline.video_writer import write_video as write_video
+from data_pipeline.media.errors import MediaError, PathLike
 
 # Containers read from a file that may come from anyone: no playlists, no network.
 _OPEN_OPTIONS = {

@@ -1,4 +1,4 @@
-"""Video and pictures out; used through `data_pipeline.media`."""
+"""Video and pictures out."""
 
 import os
 import pathlib
@@ -10,7 +10,7 @@ import numpy as np
 import PIL.Image
 from jaxtyping import Float32, UInt8
 
-from data_pipeline.media_errors import MediaError, PathLike
+from data_pipeline.media.errors import MediaError, PathLike
 
 
 def _encode_audio(container, stream, audio: np.ndarray, sample_rate: int) -> None:
