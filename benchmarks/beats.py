@@ -17,8 +17,8 @@ import mir_eval
 import numpy as np
 
 from data_pipeline import aist
-from data_pipeline.beats import track_beats
 from data_pipeline.media import reader
+from data_pipeline.music.beats import track_beats
 from data_pipeline.sources import SONG_SUFFIXES, SynthDance
 from data_pipeline.synthdance import music
 

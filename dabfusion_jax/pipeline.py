@@ -26,8 +26,8 @@ from dabfusion_jax.metrics.image import psnr
 from dabfusion_jax.ops.details import add_details
 from dabfusion_jax.stages.diffusion import DiffusionStage
 from dabfusion_jax.storage import saved_stage
-from data_pipeline import beats as beat_grid
-from data_pipeline import music_encoders
+from data_pipeline.music import beats as beat_grid
+from data_pipeline.music import encoders
 
 # Rendered dancers come back at 26.7 dB or more from the weights that come along,
 # from those of `demo` at 23 or more; photographs at 21 dB or less.
@@ -236,9 +236,9 @@ class DancePipeline:
     return BatchSampler(self.stage, self.params, self.devices)
 
   @functools.cached_property
-  def encoder(self) -> music_encoders.MusicEncoder:
+  def encoder(self) -> encoders.MusicEncoder:
     """The music encoder that the model was trained with."""
-    return music_encoders.make_same_encoder(
+    return encoders.make_same_encoder(
       self.config["latents"]["encoder"], self.encoder_name
     )
 

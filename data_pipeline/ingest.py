@@ -15,7 +15,6 @@ import numpy as np
 from jaxtyping import Float32, Float64, Int64, UInt8
 
 from data_pipeline import files
-from data_pipeline.beats import slice_beats
 from data_pipeline.media import reader
 from data_pipeline.media.errors import MediaError
 from data_pipeline.media.framing import (
@@ -25,7 +24,8 @@ from data_pipeline.media.framing import (
   nearest_frames,
   resample_times,
 )
-from data_pipeline.music_encoders import MusicEncoder, cut_window
+from data_pipeline.music.beats import slice_beats
+from data_pipeline.music.encoders import MusicEncoder, cut_window
 from data_pipeline.person import crop_on_person
 from data_pipeline.sources import Film, Joints, SourceVideo
 from data_pipeline.synthdance.truth import Truth

@@ -19,7 +19,7 @@ from etils import epath
 from jaxtyping import Float
 
 from data_pipeline import files, loader
-from data_pipeline.beats import beat_features, beat_vector
+from data_pipeline.music.beats import beat_features, beat_vector
 from data_pipeline.slow_motion import SlowMotion
 
 SCHEMA_VERSION = 2

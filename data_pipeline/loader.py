@@ -15,8 +15,8 @@ import tensorflow_datasets as tfds
 from etils import epath
 
 from data_pipeline import clip_record, files
-from data_pipeline.beats import beat_features, beat_vector
 from data_pipeline.clip_record import RecordError
+from data_pipeline.music.beats import beat_features, beat_vector
 from data_pipeline.pairs import sample_pair
 
 Record = dict[str, Any]

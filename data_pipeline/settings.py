@@ -15,10 +15,10 @@ import numpy as np
 from jaxtyping import Float64
 
 from data_pipeline import aist, clip_record, ingest, shots
-from data_pipeline.beats import track_beats
 from data_pipeline.media import reader
 from data_pipeline.media.errors import MediaError
-from data_pipeline.music_encoders import MusicEncoder, cached_encoder, make_encoder
+from data_pipeline.music.beats import track_beats
+from data_pipeline.music.encoders import MusicEncoder, cached_encoder, make_encoder
 from data_pipeline.sources import Source, SourceVideo
 from data_pipeline.windows import WHOLE_TRACK, Windows
 

@@ -14,7 +14,7 @@ from jaxtyping import Float32
 
 from data_pipeline import aist, data_set, loader
 from data_pipeline.clip_record import RecordError
-from data_pipeline.music_encoders import MusicEncoder
+from data_pipeline.music.encoders import MusicEncoder
 
 TEXTS = "texts.json"  # in the folder of a data set
 SILENCE = "silence.json"

@@ -4,7 +4,7 @@ import jax
 import pytest
 from absl import flags
 
-from data_pipeline.compiled import compile_librosa
+from data_pipeline.music.numba_cache import compile_librosa
 
 jax.config.update("jax_platforms", "cpu")
 jax.config.update("jax_num_cpu_devices", 8)

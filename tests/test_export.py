@@ -13,8 +13,8 @@ from dabfusion_jax import export, stage_factory
 from dabfusion_jax.evaluation.reading import clips
 from dabfusion_jax.pipeline import DancePipeline
 from dabfusion_jax.storage import saved_stage
-from data_pipeline import beats
 from data_pipeline.media import reader
+from data_pipeline.music import beats
 
 _SIZE, _FRAMES, _RATE = 32, 8, 8000
 

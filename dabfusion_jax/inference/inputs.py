@@ -12,9 +12,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from dabfusion_jax.inference.dance import SAMPLE_RATE
-from data_pipeline import beats, person
+from data_pipeline import person
 from data_pipeline.media import framing, reader
-from data_pipeline.music_encoders import MusicEncoder, cut_window
+from data_pipeline.music import beats
+from data_pipeline.music.encoders import MusicEncoder, cut_window
 
 PathLike = str | pathlib.Path
 BPM = (30.0, 300.0)  # tempi that are no slip of the keyboard

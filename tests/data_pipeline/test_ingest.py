@@ -6,11 +6,11 @@ import pytest
 from clip_examples import RATE, ToySource, toy_frames
 
 from data_pipeline import clip_record, ingest
-from data_pipeline.beats import beat_vector
 from data_pipeline.ingest import ClipFormat
 from data_pipeline.media import reader, writer
 from data_pipeline.media.errors import MediaError
-from data_pipeline.music_encoders import make_encoder
+from data_pipeline.music.beats import beat_vector
+from data_pipeline.music.encoders import make_encoder
 from data_pipeline.sources import Film, SourceVideo, SynthDance
 from data_pipeline.windows import Windows
 

@@ -7,7 +7,7 @@ from clip_examples import RATE, click_song
 from data_pipeline import ingest
 from data_pipeline.ingest import ClipFormat
 from data_pipeline.media import framing, writer
-from data_pipeline.music_encoders import make_encoder
+from data_pipeline.music.encoders import make_encoder
 from data_pipeline.person import crop_on_person, crop_picture
 from data_pipeline.sources import Film, SourceVideo
 from data_pipeline.windows import Windows

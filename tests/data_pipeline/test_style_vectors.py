@@ -8,7 +8,7 @@ from clip_examples import make_record
 
 from data_pipeline import clip_record
 from data_pipeline.clip_record import RecordError
-from data_pipeline.music_encoders import make_encoder
+from data_pipeline.music.encoders import make_encoder
 from data_pipeline.style_vectors import (
   PROMPTS,
   style_vectors,

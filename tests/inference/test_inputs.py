@@ -7,7 +7,7 @@ from dabfusion_jax.inference import inputs
 from dabfusion_jax.inference.inputs import InputError
 from data_pipeline import ingest
 from data_pipeline.media import writer
-from data_pipeline.music_encoders import make_encoder
+from data_pipeline.music.encoders import make_encoder
 from data_pipeline.sources import Film, SourceVideo
 from data_pipeline.windows import Windows
 

@@ -6,8 +6,8 @@ import librosa
 import numpy as np
 from jaxtyping import Float32, Float64
 
-from data_pipeline import beats
-from data_pipeline.compiled import compile_librosa
+from data_pipeline.music import beats
+from data_pipeline.music.numba_cache import compile_librosa
 
 SAMPLE_RATE = beats.SAMPLE_RATE
 HOP_LENGTH_SAMPLES = 512

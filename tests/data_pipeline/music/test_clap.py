@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from data_pipeline import loader
-from data_pipeline.clap import ClapEncoder, ClapError
 from data_pipeline.clip_record import RecordError
-from data_pipeline.music_encoders import make_encoder
+from data_pipeline.music.clap import ClapEncoder, ClapError
+from data_pipeline.music.encoders import make_encoder
 from data_pipeline.style_vectors import PROMPTS
 
 RATE = 22050

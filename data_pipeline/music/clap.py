@@ -13,7 +13,7 @@ import librosa
 import numpy as np
 from jaxtyping import Float32
 
-from data_pipeline.beats import MIN_SECONDS, check_audio
+from data_pipeline.music.beats import MIN_SECONDS, check_audio
 
 HUB_NAME = "laion/clap-htsat-unfused"
 VARIABLE = "DABFUSION_CLAP"  # names a folder with the model instead

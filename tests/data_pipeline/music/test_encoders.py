@@ -3,14 +3,14 @@
 import numpy as np
 import pytest
 
-from data_pipeline import music_encoders
+from data_pipeline.music import encoders
 
 RATE = 22050
 
 
 @pytest.fixture(scope="module")
 def encode():
-  return music_encoders.make_encoder("spectral")
+  return encoders.make_encoder("spectral")
 
 
 def noise(seconds, colour=0, seed=0):
@@ -24,7 +24,7 @@ def test_embedding_has_unit_norm_and_is_repeatable(encode):
   vector = encode(noise(4), RATE)
   assert vector.shape == (encode.size,) == (512,)
   np.testing.assert_allclose(np.linalg.norm(vector), 1, atol=1e-6)
-  other = music_encoders.make_encoder("spectral")(noise(4), RATE)
+  other = encoders.make_encoder("spectral")(noise(4), RATE)
   np.testing.assert_array_equal(vector, other)
 
 
@@ -50,15 +50,15 @@ def test_too_short_and_no_number_are_refused(encode):
 
 def test_unknown_encoder_names_the_known():
   with pytest.raises(ValueError, match="'vgg'.*spectral"):
-    music_encoders.make_encoder("vgg")
+    encoders.make_encoder("vgg")
 
 
 def test_constants_are_the_mean_and_deviation_of_the_songs(tmp_path):
   songs = [(noise(8, seed=s), RATE) for s in range(2)]
-  music_encoders.measure_constants(songs, tmp_path / "c.npz")
+  encoders.measure_constants(songs, tmp_path / "c.npz")
   constants = np.load(tmp_path / "c.npz")
   rows = [
-    music_encoders.SpectralEncoder.features(song[start : start + 4 * RATE], rate)
+    encoders.SpectralEncoder.features(song[start : start + 4 * RATE], rate)
     for song, rate in songs
     for start in (0, 4 * RATE)
   ]

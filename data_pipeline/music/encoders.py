@@ -16,9 +16,9 @@ import librosa
 import numpy as np
 from jaxtyping import Float32
 
-from data_pipeline.beats import MIN_SECONDS, check_audio
-from data_pipeline.compiled import compile_librosa
 from data_pipeline.media.framing import Number
+from data_pipeline.music.beats import MIN_SECONDS, check_audio
+from data_pipeline.music.numba_cache import compile_librosa
 
 _CONSTANTS_FOLDER = pathlib.Path(__file__).parent / "constants"
 
@@ -221,7 +221,7 @@ def make_encoder(name: str) -> MusicEncoder:
   """
   kind, _, path = name.partition(":")
   if kind == "clap":
-    from data_pipeline.clap import ClapEncoder  # needs the extra `clap`
+    from data_pipeline.music.clap import ClapEncoder  # needs the extra `clap`
 
     return ClapEncoder(path or None)
   if name != "spectral":

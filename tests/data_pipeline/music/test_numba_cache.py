@@ -6,12 +6,12 @@ import subprocess
 import sys
 import tempfile
 
-from data_pipeline import compiled
+from data_pipeline.music import numba_cache
 
 
 def test_processes_that_start_together_leave_a_sound_cache(tmp_path):
   code = (
-    "import numpy as np; from data_pipeline.beats import track_beats;"
+    "import numpy as np; from data_pipeline.music.beats import track_beats;"
     "click = np.zeros(88200, np.float32); click[::11025] = 1;"
     "print(len(track_beats(click, 22050)))"
   )
@@ -34,8 +34,8 @@ def test_processes_that_start_together_leave_a_sound_cache(tmp_path):
 def test_a_filled_cache_keeps_nobody_waiting(tmp_path, monkeypatch):
   monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
   calls = []
-  monkeypatch.setattr(compiled, "_compile", lambda: calls.append(1))
-  fill = compiled.compile_librosa.__wrapped__  # of a new process
+  monkeypatch.setattr(numba_cache, "_compile", lambda: calls.append(1))
+  fill = numba_cache.compile_librosa.__wrapped__  # of a new process
   fill()
   (lock,) = tmp_path.glob("*.lock")
   with open(lock) as held:

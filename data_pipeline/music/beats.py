@@ -8,8 +8,8 @@ import librosa
 import numpy as np
 from jaxtyping import Float, Float32, Float64
 
-from data_pipeline.compiled import compile_librosa
 from data_pipeline.media.framing import Number
+from data_pipeline.music.numba_cache import compile_librosa
 
 SAMPLE_RATE = 22_050  # librosa's own; its tracker is tuned for this rate and hop
 HOP_LENGTH_SAMPLES = 512

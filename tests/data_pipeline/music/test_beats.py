@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from data_pipeline import beats
+from data_pipeline.music import beats
 
 RATE = 22050
 
