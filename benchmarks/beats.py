@@ -19,7 +19,7 @@ import numpy as np
 from data_pipeline import aist
 from data_pipeline.media import reader
 from data_pipeline.music.beats import track_beats
-from data_pipeline.sources import SONG_SUFFIXES, SynthDance
+from data_pipeline.sources.base import SONG_SUFFIXES, SynthDance
 from data_pipeline.synthdance import music
 
 WINDOW_SECONDS = 0.07

@@ -12,7 +12,7 @@ from jaxtyping import Float32
 from data_pipeline import aist
 from data_pipeline.media.errors import MediaError
 from data_pipeline.numpy_pickle import UnsafePickleError, read_arrays
-from data_pipeline.sources import (
+from data_pipeline.sources.base import (
   SONG_SUFFIXES,
   VIDEO_SUFFIXES,
   Film,

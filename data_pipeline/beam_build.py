@@ -26,7 +26,7 @@ from data_pipeline import data_set
 from data_pipeline.data_set import BuildError, ClipLine
 from data_pipeline.media.errors import MediaError
 from data_pipeline.settings import Settings, VideoCut, find_beats, write_vectors
-from data_pipeline.sources import Finding, SourceVideo, Survey
+from data_pipeline.sources.base import Finding, SourceVideo, Survey
 from data_pipeline.tfds_builder.dance_clips import write_shards
 
 _LINES = "lines"  # the second output of a cut: what manifest and report are made of

@@ -41,7 +41,7 @@ from data_pipeline.local_pool import LocalPool
 from data_pipeline.media.errors import MediaError
 from data_pipeline.settings import Settings as Settings
 from data_pipeline.settings import VideoCut, find_beats, write_vectors
-from data_pipeline.sources import Finding, SourceVideo, Survey
+from data_pipeline.sources.base import Finding, SourceVideo, Survey
 
 BROKEN = 3  # exit status: the data set is complete, but files were broken
 

@@ -10,7 +10,7 @@ from data_pipeline.folder_source import Folder
 from data_pipeline.ingest import ClipFormat
 from data_pipeline.media.framing import FRAMINGS
 from data_pipeline.settings import Settings
-from data_pipeline.sources import Source, SynthDance
+from data_pipeline.sources.base import Source, SynthDance
 from data_pipeline.synthdance.presets import PRESETS
 from data_pipeline.windows import SHORT, Windows
 

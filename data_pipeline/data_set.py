@@ -21,7 +21,7 @@ from etils import epath
 
 from data_pipeline import clip_record, files
 from data_pipeline.files import write_json as write_json
-from data_pipeline.sources import Finding, Survey
+from data_pipeline.sources.base import Finding, Survey
 
 MANIFEST = "manifest.json"
 REPORT = "report.csv"

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float32
 
-from data_pipeline.sources import (
+from data_pipeline.sources.base import (
   SONG_SUFFIXES,
   VIDEO_SUFFIXES,
   Film,

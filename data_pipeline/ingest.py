@@ -27,7 +27,7 @@ from data_pipeline.media.framing import (
 from data_pipeline.music.beats import slice_beats
 from data_pipeline.music.encoders import MusicEncoder, cut_window
 from data_pipeline.person import crop_on_person
-from data_pipeline.sources import Film, Joints, SourceVideo
+from data_pipeline.sources.base import Film, Joints, SourceVideo
 from data_pipeline.synthdance.truth import Truth
 from data_pipeline.windows import SHORT, WHOLE_TRACK, Segment, Windows
 

@@ -19,7 +19,7 @@ from data_pipeline.media import reader
 from data_pipeline.media.errors import MediaError
 from data_pipeline.music.beats import track_beats
 from data_pipeline.music.encoders import MusicEncoder, cached_encoder, make_encoder
-from data_pipeline.sources import Source, SourceVideo
+from data_pipeline.sources.base import Source, SourceVideo
 from data_pipeline.windows import WHOLE_TRACK, Windows
 
 _encoder_of = functools.cache(make_encoder)  # one of each in a process

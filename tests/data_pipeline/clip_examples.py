@@ -8,7 +8,7 @@ import time
 import numpy as np
 
 from data_pipeline.media import writer
-from data_pipeline.sources import Film, SourceVideo, Survey
+from data_pipeline.sources.base import Film, SourceVideo, Survey
 
 RATE = 22050
 

@@ -11,7 +11,7 @@ from data_pipeline.media import reader, writer
 from data_pipeline.media.errors import MediaError
 from data_pipeline.music.beats import beat_vector
 from data_pipeline.music.encoders import make_encoder
-from data_pipeline.sources import Film, SourceVideo, SynthDance
+from data_pipeline.sources.base import Film, SourceVideo, SynthDance
 from data_pipeline.windows import Windows
 
 FORM = ClipFormat(num_frames=10, fps=10, frame_size=16)

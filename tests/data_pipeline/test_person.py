@@ -9,7 +9,7 @@ from data_pipeline.ingest import ClipFormat
 from data_pipeline.media import framing, writer
 from data_pipeline.music.encoders import make_encoder
 from data_pipeline.person import crop_on_person, crop_picture
-from data_pipeline.sources import Film, SourceVideo
+from data_pipeline.sources.base import Film, SourceVideo
 from data_pipeline.windows import Windows
 
 
