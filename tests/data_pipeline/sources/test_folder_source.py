@@ -5,8 +5,8 @@ import pytest
 from clip_examples import RATE, click_song, toy_frames
 
 from data_pipeline import shots
-from data_pipeline.folder_source import Folder
 from data_pipeline.media import writer
+from data_pipeline.sources.folder_source import Folder
 
 
 @pytest.fixture

@@ -11,7 +11,6 @@ from jaxtyping import Float32
 
 from data_pipeline import aist
 from data_pipeline.media.errors import MediaError
-from data_pipeline.numpy_pickle import UnsafePickleError, read_arrays
 from data_pipeline.sources.base import (
   SONG_SUFFIXES,
   VIDEO_SUFFIXES,
@@ -22,6 +21,7 @@ from data_pipeline.sources.base import (
   Survey,
   song_from_files,
 )
+from data_pipeline.sources.numpy_pickle import UnsafePickleError, read_arrays
 
 JOINT_FPS = 60.0  # of AIST++ annotations
 MAX_SONG_FILES = 5  # tried for one track
