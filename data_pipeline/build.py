@@ -33,8 +33,9 @@ import numpy as np
 import tqdm
 from etils import epath
 
-from data_pipeline import data_set, files, ingest
+from data_pipeline import data_set, files
 from data_pipeline.build_options import options_of, read_arguments
+from data_pipeline.cutting import ingest
 from data_pipeline.data_set import BuildError as BuildError
 from data_pipeline.data_set import ClipLine
 from data_pipeline.local_pool import LocalPool

@@ -5,14 +5,14 @@ import os
 from collections.abc import Sequence
 
 from data_pipeline import files
-from data_pipeline.ingest import ClipFormat
+from data_pipeline.cutting.ingest import ClipFormat
+from data_pipeline.cutting.windows import SHORT, Windows
 from data_pipeline.media.framing import FRAMINGS
 from data_pipeline.settings import Settings
 from data_pipeline.sources.aist_source import IGNORE, AistFilm
 from data_pipeline.sources.base import Source, SynthDance
 from data_pipeline.sources.folder_source import Folder
 from data_pipeline.synthdance.presets import PRESETS
-from data_pipeline.windows import SHORT, Windows
 
 # Of generated data; 128 for all other.
 FRAME_SIZES = {"smoke": 64, "demo": 64, "medium": 64}

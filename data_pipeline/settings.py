@@ -14,13 +14,14 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float64
 
-from data_pipeline import aist, clip_record, ingest, shots
+from data_pipeline import aist, clip_record
+from data_pipeline.cutting import ingest, shots
+from data_pipeline.cutting.windows import WHOLE_TRACK, Windows
 from data_pipeline.media import reader
 from data_pipeline.media.errors import MediaError
 from data_pipeline.music.beats import track_beats
 from data_pipeline.music.encoders import MusicEncoder, cached_encoder, make_encoder
 from data_pipeline.sources.base import Source, SourceVideo
-from data_pipeline.windows import WHOLE_TRACK, Windows
 
 _encoder_of = functools.cache(make_encoder)  # one of each in a process
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from dabfusion_jax.inference.dance import SAMPLE_RATE
-from data_pipeline import person
+from data_pipeline.cutting import person
 from data_pipeline.media import framing, reader
 from data_pipeline.music import beats
 from data_pipeline.music.encoders import MusicEncoder, cut_window

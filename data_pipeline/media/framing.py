@@ -2,7 +2,7 @@
 
 One treatment for every source: the film frame nearest to `t0 + k / fps`, then area
 interpolation to a square: letterboxed (1920x1080 fills rows 28..99 of 128), the middle
-cropped, or the person (by `data_pipeline.person`, of frames that keep their longer
+cropped, or the person (by `data_pipeline.cutting.person`, of frames that keep their longer
 side). Numpy alone; coordinates have integers at pixel centres.
 """
 

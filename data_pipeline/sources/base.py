@@ -1,7 +1,7 @@
 """Where videos come from: a list of them, their songs, and their files.
 
 What differs between film, a folder and generated dances ends here; from the file on
-there is one ingest for all (`data_pipeline.ingest`).
+there is one ingest for all (`data_pipeline.cutting.ingest`).
 """
 
 import dataclasses

@@ -10,8 +10,8 @@ import pytest
 from clip_examples import ToySource
 
 from data_pipeline import build, loader
-from data_pipeline.ingest import ClipFormat
-from data_pipeline.windows import Windows
+from data_pipeline.cutting.ingest import ClipFormat
+from data_pipeline.cutting.windows import Windows
 
 beam_build = pytest.importorskip("data_pipeline.beam_build", exc_type=ImportError)
 

@@ -17,8 +17,8 @@ from stores import objects
 from tensorflow_datasets.core import shuffle
 
 from data_pipeline import build, data_set, files, loader
-from data_pipeline.ingest import ClipFormat
-from data_pipeline.windows import Windows
+from data_pipeline.cutting.ingest import ClipFormat
+from data_pipeline.cutting.windows import Windows
 
 FORM = ClipFormat(num_frames=10, fps=10, frame_size=16)
 
@@ -176,7 +176,7 @@ def test_ended_build_leaves_no_worker_and_goes_on(tmp_path, finished, ending):
   program = (
     "import pathlib, signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
     "from clip_examples import ToySource; from data_pipeline import "
-    "build; from data_pipeline.ingest import ClipFormat; from data_pipeline.windows "
+    "build; from data_pipeline.cutting.ingest import ClipFormat; from data_pipeline.cutting.windows "
     "import Windows\ntry: build.build(build.Settings("
     f"ToySource(count=4, short=1, log={str(log)!r}), ClipFormat(10, 10, 16), "
     f"train_windows=Windows('random', 2)), pathlib.Path({str(output)!r}), 1)\n"

@@ -5,11 +5,11 @@ import pytest
 
 from dabfusion_jax.inference import inputs
 from dabfusion_jax.inference.inputs import InputError
-from data_pipeline import ingest
+from data_pipeline.cutting import ingest
+from data_pipeline.cutting.windows import Windows
 from data_pipeline.media import writer
 from data_pipeline.music.encoders import make_encoder
 from data_pipeline.sources.base import Film, SourceVideo
-from data_pipeline.windows import Windows
 
 RATE = 44_100
 

@@ -24,7 +24,8 @@ from dabfusion_jax.evaluation.study.films import Viewer
 from dabfusion_jax.evaluation.study.results import Part
 from dabfusion_jax.evaluation.study.subjects import Subjects, spread
 from dabfusion_jax.pipeline import DancePipeline
-from data_pipeline import ingest, latent_record, loader, slow_motion
+from data_pipeline import latent_record, loader, slow_motion
+from data_pipeline.cutting import ingest
 from data_pipeline.style_vectors import style_vectors
 from data_pipeline.synthdance.truth import body_motion
 

@@ -8,11 +8,11 @@ import pytest
 from clip_examples import RATE, click_song, toy_frames
 
 from data_pipeline import aist
+from data_pipeline.cutting.windows import Windows
 from data_pipeline.media import writer
 from data_pipeline.media.errors import MediaError
 from data_pipeline.settings import Settings, VideoCut
 from data_pipeline.sources.aist_source import AistFilm, read_joints
-from data_pipeline.windows import Windows
 
 NAMES = (
   "gBR_sBM_c01_d04_mBR2_ch08",  # train; test in index2
@@ -113,7 +113,7 @@ def test_film_with_joints_becomes_a_record(tmp_path):
   joints2d[0, ..., 1] = 6
   annotate(tmp_path, name.sequence, joints2d, np.ones((100, 17, 3)))
   source = AistFilm(str(videos), annotations=str(tmp_path))
-  from data_pipeline.ingest import ClipFormat
+  from data_pipeline.cutting.ingest import ClipFormat
 
   settings = Settings(
     source, ClipFormat(20, 10, 32), train_windows=Windows("first")

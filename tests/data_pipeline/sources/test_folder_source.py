@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from clip_examples import RATE, click_song, toy_frames
 
-from data_pipeline import shots
+from data_pipeline.cutting import shots
 from data_pipeline.media import writer
 from data_pipeline.sources.folder_source import Folder
 

@@ -15,6 +15,8 @@ import numpy as np
 from jaxtyping import Float32, Float64, Int64, UInt8
 
 from data_pipeline import files
+from data_pipeline.cutting.person import crop_on_person
+from data_pipeline.cutting.windows import SHORT, WHOLE_TRACK, Segment, Windows
 from data_pipeline.media import reader
 from data_pipeline.media.errors import MediaError
 from data_pipeline.media.framing import (
@@ -26,10 +28,8 @@ from data_pipeline.media.framing import (
 )
 from data_pipeline.music.beats import slice_beats
 from data_pipeline.music.encoders import MusicEncoder, cut_window
-from data_pipeline.person import crop_on_person
 from data_pipeline.sources.base import Film, Joints, SourceVideo
 from data_pipeline.synthdance.truth import Truth
-from data_pipeline.windows import SHORT, WHOLE_TRACK, Segment, Windows
 
 SAMPLE_RATE = 22_050  # of the sound kept in a record
 

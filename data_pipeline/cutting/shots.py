@@ -5,9 +5,9 @@ import os
 import numpy as np
 from jaxtyping import Float32
 
+from data_pipeline.cutting.windows import Segment
 from data_pipeline.media import reader
 from data_pipeline.media.framing import nearest_frames, resize_area
-from data_pipeline.windows import Segment
 
 SAMPLES_PER_SECOND = 10  # looked at; a cut is found to a tenth of a second
 _SIDE = 32  # pixels of the thumbnails

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from data_pipeline.windows import Windows
+from data_pipeline.cutting.windows import Windows
 
 TIMES = np.arange(120) / 10
 

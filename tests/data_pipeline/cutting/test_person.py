@@ -4,13 +4,13 @@ import numpy as np
 import pytest
 from clip_examples import RATE, click_song
 
-from data_pipeline import ingest
-from data_pipeline.ingest import ClipFormat
+from data_pipeline.cutting import ingest
+from data_pipeline.cutting.ingest import ClipFormat
+from data_pipeline.cutting.person import crop_on_person, crop_picture
+from data_pipeline.cutting.windows import Windows
 from data_pipeline.media import framing, writer
 from data_pipeline.music.encoders import make_encoder
-from data_pipeline.person import crop_on_person, crop_picture
 from data_pipeline.sources.base import Film, SourceVideo
-from data_pipeline.windows import Windows
 
 
 def room(height=48, width=144, num=20, seed=0):
