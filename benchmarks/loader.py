@@ -24,9 +24,9 @@ import PIL.Image
 from absl import flags
 from array_record.python import array_record_module
 
-from data_pipeline import loader
-from data_pipeline.clip_record import decode_video, encode_video
 from data_pipeline.media.writer import write_video
+from data_pipeline.records import loader
+from data_pipeline.records.clip_record import decode_video, encode_video
 
 
 def raw_code(frames: np.ndarray) -> bytes:

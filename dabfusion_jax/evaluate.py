@@ -52,7 +52,7 @@ from dabfusion_jax.metrics import alignment, appearance
 from dabfusion_jax.metrics.features import i3d
 from dabfusion_jax.pipeline import DancePipeline
 from dabfusion_jax.pretrained import store
-from data_pipeline import loader
+from data_pipeline.records import loader
 
 
 def evaluate_checkpoint(args: argparse.Namespace) -> None:

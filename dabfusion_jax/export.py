@@ -33,8 +33,8 @@ from dabfusion_jax.diffusion import process
 from dabfusion_jax.evaluation.reading import clips
 from dabfusion_jax.parallel import hardware
 from dabfusion_jax.pipeline import DancePipeline
-from data_pipeline import loader
 from data_pipeline.media import writer
+from data_pipeline.records import loader
 
 FORMAT = 1
 _MOST_SECONDS = 7 * 24 * 3600  # that one process may be done before another
@@ -59,7 +59,7 @@ def samples(
 ) -> Iterator[tuple[Mapping[str, Any], np.ndarray]]:
   """(record, frames uint8 [t, h, w, 3]) of the clips `indices` of a source.
 
-  Records are those of `data_pipeline.loader`; `batch_size` is per device.
+  Records are those of `data_pipeline.records.loader`; `batch_size` is per device.
   """
   devices = tuple(devices or jax.local_devices())
   pipeline = dataclasses.replace(pipeline, devices=devices)

@@ -24,8 +24,8 @@ from dabfusion_jax.storage.run_folder import RunFolder
 from dabfusion_jax.training.loop import train
 from dabfusion_jax.training.warm_start import make_warm_start
 from dabfusion_jax.training.writers import Trace
-from data_pipeline import latent_record, loader
-from data_pipeline.slow_motion import SlowMotion
+from data_pipeline.records import latent_record, loader
+from data_pipeline.records.slow_motion import SlowMotion
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "FILE.py or FILE.py:VARIANT.")
 _WORKDIR = flags.DEFINE_string("workdir", None, "Default: runs/VARIANT_STAGE.")

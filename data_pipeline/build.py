@@ -11,7 +11,7 @@ here and sent when it is complete):
   report.csv     what is missing, broken, left out or too short, and why
   silence.json   what the music encoder makes of silence
   texts.json     each genre in words, where the encoder takes words
-  shards/        TFDS folder of clip records, read by `data_pipeline.loader`
+  shards/        TFDS folder of clip records, read by `data_pipeline.records.loader`
   work/          per-song beats and per-video records, kept as they are finished
 
 A video that cannot be used costs a line of the report, and the exit status is 3 where

@@ -19,8 +19,9 @@ from typing import Any
 
 from etils import epath
 
-from data_pipeline import clip_record, files
+from data_pipeline import files
 from data_pipeline.files import write_json as write_json
+from data_pipeline.records import clip_record
 from data_pipeline.sources.base import Finding, Survey
 
 MANIFEST = "manifest.json"

@@ -20,9 +20,10 @@ import PIL.Image
 import PIL.ImageDraw
 from jaxtyping import Float32, Float64, UInt8
 
-from data_pipeline import files, loader
+from data_pipeline import files
 from data_pipeline.media import writer
 from data_pipeline.music.beats import beat_vector
+from data_pipeline.records import loader
 
 MIN_VIDEO_SIZE = 256  # pixels; smaller clips are enlarged by whole numbers
 _CLICK_SECONDS = 0.03

@@ -28,8 +28,9 @@ from etils import epath
 from dabfusion_jax import stage_factory
 from dabfusion_jax.cli.errors import one_line_errors
 from dabfusion_jax.storage import saved_stage
-from data_pipeline import files, latent_record, loader, style_vectors
-from data_pipeline.latent_record import LatentError
+from data_pipeline import files
+from data_pipeline.records import latent_record, loader, style_vectors
+from data_pipeline.records.latent_record import LatentError
 
 CLIPS_PER_SHARD = 64
 

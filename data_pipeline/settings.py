@@ -14,13 +14,14 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float64
 
-from data_pipeline import aist, clip_record
+from data_pipeline import aist
 from data_pipeline.cutting import ingest, shots
 from data_pipeline.cutting.windows import WHOLE_TRACK, Windows
 from data_pipeline.media import reader
 from data_pipeline.media.errors import MediaError
 from data_pipeline.music.beats import track_beats
 from data_pipeline.music.encoders import MusicEncoder, cached_encoder, make_encoder
+from data_pipeline.records import clip_record
 from data_pipeline.sources.base import Source, SourceVideo
 
 _encoder_of = functools.cache(make_encoder)  # one of each in a process
@@ -61,7 +62,7 @@ class Settings:
 
 def write_vectors(settings: Settings, output: pathlib.Path) -> None:
   """Keeps the encoder's vectors of silence and of words beside the clips."""
-  from data_pipeline import style_vectors  # reads shards: not for the workers
+  from data_pipeline.records import style_vectors  # reads shards: not for the workers
 
   style_vectors.write_silence(output, _encoder_of(settings.encoder))
   style_vectors.write_text_vectors(output, _encoder_of(settings.encoder))
@@ -83,7 +84,7 @@ def find_beats(
 
 
 class VideoCut:
-  """Cuts one video into encoded records (`data_pipeline.clip_record`).
+  """Cuts one video into encoded records (`data_pipeline.records.clip_record`).
 
   Attributes:
     status: `whole`, `too_short`, `padded` or `looped`.

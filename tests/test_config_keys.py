@@ -13,7 +13,7 @@ import pytest
 from dabfusion_jax import train
 from dabfusion_jax.pipeline import DancePipeline
 from dabfusion_jax.storage import saved_stage
-from data_pipeline import latent_record, loader
+from data_pipeline.records import latent_record, loader
 
 _CONFIGS = pathlib.Path(__file__).parent.parent / "configs"
 _STAGES = ("autoencoder", "diffusion")

@@ -29,7 +29,7 @@ def evaluate(
 ) -> Scores:
   """Scores of every clip, by name; None where a clip has no value.
 
-  Clips are records of `data_pipeline.loader` with their truth.
+  Clips are records of `data_pipeline.records.loader` with their truth.
   """
   analyse = jax.jit(
     lambda frames: pipeline.stage.autoencoder.apply(

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import tensorflow_datasets as tfds
 
-from data_pipeline import clip_record
+from data_pipeline.records import clip_record
 from data_pipeline.tfds_builder.local_buckets import local_buckets
 
 
@@ -42,7 +42,7 @@ def features_of(example: Mapping[str, Any]) -> tfds.features.FeaturesDict:
 
 
 class DanceClips(tfds.core.GeneratorBasedBuilder):
-  """Clips of a dancer with music and beats; see `data_pipeline.clip_record`.
+  """Clips of a dancer with music and beats; see `data_pipeline.records.clip_record`.
 
   Attributes:
     example: an encoded record, as all are.

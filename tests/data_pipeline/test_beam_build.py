@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 from clip_examples import ToySource
 
-from data_pipeline import build, loader
+from data_pipeline import build
 from data_pipeline.cutting.ingest import ClipFormat
 from data_pipeline.cutting.windows import Windows
+from data_pipeline.records import loader
 
 beam_build = pytest.importorskip("data_pipeline.beam_build", exc_type=ImportError)
 

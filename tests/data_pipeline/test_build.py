@@ -16,9 +16,10 @@ from clip_examples import ToySource
 from stores import objects
 from tensorflow_datasets.core import shuffle
 
-from data_pipeline import build, data_set, files, loader
+from data_pipeline import build, data_set, files
 from data_pipeline.cutting.ingest import ClipFormat
 from data_pipeline.cutting.windows import Windows
+from data_pipeline.records import loader
 
 FORM = ClipFormat(num_frames=10, fps=10, frame_size=16)
 
@@ -241,7 +242,9 @@ def test_workers_stay_free_of_jax_and_tensorflow():
 
 
 def test_reading_needs_no_tensorflow():
-  program = "import sys, data_pipeline.loader; print('tensorflow' in sys.modules)"
+  program = (
+    "import sys, data_pipeline.records.loader; print('tensorflow' in sys.modules)"
+  )
   done = subprocess.run(
     [sys.executable, "-c", program], capture_output=True, text=True, check=True
   )

@@ -12,8 +12,9 @@ from stores import objects
 from configs import autoencoder
 from dabfusion_jax import stage_factory
 from dabfusion_jax.storage import saved_stage
-from data_pipeline import clip_record, files, latent_cache, latent_record
-from data_pipeline.latent_record import LatentError
+from data_pipeline import files, latent_cache
+from data_pipeline.records import clip_record, latent_record
+from data_pipeline.records.latent_record import LatentError
 from data_pipeline.tfds_builder.dance_clips import write_shards
 
 NUM_FRAMES, SIZE, CLIPS = 3, 32, 7

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from dabfusion_jax.ops import grid as grids
-from data_pipeline import latent_record
+from data_pipeline.records import latent_record
 
 
 def test_reflect_folds_at_the_border_pixels():

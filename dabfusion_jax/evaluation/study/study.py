@@ -24,9 +24,9 @@ from dabfusion_jax.evaluation.study.films import Viewer
 from dabfusion_jax.evaluation.study.results import Part
 from dabfusion_jax.evaluation.study.subjects import Subjects, spread
 from dabfusion_jax.pipeline import DancePipeline
-from data_pipeline import latent_record, loader, slow_motion
 from data_pipeline.cutting import ingest
-from data_pipeline.style_vectors import style_vectors
+from data_pipeline.records import latent_record, loader, slow_motion
+from data_pipeline.records.style_vectors import style_vectors
 from data_pipeline.synthdance.truth import body_motion
 
 SHORT_CLIPS = 16  # of the long samplings

@@ -12,7 +12,7 @@ from dabfusion_jax.inference.inputs import Music
 
 @dataclasses.dataclass(frozen=True)
 class Subjects:
-  """Held-out clips: `records` of `data_pipeline.loader` with their truth.
+  """Held-out clips: `records` of `data_pipeline.records.loader` with their truth.
 
   `flow` [n, t, s, s, 2], `occlusion` [n, t, s, s, 1] and `z` [n, s, s, c] are what
   stage 1 makes of the true frames. `data` names the data set; `given_key` is the key

@@ -5,7 +5,6 @@ import numpy as np
 import pytest
 from clip_examples import RATE, ToySource, toy_frames
 
-from data_pipeline import clip_record
 from data_pipeline.cutting import ingest
 from data_pipeline.cutting.ingest import ClipFormat
 from data_pipeline.cutting.windows import Windows
@@ -13,6 +12,7 @@ from data_pipeline.media import reader, writer
 from data_pipeline.media.errors import MediaError
 from data_pipeline.music.beats import beat_vector
 from data_pipeline.music.encoders import make_encoder
+from data_pipeline.records import clip_record
 from data_pipeline.sources.base import Film, SourceVideo, SynthDance
 
 FORM = ClipFormat(num_frames=10, fps=10, frame_size=16)

@@ -5,11 +5,11 @@ import json
 import numpy as np
 import pytest
 
-from data_pipeline import loader
-from data_pipeline.clip_record import RecordError
 from data_pipeline.music.clap import ClapEncoder, ClapError
 from data_pipeline.music.encoders import make_encoder
-from data_pipeline.style_vectors import PROMPTS
+from data_pipeline.records import loader
+from data_pipeline.records.clip_record import RecordError
+from data_pipeline.records.style_vectors import PROMPTS
 
 RATE = 22050
 

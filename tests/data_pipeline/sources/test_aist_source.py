@@ -122,7 +122,7 @@ def test_film_with_joints_becomes_a_record(tmp_path):
   cut = VideoCut(settings, video, np.arange(4) / 2, tmp_path)
   (features,) = cut
   assert cut.status == "whole"
-  from data_pipeline import clip_record
+  from data_pipeline.records import clip_record
 
   record = clip_record.decode(features)
   assert "part_map" not in record and "true_beat_times" not in record

@@ -18,7 +18,7 @@ from dabfusion_jax.evaluation.study import (
 )
 from dabfusion_jax.evaluation.study.drawing import Artist, Sampling
 from dabfusion_jax.pipeline import DancePipeline
-from data_pipeline import slow_motion
+from data_pipeline.records import slow_motion
 
 _FRAMES, _SIZE, _FPS = 40, 64, 10.0
 

@@ -33,7 +33,7 @@ class SlowMotion:
   def __call__(
     self, record: Mapping[str, np.ndarray], rng: np.random.Generator
   ) -> Mapping[str, np.ndarray]:
-    """Draws what becomes of a record (`data_pipeline.latent_record`)."""
+    """Draws what becomes of a record (`data_pipeline.records.latent_record`)."""
     chance = rng.random()
     if chance < self.slow:
       return slow_down(record, rng.uniform(SLOWEST, 1.0))

@@ -5,7 +5,7 @@ import colorsys
 import numpy as np
 import pytest
 
-from data_pipeline import pairs
+from data_pipeline.records import pairs
 
 
 @pytest.fixture

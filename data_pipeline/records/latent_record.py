@@ -18,9 +18,10 @@ import safetensors.numpy
 from etils import epath
 from jaxtyping import Float
 
-from data_pipeline import files, loader
+from data_pipeline import files
 from data_pipeline.music.beats import beat_features, beat_vector
-from data_pipeline.slow_motion import SlowMotion
+from data_pipeline.records import loader
+from data_pipeline.records.slow_motion import SlowMotion
 
 SCHEMA_VERSION = 2
 MANIFEST = "manifest.json"

@@ -14,10 +14,11 @@ import numpy as np
 import tensorflow_datasets as tfds
 from etils import epath
 
-from data_pipeline import clip_record, files
-from data_pipeline.clip_record import RecordError
+from data_pipeline import files
 from data_pipeline.music.beats import beat_features, beat_vector
-from data_pipeline.pairs import sample_pair
+from data_pipeline.records import clip_record
+from data_pipeline.records.clip_record import RecordError
+from data_pipeline.records.pairs import sample_pair
 
 Record = dict[str, Any]
 Transform = Callable[[Record, np.random.Generator], Record]
@@ -89,7 +90,7 @@ def check_manifest(
 class Clips(Sequence[Record]):
   """The clip records of one split, by number.
 
-  A record (`data_pipeline.clip_record`) gains `example_id` (int32, its number),
+  A record (`data_pipeline.records.clip_record`) gains `example_id` (int32, its number),
   `beats` (float32 [t], 1 on beats) and `beat_features` (float32 [t 5]).
   """
 
@@ -274,7 +275,7 @@ def make_pairs_dataset(
   process_count: int = 1,
   num_threads: int = 2,
 ) -> grain.IterDataset:
-  """Stage-1 batches: pairs of frames (`data_pipeline.pairs`).
+  """Stage-1 batches: pairs of frames (`data_pipeline.records.pairs`).
 
   Args:
     source: records with `frames` and `example_id`.

@@ -8,8 +8,9 @@ import pytest
 from clip_examples import assert_same, make_record
 from stores import objects
 
-from data_pipeline import clip_record, files, loader
-from data_pipeline.clip_record import RecordError
+from data_pipeline import files
+from data_pipeline.records import clip_record, loader
+from data_pipeline.records.clip_record import RecordError
 from data_pipeline.tfds_builder.dance_clips import write_shards
 
 NUM_FRAMES, SIZE, FPS, CLIPS = 6, 16, 10, 10

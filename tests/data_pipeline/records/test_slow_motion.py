@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from data_pipeline.slow_motion import AT_REST, SLOWEST, SlowMotion, slow_down
+from data_pipeline.records.slow_motion import AT_REST, SLOWEST, SlowMotion, slow_down
 
 FPS = 10
 

@@ -12,9 +12,10 @@ import numpy as np
 from etils import epath
 from jaxtyping import Float32
 
-from data_pipeline import aist, data_set, loader
-from data_pipeline.clip_record import RecordError
+from data_pipeline import aist, data_set
 from data_pipeline.music.encoders import MusicEncoder
+from data_pipeline.records import loader
+from data_pipeline.records.clip_record import RecordError
 
 TEXTS = "texts.json"  # in the folder of a data set
 SILENCE = "silence.json"

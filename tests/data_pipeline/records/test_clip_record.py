@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from clip_examples import assert_same, make_record
 
-from data_pipeline import clip_record
+from data_pipeline.records import clip_record
 
 
 @pytest.mark.parametrize("shape", [(1, 4, 4, 3), (7, 5, 3, 3), (9, 8, 8)])

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from clip_examples import make_record
 
-from data_pipeline import clip_record
-from data_pipeline.clip_record import RecordError
 from data_pipeline.music.encoders import make_encoder
-from data_pipeline.style_vectors import (
+from data_pipeline.records import clip_record
+from data_pipeline.records.clip_record import RecordError
+from data_pipeline.records.style_vectors import (
   PROMPTS,
   style_vectors,
   text_vectors,
