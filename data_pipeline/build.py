@@ -33,15 +33,16 @@ import numpy as np
 import tqdm
 from etils import epath
 
-from data_pipeline import data_set, files
-from data_pipeline.build_options import options_of, read_arguments
+from data_pipeline import files
+from data_pipeline.building import data_set
+from data_pipeline.building.data_set import BuildError as BuildError
+from data_pipeline.building.data_set import ClipLine
+from data_pipeline.building.local_pool import LocalPool
+from data_pipeline.building.options import options_of, read_arguments
+from data_pipeline.building.video_work import Settings as Settings
+from data_pipeline.building.video_work import VideoCut, find_beats, write_vectors
 from data_pipeline.cutting import ingest
-from data_pipeline.data_set import BuildError as BuildError
-from data_pipeline.data_set import ClipLine
-from data_pipeline.local_pool import LocalPool
 from data_pipeline.media.errors import MediaError
-from data_pipeline.settings import Settings as Settings
-from data_pipeline.settings import VideoCut, find_beats, write_vectors
 from data_pipeline.sources.base import Finding, SourceVideo, Survey
 
 BROKEN = 3  # exit status: the data set is complete, but files were broken
@@ -187,7 +188,7 @@ def _finish(
       return file.stem, features
 
     # Imported here: the workers have no need of it.
-    from data_pipeline.tfds_builder.dance_clips import write_shards
+    from data_pipeline.building.tfds_builder import write_shards
 
     example = ingest.load_result(next(iter(splits.values()))[0])
     write_shards(
@@ -227,7 +228,9 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 def _run(settings: Settings, args: argparse.Namespace) -> dict[str, Any]:
   if args.beam is not None:
-    from data_pipeline.beam_build import build_with_beam  # needs the extra `beam`
+    from data_pipeline.building.beam_build import (
+      build_with_beam,  # needs the extra `beam`
+    )
 
     return build_with_beam(settings, pathlib.Path(args.output), args.beam.split())
   finished = data_set.finished_manifest(args.output, settings.description())

@@ -12,7 +12,8 @@ import numpy as np
 from etils import epath
 from jaxtyping import Float32
 
-from data_pipeline import aist, data_set
+from data_pipeline import aist
+from data_pipeline.building import data_set
 from data_pipeline.music.encoders import MusicEncoder
 from data_pipeline.records import loader
 from data_pipeline.records.clip_record import RecordError

@@ -9,11 +9,11 @@ import pytest
 from clip_examples import RATE, click_song
 
 from data_pipeline import build
+from data_pipeline.building.video_work import Settings, VideoCut, find_beats
 from data_pipeline.cutting.ingest import ClipFormat
 from data_pipeline.media import writer
 from data_pipeline.media.errors import MediaError
 from data_pipeline.records.clip_record import decode_video
-from data_pipeline.settings import Settings, VideoCut, find_beats
 from data_pipeline.sources.folder_source import Folder
 
 FORM = ClipFormat(num_frames=10, fps=10, frame_size=16)

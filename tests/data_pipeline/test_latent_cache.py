@@ -13,9 +13,9 @@ from configs import autoencoder
 from dabfusion_jax import stage_factory
 from dabfusion_jax.storage import saved_stage
 from data_pipeline import files, latent_cache
+from data_pipeline.building.tfds_builder import write_shards
 from data_pipeline.records import clip_record, latent_record
 from data_pipeline.records.latent_record import LatentError
-from data_pipeline.tfds_builder.dance_clips import write_shards
 
 NUM_FRAMES, SIZE, CLIPS = 3, 32, 7
 

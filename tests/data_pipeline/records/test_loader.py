@@ -9,9 +9,9 @@ from clip_examples import assert_same, make_record
 from stores import objects
 
 from data_pipeline import files
+from data_pipeline.building.tfds_builder import write_shards
 from data_pipeline.records import clip_record, loader
 from data_pipeline.records.clip_record import RecordError
-from data_pipeline.tfds_builder.dance_clips import write_shards
 
 NUM_FRAMES, SIZE, FPS, CLIPS = 6, 16, 10, 10
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from clip_examples import make_record
 
+from data_pipeline.building.tfds_builder import write_shards
 from data_pipeline.music.encoders import make_encoder
 from data_pipeline.records import clip_record
 from data_pipeline.records.clip_record import RecordError
@@ -15,7 +16,6 @@ from data_pipeline.records.style_vectors import (
   text_vectors,
   write_text_vectors,
 )
-from data_pipeline.tfds_builder.dance_clips import write_shards
 
 
 def write_data(folder, genres_by_split):

@@ -8,10 +8,10 @@ import pytest
 from clip_examples import RATE, click_song, toy_frames
 
 from data_pipeline import aist
+from data_pipeline.building.video_work import Settings, VideoCut
 from data_pipeline.cutting.windows import Windows
 from data_pipeline.media import writer
 from data_pipeline.media.errors import MediaError
-from data_pipeline.settings import Settings, VideoCut
 from data_pipeline.sources.aist_source import AistFilm, read_joints
 
 NAMES = (

@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 import tensorflow_datasets as tfds
 
+from data_pipeline.building.tfds_buckets import local_buckets
 from data_pipeline.records import clip_record
-from data_pipeline.tfds_builder.local_buckets import local_buckets
 
 
 def features_of(example: Mapping[str, Any]) -> tfds.features.FeaturesDict:

@@ -22,12 +22,17 @@ import apache_beam as beam
 import threadpoolctl
 from apache_beam.options.pipeline_options import PipelineOptions
 
-from data_pipeline import data_set
-from data_pipeline.data_set import BuildError, ClipLine
+from data_pipeline.building import data_set
+from data_pipeline.building.data_set import BuildError, ClipLine
+from data_pipeline.building.tfds_builder import write_shards
+from data_pipeline.building.video_work import (
+  Settings,
+  VideoCut,
+  find_beats,
+  write_vectors,
+)
 from data_pipeline.media.errors import MediaError
-from data_pipeline.settings import Settings, VideoCut, find_beats, write_vectors
 from data_pipeline.sources.base import Finding, SourceVideo, Survey
-from data_pipeline.tfds_builder.dance_clips import write_shards
 
 _LINES = "lines"  # the second output of a cut: what manifest and report are made of
 

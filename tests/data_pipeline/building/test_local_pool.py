@@ -16,7 +16,7 @@ def work(number):
 
 PROGRAM = """
 from test_local_pool import work
-from data_pipeline.local_pool import LocalPool
+from data_pipeline.building.local_pool import LocalPool
 
 if __name__ == "__main__":
   try:

@@ -5,10 +5,10 @@ import os
 from collections.abc import Sequence
 
 from data_pipeline import files
+from data_pipeline.building.video_work import Settings
 from data_pipeline.cutting.ingest import ClipFormat
 from data_pipeline.cutting.windows import SHORT, Windows
 from data_pipeline.media.framing import FRAMINGS
-from data_pipeline.settings import Settings
 from data_pipeline.sources.aist_source import IGNORE, AistFilm
 from data_pipeline.sources.base import Source, SynthDance
 from data_pipeline.sources.folder_source import Folder

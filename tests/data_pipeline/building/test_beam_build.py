@@ -14,7 +14,9 @@ from data_pipeline.cutting.ingest import ClipFormat
 from data_pipeline.cutting.windows import Windows
 from data_pipeline.records import loader
 
-beam_build = pytest.importorskip("data_pipeline.beam_build", exc_type=ImportError)
+beam_build = pytest.importorskip(
+  "data_pipeline.building.beam_build", exc_type=ImportError
+)
 
 FORM = ClipFormat(num_frames=10, fps=10, frame_size=16)
 

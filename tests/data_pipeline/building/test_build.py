@@ -16,7 +16,8 @@ from clip_examples import ToySource
 from stores import objects
 from tensorflow_datasets.core import shuffle
 
-from data_pipeline import build, data_set, files
+from data_pipeline import build, files
+from data_pipeline.building import data_set
 from data_pipeline.cutting.ingest import ClipFormat
 from data_pipeline.cutting.windows import Windows
 from data_pipeline.records import loader
