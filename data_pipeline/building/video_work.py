@@ -1,7 +1,7 @@
 """What a data set is made of, and the work on one song or one video of it.
 
-Local processes (`data_pipeline.build`) and a cluster (`data_pipeline.building.beam_build`) do
-the same work; they differ in who does it and where the results go.
+Local processes (`data_pipeline.build`) and a cluster (`building.beam_build`) do the
+same work; they differ in who does it and where the results go.
 """
 
 import contextlib

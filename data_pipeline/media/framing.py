@@ -2,8 +2,8 @@
 
 One treatment for every source: the film frame nearest to `t0 + k / fps`, then area
 interpolation to a square: letterboxed (1920x1080 fills rows 28..99 of 128), the middle
-cropped, or the person (by `data_pipeline.cutting.person`, of frames that keep their longer
-side). Numpy alone; coordinates have integers at pixel centres.
+cropped, or the person (by `data_pipeline.cutting.person`, of frames that keep their
+longer side). Numpy alone; coordinates have integers at pixel centres.
 """
 
 import dataclasses

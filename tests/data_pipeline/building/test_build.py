@@ -178,8 +178,8 @@ def test_ended_build_leaves_no_worker_and_goes_on(tmp_path, finished, ending):
   program = (
     "import pathlib, signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
     "from clip_examples import ToySource; from data_pipeline import "
-    "build; from data_pipeline.cutting.ingest import ClipFormat; from data_pipeline.cutting.windows "
-    "import Windows\ntry: build.build(build.Settings("
+    "build; from data_pipeline.cutting.ingest import ClipFormat; from "
+    "data_pipeline.cutting.windows import Windows\ntry: build.build(build.Settings("
     f"ToySource(count=4, short=1, log={str(log)!r}), ClipFormat(10, 10, 16), "
     f"train_windows=Windows('random', 2)), pathlib.Path({str(output)!r}), 1)\n"
     "except KeyboardInterrupt: raise SystemExit('stopped')"
