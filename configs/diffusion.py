@@ -3,7 +3,7 @@ r"""Stage 2: diffusion of latent flow from a still picture and music.
   python -m dabfusion_jax.train --config=configs/diffusion.py --workdir=DIR
   python -m dabfusion_jax.train --config=configs/diffusion.py:demo --workdir=DIR
 
-Trains from cached stage-1 outputs (`python -m data_pipeline.latent_cache`). `paper` is
+Trains from cached stage-1 outputs (`python -m dabfusion_jax.latents`). `paper` is
 the paper's setting (sec. 4.1); `medium`, `demo` and `smoke` are the same program in
 miniature. `medium` made the weights that come with the package.
 """

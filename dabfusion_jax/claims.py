@@ -140,7 +140,7 @@ def make_parser() -> argparse.ArgumentParser:
   add("--checkpoint_e", required=True, help="stage 2 with beats, as for sample")
   add("--checkpoint_b", help="stage 2 without; all that needs it is left out if none")
   add("--data", required=True, help="folder made by data_pipeline.build")
-  add("--latents", required=True, help="folder made by data_pipeline.latent_cache")
+  add("--latents", required=True, help="folder made by dabfusion_jax.latents")
   add("--output", required=True, help="folder for results")
   add("--cache", help="folder of dances and features; OUTPUT/cache by default")
   add("--num_clips", type=int, default=60, help="held-out clips")

@@ -119,7 +119,7 @@ def resolve_diffusion(
     raise ValueError(
       f"The latents in {config['data']['latents']} were made by another stage 1"
       f" ({latents['autoencoder'][:12]}, not {autoencoder.digest[:12]}); make them anew"
-      " with data_pipeline.latent_cache, or name the right data.autoencoder."
+      " with dabfusion_jax.latents, or name the right data.autoencoder."
     )
   if latents["num_frames"] != config["data"]["num_frames"]:
     raise ValueError(

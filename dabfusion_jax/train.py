@@ -159,7 +159,7 @@ def prepare_latents(config: Mapping[str, Any]) -> None:
     clips = saved_stage.load_trained(stage1, "autoencoder").config["data"]["folder"]
     run(
       [
-        "data_pipeline.latent_cache",
+        "dabfusion_jax.latents",
         f"--checkpoint={stage1}",
         f"--data={clips}",
         f"--output={folder}",
@@ -173,7 +173,7 @@ def prepare_latents(config: Mapping[str, Any]) -> None:
       f" --workdir={stage1}"
     )
   steps.append(
-    f"python -m data_pipeline.latent_cache --checkpoint={stage1} --data=CLIPS"
+    f"python -m dabfusion_jax.latents --checkpoint={stage1} --data=CLIPS"
     f" --output={folder}"
   )
   raise NotReadyError(

@@ -52,7 +52,7 @@ ONLY_IN = {
   "tensorboardX": "dabfusion_jax/training/writers.py",
 }
 # The only places of `data_pipeline` that know the networks.
-KNOWS_NETWORKS = {"data_pipeline/latent_cache.py"}
+KNOWS_NETWORKS = {"dabfusion_jax/latents.py"}
 # The only places of `dabfusion_jax` that know files of data: the user's API and CLIs.
 # and the files that evaluation reads and hears.
 KNOWS_DATA = {"pipeline", "inputs", "dance", "train", "sample", "evaluate", "export"}

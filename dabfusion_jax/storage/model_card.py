@@ -20,7 +20,7 @@ PURPOSE = {
   " picture and music become a dance video.",
 }
 _USE = {
-  "autoencoder": "python -m data_pipeline.latent_cache --checkpoint=THIS_FOLDER"
+  "autoencoder": "python -m dabfusion_jax.latents --checkpoint=THIS_FOLDER"
   " --data=CLIPS --output=LATENTS",
   "diffusion": "python -m dabfusion_jax.sample --checkpoint=THIS_FOLDER"
   " --image=person.jpg --music=song.mp3 --output=dance.mp4",

@@ -73,7 +73,7 @@ def read_manifest(folder: epath.PathLike) -> dict[str, Any]:
   if not path.exists():
     raise LatentError(
       f"{folder} holds no finished latent cache; make it with: python -m"
-      f" data_pipeline.latent_cache --checkpoint=STAGE1 --data=DIR --output={folder}"
+      f" dabfusion_jax.latents --checkpoint=STAGE1 --data=DIR --output={folder}"
     )
   manifest = json.loads(path.read_text())
   if manifest.get("schema_version") != SCHEMA_VERSION:

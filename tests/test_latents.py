@@ -10,9 +10,9 @@ from clip_examples import make_record
 from stores import objects
 
 from configs import autoencoder
-from dabfusion_jax import stage_factory
+from dabfusion_jax import latents, stage_factory
 from dabfusion_jax.storage import saved_stage
-from data_pipeline import files, latent_cache
+from data_pipeline import files
 from data_pipeline.building.tfds_builder import write_shards
 from data_pipeline.records import clip_record, latent_record
 from data_pipeline.records.latent_record import LatentError
@@ -76,8 +76,8 @@ def data(tmp_path_factory):
 def cache(tmp_path_factory, stage1, data):
   output = tmp_path_factory.mktemp("cache") / "latents"
   with pytest.MonkeyPatch.context() as patch:
-    patch.setattr(latent_cache, "CLIPS_PER_SHARD", 3)
-    latent_cache.cache_latents(stage1, data, output)
+    patch.setattr(latents, "CLIPS_PER_SHARD", 3)
+    latents.cache_latents(stage1, data, output)
   return output
 
 
@@ -110,9 +110,9 @@ def test_every_clip_is_there_and_is_what_stage_one_says(cache, stage1, data):
 def test_processes_share_the_work_and_one_killed_goes_on(
   cache, stage1, data, tmp_path, monkeypatch, capsys
 ):
-  monkeypatch.setattr(latent_cache, "CLIPS_PER_SHARD", 3)
+  monkeypatch.setattr(latents, "CLIPS_PER_SHARD", 3)
   output = tmp_path / "latents"
-  latent_cache.cache_latents(stage1, data, output, 1, 2)
+  latents.cache_latents(stage1, data, output, 1, 2)
   assert "waits for the other" in capsys.readouterr().out
   with pytest.raises(LatentError, match="no finished"):
     latent_record.open_latents(output, "train")
@@ -120,7 +120,7 @@ def test_processes_share_the_work_and_one_killed_goes_on(
   assert len(mine) == 2  # of four: one of test, three of train
   # What a process leaves that died in the middle of a shard:
   (output / "train-00000-of-00003.array_record.77.tmp").write_bytes(b"half")
-  latent_cache.cache_latents(stage1, data, output, 0, 2)
+  latents.cache_latents(stage1, data, output, 0, 2)
   assert "kB a clip" in capsys.readouterr().out
   assert all(path.stat().st_mtime_ns == stamp for path, stamp in mine.items())
   manifests = [json.loads((f / "manifest.json").read_text()) for f in (cache, output)]
@@ -134,14 +134,14 @@ def test_processes_share_the_work_and_one_killed_goes_on(
 
 
 def test_a_cache_may_lie_on_another_machine(cache, stage1, data, tmp_path, monkeypatch):
-  monkeypatch.setattr(latent_cache, "CLIPS_PER_SHARD", 3)
+  monkeypatch.setattr(latents, "CLIPS_PER_SHARD", 3)
   monkeypatch.setenv(files.VARIABLE, str(tmp_path))
   with objects(monkeypatch) as store:
-    latent_cache.cache_latents(stage1, data, "gs://bucket/latents", 0, 2)
+    latents.cache_latents(stage1, data, "gs://bucket/latents", 0, 2)
     with pytest.raises(LatentError, match="no finished"):
       latent_record.open_latents("gs://bucket/latents", "train")
     before = {name: id(store.store[f"gs://{name}"]) for name in store.names()}
-    latent_cache.cache_latents(stage1, data, "gs://bucket/latents", 1, 2)
+    latents.cache_latents(stage1, data, "gs://bucket/latents", 1, 2)
     assert all(id(store.store[f"gs://{name}"]) == i for name, i in before.items())
     there = names_and_records("gs://bucket/latents", "train")
   for key, record in names_and_records(cache, "train").items():
@@ -156,10 +156,10 @@ def test_another_stage_or_data_is_refused(cache, stage1, data, tmp_path):
   manifest["content_sha256"] = "def"
   (other / "manifest.json").write_text(json.dumps(manifest))
   with pytest.raises(LatentError, match="other latents.*data"):
-    latent_cache.cache_latents(stage1, other, cache)
+    latents.cache_latents(stage1, other, cache)
   (tmp_path / "full").mkdir()
   (tmp_path / "full" / "thesis.txt").write_text("mine")
   with pytest.raises(LatentError, match="not empty"):
-    latent_cache.cache_latents(stage1, data, tmp_path / "full")
+    latents.cache_latents(stage1, data, tmp_path / "full")
   with pytest.raises(LatentError, match="no process 2 of 2"):
-    latent_cache.cache_latents(stage1, data, tmp_path / "new", 2, 2)
+    latents.cache_latents(stage1, data, tmp_path / "new", 2, 2)

@@ -1,6 +1,6 @@
 r"""Runs a frozen stage 1 over clips once, so that stage 2 never touches pixels.
 
-  python -m data_pipeline.latent_cache --checkpoint=runs/demo_autoencoder \
+  python -m dabfusion_jax.latents --checkpoint=runs/demo_autoencoder \
     --data=data/synthdance_demo --output=data/demo_latents
 
 Flow and occlusion of every frame from the first, and z of the first (paper sec. 3.3),
@@ -231,7 +231,7 @@ def _combine(sums: Sequence[dict[str, Any]]) -> dict[str, Any]:
 
 def main(argv: Sequence[str] | None = None) -> None:
   parser = argparse.ArgumentParser(
-    prog="python -m data_pipeline.latent_cache",
+    prog="python -m dabfusion_jax.latents",
     description=__doc__,
     formatter_class=argparse.RawDescriptionHelpFormatter,
   )
