@@ -25,8 +25,8 @@ import tqdm
 from array_record.python import array_record_module
 from etils import epath
 
-from dabfusion_jax import stage_factory
 from dabfusion_jax.cli.errors import one_line_errors
+from dabfusion_jax.config import make_autoencoder
 from dabfusion_jax.storage import saved_stage
 from data_pipeline import files
 from data_pipeline.records import latent_record, loader, style_vectors
@@ -118,7 +118,7 @@ def _make_analysis(
   stage1: saved_stage.Trained,
 ) -> Callable[[Iterator[Mapping[str, Any]]], Iterator[tuple[Mapping[str, Any], Any]]]:
   """What runs stage 1 over clips, one on each local device at a time."""
-  model = stage_factory.make_autoencoder(stage1.config)
+  model = make_autoencoder(stage1.config)
   devices = jax.local_devices()
   mesh = jax.sharding.Mesh(np.asarray(devices), ("clip",))
   one_each = jax.NamedSharding(mesh, jax.P("clip"))

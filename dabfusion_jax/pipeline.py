@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from dabfusion_jax import stage_factory
+from dabfusion_jax.config import make_diffusion_stage, make_sampling_plan
 from dabfusion_jax.diffusion import process
 from dabfusion_jax.inference import inputs
 from dabfusion_jax.inference.dance import Dance
@@ -73,7 +73,7 @@ class DancePipeline:
         f" was trained with {expected[:12]}; restore the right one."
       )
     return cls(
-      stage_factory.make_diffusion_stage(diffusion.config, autoencoder),
+      make_diffusion_stage(diffusion.config, autoencoder),
       diffusion.params,
       diffusion.config,
       autoencoder.config,
@@ -158,7 +158,7 @@ class DancePipeline:
       raise InputError(
         f"eta belongs to ddim and ddim_lfdm, not to {sampling['method']}."
       )
-    plan = stage_factory.make_sampling_plan(self.config, **changes)
+    plan = make_sampling_plan(self.config, **changes)
     data = self.autoencoder_config["data"]
     name = self.config["latents"]["framing"]
     # The close films of SynthDance are square: black bars are unknown to its models.

@@ -15,8 +15,14 @@ from absl import app, flags, logging
 from etils import epath
 from ml_collections import config_flags
 
-from dabfusion_jax import stage_factory
 from dabfusion_jax.cli.errors import one_line_errors
+from dabfusion_jax.config import (
+  make_autoencoder_stage,
+  make_diffusion_stage,
+  make_loop,
+  make_optimizer_of,
+  resolve_diffusion,
+)
 from dabfusion_jax.parallel import hardware
 from dabfusion_jax.stages.autoencoder import check_self_flow
 from dabfusion_jax.storage import checkpoint_files, run_config, saved_stage
@@ -85,8 +91,8 @@ def train_autoencoder(config: Mapping[str, Any], folder: RunFolder) -> None:
     process_index=jax.process_index(),
     process_count=jax.process_count(),
   )
-  stage = stage_factory.make_autoencoder_stage(config)
-  optimizer = stage_factory.make_optimizer_of(config)
+  stage = make_autoencoder_stage(config)
+  optimizer = make_optimizer_of(config)
   run_training(stage, optimizer, dataset, folder, config)
 
 
@@ -96,7 +102,7 @@ def train_diffusion(config: Mapping[str, Any], folder: RunFolder) -> None:
   data = config["data"]
   autoencoder = saved_stage.load_trained(data["autoencoder"], "autoencoder")
   manifest = latent_record.read_manifest(data["latents"])
-  config = stage_factory.resolve_diffusion(config, autoencoder, manifest)
+  config = resolve_diffusion(config, autoencoder, manifest)
   run_config.check_config(folder, config)
   if jax.process_index() == 0:
     saved_stage.publish(autoencoder, folder.local / saved_stage.AUTOENCODER)
@@ -112,11 +118,11 @@ def train_diffusion(config: Mapping[str, Any], folder: RunFolder) -> None:
       data["slow"], data["silent"], np.asarray(manifest["silence"], np.float32)
     ),
   )
-  stage = stage_factory.make_diffusion_stage(config, autoencoder)
+  stage = make_diffusion_stage(config, autoencoder)
   check_self_flow(
     stage.autoencoder, autoencoder.variables, autoencoder.config["data"]["frame_size"]
   )
-  optimizer = stage_factory.make_optimizer_of(config)
+  optimizer = make_optimizer_of(config)
   run_training(stage, optimizer, dataset, folder, config)
 
 
@@ -131,7 +137,7 @@ def run_training(stage, optimizer, dataset, folder, config) -> None:
     stage,
     optimizer,
     dataset,
-    stage_factory.make_loop(config),
+    make_loop(config),
     folder,
     config,
     trace=Trace(_TRACE_SKIP.value, _TRACE_STEPS.value),

@@ -12,7 +12,13 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from dabfusion_jax import stage_factory
+from dabfusion_jax.config import (
+  make_autoencoder_stage,
+  make_diffusion_stage,
+  make_loop,
+  make_optimizer_of,
+  resolve_diffusion,
+)
 from dabfusion_jax.parallel import sharding
 from dabfusion_jax.pretrained.converters import VGG19_LAYERS
 from dabfusion_jax.storage.saved_stage import Trained
@@ -50,13 +56,13 @@ def make_step_program(
   """
   if config["stage"] == "autoencoder":
     spec, frozen = _pair_batch(config, batch_size), _abstract_trunk(config)
-    make_stage = lambda frozen: stage_factory.make_autoencoder_stage(config, frozen)
+    make_stage = lambda frozen: make_autoencoder_stage(config, frozen)
   else:
     config, trained = _resolve(config, stage1)
     spec, frozen = _latent_batch(config, stage1, batch_size), {}
-    make_stage = lambda unused: stage_factory.make_diffusion_stage(config, trained)
-  optimizer = stage_factory.make_optimizer_of(config)
-  loop = stage_factory.make_loop(config)
+    make_stage = lambda unused: make_diffusion_stage(config, trained)
+  optimizer = make_optimizer_of(config)
+  loop = make_loop(config)
   key = jax.eval_shape(lambda: jax.random.key(0))
 
   def init(key, frozen):
@@ -96,7 +102,7 @@ def make_sampler_program(
 ) -> Program:
   """Latent flow of `batch_size` clips by the config's sampler, without decoding."""
   config, trained = _resolve(config, stage1)
-  stage = stage_factory.make_diffusion_stage(config, trained)
+  stage = make_diffusion_stage(config, trained)
   batch = _latent_batch(config, stage1, batch_size)
   batch = {k: v for k, v in batch.items() if k not in ("flow", "occlusion")}
   keys = jax.eval_shape(lambda: jax.random.split(jax.random.key(0), batch_size))
@@ -133,7 +139,7 @@ def _resolve(config: Config, stage1: Config) -> tuple[Config, Trained]:
     "framing": "letterbox",
     "statistics": {"residual_rms": 0.05, "residual_max": 0.5},
   }
-  return stage_factory.resolve_diffusion(config, trained, latents), trained
+  return resolve_diffusion(config, trained, latents), trained
 
 
 def _pair_batch(config: Config, batch_size: int) -> dict[str, jax.ShapeDtypeStruct]:

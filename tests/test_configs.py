@@ -12,7 +12,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dabfusion_jax import stage_factory
+from dabfusion_jax.config import (
+  make_autoencoder,
+  make_autoencoder_stage,
+  make_diffusion_stage,
+  make_loop,
+  make_optimizer_of,
+  resolve_diffusion,
+)
 from dabfusion_jax.pretrained import store
 from dabfusion_jax.storage.saved_stage import Trained
 from dabfusion_jax.training.state import make_init
@@ -43,7 +50,7 @@ def _struct(*shape):
 
 def _trace_step(stage, config, batch):
   """Shapes of the state after one step, and the names of its metrics."""
-  optimizer = stage_factory.make_optimizer_of(config)
+  optimizer = make_optimizer_of(config)
   init = make_init(stage, optimizer.tx, batch)
   state = jax.eval_shape(init, jax.random.key(0))
   step = make_train_step(
@@ -78,7 +85,7 @@ def _fake_trunk():
 def test_autoencoder_config_traces(variant, monkeypatch):
   monkeypatch.setattr(store, "load", lambda name: _fake_trunk())
   config = _config("autoencoder", variant)
-  stage = stage_factory.make_autoencoder_stage(config)
+  stage = make_autoencoder_stage(config)
   size = config["data"]["frame_size"]
   frame = _struct(config["batch_size"], size, size, 3)
   state, metrics = _trace_step(
@@ -103,8 +110,8 @@ def _diffusion(variant, **condition):
     "statistics": {"residual_rms": 0.05, "residual_max": 0.5},
     "silence": [0.0] * 512,
   }
-  config = stage_factory.resolve_diffusion(config, stage1, latents)
-  stage = stage_factory.make_diffusion_stage(config, stage1)
+  config = resolve_diffusion(config, stage1, latents)
+  stage = make_diffusion_stage(config, stage1)
   size = stage1.config["data"]["frame_size"] // 4
   b, t = config["batch_size"], config["data"]["num_frames"]
   batch = {
@@ -128,7 +135,7 @@ def test_diffusion_config_traces(variant):
 
 def test_paper_without_beats_has_the_parameters_of_the_papers_b():
   stage, config, batch = _diffusion("paper", beats=False)
-  init = make_init(stage, stage_factory.make_optimizer_of(config).tx, batch)
+  init = make_init(stage, make_optimizer_of(config).tx, batch)
   state = jax.eval_shape(init, jax.random.key(0))
   assert _count(state.params) == 40_699_587
 
@@ -136,7 +143,7 @@ def test_paper_without_beats_has_the_parameters_of_the_papers_b():
 def test_demo_weights_fit_twelve_megabytes_in_float16():
   """Stage 1 and both stage-2 models ship together."""
   config = _config("autoencoder", "demo")
-  model = stage_factory.make_autoencoder(config)
+  model = make_autoencoder(config)
   frame = _struct(1, 64, 64, 3)
   stage1 = jax.eval_shape(model.init, jax.random.key(0), frame, frame)
   total = _count(stage1)
@@ -157,11 +164,11 @@ def test_unknown_variant_names_the_known_ones(name):
 def test_config_survives_json(name):
   config = _config(name, "demo")
   again = json.loads(json.dumps(config))
-  assert stage_factory.make_loop(again) == stage_factory.make_loop(config)
+  assert make_loop(again) == make_loop(config)
 
 
 def test_latents_of_another_stage_1_are_refused():
   config = _config("diffusion", "smoke")
   stage1 = Trained(_config("autoencoder", "smoke"), {}, {}, 0, "a" * 64)
   with pytest.raises(ValueError, match="another stage 1"):
-    stage_factory.resolve_diffusion(config, stage1, {"autoencoder": "b" * 64})
+    resolve_diffusion(config, stage1, {"autoencoder": "b" * 64})

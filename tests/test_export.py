@@ -9,7 +9,12 @@ import pytest
 
 from configs import autoencoder as autoencoder_config
 from configs import diffusion as diffusion_config
-from dabfusion_jax import export, stage_factory
+from dabfusion_jax import export
+from dabfusion_jax.config import (
+  make_autoencoder,
+  make_diffusion_stage,
+  resolve_diffusion,
+)
 from dabfusion_jax.evaluation.reading import clips
 from dabfusion_jax.pipeline import DancePipeline
 from dabfusion_jax.storage import saved_stage
@@ -62,7 +67,7 @@ def pipeline(source):
   """Both stages of the smoke variant at random weights."""
   config1 = autoencoder_config.get_config("smoke").to_dict()
   config1["data"]["frame_size"] = _SIZE
-  model = stage_factory.make_autoencoder(config1)
+  model = make_autoencoder(config1)
   image = jnp.zeros((1, _SIZE, _SIZE, 3))
   variables = _random_variables(model.init, image, image)
   stage1 = saved_stage.Trained(
@@ -79,8 +84,8 @@ def pipeline(source):
     "silence": [0.0] * 512,
   }
   config2 = diffusion_config.get_config("smoke").to_dict()
-  config2 = stage_factory.resolve_diffusion(config2, stage1, latents)
-  stage = stage_factory.make_diffusion_stage(config2, stage1)
+  config2 = resolve_diffusion(config2, stage1, latents)
+  stage = make_diffusion_stage(config2, stage1)
   z = np.zeros((1, _SIZE // 4, _SIZE // 4, config2["latents"]["z_channels"]))
   keys = ("music", "beats", "beat_features")
   batch = {key: jnp.asarray(source[0][key])[None] for key in keys}

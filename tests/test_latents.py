@@ -10,7 +10,8 @@ from clip_examples import make_record
 from stores import objects
 
 from configs import autoencoder
-from dabfusion_jax import latents, stage_factory
+from dabfusion_jax import latents
+from dabfusion_jax.config import make_autoencoder
 from dabfusion_jax.storage import saved_stage
 from data_pipeline import files
 from data_pipeline.building.tfds_builder import write_shards
@@ -34,7 +35,7 @@ def cheap_compilation(tmp_path_factory):
 @pytest.fixture(scope="module")
 def stage1(tmp_path_factory):
   config = autoencoder.get_config("smoke").to_dict() | {"stage": "autoencoder"}
-  model = stage_factory.make_autoencoder(config)
+  model = make_autoencoder(config)
   image = jnp.zeros((1, SIZE, SIZE, 3))
   init = jax.jit(lambda key: model.init(key, image, image))
   options = {"xla_backend_optimization_level": 0}
@@ -91,7 +92,7 @@ def names_and_records(folder, split):
 
 def test_every_clip_is_there_and_is_what_stage_one_says(cache, stage1, data):
   loaded = saved_stage.load_trained(stage1, "autoencoder")
-  model = stage_factory.make_autoencoder(loaded.config)
+  model = make_autoencoder(loaded.config)
   analyse = jax.jit(
     lambda frames: model.apply(loaded.variables, frames, method="analyse_clip")
   )

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import tqdm
 
-from dabfusion_jax import stage_factory
+from dabfusion_jax.config import make_sampling_plan
 from dabfusion_jax.diffusion import process
 from dabfusion_jax.evaluation.reading.cache import FeatureCache
 from dabfusion_jax.inference.inputs import Music
@@ -117,7 +117,7 @@ class Artist:
     batch = self.pipeline.make_batch(pictures, heard, num_frames)
     ids = jnp.asarray([int(number) for number in ids], jnp.int32)
     keys = process.example_keys(jax.random.key(self.seed), ids)
-    plan = stage_factory.make_sampling_plan(
+    plan = make_sampling_plan(
       self.pipeline.config,
       method=sampling.method,
       num_steps=sampling.num_steps,
