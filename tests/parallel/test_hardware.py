@@ -9,7 +9,7 @@ import pytest
 
 from dabfusion_jax.parallel.hardware import choose_cpu_devices
 
-_ROOT = pathlib.Path(__file__).parent.parent
+_ROOT = pathlib.Path(__file__).parents[2]
 SCRIPT = """
 import jax
 from dabfusion_jax import hardware

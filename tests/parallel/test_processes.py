@@ -82,7 +82,7 @@ def run_two(script, *arguments):
   with socket.socket() as free:
     free.bind(("127.0.0.1", 0))
     port = free.getsockname()[1]
-  tests = pathlib.Path(__file__).parent
+  tests = pathlib.Path(__file__).parents[1]
   environment = {**os.environ, "PYTHONPATH": f"{tests}{os.pathsep}{tests.parent}"}
   arguments = [str(x) for x in (port, *arguments)]
   children = [

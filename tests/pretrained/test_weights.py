@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from test_pickle_reader import tensor_opcodes
 
+from dabfusion_jax import weights
 from dabfusion_jax.pretrained import converters, store
 
 
@@ -164,6 +165,6 @@ def test_vgg19_of_another_shape_is_refused(tmp_path, monkeypatch):
 
 def test_command_prints_one_line_and_fails(tmp_path, monkeypatch, capsys):
   monkeypatch.setenv("DABFUSION_WEIGHTS", str(tmp_path / "weights"))
-  assert store.main(["import", "vgg19"]) == 1
+  assert weights.main(["import", "vgg19"]) == 1
   assert capsys.readouterr().err.count("\n") == 1
-  assert store.main(["import", "i3d", f"--file={tmp_path / 'none.gz'}"]) == 1
+  assert weights.main(["import", "i3d", f"--file={tmp_path / 'none.gz'}"]) == 1

@@ -76,7 +76,7 @@ class Killed(toy_stage.ToyStage):
     os.kill(os.getpid(), signal.SIGKILL)
 toy_stage.toy_train(sys.argv[1], stage=Killed(), picture_every=3, checkpoint_every=1)
 """
-  tests = pathlib.Path(__file__).parent
+  tests = pathlib.Path(__file__).parents[1]
   command = [sys.executable, "-c", script, str(tmp_path), str(tests), str(tests.parent)]
   result = subprocess.run(command, capture_output=True, timeout=600)
   assert result.returncode == -signal.SIGKILL, result.stderr.decode()

@@ -2,7 +2,6 @@
 
 import json
 import os
-import pathlib
 import sys
 
 import numpy as np
@@ -24,7 +23,7 @@ FORM = ClipFormat(num_frames=10, fps=10, frame_size=16)
 @pytest.mark.filterwarnings("default")  # Beam's own
 @pytest.mark.parametrize("mode", ["multi_threading", "multi_processing"])
 def test_records_equal_those_of_one_machine(tmp_path, monkeypatch, mode):
-  paths = [str(pathlib.Path(__file__).parent), *sys.path]  # for its processes
+  paths = sys.path  # for its processes
   monkeypatch.setenv("PYTHONPATH", os.pathsep.join(path for path in paths if path))
   settings = build.Settings(
     ToySource(count=5, short=1, bad=3), FORM, train_windows=Windows("random", 2)

@@ -184,7 +184,7 @@ def test_ended_build_leaves_no_worker_and_goes_on(tmp_path, finished, ending):
     f"train_windows=Windows('random', 2)), pathlib.Path({str(output)!r}), 1)\n"
     "except KeyboardInterrupt: raise SystemExit('stopped')"
   )
-  paths = [str(pathlib.Path(__file__).parent), *sys.path]
+  paths = sys.path
   environment = os.environ | {"PYTHONPATH": os.pathsep.join(p for p in paths if p)}
   process = subprocess.Popen(
     [sys.executable, "-c", program],

@@ -15,6 +15,7 @@ from dabfusion_jax.evaluation.reporting import html_page, report
 from dabfusion_jax.evaluation.reporting.result import (
   evaluate,
   score_lines,
+  show,
   write_result,
 )
 from dabfusion_jax.evaluation.scoring.measure import Settings
