@@ -52,6 +52,7 @@ from dabfusion_jax.metrics import alignment, appearance
 from dabfusion_jax.metrics.features import i3d
 from dabfusion_jax.pipeline import DancePipeline
 from dabfusion_jax.pretrained import store
+from data_pipeline import files
 from data_pipeline.records import loader
 
 
@@ -81,9 +82,7 @@ def evaluate_checkpoint(args: argparse.Namespace) -> None:
   } | result
   args.output.mkdir(parents=True, exist_ok=True)
   path = args.output / "evaluation.json"
-  temporary = path.with_suffix(".part")
-  temporary.write_text(json.dumps(result, indent=2) + "\n")
-  temporary.replace(path)
+  files.write_json(path, result)
   print(path)
 
 

@@ -16,7 +16,6 @@ separate commands with --shard=0 --num_shards=4 and so on.
 import argparse
 import dataclasses
 import json
-import os
 import pathlib
 from collections.abc import Iterator, Mapping, Sequence
 from fractions import Fraction
@@ -33,6 +32,7 @@ from dabfusion_jax.diffusion import process
 from dabfusion_jax.evaluation.reading import clips
 from dabfusion_jax.parallel import hardware
 from dabfusion_jax.pipeline import DancePipeline
+from data_pipeline import files
 from data_pipeline.media import writer
 from data_pipeline.records import loader
 
@@ -118,9 +118,7 @@ def open_export(output: pathlib.Path, manifest: Mapping[str, Any]) -> None:
     return
   for part in ("samples", "references"):
     (output / part).mkdir(parents=True, exist_ok=True)
-  temporary = output / f".manifest.{os.getpid()}.part"
-  temporary.write_text(json.dumps(manifest, indent=2) + "\n")
-  temporary.replace(path)
+  files.write_json(path, manifest)
 
 
 def export(

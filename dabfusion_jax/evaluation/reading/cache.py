@@ -14,6 +14,8 @@ from typing import Any
 
 import numpy as np
 
+from data_pipeline import files
+
 VERSION = 1  # raise when any feature is computed in another way
 
 Arrays = Mapping[str, Any]  # of numpy arrays and scalars
@@ -49,13 +51,8 @@ class FeatureCache:
       pass  # absent or damaged
     value = dict(compute())
     path.parent.mkdir(exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-      with open(temporary, "wb") as file:
-        np.savez(file, **value)
-      temporary.replace(path)
-    finally:
-      temporary.unlink(missing_ok=True)
+    with files.whole_file(path) as file:
+      np.savez(file, **value)
     return value
 
   def has(self, kind: str, digests: Sequence[str], settings: Mapping[str, Any]) -> bool:

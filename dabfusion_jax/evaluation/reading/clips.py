@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float32, UInt8
 
+from data_pipeline import files
 from data_pipeline.media import framing, reader, writer
 from data_pipeline.media.errors import MediaError
 
@@ -94,8 +95,7 @@ def _digest(*paths: pathlib.Path) -> str:
   digest = hashlib.sha256()
   for path in sorted(paths, key=lambda p: p.suffix):
     digest.update(path.suffix.encode())
-    with open(path, "rb") as file:
-      digest.update(hashlib.file_digest(file, "sha256").digest())
+    digest.update(bytes.fromhex(files.file_sha256(path)))
   return digest.hexdigest()
 
 
@@ -249,13 +249,8 @@ def _resize(clip: Clip, size: int) -> Clip:
 
 def write_arrays(path: pathlib.Path, arrays: Mapping[str, Any]) -> None:
   """Writes an npz in one move."""
-  temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
-  try:
-    with open(temporary, "wb") as file:
-      np.savez_compressed(file, **arrays)
-    temporary.replace(path)
-  finally:
-    temporary.unlink(missing_ok=True)
+  with files.whole_file(path) as file:
+    np.savez_compressed(file, **arrays)
 
 
 def after_coding(clip: Clip) -> Clip:

@@ -14,6 +14,7 @@ from dabfusion_jax.evaluation.reading.features import Reading
 from dabfusion_jax.evaluation.reporting import html_page, protocol
 from dabfusion_jax.evaluation.reporting.result import LENGTHS, TITLES, show
 from dabfusion_jax.evaluation.scoring.catalog import METRICS, NULLS
+from data_pipeline import files
 
 MAX_CLIPS = 8  # shown as videos
 _FIRST = ("fvd", "lpips_alex", "psnr_mask", "psnr", "mm_align", "mm_align_flow")
@@ -71,9 +72,7 @@ def write_report(
     html_page.details("Subject", json.dumps(result["subject"], indent=2)),
   ]
   path = output / "report.html"
-  temporary = output / ".report.part"
-  temporary.write_text(html_page.page(title, parts), encoding="utf-8")
-  temporary.replace(path)
+  files.write_text(path, html_page.page(title, parts))
   return path
 
 

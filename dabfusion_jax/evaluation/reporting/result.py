@@ -25,6 +25,7 @@ from dabfusion_jax.evaluation.scoring.measure import (
 )
 from dabfusion_jax.metrics import alignment, optical_flow
 from dabfusion_jax.metrics.features import i3d
+from data_pipeline import files
 
 SPLIT_BY = ("genre", "camera", "track", "situation")
 LENGTHS = {"fvd": None, "fvd_16f": 16}
@@ -261,9 +262,7 @@ def write_result(
     path: json.dumps(result, indent=1, allow_nan=False) + "\n",
   }
   for target, text in texts.items():
-    temporary = target.with_name(f".{target.name}.part")
-    temporary.write_text(text, encoding="utf-8")
-    temporary.replace(target)
+    files.write_text(target, text)
   return path
 
 

@@ -203,7 +203,7 @@ def write_tables(
   and the refusal stands in the text.
   """
   folder.mkdir(parents=True, exist_ok=True)
-  texts, files = [], {}
+  texts, texts_of = [], {}
   refusals = 0
   for table in TABLES:
     try:
@@ -215,10 +215,10 @@ def write_tables(
     texts.append(as_markdown(table, rows))
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerows(rows)
-    files[f"table{table.number}.csv"] = text.getvalue()
+    texts_of[f"table{table.number}.csv"] = text.getvalue()
   if refusals == len(TABLES):
     raise protocol.ProtocolError(texts[0].partition("refused: ")[2].strip())
-  files["tables.md"] = "\n".join([_CAUTION, *texts])
-  for name, text in files.items():
-    (folder / name).write_text(text, encoding="utf-8")
-  return files["tables.md"], [folder / name for name in files]
+  texts_of["tables.md"] = "\n".join([_CAUTION, *texts])
+  for name, text in texts_of.items():
+    files.write_text(folder / name, text)
+  return texts_of["tables.md"], [folder / name for name in texts_of]

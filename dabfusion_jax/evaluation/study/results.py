@@ -2,12 +2,12 @@
 
 import dataclasses
 import json
-import os
 import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from dabfusion_jax.evaluation.study.estimates import Estimate, Row
+from data_pipeline import files
 
 _HEAD = ("what", "found", "n", "true clips", "null", "asked", "met")
 
@@ -34,14 +34,7 @@ def write_part(path: pathlib.Path, identity: Mapping[str, Any], part: Part) -> N
   """A part and what it depends on, in one move."""
   rows = [dataclasses.asdict(row) for row in part.rows]
   content = {"identity": identity, "rows": rows, "extra": part.extra}
-  write(path, json.dumps(content, indent=2) + "\n")
-
-
-def write(path: pathlib.Path, text: str) -> None:
-  """In one move."""
-  temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
-  temporary.write_text(text, encoding="utf-8")
-  temporary.replace(path)
+  files.write_json(path, content)
 
 
 def markdown(title: str, note: str | None, rows: Sequence[Row]) -> str:
