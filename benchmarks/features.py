@@ -9,7 +9,6 @@ The last line is the ratio of a first evaluation to a second one with its cache.
 
 import argparse
 import pathlib
-import sys
 import tempfile
 import time
 from collections.abc import Sequence
@@ -17,7 +16,6 @@ from collections.abc import Sequence
 import jax
 import numpy as np
 
-from dabfusion_jax.cli.arguments import UsageError, check_positive
 from dabfusion_jax.evaluation.reading import blazepose, clips, music_events
 from dabfusion_jax.evaluation.reading.cache import FeatureCache
 from dabfusion_jax.evaluation.reading.clip_sets import open_side
@@ -28,6 +26,7 @@ from dabfusion_jax.evaluation.scoring.measure import Settings
 from dabfusion_jax.metrics import appearance, image, optical_flow
 from dabfusion_jax.metrics.features import clip_image, i3d, lpips, wav2clip
 from dabfusion_jax.pretrained import store
+from data_pipeline.cli import positive_int
 
 _FPS = 10
 
@@ -133,18 +132,14 @@ def make_parser() -> argparse.ArgumentParser:
     description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
   )
   add = parser.add_argument
-  add("--num_clips", type=int, default=2, help="clips on each side")
-  add("--num_frames", type=int, default=40, help="frames of a clip")
-  add("--frame_size", type=int, default=64, help="pixels")
+  add("--num_clips", type=positive_int, default=2, help="clips on each side")
+  add("--num_frames", type=positive_int, default=40, help="frames of a clip")
+  add("--frame_size", type=positive_int, default=64, help="pixels")
   return parser
 
 
 def main(argv: Sequence[str] | None = None) -> None:
   args = make_parser().parse_args(argv)
-  try:
-    check_positive(args, "num_clips", "num_frames", "frame_size")
-  except UsageError as error:
-    sys.exit(f"features: {error}")
   print(f"jax {jax.__version__}, {jax.devices()[0].device_kind} x {jax.device_count()}")
   size = args.num_frames, args.frame_size
   videos = [make_clip(i, *size) for i in range(args.num_clips)]

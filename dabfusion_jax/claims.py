@@ -26,8 +26,6 @@ from collections.abc import Callable, Sequence
 
 import jax
 
-from dabfusion_jax.cli.arguments import UsageError, check_positive
-from dabfusion_jax.cli.errors import one_line_errors
 from dabfusion_jax.diffusion.samplers import METHODS
 from dabfusion_jax.evaluation.reading.cache import FeatureCache
 from dabfusion_jax.evaluation.reading.networks import open_networks
@@ -37,6 +35,8 @@ from dabfusion_jax.evaluation.study.results import Part
 from dabfusion_jax.evaluation.study.study import Study, open_subjects
 from dabfusion_jax.evaluation.study.titles import NOTES, TITLES
 from dabfusion_jax.pipeline import DancePipeline
+from data_pipeline.cli import one_line_errors, positive_float, positive_int
+from data_pipeline.errors import UserError
 
 VERSION = 2  # of what the parts measure
 MIN_CLIPS = 4  # of a half against the other
@@ -57,15 +57,14 @@ def open_artist(folder: str, args: argparse.Namespace, cache: FeatureCache) -> A
 
 def run(args: argparse.Namespace) -> None:
   """Computes the parts that are missing, prints and writes the table."""
-  check_positive(args, "num_steps", "guidance_scale")
   if args.num_clips < MIN_CLIPS:
-    raise UsageError(f"--num_clips={args.num_clips} are too few; {MIN_CLIPS} at least.")
+    raise UserError(f"--num_clips={args.num_clips} are too few; {MIN_CLIPS} at least.")
   unknown = sorted(set(args.parts) - set(TITLES))
   if unknown:
-    raise UsageError(f"Unknown parts {unknown}; known: {', '.join(TITLES)}.")
+    raise UserError(f"Unknown parts {unknown}; known: {', '.join(TITLES)}.")
   unknown = sorted(set(args.methods) - set(METHODS))
   if unknown:
-    raise UsageError(f"Unknown methods {unknown}; known: {', '.join(METHODS)}.")
+    raise UserError(f"Unknown methods {unknown}; known: {', '.join(METHODS)}.")
   output = pathlib.Path(args.output)
   output.mkdir(parents=True, exist_ok=True)
   cache = FeatureCache(args.cache or output / "cache")
@@ -74,10 +73,10 @@ def run(args: argparse.Namespace) -> None:
     artists["b"] = open_artist(args.checkpoint_b, args, cache)
   stages = {artist.pipeline.digests["autoencoder"] for artist in artists.values()}
   if len(stages) > 1:
-    raise UsageError("The two models have different first stages; train both on one.")
+    raise UserError("The two models have different first stages; train both on one.")
   networks = open_networks(("i3d", "alex"))
   for line in networks.missing.values():
-    raise UsageError(line)
+    raise UserError(line)
   subjects = open_subjects(
     artists["e"].pipeline, args.data, args.latents, args.num_clips
   )
@@ -146,8 +145,10 @@ def make_parser() -> argparse.ArgumentParser:
   add("--num_clips", type=int, default=60, help="held-out clips")
   add("--seed", type=int, default=0, help="of dances, shuffles and splits")
   add("--method", help="sampler; the checkpoint's by default")
-  add("--num_steps", type=int, help="of the sampler; the checkpoint's by default")
-  add("--guidance_scale", type=float, help="the checkpoint's by default")
+  add(
+    "--num_steps", type=positive_int, help="of the sampler; the checkpoint's by default"
+  )
+  add("--guidance_scale", type=positive_float, help="the checkpoint's by default")
   add("--parts", type=_list, default=list(TITLES), help="comma-separated")
   add(
     "--methods",

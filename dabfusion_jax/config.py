@@ -27,6 +27,7 @@ from dabfusion_jax.stages.diffusion import DiffusionStage
 from dabfusion_jax.storage.saved_stage import Trained
 from dabfusion_jax.training.loop import LoopConfig
 from dabfusion_jax.training.optimizer import Optimizer, make_optimizer
+from data_pipeline.errors import UserError
 
 Config = Mapping[str, Any]
 
@@ -82,7 +83,7 @@ def make_autoencoder_stage(config: Config, trunk: Any = None) -> AutoencoderStag
   if loss["network"] != "none":
     if loss["network"] not in _NETWORKS:
       known = ", ".join([*_NETWORKS, "none"])
-      raise ValueError(f"Unknown loss.network {loss['network']!r}; known: {known}.")
+      raise UserError(f"Unknown loss.network {loss['network']!r}; known: {known}.")
     name, function, maps = _NETWORKS[loss["network"]]
     trunk = store.load(name)["trunk"] if trunk is None else trunk
     # A map of weight zero is not computed.
@@ -116,13 +117,13 @@ def resolve_diffusion(
     for key, value in config.items()
   }
   if latents["autoencoder"] != autoencoder.digest:
-    raise ValueError(
+    raise UserError(
       f"The latents in {config['data']['latents']} were made by another stage 1"
       f" ({latents['autoencoder'][:12]}, not {autoencoder.digest[:12]}); make them anew"
       " with dabfusion_jax.latents, or name the right data.autoencoder."
     )
   if latents["num_frames"] != config["data"]["num_frames"]:
-    raise ValueError(
+    raise UserError(
       f"The latents in {config['data']['latents']} have {latents['num_frames']} frames,"
       f" the config asks for {config['data']['num_frames']}."
     )
@@ -130,13 +131,13 @@ def resolve_diffusion(
   diffusion = config["diffusion"]
   diffusion["latent_bound"] = 1.0
   if diffusion["flow_param"] == "absolute" and diffusion["flow_scale"] != 1:
-    raise ValueError(
+    raise UserError(
       "diffusion.flow_scale belongs to the residual flow; with the absolute it is 1,"
       f" not {diffusion['flow_scale']}."
     )
   if diffusion["flow_param"] == "residual":
     if not latents["statistics"]["residual_rms"]:
-      raise ValueError(
+      raise UserError(
         f"Nothing moves in the training latents in {config['data']['latents']}."
       )
     if not diffusion["flow_scale"]:

@@ -29,8 +29,6 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from dabfusion_jax.cli.arguments import UsageError, check_positive
-from dabfusion_jax.cli.errors import one_line_errors
 from dabfusion_jax.evaluation import trained_model
 from dabfusion_jax.evaluation.reading.blazepose import BlazePose, PoseError
 from dabfusion_jax.evaluation.reading.cache import FeatureCache
@@ -53,6 +51,8 @@ from dabfusion_jax.metrics.features import i3d
 from dabfusion_jax.pipeline import DancePipeline
 from dabfusion_jax.pretrained import store
 from data_pipeline import files
+from data_pipeline.cli import one_line_errors, positive_float, positive_int
+from data_pipeline.errors import UserError
 from data_pipeline.records import loader
 
 
@@ -90,11 +90,11 @@ def evaluate_samples(args: argparse.Namespace) -> None:
   """Evaluates a folder of samples, prints a table, writes the result."""
   unknown = sorted(set(args.metrics) - set(GROUPS))
   if unknown:
-    raise UsageError(f"Unknown metrics {unknown}; known: {', '.join(GROUPS)}.")
+    raise UserError(f"Unknown metrics {unknown}; known: {', '.join(GROUPS)}.")
   kept = pathlib.Path(args.cache or args.output).resolve()
   for folder in filter(None, (args.samples, args.references)):
     if kept.is_relative_to(pathlib.Path(folder).resolve()):
-      raise UsageError(
+      raise UserError(
         f"{kept} lies inside the folder of clips {folder}, where what is written would"
         " be taken for clips; choose another --output."
       )
@@ -208,18 +208,20 @@ def make_parser() -> argparse.ArgumentParser:
   add("words", nargs="*", metavar="report | tables RESULT.json ...", help="see above")
   add("--checkpoint", help="stage 2, as for sample")
   add("--data", help="folder made by data_pipeline.build")
-  add("--num_clips", type=int, help="so many test clips, evenly; all by default")
+  add(
+    "--num_clips", type=positive_int, help="so many test clips, evenly; all by default"
+  )
   add("--samples", help="export or folder of generated videos")
   add("--references", help="export or folder of real ones")
   add("--output", type=pathlib.Path, required=True, help="folder for results")
   add("--seed", type=int, default=0, help="of clips, shuffles and resampling")
   add("--metrics", type=names, default=list(GROUPS), help=f"of {','.join(GROUPS)}")
-  add("--fps", type=float, help="overrides a wrong frame rate tag")
-  add("--num_frames", type=int, help="cut all clips to so many")
-  add("--frame_size", type=int, help="bring all clips to this size")
-  add("--segment_frames", type=int, help="generated clips are chains of segments of so"
-      " many frames, each of which begins with the last frame of the one before: it is"
-      " dropped")  # fmt: skip
+  add("--fps", type=positive_float, help="overrides a wrong frame rate tag")
+  add("--num_frames", type=positive_int, help="cut all clips to so many")
+  add("--frame_size", type=positive_int, help="bring all clips to this size")
+  add("--segment_frames", type=positive_int, help=(
+    "generated clips are chains of segments of so many frames, each of which begins "
+    "with the last frame of the one before: it is dropped"))  # fmt: skip
   add("--poses", type=names, help="folders of poses (npz) instead of BlazePose")
   add("--training", help="data set the model was trained on: nearest clips")
   add("--cache", help="folder of features; OUTPUT/cache by default")
@@ -231,16 +233,15 @@ def make_parser() -> argparse.ArgumentParser:
 
 def run(args: argparse.Namespace) -> None:
   """Does what the command line says."""
-  check_positive(args, "num_clips", "fps", "num_frames", "frame_size", "segment_frames")
   form, *rest = args.words or ["evaluate"]
   if form == "tables":
     if not rest:
-      raise UsageError("tables needs the result.json of at least one evaluation.")
+      raise UserError("tables needs the result.json of at least one evaluation.")
     text, paths = tables.write_tables(args.output, tables.read_results(rest))
     print(text, *paths, sep="\n")
     return
   if rest or form not in ("evaluate", "report"):
-    raise UsageError(f"Unexpected argument {(rest or [form])[0]!r}.")
+    raise UserError(f"Unexpected argument {(rest or [form])[0]!r}.")
   if form == "report":
     print(report.write_report(args.output, args.samples, args.references))
     return
@@ -249,7 +250,7 @@ def run(args: argparse.Namespace) -> None:
     return
   for name in ("checkpoint", "data"):
     if getattr(args, name) is None:
-      raise UsageError(f"--{name} is missing; see --help for the four forms.")
+      raise UserError(f"--{name} is missing; see --help for the four forms.")
   evaluate_checkpoint(args)
 
 

@@ -26,13 +26,13 @@ import jax.numpy as jnp
 import numpy as np
 import tqdm
 
-from dabfusion_jax.cli.arguments import check_positive
-from dabfusion_jax.cli.errors import one_line_errors
 from dabfusion_jax.diffusion import process
 from dabfusion_jax.evaluation.reading import clips
 from dabfusion_jax.parallel import hardware
 from dabfusion_jax.pipeline import DancePipeline
 from data_pipeline import files
+from data_pipeline.cli import one_line_errors, positive_int
+from data_pipeline.errors import UserError
 from data_pipeline.media import writer
 from data_pipeline.records import loader
 
@@ -40,7 +40,7 @@ FORMAT = 1
 _MOST_SECONDS = 7 * 24 * 3600  # that one process may be done before another
 
 
-class ExportError(ValueError):
+class ExportError(UserError):
   """An export that cannot be begun or gone on with; the message says why."""
 
 
@@ -174,17 +174,20 @@ def make_parser() -> argparse.ArgumentParser:
   add("--split", default="test", help="which clips")
   add("--output", required=True, help="folder of the export")
   add("--seed", type=int, default=0, help="of the samples")
-  add("--num_clips", type=int, help="so many, evenly over the split; all by default")
-  add("--batch_size", type=int, default=4, help="clips a device makes at once")
+  add(
+    "--num_clips",
+    type=positive_int,
+    help="so many, evenly over the split; all by default",
+  )
+  add("--batch_size", type=positive_int, default=4, help="clips a device makes at once")
   add("--shard", type=int, help="which part; this process's by default")
-  add("--num_shards", type=int, help="how many parts there are")
+  add("--num_shards", type=positive_int, help="how many parts there are")
   add("--distributed", action="store_true", help="join the other processes")
   return parser
 
 
 def run(args: argparse.Namespace) -> None:
   """Exports what the command line names."""
-  check_positive(args, "num_clips", "batch_size", "num_shards")
   pipeline = DancePipeline.from_pretrained(args.checkpoint)
   latents, data = pipeline.config["latents"], pipeline.config["data"]
   source = open_source(pipeline, args.data, args.split)

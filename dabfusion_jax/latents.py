@@ -25,10 +25,10 @@ import tqdm
 from array_record.python import array_record_module
 from etils import epath
 
-from dabfusion_jax.cli.errors import one_line_errors
 from dabfusion_jax.config import make_autoencoder
 from dabfusion_jax.storage import saved_stage
 from data_pipeline import files
+from data_pipeline.cli import one_line_errors, positive_int
 from data_pipeline.records import latent_record, loader, style_vectors
 from data_pipeline.records.latent_record import LatentError
 
@@ -240,7 +240,12 @@ def main(argv: Sequence[str] | None = None) -> None:
   add("--data", required=True, help="folder made by data_pipeline.build")
   add("--output", required=True, help="folder of the cache")
   add("--process_index", type=int, default=0, help="which process this is")
-  add("--process_count", type=int, default=1, help="processes that share the work")
+  add(
+    "--process_count",
+    type=positive_int,
+    default=1,
+    help="processes that share the work",
+  )
   args = parser.parse_args(argv)
   with one_line_errors("latent_cache"):
     cache_latents(

@@ -23,10 +23,10 @@ from typing import Any
 import jax
 import numpy as np
 
-from dabfusion_jax.cli.errors import one_line_errors
 from dabfusion_jax.storage import saved_stage
 from dabfusion_jax.storage.model_card import PURPOSE, model_card
 from dabfusion_jax.storage.run_config import MAY_MOVE
+from data_pipeline.cli import one_line_errors
 
 
 def publish(

@@ -14,10 +14,11 @@ from collections.abc import Sequence
 
 import tqdm
 
-from dabfusion_jax.cli.errors import one_line_errors
 from dabfusion_jax.diffusion.samplers import METHODS
 from dabfusion_jax.pipeline import DancePipeline
 from dabfusion_jax.storage import saved_stage
+from data_pipeline.cli import one_line_errors
+from data_pipeline.errors import UserError
 
 
 def check_output(path: pathlib.Path, *inputs: str) -> None:
@@ -27,11 +28,11 @@ def check_output(path: pathlib.Path, *inputs: str) -> None:
     ValueError: a name that is no mp4, or files that would overwrite an input.
   """
   if path.suffix != ".mp4":
-    raise ValueError(f"--output={path} must end in .mp4.")
+    raise UserError(f"--output={path} must end in .mp4.")
   written = {path.with_suffix(end).resolve() for end in (".mp4", ".png", ".json")}
   for name in inputs:
     if pathlib.Path(name).resolve() in written:
-      raise ValueError(f"--output={path} would overwrite {name}; choose another name.")
+      raise UserError(f"--output={path} would overwrite {name}; choose another name.")
   path.parent.mkdir(parents=True, exist_ok=True)
 
 

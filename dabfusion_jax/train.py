@@ -15,7 +15,6 @@ from absl import app, flags, logging
 from etils import epath
 from ml_collections import config_flags
 
-from dabfusion_jax.cli.errors import one_line_errors
 from dabfusion_jax.config import (
   make_autoencoder_stage,
   make_diffusion_stage,
@@ -30,6 +29,8 @@ from dabfusion_jax.storage.run_folder import RunFolder
 from dabfusion_jax.training.loop import train
 from dabfusion_jax.training.warm_start import make_warm_start
 from dabfusion_jax.training.writers import Trace
+from data_pipeline.cli import one_line_errors
+from data_pipeline.errors import UserError
 from data_pipeline.records import latent_record, loader
 from data_pipeline.records.slow_motion import SlowMotion
 
@@ -46,7 +47,7 @@ _TRACE_SKIP = flags.DEFINE_integer(
 )
 
 
-class NotReadyError(ValueError):
+class NotReadyError(UserError):
   """Something that has to be made first is missing; the message says how."""
 
 

@@ -10,6 +10,8 @@ import dataclasses
 import pathlib
 import re
 
+from data_pipeline.errors import UserError
+
 GENRES = {
   "BR": "Break",
   "PO": "Pop",
@@ -51,12 +53,12 @@ class ClipName:
 
   def __post_init__(self) -> None:
     if not _NAME.fullmatch(str(self)):
-      raise ValueError(
+      raise UserError(
         f"{str(self)!r} is not an AIST name; expected one like "
         "'gBR_sBM_c01_d04_mBR0_ch03'."
       )
     if self.genre not in GENRES:
-      raise ValueError(
+      raise UserError(
         f"{str(self)!r}: unknown genre {self.genre!r}; known: {', '.join(GENRES)}."
       )
 
@@ -65,7 +67,7 @@ class ClipName:
     """From 'gBR_sBM_c01_d04_mBR0_ch03'; ValueError for anything else."""
     match = _NAME.fullmatch(name)
     if match is None:
-      raise ValueError(
+      raise UserError(
         f"{name!r} is not an AIST name; expected one like 'gBR_sBM_c01_d04_mBR0_ch03'."
       )
     return cls(*match.groups())
@@ -95,7 +97,7 @@ class ClipName:
 def tempo_bpm(music: str) -> int:
   """Beats a minute of a track such as "mBR0": 80 + 10 n, house 110 + 5 n."""
   if music not in TRACKS:
-    raise ValueError(f"{music!r} is not an AIST track; expected one like 'mBR0'.")
+    raise UserError(f"{music!r} is not an AIST track; expected one like 'mBR0'.")
   index = int(music[3])
   return 110 + 5 * index if music[1:3] == "HO" else 80 + 10 * index
 
@@ -122,13 +124,13 @@ def held_out_tracks(split: str = "official") -> frozenset[str]:
     known = sorted(
       p.stem for p in SPLIT_FOLDER.glob("*.txt") if p.stem != "held_out_dancers"
     )
-    raise ValueError(
+    raise UserError(
       f"No split {split!r}: name one of {', '.join(known)} or the path of a list file."
     )
   tracks = frozenset(read_names(path))
   for track in sorted(tracks):
     if track not in TRACKS:
-      raise ValueError(f"{path}: {track!r} is not an AIST track such as 'mBR0'.")
+      raise UserError(f"{path}: {track!r} is not an AIST track such as 'mBR0'.")
   return tracks
 
 

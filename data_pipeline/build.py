@@ -41,6 +41,7 @@ from data_pipeline.building.local_pool import LocalPool
 from data_pipeline.building.options import options_of, read_arguments
 from data_pipeline.building.video_work import Settings as Settings
 from data_pipeline.building.video_work import VideoCut, find_beats, write_vectors
+from data_pipeline.cli import one_line_errors
 from data_pipeline.cutting import ingest
 from data_pipeline.media.errors import MediaError
 from data_pipeline.sources.base import Finding, SourceVideo, Survey
@@ -205,13 +206,9 @@ def _finish(
 
 def main(argv: Sequence[str] | None = None) -> None:
   args = read_arguments(argv, __doc__)
-  try:
+  with one_line_errors("build"):
     was_there = (epath.Path(args.output) / data_set.MANIFEST).exists()
     manifest = _run(options_of(args), args)
-  except KeyboardInterrupt:
-    sys.exit("Interrupted; the same command goes on from here.")
-  except (ValueError, OSError, ImportError) as error:
-    sys.exit(f"{type(error).__name__}: {error}")
   for split, count in manifest["videos"].items():
     listed = "" if count["listed"] is None else f" of {count['listed']} listed"
     clips = manifest["counts"].get(split, {"clips": 0})["clips"]

@@ -11,7 +11,6 @@ prints counts by split, genre, camera, track and dancer, and writes beside them 
 
 import argparse
 import pathlib
-import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -21,6 +20,8 @@ import PIL.ImageDraw
 from jaxtyping import Float32, Float64, UInt8
 
 from data_pipeline import files
+from data_pipeline.cli import one_line_errors
+from data_pipeline.errors import UserError
 from data_pipeline.media import writer
 from data_pipeline.music.beats import beat_vector
 from data_pipeline.records import loader
@@ -142,16 +143,16 @@ def main(argv: Sequence[str] | None = None) -> None:
   parser.add_argument("--beats", choices=list(loader.BEATS), default="librosa")
   parser.add_argument("--rows", type=int, default=12, help="clips of the sheet")
   args = parser.parse_args(argv)
-  try:
+  with one_line_errors("inspect"):
     manifest = loader.read_manifest(args.data)
     print(describe(manifest))
     splits = sorted(manifest["counts"])
     split = args.split or ("train" if "train" in splits else splits[0])
     clips = loader.open_clips(args.data, split, beats=args.beats)
     if not 0 <= args.clip < len(clips):
-      raise ValueError(f"No clip {args.clip}; {split} has 0 to {len(clips) - 1}.")
+      raise UserError(f"No clip {args.clip}; {split} has 0 to {len(clips) - 1}.")
     if args.output is None and files.is_remote(args.data):
-      raise ValueError(f"Name an --output folder here; {args.data} is not changed.")
+      raise UserError(f"Name an --output folder here; {args.data} is not changed.")
     folder = args.output or pathlib.Path(args.data) / "inspect"
     folder.mkdir(parents=True, exist_ok=True)
     chosen = np.linspace(0, len(clips) - 1, min(max(args.rows, 1), len(clips)))
@@ -159,8 +160,6 @@ def main(argv: Sequence[str] | None = None) -> None:
     writer.write_image(folder / "sheet.png", sheet)
     clip = clips[args.clip]
     path = write_clip(clip, clip[loader.BEATS[args.beats]], folder)
-  except (ValueError, OSError, ImportError) as error:
-    sys.exit(f"{type(error).__name__}: {error}")
   print(f"{folder / 'sheet.png'}\n{path}")
 
 

@@ -7,9 +7,10 @@ from jax.experimental import topologies
 
 from dabfusion_jax.parallel import sharding
 from dabfusion_jax.parallel.hardware import CHIPS, Chip
+from data_pipeline.errors import UserError
 
 
-class TopologyError(ValueError):
+class TopologyError(UserError):
   """The topology has no compiler here, or no such shape; the message says which."""
 
 

@@ -25,6 +25,7 @@ from absl import app, flags, logging
 from ml_collections import config_flags
 
 from dabfusion_jax.parallel.hardware import CHIPS, Chip
+from data_pipeline.errors import UserError
 from launch import collectives, programs
 from launch.chips import find_chip, make_topology_mesh
 
@@ -178,7 +179,7 @@ def find_largest_batch(
       guess = (best + worst) // 2
     check(max(guess, best + 1))
   if not best:
-    raise ValueError(f"Not even a batch of {unit} fits: {describe(results[1])}")
+    raise UserError(f"Not even a batch of {unit} fits: {describe(results[1])}")
   return results[best]
 
 
@@ -227,7 +228,7 @@ def main(argv: list[str]) -> None:
   try:
     mesh = make_topology_mesh(_TOPOLOGY.value, _SLICES.value, config["mesh"])
     if _PROGRAM.value == "sampler" and config["stage"] != "diffusion":
-      raise ValueError("Only a diffusion config has a sampler.")
+      raise UserError("Only a diffusion config has a sampler.")
     stage1 = load_stage1_config() if config["stage"] == "diffusion" else {}
     make = programs.make_step_program
     if _PROGRAM.value == "sampler":
@@ -243,7 +244,7 @@ def main(argv: list[str]) -> None:
       result = find_largest_batch(check, unit, first)
     else:
       result = check(first)
-  except (ValueError, RuntimeError) as error:
+  except (UserError, RuntimeError) as error:
     sys.exit(f"compile_check: {error}")
   print(describe(result))
   if _OUTPUT.value:

@@ -24,6 +24,7 @@ from dabfusion_jax.pretrained.converters import VGG19_LAYERS
 from dabfusion_jax.storage.saved_stage import Trained
 from dabfusion_jax.training.state import make_init
 from dabfusion_jax.training.step import make_train_step
+from data_pipeline.errors import UserError
 
 Config = Mapping[str, Any]
 MUSIC_FEATURES = 512  # of CLAP
@@ -166,7 +167,7 @@ def _abstract_trunk(config: Config) -> Any:
   if config["loss"]["network"] == "none":
     return {}
   if config["loss"]["network"] != "vgg19":
-    raise ValueError(
+    raise UserError(
       "The compile check knows the perceptual network vgg19, got"
       f" {config['loss']['network']!r}."
     )

@@ -13,6 +13,7 @@ import numpy as np
 
 from dabfusion_jax.inference.dance import SAMPLE_RATE
 from data_pipeline.cutting import person
+from data_pipeline.errors import UserError
 from data_pipeline.media import framing, reader
 from data_pipeline.music import beats
 from data_pipeline.music.encoders import MusicEncoder, cut_window
@@ -21,7 +22,7 @@ PathLike = str | pathlib.Path
 BPM = (30.0, 300.0)  # tempi that are no slip of the keyboard
 
 
-class InputError(ValueError):
+class InputError(UserError):
   """Input that cannot become a dance: one line that says what to change."""
 
 

@@ -14,6 +14,8 @@ import numpy as np
 from absl import logging
 from jax.experimental import mesh_utils
 
+from data_pipeline.errors import UserError
+
 AXES = ("data", "fsdp")
 PyTree = Any
 
@@ -49,21 +51,21 @@ def mesh_of(
   names = tuple(name for name, _ in axes)
   sizes = [size for _, size in axes]
   if names != AXES:
-    raise ValueError(f"mesh axes must be {AXES}, got {names}.")
+    raise UserError(f"mesh axes must be {AXES}, got {names}.")
   if sizes.count(-1) > 1 or any(size < 1 and size != -1 for size in sizes):
-    raise ValueError(f"mesh sizes must be positive, at most one -1; got {sizes}.")
+    raise UserError(f"mesh sizes must be positive, at most one -1; got {sizes}.")
   if -1 in sizes:
     fixed = math.prod(size for size in sizes if size != -1)
     sizes[sizes.index(-1)] = max(1, len(devices) // fixed)
   if math.prod(sizes) != len(devices):
-    raise ValueError(
+    raise UserError(
       f"mesh {dict(axes)} does not fit {len(devices)} devices; the product of the "
       "sizes must be the number of devices."
     )
   num_slices = len({getattr(device, "slice_index", 0) for device in devices})
   if num_slices > 1 and devices[0].platform == "tpu":
     if sizes[0] % num_slices:
-      raise ValueError(
+      raise UserError(
         f"mesh axis data of size {sizes[0]} does not divide over {num_slices} slices."
       )
     grid = mesh_utils.create_hybrid_device_mesh(
@@ -114,13 +116,13 @@ def global_batch_spec(
   sizes = {np.shape(leaf)[:1] for leaf in jax.tree.leaves(batch)}
   if len(sizes) != 1 or sizes == {()}:
     shapes = jax.tree.map(np.shape, batch)
-    raise ValueError(f"batch entries must share their first axis, got {shapes}.")
+    raise UserError(f"batch entries must share their first axis, got {shapes}.")
   num_processes = jax.process_count()
   global_size = sizes.pop()[0] * num_processes
   if global_size % (mesh.size * num_parts):
     shape = " x ".join(f"{name}={size}" for name, size in mesh.shape.items())
     parts = "" if num_parts == 1 else f" in {num_parts} parts"
-    raise ValueError(
+    raise UserError(
       f"batch_size {global_size} does not divide over {mesh.size} devices ({shape})"
       f"{parts}; choose a multiple of {mesh.size * num_parts}."
     )

@@ -5,6 +5,8 @@ Each function takes and returns a flat dict "a/b/c" -> array; kernels come out H
 
 import numpy as np
 
+from data_pipeline.errors import UserError
+
 # VGG-19 up to relu5_1: 12,944,960 values; the place of each layer in torchvision's
 # `features`, and its channels.
 VGG19_LAYERS = {
@@ -78,7 +80,7 @@ def convert_vgg19(tensors: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     for part, shape in shapes.items():
       tensor = tensors.get(f"features.{place}.{part}")
       if tensor is None or tensor.shape != shape:
-        raise ValueError(
+        raise UserError(
           f"not torchvision's VGG-19: features.{place}.{part} should have"
           f" shape {shape}, got {None if tensor is None else tensor.shape}"
         )
@@ -139,4 +141,4 @@ def check_shapes(
   for name, shape in shapes.items():
     found = tensors[name].shape if name in tensors else None
     if found != shape:
-      raise ValueError(f"{name} should have shape {shape}, got {found}")
+      raise UserError(f"{name} should have shape {shape}, got {found}")

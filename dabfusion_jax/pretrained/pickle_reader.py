@@ -19,6 +19,8 @@ from typing import Any
 
 import numpy as np
 
+from data_pipeline.errors import UserError
+
 _ZIP_SIGNATURE = b"PK\x03\x04"
 _LEGACY_MAGIC = 0x1950A86A20F9469CFC6C  # first object of torch files before 1.6
 _MAX_PICKLE_BYTES = 16 * 2**20  # names and shapes only; the numbers lie outside
@@ -31,7 +33,7 @@ _STORAGE_TYPES = {
 }
 
 
-class UnsafePickleError(ValueError):
+class UnsafePickleError(UserError):
   """A file that is no plain weight file: it names code, is damaged or too large."""
 
 

@@ -27,12 +27,13 @@ import safetensors.numpy
 from dabfusion_jax.pretrained import converters, pickle_reader
 from dabfusion_jax.pretrained.registry import SOURCES, USER_FILES, Source
 from data_pipeline import files
+from data_pipeline.errors import UserError
 
 CONVERTER_VERSION = 1  # raise when the layout of a written file changes
 _COMMAND = "python -m dabfusion_jax.weights import"
 
 
-class WeightsError(ValueError):
+class WeightsError(UserError):
   """Weights that cannot be imported or read; one line says what to do."""
 
 

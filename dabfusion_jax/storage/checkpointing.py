@@ -28,11 +28,12 @@ from dabfusion_jax.storage import checkpoint_files
 from dabfusion_jax.storage.checkpoint_files import FOLDER, complete_steps
 from dabfusion_jax.storage.iterator_checkpoint import DataPosition
 from dabfusion_jax.storage.run_folder import folder_at
+from data_pipeline.errors import UserError
 
 PyTree = Any
 
 
-class CheckpointError(RuntimeError):
+class CheckpointError(UserError):
   """One line: what could not be saved or restored, where, and what to do."""
 
 
@@ -48,7 +49,7 @@ class Checkpoints:
       keep_best: how many of those with the lowest loss stay as well.
     """
     if keep < 1 or keep_best < 0:
-      raise ValueError(
+      raise UserError(
         "keep_checkpoints must be at least 1 and keep_best_checkpoints not negative,"
         f" got {keep} and {keep_best}."
       )

@@ -6,6 +6,8 @@ from typing import Any
 
 import jax
 
+from data_pipeline.errors import UserError
+
 
 class DataPosition:
   """Lets orbax save an iterator with `get_state` and `set_state`, by process."""
@@ -33,7 +35,7 @@ class DataPosition:
         # A position counted in global batches holds for any number of processes.
         name = next(iter(states))
       if name not in states:
-        raise ValueError(
+        raise UserError(
           f"data position of {name} is missing; resume with as many processes as before"
         )
       self._batches.set_state(json.loads(states[name]))

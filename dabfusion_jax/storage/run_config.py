@@ -9,6 +9,7 @@ import jax
 from dabfusion_jax.storage import checkpoint_files
 from dabfusion_jax.storage.run_folder import RunFolder
 from data_pipeline import files
+from data_pipeline.errors import UserError
 
 # Settings that may differ when a run is resumed: they change how long it runs, what
 # it shows and where, not what is learnt. A mesh changes the order of sums only.
@@ -72,7 +73,7 @@ def check_config(run: RunFolder, config: Mapping[str, Any]) -> list[str]:
     elif name.split(".")[0] not in MAY_CHANGE:
       refused.append(change)
   if refused:
-    raise ValueError(
+    raise UserError(
       f"{run} was trained with other settings: {'; '.join(refused)}. Restore "
       "them, or choose another workdir."
     )

@@ -26,13 +26,14 @@ from flax import traverse_util
 
 from dabfusion_jax.storage import checkpointing
 from dabfusion_jax.storage.run_folder import folder_at, is_remote
+from data_pipeline.errors import UserError
 
 AUTOENCODER = "autoencoder"
 SHIPPED = ("dance_e", "dance_b")  # stage 2 with and without beats
 _CONFIG, _MODEL = "config.json", "model.safetensors"
 
 
-class TrainedError(ValueError):
+class TrainedError(UserError):
   """A folder does not hold the trained stage that was asked for."""
 
 

@@ -33,6 +33,7 @@ from dabfusion_jax.training.state import (
 )
 from dabfusion_jax.training.step import make_train_step
 from dabfusion_jax.training.watchdog import Watchdog
+from data_pipeline.errors import UserError
 
 PyTree = Any
 TERMINATED = 143  # exit status after SIGTERM, 128 + 15 as shells report it
@@ -64,14 +65,14 @@ class LoopConfig:
     counts = ("num_steps", "log_every", "picture_every", "checkpoint_every")
     for name in (*counts, "gradient_accumulation"):
       if getattr(self, name) < 1:
-        raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}.")
+        raise UserError(f"{name} must be at least 1, got {getattr(self, name)}.")
     if not 0 <= self.ema_decay < 1:
-      raise ValueError(f"ema_decay must lie in [0, 1), got {self.ema_decay}.")
+      raise UserError(f"ema_decay must lie in [0, 1), got {self.ema_decay}.")
     for name in ("max_skipped_steps", "stall_seconds"):
       if getattr(self, name) < 0:
-        raise ValueError(f"{name} must not be negative, got {getattr(self, name)}.")
+        raise UserError(f"{name} must not be negative, got {getattr(self, name)}.")
     if self.spike_grad_norm is not None and self.spike_grad_norm <= 0:
-      raise ValueError(
+      raise UserError(
         f"spike_grad_norm must be positive or None, got {self.spike_grad_norm}."
       )
 
@@ -245,7 +246,7 @@ def next_batch(batches: Any, step: int) -> PyTree:
   try:
     return next(batches)
   except StopIteration:
-    raise ValueError(
+    raise UserError(
       f"The data ended before step {step}; a training dataset must repeat."
     ) from None
 

@@ -7,6 +7,8 @@ from typing import Any
 import jax.numpy as jnp
 import optax
 
+from data_pipeline.errors import UserError
+
 EPSILON = 1e-8  # Adam's, in both stages
 MILESTONE_FACTOR = 0.1  # the paper's "x0.1 after" (its factor is implied)
 
@@ -29,14 +31,14 @@ def make_schedule(
   off.
 
   Raises:
-    ValueError: rate or steps that cannot be meant.
+    UserError: rate or steps that cannot be meant.
   """
   if learning_rate <= 0:
-    raise ValueError(f"learning_rate must be positive, got {learning_rate}.")
+    raise UserError(f"learning_rate must be positive, got {learning_rate}.")
   if warmup_steps < 0:
-    raise ValueError(f"warmup_steps must not be negative, got {warmup_steps}.")
+    raise UserError(f"warmup_steps must not be negative, got {warmup_steps}.")
   if list(milestones) != sorted(set(milestones)) or any(m <= 0 for m in milestones):
-    raise ValueError(
+    raise UserError(
       f"milestones must be positive steps in rising order, got {tuple(milestones)}."
     )
   decayed = optax.piecewise_constant_schedule(
@@ -67,12 +69,12 @@ def make_optimizer(
     clip_norm: largest global gradient norm; None to leave gradients alone.
 
   Raises:
-    ValueError: a value that cannot be meant.
+    UserError: a value that cannot be meant.
   """
   if not (0 <= b1 < 1 and 0 <= b2 < 1):
-    raise ValueError(f"b1 and b2 must lie in [0, 1), got {b1} and {b2}.")
+    raise UserError(f"b1 and b2 must lie in [0, 1), got {b1} and {b2}.")
   if clip_norm is not None and clip_norm <= 0:
-    raise ValueError(f"clip_norm must be positive or None, got {clip_norm}.")
+    raise UserError(f"clip_norm must be positive or None, got {clip_norm}.")
   schedule = make_schedule(
     learning_rate=learning_rate, milestones=milestones, warmup_steps=warmup_steps
   )

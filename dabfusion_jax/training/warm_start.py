@@ -11,9 +11,10 @@ from flax import traverse_util
 
 from dabfusion_jax.storage.saved_stage import Trained, load_trained
 from dabfusion_jax.training.state import TrainState
+from data_pipeline.errors import UserError
 
 
-class WarmStartError(ValueError):
+class WarmStartError(UserError):
   """The parts asked for are not there, or have other shapes; one line says which."""
 
 

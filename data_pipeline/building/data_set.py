@@ -20,6 +20,7 @@ from typing import Any
 from etils import epath
 
 from data_pipeline import files
+from data_pipeline.errors import UserError
 from data_pipeline.files import write_json as write_json
 from data_pipeline.records import clip_record
 from data_pipeline.sources.base import Finding, Survey
@@ -30,7 +31,7 @@ COUNTED = ("genre", "camera", "track", "dancer")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]+")
 
 
-class BuildError(ValueError):
+class BuildError(UserError):
   """A build that cannot go on: why, and what to do."""
 
 

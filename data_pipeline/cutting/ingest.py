@@ -17,6 +17,7 @@ from jaxtyping import Float32, Float64, Int64, UInt8
 from data_pipeline import files
 from data_pipeline.cutting.person import crop_on_person
 from data_pipeline.cutting.windows import SHORT, WHOLE_TRACK, Segment, Windows
+from data_pipeline.errors import UserError
 from data_pipeline.media import reader
 from data_pipeline.media.errors import MediaError
 from data_pipeline.media.framing import (
@@ -54,13 +55,13 @@ class ClipFormat:
 
   def __post_init__(self) -> None:
     if min(self.num_frames, self.fps) < 1 or self.frame_size < reader.MIN_IMAGE_SIZE:
-      raise ValueError(
+      raise UserError(
         f"{self.num_frames} frames of {self.frame_size} pixels at {self.fps} fps are "
         f"no clip; at least 1, {reader.MIN_IMAGE_SIZE} and 1 are needed."
       )
     for word, known in ((self.framing, tuple(FRAMINGS)), (self.short, SHORT)):
       if word not in known:
-        raise ValueError(f"Unknown setting {word!r}; known: {', '.join(known)}.")
+        raise UserError(f"Unknown setting {word!r}; known: {', '.join(known)}.")
 
   @property
   def seconds(self) -> float:

@@ -8,6 +8,8 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import Float64
 
+from data_pipeline.errors import UserError
+
 POLICIES = ("first", "random", "strided", "spread")
 _SYNTAX = "first, random:COUNT, strided:SECONDS or spread:SECONDS"
 SHORT = ("drop", "pad", "loop")
@@ -34,7 +36,7 @@ class Windows:
   def __post_init__(self) -> None:
     number = self.policy != "random" or float(self.amount).is_integer()
     if self.policy not in POLICIES or self.amount <= 0 or not number:
-      raise ValueError(f"No windows {self}; write {_SYNTAX}.")
+      raise UserError(f"No windows {self}; write {_SYNTAX}.")
 
   @classmethod
   def parse(cls, text: str) -> "Windows":
@@ -43,7 +45,7 @@ class Windows:
     try:
       return cls(policy, float(amount or 1))
     except ValueError:
-      raise ValueError(f"No windows {text!r}; write {_SYNTAX}.") from None
+      raise UserError(f"No windows {text!r}; write {_SYNTAX}.") from None
 
   def __str__(self) -> str:
     return self.policy if self.policy == "first" else f"{self.policy}:{self.amount:g}"

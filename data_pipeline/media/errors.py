@@ -2,8 +2,10 @@
 
 import os
 
+from data_pipeline.errors import UserError
+
 PathLike = str | os.PathLike
 
 
-class MediaError(ValueError):
+class MediaError(UserError):
   """A file that cannot be used: which, why, and what to do."""

@@ -8,6 +8,7 @@ import librosa
 import numpy as np
 from jaxtyping import Float, Float32, Float64
 
+from data_pipeline.errors import UserError
 from data_pipeline.media.framing import Number
 from data_pipeline.music.numba_cache import compile_librosa
 
@@ -28,7 +29,7 @@ LATE_SECONDS = 0.037
 def check_audio(audio: Float32[np.ndarray, "s"]) -> None:
   """Raises ValueError for sound that is not a number."""
   if not np.isfinite(audio).all():
-    raise ValueError("The sound holds NaN or infinity; export it again.")
+    raise UserError("The sound holds NaN or infinity; export it again.")
 
 
 def track_beats(

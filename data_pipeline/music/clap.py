@@ -13,6 +13,7 @@ import librosa
 import numpy as np
 from jaxtyping import Float32
 
+from data_pipeline.errors import UserError
 from data_pipeline.music.beats import MIN_SECONDS, check_audio
 
 HUB_NAME = "laion/clap-htsat-unfused"
@@ -22,7 +23,7 @@ WINDOW_SECONDS = 10
 _BATCH = 16
 
 
-class ClapError(ValueError):
+class ClapError(UserError):
   """CLAP cannot be used: why, and what to do."""
 
 
@@ -116,7 +117,7 @@ class ClapEncoder:
   def _window(audio: np.ndarray, sample_rate: int) -> np.ndarray:
     check_audio(audio)
     if len(audio) < MIN_SECONDS * sample_rate:
-      raise ValueError(
+      raise UserError(
         f"{len(audio) / sample_rate:.2f} s of music are too short to encode; "
         f"at least {MIN_SECONDS} s are needed."
       )

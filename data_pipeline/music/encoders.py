@@ -14,6 +14,7 @@ import librosa
 import numpy as np
 from jaxtyping import Float32
 
+from data_pipeline.errors import UserError
 from data_pipeline.files import whole_file
 from data_pipeline.media.framing import Number
 from data_pipeline.music.beats import MIN_SECONDS, check_audio
@@ -105,7 +106,7 @@ class SpectralEncoder:
     """The statistics before standardisation."""
     check_audio(audio)
     if len(audio) < MIN_SECONDS * sample_rate:
-      raise ValueError(
+      raise UserError(
         f"{len(audio) / sample_rate:.2f} s of music are too short to encode; "
         f"at least {MIN_SECONDS} s are needed."
       )
@@ -222,7 +223,7 @@ def make_encoder(name: str) -> MusicEncoder:
 
     return ClapEncoder(path or None)
   if name != "spectral":
-    raise ValueError(
+    raise UserError(
       f"Unknown music encoder {name!r}; known: clap, clap:PATH, spectral."
     )
   return SpectralEncoder()
@@ -243,7 +244,7 @@ def make_same_encoder(
   """
   name = name or identity["name"]
   if (kind := name.partition(":")[0]) != identity["name"]:
-    raise ValueError(
+    raise UserError(
       f"The model was trained with the music encoder {identity['name']!r}, not with "
       f"{kind!r}."
     )
@@ -254,7 +255,7 @@ def make_same_encoder(
       for key in sorted(encoder.identity.keys() | identity.keys())
       if encoder.identity.get(key) != identity.get(key)
     ]
-    raise ValueError(
+    raise UserError(
       "The music encoder is not the one that the model was trained with: "
       f"{', '.join(differing)}; name the right one with --encoder."
     )

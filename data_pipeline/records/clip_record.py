@@ -36,6 +36,8 @@ from typing import Any
 import numpy as np
 from jaxtyping import UInt8
 
+from data_pipeline.errors import UserError
+
 SCHEMA_VERSION = 2  # 1 packed frames with zlib
 
 TEXTS = ("name", "genre", "track", "dancer", "camera")
@@ -57,7 +59,7 @@ JOINTS = ("joints2d", "joints3d")
 TRUTH = ("true_beat_times", *JOINTS, "part_map", "part_pose")
 
 
-class RecordError(ValueError):
+class RecordError(UserError):
   """A record or data set other than expected: both sides, and what to do."""
 
 

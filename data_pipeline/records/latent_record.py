@@ -19,6 +19,7 @@ from etils import epath
 from jaxtyping import Float
 
 from data_pipeline import files
+from data_pipeline.errors import UserError
 from data_pipeline.music.beats import beat_features, beat_vector
 from data_pipeline.records import loader
 from data_pipeline.records.slow_motion import SlowMotion
@@ -28,7 +29,7 @@ MANIFEST = "manifest.json"
 _FLOATS16 = ("residual_flow", "occlusion", "z")
 
 
-class LatentError(ValueError):
+class LatentError(UserError):
   """A folder of cached latents is missing, damaged, or not the one expected."""
 
 

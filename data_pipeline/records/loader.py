@@ -15,6 +15,7 @@ import tensorflow_datasets as tfds
 from etils import epath
 
 from data_pipeline import files
+from data_pipeline.errors import UserError
 from data_pipeline.music.beats import beat_features, beat_vector
 from data_pipeline.records import clip_record
 from data_pipeline.records.clip_record import RecordError
@@ -245,11 +246,11 @@ def batches(
     ValueError: a batch that cannot be split evenly, or no clips.
   """
   if batch_size % process_count or batch_size < 1:
-    raise ValueError(
+    raise UserError(
       f"A batch of {batch_size} cannot be split over {process_count} processes."
     )
   if not len(source):
-    raise ValueError("There are no clips to make batches of.")
+    raise UserError("There are no clips to make batches of.")
   examples = grain.MapDataset.source(source).seed(seed).shuffle()
   examples = examples.repeat(reseed_each_epoch=True)
   if transform is not None:
@@ -291,7 +292,7 @@ def make_pairs_dataset(
     the number of the clip.
   """
   if batch_size % (pairs_per_clip * process_count):
-    raise ValueError(
+    raise UserError(
       f"A batch of {batch_size} cannot be split over {process_count} processes and "
       f"{pairs_per_clip} pairs a clip."
     )

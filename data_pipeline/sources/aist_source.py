@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Float32
 
 from data_pipeline import aist
+from data_pipeline.errors import UserError
 from data_pipeline.media.errors import MediaError
 from data_pipeline.sources.base import (
   SONG_SUFFIXES,
@@ -52,9 +53,9 @@ class AistFilm:
   def __post_init__(self) -> None:
     for folder in (self.videos, self.annotations, self.music):
       if folder is not None and not pathlib.Path(folder).is_dir():
-        raise ValueError(f"{folder}: no such folder; check the path.")
+        raise UserError(f"{folder}: no such folder; check the path.")
     if self.ignore not in IGNORE:
-      raise ValueError(f"Unknown ignore list {self.ignore!r}; known: {IGNORE}.")
+      raise UserError(f"Unknown ignore list {self.ignore!r}; known: {IGNORE}.")
 
   def description(self) -> dict[str, Any]:
     return {
@@ -118,7 +119,7 @@ class AistFilm:
       try:
         name = aist.ClipName.parse(path.stem)
         if name.camera not in aist.CAMERAS:
-          raise ValueError(f"{path.stem!r} names no camera.")
+          raise UserError(f"{path.stem!r} names no camera.")
       except ValueError:
         findings.append(Finding("unlisted", path.name, "no name of an AIST video"))
         continue
@@ -208,6 +209,6 @@ def _annotation(folder: str, kind: str, sequence: str) -> Mapping[str, Any] | No
 
 def _lengthen(joints: np.ndarray, length: int) -> np.ndarray:
   if joints.shape[1] != 17:
-    raise ValueError(f"{joints.shape[1]} joints instead of 17")
+    raise UserError(f"{joints.shape[1]} joints instead of 17")
   missing = np.full((length - len(joints), *joints.shape[1:]), np.nan, np.float32)
   return np.concatenate([joints, missing])

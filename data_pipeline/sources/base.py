@@ -15,6 +15,7 @@ import numpy as np
 from jaxtyping import Float32
 
 from data_pipeline import aist
+from data_pipeline.errors import UserError
 from data_pipeline.media import reader
 from data_pipeline.media.errors import MediaError
 from data_pipeline.synthdance import generate, music, presets
@@ -56,7 +57,7 @@ class SourceVideo:
   def __post_init__(self) -> None:
     for name in (self.name, self.split, self.song):
       if not _SAFE_NAME.fullmatch(name):
-        raise ValueError(
+        raise UserError(
           f"{name!r} cannot name a file; use letters, digits, '_', '-' and '.'."
         )
 

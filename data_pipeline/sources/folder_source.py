@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float32
 
+from data_pipeline.errors import UserError
 from data_pipeline.sources.base import (
   SONG_SUFFIXES,
   VIDEO_SUFFIXES,
@@ -53,9 +54,9 @@ class Folder:
 
   def __post_init__(self) -> None:
     if not pathlib.Path(self.videos).is_dir():
-      raise ValueError(f"{self.videos}: no such folder; check the path.")
+      raise UserError(f"{self.videos}: no such folder; check the path.")
     if not 0 <= self.test_percent < 100:
-      raise ValueError(f"{self.test_percent} % cannot be kept for testing; give 0-99.")
+      raise UserError(f"{self.test_percent} % cannot be kept for testing; give 0-99.")
     if self.metadata is not None:
       _read_metadata(self.metadata)
 
@@ -136,16 +137,16 @@ def _read_metadata(path: str) -> dict[str, dict[str, str]]:
     with open(path, newline="", encoding="utf-8-sig") as file:
       reader = csv.DictReader(file)
       if "file" not in (reader.fieldnames or ()):
-        raise ValueError("it has no column 'file'")
+        raise UserError("it has no column 'file'")
       rows: dict[str, dict[str, str]] = {}
       for row in reader:
         values = {key: (row.get(key) or "").strip() for key in COLUMNS}
         name = values.pop("file")
         if name in rows:
-          raise ValueError(f"{name!r} stands in two rows")
+          raise UserError(f"{name!r} stands in two rows")
         rows[name] = values
   except (OSError, UnicodeDecodeError, csv.Error, ValueError) as error:
-    raise ValueError(f"{path}: cannot be used as metadata, {error}.") from error
+    raise UserError(f"{path}: cannot be used as metadata, {error}.") from error
   return rows
 
 

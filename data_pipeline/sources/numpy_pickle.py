@@ -10,10 +10,12 @@ from typing import Any
 
 import numpy as np
 
+from data_pipeline.errors import UserError
+
 MAX_BYTES = 256 * 2**20
 
 
-class UnsafePickleError(ValueError):
+class UnsafePickleError(UserError):
   """A pickle that names code, is damaged, or holds more than numbers."""
 
 

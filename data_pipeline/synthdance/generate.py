@@ -15,10 +15,11 @@ from collections.abc import Sequence
 from fractions import Fraction
 
 import numpy as np
-import PIL.Image
 from jaxtyping import Float32
 
 from data_pipeline.aist import DANCERS, SITUATIONS, ClipName
+from data_pipeline.cli import one_line_errors
+from data_pipeline.errors import UserError
 from data_pipeline.media import writer
 from data_pipeline.media.framing import resample_times
 from data_pipeline.synthdance import music
@@ -66,17 +67,17 @@ def make_clip(
       lie within its sequence, a bad framing or size.
   """
   if name.situation not in SITUATIONS:
-    raise ValueError(
+    raise UserError(
       f"{name}: no dances of situation {name.situation}; "
       f"there are {' and '.join(SITUATIONS)}."
     )
   if name.dancer not in DANCERS[name.genre]:
-    raise ValueError(
+    raise UserError(
       f"{name}: {name.dancer} does not dance {name.genre}; "
       f"those who do: {', '.join(DANCERS[name.genre])}."
     )
   if name.music[1:3] != name.genre:
-    raise ValueError(f"{name}: the music {name.music} is not of genre {name.genre}.")
+    raise UserError(f"{name}: the music {name.music} is not of genre {name.genre}.")
   dance = Choreography(name)
   if seconds is None:
     seconds = dance.seconds - start_seconds
@@ -84,7 +85,7 @@ def make_clip(
   if (
     start_seconds < 0 or seconds <= 0 or start_seconds + seconds > dance.seconds + 1e-3
   ):
-    raise ValueError(
+    raise UserError(
       f"{name}: the sequence lasts {dance.seconds:.2f} s; it holds no clip of "
       f"{float(seconds):.2f} s from {float(start_seconds):.2f} s on."
     )
@@ -160,7 +161,7 @@ def _write(
   clip: Clip, name: ClipName, folder: pathlib.Path, fps: int | Fraction
 ) -> pathlib.Path:
   if not folder.is_dir():
-    raise ValueError(f"{folder}: no such folder; create it first.")
+    raise UserError(f"{folder}: no such folder; create it first.")
   path = folder / f"{name}.mp4"
   clip.truth.save(folder / f"{name}.truth.npz")
   writer.write_video(path, clip.frames, fps, clip.audio, music.SAMPLE_RATE)
@@ -176,6 +177,17 @@ def write_wav(path: str | pathlib.Path, audio: Float32[np.ndarray, "s 2"]) -> No
     file.writeframes(music.to_int16(audio).astype("<i2").tobytes())
 
 
+def frame_rate(text: str) -> Fraction:
+  """Parses frames per second such as `10` or `60000/1001`, as a `type` of argparse."""
+  try:
+    rate = Fraction(text)
+  except ZeroDivisionError:
+    raise argparse.ArgumentTypeError(f"{text} divides by zero") from None
+  if not 1 <= rate <= 240:
+    raise argparse.ArgumentTypeError(f"must be from 1 to 240, not {text}")
+  return rate
+
+
 def main(argv: Sequence[str] | None = None) -> None:
   parser = argparse.ArgumentParser(
     prog="python -m data_pipeline.synthdance.generate",
@@ -185,22 +197,20 @@ def main(argv: Sequence[str] | None = None) -> None:
   parser.add_argument("--name", required=True, help="AIST name of the clip")
   parser.add_argument("--output", required=True, help="folder to write to")
   parser.add_argument("--framing", choices=FRAMINGS, default="close")
-  parser.add_argument("--fps", default="10", help="such as 10 or 60000/1001")
+  parser.add_argument(
+    "--fps", type=frame_rate, default="10", help="such as 10 or 60000/1001"
+  )
   parser.add_argument("--seconds", type=float, help="default: the whole dance")
   args = parser.parse_args(argv)
-  try:
-    name, fps = ClipName.parse(args.name), Fraction(args.fps)
-    if not 1 <= fps <= 240:
-      raise ValueError(f"--fps={args.fps} is outside 1 to 240.")
-    clip = make_clip(name, framing=args.framing, fps=fps, seconds=args.seconds)
-  except (ValueError, ZeroDivisionError) as error:
-    parser.error(str(error))
-  folder = pathlib.Path(args.output)
-  folder.mkdir(parents=True, exist_ok=True)
-  path = _write(clip, name, folder, fps)
-  write_wav(path.with_suffix(".wav"), clip.audio)
-  PIL.Image.fromarray(clip.frames[0]).save(path.with_suffix(".png"))
-  print(path)
+  with one_line_errors("generate"):
+    name = ClipName.parse(args.name)
+    clip = make_clip(name, framing=args.framing, fps=args.fps, seconds=args.seconds)
+    folder = pathlib.Path(args.output)
+    folder.mkdir(parents=True, exist_ok=True)
+    path = _write(clip, name, folder, args.fps)
+    write_wav(path.with_suffix(".wav"), clip.audio)
+    writer.write_image(path.with_suffix(".png"), clip.frames[0])
+    print(path)
 
 
 if __name__ == "__main__":

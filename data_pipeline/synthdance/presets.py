@@ -27,6 +27,7 @@ from data_pipeline.aist import (
   held_out_dancers,
   held_out_tracks,
 )
+from data_pipeline.errors import UserError
 from data_pipeline.synthdance.choreography import seed
 
 PRESETS = ("smoke", "demo", "medium", "full")
@@ -53,7 +54,7 @@ def clips_of_preset(preset: str) -> Sequence[ClipSpec]:
   """
   makers = {"smoke": _smoke, "demo": _demo, "medium": _medium, "full": _full}
   if preset not in makers:
-    raise ValueError(f"Unknown preset {preset!r}; expected one of {PRESETS}.")
+    raise UserError(f"Unknown preset {preset!r}; expected one of {PRESETS}.")
   return tuple(makers[preset]())
 
 

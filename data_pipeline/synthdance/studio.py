@@ -13,6 +13,7 @@ import numpy as np
 from jaxtyping import Float32, Float64
 
 from data_pipeline.aist import CAMERAS
+from data_pipeline.errors import UserError
 
 FRAMINGS = ("aist", "close")
 DISTANCE = 520.0  # cm, of the cameras from the middle
@@ -80,12 +81,12 @@ def make_camera(
     ValueError: unknown camera or framing, a size that is odd or below 32.
   """
   if camera not in CAMERAS:
-    raise ValueError(f"Unknown camera {camera!r}; expected one of {CAMERAS}.")
+    raise UserError(f"Unknown camera {camera!r}; expected one of {CAMERAS}.")
   if framing not in FRAMINGS:
-    raise ValueError(f"Unknown framing {framing!r}; expected one of {FRAMINGS}.")
+    raise UserError(f"Unknown framing {framing!r}; expected one of {FRAMINGS}.")
   width = frame_size or (CLOSE_SIZE if framing == "close" else AIST_WIDTH)
   if width % 2 or width < 32:
-    raise ValueError(f"frame_size={width} must be even and at least 32 pixels.")
+    raise UserError(f"frame_size={width} must be even and at least 32 pixels.")
   x, z = _place(camera)
   is_low = camera == "c09"
   if framing == "close":

@@ -13,6 +13,7 @@ import numpy as np
 from jaxtyping import Bool, Float32, Float64, UInt8
 
 from data_pipeline import files
+from data_pipeline.errors import UserError
 from data_pipeline.media.framing import Transform, frame_nearest
 
 PathLike = str | os.PathLike
@@ -48,7 +49,7 @@ class Truth:
       with np.load(path, allow_pickle=False) as arrays:
         values = {name: arrays[name] for name in names}
     except (OSError, EOFError, KeyError, ValueError) as error:
-      raise ValueError(
+      raise UserError(
         f"{path}: not the truth of a generated video ({error}); write the clip again."
       ) from error
     return cls(**values | {"fps": float(values["fps"])})

@@ -16,6 +16,7 @@ from jaxtyping import Float, UInt8
 
 from dabfusion_jax.evaluation.reading import poses
 from dabfusion_jax.pretrained import store
+from data_pipeline.errors import UserError
 
 NAME = "BlazePose full (mediapipe 0.10.21)"
 MODELS = ("blazepose-detector", "blazepose-full")
@@ -28,7 +29,7 @@ _CENTRE, _EDGE = 33, 34
 _ROOM = 1.25  # of the square around the person
 
 
-class PoseError(ValueError):
+class PoseError(UserError):
   """BlazePose cannot run here; the message says what to install."""
 
 

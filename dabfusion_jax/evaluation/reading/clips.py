@@ -22,6 +22,7 @@ import numpy as np
 from jaxtyping import Float32, UInt8
 
 from data_pipeline import files
+from data_pipeline.errors import UserError
 from data_pipeline.media import framing, reader, writer
 from data_pipeline.media.errors import MediaError
 
@@ -32,7 +33,7 @@ TRUTH = ("beat_times", "true_beat_times", "joints2d", "part_map")
 _MOST_SECONDS_APART, _MOST_SHARE_APART = 0.15, 0.1
 
 
-class ClipError(ValueError):
+class ClipError(UserError):
   """A clip or folder that cannot be evaluated: which, why, and what to do."""
 
 

@@ -12,6 +12,8 @@ from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
+from data_pipeline.errors import UserError
+
 # 13 of COCO-17.
 JOINTS = (
   "nose",
@@ -77,16 +79,16 @@ class PoseFiles:
       return np.zeros((num_frames, 13, 2)), np.zeros((num_frames, 13), bool)
     content = _read(path, "poses", "joints")
     if len(content) < 2:
-      raise ValueError(f"{path} must hold `poses` and `joints`, not {[*content]} only.")
+      raise UserError(f"{path} must hold `poses` and `joints`, not {[*content]} only.")
     poses, joints = content["poses"], [str(j) for j in content["joints"]]
     missing = [j for j in JOINTS if j not in joints]
     if missing or poses.ndim != 3 or poses.shape[1:] != (len(joints), 3):
-      raise ValueError(
+      raise UserError(
         f"{path}: `poses` has shape {poses.shape} for {len(joints)} joints, and lacks"
         f" {missing}; expected [t, j, 3] with all of {JOINTS}."
       )
     if len(poses) < num_frames:
-      raise ValueError(f"{path}: {len(poses)} poses for {num_frames} frames.")
+      raise UserError(f"{path}: {len(poses)} poses for {num_frames} frames.")
     poses = poses[:num_frames, [joints.index(j) for j in JOINTS]].astype(np.float64)
     visible = (poses[..., 2] >= MIN_CONFIDENCE) & np.isfinite(poses).all(axis=-1)
     return np.where(visible[..., None], poses[..., :2], 0.0), visible
@@ -102,4 +104,4 @@ def _read(path: pathlib.Path, *names: str) -> dict[str, np.ndarray]:
     with path.open("rb") as file, np.load(file, allow_pickle=False) as content:
       return {name: content[name] for name in names if name in content.files}
   except (ValueError, EOFError, TypeError, zipfile.BadZipFile) as error:
-    raise ValueError(f"{path} is no npz file that can be read ({error}).") from None
+    raise UserError(f"{path} is no npz file that can be read ({error}).") from None

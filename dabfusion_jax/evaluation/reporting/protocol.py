@@ -5,12 +5,14 @@ import importlib.metadata
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
+from data_pipeline.errors import UserError
+
 PACKAGES = ("jax", "numpy", "scipy", "librosa", "opencv-python-headless", "av")
 PACKAGES += ("ai-edge-litert", "dabfusion_jax")
 DEFINITIONS = 2  # raise when a score of the same features is computed in another way
 
 
-class ProtocolError(ValueError):
+class ProtocolError(UserError):
   """Results that must not be compared; the first difference is named."""
 
 

@@ -15,6 +15,7 @@ from dabfusion_jax.evaluation.reporting import html_page, protocol
 from dabfusion_jax.evaluation.reporting.result import LENGTHS, TITLES, show
 from dabfusion_jax.evaluation.scoring.catalog import METRICS, NULLS
 from data_pipeline import files
+from data_pipeline.errors import UserError
 
 MAX_CLIPS = 8  # shown as videos
 _FIRST = ("fvd", "lpips_alex", "psnr_mask", "psnr", "mm_align", "mm_align_flow")
@@ -22,7 +23,7 @@ _FIRST += ("av_align", "jitter", "drift", "nearest_training")  # said first, in 
 _HISTOGRAMS = ("mm_align", "mm_align_flow", "av_align")
 
 
-class ReportError(ValueError):
+class ReportError(UserError):
   """There is nothing to report on; the message says what to run first."""
 
 

@@ -14,6 +14,7 @@ from typing import Any
 
 from dabfusion_jax.evaluation.reporting import protocol, published
 from dabfusion_jax.evaluation.scoring.catalog import METRICS
+from data_pipeline import files
 
 Result = Mapping[str, Any]
 # What follows from the length of a clip, besides the length itself.

@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 
-from dabfusion_jax.cli.arguments import UsageError
 from dabfusion_jax.evaluation.reading.cache import FeatureCache
 from dabfusion_jax.evaluation.reading.networks import Networks
 from dabfusion_jax.evaluation.study import (
@@ -25,6 +24,7 @@ from dabfusion_jax.evaluation.study.results import Part
 from dabfusion_jax.evaluation.study.subjects import Subjects, spread
 from dabfusion_jax.pipeline import DancePipeline
 from data_pipeline.cutting import ingest
+from data_pipeline.errors import UserError
 from data_pipeline.records import latent_record, loader, slow_motion
 from data_pipeline.records.style_vectors import style_vectors
 from data_pipeline.synthdance.truth import body_motion
@@ -170,7 +170,7 @@ def open_subjects(
 
   Raises:
     RecordError, LatentError: no such data or latents, or others than the model's.
-    UsageError: latents of another stage 1 or other data, or data without truth.
+    UserError: latents of another stage 1 or other data, or data without truth.
   """
   source = loader.open_clips(
     data_dir, "test", expect=pipeline.clip_format, beats="truth"
@@ -182,7 +182,7 @@ def open_subjects(
     ("data", digest),
   ):
     if found[key] != wanted:
-      raise UsageError(
+      raise UserError(
         f"The latents in {latents_dir} are of other {key} ({found[key][:12]}, not"
         f" {wanted[:12]}); give those the models were trained on."
       )
