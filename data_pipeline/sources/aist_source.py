@@ -12,6 +12,7 @@ from jaxtyping import Float32
 from data_pipeline import aist
 from data_pipeline.errors import UserError
 from data_pipeline.media.errors import MediaError
+from data_pipeline.numpy_pickle import UnsafePickleError, read_arrays
 from data_pipeline.sources.base import (
   SONG_SUFFIXES,
   VIDEO_SUFFIXES,
@@ -22,9 +23,9 @@ from data_pipeline.sources.base import (
   Survey,
   song_from_files,
 )
-from data_pipeline.sources.numpy_pickle import UnsafePickleError, read_arrays
 
 JOINT_FPS = 60.0  # of AIST++ annotations
+MAX_ANNOTATION_BYTES = 256 * 2**20
 MAX_SONG_FILES = 5  # tried for one track
 IGNORE = ("none", "aistpp")
 
@@ -201,10 +202,14 @@ def read_joints(annotations: str, name: aist.ClipName) -> Joints:
 
 def _annotation(folder: str, kind: str, sequence: str) -> Mapping[str, Any] | None:
   path = pathlib.Path(folder) / kind / f"{sequence}.pkl"
+  if not path.is_file():
+    return None
+  if path.stat().st_size > MAX_ANNOTATION_BYTES:
+    raise MediaError(f"{path}: too large for the joints of a dance; download it again.")
   try:
-    return read_arrays(path) if path.is_file() else None
+    return read_arrays(path.read_bytes())
   except UnsafePickleError as error:
-    raise MediaError(str(error)) from error
+    raise MediaError(f"{path}: refused, {error}; download it again.") from error
 
 
 def _lengthen(joints: np.ndarray, length: int) -> np.ndarray:

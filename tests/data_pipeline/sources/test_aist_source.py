@@ -144,7 +144,7 @@ class Malice:
   "content, reason",
   [
     (pickle.dumps({"keypoints2d": Malice()}), "names builtins.print"),
-    (pickle.dumps({"keypoints2d": np.array([{}])}), "no array of numbers"),
+    (pickle.dumps({"keypoints2d": np.array([{}])}), "not an array of numbers"),
     (pickle.dumps([1, 2]), "no named arrays"),
     (b"no pickle", "refused"),
     (b"", "refused"),
