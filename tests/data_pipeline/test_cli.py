@@ -1,4 +1,4 @@
-"""An error meant for the user is one line; a bug keeps its traceback."""
+"""An error that the user can fix is one line; a bug keeps its traceback."""
 
 import jax
 import jax.numpy as jnp
@@ -31,7 +31,7 @@ def _missing_file():
     (_missing_file, "/nowhere/at/all"),
   ],
 )
-def test_what_the_user_can_mend_is_one_line(fail, message):
+def test_an_error_that_the_user_can_fix_is_one_line(fail, message):
   with pytest.raises(SystemExit) as stopped, one_line_errors("train"):
     fail()
   text = str(stopped.value)
