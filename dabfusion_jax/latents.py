@@ -29,8 +29,9 @@ from dabfusion_jax.config import make_autoencoder
 from dabfusion_jax.storage import saved_stage
 from data_pipeline import files
 from data_pipeline.cli import one_line_errors, positive_int
-from data_pipeline.records import latent_record, loader, style_vectors
+from data_pipeline.records import latent_record, loader
 from data_pipeline.records.latent_record import LatentError
+from data_pipeline.records.silence import read_silence
 
 CLIPS_PER_SHARD = 64
 
@@ -68,7 +69,7 @@ def cache_latents(
   if _is_finished(output, identity):
     print(f"{output} is complete.")
     return
-  silence = style_vectors.silence_vector(data)
+  silence = read_silence(data)
   analyse = _make_analysis(stage1)
   expect = {key: stage1.config["data"][key] for key in ("frame_size", "fps")}
   fields = ("name", "window", "frames", "music", "beat_times", "true_beat_times")

@@ -1,4 +1,4 @@
-"""Pairs of frames of one clip, as stage 1 learns from them."""
+"""Draws the pairs of frames that stage 1 is trained on."""
 
 import numpy as np
 from jaxtyping import Float32, UInt8
@@ -11,16 +11,20 @@ MAX_HUE = 0.1  # of a full turn
 def sample_pair(
   rng: np.random.Generator, frames: UInt8[np.ndarray, "t h w 3"], augment: bool = True
 ) -> tuple[Float32[np.ndarray, "h w 3"], Float32[np.ndarray, "h w 3"]]:
-  """Draws a reference and a driving frame, in [0, 1].
+  """Draws a reference and a driving frame.
 
-  Two frames with replacement, the earlier one first. Augmented as the motion models
-  this follows: half of the pairs are swapped in time; of the others half are mirrored,
-  so a quarter in all. Then the colours are jittered, both frames alike.
+  Two frames are drawn with replacement, the earlier one first. They are augmented as in
+  the motion models that this follows: half of the pairs are swapped in time; half of
+  the others, a quarter of all, are mirrored. Then the colours of both frames are
+  jittered alike.
 
   Args:
-    rng: source of chance.
+    rng: random generator.
     frames: of one clip.
-    augment: False keeps the pair as it is.
+    augment: whether to swap, mirror and jitter.
+
+  Returns:
+    Both frames in [0, 1].
   """
   indices = np.sort(rng.integers(len(frames), size=2))
   pair = frames[indices].astype(np.float32) / np.float32(255)
@@ -38,7 +42,7 @@ def jitter_colours(
 ) -> Float32[np.ndarray, "n h w 3"]:
   """Changes brightness, contrast, saturation and hue, in random order.
 
-  All four are applied, one upon the other, with factors shared by all images.
+  All four are applied in turn, with factors shared by all images.
   """
   brightness, contrast, saturation = rng.uniform(1 - MAX_FACTOR, 1 + MAX_FACTOR, 3)
   turn = rng.uniform(-MAX_HUE, MAX_HUE)
@@ -63,7 +67,7 @@ def jitter_colours(
 def turn_hue(
   images: Float32[np.ndarray, "*n 3"], turn: float
 ) -> Float32[np.ndarray, "*n 3"]:
-  """Adds a share of a full turn to the hue; value and saturation (HSV) stay."""
+  """Adds a fraction of a full turn to the hue, keeping value and saturation (HSV)."""
   red, green, blue = images[..., 0], images[..., 1], images[..., 2]
   value = np.maximum(np.maximum(red, green), blue)  # a reduction over 3 is slow
   chroma = value - np.minimum(np.minimum(red, green), blue)
