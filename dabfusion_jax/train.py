@@ -31,7 +31,7 @@ from dabfusion_jax.training.warm_start import make_warm_start
 from dabfusion_jax.training.writers import Trace
 from data_pipeline.cli import one_line_errors
 from data_pipeline.errors import UserError
-from data_pipeline.records import latent_record, loader
+from data_pipeline.records import latent_record, loader, pairs
 from data_pipeline.records.slow_motion import SlowMotion
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "FILE.py or FILE.py:VARIANT.")
@@ -77,7 +77,7 @@ def train_autoencoder(config: Mapping[str, Any], folder: RunFolder) -> None:
   digest = loader.read_manifest(data["folder"])["content_sha256"]
   config = {**config, "data": {**data, "content_sha256": digest}}
   expect = {key: data[key] for key in ("frame_size", "num_frames", "fps", "encoder")}
-  dataset = loader.make_pairs_dataset(
+  dataset = pairs.make_pairs_dataset(
     loader.open_clips(
       data["folder"],
       "train",

@@ -15,7 +15,7 @@ from data_pipeline.errors import UserError
 
 
 class UnsafePickleError(UserError):
-  """A pickle that names code, is damaged, or holds something other than arrays."""
+  """A pickle that names code, is damaged, or contains something other than arrays."""
 
 
 class RestrictedUnpickler(pickle.Unpickler):
@@ -68,7 +68,7 @@ def read_arrays(content: bytes) -> dict[str, np.ndarray]:
     The arrays by name; the keys of nested dicts are joined by "/".
 
   Raises:
-    UnsafePickleError: the pickle names code, is damaged, or holds anything else.
+    UnsafePickleError: the pickle names code, is damaged, or contains anything else.
   """
   tree = _NumpyUnpickler(io.BytesIO(content)).load()
   try:
@@ -76,12 +76,12 @@ def read_arrays(content: bytes) -> dict[str, np.ndarray]:
   except UnsafePickleError:
     raise
   except (ValueError, RecursionError):  # a ragged list; a dict that contains itself
-    raise UnsafePickleError("it holds something other than arrays") from None
+    raise UnsafePickleError("it contains something other than arrays") from None
 
 
 def _named_arrays(tree: Any, prefix: str) -> Iterator[tuple[str, np.ndarray]]:
   if not isinstance(tree, dict) or not all(isinstance(key, str) for key in tree):
-    raise UnsafePickleError("it holds no named arrays")
+    raise UnsafePickleError("it contains no named arrays")
   for key, value in tree.items():
     if isinstance(value, dict):
       yield from _named_arrays(value, f"{prefix}{key}/")

@@ -13,7 +13,7 @@ import pytest
 from dabfusion_jax import train
 from dabfusion_jax.pipeline import DancePipeline
 from dabfusion_jax.storage import saved_stage
-from data_pipeline.records import latent_record, loader
+from data_pipeline.records import latent_record, loader, pairs
 
 _CONFIGS = pathlib.Path(__file__).parent.parent / "configs"
 _STAGES = ("autoencoder", "diffusion")
@@ -70,7 +70,7 @@ def run_train(monkeypatch, tmp_path):
     (saved_stage, "publish", lambda *args: None),
     *((module, "read_manifest", lambda folder: manifest) for module in _DATA),
     (loader, "open_clips", lambda *args, **options: []),
-    (loader, "make_pairs_dataset", lambda *args, **options: []),
+    (pairs, "make_pairs_dataset", lambda *args, **options: []),
     (latent_record, "open_latents", lambda *args: []),
     (latent_record, "make_latents_dataset", lambda *args, **options: []),
   ):

@@ -1,4 +1,4 @@
-"""Where pretrained weights come from, with the hashes of the files."""
+"""Records where pretrained weights come from, with the hashes of the files."""
 
 import dataclasses
 

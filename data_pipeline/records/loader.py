@@ -20,7 +20,6 @@ from data_pipeline.extras import needs_extra
 from data_pipeline.music.beats import beat_features, beat_vector
 from data_pipeline.records import clip_record
 from data_pipeline.records.clip_record import Record, RecordError
-from data_pipeline.records.pairs import sample_pair
 
 MANIFEST = "manifest.json"
 SHARDS = f"shards/dance_clips/{clip_record.SCHEMA_VERSION}.0.0"  # as TFDS names it
@@ -275,63 +274,4 @@ def batches(
   chain = chain.batch(part, drop_remainder=True, batch_fn=batch_fn)
   return chain.to_iter_dataset(
     grain.ReadOptions(num_threads=num_threads, prefetch_buffer_size=num_threads)
-  )
-
-
-def make_pairs_dataset(
-  source: grain.sources.RandomAccessDataSource,
-  batch_size: int,
-  seed: int,
-  *,
-  pairs_per_clip: int = 1,
-  augment: bool = True,
-  process_index: int = 0,
-  process_count: int = 1,
-  num_threads: int = 2,
-) -> grain.IterDataset:
-  """Makes the batches of stage 1: pairs of frames (`data_pipeline.records.pairs`).
-
-  Args:
-    source: records with `frames` and `example_id`.
-    batch_size: number of pairs over all processes.
-    seed: of the order and of all random draws.
-    pairs_per_clip: pairs drawn each time a clip is read; more of them save decoding,
-      but a batch then has fewer clips.
-    augment: flip in time, mirror, and jitter the colours.
-    process_index, process_count, num_threads: see `batches`.
-
-  Returns:
-    A Grain dataset of batches with `ref_image` and `driving_frame`, float32 [b h w 3]
-    in [0, 1], and `example_id`, int32 [b], the index of the clip.
-
-  Raises:
-    UserError: the batch cannot be split evenly.
-  """
-  if batch_size % (pairs_per_clip * process_count):
-    raise UserError(
-      f"A batch of {batch_size} cannot be split over {process_count} processes and "
-      f"{pairs_per_clip} pairs per clip."
-    )
-
-  def draw(record: Record, rng: np.random.Generator) -> Record:
-    pairs = [sample_pair(rng, record["frames"], augment) for _ in range(pairs_per_clip)]
-    ref_images, driving_frames = zip(*pairs, strict=True)
-    return {
-      "ref_image": np.stack(ref_images),
-      "driving_frame": np.stack(driving_frames),
-      "example_id": np.full(pairs_per_clip, record["example_id"], np.int32),
-    }
-
-  def join(examples: Sequence[Record]) -> Record:
-    return {key: np.concatenate([e[key] for e in examples]) for key in examples[0]}
-
-  return batches(
-    source,
-    batch_size // pairs_per_clip,
-    seed,
-    draw,
-    process_index,
-    process_count,
-    num_threads=num_threads,
-    batch_fn=join,
   )

@@ -10,7 +10,7 @@ from stores import objects
 
 from data_pipeline import files
 from data_pipeline.building.tfds_builder import write_shards
-from data_pipeline.records import clip_record, loader
+from data_pipeline.records import clip_record, loader, pairs
 from data_pipeline.records.clip_record import RecordError
 
 NUM_FRAMES, SIZE, FPS, CLIPS = 6, 16, 10, 10
@@ -176,19 +176,19 @@ def test_every_epoch_has_all_clips_in_another_order(clips):
 
 
 def test_an_iterator_resumes_where_its_state_was_taken(clips):
-  batches = iter(loader.make_pairs_dataset(clips, 4, 3))
+  batches = iter(pairs.make_pairs_dataset(clips, 4, 3))
   for _ in range(3):
     next(batches)
   state = json.loads(json.dumps(batches.get_state()))
   expected = [next(batches) for _ in range(3)]
-  again = iter(loader.make_pairs_dataset(clips, 4, 3, num_threads=3))
+  again = iter(pairs.make_pairs_dataset(clips, 4, 3, num_threads=3))
   again.set_state(state)
   for batch in expected:
     assert_same(next(again), batch)
 
 
 def test_pairs_have_their_shapes_and_ranges_and_differ(clips):
-  dataset = loader.make_pairs_dataset(clips, 8, 0, pairs_per_clip=4)
+  dataset = pairs.make_pairs_dataset(clips, 8, 0, pairs_per_clip=4)
   batch = next(iter(dataset))
   for key in ("ref_image", "driving_frame"):
     assert batch[key].shape == (8, SIZE, SIZE, 3)
@@ -197,7 +197,7 @@ def test_pairs_have_their_shapes_and_ranges_and_differ(clips):
   assert batch["example_id"].dtype == np.int32
   assert len(set(batch["example_id"].tolist())) == 2
   assert len(np.unique(batch["ref_image"].sum((1, 2, 3)))) > 4
-  other = next(iter(loader.make_pairs_dataset(clips, 8, 1, pairs_per_clip=4)))
+  other = next(iter(pairs.make_pairs_dataset(clips, 8, 1, pairs_per_clip=4)))
   assert not np.array_equal(batch["ref_image"], other["ref_image"])
 
 
@@ -205,7 +205,7 @@ def test_batches_that_cannot_be_split_are_refused(clips):
   with pytest.raises(ValueError, match="batch of 3.*2 processes"):
     loader.batches(clips, 3, 0, None, 0, 2)
   with pytest.raises(ValueError, match="4 pairs per clip"):
-    loader.make_pairs_dataset(clips, 6, 0, pairs_per_clip=4)
+    pairs.make_pairs_dataset(clips, 6, 0, pairs_per_clip=4)
   with pytest.raises(ValueError, match="no clips"):
     loader.batches(Numbers(0), 1, 0)
 
