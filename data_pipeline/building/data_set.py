@@ -26,13 +26,14 @@ from data_pipeline.building.manifest import (
 from data_pipeline.building.settings import BuildSettings
 from data_pipeline.errors import UserError
 from data_pipeline.extras import needs_extra
+from data_pipeline.records.silence import write_silence
 from data_pipeline.sources.base import Finding, Survey
 
 REPORT = "report.csv"
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]+")
 
-# Writes the clips of a survey as shards, given the folder of unfinished work and the
-# folder of the shards; returns an entry per clip, and all findings.
+# Writes the clips of a survey as shards, given the folders of unfinished work and of
+# the shards; returns an entry per clip, and all findings.
 WriteClips = Callable[
   [Survey, pathlib.Path, pathlib.Path], tuple[list[ClipEntry], list[Finding]]
 ]
@@ -63,12 +64,9 @@ def build_data_set(
   manifest = finished_manifest(output, description)
   if manifest is not None:
     return manifest
+  survey = settings.source.survey()
   with open_work(output, description) as work:
-    # Imported here: the worker processes do not need it.
-    from data_pipeline.records.silence import write_silence
-
     write_silence(output, settings.music_encoder())
-    survey = settings.source.survey()
     unfinished = output / "shards.unfinished"
     for folder in (unfinished, output / "shards"):
       shutil.rmtree(folder, ignore_errors=True)
@@ -92,14 +90,20 @@ def finished_manifest(
   """Returns the manifest of a finished data set, or None if it is not finished.
 
   Raises:
-    BuildError: it has other settings.
+    BuildError: it has other settings, or is something other than a data set.
   """
   path = epath.Path(output) / MANIFEST
   with needs_extra("gcs"):
     if not path.exists():
       return None
-  manifest = json.loads(path.read_text(encoding="utf-8"))
-  _check_same(manifest["settings"], description, output)
+  try:
+    manifest = json.loads(path.read_text(encoding="utf-8"))
+    settings = manifest["settings"]
+  except (ValueError, KeyError, TypeError):
+    raise BuildError(
+      f"{path} is not the manifest of a data set; choose another --output."
+    ) from None
+  _check_same(settings, description, output)
   return manifest
 
 

@@ -121,6 +121,14 @@ def test_other_settings_in_the_same_folder_are_refused(finished):
   assert "\n" not in str(error.value)
 
 
+@pytest.mark.parametrize("content", ["", "[]", '{"schema_version": 2}'])
+def test_a_folder_with_another_manifest_is_refused(tmp_path, content):
+  (tmp_path / "manifest.json").write_text(content)
+  with pytest.raises(BuildError, match="is not the manifest of a data set"):
+    build_locally(settings(), tmp_path, 1)
+  assert [path.name for path in tmp_path.iterdir()] == ["manifest.json"]
+
+
 def test_a_bad_video_costs_a_line_of_the_report(
   tmp_path, finished, monkeypatch, capsys
 ):

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import sys
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from stores import objects
 
 from data_pipeline import files
 from data_pipeline.building.tfds_builder import write_shards
+from data_pipeline.errors import UserError
 from data_pipeline.records import clip_record, loader, pairs
 from data_pipeline.records.clip_record import RecordError
 
@@ -248,6 +250,12 @@ def test_a_remote_data_set_is_read_from_copies(data_dir, tmp_path, monkeypatch):
     assert_same(actual, expected)
   copies = [path.name for path in tmp_path.rglob("*") if path.is_file()]
   assert len(copies) == 3 and not any("test" in name for name in copies)
+
+
+def test_a_remote_data_set_without_the_package_for_it_names_the_extra(monkeypatch):
+  monkeypatch.setitem(sys.modules, "gcsfs", None)  # as if it were not installed
+  with pytest.raises(UserError, match=r'run: pip install "dabfusion_jax\[gcs\]"'):
+    loader.open_clips("gs://bucket/set", "train")
 
 
 def test_missing_shards_are_named(data_dir, tmp_path):
