@@ -94,7 +94,7 @@ def kill_once(workdir: pathlib.Path, start_up: float, chance: random.Random) -> 
     process.send_signal(signal.SIGKILL)
     process.wait()
   folder = workdir / checkpoint_files.FOLDER
-  halves = [p for p in folder.glob("*") if checkpoint_files.UNDER_WAY in p.name]
+  halves = [p for p in folder.glob("*") if checkpoint_files.UNFINISHED in p.name]
   saved = checkpoint_files.latest_step(workdir) or 0
   reported = max(history(workdir), default=0)
   return {

@@ -12,7 +12,6 @@ What it prints about time is a prediction, not a measurement.
 """
 
 import dataclasses
-import importlib.util
 import json
 import pathlib
 import re
@@ -25,6 +24,9 @@ from absl import app, flags, logging
 from ml_collections import config_flags
 
 from dabfusion_jax.parallel.hardware import CHIPS, Chip
+from dabfusion_jax.settings.autoencoder import AutoencoderSettings
+from dabfusion_jax.settings.config_files import load_config
+from dabfusion_jax.settings.stages import read_settings
 from data_pipeline.errors import UserError
 from launch import collectives, programs
 from launch.chips import find_chip, make_topology_mesh
@@ -210,37 +212,34 @@ def describe(result: Result) -> str:
   return "\n".join(lines)
 
 
-def load_stage1_config() -> dict:
-  """The auto-encoder's config beside the diffusion config, of the same variant."""
+def load_stage1_settings(variant: str) -> AutoencoderSettings:
+  """Returns the auto-encoder's settings from the file beside the diffusion config."""
   path = pathlib.Path(config_flags.get_config_filename(flags.FLAGS["config"]))
-  spec = importlib.util.spec_from_file_location(
-    "stage1_config", path.with_name("autoencoder.py")
-  )
-  module = importlib.util.module_from_spec(spec)
-  spec.loader.exec_module(module)
-  return module.get_config(_CONFIG.value.variant).to_dict()
+  return load_config(path.with_name("autoencoder.py"), variant)
 
 
 def main(argv: list[str]) -> None:
   if len(argv) > 1:
     raise app.UsageError(f"Unexpected argument {argv[1]!r}.")
-  config = _CONFIG.value.to_dict()
+  settings = read_settings(_CONFIG.value.to_dict(), strict=True)
   try:
-    mesh = make_topology_mesh(_TOPOLOGY.value, _SLICES.value, config["mesh"])
-    if _PROGRAM.value == "sampler" and config["stage"] != "diffusion":
+    mesh = make_topology_mesh(_TOPOLOGY.value, _SLICES.value, settings.mesh)
+    if _PROGRAM.value == "sampler" and settings.stage != "diffusion":
       raise UserError("Only a diffusion config has a sampler.")
-    stage1 = load_stage1_config() if config["stage"] == "diffusion" else {}
+    stage1 = None
+    if settings.stage == "diffusion":
+      stage1 = load_stage1_settings(settings.variant)
     make = programs.make_step_program
     if _PROGRAM.value == "sampler":
       make = programs.make_sampler_program
 
     def check(batch_size):
-      program = make(config, stage1, mesh, batch_size)
+      program = make(settings, stage1, mesh, batch_size)
       return compile_program(program, _TOPOLOGY.value, mesh)
 
-    first = _BATCH.value or programs.round_up_batch(config, mesh)
+    first = _BATCH.value or programs.round_up_batch(settings, mesh)
     if _SEARCH.value:
-      unit = mesh.size * config["gradient_accumulation"]
+      unit = mesh.size * settings.gradient_accumulation
       result = find_largest_batch(check, unit, first)
     else:
       result = check(first)

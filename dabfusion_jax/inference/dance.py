@@ -1,4 +1,4 @@
-"""A generated video, and the files it becomes."""
+"""A generated video, and the files it is saved as."""
 
 import pathlib
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ class Dance:
   audio: np.ndarray  # float32 [s, 2] at SAMPLE_RATE
   flow: np.ndarray  # float32 [t, s, s, 2], the sampling grids
   settings: dict[str, Any]
-  notes: tuple[str, ...] = ()  # what its maker should know, a line each
+  notes: tuple[str, ...] = ()  # what the user should know, one line each
 
   def save(self, path: str | pathlib.Path) -> list[pathlib.Path]:
     """Writes PATH (mp4), a contact sheet (png) and the settings (json) beside it."""
@@ -34,7 +34,7 @@ class Dance:
 
 
 def contact_sheet(frames: np.ndarray, columns: int = 10) -> np.ndarray:
-  """All frames, row by row: uint8 [t, h, w, 3] -> [rows h, columns w, 3]."""
+  """Returns all frames row by row: uint8 [t, h, w, 3] -> [rows h, columns w, 3]."""
   missing = -len(frames) % columns
   frames = np.concatenate([frames, np.zeros((missing, *frames.shape[1:]), np.uint8)])
   count, height, width, _ = frames.shape

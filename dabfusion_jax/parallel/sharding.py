@@ -93,7 +93,7 @@ def constrain_batch(x: jax.Array) -> jax.Array:
   """Keeps an activation split over the devices by its first axis, the example.
 
   For the few places where XLA would otherwise gather the activations of the whole
-  batch on every device. Does nothing outside a training's mesh (`rows.Rows` has split
+  batch on every device. Does nothing outside a training's mesh (`RowParallel` has split
   already), on a mesh of one device, and for a batch that does not divide, such as a few
   clips of an evaluation.
   """
