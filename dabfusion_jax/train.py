@@ -181,11 +181,14 @@ def parse_flags(argv: list[str]) -> list[str]:
   """Parses the command line; a wrong flag ends the program with one line, status 2."""
   try:
     return flags.FLAGS(argv)
-  except (flags.Error, ValueError, OSError) as error:
-    cause = error.__cause__ or error.__context__ or error
-    line = (str(cause).strip() or str(error)).splitlines()[-1]
-    print(f"train: {line}", file=sys.stderr)
-    sys.exit(2)
+  except AttributeError as error:  # a setting that the config file does not have
+    key_error = error.args[0]  # whose argument names it, and perhaps a similar one
+    line = f"There is no setting {' '.join(str(key_error.args[0]).split())}."
+  except (flags.Error, ValueError, TypeError) as error:
+    # ml_collections puts the traceback of a config file into the message.
+    line = str(error).strip().splitlines()[-1].removeprefix("ValueError: ")
+  print(f"train: {line}", file=sys.stderr)
+  sys.exit(2)
 
 
 def main(argv: list[str]) -> None:

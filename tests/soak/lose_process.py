@@ -3,7 +3,7 @@ r"""Two processes train, one is killed, one resumes alone: is anything lost but 
   python tests/soak/lose_process.py --output=DIR
 
 The data of the config must be there (`make miniature VARIANT=smoke` makes them). The
-real program with real `jax.distributed` on this machine, started as Slurm starts it, one
+real program with real `jax.distributed` on this machine, started as by Slurm, one
 device each. Process 1 ends by SIGKILL once some steps are reported, and the report says
 how the other one ends. Then a single process resumes with the same command without
 --distributed, on two devices. The result is compared with a run of one process from
