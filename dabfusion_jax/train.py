@@ -182,8 +182,9 @@ def parse_flags(argv: list[str]) -> list[str]:
   try:
     return flags.FLAGS(argv)
   except AttributeError as error:  # a setting that the config file does not have
-    key_error = error.args[0]  # whose argument names it, and perhaps a similar one
-    line = f"There is no setting {' '.join(str(key_error.args[0]).split())}."
+    cause = error.args[0]  # a KeyError that names it, and perhaps a similar one
+    text = cause.args[0] if isinstance(cause, KeyError) else cause
+    line = f"There is no setting {' '.join(str(text).split())}."
   except (flags.Error, ValueError, TypeError) as error:
     # ml_collections puts the traceback of a config file into the message.
     line = str(error).strip().splitlines()[-1].removeprefix("ValueError: ")

@@ -7,7 +7,7 @@ r"""Compiles a pod's program without the pod: does it fit, and how fast could it
     --topology=v4:2x2x4 --program=sampler
 
 Runs on a machine with a CPU and libtpu (`pip install "dabfusion_jax[tpu]"`); one to
-five minutes and about 3 GB each. The exit status is 0 where the program fits, else 1.
+five minutes and about 3 GB each. The exit status is 0 if the program fits, else 1.
 What it prints about time is a prediction, not a measurement.
 """
 
@@ -31,7 +31,7 @@ from data_pipeline.errors import UserError
 from launch import collectives, programs
 from launch.chips import find_chip, make_topology_mesh
 
-# The training program has a flag of this name: tests import both.
+# The training program has a flag of this name, and tests import both.
 _CONFIG = config_flags.DEFINE_config_file(
   "config", None, "FILE.py or FILE.py:VARIANT.", allow_override=True
 )
@@ -46,12 +46,7 @@ _BATCH = flags.DEFINE_integer(
   "batch_size", None, "Global. Default: the config's, rounded up to divide."
 )
 _SEARCH = flags.DEFINE_bool("largest_batch", False, "Find the largest that fits.")
-_OUTPUT = flags.DEFINE_string(
-  "output",
-  None,
-  "JSON-lines file to append to.",
-  allow_override=True,  # `evaluate` has one of that name; tests import both
-)
+_OUTPUT = flags.DEFINE_string("output", None, "JSON-lines file to append to.")
 
 FORMULA = (
   "predicted seconds = max(FLOPs / peak, bytes / memory bandwidth)"
@@ -66,7 +61,7 @@ _TOO_LARGE = re.compile(
 
 @dataclasses.dataclass(frozen=True)
 class Result:
-  """What the compiler says about one program; all figures are per chip."""
+  """The compiler's figures of one program; all are per chip."""
 
   program: str
   topology: str
@@ -86,7 +81,7 @@ class Result:
 
 
 def roofline(chip: Chip, flops: float, accessed: float, sent: float) -> float:
-  """Predicted seconds by `FORMULA`: no collective hides behind other work."""
+  """Returns predicted seconds by `FORMULA`; no collective overlaps other work."""
   return (
     max(flops / chip.bf16_flops, accessed / chip.hbm_bandwidth)
     + sent / chip.link_bandwidth
@@ -147,7 +142,7 @@ def _bytes(number: str, unit: str) -> float:
 def find_largest_batch(
   compile_batch: Callable[[int], Result], unit: int, first: int
 ) -> Result:
-  """The result of the largest multiple of `unit` that fits, to a sixteenth.
+  """Returns the result of the largest multiple of `unit` that fits, to a sixteenth.
 
   Memory is close to linear in the batch, so a guess lies on the line through the last
   two that fit. Nearer than that only halving helps: XLA first recomputes what it can,
@@ -186,7 +181,7 @@ def find_largest_batch(
 
 
 def describe(result: Result) -> str:
-  """A report of several lines, the first of which is the verdict."""
+  """Returns a report of several lines; the first is the verdict."""
   gib = 2**30
   lines = [
     f"{'FITS' if result.fits else 'DOES NOT FIT'}: {result.program}, batch"
