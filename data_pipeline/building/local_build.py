@@ -150,9 +150,8 @@ def _cut_video(
   clips = []
   with tempfile.TemporaryDirectory(prefix="video-", dir=work) as folder:
     try:
-      cut = cut_video(
-        settings, video, beats, pathlib.Path(folder), work / "embeddings"
-      )  # fmt: skip
+      embeddings = work / "embeddings"
+      cut = cut_video(settings, video, beats, pathlib.Path(folder), embeddings)
       for features in cut.records:
         clips.append(clip_entry(video.split, features))
         save_features(_clip_file(clips[-1].name, work), features)

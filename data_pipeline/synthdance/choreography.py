@@ -21,12 +21,7 @@ from data_pipeline.aist import SITUATIONS, ClipName
 from data_pipeline.synthdance.moves import ARM_POSES, CHANGES_SIDES, STYLES, Style
 
 KEYS_PER_PHRASE = 4
-# The columns of `Poses.torso`; lengths in body heights, angles in radians.
-TORSO = (
-  "sway_side", "sway_front", "crouch", "yaw", "lean_side", "lean_front", "twist",
-  "head_yaw", "head_nod",
-)  # fmt: skip
-_MIRRORED = np.array([-1, 1, 1, -1, -1, 1, -1, -1, 1.0])
+_MIRRORED = np.array([-1, 1, 1, -1, -1, 1, -1, -1, 1.0])  # signs of `Poses.torso`
 LOADED = 0.82  # fraction of the weight on the standing foot
 # When a foot moves and when the weight follows, as fractions of the interval.
 _SWING = (0.10, 0.74)
@@ -40,9 +35,13 @@ def seed(*parts: str) -> int:
 
 @dataclasses.dataclass(frozen=True)
 class Poses:
-  """A dance at given times. Lengths are in body heights; x is the dancer's left."""
+  """A dance at given times; lengths in body heights, angles in radians.
 
-  torso: Float64[np.ndarray, "t 9"]  # see TORSO
+  The columns of `torso` are sway to the side and to the front, crouch, yaw, lean to the
+  side and to the front, twist, yaw and nod of the head. x is the dancer's left.
+  """
+
+  torso: Float64[np.ndarray, "t 9"]
   hands: Float64[np.ndarray, "t 2 3"]  # from the shoulder, in arm lengths
   feet: Float64[np.ndarray, "t 2 2"]  # on the floor: x, z
   feet_yaw: Float64[np.ndarray, "t 2"]

@@ -1,8 +1,8 @@
 """Defines the arm poses, the footwork and the style of movement of the ten genres.
 
 An arm pose is the position of the hand relative to the shoulder: (outward, up, forward)
-in arm lengths. Footwork is a choice among a few changes of weight (`KINDS`). The genres
-are conventions of this generator, modelled on how the dances look; they are no
+in arm lengths. Footwork is a choice among a few changes of weight (see below). The
+genres are conventions of this generator, modelled on how the dances look; they are no
 authority on dance.
 """
 
@@ -37,7 +37,6 @@ ARM_POSES = {
 #   shift  nothing moves but the weight         hold   not even the weight
 #   stand  it moves, the weight is on both      drop   the same, into a crouch
 #   jump   both leave the floor and land apart
-KINDS = ("step", "cross", "touch", "kick", "shift", "hold", "stand", "drop", "jump")
 CHANGES_SIDES = frozenset({"step", "cross", "shift", "stand", "drop", "jump"})
 
 
@@ -46,7 +45,7 @@ class Style:
   """How a genre moves. Lengths are in body heights, angles in degrees."""
 
   arms: tuple[tuple[str, str], ...]  # pairs of `ARM_POSES`, left and right
-  footwork: dict[str, float]  # kind -> weight
+  footwork: dict[str, float]  # kind (see above) -> weight
   stance: tuple[float, float]  # distance between the feet
   bounce: float  # how far the body sinks on every beat
   drop: tuple[float, float] = (0.05, 0.10)  # depth of a crouch

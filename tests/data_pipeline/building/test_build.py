@@ -87,7 +87,7 @@ def test_the_manifest_describes_the_shards(finished):
 
 
 def test_the_description_of_a_data_set_does_not_change():
-  """Otherwise data sets that were built before would have to be built again."""
+  """Ensures that data sets which were built before do not have to be built again."""
   arguments = read_arguments(
     ["--source=synthdance", "--preset=smoke", "--output=x"], None
   )
