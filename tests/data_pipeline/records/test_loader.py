@@ -137,7 +137,8 @@ def test_processes_read_the_parts_of_the_batch_that_a_single_one_would_read(
   for _ in range(2 * size // batch_size + 3):
     whole, pieces = next(single), [next(share) for share in shares]
     for key in ("number", "noise"):
-      np.testing.assert_array_equal(np.concatenate([p[key] for p in pieces]), whole[key])
+      joined = np.concatenate([piece[key] for piece in pieces])
+      np.testing.assert_array_equal(joined, whole[key])
     numbers += whole["number"].tolist()
   assert sorted(numbers[:size]) == sorted(numbers[size : 2 * size]) == list(range(size))
   states = [single.get_state(), *(share.get_state() for share in shares)]
