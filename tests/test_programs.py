@@ -16,7 +16,7 @@ import pytest
 from dabfusion_jax import publish, sample
 from dabfusion_jax.pipeline import DancePipeline
 from dabfusion_jax.storage import saved_stage
-from dabfusion_jax.training.writers import SPEED
+from dabfusion_jax.training.progress import SPEED
 from data_pipeline.media import reader, writer
 from data_pipeline.synthdance.generate import write_wav
 
