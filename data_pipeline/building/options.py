@@ -16,7 +16,7 @@ from data_pipeline.sources.folder_source import FolderSource
 from data_pipeline.sources.synthdance_source import SynthDanceSource
 from data_pipeline.synthdance.presets import PRESETS
 
-# Of these presets; 128 for all other data.
+# Pixels for these presets; 128 for all other data.
 FRAME_SIZES = {"smoke": 64, "demo": 64, "medium": 64}
 # Videos of these presets last up to 8 s. Windows of generated videos begin at random
 # places in every split, because windows on the beat grid would reveal the beats. Other

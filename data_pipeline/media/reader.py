@@ -105,7 +105,7 @@ def _video_stream(
   return stream
 
 
-# --- Vide ----------------------------------------------------------------------
+# --- Video ----------------------------------------------------------------------------
 
 
 def frame_times(path: PathLike) -> Float64[np.ndarray, "n"]:
@@ -193,7 +193,7 @@ def read_video(path: PathLike, *, max_seconds: int | float | None = None) -> Vid
   return Video(np.stack(images), times)
 
 
-# --- Soun ----------------------------------------------------------------------
+# --- Sound ----------------------------------------------------------------------------
 def has_sound(path: PathLike) -> bool:
   """Returns whether the file has a sound track; raises MediaError if unreadable."""
   with _open(path) as container:
@@ -272,7 +272,7 @@ def read_audio(
   return audio[:, 0] if mono else np.broadcast_to(audio, (len(audio), 2)).copy()
 
 
-# --- Picture -------------------------------------------------------------------
+# --- Pictures -------------------------------------------------------------------------
 
 
 def read_image(path: PathLike) -> UInt8[np.ndarray, "h w 3"]:

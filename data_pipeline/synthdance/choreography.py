@@ -274,7 +274,7 @@ class Choreography:
     moves = step | (keys.lift[j + 1] != keys.lift[j]) | jump
     air = np.where(moves, 4 * swing * (1 - swing), 0.0)
     height = np.where(jump, 0.07, style.step_height)
-    # A kick lifts the foot already; a step must be lifted.
+    # A kick lifts the foot already; for a step it must be lifted.
     height = np.maximum(height - 0.5 * np.maximum(keys.lift[j], keys.lift[j + 1]), 0)
     lift = lift + height * air
     free = np.maximum(air, np.clip(lift / 0.03, 0, 1))
