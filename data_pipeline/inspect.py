@@ -24,7 +24,7 @@ from data_pipeline.errors import UserError
 from data_pipeline.media import writer
 from data_pipeline.media.pcm import int16_to_sound
 from data_pipeline.music.beats import beat_vector
-from data_pipeline.records import loader
+from data_pipeline.records import clip_record, loader
 from data_pipeline.records.clip_record import Record
 from data_pipeline.records.picks import even_indices
 
@@ -133,7 +133,7 @@ def main(argv: Sequence[str] | None = None) -> None:
   add("--output", type=pathlib.Path, help="folder; default: DIR/inspect")
   add("--split", help="default: train, if there is one")
   add("--clip", type=natural_int, default=0, help="index of the clip in the video")
-  add("--beats", choices=list(loader.BEATS), default="librosa")
+  add("--beats", choices=list(clip_record.BEATS), default="librosa")
   add("--rows", type=positive_int, default=12, help="number of clips on the sheet")
   args = parser.parse_args(argv)
   with one_line_errors("inspect"):
@@ -153,7 +153,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     sheet = make_sheet([clips[i] for i in even_indices(len(clips), args.rows)])
     writer.write_image(folder / "sheet.png", sheet)
     clip = clips[args.clip]
-    path = write_clip(clip, clip[loader.BEATS[args.beats]], folder)
+    path = write_clip(clip, clip[clip_record.BEATS[args.beats]], folder)
   print(f"{folder / 'sheet.png'}\n{path}")
 
 

@@ -173,7 +173,14 @@ loaded = [name for name in sys.modules if name.startswith(UNWANTED)]
 assert not loaded, loaded
 assert absl_logging.get_absl_logger().filters == before
 """
-  unwanted = ("dabfusion_jax.training", "clu", "tensorboardX", "tensorflow.", "torch")
+  unwanted = (
+    "dabfusion_jax.training",
+    "clu",
+    "tensorboardX",
+    "orbax",
+    "tensorflow",
+    "grain",
+  )
   script = script.replace("UNWANTED", repr(unwanted))
   done = subprocess.run(
     [sys.executable, "-c", script], cwd=_ROOT, capture_output=True, text=True

@@ -59,6 +59,8 @@ FIXED_ARRAYS = {  # of the same shape in all records of a data set
   "part_pose": np.float32,
 }
 JOINTS = ("joints2d", "joints3d")
+# Kinds of beats, and the keys that hold their times.
+BEATS = {"librosa": "beat_times", "truth": "true_beat_times"}
 TRUTH = ("true_beat_times", *JOINTS, "part_map", "part_pose")
 
 

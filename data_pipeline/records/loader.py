@@ -23,7 +23,6 @@ from data_pipeline.records.clip_record import Record, RecordError
 
 MANIFEST = "manifest.json"
 SHARDS = f"shards/dance_clips/{clip_record.SCHEMA_VERSION}.0.0"  # as TFDS names it
-BEATS = {"librosa": "beat_times", "truth": "true_beat_times"}
 DERIVED = ("example_id", "beats", "beat_features")
 _ENDLESS = 2**40  # examples
 
@@ -124,7 +123,7 @@ class Clips(Sequence[Record]):
         f"{data_dir} has no {beats!r} beats; it has "
         f"{', '.join(self.manifest['beats'])}."
       )
-    self._beat_key = BEATS[beats]
+    self._beat_key = clip_record.BEATS[beats]
     self._fields = None if fields is None else frozenset(fields)
     self._source = self._open_shards()
 
