@@ -8,11 +8,11 @@ picture never is.
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from flax import linen as nn
 from jaxtyping import Array, Bool, Float, Int, Key
 
 from dabfusion_jax.models.blocks import bias_init, kernel_init
+from dabfusion_jax.ops.positions import sinusoid
 
 BEAT_MODES = ("global_concat", "per_frame_film", "beat_channel")
 
@@ -70,14 +70,6 @@ def drop_condition(
 def sample_keep(keys: Key[Array, "b"], null_probability: float) -> Bool[Array, "b"]:
   """Draws which examples keep their condition in training, one key an example."""
   return jax.vmap(lambda key: jax.random.bernoulli(key, 1 - null_probability))(keys)
-
-
-def sinusoid(timestep: Int[Array, "b"], size: int) -> Float[Array, "b d"]:
-  """Sines, then cosines, of timestep * 10000^(-i / (size/2 - 1)), i < size/2."""
-  half = size // 2
-  frequency = 10000.0 ** (-np.arange(half) / (half - 1))
-  angle = timestep[:, None] * jnp.asarray(frequency, jnp.float32)[None]
-  return jnp.concatenate([jnp.sin(angle), jnp.cos(angle)], axis=-1)
 
 
 def _dense(x: Array, features: int, name: str) -> Array:

@@ -28,9 +28,8 @@ from dabfusion_jax.models.frame_blocks import (
   FrameConv,
   FrameConvTranspose,
   ResidualBlock,
-  conv_few_channels,
-  conv_frames,
 )
+from dabfusion_jax.ops.convolutions import conv_few_channels, conv_frames
 
 FLOW_CHANNELS = 3  # of the noisy input: flow x, y and occlusion
 

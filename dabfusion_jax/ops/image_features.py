@@ -6,13 +6,15 @@ Layouts: Simonyan and Zisserman 2014 (1409.1556), table 1, D and E; Krizhevsky 2
 (1404.5997) as torchvision has it.
 """
 
-import functools
 from collections.abc import Mapping, Sequence
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
+
+from dabfusion_jax.ops.convolutions import conv, conv_tiny
+from dabfusion_jax.ops.pooling import max_pool
 
 # Of images in [0, 1]. LPIPS's shift and scale of images in [-1, 1] are the same
 # numbers: 2 mean - 1 and 2 std.
@@ -81,52 +83,16 @@ def _conv(x, layer, padding: int, stride: int = 1):
   kernel = jax.lax.stop_gradient(jnp.asarray(layer["kernel"]))
   bias = jax.lax.stop_gradient(jnp.asarray(layer["bias"]))
   if max(x.shape[1:3]) <= 3 and stride == 1:
-    x = _conv_of_tiny_map(x, kernel, padding)
+    x = conv_tiny(x, kernel, padding=padding)
   else:
-    x = jax.lax.conv_general_dilated(
-      x,
-      kernel,
-      window_strides=(stride, stride),
-      padding=((padding, padding), (padding, padding)),
-      dimension_numbers=("NHWC", "HWIO", "NHWC"),
-    )
+    x = conv(x, kernel, stride=stride, padding=padding)
   return x + bias[None, None, None]
 
 
-def _conv_of_tiny_map(x, kernel, padding: int):
-  """The same convolution as one matrix product over gathered neighbourhoods.
-
-  XLA's convolution of 2x2 maps with 512 channels is 60 times slower than this on CPU:
-  the deep layers on the small scales would cost four times all the others.
-  """
-  size = kernel.shape[0]
-  height, width = (n + 2 * padding - size + 1 for n in x.shape[1:3])
-  padded = jnp.pad(x, ((0, 0), (padding, padding), (padding, padding), (0, 0)))
-  neighbours = jnp.concatenate(
-    [
-      padded[:, i : i + height, j : j + width] for i in range(size) for j in range(size)
-    ],
-    axis=-1,
-  )
-  return neighbours @ kernel.reshape(-1, kernel.shape[-1])
-
-
 def _max_pool(x, size: int):
-  """Stride 2; rows and columns that do not fill a window are dropped.
-
-  A maximum of strided slices, because the gradient of `lax.reduce_window` is a scatter
-  that costs as much as the convolutions on CPU. Where values tie, the gradient is
-  shared between them instead of going to the first.
-  """
-  height, width = ((n - size) // 2 + 1 for n in x.shape[1:3])
-  if min(height, width) < 1:
+  if min(x.shape[1:3]) < size:
     raise ValueError(f"A feature map of {x.shape[1:3]} px is too small to be pooled.")
-  parts = (
-    x[:, i : i + 2 * height - 1 : 2, j : j + 2 * width - 1 : 2]
-    for i in range(size)
-    for j in range(size)
-  )
-  return functools.reduce(jnp.maximum, parts)
+  return max_pool(x, size=size)
 
 
 def _pick(maps, taps):
