@@ -1,19 +1,19 @@
 # Everything on a machine that has only python3 (with venv and pip) and make:
-#   make demo   a dance by the weights that come along; then builds the data, trains
-#               both stages in miniature and makes another
-#   make test   the test suite
+#   make demo        a dance by the bundled weights
+#   make test        the test suite
+#   make miniature   build data, train both stages in miniature, and dance with the result
 # Another interpreter: make test PYTHON=python3.13
 PYTHON ?= python3
 VENV := .venv
 PY := $(VENV)/bin/python
 LEVEL := $(shell $(PYTHON) -c "import sys; print('py311' if sys.version_info < (3, 12) else 'py312')")
 VERSION := $(shell $(PYTHON) -c "import sys; print('%d.%d' % sys.version_info[:2])")
-# The stamp names the interpreter and the pins: a change of either sets up anew, and
-# an interrupted set-up leaves no stamp.
+# The stamp names the interpreter and the pins: if either changes, the environment is set
+# up again, and an interrupted set-up leaves no stamp.
 PINS := $(shell cksum requirements/$(LEVEL).txt | cut -d' ' -f1)
 STAMP := $(VENV)/ready-$(VERSION)-$(PINS)
 
-.PHONY: setup demo test lint bench
+.PHONY: setup demo miniature test lint bench
 
 setup: $(STAMP)
 
@@ -32,21 +32,38 @@ $(WEIGHTS): | $(STAMP)
 
 # A dancer and a song that no training has seen.
 CLIP := gLO_sBM_c01_d15_mLO2_ch02
+PICTURE_AND_MUSIC := --image=runs/demo/$(CLIP).png --music=runs/demo/$(CLIP).wav
 
-# Large pages for large buffers: saves most of the system time of a training step on
-# CPU (glibc 2.35 or newer; others ignore it).
-demo: export GLIBC_TUNABLES = glibc.malloc.hugetlb=1
-demo: $(STAMP) $(WEIGHTS)
+runs/demo/$(CLIP).wav: | $(STAMP)
 	$(PY) -m data_pipeline.synthdance.generate --name=$(CLIP) --output=runs/demo
-	$(PY) -m dabfusion_jax.sample --image=runs/demo/$(CLIP).png \
-	  --music=runs/demo/$(CLIP).wav --output=runs/demo/first.mp4
-	@echo "A dance by the weights that come along: runs/demo/first.mp4, first.png"
-	$(PY) -m dabfusion_jax.train --config=configs/diffusion.py:demo
-	$(PY) -m dabfusion_jax.sample --checkpoint=runs/demo_diffusion \
-	  --image=runs/demo/$(CLIP).png --music=runs/demo/$(CLIP).wav --output=runs/demo/dance.mp4
-	$(PY) -m dabfusion_jax.evaluate --checkpoint=runs/demo_diffusion \
-	  --data=data/synthdance_demo --output=runs/demo
+
+demo: $(STAMP) runs/demo/$(CLIP).wav
+	$(PY) -m dabfusion_jax.sample $(PICTURE_AND_MUSIC) --output=runs/demo/dance.mp4
 	@echo "The dance: runs/demo/dance.mp4, its contact sheet: runs/demo/dance.png"
+
+# The whole recipe; each command resumes, or does nothing if its result is complete.
+# The same at the size of the bundled weights: make miniature VARIANT=medium
+VARIANT := demo
+# Pixels, frames and data set of a variant, as in configs/autoencoder.py.
+SIZES_smoke := --frame_size=32 --num_frames=8
+DATA := data/synthdance_$(VARIANT)
+STAGE1 := runs/$(VARIANT)_autoencoder
+STAGE2 := runs/$(VARIANT)_diffusion
+LATENTS := data/$(VARIANT)_latents
+OUTPUT := runs/$(VARIANT)
+# Large pages for large buffers save most of the system time of a training step on CPU
+# (glibc 2.35 or newer; others ignore it).
+miniature: export GLIBC_TUNABLES = glibc.malloc.hugetlb=1
+miniature: $(STAMP) $(WEIGHTS) runs/demo/$(CLIP).wav
+	$(PY) -m data_pipeline.build --source=synthdance --preset=$(VARIANT) \
+	  $(SIZES_$(VARIANT)) --output=$(DATA)
+	$(PY) -m dabfusion_jax.train --config=configs/autoencoder.py:$(VARIANT) --workdir=$(STAGE1)
+	$(PY) -m dabfusion_jax.latents --checkpoint=$(STAGE1) --data=$(DATA) --output=$(LATENTS)
+	$(PY) -m dabfusion_jax.train --config=configs/diffusion.py:$(VARIANT) --workdir=$(STAGE2)
+	$(PY) -m dabfusion_jax.sample --checkpoint=$(STAGE2) $(PICTURE_AND_MUSIC) \
+	  --output=$(OUTPUT)/dance.mp4
+	$(PY) -m dabfusion_jax.evaluate --checkpoint=$(STAGE2) --data=$(DATA) --output=$(OUTPUT)
+	@echo "The dance: $(OUTPUT)/dance.mp4, its contact sheet: $(OUTPUT)/dance.png"
 
 test: $(STAMP) $(WEIGHTS)
 	$(PY) -m pytest -n 2 --dist loadfile
@@ -58,8 +75,7 @@ lint: $(STAMP)
 # Ratios within one run: how clips are read, what each feature costs, how well beats are
 # found; and published values of the metrics beside ours.
 bench: $(STAMP) $(WEIGHTS)
-	test -f data/synthdance_demo/manifest.json || $(PY) -m data_pipeline.build \
-	  --source=synthdance --preset=demo --output=data/synthdance_demo
+	$(PY) -m data_pipeline.build --source=synthdance --preset=demo --output=data/synthdance_demo
 	$(PY) -m benchmarks.loader --data=data/synthdance_demo
 	$(PY) -m benchmarks.features
 	$(PY) -m benchmarks.beats

@@ -1,4 +1,4 @@
-r"""How well beats are found: F-measure against known ones, by source.
+r"""How well beats are found: F-measure against known beats, by source.
 
   python -m benchmarks.beats [--music=DIR]
 
@@ -73,7 +73,7 @@ def main() -> None:
   for label, scores in cases.items():
     print(row(label, scores))
   if args.music is not None:
-    scores, told = [], []
+    scores, given = [], []
     for path in sorted(args.music.glob("*.json")):
       known = json.loads(path.read_text())
       true = np.asarray(known.get("beats") or [])
@@ -82,10 +82,10 @@ def main() -> None:
       if len(true) and song is not None:
         audio = reader.read_audio(song, 22_050)
         scores.append(score(track_beats(audio, 22_050), true))
-        told.append(score(track_beats(audio, 22_050, float(known["bpm"])), true))
+        given.append(score(track_beats(audio, 22_050, float(known["bpm"])), true))
         print(row(path.stem, scores[-1:]))
     print(row(f"all of {args.music.name}", scores))
-    print(row(f"all of {args.music.name}, tempo given", told))
+    print(row(f"all of {args.music.name}, tempo given", given))
 
 
 if __name__ == "__main__":

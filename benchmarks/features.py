@@ -1,9 +1,9 @@
 r"""Clips per second of every feature that the evaluation computes, and of the cache.
 
-  python benchmarks/features.py --num_clips=2
+  python -m benchmarks.features --num_clips=2
 
-Made-up clips of 40 frames of 64 pixels at 10 fps. Compilation is left out (one call
-before the clock runs); networks whose weights are not imported are named and skipped.
+Synthetic clips of 40 frames of 64 pixels at 10 fps. Compilation is excluded (one call
+before the clock starts); networks whose weights are not imported are named and skipped.
 The last line is the ratio of a first evaluation to a second one with its cache.
 """
 
@@ -32,7 +32,7 @@ _FPS = 10
 
 
 def make_clip(seed: int, count: int, size: int) -> dict[str, np.ndarray]:
-  """A noisy square that moves for `count` frames, and clicks."""
+  """Returns a clip of a noisy square that moves for `count` frames, with clicks."""
   rng = np.random.default_rng(seed)
   frames = rng.integers(90, 110, (count, size, size, 3), np.uint8)
   for t, frame in enumerate(frames):
@@ -49,7 +49,7 @@ def make_clip(seed: int, count: int, size: int) -> dict[str, np.ndarray]:
 
 
 def clips_per_second(work, items) -> float:
-  """Of `work(item)`, after one call that compiles."""
+  """Returns the speed of `work(item)`, after one call that compiles."""
   work(items[0])
   begin = time.perf_counter()
   for item in items:
@@ -58,7 +58,7 @@ def clips_per_second(work, items) -> float:
 
 
 def feature_rates(videos, networks) -> dict[str, float | str]:
-  """Clips per second by name, or why there is none."""
+  """Returns clips per second by feature, or why there is no figure."""
   audio = [v["audio"].astype(np.float32) / 32768 for v in videos]
   frames = [v["frames"] for v in videos]
   pairs = list(zip(frames, frames[1:] + frames[:1], strict=True))
@@ -78,12 +78,12 @@ def feature_rates(videos, networks) -> dict[str, float | str]:
   if "alex" in networks:
     look = lambda f: appearance.appearance(networks["alex"]["trunk"], f)
     rates["identity drift"] = clips_per_second(look, frames)
-  heard = [music_events.resample(a, wav2clip.SAMPLE_RATE) for a in audio]
+  sounds = [music_events.resample(a, wav2clip.SAMPLE_RATE) for a in audio]
   for name, items, work in (
     ("clip", frames, lambda f: clip_image.embed_frames(networks["clip"], f)),
     (
       "wav2clip",
-      heard,
+      sounds,
       lambda a: wav2clip.embed_sound(networks["wav2clip"], a, wav2clip.SAMPLE_RATE),
     ),
   ):
@@ -105,7 +105,7 @@ def feature_rates(videos, networks) -> dict[str, float | str]:
 
 
 def cache_ratio(videos, networks) -> tuple[float, float]:
-  """Seconds of a first and of a second evaluation, all but FVD's 40 frames."""
+  """Returns the seconds of a first and a second evaluation, without 40-frame FVD."""
   with tempfile.TemporaryDirectory(prefix="dabfusion-") as root:
     for part, shift in (("samples", 0), ("references", 1)):
       folder = pathlib.Path(root) / part

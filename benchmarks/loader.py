@@ -1,12 +1,12 @@
-r"""How fast clips come from shards, by coding of the frames and by worker count.
+r"""How fast clips are read from shards, by coding of the frames and number of workers.
 
   python -m benchmarks.loader --data=data/synthdance_demo [--clips=200 --seconds=3]
 
 Takes clips of a data set, stores their frames in several codings in ArrayRecord shards
 (as the loader reads them: group size 1), and reads each back through its own Grain
-chain, shuffled, decoded to uint8 frames. Prints kB a clip, milliseconds to code and to
-decode, clips a second by threads and by worker processes, and what a lossy coding
-loses. Compare within one run: another program on the machine changes all of it.
+chain, shuffled, decoded to uint8 frames. Prints kB per clip, milliseconds to code and
+to decode, clips per second by threads and by worker processes, and what a lossy coding
+loses. Compare within one run only: other programs on the machine change all figures.
 """
 
 import argparse
@@ -55,7 +55,7 @@ def zlib_decode(blob: bytes) -> np.ndarray:
 
 
 def jpeg_code(frames: np.ndarray) -> bytes:
-  """All frames as one tall picture."""
+  """Codes all frames as one tall picture."""
   strip = frames.reshape(-1, *frames.shape[2:])
   buffer = io.BytesIO()
   PIL.Image.fromarray(strip).save(buffer, "jpeg", quality=95, subsampling=0)
@@ -92,7 +92,7 @@ CODINGS: dict[str, tuple[Callable, Callable]] = {
 
 
 class Blobs:
-  """A random-access source of coded clips; it opens the shard where it is used."""
+  """A random-access source of coded clips, opened in the process that uses it."""
 
   def __init__(self, path: str) -> None:
     self._path = path
@@ -111,7 +111,7 @@ class Blobs:
 
 
 class Decode:
-  """The transform of the chain; picklable for worker processes."""
+  """Decodes a clip, as the transform of the chain; picklable for worker processes."""
 
   def __init__(self, coding: str) -> None:
     self._coding = coding
@@ -121,7 +121,7 @@ class Decode:
     return {"frames": CODINGS[self._coding][1](blob)}
 
 
-def clips_a_second(
+def clips_per_second(
   path: str, coding: str, threads: int, workers: int, seconds: float
 ) -> float:
   chain = loader.batches(
@@ -142,7 +142,7 @@ def clips_a_second(
 
 
 def measure(clips: Sequence[np.ndarray], coding: str, seconds: float) -> str:
-  """One row of the table."""
+  """Returns one row of the table."""
   encode, decode = CODINGS[coding]
   started = time.monotonic()
   blobs = [encode(frames) for frames in clips]
@@ -162,7 +162,7 @@ def measure(clips: Sequence[np.ndarray], coding: str, seconds: float) -> str:
     writer.close()
     size = pathlib.Path(path).stat().st_size / len(clips) / 1e3
     speeds = [
-      clips_a_second(path, coding, threads, workers, seconds)
+      clips_per_second(path, coding, threads, workers, seconds)
       for threads, workers in ((1, 0), (2, 0), (4, 0), (0, 2))
     ]
   cells = [coding, f"{size:.0f}", f"{1e3 * coded:.1f}", f"{1e3 * took:.1f}"]

@@ -1,9 +1,6 @@
-"""Settings -> the objects that train: the only place where configs meet the stages.
+"""Turns settings into the objects that train and sample."""
 
-`config` is what `configs/*.py` return, or the same as read back from a run's
-config.json: nested mappings with the same keys.
-"""
-
+import dataclasses
 import functools
 from collections.abc import Mapping
 from typing import Any
@@ -14,189 +11,162 @@ from dabfusion_jax.diffusion.samplers import Plan, make_plan
 from dabfusion_jax.diffusion.schedule import NoiseSchedule, cosine_schedule
 from dabfusion_jax.models.flow_autoencoder import FlowAutoencoder
 from dabfusion_jax.models.unet3d import UNet3D
-from dabfusion_jax.ops.image_features import (
-  ALEXNET_TAPS,
-  VGG_FIRST_TAPS,
-  alexnet_features,
-  vgg_features,
-)
+from dabfusion_jax.ops.image_features import VGG_FIRST_TAPS, vgg_features
 from dabfusion_jax.parallel import sharding
 from dabfusion_jax.pretrained import store
+from dabfusion_jax.settings.autoencoder import AutoencoderModel, AutoencoderSettings
+from dabfusion_jax.settings.diffusion import (
+  DiffusionSettings,
+  LatentsInfo,
+  ProcessSettings,
+  SamplingSettings,
+)
 from dabfusion_jax.stages.autoencoder import AutoencoderStage
 from dabfusion_jax.stages.diffusion import DiffusionStage
-from dabfusion_jax.storage.saved_stage import Trained
-from dabfusion_jax.training.loop import LoopConfig
-from dabfusion_jax.training.optimizer import Optimizer, make_optimizer
+from dabfusion_jax.storage.saved_stage import SavedStage
 from data_pipeline.errors import UserError
 
-Config = Mapping[str, Any]
-
-# Perceptual network -> (imported weights, feature function, its maps).
-_NETWORKS = {
-  "vgg19": ("vgg19", vgg_features, VGG_FIRST_TAPS),
-  "vgg16": ("lpips-vgg16", vgg_features, VGG_FIRST_TAPS),
-  "alexnet": ("lpips-alex", alexnet_features, ALEXNET_TAPS),
-}
+# Perceptual network -> its imported weights.
+_WEIGHTS = {"vgg19": "vgg19", "vgg16": "lpips-vgg16"}
 
 
-def make_loop(config: Config) -> LoopConfig:
-  """Settings of the training loop."""
-  return LoopConfig(
-    num_steps=config["num_steps"],
-    log_every=config["log_every"],
-    picture_every=config["picture_every"],
-    checkpoint_every=config["checkpoint_every"],
-    keep_checkpoints=config["keep_checkpoints"],
-    keep_best_checkpoints=config["keep_best_checkpoints"],
-    seed=config["seed"],
-    ema_decay=config["ema_decay"],
-    gradient_accumulation=config["gradient_accumulation"],
-    mesh=tuple((name, size) for name, size in config["mesh"]),
-    fsdp_min_bytes=config["fsdp_min_bytes"],
-    max_skipped_steps=config["max_skipped_steps"],
-    spike_grad_norm=config["spike_grad_norm"],
-    stall_seconds=config["stall_seconds"],
-  )
+def make_autoencoder(model: AutoencoderModel) -> FlowAutoencoder:
+  """Returns the stage-1 network, without its weights."""
+  return FlowAutoencoder(**dataclasses.asdict(model))
 
 
-def make_optimizer_of(config: Config) -> Optimizer:
-  """Adam and its schedule."""
-  return make_optimizer(**dict(config["optimizer"]))
+def make_autoencoder_stage(
+  settings: AutoencoderSettings, trunk: Any = None
+) -> AutoencoderStage:
+  """Returns stage 1 with its perceptual network.
 
-
-def make_autoencoder(config: Config) -> FlowAutoencoder:
-  """The stage-1 network, without its weights."""
-  return FlowAutoencoder(**dict(config["model"]))
-
-
-def make_autoencoder_stage(config: Config, trunk: Any = None) -> AutoencoderStage:
-  """Stage 1, with the perceptual network the config names.
-
-  `trunk` is that network's weights (arrays or tracers) where they are not to be loaded.
+  Args:
+    settings: of the run.
+    trunk: weights of the perceptual network (arrays or tracers); None: loads them.
 
   Raises:
-    ValueError: unknown network.
-    MissingWeightsError: its weights are not here; the message says how to get them.
+    MissingWeightsError: they were never imported; the message says how to get them.
   """
-  loss = config["loss"]
-  features, perceptual_weights = None, tuple(loss["perceptual_weights"])
-  if loss["network"] != "none":
-    if loss["network"] not in _NETWORKS:
-      known = ", ".join([*_NETWORKS, "none"])
-      raise UserError(f"Unknown loss.network {loss['network']!r}; known: {known}.")
-    name, function, maps = _NETWORKS[loss["network"]]
-    trunk = store.load(name)["trunk"] if trunk is None else trunk
+  loss = settings.loss
+  features, perceptual_weights = None, loss.perceptual_weights
+  if loss.network != "none":
+    if len(perceptual_weights) != len(VGG_FIRST_TAPS):
+      raise UserError(
+        f"loss.perceptual_weights must be {len(VGG_FIRST_TAPS)} numbers, not"
+        f" {perceptual_weights}."
+      )
+    trunk = store.load(_WEIGHTS[loss.network])["trunk"] if trunk is None else trunk
     # A map of weight zero is not computed.
-    pairs = [p for p in zip(maps, perceptual_weights, strict=True) if p[1]]
-    taps, perceptual_weights = zip(*pairs, strict=True)
-    features = functools.partial(function, trunk, taps=taps)
-  logging.info("Perceptual loss: %s.", loss["network"])
+    used = [p for p in zip(VGG_FIRST_TAPS, perceptual_weights, strict=True) if p[1]]
+    taps, perceptual_weights = zip(*used, strict=True)
+    features = functools.partial(vgg_features, trunk, taps=taps)
+  logging.info("Perceptual loss: %s.", loss.network)
   return AutoencoderStage(
-    model=make_autoencoder(config),
+    model=make_autoencoder(settings.model),
     features=features,
-    scales=tuple(loss["scales"]),
+    scales=loss.scales,
     perceptual_weights=perceptual_weights,
-    pixel_weight=loss["pixel_weight"],
-    equivariance_weight=loss["equivariance_weight"],
+    pixel_weight=loss.pixel_weight,
+    equivariance_weight=loss.equivariance_weight,
   )
 
 
 def resolve_diffusion(
-  config: Config, autoencoder: Trained, latents: Config
-) -> dict[str, Any]:
-  """The config with what only the data know filled in, as a run keeps it.
+  settings: DiffusionSettings, stage1: SavedStage, manifest: Mapping[str, Any]
+) -> DiffusionSettings:
+  """Returns the settings with what only the latents know filled in, as a run keeps it.
 
-  Adds `latents`: the hash of stage 1 and data, frame rate, encoder and channels of z;
-  and fills `diffusion.flow_scale` (where 0) and `diffusion.latent_bound`.
+  Sets `latents`, `diffusion.flow_scale` (if it is 0) and `diffusion.latent_bound`.
+
+  Args:
+    settings: from the config file.
+    stage1: the frozen stage 1.
+    manifest: of the latents (`latent_record.read_manifest`).
 
   Raises:
-    ValueError: the latents come from another stage 1, or have other frames.
+    UserError: the latents come from another stage 1, have other frames, or are at rest.
   """
-  config = {
-    key: dict(value) if isinstance(value, Mapping) else value
-    for key, value in config.items()
-  }
-  if latents["autoencoder"] != autoencoder.digest:
+  folder, diffusion = settings.data.latents, settings.diffusion
+  if manifest["autoencoder"] != stage1.digest:
     raise UserError(
-      f"The latents in {config['data']['latents']} were made by another stage 1"
-      f" ({latents['autoencoder'][:12]}, not {autoencoder.digest[:12]}); make them anew"
+      f"The latents in {folder} were made by another stage 1"
+      f" ({manifest['autoencoder'][:12]}, not {stage1.digest[:12]}); make them again"
       " with dabfusion_jax.latents, or name the right data.autoencoder."
     )
-  if latents["num_frames"] != config["data"]["num_frames"]:
+  if manifest["num_frames"] != settings.data.num_frames:
     raise UserError(
-      f"The latents in {config['data']['latents']} have {latents['num_frames']} frames,"
-      f" the config asks for {config['data']['num_frames']}."
+      f"The latents in {folder} have {manifest['num_frames']} frames, the config asks"
+      f" for {settings.data.num_frames}."
     )
-  model = autoencoder.config["model"]
-  diffusion = config["diffusion"]
-  diffusion["latent_bound"] = 1.0
-  if diffusion["flow_param"] == "absolute" and diffusion["flow_scale"] != 1:
+  if diffusion.flow_param == "residual":
+    statistics = manifest["statistics"]
+    if not statistics["residual_rms"]:
+      raise UserError(f"Nothing moves in the training latents in {folder}.")
+    scale = diffusion.flow_scale or 1.0 / statistics["residual_rms"]
+    diffusion = dataclasses.replace(
+      diffusion,
+      flow_scale=scale,
+      latent_bound=max(1.0, statistics["residual_max"] * scale),
+    )
+  size = stage1.settings.data.frame_size // 2**stage1.settings.model.num_down
+  levels = len(settings.unet.channel_multipliers)
+  if size % 2 ** (levels - 1):
     raise UserError(
-      "diffusion.flow_scale belongs to the residual flow; with the absolute it is 1,"
-      f" not {diffusion['flow_scale']}."
+      f"unet.channel_multipliers: {levels} levels need latents of a multiple of"
+      f" {2 ** (levels - 1)} pixels; those of {settings.data.autoencoder} have {size}."
     )
-  if diffusion["flow_param"] == "residual":
-    if not latents["statistics"]["residual_rms"]:
-      raise UserError(
-        f"Nothing moves in the training latents in {config['data']['latents']}."
-      )
-    if not diffusion["flow_scale"]:
-      diffusion["flow_scale"] = 1.0 / latents["statistics"]["residual_rms"]
-    reach = latents["statistics"]["residual_max"] * diffusion["flow_scale"]
-    diffusion["latent_bound"] = max(1.0, reach)
-  config["latents"] = {
-    "autoencoder": autoencoder.digest,
-    "data": latents["data"],
-    "fps": latents["fps"],
-    "encoder": latents["encoder"],
-    "framing": latents["framing"],
-    "z_channels": min(
-      model["codec_max_features"], model["codec_features"] * 2 ** model["num_down"]
-    ),
-  }
-  return config
+  info = {key: manifest[key] for key in ("autoencoder", "data", "fps", "framing")}
+  latents = LatentsInfo(
+    **info, encoder=manifest["encoder"], z_channels=stage1.settings.model.z_channels
+  )
+  return dataclasses.replace(settings, diffusion=diffusion, latents=latents)
 
 
-def make_schedule(config: Config) -> NoiseSchedule:
-  """How much noise each timestep has."""
-  diffusion = config["diffusion"]
-  return cosine_schedule(diffusion["num_timesteps"], diffusion["noise_shift"])
+def make_schedule(diffusion: ProcessSettings) -> NoiseSchedule:
+  """Returns how much noise each timestep has."""
+  return cosine_schedule(diffusion.num_timesteps, diffusion.noise_shift)
 
 
-def make_sampling_plan(config: Config, **changes: Any) -> Plan:
-  """The sampler's table; `method`, `num_steps` and `eta` override the config's."""
-  schedule = make_schedule(config)
-  settings = {key: config["sampling"][key] for key in ("method", "num_steps", "eta")}
-  return make_plan(schedule, **(settings | changes))
+def make_sampling_plan(diffusion: ProcessSettings, sampling: SamplingSettings) -> Plan:
+  """Returns the sampler's table of coefficients.
+
+  Raises:
+    UserError: an unknown method, or more or fewer steps than it can take.
+  """
+  try:
+    return make_plan(
+      make_schedule(diffusion),
+      sampling.method,
+      sampling.num_inference_steps,
+      sampling.eta,
+    )
+  except ValueError as error:
+    raise UserError(f"sampling: {error}") from error
 
 
-def make_diffusion_stage(config: Config, autoencoder: Trained) -> DiffusionStage:
-  """Stage 2 of a config completed by `resolve_diffusion`."""
-  condition, unet = config["condition"], config["unet"]
-  diffusion = config["diffusion"]
+def make_diffusion_stage(
+  settings: DiffusionSettings, stage1: SavedStage
+) -> DiffusionStage:
+  """Returns stage 2 of settings that `resolve_diffusion` has completed."""
+  condition, unet, diffusion = settings.condition, settings.unet, settings.diffusion
   return DiffusionStage(
     unet=UNet3D(
-      base_channels=unet["base_channels"],
-      channel_multipliers=tuple(unet["channel_multipliers"]),
-      z_channels=config["latents"]["z_channels"],
-      num_heads=unet["num_heads"],
-      head_dim=unet["head_dim"],
-      beat_mode=condition["mode"] if condition["beats"] else "global_concat",
-      remat=unet["remat"],
+      **dataclasses.asdict(unet),
+      z_channels=settings.latents.z_channels,
+      beat_mode=condition.beat_mode if condition.beats else "global_concat",
       constrain=sharding.constrain_batch,
-      dtype=unet["dtype"],
     ),
-    schedule=make_schedule(config),
-    uses_beats=condition["beats"],
-    music_scale=condition["music_scale"],
-    drop_probability=condition["drop_probability"],
-    prediction=diffusion["prediction"],
-    velocity_weight=diffusion["velocity_weight"],
-    flow_param=diffusion["flow_param"],
-    flow_scale=diffusion["flow_scale"],
-    threshold_percentile=diffusion["threshold"] or None,
-    latent_bound=diffusion["latent_bound"],
-    plan=make_sampling_plan(config),
-    autoencoder=make_autoencoder(autoencoder.config),
-    autoencoder_variables=autoencoder.variables,
+    schedule=make_schedule(diffusion),
+    uses_beats=condition.beats,
+    music_scale=condition.music_scale,
+    drop_probability=condition.drop_probability,
+    prediction=diffusion.prediction,
+    velocity_weight=diffusion.velocity_weight,
+    flow_param=diffusion.flow_param,
+    flow_scale=diffusion.flow_scale,
+    threshold_percentile=diffusion.threshold or None,
+    latent_bound=diffusion.latent_bound,
+    plan=make_sampling_plan(diffusion, settings.sampling),
+    autoencoder=make_autoencoder(stage1.settings.model),
+    autoencoder_variables=stage1.variables,
   )

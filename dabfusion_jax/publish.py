@@ -5,28 +5,31 @@ r"""Checkpoint -> a folder to give away: safetensors, config, model card.
     --figures=result.json
 
 Every program that takes `--checkpoint` takes the folder as well, and training starts
-from it with `--config.init_from=DIR`. Several stage 2 of one stage 1 store it once:
+from it with `--config.init_from=DIR`. Several stages 2 with the same stage 1 store it
+once:
 
   python -m dabfusion_jax.publish --checkpoint=RUN_1 --output=ALL/one --share_stage1
   python -m dabfusion_jax.publish --checkpoint=RUN_2 --output=ALL/two --share_stage1
 """
 
-import argparse
 import dataclasses
 import json
 import os
 import pathlib
 import shutil
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import jax
 import numpy as np
 
+from dabfusion_jax.settings.mapping import to_mapping
+from dabfusion_jax.settings.stages import Settings, read_settings
 from dabfusion_jax.storage import saved_stage
-from dabfusion_jax.storage.model_card import PURPOSE, model_card
+from dabfusion_jax.storage.model_card import model_card
 from dabfusion_jax.storage.run_config import MAY_MOVE
-from data_pipeline.cli import one_line_errors
+from dabfusion_jax.storage.saved_stage import SavedStage, SavedStageError
+from data_pipeline import files
+from data_pipeline.cli import make_parser, one_line_errors
 
 
 def publish(
@@ -36,105 +39,107 @@ def publish(
   share_stage1: bool = False,
   figures: str | pathlib.Path | None = None,
 ) -> pathlib.Path:
-  """Writes `output` with model.safetensors, config.json and README.md; returns it.
+  """Writes a published folder and returns its path.
 
-  A stage 2 carries its stage 1 in `autoencoder/`, or with `share_stage1` beside it.
-  `figures`, a file of measured figures, is put in and named by the model card.
+  Args:
+    checkpoint: workdir or published folder of either stage.
+    output: the folder; a stage 2 puts its stage 1 into `autoencoder/` inside it.
+    float16: whether to round the weights.
+    share_stage1: whether to put the stage 1 of a stage 2 beside `output` instead.
+    figures: file of measured figures to copy in; the model card names it.
 
   Raises:
-    TrainedError: `checkpoint` holds no trained stage, or `output` other weights.
+    SavedStageError: `checkpoint` holds no trained stage, or `output` other weights.
     CheckpointError: no readable checkpoint.
   """
   checkpoint, output = pathlib.Path(checkpoint), pathlib.Path(output).absolute()
   stage = stage_of(checkpoint)
   if figures is not None and not pathlib.Path(figures).is_file():
-    raise saved_stage.TrainedError(f"{figures} is no file of figures.")
-  part = saved_stage.load_trained(checkpoint, stage)
-  parts = {output: dataclasses.replace(part, config=without_paths(part.config))}
+    raise SavedStageError(f"{figures} is no file of figures.")
+  stages = {output: without_paths(saved_stage.load_stage(checkpoint, stage))}
   if stage == "diffusion":
     place = (output.parent if share_stage1 else output) / saved_stage.AUTOENCODER
-    stage1 = saved_stage.load_autoencoder_of(checkpoint)
-    parts[place] = dataclasses.replace(stage1, config=without_paths(stage1.config))
-    if part.config["latents"]["autoencoder"] != stage1.digest:
-      raise saved_stage.TrainedError(
+    stages[place] = without_paths(saved_stage.load_autoencoder_of(checkpoint))
+    if stages[output].settings.latents.autoencoder != stages[place].digest:
+      raise SavedStageError(
         f"The stage 1 of {checkpoint} is not the one that stage 2 was trained with."
       )
   elif share_stage1:
-    raise saved_stage.TrainedError(
-      f"{checkpoint} is a stage 1; only a stage 2 shares one."
-    )
+    raise SavedStageError(f"{checkpoint} is a stage 1; only a stage 2 shares one.")
   if float16:
-    parts = {folder: round_weights(part) for folder, part in parts.items()}
+    stages = {folder: round_weights(saved) for folder, saved in stages.items()}
     if stage == "diffusion":  # it names its stage 1 by hash
-      config = dict(parts[output].config)
-      config["latents"] = {**config["latents"], "autoencoder": parts[place].digest}
-      parts[output] = dataclasses.replace(parts[output], config=config)
-  # A shared stage 1 first: where another one lies there, nothing is written.
-  folders = list(parts)[:: -1 if share_stage1 else 1]
-  for folder in folders:
-    saved_stage.publish(parts[folder], folder, np.float16 if float16 else None)
+      settings = stages[output].settings
+      latents = dataclasses.replace(settings.latents, autoencoder=stages[place].digest)
+      settings = dataclasses.replace(settings, latents=latents)
+      stages[output] = dataclasses.replace(stages[output], settings=settings)
+  # A shared stage 1 first: if another one lies there, nothing is written.
+  for folder in list(stages)[:: -1 if share_stage1 else 1]:
+    saved_stage.save_stage(
+      stages[folder], folder, np.float16 if float16 else np.float32
+    )
   name = None
   if figures is not None:
     name = f"figures{pathlib.Path(figures).suffix}"
     shutil.copyfile(figures, output / name)
-  files = {
-    os.path.relpath(folder / "model.safetensors", output): folder / "model.safetensors"
-    for folder in parts
-  }
+  models = (folder / saved_stage.MODEL for folder in stages)
+  weight_files = {os.path.relpath(model, output): model for model in models}
   dtype = "float16" if float16 else "float32"
-  (output / "README.md").write_text(model_card([*parts.values()], files, dtype, name))
+  card = model_card([*stages.values()], weight_files, dtype, name)
+  files.write_text(output / "README.md", card)
   return output
 
 
-def without_paths(config: Mapping[str, Any]) -> dict[str, Any]:
-  """The settings of a run, without where its files lay on one machine."""
-  config = {k: dict(v) if isinstance(v, Mapping) else v for k, v in config.items()}
+def without_paths(saved: SavedStage) -> SavedStage:
+  """Returns the stage without the folders its run used on one machine."""
+  mapping = to_mapping(saved.settings)
   for name in (*MAY_MOVE, "init_from"):
-    section, _, key = name.rpartition(".")
-    place = config[section] if section else config
+    group, _, key = name.rpartition(".")
+    place = mapping[group] if group else mapping
     if isinstance(place.get(key), str) and os.path.isabs(place[key]):
       place[key] = os.path.basename(place[key])
-  return config
+  settings: Settings = read_settings(mapping, strict=False)
+  return dataclasses.replace(saved, settings=settings)
 
 
-def round_weights(part: saved_stage.Trained) -> saved_stage.Trained:
-  """The same in float16 precision, under a digest of its own.
+def round_weights(saved: SavedStage) -> SavedStage:
+  """Returns the stage in float16 precision, under a digest of its own.
 
   Raises:
-    TrainedError: a value beyond the range of float16.
+    SavedStageError: a value beyond the range of float16.
   """
   with np.errstate(over="ignore"):
     params, batch_stats = jax.tree.map(
       lambda x: np.asarray(x, np.float16).astype(np.float32),
-      (part.params, part.batch_stats),
+      (saved.params, saved.batch_stats),
     )
   if not all(np.isfinite(x).all() for x in jax.tree.leaves((params, batch_stats))):
-    raise saved_stage.TrainedError("A weight does not fit float16; publish float32.")
+    raise SavedStageError("A weight does not fit float16; publish float32.")
   digest = saved_stage.digest_of(params, batch_stats)
   return dataclasses.replace(
-    part, params=params, batch_stats=batch_stats, digest=digest
+    saved, params=params, batch_stats=batch_stats, digest=digest
   )
 
 
 def stage_of(folder: pathlib.Path) -> str:
-  """ "autoencoder" or "diffusion"; raises `TrainedError` where neither is there."""
+  """Returns which stage a folder holds: "autoencoder" or "diffusion".
+
+  Raises:
+    SavedStageError: neither.
+  """
   try:
-    stage = json.loads((folder / "config.json").read_text())["stage"]
+    stage = json.loads((folder / saved_stage.CONFIG).read_text())["stage"]
   except (OSError, ValueError, KeyError, TypeError):
-    raise saved_stage.TrainedError(
+    raise SavedStageError(
       f"{folder} is neither the workdir of a training nor a published folder."
     ) from None
-  if stage not in PURPOSE:
-    raise saved_stage.TrainedError(f"{folder} holds the unknown stage {stage!r}.")
+  if stage not in ("autoencoder", "diffusion"):
+    raise SavedStageError(f"{folder} holds the unknown stage {stage!r}.")
   return stage
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-  parser = argparse.ArgumentParser(
-    prog="python -m dabfusion_jax.publish",
-    description=__doc__,
-    formatter_class=argparse.RawDescriptionHelpFormatter,
-  )
+  parser = make_parser("dabfusion_jax.publish", __doc__)
   add = parser.add_argument
   add("--checkpoint", required=True, help="workdir or published folder")
   add("--output", required=True, help="folder to make")

@@ -4,8 +4,8 @@ r"""Makes a dance video of one picture and a piece of music.
   python -m dabfusion_jax.sample --checkpoint=runs/demo_diffusion --image=person.jpg \
     --music=song.mp3
 
-Without --checkpoint, the weights that come with the package are taken. Beside the
-video come a contact sheet (.png) and every setting (.json).
+Without --checkpoint, the bundled weights are used. A contact sheet (.png) and every
+setting (.json) are written beside the video.
 """
 
 import argparse
@@ -14,18 +14,18 @@ from collections.abc import Sequence
 
 import tqdm
 
-from dabfusion_jax.diffusion.samplers import METHODS
+from dabfusion_jax.inference import options
 from dabfusion_jax.pipeline import DancePipeline
 from dabfusion_jax.storage import saved_stage
-from data_pipeline.cli import one_line_errors
+from data_pipeline import cli
 from data_pipeline.errors import UserError
 
 
 def check_output(path: pathlib.Path, *inputs: str) -> None:
-  """Makes the folder of the video.
+  """Creates the folder of the video.
 
   Raises:
-    ValueError: a name that is no mp4, or files that would overwrite an input.
+    UserError: a name that does not end in .mp4, or files that would overwrite an input.
   """
   if path.suffix != ".mp4":
     raise UserError(f"--output={path} must end in .mp4.")
@@ -37,44 +37,23 @@ def check_output(path: pathlib.Path, *inputs: str) -> None:
 
 
 def make_parser() -> argparse.ArgumentParser:
-  parser = argparse.ArgumentParser(
-    prog="python -m dabfusion_jax.sample",
-    description=__doc__,
-    formatter_class=argparse.RawDescriptionHelpFormatter,
-  )
+  """Returns the parser of the command line."""
+  parser = cli.make_parser("dabfusion_jax.sample", __doc__)
   add = parser.add_argument
-  add(
-    "--checkpoint",
-    help="workdir of a stage 2, or published folder; the package's own by default",
-  )
   add("--image", required=True, help="the picture; any size and format")
   add("--music", required=True, help="any file with sound")
-  add("--text", help="a style in words, in place of the music's; models with clap only")
-  add("--encoder", help="of the music, as built: clap:PATH says where its weights are")
-  add(
-    "--beats", help="file of beat times, in place of the tracked: a line each, seconds"
-  )
-  add("--bpm", type=float, help="the song's tempo, where the tracker hears it wrong")
   add("--output", type=pathlib.Path, default="dance.mp4", help="the video")
-  add("--seed", type=int, default=0, help="same seed, same dance")
-  add("--method", choices=METHODS, help="sampler; the model's own by default")
-  add("--num_inference_steps", type=int, help="the model's own by default")
-  add("--eta", type=float, help="noise of ddim, 0 to 1; the model's own by default")
-  add("--guidance_scale", type=float, help="1 is none; the model's own by default")
+  add("--checkpoint", help="workdir of a stage 2, or published folder")
   add(
-    "--details",
-    action=argparse.BooleanOptionalAction,
-    help="move what the codec loses of the picture along, or show the model alone; by "
-    "default, where it loses much",
+    "--encoder", help="music encoder of the model; clap:PATH says where its weights are"
   )
-  add("--num_frames", type=int, help="as trained by default")
-  add("--music_start", type=float, default=0.0, help="second of the song to begin at")
+  options.add_arguments(parser)
   return parser
 
 
 def main(argv: Sequence[str] | None = None) -> None:
   args = make_parser().parse_args(argv)
-  with one_line_errors("sample"):
+  with cli.one_line_errors("sample"):
     check_output(args.output, args.image, args.music, *filter(None, [args.beats]))
     checkpoint = args.checkpoint or saved_stage.shipped()
     pipeline = DancePipeline.from_pretrained(checkpoint, args.encoder)
@@ -84,22 +63,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         bar.total = total
         bar.update(done - bar.n)
 
-      dance = pipeline(
-        args.image,
-        args.music,
-        text=args.text,
-        beats=args.beats,
-        bpm=args.bpm,
-        num_frames=args.num_frames,
-        music_start_seconds=args.music_start,
-        method=args.method,
-        num_inference_steps=args.num_inference_steps,
-        eta=args.eta,
-        guidance_scale=args.guidance_scale,
-        details=args.details,
-        seed=args.seed,
-        callback=show,
-      )
+      asked = options.from_arguments(args)
+      dance = pipeline(args.image, args.music, callback=show, **asked)
     for path in dance.save(args.output):
       print(path)
     for note in dance.notes:

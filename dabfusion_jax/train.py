@@ -4,10 +4,8 @@ python -m dabfusion_jax.train --config=configs/autoencoder.py:demo
 python -m dabfusion_jax.train --config=configs/diffusion.py:demo --workdir=DIR
 """
 
-import subprocess
+import dataclasses
 import sys
-from collections.abc import Mapping
-from typing import Any
 
 import jax
 import numpy as np
@@ -15,20 +13,17 @@ from absl import app, flags, logging
 from etils import epath
 from ml_collections import config_flags
 
-from dabfusion_jax.config import (
-  make_autoencoder_stage,
-  make_diffusion_stage,
-  make_loop,
-  make_optimizer_of,
-  resolve_diffusion,
-)
+from dabfusion_jax import config
 from dabfusion_jax.parallel import hardware
+from dabfusion_jax.settings.autoencoder import AutoencoderSettings
+from dabfusion_jax.settings.diffusion import DiffusionSettings
+from dabfusion_jax.settings.stages import Settings, read_settings
 from dabfusion_jax.stages.autoencoder import check_self_flow
-from dabfusion_jax.storage import checkpoint_files, run_config, saved_stage
+from dabfusion_jax.storage import checkpoint_files, saved_stage
+from dabfusion_jax.storage.run_config import check_config, read_config
 from dabfusion_jax.storage.run_folder import RunFolder
 from dabfusion_jax.training.loop import train
-from dabfusion_jax.training.warm_start import make_warm_start
-from dabfusion_jax.training.writers import Trace
+from dabfusion_jax.training.warm_start import history_of, make_warm_start
 from data_pipeline.cli import one_line_errors
 from data_pipeline.errors import UserError
 from data_pipeline.records import latent_record, loader
@@ -48,183 +43,180 @@ _TRACE_SKIP = flags.DEFINE_integer(
 
 
 class NotReadyError(UserError):
-  """Something that has to be made first is missing; the message says how."""
+  """Something must be made first; the message gives the commands that make it."""
 
 
-def train_autoencoder(config: Mapping[str, Any], folder: RunFolder) -> None:
-  """Stage 1, on pairs of frames; SynthDance is generated where it is not there."""
-  data = config["data"]
-  if not (epath.Path(data["folder"]) / loader.MANIFEST).exists():
-    videos = f"--preset={data['preset']}" if data["preset"] else "--videos=DIR"
-    build = [
-      "data_pipeline.build",
-      f"--source={data['source']}",
-      videos,
-      f"--output={data['folder']}",
-      f"--frame_size={data['frame_size']}",
-      f"--num_frames={data['num_frames']}",
-      f"--fps={data['fps']}",
-      f"--encoder={data['encoder']}",
-    ]
-    if data["source"] != "synthdance" or jax.process_count() > 1:
-      raise NotReadyError(
-        f"{data['folder']} holds no shards. Make them with: python -m"
-        f" {' '.join(build)}. Without any data, this runs: python -m"
-        " dabfusion_jax.train --config=configs/autoencoder.py:demo"
-      )
-    run(build)
-  # A run goes on with the clips it began with, wherever they lie.
-  digest = loader.read_manifest(data["folder"])["content_sha256"]
-  config = {**config, "data": {**data, "content_sha256": digest}}
-  expect = {key: data[key] for key in ("frame_size", "num_frames", "fps", "encoder")}
-  dataset = loader.make_pairs_dataset(
-    loader.open_clips(
-      data["folder"],
-      "train",
+def train_autoencoder(settings: AutoencoderSettings, run: RunFolder) -> None:
+  """Trains stage 1 on pairs of frames.
+
+  Raises:
+    NotReadyError: the data set is not there.
+  """
+  data = settings.data
+  if not (epath.Path(data.folder) / loader.MANIFEST).exists():
+    raise NotReadyError(
+      f"{data.folder} holds no shards. Make them with: {build_command(settings)}."
+      " Without any data, this runs everything in miniature: make miniature"
+    )
+  manifest = loader.read_manifest(data.folder)
+  # A run is bound to the clips it began with, wherever they lie.
+  data = dataclasses.replace(data, content_sha256=manifest["content_sha256"])
+  settings = dataclasses.replace(settings, data=data)
+  expect = {
+    "frame_size": data.frame_size,
+    "num_frames": data.num_frames,
+    "fps": data.fps,
+    "encoder": data.encoder,
+  }
+
+  def open_pairs(split, augment):
+    clips = loader.open_clips(
+      data.folder,
+      split,
       expect=expect,
       fields=("frames", "example_id"),
-      cache_in_memory=data["cache_in_memory"],
-    ),
-    config["batch_size"],
-    config["seed"],
-    pairs_per_clip=data["pairs_per_clip"],
-    augment=data["augment"],
-    process_index=jax.process_index(),
-    process_count=jax.process_count(),
-  )
-  stage = make_autoencoder_stage(config)
-  optimizer = make_optimizer_of(config)
-  run_training(stage, optimizer, dataset, folder, config)
+      cache_in_memory=data.cache_in_memory and split == "train",
+    )
+    return loader.make_pairs_dataset(
+      clips,
+      settings.batch_size,
+      settings.seed,
+      pairs_per_clip=data.pairs_per_clip,
+      augment=augment,
+      process_index=jax.process_index(),
+      process_count=jax.process_count(),
+    )
+
+  stage = config.make_autoencoder_stage(settings)
+  dataset = open_pairs("train", data.augment)
+  held_out = open_pairs("test", False) if "test" in manifest["counts"] else None
+  start(stage, dataset, held_out, settings, run)
 
 
-def train_diffusion(config: Mapping[str, Any], folder: RunFolder) -> None:
-  """Stage 2, on cached latents; keeps a copy of its stage 1 in the workdir."""
-  prepare_latents(config)
-  data = config["data"]
-  autoencoder = saved_stage.load_trained(data["autoencoder"], "autoencoder")
-  manifest = latent_record.read_manifest(data["latents"])
-  config = resolve_diffusion(config, autoencoder, manifest)
-  run_config.check_config(folder, config)
+def train_diffusion(settings: DiffusionSettings, run: RunFolder) -> None:
+  """Trains stage 2 on cached latents; keeps a copy of its stage 1 in the workdir.
+
+  Raises:
+    NotReadyError: the latents or the stage 1 that makes them are not there.
+  """
+  data = settings.data
+  if not (epath.Path(data.latents) / latent_record.MANIFEST).exists():
+    raise NotReadyError(
+      f"{data.latents} holds no cached latents. Make them with: python -m"
+      f" dabfusion_jax.train --config=configs/autoencoder.py:{settings.variant}"
+      f" --workdir={data.autoencoder}; then: python -m dabfusion_jax.latents"
+      f" --checkpoint={data.autoencoder} --data=CLIPS --output={data.latents}."
+      " Without any data, this runs everything in miniature: make miniature"
+    )
+  stage1 = saved_stage.load_stage(data.autoencoder, "autoencoder")
+  manifest = latent_record.read_manifest(data.latents)
+  settings = config.resolve_diffusion(settings, stage1, manifest)
+  check_config(run, settings)
   if jax.process_index() == 0:
-    saved_stage.publish(autoencoder, folder.local / saved_stage.AUTOENCODER)
-  dataset = latent_record.make_latents_dataset(
-    latent_record.open_latents(data["latents"], "train"),
-    batch_size=config["batch_size"],
-    seed=config["seed"],
-    beats=data["beats"],
-    fps=manifest["fps"],
-    process_index=jax.process_index(),
-    process_count=jax.process_count(),
-    slow_motion=SlowMotion(
-      data["slow"], data["silent"], np.asarray(manifest["silence"], np.float32)
-    ),
-  )
-  stage = make_diffusion_stage(config, autoencoder)
-  check_self_flow(
-    stage.autoencoder, autoencoder.variables, autoencoder.config["data"]["frame_size"]
-  )
-  optimizer = make_optimizer_of(config)
-  run_training(stage, optimizer, dataset, folder, config)
+    saved_stage.save_stage(stage1, run.local / saved_stage.AUTOENCODER)
+
+  def open_latents(split, slow_motion):
+    return latent_record.make_latents_dataset(
+      latent_record.open_latents(data.latents, split),
+      batch_size=settings.batch_size,
+      seed=settings.seed,
+      beats=data.beats,
+      fps=manifest["fps"],
+      process_index=jax.process_index(),
+      process_count=jax.process_count(),
+      slow_motion=slow_motion,
+    )
+
+  silence = np.asarray(manifest["silence"], np.float32)
+  stage = config.make_diffusion_stage(settings, stage1)
+  check_self_flow(stage.autoencoder, stage1.variables, stage1.settings.data.frame_size)
+  dataset = open_latents("train", SlowMotion(data.slow, data.silent, silence))
+  held_out = open_latents("test", None) if manifest["shards"].get("test") else None
+  start(stage, dataset, held_out, settings, run)
 
 
-def run_training(stage, optimizer, dataset, folder, config) -> None:
-  """The loop, with what the command line and the config hang on it."""
+def start(stage, dataset, held_out, settings: Settings, run: RunFolder) -> None:
+  """Runs the loop with what the command line and the settings ask for beside it."""
   options = {}
-  if config["init_from"]:
+  started = read_config(run, type(settings))
+  is_new = checkpoint_files.latest_step(run.path) is None
+  if started is not None and not is_new:
+    settings = dataclasses.replace(settings, history=started.history)
+  elif settings.init_from:
+    saved = saved_stage.load_stage(settings.init_from, settings.stage)
+    settings = dataclasses.replace(settings, history=history_of(saved))
     options["initialise"] = make_warm_start(
-      config["init_from"], config["stage"], config["init_parts"]
+      saved, settings.init_parts, settings.init_from
     )
   train(
     stage,
-    optimizer,
     dataset,
-    make_loop(config),
-    folder,
-    config,
-    trace=Trace(_TRACE_SKIP.value, _TRACE_STEPS.value),
+    settings,
+    run,
+    eval_dataset=held_out,
+    trace_skip=_TRACE_SKIP.value,
+    trace_steps=_TRACE_STEPS.value,
     **options,
   )
 
 
-def keep_compiled(folder: RunFolder) -> None:
-  """Compiled programs stay in the workdir: a restart need not compile again."""
-  if jax.default_backend() != "cpu":  # where XLA warns of other machines' programs
-    cache = folder.path / "compilation_cache"
+def build_command(settings: AutoencoderSettings) -> str:
+  """Returns the command that makes the data set of a stage 1."""
+  data = settings.data
+  sizes = ("frame_size", "num_frames", "fps", "encoder")
+  return " ".join(
+    ["python -m data_pipeline.build", data.build, f"--output={data.folder}"]
+    + [f"--{name}={getattr(data, name)}" for name in sizes]
+  )
+
+
+def keep_compiled(run: RunFolder) -> None:
+  """Keeps compiled programs in the workdir, for a restart."""
+  if jax.default_backend() != "cpu":  # there XLA warns about other machines' programs
+    cache = run.path / "compilation_cache"
     jax.config.update("jax_compilation_cache_dir", str(cache))
 
 
-def prepare_latents(config: Mapping[str, Any]) -> None:
-  """Makes what stage 2 trains from where the config says how; else says what to do."""
-  data = config["data"]
-  folder = data["latents"]
-  if (epath.Path(folder) / latent_record.MANIFEST).exists():
-    return
-  recipe, stage1 = data["autoencoder_config"], data["autoencoder"]
-  if recipe and jax.process_count() == 1:
-    # In their own processes: each gives its memory back, and resumes by itself.
-    run(["dabfusion_jax.train", f"--config={recipe}", f"--workdir={stage1}"])
-    clips = saved_stage.load_trained(stage1, "autoencoder").config["data"]["folder"]
-    run(
-      [
-        "dabfusion_jax.latents",
-        f"--checkpoint={stage1}",
-        f"--data={clips}",
-        f"--output={folder}",
-      ]
-    )
-    return
-  steps = []
-  if checkpoint_files.latest_step(stage1) is None:
-    steps.append(
-      "python -m dabfusion_jax.train --config=configs/autoencoder.py"
-      f" --workdir={stage1}"
-    )
-  steps.append(
-    f"python -m dabfusion_jax.latents --checkpoint={stage1} --data=CLIPS"
-    f" --output={folder}"
-  )
-  raise NotReadyError(
-    f"{folder} holds no cached latents. Make them with: {'; then: '.join(steps)}."
-    " Without any data, this runs: python -m dabfusion_jax.train"
-    " --config=configs/diffusion.py:demo"
-  )
-
-
-def run(module_and_flags: list[str]) -> None:
-  """Runs one of the project's programs and stops where it stops."""
-  logging.info("Running: python -m %s", " ".join(module_and_flags))
-  done = subprocess.run([sys.executable, "-m", *module_and_flags], check=False)
-  if done.returncode:
-    raise SystemExit(done.returncode)
+def parse_flags(argv: list[str]) -> list[str]:
+  """Parses the command line; a wrong flag ends the program with one line, status 2."""
+  try:
+    return flags.FLAGS(argv)
+  except AttributeError as error:  # a setting that the config file does not have
+    cause = error.args[0]  # a KeyError that names it, and perhaps a similar one
+    text = cause.args[0] if isinstance(cause, KeyError) else cause
+    line = f"There is no setting {' '.join(str(text).split())}."
+  except (flags.Error, ValueError, TypeError) as error:
+    # ml_collections puts the traceback of a config file into the message.
+    line = str(error).strip().splitlines()[-1].removeprefix("ValueError: ")
+  print(f"train: {line}", file=sys.stderr)
+  sys.exit(2)
 
 
 def main(argv: list[str]) -> None:
   if len(argv) > 1:
     raise app.UsageError(f"Unexpected argument {argv[1]!r}.")
-  config = _CONFIG.value.to_dict()
-  if _DISTRIBUTED.value:
-    jax.distributed.initialize()
-    logging.info(
-      "Process %d of %d with %d of %d devices.",
-      jax.process_index(),
-      jax.process_count(),
-      jax.local_device_count(),
-      jax.device_count(),
-    )
-  else:
-    parts = max(1, config["gradient_accumulation"])
-    hardware.use_cpu_cores(config["batch_size"] // parts)
-  stage = config["stage"]
-  workdir = _WORKDIR.value or f"runs/{config['variant']}_{stage}"
-  logging.info("Training %s in %s.", stage, workdir)
-  programs = {"autoencoder": train_autoencoder, "diffusion": train_diffusion}
   with one_line_errors("train"):
-    folder = RunFolder(workdir)
-    keep_compiled(folder)
-    programs[stage](config, folder)
+    settings = read_settings(_CONFIG.value.to_dict(), strict=True)
+    if _DISTRIBUTED.value:
+      jax.distributed.initialize()
+      logging.info(
+        "Process %d of %d with %d of %d devices.",
+        jax.process_index(),
+        jax.process_count(),
+        jax.local_device_count(),
+        jax.device_count(),
+      )
+    else:
+      hardware.use_cpu_cores(settings.batch_size // settings.gradient_accumulation)
+    workdir = _WORKDIR.value or f"runs/{settings.variant}_{settings.stage}"
+    logging.info("Training %s in %s.", settings.stage, workdir)
+    run = RunFolder(workdir)
+    keep_compiled(run)
+    programs = {"autoencoder": train_autoencoder, "diffusion": train_diffusion}
+    programs[settings.stage](settings, run)
 
 
 if __name__ == "__main__":
   flags.mark_flags_as_required(["config"])
   logging.set_verbosity(logging.INFO)
-  app.run(main)
+  app.run(main, flags_parser=parse_flags)

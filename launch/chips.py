@@ -1,4 +1,4 @@
-"""Meshes of chips that are not here, to compile for."""
+"""Meshes of absent chips, to compile for."""
 
 import os
 
@@ -11,7 +11,7 @@ from data_pipeline.errors import UserError
 
 
 class TopologyError(UserError):
-  """The topology has no compiler here, or no such shape; the message says which."""
+  """A topology without a compiler here, or of an impossible shape."""
 
 
 # Two cores of a v4 chip serve as one device, as on the machine itself.
@@ -27,7 +27,7 @@ _ENVIRONMENT = {
 
 
 def find_chip(topology: str) -> Chip:
-  """Published rates of the chips in e.g. "v5e:4x4".
+  """Returns the published rates of the chips in a topology such as "v5e:4x4".
 
   Raises:
     TopologyError: unknown generation.
@@ -44,7 +44,7 @@ def find_chip(topology: str) -> Chip:
 def make_topology_mesh(
   topology: str, num_slices: int, axes: tuple[tuple[str, int], ...]
 ) -> jax.sharding.Mesh:
-  """A mesh of chips that exist only for the compiler.
+  """Returns a mesh of chips that exist only for the compiler.
 
   Args:
     topology: e.g. "v5e:16x16"; of each slice.

@@ -21,7 +21,7 @@ _ARRAY = re.compile(r"([a-z]+\d*)\[([\d,]*)\]")
 
 @dataclass(frozen=True)
 class Collective:
-  """One instruction; `size` is the bytes of its whole output on one device."""
+  """One instruction; `size` is the size of its whole output on one device, in bytes."""
 
   kind: str
   size: int
@@ -29,7 +29,7 @@ class Collective:
 
   @property
   def sent(self) -> float:
-    """Bytes each device sends in the ring form of the collective."""
+    """Bytes that each device sends in the ring form of the collective."""
     share = (self.group - 1) / self.group
     return {
       "all-gather": share,
@@ -41,7 +41,7 @@ class Collective:
 
 
 def find_collectives(program: str, num_devices: int) -> list[Collective]:
-  """All collectives in the text of a compiled program, each counted once.
+  """Returns all collectives in the text of a compiled program, each once.
 
   Asynchronous ones appear as `-start`, whose tuple holds operand and result.
   """
@@ -61,7 +61,7 @@ def find_collectives(program: str, num_devices: int) -> list[Collective]:
 
 
 def summarise(found: list[Collective]) -> dict[str, tuple[int, int]]:
-  """Kind -> (number, bytes)."""
+  """Returns (number, bytes) by kind."""
   return {
     kind: (len(of_kind), sum(c.size for c in of_kind))
     for kind in KINDS
@@ -74,7 +74,7 @@ def _size(dtype: str, dims: str) -> int:
 
 
 def _group(attributes: str, num_devices: int) -> int:
-  """Size of a replica group, in any of the three notations."""
+  """Returns the size of a replica group, in any of the three notations."""
   if match := re.search(r"replica_groups=mesh\[(.*?)\] \{(.*?)\}", attributes):
     sizes = dict(re.findall(r"'(\w+)'=(\d+)", match[1]))
     used = re.findall(r"'(\w+)'", match[2])

@@ -7,12 +7,11 @@ r"""Compiles a pod's program without the pod: does it fit, and how fast could it
     --topology=v4:2x2x4 --program=sampler
 
 Runs on a machine with a CPU and libtpu (`pip install "dabfusion_jax[tpu]"`); one to
-five minutes and about 3 GB each. The exit status is 0 where the program fits, else 1.
+five minutes and about 3 GB each. The exit status is 0 if the program fits, else 1.
 What it prints about time is a prediction, not a measurement.
 """
 
 import dataclasses
-import importlib.util
 import json
 import pathlib
 import re
@@ -25,11 +24,14 @@ from absl import app, flags, logging
 from ml_collections import config_flags
 
 from dabfusion_jax.parallel.hardware import CHIPS, Chip
+from dabfusion_jax.settings.autoencoder import AutoencoderSettings
+from dabfusion_jax.settings.config_files import load_config
+from dabfusion_jax.settings.stages import read_settings
 from data_pipeline.errors import UserError
 from launch import collectives, programs
 from launch.chips import find_chip, make_topology_mesh
 
-# The training program has a flag of this name: tests import both.
+# The training program has a flag of this name, and tests import both.
 _CONFIG = config_flags.DEFINE_config_file(
   "config", None, "FILE.py or FILE.py:VARIANT.", allow_override=True
 )
@@ -44,12 +46,7 @@ _BATCH = flags.DEFINE_integer(
   "batch_size", None, "Global. Default: the config's, rounded up to divide."
 )
 _SEARCH = flags.DEFINE_bool("largest_batch", False, "Find the largest that fits.")
-_OUTPUT = flags.DEFINE_string(
-  "output",
-  None,
-  "JSON-lines file to append to.",
-  allow_override=True,  # `evaluate` has one of that name; tests import both
-)
+_OUTPUT = flags.DEFINE_string("output", None, "JSON-lines file to append to.")
 
 FORMULA = (
   "predicted seconds = max(FLOPs / peak, bytes / memory bandwidth)"
@@ -64,7 +61,7 @@ _TOO_LARGE = re.compile(
 
 @dataclasses.dataclass(frozen=True)
 class Result:
-  """What the compiler says about one program; all figures are per chip."""
+  """The compiler's figures of one program; all are per chip."""
 
   program: str
   topology: str
@@ -84,7 +81,7 @@ class Result:
 
 
 def roofline(chip: Chip, flops: float, accessed: float, sent: float) -> float:
-  """Predicted seconds by `FORMULA`: no collective hides behind other work."""
+  """Returns predicted seconds by `FORMULA`; no collective overlaps other work."""
   return (
     max(flops / chip.bf16_flops, accessed / chip.hbm_bandwidth)
     + sent / chip.link_bandwidth
@@ -145,7 +142,7 @@ def _bytes(number: str, unit: str) -> float:
 def find_largest_batch(
   compile_batch: Callable[[int], Result], unit: int, first: int
 ) -> Result:
-  """The result of the largest multiple of `unit` that fits, to a sixteenth.
+  """Returns the result of the largest multiple of `unit` that fits, to a sixteenth.
 
   Memory is close to linear in the batch, so a guess lies on the line through the last
   two that fit. Nearer than that only halving helps: XLA first recomputes what it can,
@@ -184,7 +181,7 @@ def find_largest_batch(
 
 
 def describe(result: Result) -> str:
-  """A report of several lines, the first of which is the verdict."""
+  """Returns a report of several lines; the first is the verdict."""
   gib = 2**30
   lines = [
     f"{'FITS' if result.fits else 'DOES NOT FIT'}: {result.program}, batch"
@@ -210,37 +207,34 @@ def describe(result: Result) -> str:
   return "\n".join(lines)
 
 
-def load_stage1_config() -> dict:
-  """The auto-encoder's config beside the diffusion config, of the same variant."""
+def load_stage1_settings(variant: str) -> AutoencoderSettings:
+  """Returns the auto-encoder's settings from the file beside the diffusion config."""
   path = pathlib.Path(config_flags.get_config_filename(flags.FLAGS["config"]))
-  spec = importlib.util.spec_from_file_location(
-    "stage1_config", path.with_name("autoencoder.py")
-  )
-  module = importlib.util.module_from_spec(spec)
-  spec.loader.exec_module(module)
-  return module.get_config(_CONFIG.value.variant).to_dict()
+  return load_config(path.with_name("autoencoder.py"), variant)
 
 
 def main(argv: list[str]) -> None:
   if len(argv) > 1:
     raise app.UsageError(f"Unexpected argument {argv[1]!r}.")
-  config = _CONFIG.value.to_dict()
+  settings = read_settings(_CONFIG.value.to_dict(), strict=True)
   try:
-    mesh = make_topology_mesh(_TOPOLOGY.value, _SLICES.value, config["mesh"])
-    if _PROGRAM.value == "sampler" and config["stage"] != "diffusion":
+    mesh = make_topology_mesh(_TOPOLOGY.value, _SLICES.value, settings.mesh)
+    if _PROGRAM.value == "sampler" and settings.stage != "diffusion":
       raise UserError("Only a diffusion config has a sampler.")
-    stage1 = load_stage1_config() if config["stage"] == "diffusion" else {}
+    stage1 = None
+    if settings.stage == "diffusion":
+      stage1 = load_stage1_settings(settings.variant)
     make = programs.make_step_program
     if _PROGRAM.value == "sampler":
       make = programs.make_sampler_program
 
     def check(batch_size):
-      program = make(config, stage1, mesh, batch_size)
+      program = make(settings, stage1, mesh, batch_size)
       return compile_program(program, _TOPOLOGY.value, mesh)
 
-    first = _BATCH.value or programs.round_up_batch(config, mesh)
+    first = _BATCH.value or programs.round_up_batch(settings, mesh)
     if _SEARCH.value:
-      unit = mesh.size * config["gradient_accumulation"]
+      unit = mesh.size * settings.gradient_accumulation
       result = find_largest_batch(check, unit, first)
     else:
       result = check(first)

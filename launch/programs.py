@@ -1,11 +1,11 @@
-"""The programs a pod would run, over shapes alone: steps of both stages, the sampler.
+"""The programs that a pod would run, over shapes alone: both steps and the sampler.
 
 Nothing is computed or stored: parameters, data and even the frozen networks are
 `jax.ShapeDtypeStruct`s with their shardings, ready to be lowered.
 """
 
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,18 +15,19 @@ import jax.numpy as jnp
 from dabfusion_jax.config import (
   make_autoencoder_stage,
   make_diffusion_stage,
-  make_loop,
-  make_optimizer_of,
   resolve_diffusion,
 )
 from dabfusion_jax.parallel import sharding
 from dabfusion_jax.pretrained.converters import VGG19_LAYERS
-from dabfusion_jax.storage.saved_stage import Trained
+from dabfusion_jax.settings.autoencoder import AutoencoderSettings
+from dabfusion_jax.settings.diffusion import DiffusionSettings
+from dabfusion_jax.settings.stages import Settings
+from dabfusion_jax.storage.saved_stage import SavedStage
+from dabfusion_jax.training.optimizer import make_optimizer
 from dabfusion_jax.training.state import make_init
 from dabfusion_jax.training.step import make_train_step
 from data_pipeline.errors import UserError
 
-Config = Mapping[str, Any]
 MUSIC_FEATURES = 512  # of CLAP
 
 
@@ -42,50 +43,45 @@ class Program:
   repeats: int
 
 
-def round_up_batch(config: Config, mesh: jax.sharding.Mesh) -> int:
-  """The config's global batch, or the next that the mesh and accumulation divide."""
-  unit = mesh.size * config["gradient_accumulation"]
-  return -(-config["batch_size"] // unit) * unit
+def round_up_batch(settings: Settings, mesh: jax.sharding.Mesh) -> int:
+  """Returns the global batch, rounded up so that mesh and accumulation divide it."""
+  unit = mesh.size * settings.gradient_accumulation
+  return -(-settings.batch_size // unit) * unit
 
 
 def make_step_program(
-  config: Config, stage1: Config, mesh: jax.sharding.Mesh, batch_size: int
+  settings: Settings,
+  stage1: AutoencoderSettings | None,
+  mesh: jax.sharding.Mesh,
+  batch_size: int,
 ) -> Program:
-  """The training step of the config's stage.
+  """Returns the training step of a stage.
 
-  `stage1` is the config of the auto-encoder that a diffusion config goes with.
+  `stage1` are the settings of the auto-encoder that a diffusion stage goes with.
   """
-  if config["stage"] == "autoencoder":
-    spec, frozen = _pair_batch(config, batch_size), _abstract_trunk(config)
-    make_stage = lambda frozen: make_autoencoder_stage(config, frozen)
+  if isinstance(settings, AutoencoderSettings):
+    spec, frozen = _pair_batch(settings, batch_size), _abstract_trunk(settings)
+    make_stage = lambda frozen: make_autoencoder_stage(settings, frozen)
   else:
-    config, trained = _resolve(config, stage1)
-    spec, frozen = _latent_batch(config, stage1, batch_size), {}
-    make_stage = lambda unused: make_diffusion_stage(config, trained)
-  optimizer = make_optimizer_of(config)
-  loop = make_loop(config)
+    settings, saved = _resolve(settings, stage1)
+    spec, frozen = _latent_batch(settings, stage1, batch_size), {}
+    make_stage = lambda unused: make_diffusion_stage(settings, saved)
+  optimizer = make_optimizer(settings.optimizer)
   key = jax.eval_shape(lambda: jax.random.key(0))
 
   def init(key, frozen):
     return make_init(make_stage(frozen), optimizer.tx, spec)(key)
 
   state = jax.eval_shape(init, key, frozen)
-  shardings = sharding.state_shardings(state, mesh, loop.fsdp_min_bytes)
+  shardings = sharding.state_shardings(state, mesh, settings.fsdp_min_bytes)
   state = jax.tree.map(_placed, state, shardings)
 
   def step(state, batch, key, frozen):
-    train_step = make_train_step(
-      make_stage(frozen),
-      optimizer,
-      ema_decay=loop.ema_decay,
-      gradient_accumulation=loop.gradient_accumulation,
-      skip_bad_steps=loop.max_skipped_steps > 0,
-      spike_grad_norm=loop.spike_grad_norm,
-    )
+    train_step = make_train_step(make_stage(frozen), optimizer, settings)
     return train_step(state, batch, key)
 
   return Program(
-    f"{config['stage']} step",
+    f"{settings.stage} step",
     jax.jit(step, donate_argnums=0, out_shardings=(shardings, None)),
     (
       state,
@@ -94,25 +90,28 @@ def make_step_program(
       sharding.place(frozen, jax.NamedSharding(mesh, jax.P())),
     ),
     batch_size,
-    loop.gradient_accumulation,
+    settings.gradient_accumulation,
   )
 
 
 def make_sampler_program(
-  config: Config, stage1: Config, mesh: jax.sharding.Mesh, batch_size: int
+  settings: DiffusionSettings,
+  stage1: AutoencoderSettings,
+  mesh: jax.sharding.Mesh,
+  batch_size: int,
 ) -> Program:
-  """Latent flow of `batch_size` clips by the config's sampler, without decoding."""
-  config, trained = _resolve(config, stage1)
-  stage = make_diffusion_stage(config, trained)
-  batch = _latent_batch(config, stage1, batch_size)
+  """Returns the sampler: latent flow of `batch_size` clips, without decoding."""
+  settings, saved = _resolve(settings, stage1)
+  stage = make_diffusion_stage(settings, saved)
+  batch = _latent_batch(settings, stage1, batch_size)
   batch = {k: v for k, v in batch.items() if k not in ("flow", "occlusion")}
   keys = jax.eval_shape(lambda: jax.random.split(jax.random.key(0), batch_size))
-  full = _latent_batch(config, stage1, batch_size)
+  full = _latent_batch(settings, stage1, batch_size)
   params, _ = jax.eval_shape(stage.init, jax.random.key(0), full)
   sample = functools.partial(
     stage.sample,
     plan=stage.plan,
-    guidance_scale=config["sampling"]["guidance_scale"],
+    guidance_scale=settings.sampling.guidance_scale,
   )
   split = sharding.batch_sharding(mesh)
   return Program(
@@ -128,48 +127,54 @@ def make_sampler_program(
   )
 
 
-def _resolve(config: Config, stage1: Config) -> tuple[Config, Trained]:
-  """A diffusion config completed as if its latents were there."""
-  trained = Trained(stage1, {}, {}, 0, "abstract")
-  latents = {
+def _resolve(
+  settings: DiffusionSettings, stage1: AutoencoderSettings
+) -> tuple[DiffusionSettings, SavedStage]:
+  """Completes diffusion settings as if their latents were there."""
+  saved = SavedStage(stage1, {}, {}, 0, "abstract")
+  manifest = {
     "autoencoder": "abstract",
     "data": "abstract",
-    "num_frames": config["data"]["num_frames"],
-    "fps": stage1["data"]["fps"],
-    "encoder": stage1["data"]["encoder"],
+    "num_frames": settings.data.num_frames,
+    "fps": stage1.data.fps,
+    "encoder": {"name": stage1.data.encoder},
     "framing": "letterbox",
     "statistics": {"residual_rms": 0.05, "residual_max": 0.5},
   }
-  return resolve_diffusion(config, trained, latents), trained
+  return resolve_diffusion(settings, saved, manifest), saved
 
 
-def _pair_batch(config: Config, batch_size: int) -> dict[str, jax.ShapeDtypeStruct]:
-  size = config["data"]["frame_size"]
+def _pair_batch(
+  settings: AutoencoderSettings, batch_size: int
+) -> dict[str, jax.ShapeDtypeStruct]:
+  size = settings.data.frame_size
   frame = _floats(batch_size, size, size, 3)
   return {"ref_image": frame, "driving_frame": frame}
 
 
-def _latent_batch(config: Config, stage1: Config, b: int) -> dict[str, Any]:
-  t = config["data"]["num_frames"]
-  size = stage1["data"]["frame_size"] // 2 ** stage1["model"]["num_down"]
+def _latent_batch(
+  settings: DiffusionSettings, stage1: AutoencoderSettings, b: int
+) -> dict[str, jax.ShapeDtypeStruct]:
+  t = settings.data.num_frames
+  size = stage1.data.frame_size // 2**stage1.model.num_down
   return {
     "flow": _floats(b, t, size, size, 2),
     "occlusion": _floats(b, t, size, size, 1),
-    "z": _floats(b, size, size, config["latents"]["z_channels"]),
+    "z": _floats(b, size, size, stage1.model.z_channels),
     "music": _floats(b, MUSIC_FEATURES),
     "beats": _floats(b, t),
     "beat_features": _floats(b, t, 5),
   }
 
 
-def _abstract_trunk(config: Config) -> Any:
-  """The perceptual network, as an argument so that it is no constant to fold."""
-  if config["loss"]["network"] == "none":
+def _abstract_trunk(settings: AutoencoderSettings) -> Any:
+  """Returns the perceptual network as an argument: no constant for XLA to fold."""
+  network = settings.loss.network
+  if network == "none":
     return {}
-  if config["loss"]["network"] != "vgg19":
+  if network != "vgg19":
     raise UserError(
-      "The compile check knows the perceptual network vgg19, got"
-      f" {config['loss']['network']!r}."
+      f"The compile check knows the perceptual network vgg19, not {network!r}."
     )
   return {
     layer: {"kernel": _floats(3, 3, channels, width), "bias": _floats(width)}

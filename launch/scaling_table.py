@@ -21,13 +21,13 @@ _SHORT = {"all-gather": "gather", "all-reduce": "reduce", "reduce-scatter": "sca
 
 
 def table(results: Iterable[Mapping[str, Any]]) -> str:
-  """One row a result, in their order; figures are per chip, times predictions."""
+  """Returns one row per result; figures are per chip, times are predictions."""
   rows = [COLUMNS, ["---"] * len(COLUMNS), *(row(result) for result in results)]
   return "\n".join(f"| {' | '.join(cells)} |" for cells in rows) + "\n"
 
 
 def row(result: Mapping[str, Any]) -> list[str]:
-  """The cells of one result."""
+  """Returns the cells of one result."""
   memory = f"{result['hbm'] / 2**30:.2f} of {result['hbm_of_chip'] / 2**30:.2f}"
   cells = [
     *(result["program"], result["topology"], result["mesh"].replace(" x ", " × ")),

@@ -1,49 +1,82 @@
-"""Imports point down: what each room may know of the others."""
+"""The layout is a law: imports point down, and each folder knows only what it may."""
 
 import ast
 import pathlib
+import subprocess
+import sys
 
 import pytest
 
 _ROOT = pathlib.Path(__file__).parent.parent
-_JAX = {"jax", "jaxtyping", "numpy"}
-_NUMERIC = _JAX | {"flax", "dabfusion_jax.ops"}
+# The parts of data_pipeline that everything but the numerics may use: errors, whole
+# files, command lines, and the restricted unpickler.
+_COMMON = {
+  "data_pipeline.errors",
+  "data_pipeline.files",
+  "data_pipeline.cli",
+  "data_pipeline.numpy_pickle",
+}
+_JAX = {"jax", "jaxtyping", "numpy", "einops"}
+_NUMERICS = _JAX | {"flax", "scipy", "cv2", "dabfusion_jax.ops"}
+_LIBRARIES = {"absl", "etils", "flax", "optax", "safetensors", "tqdm"} | _JAX
 
-# Folder or file -> what it may import besides the standard library and its own room.
-MAY_IMPORT = {
-  "dabfusion_jax/ops": _JAX,
-  "dabfusion_jax/models": _NUMERIC,
-  "dabfusion_jax/diffusion": _NUMERIC,
-  "dabfusion_jax/losses": _NUMERIC,
-  "dabfusion_jax/metrics": _NUMERIC | {"scipy", "cv2"},
-  "dabfusion_jax/stages": _NUMERIC
-  | {"dabfusion_jax.models", "dabfusion_jax.diffusion", "dabfusion_jax.losses"},
-  "dabfusion_jax/parallel/sharding.py": _JAX | {"absl"},
-  "dabfusion_jax/training/optimizer.py": _JAX | {"optax"},
-  "dabfusion_jax/training/state.py": _JAX
-  | {"flax", "optax", "dabfusion_jax.parallel.sharding", "dabfusion_jax.stages.base"},
-  "dabfusion_jax/training/loop.py": _JAX
-  | {"absl", "dabfusion_jax.training.optimizer", "dabfusion_jax.training.state"}
-  | {
-    "dabfusion_jax.parallel.sharding",
-    "dabfusion_jax.training.writers",
-    "dabfusion_jax.storage.checkpointing",
-  }
-  | {
-    "dabfusion_jax.parallel.hardware",
-    "dabfusion_jax.training.watchdog",
-    "dabfusion_jax.storage.run_config",
-  }
-  | {"dabfusion_jax.storage.run_folder"}
-  | {
-    "dabfusion_jax.stages.base",
-    "dabfusion_jax.training.step",
-    "dabfusion_jax.training.health",
+# Folder -> the law in one line, and what it may import beside the standard library.
+LAWS = {
+  "dabfusion_jax/ops": ("pure functions of arrays", _JAX),
+  "dabfusion_jax/models": ("Linen modules; no config, mesh or file", _NUMERICS),
+  "dabfusion_jax/diffusion": ("schedule, process, guidance, samplers", _NUMERICS),
+  "dabfusion_jax/losses": ("losses of arrays", _NUMERICS),
+  "dabfusion_jax/metrics": ("arrays and event times in, numbers out", _NUMERICS),
+  "dabfusion_jax/stages": (
+    "the only meeting point of models, diffusion and losses",
+    _NUMERICS | {f"dabfusion_jax.{n}" for n in ("models", "diffusion", "losses")},
+  ),
+  "dabfusion_jax/parallel": ("devices and shardings; no model", _LIBRARIES | _COMMON),
+  "dabfusion_jax/settings": ("typed settings; no jax", _COMMON),
+  "dabfusion_jax/pretrained": (
+    "third-party weights as files; no network",
+    {"numpy", "safetensors"} | _COMMON,
+  ),
+  "dabfusion_jax/storage": (
+    "files of runs and models",
+    _LIBRARIES | _COMMON | {"orbax", "dabfusion_jax.settings"},
+  ),
+  "dabfusion_jax/training": (
+    "the loop and its hooks; knows stages by their protocol only",
+    _LIBRARIES
+    | _COMMON
+    | {"PIL", "clu", "tensorboardX", "dabfusion_jax.stages.base"}
+    | {f"dabfusion_jax.{n}" for n in ("parallel", "settings", "storage")},
+  ),
+  "configs": ("settings as ml_collections", {"ml_collections", "configs"}),
+  "data_pipeline": (
+    "data without networks: nothing of dabfusion_jax",
+    {"PIL", "absl", "apache_beam", "array_record", "av", "etils", "fsspec", "grain"}
+    | {"jax", "jaxtyping", "librosa", "numba", "numpy", "safetensors", "scipy"}
+    | {"tensorflow_datasets", "threadpoolctl", "torch", "tqdm", "transformers"},
+  ),
+}
+# Folder or file -> what it must not know. The floors above numerics and storage.
+FORBIDDEN = {
+  "dabfusion_jax/inference": {"dabfusion_jax.training", "dabfusion_jax.evaluation"},
+  "dabfusion_jax/config.py": {"dabfusion_jax.training", "data_pipeline.records"},
+  "dabfusion_jax/pipeline.py": {"dabfusion_jax.training", "dabfusion_jax.evaluation"},
+  "dabfusion_jax/evaluation/reading": {
+    "dabfusion_jax.evaluation.scoring",
+    "dabfusion_jax.evaluation.reporting",
+    "dabfusion_jax.evaluation.study",
+    "dabfusion_jax.training",
   },
-  "dabfusion_jax/training/step.py": _JAX
-  | {"optax", "dabfusion_jax.training.optimizer", "dabfusion_jax.training.state"}
-  | {"dabfusion_jax.parallel.sharding", "dabfusion_jax.stages.base"},
-  "configs": {"ml_collections"},
+  "dabfusion_jax/evaluation/scoring": {
+    "dabfusion_jax.evaluation.reporting",
+    "dabfusion_jax.evaluation.study",
+    "dabfusion_jax.training",
+  },
+  "dabfusion_jax/evaluation/reporting": {
+    "dabfusion_jax.evaluation.study",
+    "dabfusion_jax.training",
+  },
+  "dabfusion_jax/evaluation/study": {"dabfusion_jax.training"},
 }
 # One importer each: these libraries are in motion, or bring tensorflow.
 ONLY_IN = {
@@ -51,13 +84,9 @@ ONLY_IN = {
   "clu": "dabfusion_jax/training/writers.py",
   "tensorboardX": "dabfusion_jax/training/writers.py",
 }
-# The only places of `data_pipeline` that know the networks.
-KNOWS_NETWORKS = {"dabfusion_jax/latents.py"}
-# The only places of `dabfusion_jax` that know files of data: the user's API and CLIs.
-# and the files that evaluation reads and hears.
-KNOWS_DATA = {"pipeline", "inputs", "dance", "train", "sample", "evaluate", "export"}
-KNOWS_DATA |= {"clips", "names", "hearing", "claims", "study"}
-KNOWS_DATA |= {"run_folder"}  # which may lie where data lie
+# `ls dabfusion_jax/*.py`: the programs and the public API.
+TOP = {"__init__", "config", "pipeline", "train", "sample", "export", "evaluate"}
+TOP |= {"claims", "publish", "weights", "latents"}
 
 
 def _files(place):
@@ -66,29 +95,46 @@ def _files(place):
 
 
 def _imports(path):
-  """Dotted names of all modules a file imports."""
-  found = set()
+  """Returns the dotted names of all that a file imports."""
+  names = set()
   for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
     if isinstance(node, ast.Import):
-      found |= {alias.name for alias in node.names}
+      names |= {alias.name for alias in node.names}
     elif isinstance(node, ast.ImportFrom):
-      found |= {f"{node.module}.{alias.name}" for alias in node.names}
-  return found
+      names |= {f"{node.module}.{alias.name}" for alias in node.names}
+  return names
 
 
 def _is_in(name, packages):
   return any(name == p or name.startswith(p + ".") for p in packages)
 
 
-@pytest.mark.parametrize("place", MAY_IMPORT)
-def test_imports_point_down(place):
-  import sys
-
-  own = place.removesuffix(".py").replace("/", ".")
-  allowed = MAY_IMPORT[place] | {own} | set(sys.stdlib_module_names)
+@pytest.mark.parametrize("place", LAWS)
+def test_a_folder_imports_only_what_its_law_allows(place):
+  law, allowed = LAWS[place]
+  own = place.replace("/", ".")
+  allowed = allowed | {own} | set(sys.stdlib_module_names)
   assert _files(place)
   for path in _files(place):
     wrong = {name for name in _imports(path) if not _is_in(name, allowed)}
+    assert not wrong, f"{path.relative_to(_ROOT)} ({law}) imports {sorted(wrong)}"
+
+
+@pytest.mark.parametrize("place", FORBIDDEN)
+def test_imports_point_down(place):
+  programs = {f"dabfusion_jax.{name}" for name in TOP - {"__init__"}}
+  may_use = {
+    "dabfusion_jax/pipeline.py": {"dabfusion_jax.config"},
+    "dabfusion_jax/inference": {"dabfusion_jax.config"},
+    "dabfusion_jax/evaluation/study": {
+      "dabfusion_jax.config",
+      "dabfusion_jax.pipeline",
+    },
+  }
+  forbidden = FORBIDDEN[place] | (programs - may_use.get(place, set()))
+  assert _files(place)
+  for path in _files(place):
+    wrong = {name for name in _imports(path) if _is_in(name, forbidden)}
     assert not wrong, f"{path.relative_to(_ROOT)} may not import {sorted(wrong)}"
 
 
@@ -103,12 +149,33 @@ def test_an_unstable_library_has_one_importer(library, home):
   assert importers == {home}
 
 
-def test_only_the_latent_cache_joins_data_and_networks():
-  for path in _files("data_pipeline"):
-    if str(path.relative_to(_ROOT)) not in KNOWS_NETWORKS:
-      names = {n for n in _imports(path) if _is_in(n, {"dabfusion_jax", "configs"})}
-      assert not names, f"{path.relative_to(_ROOT)} may not import {sorted(names)}"
-  for path in _files("dabfusion_jax"):
-    if path.stem not in KNOWS_DATA:
-      names = {n for n in _imports(path) if _is_in(n, {"data_pipeline"})}
-      assert not names, f"{path.relative_to(_ROOT)} may not import {sorted(names)}"
+def test_the_top_of_the_package_holds_programs_and_the_public_api():
+  assert {path.stem for path in (_ROOT / "dabfusion_jax").glob("*.py")} == TOP
+
+
+def test_the_public_api_is_importable_and_documented():
+  import dabfusion_jax
+
+  assert set(dabfusion_jax.__all__) <= set(dir(dabfusion_jax))
+  for name in dabfusion_jax.__all__:
+    assert getattr(dabfusion_jax, name).__doc__
+  with pytest.raises(AttributeError, match="nothing_of_it"):
+    _ = dabfusion_jax.nothing_of_it
+
+
+def test_inference_loads_no_trainer_and_configures_nothing():
+  script = """
+import logging, sys
+from absl import logging as absl_logging
+before = list(absl_logging.get_absl_logger().filters)
+from dabfusion_jax import Dance, DancePipeline
+loaded = [name for name in sys.modules if name.startswith(UNWANTED)]
+assert not loaded, loaded
+assert absl_logging.get_absl_logger().filters == before
+"""
+  unwanted = ("dabfusion_jax.training", "clu", "tensorboardX", "tensorflow.", "torch")
+  script = script.replace("UNWANTED", repr(unwanted))
+  done = subprocess.run(
+    [sys.executable, "-c", script], cwd=_ROOT, capture_output=True, text=True
+  )
+  assert done.returncode == 0, done.stderr

@@ -1,113 +1,120 @@
-"""Every key of a config is read by the program it belongs to.
+"""Every key of a config is known, typed and used: none is a setting without effect."""
 
-A key nobody reads is a setting without effect, which no type and no flag parser would
-notice. So each is taken out in turn, and the real `train` must miss it.
-"""
-
+import dataclasses
 import importlib.util
 import pathlib
-from types import SimpleNamespace
+import re
+import typing
 
 import pytest
 
-from dabfusion_jax import train
-from dabfusion_jax.pipeline import DancePipeline
-from dabfusion_jax.storage import saved_stage
-from data_pipeline.records import latent_record, loader
+from dabfusion_jax.settings.autoencoder import AutoencoderSettings
+from dabfusion_jax.settings.diffusion import DiffusionSettings
+from dabfusion_jax.settings.mapping import flatten, from_mapping, to_mapping
+from dabfusion_jax.settings.stages import read_settings
+from data_pipeline.errors import UserError
 
-_CONFIGS = pathlib.Path(__file__).parent.parent / "configs"
-_STAGES = ("autoencoder", "diffusion")
-# What goes whole into a constructor, which refuses what it does not know.
-WHOLE = ("model", "optimizer")
-# Read when a dance is made, not in training.
-SAMPLING_ALONE = ("sampling", "guidance_scale")
+_ROOT = pathlib.Path(__file__).parent.parent
+_TYPES = {"autoencoder": AutoencoderSettings, "diffusion": DiffusionSettings}
 
 
-def _config(stage):
-  spec = importlib.util.spec_from_file_location(stage, _CONFIGS / f"{stage}.py")
+def _config(stage, variant="smoke"):
+  path = _ROOT / "configs" / f"{stage}.py"
+  spec = importlib.util.spec_from_file_location(stage, path)
   module = importlib.util.module_from_spec(spec)
   spec.loader.exec_module(module)
-  # Started from somewhere, so that what belongs to that is read as well.
-  return module.get_config("smoke").to_dict() | {"init_from": "somewhere"}
+  return module.get_config(variant).to_dict()
 
 
 def _keys():
-  for stage in _STAGES:
-    for group, value in _config(stage).items():
-      nested = isinstance(value, dict) and group not in WHOLE
-      yield from ((stage, group, key) for key in (value if nested else [None]))
+  for stage in _TYPES:
+    yield from ((stage, key) for key in flatten(_config(stage)))
 
 
-def _without(config, group, key):
-  if key is None:
-    return {name: value for name, value in config.items() if name != group}
-  rest = {name: value for name, value in config[group].items() if name != key}
-  return config | {group: rest}
+def _without(config, key):
+  group, _, name = key.rpartition(".")
+  config = {k: dict(v) if isinstance(v, dict) else v for k, v in config.items()}
+  (config[group] if group else config).pop(name)
+  return config
 
 
-@pytest.fixture
-def run_train(monkeypatch, tmp_path):
-  """`train.main` of a config, up to the loop; data and weights are stand-ins."""
-  stage1 = saved_stage.Trained(_config("autoencoder"), {}, {}, 0, "digest")
-  manifest = {
-    "autoencoder": "digest",
-    "data": "hash",
-    "num_frames": 8,
-    "fps": 10,
-    "encoder": {"name": "spectral", "version": 1, "size": 512},
-    "framing": "letterbox",
-    "statistics": {"residual_rms": 0.05, "residual_max": 0.5},
-    "silence": [0.0] * 512,
-    "content_sha256": "hash",
-  }
-  started = []
-  monkeypatch.chdir(tmp_path)
-  for place, name, stand_in in (
-    (train, "run", lambda command: None),
-    (train, "train", lambda *args, **options: started.append(args)),
-    (train, "check_self_flow", lambda *args: None),
-    (saved_stage, "load_trained", lambda folder, stage: stage1),
-    (saved_stage, "publish", lambda *args: None),
-    *((module, "read_manifest", lambda folder: manifest) for module in _DATA),
-    (loader, "open_clips", lambda *args, **options: []),
-    (loader, "make_pairs_dataset", lambda *args, **options: []),
-    (latent_record, "open_latents", lambda *args: []),
-    (latent_record, "make_latents_dataset", lambda *args, **options: []),
-  ):
-    monkeypatch.setattr(place, name, stand_in)
-
-  def run(config):
-    value = SimpleNamespace(to_dict=lambda: config)
-    monkeypatch.setattr(train, "_CONFIG", SimpleNamespace(value=value))
-    train.main(["train"])
-    return started
-
-  return run
+@pytest.mark.parametrize("stage", _TYPES)
+@pytest.mark.parametrize("variant", ["paper", "medium", "demo", "smoke"])
+def test_settings_survive_their_file(stage, variant):
+  settings = read_settings(_config(stage, variant), strict=True)
+  assert read_settings(to_mapping(settings), strict=True) == settings
 
 
-_DATA = (loader, latent_record)
+@pytest.mark.parametrize(("stage", "key"), list(_keys()))
+def test_a_missing_key_is_named(stage, key):
+  if key == "stage":
+    pytest.skip("it says which settings to read")
+  with pytest.raises(UserError, match=f"The setting {re.escape(key)} is missing"):
+    read_settings(_without(_config(stage), key), strict=True)
 
 
-@pytest.mark.parametrize("stage", _STAGES)
-def test_the_whole_config_starts_a_training(stage, run_train):
-  assert len(run_train(_config(stage))) == 1
+@pytest.mark.parametrize("stage", _TYPES)
+def test_unknown_keys_and_wrong_types_are_named(stage):
+  config = _config(stage)
+  with pytest.raises(UserError, match="Unknown setting nonsense; known: .*batch_size"):
+    read_settings(config | {"nonsense": 1}, strict=True)
+  data = config["data"] | {"nonsense": 1}
+  with pytest.raises(UserError, match="Unknown setting data.nonsense"):
+    read_settings(config | {"data": data}, strict=True)
+  with pytest.raises(UserError, match="num_steps must be an integer, not 'many'"):
+    read_settings(config | {"num_steps": "many"}, strict=True)
+  with pytest.raises(UserError, match="data must be a group of settings, not 3"):
+    read_settings(config | {"data": 3}, strict=True)
 
 
-@pytest.mark.parametrize(("stage", "group", "key"), list(_keys()))
-def test_every_key_is_read(stage, group, key, run_train):
-  config = _without(_config(stage), group, key)
-  if (group, key) == SAMPLING_ALONE:
-    pipeline = SimpleNamespace(config=config, _check_length=lambda number: None)
-    run = lambda config: DancePipeline.__call__(pipeline, "a.png", "a.wav")
-  else:
-    run = run_train
-  with pytest.raises((KeyError, TypeError), match=key or group):
-    run(config)
+def test_a_run_saved_before_a_key_existed_takes_its_default():
+  config = _without(_config("diffusion"), "eval_every")
+  assert read_settings(config, strict=False).eval_every == 0
 
 
-@pytest.mark.parametrize("group", WHOLE)
-def test_a_key_too_many_is_refused_by_its_constructor(group, run_train):
+def test_every_setting_is_used_outside_the_settings():
+  """A field that no code reads by its name would be a setting without effect."""
+  places = [
+    path
+    for path in (_ROOT / "dabfusion_jax").rglob("*.py")
+    if "settings" not in path.parts
+  ]
+  code = "\n".join(path.read_text(encoding="utf-8") for path in places)
+  # These go whole into a constructor that refuses what it does not know.
+  whole = ("AutoencoderModel", "UNetSettings", "SamplingSettings")
+  assert all(word in code for word in ("asdict(model)", "asdict(unet)"))
+
+  def check(settings_type):
+    hints = typing.get_type_hints(settings_type)
+    for field in dataclasses.fields(settings_type):
+      assert re.search(rf"\.{field.name}\b", code), field.name
+      for part in (hints[field.name], *typing.get_args(hints[field.name])):
+        if dataclasses.is_dataclass(part) and part.__name__ not in whole:
+          check(part)
+
+  for settings_type in _TYPES.values():
+    check(settings_type)
+
+
+def test_settings_that_do_not_fit_are_refused_with_their_keys():
   config = _config("autoencoder")
-  config[group] |= {"nonsense": 1}
-  with pytest.raises(TypeError, match="nonsense"):
-    run_train(config)
+  model = config["model"] | {"hourglass_blocks": 6}
+  with pytest.raises(UserError, match="model.hourglass_blocks=6.*allows 3"):
+    read_settings(config | {"model": model}, strict=True)
+  config = _config("diffusion")
+  for group, key, value in (
+    ("condition", "beat_mode", "loud"),
+    ("diffusion", "prediction", "x1"),
+    ("diffusion", "flow_scale", 0.5),
+    ("data", "beats", "mine"),
+  ):
+    changed = config | {group: config[group] | {key: value}}
+    with pytest.raises(UserError, match=key):
+      read_settings(changed, strict=True)
+
+
+def test_resolved_settings_are_no_keys_of_a_config():
+  keys = flatten(_config("diffusion"))
+  assert not {"diffusion.latent_bound", "latents", "history"} & set(keys)
+  settings = from_mapping(DiffusionSettings, _config("diffusion"), strict=True)
+  assert settings.latents is None and settings.history == ()

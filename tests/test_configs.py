@@ -3,8 +3,7 @@
 Nothing is computed: `jax.eval_shape` traces the paper's full size in seconds.
 """
 
-import importlib.util
-import json
+import dataclasses
 import pathlib
 
 import jax
@@ -16,12 +15,12 @@ from dabfusion_jax.config import (
   make_autoencoder,
   make_autoencoder_stage,
   make_diffusion_stage,
-  make_loop,
-  make_optimizer_of,
   resolve_diffusion,
 )
 from dabfusion_jax.pretrained import store
-from dabfusion_jax.storage.saved_stage import Trained
+from dabfusion_jax.settings.config_files import load_config
+from dabfusion_jax.storage.saved_stage import SavedStage
+from dabfusion_jax.training.optimizer import make_optimizer
 from dabfusion_jax.training.state import make_init
 from dabfusion_jax.training.step import make_train_step
 
@@ -29,15 +28,8 @@ _CONFIGS = pathlib.Path(__file__).parent.parent / "configs"
 _VARIANTS = ("paper", "medium", "demo", "smoke")
 
 
-def _load(name):
-  spec = importlib.util.spec_from_file_location(name, _CONFIGS / f"{name}.py")
-  module = importlib.util.module_from_spec(spec)
-  spec.loader.exec_module(module)
-  return module
-
-
-def _config(name, variant):
-  return _load(name).get_config(variant).to_dict()
+def _settings(name, variant):
+  return load_config(_CONFIGS / f"{name}.py", variant)
 
 
 def _count(tree):
@@ -48,19 +40,12 @@ def _struct(*shape):
   return jax.ShapeDtypeStruct(shape, jnp.float32)
 
 
-def _trace_step(stage, config, batch):
-  """Shapes of the state after one step, and the names of its metrics."""
-  optimizer = make_optimizer_of(config)
+def _trace_step(stage, settings, batch):
+  """Returns the shapes of the state after one step, and the names of its metrics."""
+  optimizer = make_optimizer(settings.optimizer)
   init = make_init(stage, optimizer.tx, batch)
   state = jax.eval_shape(init, jax.random.key(0))
-  step = make_train_step(
-    stage,
-    optimizer,
-    ema_decay=config["ema_decay"],
-    gradient_accumulation=config["gradient_accumulation"],
-    skip_bad_steps=config["max_skipped_steps"] > 0,
-    spike_grad_norm=config["spike_grad_norm"],
-  )
+  step = make_train_step(stage, optimizer, settings)
   after, metrics = jax.eval_shape(step, state, batch, jax.random.key(1))
   jax.tree.map(lambda a, b: None if a.shape == b.shape else pytest.fail(), state, after)
   return state, metrics
@@ -84,71 +69,70 @@ def _fake_trunk():
 @pytest.mark.parametrize("variant", _VARIANTS)
 def test_autoencoder_config_traces(variant, monkeypatch):
   monkeypatch.setattr(store, "load", lambda name: _fake_trunk())
-  config = _config("autoencoder", variant)
-  stage = make_autoencoder_stage(config)
-  size = config["data"]["frame_size"]
-  frame = _struct(config["batch_size"], size, size, 3)
-  state, metrics = _trace_step(
-    stage, config, {"ref_image": frame, "driving_frame": frame}
-  )
-  assert ("perceptual" in metrics) == (config["loss"]["network"] != "none")
+  settings = _settings("autoencoder", variant)
+  stage = make_autoencoder_stage(settings)
+  size = settings.data.frame_size
+  frame = _struct(settings.batch_size, size, size, 3)
+  batch = {"ref_image": frame, "driving_frame": frame}
+  state, metrics = _trace_step(stage, settings, batch)
+  assert ("perceptual" in metrics) == (settings.loss.network != "none")
   if variant == "paper":
     assert _count(state.params) == 59_790_759
 
 
 def _diffusion(variant, **condition):
-  config = _config("diffusion", variant)
-  config["condition"] |= condition
-  stage1 = Trained(_config("autoencoder", variant), {}, {}, 0, "hash")
-  latents = {
+  settings = _settings("diffusion", variant)
+  settings = dataclasses.replace(
+    settings, condition=dataclasses.replace(settings.condition, **condition)
+  )
+  stage1 = SavedStage(_settings("autoencoder", variant), {}, {}, 0, "hash")
+  manifest = {
     "autoencoder": "hash",
     "data": "hash",
-    "num_frames": config["data"]["num_frames"],
+    "num_frames": settings.data.num_frames,
     "fps": 10,
     "encoder": {"name": "spectral", "version": 1, "size": 512},
     "framing": "letterbox",
     "statistics": {"residual_rms": 0.05, "residual_max": 0.5},
-    "silence": [0.0] * 512,
   }
-  config = resolve_diffusion(config, stage1, latents)
-  stage = make_diffusion_stage(config, stage1)
-  size = stage1.config["data"]["frame_size"] // 4
-  b, t = config["batch_size"], config["data"]["num_frames"]
+  settings = resolve_diffusion(settings, stage1, manifest)
+  stage = make_diffusion_stage(settings, stage1)
+  size = stage1.settings.data.frame_size // 4
+  b, t = settings.batch_size, settings.data.num_frames
   batch = {
     "flow": _struct(b, t, size, size, 2),
     "occlusion": _struct(b, t, size, size, 1),
-    "z": _struct(b, size, size, config["latents"]["z_channels"]),
+    "z": _struct(b, size, size, settings.latents.z_channels),
     "music": _struct(b, 512),
     "beats": _struct(b, t),
     "beat_features": _struct(b, t, 5),
   }
-  return stage, config, batch
+  return stage, settings, batch
 
 
 @pytest.mark.parametrize("variant", _VARIANTS)
 def test_diffusion_config_traces(variant):
-  stage, config, batch = _diffusion(variant)
-  state, _ = _trace_step(stage, config, batch)
+  stage, settings, batch = _diffusion(variant)
+  state, _ = _trace_step(stage, settings, batch)
   if variant == "paper":
     assert _count(state.params) == 41_017_027  # 512 + 40 elements of condition
 
 
 def test_paper_without_beats_has_the_parameters_of_the_papers_b():
-  stage, config, batch = _diffusion("paper", beats=False)
-  init = make_init(stage, make_optimizer_of(config).tx, batch)
+  stage, settings, batch = _diffusion("paper", beat_mode="none")
+  init = make_init(stage, make_optimizer(settings.optimizer).tx, batch)
   state = jax.eval_shape(init, jax.random.key(0))
   assert _count(state.params) == 40_699_587
 
 
 def test_demo_weights_fit_twelve_megabytes_in_float16():
   """Stage 1 and both stage-2 models ship together."""
-  config = _config("autoencoder", "demo")
-  model = make_autoencoder(config)
+  model = make_autoencoder(_settings("autoencoder", "demo").model)
   frame = _struct(1, 64, 64, 3)
   stage1 = jax.eval_shape(model.init, jax.random.key(0), frame, frame)
   total = _count(stage1)
-  for beats in (True, False):
-    stage, config, batch = _diffusion("demo", beats=beats)
+  for beat_mode in ("per_frame_film", "none"):
+    stage, _, batch = _diffusion("demo", beat_mode=beat_mode)
     params, _ = jax.eval_shape(stage.init, jax.random.key(0), batch)
     total += _count(params)
   assert 2 * total < 12e6
@@ -157,18 +141,21 @@ def test_demo_weights_fit_twelve_megabytes_in_float16():
 @pytest.mark.parametrize("name", ["autoencoder", "diffusion"])
 def test_unknown_variant_names_the_known_ones(name):
   with pytest.raises(ValueError, match="'big'.*paper, medium, demo, smoke"):
-    _load(name).get_config("big")
-
-
-@pytest.mark.parametrize("name", ["autoencoder", "diffusion"])
-def test_config_survives_json(name):
-  config = _config(name, "demo")
-  again = json.loads(json.dumps(config))
-  assert make_loop(again) == make_loop(config)
+    _settings(name, "big")
 
 
 def test_latents_of_another_stage_1_are_refused():
-  config = _config("diffusion", "smoke")
-  stage1 = Trained(_config("autoencoder", "smoke"), {}, {}, 0, "a" * 64)
+  stage1 = SavedStage(_settings("autoencoder", "smoke"), {}, {}, 0, "a" * 64)
   with pytest.raises(ValueError, match="another stage 1"):
-    resolve_diffusion(config, stage1, {"autoencoder": "b" * 64})
+    resolve_diffusion(
+      _settings("diffusion", "smoke"), stage1, {"autoencoder": "b" * 64}
+    )
+
+
+def test_a_network_deeper_than_its_latents_is_refused_with_its_key():
+  settings = _settings("diffusion", "smoke")
+  unet = dataclasses.replace(settings.unet, channel_multipliers=(1, 2, 2, 2, 2))
+  stage1 = SavedStage(_settings("autoencoder", "smoke"), {}, {}, 0, "hash")
+  manifest = {"autoencoder": "hash", "num_frames": settings.data.num_frames}
+  with pytest.raises(ValueError, match="unet.channel_multipliers: 5 levels"):
+    resolve_diffusion(dataclasses.replace(settings, unet=unet), stage1, manifest)

@@ -1,14 +1,14 @@
 """Exports: the same samples on any devices, resumable, sound and truth beside them."""
 
+import dataclasses
 import json
+import pathlib
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from configs import autoencoder as autoencoder_config
-from configs import diffusion as diffusion_config
 from dabfusion_jax import export
 from dabfusion_jax.config import (
   make_autoencoder,
@@ -17,10 +17,12 @@ from dabfusion_jax.config import (
 )
 from dabfusion_jax.evaluation.reading import clips
 from dabfusion_jax.pipeline import DancePipeline
+from dabfusion_jax.settings.config_files import load_config
 from dabfusion_jax.storage import saved_stage
 from data_pipeline.media import reader
 from data_pipeline.music import beats
 
+_CONFIGS = pathlib.Path(__file__).parent.parent / "configs"
 _SIZE, _FRAMES, _RATE = 32, 8, 8000
 
 
@@ -65,13 +67,12 @@ def _random_variables(init, *args):
 @pytest.fixture(scope="module")
 def pipeline(source):
   """Both stages of the smoke variant at random weights."""
-  config1 = autoencoder_config.get_config("smoke").to_dict()
-  config1["data"]["frame_size"] = _SIZE
-  model = make_autoencoder(config1)
+  settings1 = load_config(_CONFIGS / "autoencoder.py", "smoke")
+  model = make_autoencoder(settings1.model)
   image = jnp.zeros((1, _SIZE, _SIZE, 3))
   variables = _random_variables(model.init, image, image)
-  stage1 = saved_stage.Trained(
-    config1, variables["params"], variables["batch_stats"], 0, "hash"
+  stage1 = saved_stage.SavedStage(
+    settings1, variables["params"], variables["batch_stats"], 0, "hash"
   )
   latents = {
     "autoencoder": "hash",
@@ -83,10 +84,10 @@ def pipeline(source):
     "statistics": {"residual_rms": 0.05, "residual_max": 0.5},
     "silence": [0.0] * 512,
   }
-  config2 = diffusion_config.get_config("smoke").to_dict()
-  config2 = resolve_diffusion(config2, stage1, latents)
-  stage = make_diffusion_stage(config2, stage1)
-  z = np.zeros((1, _SIZE // 4, _SIZE // 4, config2["latents"]["z_channels"]))
+  settings2 = load_config(_CONFIGS / "diffusion.py", "smoke")
+  settings2 = resolve_diffusion(settings2, stage1, latents)
+  stage = make_diffusion_stage(settings2, stage1)
+  z = np.zeros((1, _SIZE // 4, _SIZE // 4, settings2.latents.z_channels))
   keys = ("music", "beats", "beat_features")
   batch = {key: jnp.asarray(source[0][key])[None] for key in keys}
   batch["z"] = jnp.asarray(z, jnp.float32)
@@ -94,14 +95,18 @@ def pipeline(source):
   params = _random_variables(
     stage.unet.init, x, jnp.zeros(1, jnp.int32), batch["z"], *stage.condition(batch)
   )["params"]
-  return DancePipeline(stage, params, config2, config1, {"diffusion": "hash"})
+  return DancePipeline(stage, params, settings2, settings1, {"diffusion": "hash"})
 
 
-def _frames(pipeline, source, indices, **settings):
-  return np.stack([f for _, f in export.samples(pipeline, source, indices, **settings)])
+def _frames(pipeline, source, indices, *, devices, **settings):
+  pipeline = dataclasses.replace(pipeline, devices=tuple(devices))
+  records = [source[i] for i in indices]
+  return np.stack([f for _, f in pipeline.sample_records(records, **settings)])
 
 
-def test_samples_do_not_depend_on_devices_nor_on_the_company(pipeline, source):
+def test_samples_depend_neither_on_devices_nor_on_the_rest_of_the_batch(
+  pipeline, source
+):
   devices = jax.local_devices()
   one = _frames(pipeline, source, [0, 1, 2], seed=0, batch_size=1, devices=devices[:1])
   many = _frames(pipeline, source, [0, 1, 2], seed=0, batch_size=1, devices=devices[:4])
@@ -120,20 +125,13 @@ def test_samples_do_not_depend_on_devices_nor_on_the_company(pipeline, source):
 
 
 def _export(pipeline, source, folder, indices, **changes):
-  manifest = {"format": 1, "seed": 0} | changes
+  manifest = {"format": 2, "seed": 0} | changes
   return export.export(
-    pipeline,
-    source,
-    folder,
-    manifest,
-    seed=0,
-    indices=indices,
-    batch_size=1,
-    devices=jax.local_devices()[:1],
+    pipeline, source, folder, manifest, seed=0, indices=indices, batch_size=1
   )
 
 
-def test_an_export_goes_on_and_its_parts_make_the_whole(pipeline, source, tmp_path):
+def test_an_export_continues_and_its_parts_make_the_whole(pipeline, source, tmp_path):
   assert _export(pipeline, source, tmp_path, [0, 2]) == 2
   assert _export(pipeline, source, tmp_path, [1]) == 1
   assert _export(pipeline, source, tmp_path, [0, 1, 2]) == 0
@@ -167,10 +165,13 @@ def test_an_export_holds_frames_sound_and_truth(pipeline, source, tmp_path):
 
 
 @pytest.mark.parametrize("argument", ["--num_clips=0", "--batch_size=-1"])
-def test_numbers_that_make_no_sense_are_one_line(argument, tmp_path):
+def test_numbers_out_of_range_are_usage_errors(argument, tmp_path, capsys):
   needed = ["--checkpoint=x", "--data=y", f"--output={tmp_path / 'out'}"]
-  with pytest.raises(SystemExit, match=f"^export: {argument} must be above 0.$"):
+  with pytest.raises(SystemExit) as stopped:
     export.main([*needed, argument])
+  assert stopped.value.code == 2
+  name, value = argument.split("=")
+  assert f"argument {name}: must be at least 1, not {value}" in capsys.readouterr().err
   assert not (tmp_path / "out").exists()
 
 

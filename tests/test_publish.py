@@ -4,6 +4,7 @@ import dataclasses
 import importlib.resources
 import json
 import logging
+import pathlib
 import shutil
 
 import jax
@@ -13,11 +14,21 @@ import pytest
 from toy_stage import assert_trees_equal
 
 from dabfusion_jax.publish import publish, round_weights
+from dabfusion_jax.settings.config_files import load_config
+from dabfusion_jax.settings.diffusion import LatentsInfo
 from dabfusion_jax.storage import saved_stage
 from dabfusion_jax.storage.checkpointing import Checkpoints
-from dabfusion_jax.storage.model_card import sha256
+from dabfusion_jax.storage.run_config import write_config
+from dabfusion_jax.storage.run_folder import RunFolder
 from dabfusion_jax.training.state import TrainState
-from dabfusion_jax.training.warm_start import WarmStartError, make_warm_start
+from dabfusion_jax.training.warm_start import (
+  WarmStartError,
+  history_of,
+  make_warm_start,
+)
+from data_pipeline.files import file_sha256
+
+_CONFIGS = pathlib.Path(__file__).parent.parent / "configs"
 
 
 class _Position:
@@ -43,33 +54,19 @@ def _state(seed):
 def _write_run(folder, stage, seed):
   with Checkpoints(folder, keep=1) as checkpoints:
     checkpoints.save(5, _state(seed), _Position(), loss=1.0)
-  digest = "d" * 64
-  if stage == "diffusion":
-    digest = saved_stage.load_trained(folder.parent / "one", "autoencoder").digest
-  config = {
-    "stage": stage,
-    "variant": "demo",
-    "num_steps": 9,
-    "batch_size": 4,
-    "ema_decay": 0.9,
-    "data": {
-      "source": "synthdance",
-      "preset": "demo",
-      "num_frames": 40,
-      "fps": 10,
-      "frame_size": 64,
-      "folder": "/somewhere/of/mine/clips",
-    },
-    "optimizer": {"learning_rate": 0.5},
-    "model": {},
-    "latents": {
-      "fps": 10,
-      "autoencoder": digest,
-      "data": "c" * 64,
-      "encoder": {"name": "spectral"},
-    },
-  }
-  (folder / "config.json").write_text(json.dumps(config))
+  settings = load_config(_CONFIGS / f"{stage}.py", "demo")
+  optimizer = dataclasses.replace(settings.optimizer, learning_rate=0.5)
+  settings = dataclasses.replace(
+    settings, num_steps=9, batch_size=4, ema_decay=0.9, optimizer=optimizer
+  )
+  if stage == "autoencoder":
+    data = dataclasses.replace(settings.data, folder="/somewhere/of/mine/clips")
+    settings = dataclasses.replace(settings, data=data)
+  else:
+    digest = saved_stage.load_stage(folder.parent / "one", "autoencoder").digest
+    latents = LatentsInfo(digest, "c" * 64, 10, {"name": "spectral"}, "letterbox", 64)
+    settings = dataclasses.replace(settings, latents=latents)
+  write_config(RunFolder(folder), settings)
 
 
 @pytest.fixture(scope="module")
@@ -78,16 +75,16 @@ def run(tmp_path_factory):
   folder = tmp_path_factory.mktemp("runs")
   _write_run(folder / "one", "autoencoder", 1)
   _write_run(folder / "two", "diffusion", 2)
-  stage1 = saved_stage.load_trained(folder / "one", "autoencoder")
-  saved_stage.publish(stage1, folder / "two" / saved_stage.AUTOENCODER)
+  stage1 = saved_stage.load_stage(folder / "one", "autoencoder")
+  saved_stage.save_stage(stage1, folder / "two" / saved_stage.AUTOENCODER)
   return folder / "two"
 
 
 @pytest.mark.parametrize("float16", [False, True])
 def test_published_weights_are_those_of_the_run(run, tmp_path, float16):
-  before = saved_stage.load_trained(run, "diffusion")
+  before = saved_stage.load_stage(run, "diffusion")
   folder = publish(run, tmp_path / "out", float16)
-  after = saved_stage.load_trained(folder, "diffusion")
+  after = saved_stage.load_stage(folder, "diffusion")
   if float16:
     jax.tree.map(
       lambda x, y: np.testing.assert_allclose(x, y, rtol=2**-11, atol=1e-7),
@@ -108,15 +105,15 @@ def test_model_card_says_what_and_from_what(run, tmp_path):
   figures.write_text("{}")
   folder = publish(run, tmp_path / "out", float16=False, figures=figures)
   card = (folder / "README.md").read_text()
-  digest = saved_stage.load_trained(run, "diffusion").digest
-  sums = [sha256(path) for path in folder.rglob("*.safetensors")]
+  digest = saved_stage.load_stage(run, "diffusion").digest
+  sums = [file_sha256(path) for path in folder.rglob("*.safetensors")]
   assert len(sums) == 2
   for expected in [
-    *("5 of 9, batch 4", digest, "40 latent frames at 10 fps", "Limits", *sums),
-    *("synthdance, preset demo", "64 + 64 parameters, float32", "`figures.json`"),
-    "python -m dabfusion_jax.train --config=configs/diffusion.py:demo",
+    *("5 of 9, batch 4", digest, "40 latent frames", "Limits", *sums),
+    *("--source=synthdance --preset=demo", "64 + 64 parameters, float32"),
+    *("`figures.json`", '"learning_rate": 0.5'),
+    "1. `python -m dabfusion_jax.train --config=configs/diffusion.py:demo",
     "--config.optimizer.learning_rate=0.5",
-    '**optimizer:** `{"learning_rate": 0.5}`',
   ]:
     assert expected in card, expected
   assert (folder / "figures.json").read_text() == "{}"
@@ -131,12 +128,12 @@ def test_two_stages_2_share_one_stage_1(run, tmp_path):
   assert len(list(weights.rglob("*.safetensors"))) == 3
   stage1 = saved_stage.load_autoencoder_of(weights / "two")
   for name in ("one", "two"):
-    stage2 = saved_stage.load_trained(weights / name, "diffusion")
-    assert stage2.config["latents"]["autoencoder"] == stage1.digest
+    stage2 = saved_stage.load_stage(weights / name, "diffusion")
+    assert stage2.settings.latents.autoencoder == stage1.digest
   assert "../autoencoder/model.safetensors" in (weights / "one/README.md").read_text()
   alone = publish(weights / "one", tmp_path / "alone", float16=False)
   assert saved_stage.load_autoencoder_of(alone).digest == stage1.digest
-  with pytest.raises(saved_stage.TrainedError, match="other weights"):
+  with pytest.raises(saved_stage.SavedStageError, match="other weights"):
     publish(run, weights / "three", float16=False, share_stage1=True)
   assert not (weights / "three").exists()
 
@@ -145,12 +142,12 @@ def test_a_foreign_stage_1_is_not_published(run, tmp_path):
   mixed = tmp_path / "mixed"
   shutil.copytree(run, mixed)
   shutil.rmtree(mixed / "autoencoder")
-  other = saved_stage.load_trained(run.parent / "one", "autoencoder")
+  other = saved_stage.load_stage(run.parent / "one", "autoencoder")
   params = jax.tree.map(lambda x: x + 1, other.params)
   digest = saved_stage.digest_of(params, other.batch_stats)
   other = dataclasses.replace(other, params=params, digest=digest)
-  saved_stage.publish(other, mixed / "autoencoder")
-  with pytest.raises(saved_stage.TrainedError, match="not the one"):
+  saved_stage.save_stage(other, mixed / "autoencoder")
+  with pytest.raises(saved_stage.SavedStageError, match="not the one"):
     publish(mixed, tmp_path / "out", float16=False)
   assert not (tmp_path / "out").exists()
 
@@ -161,59 +158,61 @@ def test_a_changed_byte_is_noticed(run, tmp_path):
   content = bytearray(path.read_bytes())
   content[-3] ^= 1
   path.write_bytes(content)
-  with pytest.raises(saved_stage.TrainedError, match="damaged.*get the file anew"):
-    saved_stage.load_trained(folder, "diffusion")
+  with pytest.raises(saved_stage.SavedStageError, match="damaged.*get the file again"):
+    saved_stage.load_stage(folder, "diffusion")
   path.write_bytes(content[:-7])
-  with pytest.raises(saved_stage.TrainedError, match="damaged.*get the file anew"):
-    saved_stage.load_trained(folder, "diffusion")
+  with pytest.raises(saved_stage.SavedStageError, match="damaged.*get the file again"):
+    saved_stage.load_stage(folder, "diffusion")
 
 
 def test_weights_beyond_float16_are_refused(run, tmp_path):
-  large = saved_stage.load_trained(run.parent / "one", "autoencoder")
+  large = saved_stage.load_stage(run.parent / "one", "autoencoder")
   params = jax.tree.map(lambda x: x * 1e6, large.params)
-  with pytest.raises(saved_stage.TrainedError, match="float16"):
+  with pytest.raises(saved_stage.SavedStageError, match="float16"):
     round_weights(dataclasses.replace(large, params=params))
 
 
-def test_a_run_that_hardly_began_is_pointed_out(run, tmp_path, caplog):
+def test_a_run_with_few_of_its_steps_is_reported(run, tmp_path, caplog):
   folder = publish(run, tmp_path / "out", float16=False)
   with caplog.at_level(logging.WARNING):
-    saved_stage.load_trained(folder, "diffusion")
+    saved_stage.load_stage(folder, "diffusion")
     assert "5 of" not in caplog.text  # 5 of 9
     config = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps(config | {"num_steps": 100}))
-    saved_stage.load_trained(folder, "diffusion")
-  assert "trained 5 of 100 steps" in caplog.text
+    saved_stage.load_stage(folder, "diffusion")
+  assert "was trained for 5 of 100 steps" in caplog.text
 
 
-def test_weights_of_the_package_are_found_by_name(run, tmp_path, monkeypatch):
+def test_bundled_weights_are_found_by_name(run, tmp_path, monkeypatch):
   monkeypatch.setattr(importlib.resources, "files", lambda package: tmp_path)
-  with pytest.raises(saved_stage.TrainedError, match="without weights.*--checkpoint"):
+  with pytest.raises(
+    saved_stage.SavedStageError, match="without weights.*--checkpoint"
+  ):
     saved_stage.shipped()
-  with pytest.raises(saved_stage.TrainedError, match="'dance'.*dance_e"):
+  with pytest.raises(saved_stage.SavedStageError, match="'dance'.*dance_e"):
     saved_stage.shipped("dance")
   folder = tmp_path / "demo_weights" / "dance_b"
   publish(run, folder, float16=True, share_stage1=True)
   assert saved_stage.shipped("dance_b") == folder
 
 
-def test_weights_that_come_with_the_package_are_whole_and_small():
+def test_bundled_weights_are_whole_and_small():
   try:
     folders = [saved_stage.shipped(name) for name in saved_stage.SHIPPED]
-  except saved_stage.TrainedError as error:
+  except saved_stage.SavedStageError as error:
     pytest.skip(str(error))
   weights = folders[0].parent
   assert sum(p.stat().st_size for p in weights.rglob("*") if p.is_file()) <= 12e6
   assert len(list(weights.rglob("*.safetensors"))) == 1 + len(folders)
   for folder in folders:
-    stage2 = saved_stage.load_trained(folder, "diffusion")
+    stage2 = saved_stage.load_stage(folder, "diffusion")
     stage1 = saved_stage.load_autoencoder_of(folder)
-    assert stage2.config["latents"]["autoencoder"] == stage1.digest
+    assert stage2.settings.latents.autoencoder == stage1.digest
     assert stage2.digest in (folder / "README.md").read_text()
 
 
 def test_a_folder_that_is_no_run_is_refused(tmp_path):
-  with pytest.raises(saved_stage.TrainedError, match="neither the workdir"):
+  with pytest.raises(saved_stage.SavedStageError, match="neither the workdir"):
     publish(tmp_path, tmp_path / "out", float16=False)
   assert not (tmp_path / "out").exists()
 
@@ -221,15 +220,16 @@ def test_a_folder_that_is_no_run_is_refused(tmp_path):
 @pytest.mark.parametrize("published", [False, True])
 def test_warm_start_takes_the_parts_asked_for(run, tmp_path, published):
   folder = publish(run, tmp_path / "out", float16=False) if published else run
+  saved = saved_stage.load_stage(folder, "diffusion")
   fresh = _state(7)
-  state = make_warm_start(folder, "diffusion", ("encoder",))(fresh)
-  lent = saved_stage.load_trained(run, "diffusion")
+  state = make_warm_start(saved, ("encoder",), folder)(fresh)
+  lent = saved_stage.load_stage(run, "diffusion")
   for tree in (state.params, state.ema_params):
     assert_trees_equal(tree["encoder"], lent.params["encoder"])
   assert_trees_equal(state.params["decoder"], fresh.params["decoder"])
   assert_trees_equal(state.batch_stats, lent.batch_stats)
   assert_trees_equal(state.opt_state, fresh.opt_state)
-  everything = make_warm_start(folder, "diffusion", ())(fresh)
+  everything = make_warm_start(saved, (), folder)(fresh)
   assert_trees_equal(everything.params, lent.params)
   # Both are given up to the training step: XLA refuses one buffer twice.
   donate = jax.jit(
@@ -239,9 +239,25 @@ def test_warm_start_takes_the_parts_asked_for(run, tmp_path, published):
 
 
 def test_warm_start_names_what_does_not_fit(run):
+  saved = saved_stage.load_stage(run, "diffusion")
   fresh = _state(7)
   with pytest.raises(WarmStartError, match="'head'.*decoder.*encoder"):
-    make_warm_start(run, "diffusion", ("head",))(fresh)
+    make_warm_start(saved, ("head",), run)(fresh)
   fresh.params["decoder"]["kernel"] = jnp.zeros((4, 9))
   with pytest.raises(WarmStartError, match=r"decoder/kernel .*\(4, 9\).*\(4, 8\)"):
-    make_warm_start(run, "diffusion", ())(fresh)
+    make_warm_start(saved, (), run)(fresh)
+
+
+def test_the_card_of_a_warm_started_run_lists_all_commands(run, tmp_path):
+  saved = saved_stage.load_stage(run, "diffusion")
+  settings = dataclasses.replace(
+    saved.settings, history=history_of(saved), init_from="runs/two", num_steps=7
+  )
+  child = tmp_path / "child"
+  shutil.copytree(run, child)
+  write_config(RunFolder(child), settings)
+  card = (publish(child, tmp_path / "out", float16=False) / "README.md").read_text()
+  first, second = (line for line in card.splitlines() if "dabfusion_jax.train" in line)
+  assert first.startswith("1. ") and first.endswith("step 5")
+  assert "--config.num_steps=9" in first and "init_from" not in first
+  assert second.startswith("2. ") and "--config.init_from=runs/two" in second

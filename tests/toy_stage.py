@@ -8,8 +8,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from dabfusion_jax.settings.loop import LoopSettings, OptimizerSettings
 from dabfusion_jax.storage.run_folder import RunFolder
-from dabfusion_jax.training.loop import LoopConfig, train
+from dabfusion_jax.training.loop import train
 from dabfusion_jax.training.optimizer import make_optimizer
 
 
@@ -37,11 +38,12 @@ class ToyStage:
     variables = Net().init(key, batch["image"])
     return variables["params"], variables["batch_stats"]
 
-  def loss(self, params, batch_stats, batch, key):
+  def loss(self, params, batch_stats, batch, key, train=True):
     noise = 0.1 * jax.random.normal(key, batch["image"].shape)
     predicted, updated = Net().apply(
       {"params": params, "batch_stats": batch_stats},
       batch["image"] + noise,
+      not train,
       mutable=["batch_stats"],
     )
     target = batch["image"].mean((1, 2, 3))[:, None]
@@ -75,25 +77,20 @@ def toy_dataset(batch_size=8, num_examples=20):
   )
 
 
-def toy_optimizer(learning_rate=1e-2):
-  return make_optimizer(
-    learning_rate=learning_rate,
-    b1=0.9,
-    b2=0.99,
-    milestones=(3,),
-    warmup_steps=0,
-    clip_norm=None,
-  )
-
-
-LOOP = LoopConfig(
+OPTIMIZER = OptimizerSettings(
+  learning_rate=1e-2, b1=0.9, b2=0.99, milestones=(3,), warmup_steps=0, clip_norm=None
+)
+LOOP = LoopSettings(
+  stage="toy",
+  variant="toy",
+  seed=0,
   num_steps=4,
+  batch_size=8,
   log_every=1,
   picture_every=2,
   checkpoint_every=2,
   keep_checkpoints=3,
   keep_best_checkpoints=0,
-  seed=0,
   ema_decay=0.999,
   gradient_accumulation=1,
   mesh=(("data", 1), ("fsdp", 1)),
@@ -101,19 +98,24 @@ LOOP = LoopConfig(
   max_skipped_steps=0,
   spike_grad_norm=None,
   stall_seconds=0.0,
+  init_from="",
+  init_parts=(),
+  optimizer=OPTIMIZER,
 )
 
 
-def toy_train(workdir, stage=None, dataset=None, optimizer=None, config=None, **loop):
+def toy_optimizer():
+  return make_optimizer(OPTIMIZER)
+
+
+def toy_train(workdir, stage=None, dataset=None, eval_dataset=None, **changes):
   """Trains the toy in `workdir`; keywords change `LOOP`."""
-  loop = dataclasses.replace(LOOP, **loop)
   return train(
     stage or ToyStage(),
-    optimizer or toy_optimizer(),
     dataset or toy_dataset(),
-    loop,
+    dataclasses.replace(LOOP, **changes),
     RunFolder(workdir),
-    dataclasses.asdict(loop) if config is None else config,
+    eval_dataset=eval_dataset,
   )
 
 

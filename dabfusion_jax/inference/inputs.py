@@ -1,7 +1,7 @@
-"""What a user brings: a picture, a piece of music, perhaps its beats or words.
+"""A user's inputs: a picture, a piece of music, perhaps its beats or words.
 
-Whatever cannot be used is one line that says what to change: an `InputError`, or a
-`MediaError` of the file.
+An input that cannot be used raises an `InputError`, or a `MediaError` of its file, with
+one line that says what to change.
 """
 
 import math
@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from jaxtyping import Float32, Float64
 
 from dabfusion_jax.inference.dance import SAMPLE_RATE
 from data_pipeline.cutting import person
@@ -19,28 +20,34 @@ from data_pipeline.music import beats
 from data_pipeline.music.encoders import MusicEncoder, cut_window
 
 PathLike = str | pathlib.Path
-BPM = (30.0, 300.0)  # tempi that are no slip of the keyboard
 
 
 class InputError(UserError):
-  """Input that cannot become a dance: one line that says what to change."""
+  """An input that cannot become a dance; one line says what to change."""
+
+
+@dataclass(frozen=True)
+class Condition:
+  """What a model is given of a window of music."""
+
+  embedding: Float32[np.ndarray, "d"]  # unit norm
+  beat_times: Float64[np.ndarray, "n"]  # seconds from the window's start
 
 
 @dataclass(frozen=True)
 class Music:
-  """A window of a song, as the model hears it."""
+  """A window of a song: its sound, and the condition computed from it."""
 
-  audio: np.ndarray  # float32 [s, 2] at SAMPLE_RATE, exactly as long as the video
-  embedding: np.ndarray  # float32 [d], unit norm
-  beat_times: np.ndarray  # float64 [n], seconds from the window's start
+  audio: Float32[np.ndarray, "s 2"]  # at SAMPLE_RATE, exactly as long as the video
+  condition: Condition
 
 
 def check_number(
   name: str, value: int | float, low: int | float, high: int | float = math.inf
 ) -> None:
-  """Raises InputError unless low <= value <= high, and finite."""
+  """Raises `InputError` unless `value` is finite and low <= value <= high."""
   if not (math.isfinite(value) and low <= value <= high):
-    bounds = f"from {low:g} to {high:g}" if math.isfinite(high) else f"from {low:g} on"
+    bounds = f"from {low:g} to {high:g}" if math.isfinite(high) else f"at least {low:g}"
     if low == -math.inf:
       bounds = "a finite number"
     raise InputError(f"{name} must be {bounds}, not {value:g}.")
@@ -49,14 +56,14 @@ def check_number(
 def frame_image(
   image: PathLike | np.ndarray, name: str, size: int, pad: bool
 ) -> np.ndarray:
-  """Any picture -> uint8 [size, size, 3].
+  """Returns a picture as a model's frame, uint8 [size, size, 3].
 
   Args:
     image: file of any size and format, or uint8 [h, w, 3].
-    name: of the framing, `framing.FRAMINGS`. Around the person, a picture higher than
-      wide is made square first: the whole body is in film that is wide.
-    size: pixels.
-    pad: whether the picture is made square first (`pad_to_square`).
+    name: of the framing, one of `framing.FRAMINGS`. For `person`, a picture higher than
+      wide is made square first: wide film shows the whole body.
+    size: pixels per side.
+    pad: whether to make the picture square first (`pad_to_square`).
 
   Raises:
     InputError, MediaError: a picture that cannot be used.
@@ -75,24 +82,24 @@ def frame_image(
     square = person.crop_picture(image, size)
     if square is None:
       raise InputError(
-        "This model saw squares around the dancer, who cannot be told from the "
-        "background of this picture; cut a square around the person out of it."
+        "This model was trained on squares around the dancer, who cannot be separated "
+        "from the background of this picture; crop a square around the person."
       )
     return square
   return framing.FRAMINGS[name](image[None], size)[0][0]
 
 
 def pad_to_square(image: np.ndarray) -> np.ndarray:
-  """Extends the shorter side by repeating its border: a studio wall goes on."""
+  """Makes a picture square by repeating its border, as a studio wall would continue."""
   height, width = image.shape[:2]
   side = max(height, width)
   rows, columns = side - height, side - width
-  # Where a picture is too low, the floor and not the ceiling ends at the frame.
+  # A picture that is too low is extended at the top: the floor stays at the bottom.
   padding = ((rows, 0), (columns // 2, columns - columns // 2), (0, 0))
   return np.pad(image, padding, mode="edge")
 
 
-def hear_music(
+def read_music(
   path: PathLike,
   encoder: MusicEncoder,
   start_seconds: float,
@@ -102,25 +109,21 @@ def hear_music(
   beat_times: PathLike | Sequence[float] | None = None,
   bpm: float | None = None,
 ) -> Music:
-  """The window of a song that is danced to, heard as the training data were.
+  """Reads a window of a song, and computes its condition as for the training data.
 
   Args:
-    path: file of any kind that holds sound.
-    encoder: of the model.
+    path: any file with sound.
+    encoder: the model's.
     start_seconds: where in the song the window begins.
     seconds: its length.
-    text: words whose embedding stands in for the sound's.
-    beat_times: seconds from the song's start, or a file of them (`read_beats`), in
-      place of the tracked ones.
-    bpm: tempo of the song, for a tracker that hears it double or half.
+    text: words to embed instead of the sound.
+    beat_times: seconds from the song's start, or a file of them (`read_beats`), instead
+      of the tracked ones.
+    bpm: tempo of the song, if the tracker gets it wrong.
 
   Raises:
-    InputError, MediaError, ValueError: input that cannot be used.
+    InputError, MediaError, UserError: input that cannot be used.
   """
-  if beat_times is not None and bpm is not None:
-    raise InputError("--beats replaces the tracker, --bpm helps it: give one of them.")
-  if bpm is not None:
-    check_number("bpm", bpm, *BPM)
   audio = reader.read_audio(path, SAMPLE_RATE, mono=False)
   # A hundredth of a second may be lost to encoders.
   if len(audio) / SAMPLE_RATE < start_seconds + seconds - 0.01:
@@ -143,19 +146,20 @@ def hear_music(
     times = read_beats(beat_times)
   else:
     times = np.unique(np.asarray(beat_times, np.float64))
-  return Music(window, embedding, beats.slice_beats(times, start_seconds, seconds))
+  inside = beats.slice_beats(times, start_seconds, seconds)
+  return Music(window, Condition(embedding, inside))
 
 
 def encode_text(encoder: MusicEncoder, text: str) -> np.ndarray:
-  """Words as the encoder of a model has them: float32 [d], unit norm.
+  """Returns the embedding of words: float32 [d], unit norm.
 
   Raises:
-    InputError: no words, or an encoder that takes none.
+    InputError: no words, or an encoder of sound only.
   """
   if not hasattr(encoder, "encode_texts"):
     raise InputError(
-      f"The model was trained with the music encoder {encoder.name!r}, which takes no "
-      "words; a text needs a model trained with 'clap'."
+      f"The model was trained with the music encoder {encoder.name!r}, which does not "
+      "encode text; use a model trained with 'clap'."
     )
   if not text.strip():
     raise InputError("The text is empty; describe a style of dance or music.")
@@ -163,19 +167,21 @@ def encode_text(encoder: MusicEncoder, text: str) -> np.ndarray:
 
 
 def read_beats(path: PathLike) -> np.ndarray:
-  """Beat times, float64 [n], ascending, from a text file.
+  """Returns the beat times in a text file: float64 [n], ascending.
 
-  A beat a line, in seconds from the song's start; what follows on a line (the labels
-  of an audio editor), empty lines and lines that begin with # are passed over.
+  One beat per line, in seconds from the song's start. The rest of a line (labels of an
+  audio editor), empty lines and lines that begin with # are ignored.
 
   Raises:
-    InputError: a line that begins otherwise, or no text; OSError: no such file.
+    InputError: a line that does not begin with a number, or no text file.
+    OSError: no such file.
   """
   try:
     lines = pathlib.Path(path).read_text(encoding="utf-8").splitlines()
   except UnicodeDecodeError:
     raise InputError(
-      f"{path} is no text; write one beat a line, in seconds from the song's start."
+      f"{path} is not a text file; write one beat per line, in seconds from the song's"
+      " start."
     ) from None
   times = []
   for number, line in enumerate(lines, 1):
@@ -188,6 +194,6 @@ def read_beats(path: PathLike) -> np.ndarray:
       times.append(math.nan)
     if not math.isfinite(times[-1]):
       raise InputError(
-        f"{path}, line {number}: {words[0][:20]!r} is no time in seconds."
+        f"{path}, line {number}: {words[0][:20]!r} is not a number of seconds."
       )
   return np.unique(np.asarray(times, np.float64))

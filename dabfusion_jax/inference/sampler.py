@@ -10,7 +10,7 @@ import numpy as np
 
 from dabfusion_jax.diffusion import samplers
 from dabfusion_jax.ops.grid import identity_grid
-from dabfusion_jax.parallel.row_parallel import Rows
+from dabfusion_jax.parallel.row_parallel import RowParallel
 from dabfusion_jax.stages.diffusion import DiffusionStage
 
 
@@ -18,13 +18,12 @@ from dabfusion_jax.stages.diffusion import DiffusionStage
 class BatchSampler:
   """Compiled once for a model, not for every dance.
 
-  `devices` share the rows of a batch, which must divide by their number; the first
-  local one alone, if None.
+  `devices` share the examples of a batch, which must divide by their number.
   """
 
   stage: DiffusionStage
   params: Any
-  devices: tuple[jax.Device, ...] | None = None
+  devices: tuple[jax.Device, ...]
 
   def generate(
     self,
@@ -79,8 +78,8 @@ class BatchSampler:
     return self.decode(z, still, seen)[:, 0]
 
   @functools.cached_property
-  def _rows(self) -> Rows:
-    return Rows(self.devices or jax.local_devices()[:1])
+  def _rows(self) -> RowParallel:
+    return RowParallel(self.devices)
 
   @functools.cached_property
   def _shared_params(self) -> Any:

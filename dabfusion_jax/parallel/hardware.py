@@ -1,4 +1,4 @@
-"""What accelerators can do, as published, and what a compiled step asks of them."""
+"""Published rates of accelerators, and what a compiled step asks of them."""
 
 import os
 import resource
@@ -12,7 +12,7 @@ from absl import logging
 
 @dataclass(frozen=True)
 class Chip:
-  """What the maker publishes about one device, in SI units."""
+  """Published rates of one device, in SI units."""
 
   bf16_flops: float  # per second, dense
   hbm_bytes: float
@@ -29,7 +29,7 @@ CHIPS = {
   "v6e": Chip(918e12, 32 * 2.0**30, 1638e9, 3200e9 / 8),
   "h100": Chip(989e12, 80e9, 3350e9, 450e9),
 }
-# As JAX names them in `device_kind`.
+# Names by JAX, in `device_kind`.
 _KINDS = {
   "TPU v4": "v4",
   "TPU v5 lite": "v5e",
@@ -41,16 +41,16 @@ _KINDS = {
 }
 
 
-# Each holds a copy of the state; beyond this XLA's own threads do as well.
-_MOST_CPU_DEVICES = 8
+# Each holds a copy of the state; with more, XLA's own threads are as fast.
+_MAX_CPU_DEVICES = 8
 
 
 def use_cpu_cores(batch_size: int = 0) -> None:
-  """One CPU device a core, as far as `batch_size` divides; 0 divides always.
+  """Uses one CPU device per core, limited to a divisor of `batch_size` (0: no limit).
 
-  XLA splits a batch over devices better than one operation over cores. It changes
-  nothing where the program runs on accelerators. Call it before anything touches a
-  device. A number given by JAX_NUM_CPU_DEVICES or XLA_FLAGS is left alone.
+  XLA splits a batch over devices better than one operation over cores. It has no effect
+  if the program runs on accelerators. Call it before anything touches a device. A
+  number given by JAX_NUM_CPU_DEVICES or XLA_FLAGS is kept.
   """
   given = jax.config.jax_num_cpu_devices != -1
   if given or "device_count" in os.environ.get("XLA_FLAGS", ""):
@@ -63,27 +63,28 @@ def use_cpu_cores(batch_size: int = 0) -> None:
 
 
 def choose_cpu_devices(cores: int, batch_size: int) -> int:
-  """The most devices that `cores` serve and that divide `batch_size`."""
-  most = max(1, min(cores, batch_size or cores, _MOST_CPU_DEVICES))
+  """Returns the largest number of devices, at most `cores`, that divides the batch."""
+  most = max(1, min(cores, batch_size or cores, _MAX_CPU_DEVICES))
   return next(n for n in range(most, 0, -1) if batch_size % n == 0)
 
 
 def chip_of(device: jax.Device) -> Chip | None:
-  """Published rates of a device; None for one that is not in the table."""
+  """Returns the published rates of a device; None if it is not in the table."""
   return CHIPS.get(_KINDS.get(device.device_kind, ""))
 
 
 def compile_step(step_fn: Any, *arguments: Any) -> tuple[Any, float]:
-  """Compiles a jitted function: (compiled, FLOPs on one device, 0 if not told).
+  """Compiles a jitted function.
 
-  The FLOPs are those of the compiled program, recomputation included, and count the
-  body of a loop once.
+  Returns:
+    The compiled function, and its FLOPs on one device (0 if XLA does not say): those of
+    the compiled program, recomputation included, with the body of a loop counted once.
   """
   started = time.monotonic()
   compiled = step_fn.lower(*arguments).compile()
   flops = (compiled.cost_analysis() or {}).get("flops", 0.0)
   logging.info(
-    "Compiled the training step in %.1f s; %.4g GFLOP a device.",
+    "Compiled the training step in %.1f s; %.4g GFLOP per device.",
     time.monotonic() - started,
     flops / 1e9,
   )
@@ -91,9 +92,10 @@ def compile_step(step_fn: Any, *arguments: Any) -> tuple[Any, float]:
 
 
 def peak_memory() -> tuple[str, float]:
-  """("device_memory_gib" or "host_memory_gib", highest use so far).
+  """Returns the highest memory use so far, as (name, GiB).
 
-  Of the first local device, where it tells; else of this process.
+  The name is "device_memory_gib" for the first local device if it reports its use, else
+  "host_memory_gib" for this process.
   """
   stats = jax.local_devices()[0].memory_stats()
   if stats and "peak_bytes_in_use" in stats:

@@ -7,18 +7,19 @@ import jax
 import numpy as np
 
 
-class Rows:
-  """Splits the rows of a batch over devices that do not see one another's.
+class RowParallel:
+  """Splits the examples of a batch over devices that do not exchange anything.
 
-  Every device runs the same program, so that the number of devices cannot be told from
-  the result, to the last bit. A batch must divide by that number.
+  Every device runs the same program, so the result is bitwise the same for any number
+  of devices. A batch must divide by that number.
   """
 
   def __init__(self, devices: Sequence[jax.Device]) -> None:
+    self.num_devices = len(devices)
     self._mesh = jax.sharding.Mesh(np.asarray(devices), ("row",))
 
   def compile(self, function: Callable, num_shared: int = 0) -> Callable:
-    """The jitted `function`; its first `num_shared` arguments go whole to all."""
+    """Returns `function` jitted; its first `num_shared` arguments go whole to all."""
 
     @jax.jit
     def run(*arguments):
@@ -36,9 +37,9 @@ class Rows:
     return run
 
   def split(self, tree: Any) -> Any:
-    """Arrays as compiled functions return them: given others, they compile anew."""
+    """Shards inputs like outputs of a compiled function, so that it compiles once."""
     return jax.device_put(tree, jax.NamedSharding(self._mesh, jax.P("row")))
 
   def share(self, tree: Any) -> Any:
-    """Arrays on every device, once, in place of with every call."""
+    """Copies arrays to every device, once instead of with every call."""
     return jax.device_put(tree, jax.NamedSharding(self._mesh, jax.P()))

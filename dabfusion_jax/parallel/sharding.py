@@ -1,8 +1,8 @@
 """Device mesh, batch sharding and fully sharded parameters by a shape rule.
 
-Axes are Auto: XLA infers every sharding inside the step from the edges set here, so
-model code holds no sharding words. Both axes split the batch; "fsdp" splits
-parameters, optimiser state and EMA as well.
+Axes are Auto: XLA infers every sharding inside the step from the shardings set here, so
+model code does not mention them. Both axes split the batch; "fsdp" splits parameters,
+optimizer state and EMA as well.
 """
 
 import math
@@ -21,10 +21,10 @@ PyTree = Any
 
 
 def make_mesh(axes: Sequence[tuple[str, int]]) -> jax.sharding.Mesh:
-  """Mesh of this run's devices; see `mesh_of`.
+  """Returns the mesh over this run's devices; see `mesh_of`.
 
-  Fewer devices than there are is fine in one process; a process without a device of
-  the mesh could not take part.
+  A single process may use fewer devices than there are. With several processes all must
+  be used: a process without a device of the mesh could not take part.
   """
   devices = jax.devices()
   sizes = [size for _, size in axes]
@@ -36,7 +36,7 @@ def make_mesh(axes: Sequence[tuple[str, int]]) -> jax.sharding.Mesh:
 def mesh_of(
   devices: Sequence[Any], axes: Sequence[tuple[str, int]]
 ) -> jax.sharding.Mesh:
-  """Mesh of the given axis sizes over `devices`; one size may be -1: all the rest.
+  """Returns a mesh of the given axis sizes; one size may be -1: all other devices.
 
   Where the devices are several TPU slices, "data" runs over slices first, so that only
   sums of gradients cross the slower network between them.
@@ -78,24 +78,23 @@ def mesh_of(
 
 
 def one_device_mesh() -> jax.sharding.Mesh:
-  """The same axes over one local device: for work beside the training step."""
+  """Returns a mesh of one local device, for work beside the training step."""
   devices = np.array(jax.local_devices()[:1]).reshape(1, 1)
   types = (jax.sharding.AxisType.Auto,) * len(AXES)
   return jax.sharding.Mesh(devices, AXES, axis_types=types)
 
 
 def batch_sharding(mesh: jax.sharding.Mesh) -> jax.NamedSharding:
-  """Sharding of a batch: the first axis over all devices."""
+  """Returns the sharding of a batch: its first axis over all devices."""
   return jax.NamedSharding(mesh, jax.P(AXES))
 
 
 def constrain_batch(x: jax.Array) -> jax.Array:
-  """Keeps an activation split over the devices by its first axis, the example.
+  """Constrains an activation to be split over the devices by its first axis.
 
-  For the few places where XLA would otherwise gather the activations of the whole
-  batch on every device. Does nothing outside a training's mesh (`rows.Rows` has split
-  already), on a mesh of one device, and for a batch that does not divide, such as a few
-  clips of an evaluation.
+  It serves the few places where XLA would otherwise gather the activations of the whole
+  batch on every device. It does nothing outside a mesh of `make_mesh` (`RowParallel`
+  splits by itself), on one device, and if the batch does not divide by the mesh.
   """
   mesh = jax.sharding.get_abstract_mesh()
   if mesh.axis_names != AXES or mesh.size == 1 or x.shape[0] % mesh.size:
@@ -106,12 +105,15 @@ def constrain_batch(x: jax.Array) -> jax.Array:
 def global_batch_spec(
   batch: PyTree, mesh: jax.sharding.Mesh, num_parts: int = 1
 ) -> PyTree:
-  """Shapes of the global batch of which each process holds one like `batch`.
+  """Returns the shapes of the global batch, of which each process holds its share.
 
-  `num_parts` is the number of parts a step takes it in.
+  Args:
+    batch: this process's share.
+    mesh: over which the global batch is split.
+    num_parts: parts that a step takes it in, one after the other.
 
   Raises:
-    ValueError: unequal first axes, or a batch that does not divide over the mesh.
+    UserError: unequal first axes, or a batch that does not divide over the mesh.
   """
   sizes = {np.shape(leaf)[:1] for leaf in jax.tree.leaves(batch)}
   if len(sizes) != 1 or sizes == {()}:
@@ -132,21 +134,21 @@ def global_batch_spec(
 
 
 def place(abstract: PyTree, sharding: jax.NamedSharding) -> PyTree:
-  """The same shapes (of arrays or `ShapeDtypeStruct`s), with a sharding."""
+  """Returns the shapes of arrays or `ShapeDtypeStruct`s, with a sharding."""
   return jax.tree.map(
     lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), abstract
   )
 
 
 def to_global_batch(batch: PyTree, sharding: jax.NamedSharding) -> PyTree:
-  """Global arrays from this process's examples (numpy, first axis = example)."""
+  """Returns global arrays, of which this process provides its examples (numpy)."""
   return jax.tree.map(
     lambda x: jax.make_array_from_process_local_data(sharding, x), batch
   )
 
 
 def fsdp_axis(shape: Sequence[int], num_shards: int) -> int | None:
-  """The largest axis that divides into `num_shards`, the last of equals, or None."""
+  """Returns the largest axis that `num_shards` divides, if any; the last of equals."""
   axes = [i for i, size in enumerate(shape) if size and size % num_shards == 0]
   return max(axes, key=lambda i: (shape[i], i), default=None)
 
@@ -154,9 +156,9 @@ def fsdp_axis(shape: Sequence[int], num_shards: int) -> int | None:
 def state_shardings(
   abstract: PyTree, mesh: jax.sharding.Mesh, min_bytes: int
 ) -> PyTree:
-  """Shards every array of at least `min_bytes` over "fsdp"; the rest is replicated.
+  """Returns shardings: arrays of at least `min_bytes` over "fsdp", others replicated.
 
-  Arrays large enough but without a divisible axis are named in the log.
+  Arrays that are large enough but have no divisible axis are named in the log.
   """
   num_shards = mesh.shape["fsdp"]
   stuck, num_sharded = [], 0

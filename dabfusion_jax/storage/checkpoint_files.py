@@ -1,7 +1,7 @@
-"""The checkpoints of a run as folders of a disk, or of a bucket.
+"""The checkpoints of a run as folders on a disk, or in a bucket.
 
-On a disk a save under way has a name of its own; in a bucket, where folders cannot be
-renamed, a checkpoint is complete once it holds orbax's last file.
+On a disk an unfinished save has a name of its own. In a bucket, where folders cannot be
+renamed, a checkpoint is complete once it holds the last file that orbax writes.
 """
 
 import contextlib
@@ -9,57 +9,58 @@ import contextlib
 from absl import logging
 from etils import epath
 
-from dabfusion_jax.storage.run_folder import folder_at, is_remote
+from dabfusion_jax.storage.run_folder import folder_at
+from data_pipeline.files import is_remote
 
 FOLDER = "checkpoints"
 UNREADABLE_FOLDER = "unreadable_checkpoints"
-UNDER_WAY = ".orbax-checkpoint-tmp"  # in a name
+UNFINISHED = ".orbax-checkpoint-tmp"  # part of the name of an unfinished save
 _COMPLETE = "commit_success.txt"
 
 
 def latest_step(workdir: epath.PathLike) -> int | None:
-  """Step of the newest complete checkpoint of a run, or None."""
+  """Returns the step of the newest complete checkpoint of a run, or None."""
   return max(complete_steps(folder_at(workdir) / FOLDER), default=None)
 
 
 def complete_steps(folder: epath.PathLike) -> list[int]:
-  """Steps of the complete checkpoints in a folder, rising."""
+  """Returns the steps of the complete checkpoints in a folder, in rising order."""
   folder = epath.Path(folder)
   if not folder.is_dir():
     return []
   return sorted(
     int(path.name)
     for path in folder.iterdir()
-    if path.name.isdigit() and not _is_under_way(path)
+    if path.name.isdigit() and not _is_unfinished(path)
   )
 
 
 def remove_leftovers(folder: epath.PathLike) -> None:
-  """Removes what killed saves left; no save may be under way."""
+  """Removes what killed saves left behind; no save may be in progress."""
   folder = epath.Path(folder)
   if folder.is_dir():
-    for path in filter(_is_under_way, folder.iterdir()):
-      logging.info("Removing %s, left by a save that was interrupted.", path)
+    for path in filter(_is_unfinished, folder.iterdir()):
+      logging.info("Removing %s, left by an interrupted save.", path)
       _remove(path)
 
 
 def set_aside(folder: epath.PathLike, step: int) -> None:
-  """Moves a checkpoint to a folder beside, where it is not looked for."""
+  """Moves a checkpoint to a sibling folder, where no restore looks for it."""
   folder = epath.Path(folder)
   aside = folder.parent / UNREADABLE_FOLDER
   _remove(aside / str(step))
   aside.mkdir(exist_ok=True)
-  if is_remote(aside):  # where a folder is there by what it holds
+  if is_remote(aside):  # buckets have no empty folders
     (aside / "why.txt").write_text("These checkpoints could not be read.\n")
   (folder / str(step)).rename(aside / str(step))
 
 
-def _is_under_way(path: epath.Path) -> bool:
+def _is_unfinished(path: epath.Path) -> bool:
   if is_remote(path):
     return not (path / _COMPLETE).exists()
-  return UNDER_WAY in path.name
+  return UNFINISHED in path.name
 
 
 def _remove(path: epath.Path) -> None:
-  with contextlib.suppress(OSError):  # no harm in it; it is never read
+  with contextlib.suppress(OSError):  # a leftover does no harm: it is never read
     path.rmtree()

@@ -4,7 +4,7 @@ The only importer of orbax. Layout: WORKDIR/checkpoints/STEP/{state,data}.
 
 A save runs in the background and appears under its final name only when complete, so
 a process that is killed at any moment leaves the last complete checkpoint in place.
-What cannot be read is set aside, with a warning, in favour of the one before.
+An unreadable checkpoint is set aside, with a warning, in favour of the one before it.
 """
 
 import contextlib
@@ -26,7 +26,7 @@ from orbax.checkpoint._src.futures.synchronization import OperationIdGenerator
 
 from dabfusion_jax.storage import checkpoint_files
 from dabfusion_jax.storage.checkpoint_files import FOLDER, complete_steps
-from dabfusion_jax.storage.iterator_checkpoint import DataPosition
+from dabfusion_jax.storage.iterator_checkpoint import IteratorCheckpoint
 from dabfusion_jax.storage.run_folder import folder_at
 from data_pipeline.errors import UserError
 
@@ -41,18 +41,13 @@ class Checkpoints:
   """The checkpoints of one workdir; a context manager that waits for its saves."""
 
   def __init__(self, workdir: epath.PathLike, keep: int, keep_best: int = 0):
-    """Opens or creates WORKDIR/checkpoints, free of what a killed save left.
+    """Opens or creates WORKDIR/checkpoints, and removes what killed saves left there.
 
     Args:
       workdir: folder of the run; no other process may be training in it.
-      keep: how many of the newest checkpoints stay.
+      keep: how many of the newest checkpoints stay, at least 1.
       keep_best: how many of those with the lowest loss stay as well.
     """
-    if keep < 1 or keep_best < 0:
-      raise UserError(
-        "keep_checkpoints must be at least 1 and keep_best_checkpoints not negative,"
-        f" got {keep} and {keep_best}."
-      )
     self._folder = folder_at(workdir) / FOLDER
     if jax.process_index() == 0:
       checkpoint_files.remove_leftovers(self._folder)
@@ -77,46 +72,49 @@ class Checkpoints:
     )
 
   def __enter__(self):
+    self._quiet = contextlib.ExitStack()
+    self._quiet.enter_context(_quiet_orbax())
     return self
 
   def __exit__(self, error_type, error, traceback):
-    try:
-      with self._clear_errors("the last checkpoint"):
-        self._checkpointer.close()
-    except CheckpointError as close_error:
-      if error_type is None:
-        raise
-      logging.error("%s", close_error)  # the error on its way says why we stop
+    with self._quiet:
+      try:
+        with self._clear_errors("the last checkpoint"):
+          self._checkpointer.close()
+      except CheckpointError as close_error:
+        if error_type is None:
+          raise
+        logging.error("%s", close_error)  # the error being raised says why we stop
 
   def save(self, step: int, state: PyTree, batches: Any, loss: float) -> None:
     """Starts saving `state` and the position of the iterator `batches`.
 
-    Returns once the values are copied; raises what the save before has met. `loss` is
-    what the best are known by.
+    Returns once the values are copied, and raises the error of the save before, if it
+    failed. The checkpoints with the lowest `loss` are the best.
     """
     with self._clear_errors(f"step {step}"):
       self._checkpointer.save_checkpointables_async(
         step,
-        {"state": state, "data": DataPosition(batches)},
+        {"state": state, "data": IteratorCheckpoint(batches)},
         force=True,
         metrics={"loss": float(loss)},
       )
 
   def wait(self) -> int | None:
-    """Waits for the save under way; returns the newest step that is safe."""
+    """Waits for an unfinished save; returns the newest step that is safe, if any."""
     with self._clear_errors("the last checkpoint"):
       self._checkpointer.wait()
     return max(complete_steps(self._folder), default=None)
 
   def restore(self, abstract: PyTree, batches: Any) -> PyTree | None:
-    """The newest readable state, with `batches` moved to where it stood then.
+    """Returns the newest readable state, and moves `batches` to its position then.
 
-    With several processes all call it and all restore the same step: what one of them
-    cannot read, none takes.
+    With several processes all call it and all restore the same step: a step that one of
+    them cannot read, none restores.
 
     Args:
       abstract: tree of `ShapeDtypeStruct` with the shardings to restore into.
-      batches: fresh iterator with `set_state`.
+      batches: new iterator with `set_state`.
 
     Returns:
       The state, or None when nothing was ever saved.
@@ -138,7 +136,7 @@ class Checkpoints:
     if failures:
       raise CheckpointError(
         f"None of the checkpoints in {self._folder} can be read ({failures[0]}); "
-        "choose another workdir to start afresh."
+        "choose another workdir to start from scratch."
       )
     return None
 
@@ -146,7 +144,7 @@ class Checkpoints:
     path = self._folder / str(step)
     with _alone():
       # One at a time: when one of two fails, orbax never awaits the other.
-      ocp.load_checkpointables(path, {"data": DataPosition(batches)})
+      ocp.load_checkpointables(path, {"data": IteratorCheckpoint(batches)})
       return ocp.load_checkpointables(path, {"state": abstract})["state"]
 
   def _set_aside(self, unreadable: list[int]) -> None:
@@ -160,7 +158,7 @@ class Checkpoints:
 
   @contextlib.contextmanager
   def _clear_errors(self, what: str):
-    """Turns whatever a save raised into one line."""
+    """Turns any error of a save into one line."""
     try:
       yield
     except Exception as error:
@@ -177,12 +175,12 @@ class Checkpoints:
 def load_params(
   workdir: epath.PathLike, *, ema: bool = True, step: int | None = None
 ) -> tuple[PyTree, PyTree, int]:
-  """Parameters of a run for inference, without knowing its optimiser.
+  """Returns the parameters of a run for inference, without knowing its optimizer.
 
   Args:
     workdir: folder of the run.
-    ema: the moving average of the parameters, else the parameters themselves.
-    step: which checkpoint; None for the newest readable one.
+    ema: whether to take the moving average of the parameters.
+    step: which checkpoint; None: the newest readable one.
 
   Returns:
     (params, batch_stats, step), arrays on the default device.
@@ -198,7 +196,8 @@ def load_params(
     raise CheckpointError(f"No checkpoint of step {step} in {folder}; it has {steps}.")
   names = ("ema_params" if ema else "params", "batch_stats")
   for candidate in reversed(steps) if step is None else [step]:
-    state, failure = _attempt(_load_part, folder / str(candidate), names)
+    with _quiet_orbax():
+      state, failure = _attempt(_load_part, folder / str(candidate), names)
     if failure is None:
       return *jax.device_put(state), candidate
     message = f"Cannot read checkpoint {candidate} in {folder} ({failure})."
@@ -207,18 +206,26 @@ def load_params(
 
 
 def is_disk_full(error: BaseException) -> bool:
-  """Whether a full disk is behind an error; orbax wraps it in a ValueError."""
+  """Returns whether a full disk caused an error; orbax wraps it in a ValueError."""
   return getattr(error, "errno", None) == errno.ENOSPC or (
     "No space left on device" in str(error)
   )
 
 
-# Orbax's own log is some 30 lines a save, and errors we raise ourselves.
-logging.get_absl_logger().addFilter(lambda record: "orbax" not in record.pathname)
+@contextlib.contextmanager
+def _quiet_orbax():
+  """Drops orbax's own log: some 30 lines per save, and errors that we raise anyway."""
+  logger = logging.get_absl_logger()
+  is_ours = lambda record: "orbax" not in record.pathname
+  logger.addFilter(is_ours)
+  try:
+    yield
+  finally:
+    logger.removeFilter(is_ours)
 
 
 def _load_part(path: epath.PathLike, names: tuple[str, ...]) -> list[PyTree]:
-  """Some fields of a saved state, as numpy arrays; the others are not read."""
+  """Reads some fields of a saved state as numpy arrays, and no others."""
   saved = ocp.checkpointables_metadata(path).metadata["state"]
   wanted = {
     name: jax.tree.map(lambda x: np.empty(x.shape, x.dtype), tree)
@@ -233,9 +240,9 @@ def _load_part(path: epath.PathLike, names: tuple[str, ...]) -> list[PyTree]:
 def _attempt(load: Callable, *args) -> tuple[Any, str | None]:
   """Returns (`load(*args)`, None), or (None, one line that says why not).
 
-  When one array cannot be read, orbax abandons the reads of all others, and each
-  prints a page once it is collected. That would bury the line that matters, so they
-  are collected here, unheard.
+  If one array cannot be read, orbax abandons the reads of all others, and each prints a
+  page once it is garbage-collected. That would bury the line that matters, so they are
+  collected here, silently.
   """
   hook, asyncio_log = sys.unraisablehook, python_logging.getLogger("asyncio")
   sys.unraisablehook, asyncio_log.disabled = lambda unused: None, True
@@ -244,7 +251,7 @@ def _attempt(load: Callable, *args) -> tuple[Any, str | None]:
       return load(*args), None
     except Exception as error:  # orbax raises whatever its storage raised
       failure = _first_line(error)
-    time.sleep(0.5)  # for reads under way to end
+    time.sleep(0.5)  # for unfinished reads to end
     gc.collect()
     return None, failure
   finally:
@@ -252,9 +259,9 @@ def _attempt(load: Callable, *args) -> tuple[Any, str | None]:
 
 
 def _alone() -> ocp.Context:
-  """Orbax reads without waiting for other processes.
+  """Lets orbax read without waiting for other processes.
 
-  By default each waits at the end of a load for all: if one failed, five minutes.
+  By default each waits at the end of a load for all others: five minutes if one failed.
   """
   index = jax.process_index()
   options = ocp.options.MultiprocessingOptions(
@@ -264,7 +271,7 @@ def _alone() -> ocp.Context:
 
 
 def _newest_for_all(folder: epath.PathLike, before: int | None) -> int | None:
-  """The newest step (before one), as process 0 sees it: folders may appear late."""
+  """Returns the newest step (below `before`) as process 0 sees it."""
   steps = [s for s in complete_steps(folder) if before is None or s < before]
   newest = max(steps, default=-1)
   if jax.process_count() > 1:
@@ -273,15 +280,18 @@ def _newest_for_all(folder: epath.PathLike, before: int | None) -> int | None:
 
 
 def _failing_processes(failed: bool) -> list[int]:
-  """Which processes call this with `failed`; all must call it."""
+  """Returns the processes that call this with `failed`; all must call it."""
   if jax.process_count() == 1:
     return [0] if failed else []
   return np.flatnonzero(multihost_utils.process_allgather(np.array(failed))).tolist()
 
 
 def _align_operations() -> None:
-  """Orbax counts what it does, and processes meet under that number: where one failed
-  earlier than another, the counts differ and the next save would never end."""
+  """Brings orbax's operation counts of all processes to the same number.
+
+  Processes synchronise under that number: if one failed earlier than another, the
+  counts differ and the next save would never end.
+  """
   if jax.process_count() > 1:
     done = int(OperationIdGenerator.get_current_operation_id())
     most = int(multihost_utils.process_allgather(np.int32(done)).max())

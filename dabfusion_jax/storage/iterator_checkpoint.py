@@ -1,4 +1,4 @@
-"""The place of a data iterator in a checkpoint: one small file per process."""
+"""The position of a data iterator in a checkpoint: one small file per process."""
 
 import asyncio
 import json
@@ -9,14 +9,14 @@ import jax
 from data_pipeline.errors import UserError
 
 
-class DataPosition:
-  """Lets orbax save an iterator with `get_state` and `set_state`, by process."""
+class IteratorCheckpoint:
+  """Lets orbax save and restore an iterator that has `get_state` and `set_state`."""
 
   def __init__(self, batches: Any):
     self._batches = batches
 
   async def save(self, directory):
-    text = json.dumps(self._batches.get_state())  # now; the file may come later
+    text = json.dumps(self._batches.get_state())  # now; the file is written later
     name = f"process_{jax.process_index()}-of-{jax.process_count()}.json"
 
     async def write():

@@ -1,18 +1,21 @@
-"""The README.md of a published folder: what it is, of what, and what not to expect."""
+"""The README.md of a published folder: what a model is, how it was made, its limits."""
 
 import json
 import pathlib
-import runpy
 import shlex
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import jax
 
-from dabfusion_jax.storage.run_config import MAY_MOVE, flatten
-from dabfusion_jax.storage.saved_stage import Trained
+from dabfusion_jax.settings.autoencoder import AutoencoderSettings
+from dabfusion_jax.settings.config_files import load_config
+from dabfusion_jax.settings.mapping import flatten, to_mapping
+from dabfusion_jax.settings.stages import Settings
+from dabfusion_jax.storage.run_config import MAY_CHANGE, MAY_MOVE
+from dabfusion_jax.storage.saved_stage import SavedStage
+from data_pipeline import files
 
-PURPOSE = {
+_PURPOSE = {
   "autoencoder": "Stage 1 (latent flow auto-encoder): a reference frame and a driving"
   " frame become flow, occlusion and the rebuilt driving frame.",
   "diffusion": "Stage 2 (diffusion of latent flow) with its frozen stage 1: a still"
@@ -24,109 +27,119 @@ _USE = {
   "diffusion": "python -m dabfusion_jax.sample --checkpoint=THIS_FOLDER"
   " --image=person.jpg --music=song.mp3 --output=dance.mp4",
 }
-_SETTINGS = ("model", "loss", "condition", "unet", "diffusion", "sampling", "optimizer")
-_RESOLVED = ("diffusion.flow_scale", "diffusion.latent_bound")  # by the data
+_GROUPS = ("model", "loss", "condition", "unet", "diffusion", "sampling", "optimizer")
+# Settings that a command need not repeat: filled in by the data, or without effect on
+# the result.
+_LEFT_OUT = ("data.content_sha256", "diffusion.flow_scale", "diffusion.latent_bound")
+_LEFT_OUT += tuple(set(MAY_CHANGE) - {"num_steps", "init_from", "init_parts"})
 
 
 def model_card(
-  parts: Sequence[Trained],
-  files: Mapping[str, pathlib.Path],
+  stages: Sequence[SavedStage],
+  weight_files: Mapping[str, pathlib.Path],
   dtype: str,
   figures: str | None,
 ) -> str:
-  """Markdown.
+  """Returns the card as Markdown.
 
   Args:
-    parts: the stage of the folder, and after a stage 2 its stage 1.
-    files: of weights, by the names the card lists their hashes under.
+    stages: the stage of the folder, and after a stage 2 its stage 1.
+    weight_files: files of weights, by the names the card lists their hashes under.
     dtype: of the weights.
-    figures: file of measured figures in the folder; None: there is none.
+    figures: name of a file of measured figures in the folder, if there is one.
   """
-  part = parts[0]
-  config = part.config
-  average = " (moving average)" if config["ema_decay"] else ""
-  sums = "\n".join(
-    f"- `{name}`: sha256 `{files.file_sha256(path)}`" for name, path in files.items()
-  )
-  settings = "\n".join(
-    f"- **{name}:** `{json.dumps(config[name], sort_keys=True)}`"
-    for name in _SETTINGS
-    if config.get(name)
-  )
-  measured = f"`{figures}` in this folder" if figures else "`docs/results.md`, if any"
-  return f"""# {config["stage"]}, {config["variant"]}
+  saved = stages[0]
+  settings = saved.settings
+  groups = to_mapping(settings)
+  counts = [sum(x.size for x in jax.tree.leaves(stage.params)) for stage in stages]
+  runs = [(run["command"], run["step"]) for run in settings.history]
+  runs.append((training_command(settings), saved.step))
+  average = " (moving average)" if settings.ema_decay else ""
+  lines = [
+    f"# {settings.stage}, {settings.variant}",
+    "",
+    _PURPOSE[settings.stage],
+    "",
+    f"- **Size:** {' + '.join(f'{n:,}' for n in counts)} parameters, {dtype}",
+    f"- **Steps:** {saved.step} of {settings.num_steps}, batch"
+    f" {settings.batch_size}{average}",
+    f"- **Training data:** {training_data(stages)}",
+    f"- **Digest:** `{saved.digest}`",
+    f"- **Figures:** {f'`{figures}` in this folder' if figures else 'none given'}",
+    f"- **Use:** `{_USE[settings.stage]}`",
+    "",
+    "## Made by",
+    "",
+    *(f"{i}. `{line}`, step {step}" for i, (line, step) in enumerate(runs, 1)),
+    "",
+    "## Settings",
+    "",
+    *(
+      f"- **{name}:** `{json.dumps(groups[name], sort_keys=True)}`"
+      for name in _GROUPS
+      if name in groups
+    ),
+    "",
+    "All others are in `config.json`.",
+    "",
+    "## Limits",
+    "",
+    "Trained on the data named above and nothing else: other bodies, clothes, cameras"
+    " or music may come out distorted, and what the picture does not show is"
+    " invented. Only animate pictures of people who agree to it, and say that the video"
+    " is generated.",
+    "",
+    "## Files",
+    "",
+    *(
+      f"- `{name}`: sha256 `{files.file_sha256(path)}`"
+      for name, path in weight_files.items()
+    ),
+  ]
+  return "\n".join(lines) + "\n"
 
-{PURPOSE[config["stage"]]}
 
-- **Size:** {" + ".join(f"{count(p):,}" for p in parts)} parameters, {dtype}
-- **Steps:** {part.step} of {config["num_steps"]}, batch {config["batch_size"]}{average}
-- **Training data:** {data_line(parts)}
-- **Made by:** `{command(config)}`
-- **Digest:** `{part.digest}`
-- **Figures:** {measured}
-- **Use:** `{_USE[config["stage"]]}`
-
-## Settings
-
-{settings}
-
-All others are in `config.json`.
-
-## Limits
-
-Trained on the data named above and nothing else: other bodies, clothes, cameras or
-music may come out distorted, and what the one picture does not show is invented. Only
-animate pictures of people who agree to it, and say that the video is made.
-
-## Files
-
-{sums}
-"""
-
-
-def count(part: Trained) -> int:
-  """Parameters, without running statistics."""
-  return sum(x.size for x in jax.tree.leaves(part.params))
-
-
-def data_line(parts: Sequence[Trained]) -> str:
-  """What a stage was trained on, in a few words; a stage 2 is told by its stage 1."""
-  data = parts[-1].config["data"]
-  preset = f", preset {data['preset']}" if data["preset"] else ""
+def training_data(stages: Sequence[SavedStage]) -> str:
+  """Returns what a stage was trained on; for a stage 2, by way of its stage 1."""
+  stage1: AutoencoderSettings = stages[-1].settings
+  data = stage1.data
   line = (
-    f"{data['source']}{preset}; clips of {data['num_frames']} frames at {data['fps']}"
-    f" fps, {data['frame_size']} px"
+    f"clips of {data.num_frames} frames at {data.fps} fps, {data.frame_size} px, made"
+    f" by `python -m data_pipeline.build {data.build}`"
   )
-  if data.get("content_sha256"):
-    line += f", content `{data['content_sha256'][:12]}`"
-  if len(parts) == 1:
+  if data.content_sha256 is not None:
+    line += f", content `{data.content_sha256[:12]}`"
+  if len(stages) == 1:
     return line
-  latents = parts[0].config["latents"]
+  settings = stages[0].settings
+  latents = settings.latents
   return (
-    f"{line}; as {parts[0].config['data']['num_frames']} latent frames at"
-    f" {latents['fps']} fps (data `{latents['data'][:12]}`), music features"
-    f" `{json.dumps(latents['encoder'])}`"
+    f"{line}; as {settings.data.num_frames} latent frames (data"
+    f" `{latents.data[:12]}`), music features `{json.dumps(latents.encoder)}`"
   )
 
 
-def command(config: Mapping[str, Any]) -> str:
-  """The command that trains this, with every setting changed on its command line.
+def training_command(settings: Settings) -> str:
+  """Returns the command that trains this, with a flag per changed setting.
 
-  Changes are told from `configs/STAGE.py` under the current directory; where that file
-  or its variant is not there, they are not named.
+  Changes are relative to `configs/STAGE.py` in the current directory; without that
+  file, or a variant it knows, they are not named.
   """
-  stage, variant = config["stage"], config["variant"]
+  stage, variant = settings.stage, settings.variant
   words = ["python -m dabfusion_jax.train", f"--config=configs/{stage}.py:{variant}"]
   path = pathlib.Path("configs") / f"{stage}.py"
-  module = runpy.run_path(str(path)) if path.is_file() else {"VARIANTS": ()}
-  if variant in module["VARIANTS"]:
-    plain = module["get_config"](variant).to_dict()
-    now = flatten(json.loads(json.dumps(config)))
-    for name, value in flatten(json.loads(json.dumps(plain))).items():
-      if name in MAY_MOVE or (name in _RESOLVED and not value):
-        continue
-      if name in now and now[name] != value:
-        found = now[name]
-        found = tuple(found) if isinstance(found, list) else found
-        words.append(shlex.quote(f"--config.{name}={found}"))
+  if not path.is_file():
+    return " ".join(words)
+  try:
+    plain = load_config(path, variant)
+  except ValueError:  # an unknown variant
+    return " ".join(words)
+  now = flatten(to_mapping(settings))
+  for name, value in flatten(to_mapping(plain)).items():
+    if name in MAY_MOVE or name in _LEFT_OUT:
+      continue
+    if name in now and now[name] != value:
+      found = now[name]
+      found = tuple(found) if isinstance(found, list) else found
+      words.append(shlex.quote(f"--config.{name}={found}"))
   return " ".join(words)

@@ -1,15 +1,18 @@
-"""A run's settings beside its checkpoints: WORKDIR/config.json."""
+"""The settings of a run beside its checkpoints: WORKDIR/config.json."""
 
 import json
-from collections.abc import Mapping
-from typing import Any
+from typing import TypeVar
 
 import jax
 
+from dabfusion_jax.settings.loop import LoopSettings
+from dabfusion_jax.settings.mapping import flatten, from_mapping, to_mapping
 from dabfusion_jax.storage import checkpoint_files
 from dabfusion_jax.storage.run_folder import RunFolder
 from data_pipeline import files
 from data_pipeline.errors import UserError
+
+T = TypeVar("T", bound=LoopSettings)
 
 # Settings that may differ when a run is resumed: they change how long it runs, what
 # it shows and where, not what is learnt. A mesh changes the order of sums only.
@@ -17,6 +20,8 @@ MAY_CHANGE = (
   "num_steps",
   "log_every",
   "picture_every",
+  "eval_every",
+  "eval_batches",
   "checkpoint_every",
   "keep_checkpoints",
   "keep_best_checkpoints",
@@ -24,8 +29,10 @@ MAY_CHANGE = (
   "fsdp_min_bytes",
   "init_from",
   "init_parts",
+  "history",
   "stall_seconds",
   "sampling",
+  "picture",
 )
 # Settings that may differ as well, because another machine, a bad step or a longer
 # training asks for it, but change what is learnt: with a warning.
@@ -40,27 +47,41 @@ MAY_CHANGE_LEARNING = (
 # Where things lie; what they are is held by hashes.
 MAY_MOVE = (
   "data.folder",
+  "data.build",
   "data.latents",
   "data.autoencoder",
-  "data.autoencoder_config",
   "data.cache_in_memory",
 )
 
 
-def check_config(run: RunFolder, config: Mapping[str, Any]) -> list[str]:
-  """Refuses to go on with a run that was started with other settings.
+def read_config(run: RunFolder, settings_type: type[T]) -> T | None:
+  """Returns the settings a run was started with; None if it was never started.
+
+  Raises:
+    UserError: config.json is damaged, or of another stage.
+  """
+  path = run.local / "config.json"
+  if not path.exists():
+    return None
+  try:
+    return from_mapping(settings_type, json.loads(path.read_text()), strict=False)
+  except ValueError as error:
+    raise UserError(f"{path} cannot be read: {error}") from None
+
+
+def check_config(run: RunFolder, settings: LoopSettings) -> list[str]:
+  """Refuses to resume a run that was started with other settings.
 
   Returns:
     What differs and is allowed to, but changes what is learnt; one string each.
 
   Raises:
-    ValueError: naming the settings that differ, with both values.
+    UserError: naming the settings that differ, with both values.
   """
-  path = run.local / "config.json"
-  if checkpoint_files.latest_step(run.path) is None or not path.exists():
+  started = read_config(run, type(settings))
+  if checkpoint_files.latest_step(run.path) is None or started is None:
     return []
-  before = flatten(json.loads(path.read_text()))
-  now = flatten(json.loads(json.dumps(config)))
+  before, now = (flatten(to_mapping(one)) for one in (started, settings))
   allowed, refused = [], []
   for name in sorted(before.keys() | now.keys()):
     if before.get(name) == now.get(name) or name in MAY_MOVE:
@@ -80,20 +101,9 @@ def check_config(run: RunFolder, config: Mapping[str, Any]) -> list[str]:
   return allowed
 
 
-def write_config(run: RunFolder, config: Mapping[str, Any]) -> None:
-  """Writes WORKDIR/config.json in one move."""
+def write_config(run: RunFolder, settings: LoopSettings) -> None:
+  """Writes WORKDIR/config.json, whole or not at all; only process 0 writes."""
   if jax.process_index() == 0:
     run.local.mkdir(parents=True, exist_ok=True)
-    files.write_json(run.local / "config.json", config, sort_keys=True)
+    files.write_json(run.local / "config.json", to_mapping(settings), sort_keys=True)
     run.send()
-
-
-def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-  """{"unet": {"dim": 8}} -> {"unet.dim": 8}."""
-  flat = {}
-  for name, value in config.items():
-    if isinstance(value, Mapping):
-      flat |= flatten(value, f"{prefix}{name}.")
-    else:
-      flat[f"{prefix}{name}"] = value
-  return flat

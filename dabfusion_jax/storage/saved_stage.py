@@ -1,9 +1,9 @@
-"""Trained stages on disk: a run's workdir, or a published folder.
+"""Trained stages on disk: the workdir of a run, or a published folder.
 
 A published folder holds `config.json` and `model.safetensors` (params and running
 statistics). A stage-2 folder of either kind carries its frozen stage 1, published, in
-`autoencoder/`, so one folder is enough to sample from; several stage-2 folders may
-share the one that lies beside them.
+`autoencoder/`, so that one folder is enough to sample from; several stage-2 folders may
+share one that lies beside them.
 """
 
 import hashlib
@@ -12,8 +12,6 @@ import json
 import pathlib
 import shutil
 import tempfile
-import uuid
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,38 +21,42 @@ import safetensors.numpy
 from absl import logging
 from etils import epath
 from flax import traverse_util
+from jax.typing import DTypeLike
 
-from dabfusion_jax.storage import checkpointing
-from dabfusion_jax.storage.run_folder import folder_at, is_remote
+from dabfusion_jax.settings.mapping import to_mapping
+from dabfusion_jax.settings.stages import Settings, read_settings
+from dabfusion_jax.storage.run_folder import folder_at
+from data_pipeline import files
 from data_pipeline.errors import UserError
 
+PyTree = Any
 AUTOENCODER = "autoencoder"
 SHIPPED = ("dance_e", "dance_b")  # stage 2 with and without beats
-_CONFIG, _MODEL = "config.json", "model.safetensors"
+CONFIG, MODEL = "config.json", "model.safetensors"
 
 
-class TrainedError(UserError):
+class SavedStageError(UserError):
   """A folder does not hold the trained stage that was asked for."""
 
 
 @dataclass(frozen=True)
-class Trained:
-  """A stage's settings and weights, and the hash that names them."""
+class SavedStage:
+  """Settings and weights of a trained stage, and the hash that names them."""
 
-  config: Mapping[str, Any]
-  params: Any
-  batch_stats: Any
+  settings: Settings
+  params: PyTree
+  batch_stats: PyTree
   step: int
-  digest: str  # sha256 of all names and values
+  digest: str  # `digest_of`
 
   @property
-  def variables(self) -> dict[str, Any]:
-    """As a Linen model takes them."""
+  def variables(self) -> dict[str, PyTree]:
+    """The weights as a Linen model takes them."""
     return {"params": self.params, "batch_stats": self.batch_stats}
 
 
-def digest_of(params: Any, batch_stats: Any) -> str:
-  """sha256 over all names, shapes and float32 values, independent of their order."""
+def digest_of(params: PyTree, batch_stats: PyTree) -> str:
+  """Returns the SHA-256 over all names, shapes and float32 values, in any order."""
   digest = hashlib.sha256()
   for name, value in sorted(_flatten(params, batch_stats).items()):
     digest.update(f"{name}{value.shape}".encode())
@@ -62,121 +64,132 @@ def digest_of(params: Any, batch_stats: Any) -> str:
   return digest.hexdigest()
 
 
-def load_trained(folder: epath.PathLike, stage: str) -> Trained:
+def load_stage(folder: epath.PathLike, stage: str) -> SavedStage:
   """Reads a stage ("autoencoder" or "diffusion") from a workdir or published folder.
 
-  Of a workdir it takes the newest checkpoint and the moving average of its weights.
+  From a workdir it takes the newest checkpoint and the moving average of its weights.
   Either may lie in a bucket.
 
   Raises:
-    TrainedError: no such folder, another stage, or a damaged file.
+    SavedStageError: no such folder, another stage, or a damaged file.
     CheckpointError: the workdir has no readable checkpoint.
   """
   folder = epath.Path(folder)
-  path = folder / _CONFIG
-  if not path.is_file():
-    raise TrainedError(
-      f"{folder} holds no trained {stage}: {path} is missing; give the workdir of a"
-      " training or a published folder."
-    )
-  try:
-    config = json.loads(path.read_text())
-    found = config["stage"]
-  except (ValueError, KeyError, TypeError) as error:
-    raise TrainedError(f"{path} is not the config of a run ({error!r}).") from None
-  if found != stage:
-    raise TrainedError(f"{folder} holds the stage {found!r}, but {stage!r} is needed.")
-  needed = {"autoencoder": {"model", "data"}, "diffusion": {"latents", "data"}}[stage]
-  if not needed <= set(config):
-    raise TrainedError(f"{path} is cut short: {sorted(needed - set(config))} missing.")
-  if (folder / _MODEL).is_file():
-    params, batch_stats, step, expected = _read_model(folder / _MODEL)
+  settings = _load_settings(folder / CONFIG, stage)
+  if (folder / MODEL).is_file():
+    params, batch_stats, step, expected = _read_model(folder / MODEL)
   else:
+    # Imported here because it brings orbax, which a published model does not need.
+    from dabfusion_jax.storage import checkpointing
+
     params, batch_stats, step = checkpointing.load_params(folder)
     expected = None
   digest = digest_of(params, batch_stats)
   if expected not in (None, digest):
-    raise TrainedError(
-      f"{folder / _MODEL} is damaged: its values have the hash {digest[:12]}, not"
-      f" {expected[:12]}; get the file anew."
+    raise SavedStageError(
+      f"{folder / MODEL} is damaged: its values have the hash {digest[:12]}, not"
+      f" {expected[:12]}; get the file again."
     )
-  if step < config.get("num_steps", 0) / 2:
+  if step < settings.num_steps / 2:
     logging.warning(
-      "%s was trained %d of %d steps: expect little of it.",
+      "%s was trained for %d of %d steps: expect little of it.",
       folder,
       step,
-      config["num_steps"],
+      settings.num_steps,
     )
-  return Trained(config, params, batch_stats, step, digest)
+  return SavedStage(settings, params, batch_stats, step, digest)
 
 
-def load_autoencoder_of(folder: epath.PathLike) -> Trained:
-  """The frozen stage 1 inside a stage-2 folder, else the one beside it.
+def load_autoencoder_of(folder: epath.PathLike) -> SavedStage:
+  """Returns the frozen stage 1 inside a stage-2 folder, else the one beside it.
 
   Raises:
-    TrainedError, CheckpointError: as `load_trained`. Whether it is the right one, the
-      hash in the stage 2's config tells.
+    SavedStageError, CheckpointError: as `load_stage`. Whether it is the right one, the
+      hash in the settings of stage 2 tells.
   """
   folder = folder_at(folder)
   beside = folder.parent / AUTOENCODER
   inside = folder / AUTOENCODER
   is_shared = not inside.is_dir() and beside.is_dir()
-  return load_trained(beside if is_shared else inside, "autoencoder")
+  return load_stage(beside if is_shared else inside, "autoencoder")
 
 
 def shipped(name: str = SHIPPED[0]) -> pathlib.Path:
-  """The folder of a stage 2 that comes with the package, one of `SHIPPED`.
+  """Returns the folder of a stage 2 bundled with the package, one of `SHIPPED`.
 
   Raises:
-    TrainedError: unknown name, or a package that came without weights.
+    SavedStageError: unknown name, or a package that was built without weights.
   """
   if name not in SHIPPED:
-    raise TrainedError(f"No weights {name!r} come with the package; known: {SHIPPED}.")
+    raise SavedStageError(f"No bundled weights {name!r}; known: {', '.join(SHIPPED)}.")
   folder = pathlib.Path(str(importlib.resources.files("dabfusion_jax")))
   folder = folder / "demo_weights" / name
-  if not (folder / _MODEL).is_file():
-    raise TrainedError(
-      f"This copy of dabfusion_jax came without weights ({folder} holds none); install"
-      " it anew, or name a trained model with --checkpoint."
+  if not (folder / MODEL).is_file():
+    raise SavedStageError(
+      f"This copy of dabfusion_jax was built without weights ({folder} holds none);"
+      " install it again, or name a trained model with --checkpoint."
     )
   return folder
 
 
-def publish(trained: Trained, folder: str | pathlib.Path, dtype: Any = None) -> None:
-  """Writes a published folder in one move; `dtype` float16 halves its size.
+def save_stage(
+  saved: SavedStage, folder: str | pathlib.Path, dtype: DTypeLike = np.float32
+) -> None:
+  """Writes a published folder, whole or not at all.
 
-  An existing folder with the same weights is left alone; other weights are refused
-  with a `TrainedError`.
+  A folder that holds the same weights already is left alone.
+
+  Raises:
+    SavedStageError: the folder holds other weights.
   """
   folder = pathlib.Path(folder)
   if folder.exists():
-    if load_trained(folder, trained.config["stage"]).digest == trained.digest:
+    if load_stage(folder, saved.settings.stage).digest == saved.digest:
       return
-    raise TrainedError(
-      f"{folder} holds other weights (not those of digest {trained.digest[:12]});"
-      " choose another folder."
+    raise SavedStageError(
+      f"{folder} holds other weights (not those of digest {saved.digest[:12]}); choose"
+      " another folder."
     )
-  temporary = folder.with_name(f".{folder.name}.{uuid.uuid4().hex}.tmp")
-  shutil.rmtree(temporary, ignore_errors=True)
-  temporary.mkdir(parents=True)
+  folder.parent.mkdir(parents=True, exist_ok=True)
+  temporary = pathlib.Path(tempfile.mkdtemp(prefix=".", dir=folder.parent))
   try:
-    (temporary / _CONFIG).write_text(
-      json.dumps(trained.config, indent=2, sort_keys=True) + "\n"
-    )
-    flat = _flatten(trained.params, trained.batch_stats)
-    if dtype is not None:
-      flat = {name: value.astype(dtype) for name, value in flat.items()}
-    metadata = {"step": str(trained.step), "digest": trained.digest}
-    safetensors.numpy.save_file(flat, temporary / _MODEL, metadata)
-    # Made for its owner alone, but given away.
-    (temporary / _MODEL).chmod((temporary / _CONFIG).stat().st_mode)
+    temporary.chmod(0o755)  # temporary folders are private
+    files.write_json(temporary / CONFIG, to_mapping(saved.settings), sort_keys=True)
+    flat = _flatten(saved.params, saved.batch_stats)
+    flat = {name: value.astype(dtype) for name, value in flat.items()}
+    metadata = {"step": str(saved.step), "digest": saved.digest}
+    with files.whole_file(temporary / MODEL) as file:
+      safetensors.numpy.save_file(flat, file, metadata)
     temporary.replace(folder)
-  except BaseException:
+  finally:
     shutil.rmtree(temporary, ignore_errors=True)
-    raise
 
 
-def _flatten(params: Any, batch_stats: Any) -> dict[str, np.ndarray]:
+def _load_settings(path: epath.Path, stage: str) -> Settings:
+  if not path.is_file():
+    raise SavedStageError(
+      f"{path.parent} holds no trained {stage}: {path} is missing; give the workdir of"
+      " a training or a published folder."
+    )
+  try:
+    mapping = json.loads(path.read_text())
+    found = mapping["stage"]
+  except (ValueError, KeyError, TypeError) as error:
+    raise SavedStageError(f"{path} is not the config of a run ({error!r}).") from None
+  if found != stage:
+    raise SavedStageError(
+      f"{path.parent} holds the stage {found!r}, but {stage!r} is needed."
+    )
+  try:
+    settings = read_settings(mapping, strict=False)
+  except UserError as error:
+    raise SavedStageError(f"{path}: {error}") from None
+  if stage == "diffusion" and settings.latents is None:
+    raise SavedStageError(f"{path} says nothing of its latents: no training wrote it.")
+  return settings
+
+
+def _flatten(params: PyTree, batch_stats: PyTree) -> dict[str, np.ndarray]:
   tree = {"params": params, "batch_stats": batch_stats}
   flat = traverse_util.flatten_dict(tree, sep="/")
   return {
@@ -185,11 +198,11 @@ def _flatten(params: Any, batch_stats: Any) -> dict[str, np.ndarray]:
   }
 
 
-def _read_model(path: epath.Path) -> tuple[Any, Any, int, str]:
-  """(params, batch_stats, step, the digest they were written with)."""
-  if is_remote(path):  # the reader maps files of a disk
+def _read_model(path: epath.Path) -> tuple[PyTree, PyTree, int, str]:
+  """Returns (params, batch_stats, step, the digest they were written with)."""
+  if files.is_remote(path):  # the reader maps files of a disk
     with tempfile.TemporaryDirectory() as here:
-      return _read_model(path.copy(pathlib.Path(here) / _MODEL))
+      return _read_model(path.copy(pathlib.Path(here) / MODEL))
   try:
     with safetensors.safe_open(path, "numpy") as file:
       metadata = file.metadata()
@@ -202,9 +215,9 @@ def _read_model(path: epath.Path) -> tuple[Any, Any, int, str]:
     TypeError,
     ValueError,
   ) as error:
-    raise TrainedError(f"{path} is damaged ({error}); get the file anew.") from None
+    raise SavedStageError(f"{path} is damaged ({error}); get the file again.") from None
   if not any(name.startswith("params/") for name in flat):
-    raise TrainedError(f"{path} holds no params; it is no published stage.")
+    raise SavedStageError(f"{path} holds no params; it is no published stage.")
   flat = {name: value.astype(np.float32) for name, value in flat.items()}
   tree = traverse_util.unflatten_dict(flat, sep="/")
   return tree["params"], tree.get("batch_stats", {}), step, digest

@@ -1,15 +1,14 @@
 """The training loop of both stages.
 
-The workdir is the run: the same command goes on from its newest checkpoint, and state,
-optimiser, moving average, random numbers and data position continue exactly, so that a
-run that was interrupted ends bit for bit where an undisturbed one does.
+The workdir is the run: the same command resumes from its newest checkpoint, and state,
+optimizer, moving average, random numbers and data position continue exactly, so that an
+interrupted run ends bit for bit where an uninterrupted one does.
 """
 
 import contextlib
-import dataclasses
 import signal
 import threading
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import jax
@@ -17,13 +16,18 @@ from absl import logging
 from jax.experimental import multihost_utils
 
 from dabfusion_jax.parallel import hardware, sharding
-from dabfusion_jax.stages.base import Stage
-from dabfusion_jax.storage import checkpointing
+from dabfusion_jax.settings.loop import LoopSettings
+from dabfusion_jax.stages.base import PyTree, Stage
+from dabfusion_jax.storage.checkpointing import Checkpoints
 from dabfusion_jax.storage.run_config import check_config, write_config
 from dabfusion_jax.storage.run_folder import RunFolder
 from dabfusion_jax.training import writers
-from dabfusion_jax.training.health import Judge
-from dabfusion_jax.training.optimizer import Optimizer
+from dabfusion_jax.training.evaluation import HeldOutLoss
+from dabfusion_jax.training.health import HealthCheck
+from dabfusion_jax.training.hooks import Hook
+from dabfusion_jax.training.optimizer import make_optimizer
+from dabfusion_jax.training.pictures import Pictures
+from dabfusion_jax.training.progress import Progress
 from dabfusion_jax.training.state import (
   TrainState,
   abstract_state,
@@ -32,172 +36,131 @@ from dabfusion_jax.training.state import (
   shardings_of,
 )
 from dabfusion_jax.training.step import make_train_step
+from dabfusion_jax.training.trace import Trace
 from dabfusion_jax.training.watchdog import Watchdog
 from data_pipeline.errors import UserError
 
-PyTree = Any
 TERMINATED = 143  # exit status after SIGTERM, 128 + 15 as shells report it
-
-
-@dataclasses.dataclass(frozen=True)
-class LoopConfig:
-  """Settings of the loop; the `*_every` count in steps."""
-
-  num_steps: int
-  log_every: int
-  picture_every: int
-  checkpoint_every: int
-  keep_checkpoints: int  # the newest so many stay
-  keep_best_checkpoints: int  # and those of the lowest mean loss since the one before
-  seed: int  # of parameters and noise; the data has its own
-  ema_decay: float  # reached after a warm-up
-  gradient_accumulation: int  # parts a batch is taken in, one after the other
-  mesh: tuple[tuple[str, int], ...]  # e.g. (("data", -1), ("fsdp", 1))
-  fsdp_min_bytes: int  # smaller arrays are replicated
-  # Bad steps in a row that are skipped; one more ends the run. 0: the first does.
-  max_skipped_steps: int
-  spike_grad_norm: float | None  # a step beyond it is bad; None: any finite is good
-  stall_seconds: (
-    float  # without a step until the run ends and names who hangs; 0: never
-  )
-
-  def __post_init__(self):
-    counts = ("num_steps", "log_every", "picture_every", "checkpoint_every")
-    for name in (*counts, "gradient_accumulation"):
-      if getattr(self, name) < 1:
-        raise UserError(f"{name} must be at least 1, got {getattr(self, name)}.")
-    if not 0 <= self.ema_decay < 1:
-      raise UserError(f"ema_decay must lie in [0, 1), got {self.ema_decay}.")
-    for name in ("max_skipped_steps", "stall_seconds"):
-      if getattr(self, name) < 0:
-        raise UserError(f"{name} must not be negative, got {getattr(self, name)}.")
-    if self.spike_grad_norm is not None and self.spike_grad_norm <= 0:
-      raise UserError(
-        f"spike_grad_norm must be positive or None, got {self.spike_grad_norm}."
-      )
 
 
 def train(
   stage: Stage,
-  optimizer: Optimizer,
   dataset: Iterable[PyTree],
-  loop: LoopConfig,
+  settings: LoopSettings,
   run: RunFolder,
-  config: Mapping[str, Any],
   *,
+  eval_dataset: Iterable[PyTree] | None = None,
   initialise: Callable[[TrainState], TrainState] = lambda state: state,
-  trace: writers.Trace = writers.NO_TRACE,
+  trace_skip: int = 0,
+  trace_steps: int = 0,
 ) -> TrainState:
-  """Trains to `loop.num_steps`, or goes on doing so, and returns the final state.
+  """Trains to `settings.num_steps`, resuming if the run has begun.
 
   Args:
     stage: what is trained.
-    optimizer: from `make_optimizer`.
     dataset: endless; its iterator yields dicts of numpy arrays whose first axis is
       this process's share of the batch, and has `get_state` and `set_state` (as a
       Grain `IterDataset`'s does). The first batch also serves for the pictures.
-    loop: settings of the loop.
+    settings: kept as config.json. A resume with other settings is refused, except for
+      `run_config.MAY_CHANGE`.
     run: its folder: config.json, metrics.jsonl, checkpoints, events, pictures.
-    config: everything the run was started with, kept as config.json. A resume with
-      another config is refused, except for `run_config.MAY_CHANGE`.
-    initialise: what a fresh state goes through, e.g. a warm start.
-    trace: which steps to record for XProf.
+    eval_dataset: like `dataset`, of held-out examples; every iterator of it yields the
+      same batches. None: no held-out loss is measured.
+    initialise: applied to a new state, e.g. a warm start.
+    trace_skip: steps of this process before those recorded for XProf.
+    trace_steps: how many steps to record; 0: none.
+
+  Returns:
+    The final state.
 
   Raises:
-    FloatingPointError: loss, gradient, update or parameters are not finite; the state
-      is not saved. Or: too many bad steps in a row.
+    InvalidMetricError: loss, gradient, update or parameters are not finite, or too many
+      steps in a row are bad; the state is not saved.
     CheckpointError: a checkpoint cannot be saved or restored.
-    ValueError: settings that do not fit the devices, the data or the earlier run.
+    UserError: settings that do not fit the devices, the data or the earlier run.
     SystemExit: status 143 after SIGTERM, with everything saved.
   """
-  changes = check_config(run, config)
-  mesh, backend = sharding.make_mesh(loop.mesh), jax.default_backend()
+  changes = check_config(run, settings)
+  optimizer = make_optimizer(settings.optimizer)
+  mesh = sharding.make_mesh(settings.mesh)
   batch_sharding = sharding.batch_sharding(mesh)
-  init_key, loop_key, picture_key = jax.random.split(jax.random.key(loop.seed), 3)
+  init_key, loop_key, picture_key = jax.random.split(jax.random.key(settings.seed), 3)
+  eval_key = jax.random.fold_in(picture_key, 1)
 
   batches = iter(dataset)
-  beginning = batches.get_state()
-  first_batch = next(batches)
-  batches.set_state(beginning)
-  batch_spec = sharding.global_batch_spec(first_batch, mesh, loop.gradient_accumulation)
+  first_batch = peek(batches)
+  num_parts = settings.gradient_accumulation
+  batch_spec = sharding.global_batch_spec(first_batch, mesh, num_parts)
   batch_size = jax.tree.leaves(batch_spec)[0].shape[0]
-  logging.info("Batches of %d over %d %s devices.", batch_size, mesh.size, backend)
+  logging.info("Batches of %d over %d devices.", batch_size, mesh.size)
 
   with contextlib.ExitStack() as stack:
     stack.enter_context(jax.set_mesh(mesh))
     checkpoints = stack.enter_context(
-      checkpointing.Checkpoints(
-        run.path, loop.keep_checkpoints, loop.keep_best_checkpoints
-      )
+      Checkpoints(run.path, settings.keep_checkpoints, settings.keep_best_checkpoints)
     )
     init = make_init(stage, optimizer.tx, batch_spec)
-    abstract = abstract_state(init, init_key, mesh, loop.fsdp_min_bytes)
+    abstract = abstract_state(init, init_key, mesh, settings.fsdp_min_bytes)
     state = checkpoints.restore(abstract, batches)
     if state is None:
       state = initialise(create_state(init, init_key, abstract))
-    start = int(state.step)
-    if start >= loop.num_steps:
-      logging.info(
-        "%s is finished: step %d of %d. Raise num_steps to train on, or choose "
-        "another workdir.",
-        run,
-        start,
-        loop.num_steps,
-      )
+    start, num_steps = int(state.step), settings.num_steps
+    if start >= num_steps:
+      logging.info("%s is finished; raise num_steps=%d to train on.", run, num_steps)
       return state
     for change in changes:
-      logging.warning(
-        "%s goes on otherwise than it began: %s. It will not equal an undisturbed run.",
-        run,
-        change,
-      )
-    write_config(run, config)
-    if start:
-      logging.info("Resuming %s from step %d.", run, start)
-    else:
+      logging.warning("%s resumes, %s: its result will differ.", run, change)
+    write_config(run, settings)
+    logging.info("%s continues after step %d of %d.", run, start, num_steps)
+    if not start:
       writers.log_parameter_overview(abstract.params)
     stack.callback(run.send)
-    writer = stack.enter_context(
-      writers.Writer(run.local, start)
-      if jax.process_index() == 0
-      else writers.NullWriter()
-    )
+    writer = stack.enter_context(writers.open_writer(run.local, start))
     should_stop = stack.enter_context(sigterm_watch())
-    watchdog = stack.enter_context(Watchdog(run.path, loop.stall_seconds))
-    step_fn = jax.jit(
-      make_train_step(
-        stage,
-        optimizer,
-        ema_decay=loop.ema_decay,
-        gradient_accumulation=loop.gradient_accumulation,
-        skip_bad_steps=loop.max_skipped_steps > 0,
-        spike_grad_norm=loop.spike_grad_norm,
-      ),
-      donate_argnums=0,
-      out_shardings=(shardings_of(abstract), None),
-    )
+
     logging.info("Compiling the training step.")
     step_fn, flops = hardware.compile_step(
-      step_fn, state, sharding.place(batch_spec, batch_sharding), loop_key
+      jax.jit(
+        make_train_step(stage, optimizer, settings),
+        donate_argnums=0,
+        out_shardings=(shardings_of(abstract), None),
+      ),
+      state,
+      sharding.place(batch_spec, batch_sharding),
+      loop_key,
     )
-    progress = writers.Progress(
-      loop.num_steps, batch_size, flops * loop.gradient_accumulation
-    )
-    judge = Judge(checkpoints, loop.max_skipped_steps)
-    # With several simulated devices, steps left in flight can wait for each other.
-    in_flight = backend != "cpu" or mesh.size == 1
+    progress = Progress(num_steps, batch_size, flops * num_parts)
+    health = HealthCheck(checkpoints.wait, settings.max_skipped_steps)
+    hooks: list[Hook] = [
+      health,
+      Watchdog(run.path, settings.stall_seconds),
+      Trace(run.local, start + trace_skip + 1, trace_steps),
+      Pictures(stage, first_batch, picture_key, mesh, writer, settings),
+    ]
+    held_out = None
+    if eval_dataset is not None and settings.eval_every:
+      held_out = HeldOutLoss(stage, eval_dataset, eval_key, mesh, writer, settings)
+      hooks.append(held_out)
+    for hook in hooks:
+      stack.enter_context(hook)
 
     def report(step, metrics):
       values = {name: float(value) for name, value in jax.device_get(metrics).items()}
-      judge(step, values)
-      watchdog.beat(step)
+      for hook in hooks:
+        hook.after_step(step, values)
       progress.start(step)
-      if step % loop.log_every == 0 or step == loop.num_steps:
-        writer.write_scalars(step, values | judge.counts() | progress.report(step))
+      if step % settings.log_every == 0 or step == num_steps:
+        for hook in hooks:
+          values |= hook.scalars()
+        writer.write_scalars(step, values | progress.report(step))
 
+    # With several simulated devices, steps in flight can wait for each other.
+    in_flight = jax.default_backend() != "cpu" or mesh.size == 1
     pending = None  # (step, metrics) of the step before, perhaps still running
-    for step in range(start + 1, loop.num_steps + 1):
-      with trace.step(run.local, step - start, step):
+    for step in range(start + 1, num_steps + 1):
+      with contextlib.ExitStack() as around:
+        for hook in hooks:
+          around.enter_context(hook.around_step(step))
         with progress.waiting():
           batch = next_batch(batches, step)
         batch = sharding.to_global_batch(batch, batch_sharding)
@@ -207,42 +170,45 @@ def train(
       if pending is not None:
         report(*pending)
       pending = (step, metrics)
-      last = step == loop.num_steps
       stop = should_stop(step)
-      if step % loop.checkpoint_every == 0 or last or stop:
-        report(*pending)  # before the save: a state gone bad is not saved
+      saves = step % settings.checkpoint_every == 0 or step == num_steps or stop
+      due = [hook for hook in hooks if hook.is_due(step)]
+      if saves or due:
+        report(*pending)  # first: a state gone bad is neither saved nor drawn
         pending = None
+      for hook in due:
+        if hook.before_save and not stop:
+          hook.on_state(step, state)
+      if saves:
         writer.settle()
         run.send()
-        checkpoints.save(step, state, batches, judge.mean_loss())
-      if step % loop.picture_every == 0 or last:
-        draw(stage, state, first_batch, picture_key, mesh, writer)
-      if stop and not last:
-        logging.warning(
-          "SIGTERM: saved step %d; the same command goes on from there.", step
-        )
+        loss = health.mean_loss()
+        if held_out is not None:
+          loss = held_out.loss_at(step)
+        checkpoints.save(step, state, batches, loss)
+      if stop and step < num_steps:
+        logging.warning("SIGTERM: saved step %d; the same command resumes.", step)
         raise SystemExit(TERMINATED)
+      for hook in due:
+        if not hook.before_save:
+          hook.on_state(step, state)
   return state
 
 
-def draw(
-  stage: Stage,
-  state: TrainState,
-  batch: PyTree,
-  key: jax.Array,
-  mesh: jax.sharding.Mesh,
-  writer: Any,
-) -> None:
-  """Writes the stage's pictures of the averaged parameters, made on one device."""
-  params, batch_stats = sharding.host_copy((state.ema_params, state.batch_stats), mesh)
-  if jax.process_index() == 0:
-    with jax.set_mesh(sharding.one_device_mesh()):
-      pictures = stage.pictures(params, batch_stats, batch, key)
-    writer.write_pictures(int(state.step), pictures)
+def peek(batches: Any) -> PyTree:
+  """Returns the first batch of an iterator, which stays at its beginning."""
+  beginning = batches.get_state()
+  first = next(batches)
+  batches.set_state(beginning)
+  return first
 
 
 def next_batch(batches: Any, step: int) -> PyTree:
-  """The next batch; data that ends is a mistake in its making."""
+  """Returns the next batch.
+
+  Raises:
+    UserError: the data has ended.
+  """
   try:
     return next(batches)
   except StopIteration:
@@ -252,8 +218,8 @@ def next_batch(batches: Any, step: int) -> PyTree:
 
 
 @contextlib.contextmanager
-def sigterm_watch():
-  """Yields step -> whether to stop after it because SIGTERM has come.
+def sigterm_watch() -> Iterator[Callable[[int], bool]]:
+  """Yields a function step -> whether to stop after it because of a SIGTERM.
 
   With several processes JAX's preemption service settles on one step for all.
   """
@@ -262,9 +228,9 @@ def sigterm_watch():
   elif threading.current_thread() is not threading.main_thread():
     yield lambda step: False  # only the main thread may set signal handlers
   else:
-    came = threading.Event()
-    before = signal.signal(signal.SIGTERM, lambda *unused: came.set())
+    received = threading.Event()
+    before = signal.signal(signal.SIGTERM, lambda *unused: received.set())
     try:
-      yield lambda step: came.is_set()
+      yield lambda step: received.is_set()
     finally:
       signal.signal(signal.SIGTERM, before)

@@ -1,4 +1,4 @@
-"""What a training run carries from step to step, created straight into shardings."""
+"""The state that a run carries from step to step, created directly in its shardings."""
 
 from collections.abc import Callable
 from typing import Any
@@ -16,9 +16,9 @@ PyTree = Any
 
 @struct.dataclass
 class TrainState:
-  """The whole state; random keys derive from seed and step, so none is kept.
+  """The whole state; random keys derive from seed and step, so none is stored.
 
-  Fields are Any: JAX rebuilds the tree with shapes, shardings and tracers in it.
+  Fields are Any because JAX rebuilds the tree with shapes, shardings and tracers in it.
   """
 
   step: Any  # int32 [], updates done so far
@@ -31,7 +31,7 @@ class TrainState:
 def make_init(
   stage: Stage, tx: optax.GradientTransformation, batch_spec: PyTree
 ) -> Callable[[jax.Array], TrainState]:
-  """Returns key -> fresh state, to be traced under `eval_shape` or `jit`."""
+  """Returns a function key -> new state, to be traced by `eval_shape` or `jit`."""
 
   def init(key):
     zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), batch_spec)
@@ -50,7 +50,7 @@ def abstract_state(
   mesh: jax.sharding.Mesh,
   min_bytes: int,
 ) -> TrainState:
-  """Shapes, dtypes and shardings of the state; nothing is computed."""
+  """Returns shapes, dtypes and shardings of the state; computes nothing."""
   abstract = jax.eval_shape(init, key)
   shardings = sharding.state_shardings(abstract, mesh, min_bytes)
   return jax.tree.map(
@@ -61,16 +61,16 @@ def abstract_state(
 
 
 def shardings_of(abstract: PyTree) -> PyTree:
-  """The shardings of a tree of `ShapeDtypeStruct`."""
+  """Returns the shardings of a tree of `ShapeDtypeStruct`."""
   return jax.tree.map(lambda x: x.sharding, abstract)
 
 
 def create_state(
   init: Callable[[jax.Array], TrainState], key: jax.Array, abstract: TrainState
 ) -> TrainState:
-  """Fresh state, never anywhere unsharded."""
-  # It runs once, so compiling it well is not worth the time: on CPU a U-Net's takes
-  # 30 s with XLA's usual effort and 13 s without.
+  """Returns a new state that never exists unsharded."""
+  # It runs once, so optimising it is not worth the time: on CPU, compiling that of a
+  # U-Net takes 30 s with XLA's usual effort and 13 s without.
   cpu = jax.default_backend() == "cpu"
   options = {"xla_backend_optimization_level": 0} if cpu else None
   create = jax.jit(init, out_shardings=shardings_of(abstract), compiler_options=options)
@@ -78,10 +78,10 @@ def create_state(
 
 
 def update_ema(ema_params: PyTree, params: PyTree, decay: float, step: Any) -> PyTree:
-  """Moving average with a warm-up, so that a short training has a useful one.
+  """Returns the updated moving average, with a warm-up for the sake of short trainings.
 
-  The decay of the update that follows `step` earlier ones is
-  min(decay, (1 + step) / (10 + step)): 0.1 at first, 0.99 near step 900.
+  After `step` earlier updates the decay is min(decay, (1 + step) / (10 + step)): 0.1 at
+  first, 0.99 near step 900.
   """
   decay = jnp.minimum(decay, (1.0 + step) / (10.0 + step))
   return jax.tree.map(

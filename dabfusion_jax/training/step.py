@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import optax
 
 from dabfusion_jax.parallel import sharding
+from dabfusion_jax.settings.loop import LoopSettings
 from dabfusion_jax.stages.base import Stage
 from dabfusion_jax.training.optimizer import Optimizer
 from dabfusion_jax.training.state import TrainState, update_ema
@@ -18,33 +19,25 @@ PyTree = Any
 def make_train_step(
   stage: Stage,
   optimizer: Optimizer,
-  *,
-  ema_decay: float,
-  gradient_accumulation: int,
-  skip_bad_steps: bool,
-  spike_grad_norm: float | None,
+  settings: LoopSettings,
 ) -> Callable:
-  """Returns (state, global batch, key) -> (state, metrics), pure.
+  """Returns a pure function (state, global batch, key) -> (state, metrics).
 
-  Args:
-    stage: its loss is what is minimised.
-    optimizer: from `make_optimizer`.
-    ema_decay: reached after a warm-up.
-    gradient_accumulation: parts a batch is taken in, see `mean_gradients`.
-    skip_bad_steps: a bad step leaves everything but the step's number as it was.
-    spike_grad_norm: gradient norm from which a step counts as bad, as one whose loss or
-      gradient is not finite does; None for no such bound.
+  It minimises the loss of `stage` by `optimizer` (`make_optimizer`), with the moving
+  average, gradient accumulation and treatment of bad steps that `settings` say. A bad
+  step (`is_bad`) that is skipped changes nothing but the step's number.
   """
-  guarded = skip_bad_steps or spike_grad_norm is not None
+  spike_grad_norm = settings.spike_grad_norm
+  guarded = settings.max_skipped_steps > 0 or spike_grad_norm is not None
 
   def train_step(state, batch, key):
     key = jax.random.fold_in(key, state.step)
     grads, batch_stats, metrics = mean_gradients(
-      stage, state, batch, key, gradient_accumulation
+      stage, state, batch, key, settings.gradient_accumulation
     )
     updates, opt_state = optimizer.tx.update(grads, state.opt_state, state.params)
     params = optax.apply_updates(state.params, updates)
-    ema_params = update_ema(state.ema_params, params, ema_decay, state.step)
+    ema_params = update_ema(state.ema_params, params, settings.ema_decay, state.step)
     metrics = metrics | {
       "learning_rate": optimizer.learning_rate(state.step),
       "grad_norm": optax.tree.norm(grads),
@@ -65,7 +58,7 @@ def make_train_step(
 def is_bad(
   metrics: Mapping[str, jax.Array], spike_grad_norm: float | None
 ) -> jax.Array:
-  """Whether a step must not be taken: bool []."""
+  """Returns whether a step must not be taken: bool []."""
   finite = jnp.isfinite(metrics["loss"]) & jnp.isfinite(metrics["grad_norm"])
   bound = jnp.inf if spike_grad_norm is None else spike_grad_norm
   return ~(finite & (metrics["grad_norm"] <= bound))
@@ -74,11 +67,11 @@ def is_bad(
 def mean_gradients(
   stage: Stage, state: TrainState, batch: PyTree, key: jax.Array, num_parts: int
 ) -> tuple[PyTree, PyTree, dict[str, jax.Array]]:
-  """Gradients and metrics of a batch: (grads, batch_stats, metrics with `loss`).
+  """Returns (gradients, batch_stats, metrics with `loss`) of a batch.
 
-  Taken in `num_parts` parts the memory of activations is that of one part, and the
-  gradient is the mean of theirs. Without BatchNorm it is that of the whole batch, with
-  other noise; with it, statistics are per part and the running ones see every part.
+  In `num_parts` parts, activations take the memory of one part, and the gradient is the
+  mean over parts. Without BatchNorm it is the gradient of the whole batch, with other
+  noise; with it, statistics are per part and the running ones are updated by each.
   """
 
   def part(batch_stats, batch, key):
@@ -91,7 +84,7 @@ def mean_gradients(
     batch_stats, (grads, metrics) = part(state.batch_stats, batch, key)
     return grads, batch_stats, metrics
 
-  # Every num_parts-th example, so that each device splits what it holds.
+  # Every num_parts-th example, so that each device splits its own examples.
   parts = jax.tree.map(
     lambda x: jnp.swapaxes(x.reshape(-1, num_parts, *x.shape[1:]), 0, 1), batch
   )

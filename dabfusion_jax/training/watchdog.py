@@ -1,8 +1,8 @@
-"""Ends a run in which nothing moves, and says which process holds it up.
+"""Ends a run that makes no progress, and says which process holds it up.
 
-On a pod one hung or dead process leaves all others waiting in a collective for ever,
-without a word. Each process writes the step it is at to WORKDIR/heartbeats; the one
-whose patience ends names those that are behind.
+On a pod, one hung or dead process leaves all others waiting silently in a collective,
+for ever. Each process writes its step to WORKDIR/heartbeats; the first whose time is up
+names those that are behind.
 """
 
 import faulthandler
@@ -18,6 +18,8 @@ import jax
 from absl import logging
 from etils import epath
 
+from dabfusion_jax.training.hooks import Hook
+
 FOLDER = "heartbeats"
 STALLED = 75  # exit status: try again (EX_TEMPFAIL)
 _WRITE_SECONDS = 5.0
@@ -25,11 +27,11 @@ _WRITE_SECONDS = 5.0
 
 def _exit() -> None:
   faulthandler.dump_traceback(sys.stderr)  # where each thread of this process waits
-  os._exit(STALLED)  # the main thread hangs in native code: nothing softer ends it
+  os._exit(STALLED)  # the main thread hangs in native code: nothing gentler ends it
 
 
-class Watchdog:
-  """Watches from its own thread between `__enter__` and `__exit__`."""
+class Watchdog(Hook):
+  """Watches the steps from a thread of its own."""
 
   def __init__(
     self,
@@ -37,10 +39,9 @@ class Watchdog:
     stall_seconds: float,
     on_stall: Callable[[], None] = _exit,
   ):
-    """Watches for `stall_seconds` without a `beat`; 0 watches nothing.
+    """Calls `on_stall`, once, after `stall_seconds` without a step; 0: never.
 
     The time must exceed that of a checkpoint, of the pictures and of the first step.
-    `on_stall` is called once, from the watching thread.
     """
     self._folder = epath.Path(workdir) / FOLDER
     self._stall_seconds = stall_seconds
@@ -52,7 +53,7 @@ class Watchdog:
   def __enter__(self):
     if self._stall_seconds:
       self._folder.mkdir(parents=True, exist_ok=True)
-      self.beat(0)
+      self.after_step(0, {})
       self._thread.start()
     return self
 
@@ -61,8 +62,8 @@ class Watchdog:
     if self._thread.is_alive():
       self._thread.join()
 
-  def beat(self, step: int) -> None:
-    """This process has finished `step`."""
+  def after_step(self, step: int, metrics: dict[str, float]) -> None:
+    """Notes that this process has finished `step`."""
     self._step, self._beaten = step, time.monotonic()
     if self._stall_seconds and self._beaten - self._written > _WRITE_SECONDS:
       self._written = self._beaten
@@ -87,7 +88,7 @@ class Watchdog:
 
 
 def find_stragglers(folder: epath.PathLike, num_processes: int) -> str:
-  """One line on the processes that were heard of last or never."""
+  """Returns one line on the processes whose last heartbeat is oldest or missing."""
   beats, silent = {}, []
   for index in range(num_processes):
     try:
@@ -95,11 +96,11 @@ def find_stragglers(folder: epath.PathLike, num_processes: int) -> str:
       beats[index] = json.loads(path.read_text())
     except (OSError, ValueError):
       silent.append(str(index))
-  parts = [f"Never heard of process {', '.join(silent)}."] if silent else []
+  parts = [f"No heartbeat from process {', '.join(silent)}."] if silent else []
   if beats:
     index, beat = min(beats.items(), key=lambda item: item[1]["time"])
     parts.append(
-      f"Longest silent is process {index} on {beat['host']}, last heard"
+      f"The oldest is that of process {index} on {beat['host']}, from"
       f" {time.time() - beat['time']:.0f} s ago after step {beat['step']}."
     )
   return " ".join(parts)

@@ -4,10 +4,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from data_pipeline.cli import one_line_errors
 
 from dabfusion_jax.parallel.sharding import fsdp_axis, global_batch_spec, make_mesh
 from dabfusion_jax.training.optimizer import make_schedule
+from data_pipeline.cli import one_line_errors
 
 
 def _wrong_setting():

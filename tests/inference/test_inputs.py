@@ -5,6 +5,7 @@ import pytest
 
 from dabfusion_jax.inference import inputs
 from dabfusion_jax.inference.inputs import InputError
+from dabfusion_jax.inference.options import DanceOptions
 from data_pipeline.cutting import ingest
 from data_pipeline.cutting.windows import Windows
 from data_pipeline.media import writer
@@ -76,24 +77,27 @@ def test_a_picture_is_cut_around_the_person_as_film_is(tmp_path):
   tall = inputs.frame_image(frames[0][:, 80:112], "person", 36, pad=False)
   assert tall.shape == (36, 36, 3) and (tall[8:32, 12:24, 1] < 60).any(axis=1).all()
   noise = np.random.default_rng(0).integers(0, 256, (72, 128, 3), np.uint8)
-  with pytest.raises(InputError, match="cut a square around the person"):
+  with pytest.raises(InputError, match="crop a square around the person"):
     inputs.frame_image(noise, "person", 36, pad=False)
 
 
-def test_sampling_hears_what_training_heard(film):
+def test_sampling_encodes_music_as_training_did(film):
   video = SourceVideo("film", "train", "song", 0.0)
   form = ingest.ClipFormat(num_frames=10, fps=10, frame_size=16)
   cut = ingest.cut_film(
     video, Film(film), np.zeros(0), form, Ear(), Windows("random", 2)
   )
   for record in cut.records:
-    heard = inputs.hear_music(film, Ear(), record["start_seconds"], form.seconds)
-    np.testing.assert_array_equal(heard.embedding, record["music"])
-    assert heard.audio.shape == (RATE, 2)
+    music = inputs.read_music(film, Ear(), record["start_seconds"], form.seconds)
+    np.testing.assert_array_equal(music.condition.embedding, record["music"])
+    assert music.audio.shape == (RATE, 2)
 
 
 def test_beats_are_tracked_given_or_absent(film, tmp_path):
-  hear = lambda **given: inputs.hear_music(film, Ear(), 2.0, 4.0, **given).beat_times
+  def hear(**given):
+    music = inputs.read_music(film, Ear(), 2.0, 4.0, **given)
+    return music.condition.beat_times
+
   tracked = hear()
   np.testing.assert_allclose(np.diff(tracked), 0.5, atol=0.05)
   assert np.abs(tracked - 0.25 - 0.5 * np.round((tracked - 0.25) / 0.5)).max() < 0.05
@@ -112,7 +116,7 @@ def test_beats_are_tracked_given_or_absent(film, tmp_path):
   [
     (b"1.0\nlate\n", "line 2: 'late'"),
     (b"nan", "line 1: 'nan'"),
-    (b"\xff\xfe\x00", "no text"),
+    (b"\xff\xfe\x00", "not a text file"),
   ],
 )
 def test_a_bad_file_of_beats_is_one_line(tmp_path, content, message):
@@ -122,31 +126,35 @@ def test_a_bad_file_of_beats_is_one_line(tmp_path, content, message):
   assert "\n" not in str(error.value)
 
 
-def test_words_stand_in_for_the_sound_where_the_encoder_has_them(film):
-  heard = inputs.hear_music(film, Ear(), 0.0, 1.0, text="krump")
-  np.testing.assert_array_equal(heard.embedding, [5.0, 1.0])
+def test_text_replaces_the_sound_if_the_encoder_takes_it(film):
+  music = inputs.read_music(film, Ear(), 0.0, 1.0, text="krump")
+  np.testing.assert_array_equal(music.condition.embedding, [5.0, 1.0])
   with pytest.raises(InputError, match="empty"):
     inputs.encode_text(Ear(), " ")
-  with pytest.raises(InputError, match="'spectral', which takes no words"):
+  with pytest.raises(InputError, match="'spectral', which does not encode text"):
     inputs.encode_text(make_encoder("spectral"), "krump")
 
 
 def test_music_that_ends_too_early_is_refused(film):
-  assert inputs.hear_music(film, Ear(), 4.0, 4.0).audio.shape == (4 * RATE, 2)
+  assert inputs.read_music(film, Ear(), 4.0, 4.0).audio.shape == (4 * RATE, 2)
   with pytest.raises(InputError, match="lasts 8.0"):
-    inputs.hear_music(film, Ear(), 4.1, 4.0)
+    inputs.read_music(film, Ear(), 4.1, 4.0)
 
 
-@pytest.mark.parametrize(("value", "bounds"), [(-1, "0 on"), (np.nan, "0 on")])
+@pytest.mark.parametrize(
+  ("value", "bounds"), [(-1, "at least 0"), (np.nan, "at least 0")]
+)
 def test_a_number_out_of_range_names_range_and_value(value, bounds):
-  with pytest.raises(InputError, match=f"music_start must be from {bounds}"):
+  with pytest.raises(InputError, match=f"music_start must be {bounds}"):
     inputs.check_number("music_start", value, 0.0)
   inputs.check_number("music_start", 0.0, 0.0)
 
 
-def test_a_tempo_is_one_and_not_beside_beats(film):
+def test_options_out_of_range_or_in_conflict_are_refused():
   for bpm in (0.0, 1000.0, np.nan):
     with pytest.raises(InputError, match="bpm must be from 30 to 300"):
-      inputs.hear_music(film, Ear(), 0.0, 1.0, bpm=float(bpm))
+      DanceOptions(bpm=float(bpm))
   with pytest.raises(InputError, match="one of them"):
-    inputs.hear_music(film, Ear(), 0.0, 1.0, bpm=120.0, beat_times=[0.5])
+    DanceOptions(bpm=120.0, beats=[0.5])
+  with pytest.raises(TypeError, match="num_step"):
+    DanceOptions(num_step=3)

@@ -8,7 +8,7 @@ near zero, so a step later 1e-4 is what can be asked. A BatchNorm over one devic
 share instead of the batch, or noise drawn per device, would show in the first digits.
 """
 
-import importlib.util
+import dataclasses
 import math
 import pathlib
 import zlib
@@ -20,6 +20,7 @@ import pytest
 
 from dabfusion_jax.diffusion import process, samplers
 from dabfusion_jax.parallel import sharding
+from dabfusion_jax.settings.config_files import load_config
 from launch import programs
 from launch.collectives import find_collectives
 
@@ -30,13 +31,9 @@ TRAINED_ON = {"autoencoder": (1, 2, 4, 8), "diffusion": (1, 8)}
 BATCH = 8
 
 
-def _config(name):
+def _settings(name):
   path = pathlib.Path(__file__).parents[2] / "configs" / f"{name}.py"
-  spec = importlib.util.spec_from_file_location(name, path)
-  module = importlib.util.module_from_spec(spec)
-  spec.loader.exec_module(module)
-  config = module.get_config("smoke").to_dict()
-  return config | {"fsdp_min_bytes": 0}
+  return dataclasses.replace(load_config(path, "smoke"), fsdp_min_bytes=0)
 
 
 def _mesh(number):
@@ -77,8 +74,8 @@ def _compile(program, mesh):
 def _train(stage, number):
   """Losses of three steps, and the compiled step."""
   mesh = _mesh(number)
-  stage1 = _config("autoencoder")
-  program = programs.make_step_program(_config(stage), stage1, mesh, BATCH)
+  stage1 = _settings("autoencoder")
+  program = programs.make_step_program(_settings(stage), stage1, mesh, BATCH)
   step, (state, *rest) = _compile(program, mesh)
   losses = []
   for _ in range(3):
@@ -120,7 +117,7 @@ def test_samples_are_the_same_on_any_number_of_devices():
   for number in MESHES:
     mesh = _mesh(number)
     program = programs.make_sampler_program(
-      _config("diffusion"), _config("autoencoder"), mesh, BATCH
+      _settings("diffusion"), _settings("autoencoder"), mesh, BATCH
     )
     sampler, (params, batch, _) = _compile(program, mesh)
     split = sharding.batch_sharding(mesh)

@@ -49,36 +49,32 @@ jax.distributed.shutdown()
 
 
 EXPORT = """
+import dataclasses
 import numpy as np
 from dabfusion_jax import export
 
-def samples(pipeline, source, indices, *unused):
-  for i in indices:
-    time.sleep(2 * process)  # one is done long before the other
-    yield source[i], np.full((2, 16, 16, 3), i, np.uint8)
-
+@dataclasses.dataclass
 class Pipeline:
-  config = {
-    "latents": {"fps": 10, "encoder": {"name": "spectral"}},
-    "data": {"num_frames": 2},
-    "sampling": {},
-    "condition": {},
-  }
-  digests, frame_size = {}, 16
+  devices: tuple = ()
   from_pretrained = classmethod(lambda cls, checkpoint: cls())
+
+  def sample_records(self, records, *unused):
+    for i in range(len(records)):
+      time.sleep(2 * process)  # one is done long before the other
+      yield records[i], np.full((2, 16, 16, 3), i, np.uint8)
 
 clip = {"window": 0, "fps": 10.0, "sample_rate": 8000}
 clip["audio"] = np.zeros(1600, np.int16)
 clips = [clip | {"name": f"clip{i}"} for i in range(5)]
-export.DancePipeline, export.samples = Pipeline, samples
+export.DancePipeline = Pipeline
 export.open_source = lambda *unused: clips
-export.loader.read_manifest = lambda data: {"content_sha256": "hash"}
+export.make_manifest = lambda *unused: {"seed": 0}
 export.main(["--distributed", "--checkpoint=c", "--data=d", f"--output={sys.argv[3]}"])
 """
 
 
 def run_two(script, *arguments):
-  """Runs two processes that know of each other; what each has printed."""
+  """Runs two processes that know of each other, and returns what each has printed."""
   with socket.socket() as free:
     free.bind(("127.0.0.1", 0))
     port = free.getsockname()[1]

@@ -212,11 +212,6 @@ def test_load_params_names_what_is_missing(tmp_path):
     load_params(tmp_path, step=5)
 
 
-def test_keeping_no_checkpoint_is_refused(tmp_path):
-  with pytest.raises(ValueError, match="keep_checkpoints"):
-    Checkpoints(tmp_path, keep=0)
-
-
 def test_the_best_stays_beside_the_newest_after_a_resume_as_well(tmp_path):
   losses = {1: 3.0, 2: 1.0, 3: 2.0, 4: 5.0, 5: 0.5, 6: 4.0, 7: float("inf")}
   for steps in ([1, 2, 3], [4, 5, 6, 7]):

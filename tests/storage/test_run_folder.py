@@ -1,6 +1,7 @@
 """A run whose folder lies in a bucket goes on as one on a disk does."""
 
 import json
+import pathlib
 
 import fsspec
 import pytest
@@ -11,11 +12,13 @@ from orbax.checkpoint._src.path import gcs_utils
 from orbax.checkpoint._src.serialization import tensorstore_utils
 from toy_stage import assert_trees_equal, toy_train
 
+from dabfusion_jax.settings.config_files import load_config
 from dabfusion_jax.storage import checkpoint_files, saved_stage
 from dabfusion_jax.storage.checkpointing import load_params
 from dabfusion_jax.storage.run_folder import RunFolder
 from dabfusion_jax.training.watchdog import Watchdog, find_stragglers
 
+_CONFIGS = pathlib.Path(__file__).parents[2] / "configs"
 RUN = "gs://bucket/runs/one"
 
 
@@ -84,14 +87,14 @@ def test_run_in_a_bucket_goes_on_from_its_last_complete_checkpoint(
 def test_trained_stage_is_read_from_a_bucket(bucket, tmp_path):
   params = {"out": {"kernel": [[1.0, 2.0]]}}
   digest = saved_stage.digest_of(params, {})
-  config = {"stage": "autoencoder", "model": {}, "data": {}}
-  stage = saved_stage.Trained(config, params, {}, 5, digest)
-  saved_stage.publish(stage, bucket / "two" / "autoencoder")
+  settings = load_config(_CONFIGS / "autoencoder.py", "smoke")
+  saved = saved_stage.SavedStage(settings, params, {}, 5, digest)
+  saved_stage.save_stage(saved, bucket / "two" / "autoencoder")
   found = saved_stage.load_autoencoder_of("gs://bucket/two")
   assert (found.digest, found.step) == (digest, 5)
 
 
-def test_only_news_are_sent(bucket):
+def test_only_changed_files_are_sent(bucket):
   run = RunFolder(RUN)
   (run.local / "pictures").mkdir()
   (run.local / "pictures" / "a.png").write_text("a")
@@ -114,5 +117,5 @@ def test_on_a_disk_files_lie_where_the_run_lies(tmp_path):
 
 def test_heartbeats_meet_in_the_bucket(bucket):
   with Watchdog(RUN, stall_seconds=100.0):
-    told = find_stragglers(epath.Path(RUN) / "heartbeats", 2)
-  assert "Never heard of process 1" in told and "Longest silent is process 0" in told
+    line = find_stragglers(epath.Path(RUN) / "heartbeats", 2)
+  assert "No heartbeat from process 1" in line and "is that of process 0" in line

@@ -12,27 +12,35 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from toy_stage import LOOP, ToyStage, assert_trees_equal, toy_dataset, toy_train
+from toy_stage import (
+  LOOP,
+  OPTIMIZER,
+  ToyStage,
+  assert_trees_equal,
+  toy_dataset,
+  toy_train,
+)
 
 from dabfusion_jax.storage.checkpoint_files import latest_step
 from dabfusion_jax.storage.checkpointing import load_params
-from dabfusion_jax.storage.run_config import check_config, flatten
+from dabfusion_jax.storage.run_config import check_config, write_config
 from dabfusion_jax.storage.run_folder import RunFolder
-from dabfusion_jax.training.optimizer import make_optimizer
+from dabfusion_jax.training.health import InvalidMetricError
+from dabfusion_jax.training.progress import SPEED
 from dabfusion_jax.training.state import TrainState
 from dabfusion_jax.training.step import mean_gradients
-from dabfusion_jax.training.writers import SPEED
+from data_pipeline.errors import UserError
 
 
 def read_history(workdir):
-  """Lines of metrics.jsonl without the values that depend on the machine."""
+  """Returns the lines of metrics.jsonl without what depends on the machine."""
   lines = (workdir / "metrics.jsonl").read_text().splitlines()
   return [{k: v for k, v in json.loads(x).items() if k not in SPEED} for x in lines]
 
 
 @pytest.fixture(scope="module")
 def straight(tmp_path_factory):
-  """An undisturbed run of four steps, saved at each: (workdir, final state)."""
+  """Trains four uninterrupted steps, saved at each: (workdir, final state)."""
   workdir = tmp_path_factory.mktemp("straight")
   return workdir, toy_train(workdir, checkpoint_every=1, keep_checkpoints=4)
 
@@ -48,15 +56,15 @@ def test_resume_equals_straight_run(straight, tmp_path):
   assert read_history(tmp_path) == read_history(straight[0])
 
 
-def test_resume_draws_the_data_and_the_noise_that_were_still_due(tmp_path):
-  class Telling(ToyStage):
-    def loss(self, params, batch_stats, batch, key):
+def test_resume_continues_with_the_next_data_and_noise(tmp_path):
+  class Logging(ToyStage):
+    def loss(self, params, batch_stats, batch, key, train=True):
       loss, (stats, metrics) = super().loss(params, batch_stats, batch, key)
-      told = {"first": batch["image"][0, 0, 0, 0], "noise": jax.random.uniform(key)}
-      return loss, (stats, metrics | told)
+      drawn = {"first": batch["image"][0, 0, 0, 0], "noise": jax.random.uniform(key)}
+      return loss, (stats, metrics | drawn)
 
-  toy_train(tmp_path, stage=Telling(), num_steps=2)
-  toy_train(tmp_path, stage=Telling())
+  toy_train(tmp_path, stage=Logging(), num_steps=2)
+  toy_train(tmp_path, stage=Logging())
   history = read_history(tmp_path)
   batches = iter(toy_dataset())
   expected = [float(next(batches)["image"][0, 0, 0, 0]) for _ in range(4)]
@@ -64,7 +72,7 @@ def test_resume_draws_the_data_and_the_noise_that_were_still_due(tmp_path):
   assert len({line["noise"] for line in history}) == 4  # never the same draw twice
 
 
-def test_run_killed_in_the_middle_goes_on_as_if_nothing_had_been(straight, tmp_path):
+def test_a_killed_run_resumes_as_if_it_had_never_been_interrupted(straight, tmp_path):
   script = """
 import os, signal, sys
 import jax
@@ -104,7 +112,7 @@ def test_sigterm_saves_and_exits_with_143(straight, tmp_path):
 @pytest.mark.parametrize("metric", ["loss", "grad_norm"])
 def test_run_stops_at_the_first_value_that_is_not_finite(tmp_path, metric):
   class Spoilt(ToyStage):
-    def loss(self, params, batch_stats, batch, key):
+    def loss(self, params, batch_stats, batch, key, train=True):
       loss, aux = super().loss(params, batch_stats, batch, key)
       bad = batch["step"][0] == 3
       if metric == "loss":
@@ -131,13 +139,13 @@ def test_run_stops_at_the_first_value_that_is_not_finite(tmp_path, metric):
       self.batches.set_state(state["batches"])
       self.step = state["step"]
 
-  with pytest.raises(FloatingPointError, match=f"{metric} is .* at step 3 .step 2 is"):
+  with pytest.raises(InvalidMetricError, match=f"{metric} is .* at step 3 .step 2 is"):
     toy_train(tmp_path, stage=Spoilt(), dataset=Counted(), checkpoint_every=1)
   assert latest_step(tmp_path) == 2
   assert [line["step"] for line in read_history(tmp_path)] == [1, 2]
 
 
-def test_every_report_holds_what_training_is_judged_by(straight):
+def test_every_report_holds_loss_rate_and_norms(straight):
   history = read_history(straight[0])
   assert [line["step"] for line in history] == [1, 2, 3, 4]
   for line in history:
@@ -148,7 +156,7 @@ def test_every_report_holds_what_training_is_judged_by(straight):
   assert history[3]["learning_rate"] == pytest.approx(1e-3)  # milestone at 3
 
 
-def test_reports_and_pictures_keep_their_cadence_and_come_at_the_end(tmp_path):
+def test_reports_and_pictures_come_at_their_intervals_and_at_the_end(tmp_path):
   toy_train(tmp_path, num_steps=5, log_every=2, picture_every=3, checkpoint_every=4)
   assert [line["step"] for line in read_history(tmp_path)] == [2, 4, 5]
   pictures = sorted(path.name for path in (tmp_path / "pictures").iterdir())
@@ -156,24 +164,24 @@ def test_reports_and_pictures_keep_their_cadence_and_come_at_the_end(tmp_path):
   assert sorted(os.listdir(tmp_path / "checkpoints")) == ["4", "5"]
 
 
-def test_finished_run_says_so_and_leaves_everything_alone(straight, caplog):
+def test_a_finished_run_says_so_and_changes_nothing(straight, caplog):
   workdir, state = straight
   before = {path: path.stat().st_mtime_ns for path in workdir.rglob("*")}
   caplog.set_level("INFO", logger="absl")
   again = toy_train(workdir, checkpoint_every=1, keep_checkpoints=4)
-  assert "is finished: step 4 of 4" in caplog.text
+  assert "is finished; raise num_steps=4 to train on" in caplog.text
   assert_trees_equal(again, state)
   assert {path: path.stat().st_mtime_ns for path in workdir.rglob("*")} == before
 
 
 def test_resume_with_other_settings_is_refused_by_name(straight):
   workdir, _ = straight
-  config = dataclasses.asdict(LOOP)
-  with pytest.raises(ValueError, match="seed was 0, now 1") as error_info:
-    toy_train(workdir, config=config | {"seed": 1, "num_steps": 9, "new": {"key": 2}})
-  assert "new.key was 'absent', now 2" in str(error_info.value)
+  optimizer = dataclasses.replace(OPTIMIZER, b2=0.9)
+  with pytest.raises(UserError, match="seed was 0, now 1") as error_info:
+    toy_train(workdir, seed=1, num_steps=9, optimizer=optimizer)
+  assert "optimizer.b2 was 0.99, now 0.9" in str(error_info.value)
   assert "num_steps" not in str(error_info.value)
-  longer = config | {"num_steps": 9, "log_every": 3}
+  longer = dataclasses.replace(LOOP, num_steps=9, log_every=3)
   assert check_config(RunFolder(workdir), longer) == []
 
 
@@ -181,48 +189,73 @@ def test_resume_with_other_settings_is_refused_by_name(straight):
   "change",
   [{"gradient_accumulation": 2}, {"max_skipped_steps": 1}, {"spike_grad_norm": 9.0}],
 )
-def test_resume_with_settings_that_change_learning_is_told(straight, change):
+def test_resume_with_settings_that_change_learning_is_reported(straight, change):
   name, value = next(iter(change.items()))
-  before, run = dataclasses.asdict(LOOP), RunFolder(straight[0])
-  assert check_config(run, before) == []
-  told = f"{name} was {before[name]!r}, now {value!r}"
-  assert check_config(run, before | change) == [told]
+  run = RunFolder(straight[0])
+  assert check_config(run, LOOP) == []
+  expected = f"{name} was {getattr(LOOP, name)!r}, now {value!r}"
+  assert check_config(run, dataclasses.replace(LOOP, **change)) == [expected]
 
 
-def test_a_longer_training_may_decay_later_and_is_warned_of_once(tmp_path, caplog):
-  def go_on(num_steps, **settings):
-    optimizer = {"learning_rate": 0.1, "b1": 0.9, "b2": 0.99, "warmup_steps": 0}
-    optimizer |= {"milestones": (1,), "clip_norm": None} | settings
-    config = dataclasses.asdict(LOOP) | {"optimizer": optimizer, "num_steps": num_steps}
-    made = make_optimizer(**optimizer)
-    toy_train(tmp_path, optimizer=made, config=config, num_steps=num_steps)
+def test_a_longer_training_may_decay_later_with_one_warning(tmp_path, caplog):
+  def continue_to(num_steps, **changes):
+    changes = {"learning_rate": 0.1, "milestones": (1,)} | changes
+    optimizer = dataclasses.replace(OPTIMIZER, **changes)
+    toy_train(tmp_path, optimizer=optimizer, num_steps=num_steps)
 
-  go_on(2)
-  go_on(4, milestones=(1, 3))
+  continue_to(2)
+  continue_to(4, milestones=(1, 3))
   rates = [line["learning_rate"] for line in read_history(tmp_path)]
   np.testing.assert_allclose(rates, [0.1, 0.01, 0.01, 0.001], rtol=1e-6)
-  (warning,) = [x for x in caplog.messages if "goes on otherwise" in x]
+  (warning,) = [x for x in caplog.messages if "its result will differ" in x]
   assert "optimizer.milestones was [1], now [1, 3]" in warning
-  go_on(5, milestones=(1, 3))
-  assert caplog.text.count("goes on otherwise") == 1
-  with pytest.raises(ValueError, match="optimizer.b1 was 0.9, now 0.8"):
-    go_on(6, milestones=(1, 3), b1=0.8)
+  continue_to(5, milestones=(1, 3))
+  assert caplog.text.count("its result will differ") == 1
+  with pytest.raises(UserError, match="optimizer.b1 was 0.9, now 0.8"):
+    continue_to(6, milestones=(1, 3), b1=0.8)
 
 
 def test_settings_of_a_run_that_never_saved_may_change(tmp_path):
-  (tmp_path / "config.json").write_text('{"seed": 7}')
-  assert check_config(RunFolder(tmp_path), {"seed": 8}) == []
+  run = RunFolder(tmp_path)
+  write_config(run, dataclasses.replace(LOOP, seed=7))
+  assert check_config(run, dataclasses.replace(LOOP, seed=8)) == []
 
 
-def test_flatten_names_nested_settings():
-  assert flatten({"unet": {"dim": 8, "deep": {"x": 1}}, "a": 2}) == {
-    "unet.dim": 8,
-    "unet.deep.x": 1,
-    "a": 2,
-  }
+def test_held_out_loss_is_logged_with_fixed_noise_and_chooses_the_best(tmp_path):
+  changes = {"eval_every": 2, "eval_batches": 2, "keep_best_checkpoints": 1}
+  toy_train(tmp_path, eval_dataset=toy_dataset(), checkpoint_every=1, **changes)
+  measured = {h["step"]: h for h in read_history(tmp_path) if "eval/loss" in h}
+  assert sorted(measured) == [2, 4] and "eval/predicted" in measured[2]
+  # The state after a step, measured on its own: neither noise nor batches change.
+  again = tmp_path / "again"
+  toy_train(again, eval_dataset=toy_dataset(), num_steps=2, **changes)
+  assert read_history(again)[-1]["eval/loss"] == measured[2]["eval/loss"]
 
 
-def test_data_that_ends_is_named(tmp_path):
+def test_a_checkpoint_of_the_lowest_held_out_loss_is_kept(tmp_path):
+  class Rising(ToyStage):
+    """Its held-out loss grows with the bias, which begins at zero."""
+
+    def loss(self, params, batch_stats, batch, key, train=True):
+      loss, aux = super().loss(params, batch_stats, batch, key, train)
+      return (loss if train else jnp.abs(params["out"]["bias"][0])), aux
+
+  changes = {"keep_checkpoints": 1, "keep_best_checkpoints": 1, "checkpoint_every": 1}
+  toy_train(
+    tmp_path,
+    stage=Rising(),
+    eval_dataset=toy_dataset(),
+    eval_every=1,
+    num_steps=6,
+    **changes,
+  )
+  history = [h for h in read_history(tmp_path) if "eval/loss" in h]
+  best = min(history, key=lambda line: line["eval/loss"])["step"]
+  kept = sorted(int(name) for name in os.listdir(tmp_path / "checkpoints"))
+  assert best != 6 and kept == [best, 6]
+
+
+def test_data_that_ends_is_an_error(tmp_path):
   class Short:
     def __iter__(self):
       self.left = 2
@@ -245,7 +278,7 @@ def test_data_that_ends_is_named(tmp_path):
 
 
 @pytest.mark.parametrize("change", [{"log_every": 0}, {"ema_decay": 1.0}])
-def test_settings_without_sense_are_refused(change):
+def test_settings_out_of_range_are_refused(change):
   with pytest.raises(ValueError, match=next(iter(change))):
     dataclasses.replace(LOOP, **change)
 
@@ -253,7 +286,7 @@ def test_settings_without_sense_are_refused(change):
 class Uneven(ToyStage):
   """Its second step is bad."""
 
-  def loss(self, params, batch_stats, batch, key):
+  def loss(self, params, batch_stats, batch, key, train=True):
     loss, aux = super().loss(params, batch_stats, batch, key)
     bad = jnp.abs(batch["image"][0, 0, 0, 0] - SECOND) < 1e-6
     return jnp.where(bad, jnp.nan, loss), aux
@@ -278,7 +311,7 @@ def test_bad_step_is_skipped_and_counted(tmp_path, caplog):
 
 def test_too_many_bad_steps_in_a_row_end_the_run(tmp_path):
   with pytest.raises(
-    FloatingPointError, match="2 bad steps in a row at step 2 .nothing"
+    InvalidMetricError, match="2 consecutive bad steps at step 2 .nothing"
   ):
     toy_train(tmp_path, spike_grad_norm=1e-6, max_skipped_steps=1)
 
@@ -287,7 +320,7 @@ def test_parts_of_a_batch_give_the_gradient_of_the_whole():
   class Plain(ToyStage):
     """Linear, without noise and BatchNorm: then the two are the same."""
 
-    def loss(self, params, batch_stats, batch, key):
+    def loss(self, params, batch_stats, batch, key, train=True):
       del key
       error = batch["x"] @ params["w"] - batch["y"]
       return jnp.mean(error**2), (batch_stats, {"error": jnp.abs(error).mean()})

@@ -1,24 +1,32 @@
 """The learning-rate schedule and Adam."""
 
+import dataclasses
+
 import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
 
+from dabfusion_jax.settings.loop import OptimizerSettings
 from dabfusion_jax.training.optimizer import make_optimizer, make_schedule
+from data_pipeline.errors import UserError
 
-SETTINGS = {
-  "learning_rate": 2e-4,
-  "b1": 0.5,
-  "b2": 0.999,
-  "milestones": (),
-  "warmup_steps": 0,
-  "clip_norm": None,
-}
+SETTINGS = OptimizerSettings(
+  learning_rate=2e-4,
+  b1=0.5,
+  b2=0.999,
+  milestones=(),
+  warmup_steps=0,
+  clip_norm=None,
+)
+
+
+def settings_with(**changes):
+  return dataclasses.replace(SETTINGS, **changes)
 
 
 def test_rate_falls_to_a_tenth_from_each_milestone_on():
-  rate = make_schedule(learning_rate=2e-4, milestones=(10, 20), warmup_steps=0)
+  rate = make_schedule(settings_with(milestones=(10, 20)))
   steps = [0, 9, 10, 19, 20, 1000]
   np.testing.assert_allclose(
     [rate(step) for step in steps], [2e-4, 2e-4, 2e-5, 2e-5, 2e-6, 2e-6], rtol=1e-5
@@ -26,7 +34,9 @@ def test_rate_falls_to_a_tenth_from_each_milestone_on():
 
 
 def test_warm_up_rises_linearly_to_the_full_rate():
-  rate = make_schedule(learning_rate=1.0, milestones=(8,), warmup_steps=4)
+  rate = make_schedule(
+    settings_with(learning_rate=1.0, milestones=(8,), warmup_steps=4)
+  )
   np.testing.assert_allclose(
     [rate(jnp.int32(step)) for step in (0, 1, 3, 4, 8)], [0.25, 0.5, 1, 1, 0.1]
   )
@@ -34,7 +44,7 @@ def test_warm_up_rises_linearly_to_the_full_rate():
 
 def test_updates_are_adams():
   """Against the formulas of Kingma & Ba 2015, algorithm 1, written out."""
-  optimizer = make_optimizer(**SETTINGS)
+  optimizer = make_optimizer(SETTINGS)
   gradients = [np.array([0.3, -2.0]), np.array([-0.1, 1.0])]
   params = jnp.zeros(2)
   state = optimizer.tx.init(params)
@@ -48,8 +58,8 @@ def test_updates_are_adams():
     )
 
 
-def test_rate_told_is_the_rate_used():
-  optimizer = make_optimizer(**SETTINGS | {"milestones": (2,), "b1": 0.0, "b2": 0.0})
+def test_the_reported_rate_is_the_rate_used():
+  optimizer = make_optimizer(settings_with(milestones=(2,), b1=0.0, b2=0.0))
   state = optimizer.tx.init(jnp.zeros(1))
   for step in range(4):
     updates, state = optimizer.tx.update(jnp.ones(1), state)
@@ -57,7 +67,7 @@ def test_rate_told_is_the_rate_used():
 
 
 def test_clipping_bounds_the_gradients_norm():
-  optimizer = make_optimizer(**SETTINGS | {"clip_norm": 1.0, "b1": 0.0, "b2": 0.0})
+  optimizer = make_optimizer(settings_with(clip_norm=1.0, b1=0.0, b2=0.0))
   tx = optax.clip_by_global_norm(1.0)
   gradient = jnp.array([3.0, 4.0])
   clipped, _ = tx.update(gradient, tx.init(gradient))
@@ -77,6 +87,6 @@ def test_clipping_bounds_the_gradients_norm():
     ("clip_norm", 0.0),
   ],
 )
-def test_values_that_cannot_be_meant_are_refused(name, value):
-  with pytest.raises(ValueError, match=name):
-    make_optimizer(**SETTINGS | {name: value})
+def test_values_out_of_range_are_refused(name, value):
+  with pytest.raises(UserError, match=name):
+    settings_with(**{name: value})

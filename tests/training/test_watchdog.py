@@ -1,4 +1,4 @@
-"""A run in which nothing moves ends, and names who holds it up."""
+"""A run without progress ends, and names the process that holds it up."""
 
 import json
 import threading
@@ -10,24 +10,24 @@ from dabfusion_jax.training.watchdog import Watchdog, find_stragglers
 def test_stall_is_noticed_with_the_process_named(tmp_path, caplog):
   stalled = threading.Event()
   with Watchdog(tmp_path, 0.2, on_stall=stalled.set) as watchdog:
-    watchdog.beat(7)
+    watchdog.after_step(7, {})
     assert stalled.wait(30)
   assert "process 0 of 1 waits after step 7" in caplog.text
-  assert "Longest silent is process 0" in caplog.text
+  assert "The oldest is that of process 0" in caplog.text
 
 
-def test_a_run_that_moves_is_left_alone_until_it_hangs(tmp_path, monkeypatch):
+def test_a_run_is_left_alone_until_it_hangs(tmp_path, monkeypatch):
   now = [0.0]
   monkeypatch.setattr(time, "monotonic", lambda: now[0])
   stalls = []
   watchdog = Watchdog(tmp_path, 10.0, on_stall=lambda: stalls.append(now[0]))
   steps = iter([1, 2, 3, None, None])  # then it hangs
 
-  def wait(seconds):  # stands for the passing of time
+  def wait(seconds):  # time passes
     now[0] += 9.0
     step = next(steps)
     if step is not None:
-      watchdog.beat(step)
+      watchdog.after_step(step, {})
     return False
 
   monkeypatch.setattr(watchdog._done, "wait", wait)
@@ -38,15 +38,15 @@ def test_a_run_that_moves_is_left_alone_until_it_hangs(tmp_path, monkeypatch):
 
 def test_without_a_limit_nothing_is_watched_or_written(tmp_path):
   with Watchdog(tmp_path, 0.0) as watchdog:
-    watchdog.beat(1)
+    watchdog.after_step(1, {})
   assert not list(tmp_path.iterdir())
 
 
-def test_stragglers_are_the_silent_and_the_longest_silent(tmp_path):
+def test_stragglers_have_no_heartbeat_or_the_oldest(tmp_path):
   for index, (step, age) in enumerate([(9, 1.0), (4, 70.0)]):
     beat = {"step": step, "time": time.time() - age, "host": f"host-{index}"}
     (tmp_path / f"{index}.json").write_text(json.dumps(beat))
   (tmp_path / "3.json").write_text('{"step": 5, "ti')  # cut off
   line = find_stragglers(tmp_path, 4)
-  assert "Never heard of process 2, 3." in line
-  assert "process 1 on host-1, last heard 70 s ago after step 4" in line
+  assert "No heartbeat from process 2, 3." in line
+  assert "process 1 on host-1, from 70 s ago after step 4" in line

@@ -1,6 +1,7 @@
 """Cached latents: complete, bound to what they come from, shared by processes."""
 
 import json
+import pathlib
 
 import jax
 import jax.numpy as jnp
@@ -9,15 +10,16 @@ import pytest
 from clip_examples import make_record
 from stores import objects
 
-from configs import autoencoder
-from dabfusion_jax import latents
 from dabfusion_jax.config import make_autoencoder
+from dabfusion_jax.inference import latent_cache
+from dabfusion_jax.settings.config_files import load_config
 from dabfusion_jax.storage import saved_stage
 from data_pipeline import files
 from data_pipeline.building.tfds_builder import write_shards
 from data_pipeline.records import clip_record, latent_record
 from data_pipeline.records.latent_record import LatentError
 
+_CONFIGS = pathlib.Path(__file__).parents[2] / "configs"
 NUM_FRAMES, SIZE, CLIPS = 3, 32, 7
 
 
@@ -34,8 +36,8 @@ def cheap_compilation(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def stage1(tmp_path_factory):
-  config = autoencoder.get_config("smoke").to_dict() | {"stage": "autoencoder"}
-  model = make_autoencoder(config)
+  settings = load_config(_CONFIGS / "autoencoder.py", "smoke")
+  model = make_autoencoder(settings.model)
   image = jnp.zeros((1, SIZE, SIZE, 3))
   init = jax.jit(lambda key: model.init(key, image, image))
   options = {"xla_backend_optimization_level": 0}
@@ -43,9 +45,8 @@ def stage1(tmp_path_factory):
   params, batch_stats = variables["params"], variables["batch_stats"]
   digest = saved_stage.digest_of(params, batch_stats)
   folder = tmp_path_factory.mktemp("stage1") / "published"
-  saved_stage.publish(
-    saved_stage.Trained(config, params, batch_stats, 1, digest), folder
-  )
+  saved = saved_stage.SavedStage(settings, params, batch_stats, 1, digest)
+  saved_stage.save_stage(saved, folder)
   return folder
 
 
@@ -77,8 +78,8 @@ def data(tmp_path_factory):
 def cache(tmp_path_factory, stage1, data):
   output = tmp_path_factory.mktemp("cache") / "latents"
   with pytest.MonkeyPatch.context() as patch:
-    patch.setattr(latents, "CLIPS_PER_SHARD", 3)
-    latents.cache_latents(stage1, data, output)
+    patch.setattr(latent_cache, "CLIPS_PER_SHARD", 3)
+    latent_cache.cache_latents(stage1, data, output)
   return output
 
 
@@ -91,8 +92,8 @@ def names_and_records(folder, split):
 
 
 def test_every_clip_is_there_and_is_what_stage_one_says(cache, stage1, data):
-  loaded = saved_stage.load_trained(stage1, "autoencoder")
-  model = make_autoencoder(loaded.config)
+  loaded = saved_stage.load_stage(stage1, "autoencoder")
+  model = make_autoencoder(loaded.settings.model)
   analyse = jax.jit(
     lambda frames: model.apply(loaded.variables, frames, method="analyse_clip")
   )
@@ -108,12 +109,12 @@ def test_every_clip_is_there_and_is_what_stage_one_says(cache, stage1, data):
     np.testing.assert_array_equal(record["truth_beats"], clip["true_beat_times"])
 
 
-def test_processes_share_the_work_and_one_killed_goes_on(
+def test_processes_share_the_work_and_a_killed_one_resumes(
   cache, stage1, data, tmp_path, monkeypatch, capsys
 ):
-  monkeypatch.setattr(latents, "CLIPS_PER_SHARD", 3)
+  monkeypatch.setattr(latent_cache, "CLIPS_PER_SHARD", 3)
   output = tmp_path / "latents"
-  latents.cache_latents(stage1, data, output, 1, 2)
+  latent_cache.cache_latents(stage1, data, output, 1, 2)
   assert "waits for the other" in capsys.readouterr().out
   with pytest.raises(LatentError, match="no finished"):
     latent_record.open_latents(output, "train")
@@ -121,8 +122,8 @@ def test_processes_share_the_work_and_one_killed_goes_on(
   assert len(mine) == 2  # of four: one of test, three of train
   # What a process leaves that died in the middle of a shard:
   (output / "train-00000-of-00003.array_record.77.tmp").write_bytes(b"half")
-  latents.cache_latents(stage1, data, output, 0, 2)
-  assert "kB a clip" in capsys.readouterr().out
+  latent_cache.cache_latents(stage1, data, output, 0, 2)
+  assert "kB per clip" in capsys.readouterr().out
   assert all(path.stat().st_mtime_ns == stamp for path, stamp in mine.items())
   manifests = [json.loads((f / "manifest.json").read_text()) for f in (cache, output)]
   assert manifests[0] == manifests[1] and manifests[0]["framing"] == "person"
@@ -135,14 +136,14 @@ def test_processes_share_the_work_and_one_killed_goes_on(
 
 
 def test_a_cache_may_lie_on_another_machine(cache, stage1, data, tmp_path, monkeypatch):
-  monkeypatch.setattr(latents, "CLIPS_PER_SHARD", 3)
+  monkeypatch.setattr(latent_cache, "CLIPS_PER_SHARD", 3)
   monkeypatch.setenv(files.VARIABLE, str(tmp_path))
   with objects(monkeypatch) as store:
-    latents.cache_latents(stage1, data, "gs://bucket/latents", 0, 2)
+    latent_cache.cache_latents(stage1, data, "gs://bucket/latents", 0, 2)
     with pytest.raises(LatentError, match="no finished"):
       latent_record.open_latents("gs://bucket/latents", "train")
     before = {name: id(store.store[f"gs://{name}"]) for name in store.names()}
-    latents.cache_latents(stage1, data, "gs://bucket/latents", 1, 2)
+    latent_cache.cache_latents(stage1, data, "gs://bucket/latents", 1, 2)
     assert all(id(store.store[f"gs://{name}"]) == i for name, i in before.items())
     there = names_and_records("gs://bucket/latents", "train")
   for key, record in names_and_records(cache, "train").items():
@@ -157,10 +158,10 @@ def test_another_stage_or_data_is_refused(cache, stage1, data, tmp_path):
   manifest["content_sha256"] = "def"
   (other / "manifest.json").write_text(json.dumps(manifest))
   with pytest.raises(LatentError, match="other latents.*data"):
-    latents.cache_latents(stage1, other, cache)
+    latent_cache.cache_latents(stage1, other, cache)
   (tmp_path / "full").mkdir()
   (tmp_path / "full" / "thesis.txt").write_text("mine")
-  with pytest.raises(LatentError, match="not empty"):
-    latents.cache_latents(stage1, data, tmp_path / "full")
+  with pytest.raises(LatentError, match="holds other files"):
+    latent_cache.cache_latents(stage1, data, tmp_path / "full")
   with pytest.raises(LatentError, match="no process 2 of 2"):
-    latents.cache_latents(stage1, data, tmp_path / "new", 2, 2)
+    latent_cache.cache_latents(stage1, data, tmp_path / "new", 2, 2)

@@ -1,0 +1,37 @@
+"""The batch that dances are drawn from."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from jaxtyping import Array, Float32
+
+from dabfusion_jax.inference.inputs import Condition
+from data_pipeline.music import beats
+from data_pipeline.records import loader
+
+
+def make_batch(
+  z: Float32[Array, "b s s c"],
+  conditions: Sequence[Condition],
+  num_frames: int,
+  fps: float,
+) -> dict[str, Any]:
+  """Returns a batch for `BatchSampler`, of pictures by their latents and conditions."""
+  grids = [(c.beat_times, 0.0, num_frames, fps) for c in conditions]
+  return {
+    "z": z,
+    "music": np.stack([c.embedding for c in conditions]),
+    "beats": np.stack([beats.beat_vector(*grid) for grid in grids]),
+    "beat_features": np.stack([beats.beat_features(*grid) for grid in grids]),
+  }
+
+
+def condition_of(record: Mapping[str, Any], kind: str) -> Condition:
+  """Returns the condition of a clip of a data set.
+
+  Args:
+    record: of `data_pipeline.records.loader`.
+    kind: which of its beats, "librosa" or "truth".
+  """
+  return Condition(record["music"], record[loader.BEATS[kind]])

@@ -1,0 +1,98 @@
+"""What a user may ask of a dance, for the library and the command line alike."""
+
+import argparse
+import dataclasses
+import math
+import pathlib
+from collections.abc import Sequence
+from typing import Any
+
+from dabfusion_jax.diffusion.samplers import METHODS
+from dabfusion_jax.inference.inputs import InputError, check_number
+from dabfusion_jax.settings.diffusion import DiffusionSettings, SamplingSettings
+
+BPM = (30.0, 300.0)  # tempi that are no slip of the keyboard
+
+
+def _option(text: str, default: Any = None, **argument: Any) -> Any:
+  """Returns a field with its help text and keywords of `add_argument`."""
+  return dataclasses.field(default=default, metadata={"help": text} | argument)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class DanceOptions:
+  """Options of a dance. None takes the model's own setting.
+
+  `beats` is a file (`inputs.read_beats`) or a sequence of seconds from the song's
+  start. The help texts of the fields are the documentation of the others.
+
+  Raises:
+    InputError: a value out of its range; one line says which.
+  """
+
+  text: str | None = _option("style in words, instead of the music's; needs CLAP")
+  beats: str | pathlib.Path | Sequence[float] | None = _option(
+    "file of beat times in seconds, one per line, instead of the tracked ones"
+  )
+  bpm: float | None = _option(
+    "tempo of the song, if the tracker gets it wrong", type=float
+  )
+  music_start: float = _option("second of the song to begin at", 0.0, type=float)
+  num_frames: int | None = _option("length; as trained by default", type=int)
+  method: str | None = _option("sampler", choices=METHODS)
+  num_inference_steps: int | None = _option("network evaluations", type=int)
+  eta: float | None = _option("noise of DDIM, 0 to 1", type=float)
+  guidance_scale: float | None = _option("1 is none", type=float)
+  details: bool | None = _option(
+    "add the details that the codec loses of the picture, moved along; by default only"
+    " if it loses much",
+    action=argparse.BooleanOptionalAction,
+  )
+  seed: int = _option("the same seed gives the same dance", 0, type=int)
+
+  def __post_init__(self):
+    check_number("music_start", self.music_start, 0.0)
+    check_number("seed", self.seed, 0, 2**32 - 1)
+    for name, low, high in (
+      ("bpm", *BPM),
+      ("eta", 0.0, 1.0),
+      ("guidance_scale", -math.inf, math.inf),
+    ):
+      if getattr(self, name) is not None:
+        check_number(name, getattr(self, name), low, high)
+    if self.beats is not None and self.bpm is not None:
+      raise InputError(
+        "--beats replaces the tracker, --bpm helps it: give one of them."
+      )
+
+  def sampling(self, settings: DiffusionSettings) -> SamplingSettings:
+    """Returns how a dance is drawn: the model's settings with what is asked for.
+
+    Raises:
+      InputError: steps or noise that the sampler cannot take.
+    """
+    names = [field.name for field in dataclasses.fields(SamplingSettings)]
+    asked = {name: getattr(self, name) for name in names}
+    asked = {name: value for name, value in asked.items() if value is not None}
+    sampling = dataclasses.replace(settings.sampling, **asked)
+    if sampling.method not in METHODS:
+      raise InputError(
+        f"Unknown method {sampling.method!r}; known: {', '.join(METHODS)}."
+      )
+    steps = settings.diffusion.num_timesteps
+    check_number("num_inference_steps", sampling.num_inference_steps, 1, steps)
+    if self.eta is not None and sampling.method != "ddim":
+      raise InputError(f"eta belongs to ddim, not to {sampling.method}.")
+    return sampling
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+  """Adds an argument per field of `DanceOptions`."""
+  for field in dataclasses.fields(DanceOptions):
+    keywords = dict(field.metadata)
+    parser.add_argument(f"--{field.name}", default=field.default, **keywords)
+
+
+def from_arguments(args: argparse.Namespace) -> dict[str, Any]:
+  """Returns the keywords of `DanceOptions` that a command line gives."""
+  return {f.name: getattr(args, f.name) for f in dataclasses.fields(DanceOptions)}

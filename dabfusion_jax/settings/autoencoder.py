@@ -1,0 +1,87 @@
+"""Settings of stage 1, the latent flow auto-encoder."""
+
+import dataclasses
+
+from dabfusion_jax.settings.checks import check_choice
+from dabfusion_jax.settings.loop import LoopSettings
+from dabfusion_jax.settings.mapping import resolved
+from data_pipeline.errors import UserError
+
+NETWORKS = ("vgg19", "vgg16", "none")  # of the perceptual loss
+
+
+@dataclasses.dataclass(frozen=True)
+class PairData:
+  """The data set whose frames are paired, and how they are drawn."""
+
+  folder: str  # made by data_pipeline.build
+  build: str  # flags of data_pipeline.build that make it, for the message if it is not
+  frame_size: int  # pixels per side
+  num_frames: int  # per clip
+  fps: int
+  encoder: str  # of the music
+  augment: bool  # flips in time and space, colour jitter
+  pairs_per_clip: int  # drawn from one decoded clip
+  cache_in_memory: bool  # decoded clips, 0.5 MB each at 64 px
+  content_sha256: str | None = resolved()  # of the data set, from its manifest
+
+
+@dataclasses.dataclass(frozen=True)
+class AutoencoderModel:
+  """Fields of `models.flow_autoencoder.FlowAutoencoder`."""
+
+  num_keypoints: int
+  detector_features: int
+  motion_features: int
+  hourglass_max_features: int
+  hourglass_blocks: int
+  codec_features: int
+  codec_max_features: int
+  num_down: int
+  num_residual: int
+  dtype: str
+
+  @property
+  def z_channels(self) -> int:
+    """Channels of the latent image z."""
+    return min(self.codec_max_features, self.codec_features * 2**self.num_down)
+
+
+@dataclasses.dataclass(frozen=True)
+class LossSettings:
+  """Fields of `stages.autoencoder.AutoencoderStage`, and the perceptual network."""
+
+  network: str
+  scales: tuple[float, ...]
+  perceptual_weights: tuple[float, ...]
+  pixel_weight: float
+  equivariance_weight: float
+
+  def __post_init__(self):
+    check_choice("loss.network", self.network, NETWORKS)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class AutoencoderSettings(LoopSettings):
+  """Everything that `configs/autoencoder.py` sets."""
+
+  data: PairData
+  model: AutoencoderModel
+  loss: LossSettings
+
+  def __post_init__(self):
+    super().__post_init__()
+    size, model = self.data.frame_size, self.model
+    # The hourglasses work at a quarter of the frame and halve it `hourglass_blocks`
+    # times; the codec halves the frame `num_down` times.
+    for divisor, keys in (
+      (4, "data.frame_size"),
+      (2**model.num_down, "model.num_down"),
+    ):
+      if size % divisor:
+        raise UserError(f"{keys}: a frame of {size} px does not divide by {divisor}.")
+    if size // 4 < 2**model.hourglass_blocks:
+      raise UserError(
+        f"model.hourglass_blocks={model.hourglass_blocks} halves {size // 4} px too"
+        f" often; data.frame_size={size} allows {(size // 4).bit_length() - 1}."
+      )

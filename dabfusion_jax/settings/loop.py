@@ -1,0 +1,85 @@
+"""Settings that both stages share: the training loop and the optimizer."""
+
+import dataclasses
+from typing import Any
+
+from dabfusion_jax.settings.mapping import resolved
+from data_pipeline.errors import UserError
+
+
+@dataclasses.dataclass(frozen=True)
+class OptimizerSettings:
+  """Adam and its learning-rate schedule, see `training.optimizer`."""
+
+  learning_rate: float  # at its highest
+  b1: float  # decay of the first moment
+  b2: float  # decay of the second moment
+  milestones: tuple[int, ...]  # steps from which the rate is a tenth of what it was
+  warmup_steps: int  # length of the linear rise; 0: none
+  clip_norm: float | None  # largest global gradient norm; None: no clipping
+
+  def __post_init__(self):
+    if self.learning_rate <= 0:
+      raise UserError(f"learning_rate must be positive, got {self.learning_rate}.")
+    if self.warmup_steps < 0:
+      raise UserError(f"warmup_steps must not be negative, got {self.warmup_steps}.")
+    steps = list(self.milestones)
+    if steps != sorted(set(steps)) or any(step <= 0 for step in steps):
+      raise UserError(
+        f"milestones must be positive steps in rising order, got {self.milestones}."
+      )
+    if not (0 <= self.b1 < 1 and 0 <= self.b2 < 1):
+      raise UserError(f"b1 and b2 must lie in [0, 1), got {self.b1} and {self.b2}.")
+    if self.clip_norm is not None and self.clip_norm <= 0:
+      raise UserError(f"clip_norm must be positive or None, got {self.clip_norm}.")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class LoopSettings:
+  """Settings of the training loop; the `*_every` count in steps."""
+
+  stage: str  # "autoencoder" or "diffusion"
+  variant: str  # of the config file
+  seed: int  # of parameters, noise and data order
+  num_steps: int
+  batch_size: int  # global
+  log_every: int
+  picture_every: int
+  eval_every: int = 0  # loss on held-out data; 0: never
+  eval_batches: int = 8  # batches that loss is a mean over
+  checkpoint_every: int
+  keep_checkpoints: int  # how many of the newest stay
+  keep_best_checkpoints: int  # how many of those with the lowest loss stay as well
+  ema_decay: float  # reached after a warm-up; 0: no moving average
+  gradient_accumulation: int  # parts a batch is taken in, one after the other
+  mesh: tuple[tuple[str, int], ...]  # e.g. (("data", -1), ("fsdp", 1))
+  fsdp_min_bytes: int  # smaller arrays are replicated
+  # Consecutive bad steps that are skipped; one more ends the run. 0: the first does.
+  max_skipped_steps: int
+  spike_grad_norm: float | None  # a step beyond it is bad; None: any finite one is good
+  # Seconds without a step after which the run ends and names who hangs; 0: never.
+  stall_seconds: float
+  init_from: str  # workdir or published folder to take parameters from; "": none
+  init_parts: tuple[str, ...]  # top-level modules to take from it; (): all
+  optimizer: OptimizerSettings
+  # Runs whose parameters this one started from, oldest first: command, step, digest.
+  history: tuple[dict[str, Any], ...] = resolved(())
+
+  def __post_init__(self):
+    counts = ("num_steps", "batch_size", "log_every", "picture_every")
+    for name in (*counts, "checkpoint_every", "keep_checkpoints", "eval_batches"):
+      self._check_at_least(1, name)
+    self._check_at_least(1, "gradient_accumulation")
+    for name in ("max_skipped_steps", "stall_seconds", "eval_every"):
+      self._check_at_least(0, name)
+    self._check_at_least(0, "keep_best_checkpoints")
+    if not 0 <= self.ema_decay < 1:
+      raise UserError(f"ema_decay must lie in [0, 1), got {self.ema_decay}.")
+    if self.spike_grad_norm is not None and self.spike_grad_norm <= 0:
+      raise UserError(
+        f"spike_grad_norm must be positive or None, got {self.spike_grad_norm}."
+      )
+
+  def _check_at_least(self, least: int, name: str) -> None:
+    if getattr(self, name) < least:
+      raise UserError(f"{name} must be at least {least}, got {getattr(self, name)}.")

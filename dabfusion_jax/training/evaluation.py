@@ -1,0 +1,76 @@
+"""The loss on held-out data, measured while a run trains."""
+
+import itertools
+import math
+from collections.abc import Iterable
+
+import jax
+
+from dabfusion_jax.parallel import sharding
+from dabfusion_jax.settings.loop import LoopSettings
+from dabfusion_jax.stages.base import PyTree, Stage
+from dabfusion_jax.training.hooks import Hook
+from dabfusion_jax.training.state import TrainState
+from dabfusion_jax.training.writers import NullWriter, Writer
+
+
+class HeldOutLoss(Hook):
+  """Measures the stage's loss on the same held-out batches with the same noise.
+
+  The averaged parameters and the running statistics are used, as in inference. Values
+  are logged as `eval/loss` and `eval/METRIC`.
+  """
+
+  before_save = True
+
+  def __init__(
+    self,
+    stage: Stage,
+    dataset: Iterable[PyTree],
+    key: jax.Array,
+    mesh: jax.sharding.Mesh,
+    writer: Writer | NullWriter,
+    settings: LoopSettings,
+  ):
+    """Measures every `eval_every` steps and after the last step.
+
+    `dataset` yields this process's share of batches, the same ones for each iterator.
+    """
+    self._dataset, self._key = dataset, key
+    self._batch_sharding = sharding.batch_sharding(mesh)
+    self._writer, self._settings = writer, settings
+    self._measured: tuple[int, float] | None = None  # (step, loss)
+
+    def metrics(params, batch_stats, batch, key):
+      loss, (_, metrics) = stage.loss(params, batch_stats, batch, key, train=False)
+      return {"loss": loss} | metrics
+
+    self._metrics = jax.jit(metrics)
+
+  def loss_at(self, step: int) -> float:
+    """Returns the loss after `step`; inf if it was not measured then."""
+    if self._measured is None or self._measured[0] != step:
+      return math.inf
+    return self._measured[1]
+
+  def is_due(self, step: int) -> bool:
+    settings = self._settings
+    return step % settings.eval_every == 0 or step == settings.num_steps
+
+  def on_state(self, step: int, state: TrainState) -> None:
+    """Measures and logs the mean over the batches."""
+    num_batches = self._settings.eval_batches
+    batches = itertools.islice(iter(self._dataset), num_batches)
+    sums: dict[str, float] = {}
+    for index, batch in enumerate(batches):
+      metrics = self._metrics(
+        state.ema_params,
+        state.batch_stats,
+        sharding.to_global_batch(batch, self._batch_sharding),
+        jax.random.fold_in(self._key, index),
+      )
+      for name, value in jax.device_get(metrics).items():
+        sums[name] = sums.get(name, 0.0) + float(value)
+    means = {name: value / num_batches for name, value in sums.items()}
+    self._measured = (step, means["loss"])
+    self._writer.write_scalars(step, {f"eval/{k}": v for k, v in means.items()})
