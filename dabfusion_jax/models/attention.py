@@ -1,8 +1,8 @@
-"""Attention over space and over time, as layers on BTHWC videos.
+"""Layers of attention over space and over time, for videos [b t h w c].
 
-Source: Ho et al. 2022 (2204.03458) in LFDM's form; `num_heads` heads of `head_dim`
-features at every level. One matrix gives query, key and value, in this order, heads
-major. Layers return the *update*; the caller adds it to its input.
+Source: Ho et al. 2022 (2204.03458) in LFDM's form, with `num_heads` heads of `head_dim`
+features at every level. One matrix projects to queries, keys and values, in this order,
+heads before features. Layers return the residual *update*; the caller adds it.
 """
 
 import jax.numpy as jnp
@@ -20,7 +20,7 @@ from dabfusion_jax.ops.positions import NUM_BUCKETS, relative_buckets, split_pai
 
 
 class RelativePositionBias(nn.Module):
-  """A learned scalar per head and bucket of frame distance, shared by all layers."""
+  """A learned scalar per head and bucket of frame distances, shared by all layers."""
 
   num_heads: int
 
@@ -32,14 +32,14 @@ class RelativePositionBias(nn.Module):
 
 
 class _Attention(nn.Module):
-  """Fields and parameters common to the layers."""
+  """The fields and parameters that all layers share."""
 
   num_heads: int
-  head_dim: int  # even: rotary embedding turns pairs of features
+  head_dim: int  # even: rotary embedding rotates pairs of features
   dtype: DTypeLike = jnp.float32  # of the computation; parameters stay float32
 
   def weights(self, channels: int) -> AttentionWeights:
-    """Declares the parameters of a layer for `channels` input features."""
+    """Declares the parameters for an input of `channels` and returns them."""
     inner = self.num_heads * self.head_dim
     gain = self.param("norm", nn.initializers.ones, (channels,))
     qkv = self.param("qkv", kernel_init, (channels, 3 * inner))
@@ -49,9 +49,9 @@ class _Attention(nn.Module):
 
 
 class TemporalAttention(_Attention):
-  """Attention over frames; each pixel is its own sequence.
+  """Attention over frames; each pixel is a sequence of its own.
 
-  Rotary embedding on queries and keys, then the shared relative bias on the logits.
+  Queries and keys have rotary embeddings, and the logits the shared relative bias.
   """
 
   @nn.compact
@@ -68,7 +68,7 @@ class TemporalAttention(_Attention):
 
 
 class SpatialAttention(_Attention):
-  """Softmax attention over the pixels of each frame, without positions or biases."""
+  """Softmax attention over the pixels of each frame, without position or bias."""
 
   @nn.compact
   def __call__(self, x: Float[Array, "b t h w c"]) -> Float[Array, "b t h w c"]:

@@ -1,7 +1,7 @@
-"""Blocks of the denoiser on BTHWC videos: convolutions, norm, residual block.
+"""Blocks of the denoiser on videos [b t h w c]: convolutions, norm, residual block.
 
-All kernels have depth 1 in time, so frames are folded into the batch for every
-convolution; and unfolded for the group norm, which pools over the frames of a clip.
+All kernels have depth 1 in time. Frames meet in the statistics of the group norm, which
+pools over the frames of a clip.
 """
 
 import jax.numpy as jnp
@@ -14,7 +14,7 @@ from dabfusion_jax.ops.norms import group_norm
 
 
 class FrameConv(nn.Module):
-  """Convolution (1, k, k) with bias; `stride` 2 halves the size (k = 4, padding 1)."""
+  """Convolution (1, k, k) with bias; `stride` 2 with k = 4 halves the size."""
 
   features: int
   kernel_size: int = 3
@@ -46,7 +46,10 @@ class FrameConvTranspose(nn.Module):
 
 
 class NormSilu(nn.Module):
-  """Group norm, optional modulation x (1 + scale) + shift, then SiLU."""
+  """Group norm, an optional modulation x (1 + scale) + shift, then SiLU.
+
+  `modulation` is (scale, shift) concatenated, per clip (f = 1) or per frame (f = t).
+  """
 
   num_groups: int
 
@@ -58,7 +61,9 @@ class NormSilu(nn.Module):
   ) -> Float[Array, "b t h w c"]:
     channels = x.shape[-1]
     if channels % self.num_groups:
-      raise ValueError(f"{channels} channels do not split in {self.num_groups} groups.")
+      raise ValueError(
+        f"{channels} channels do not divide into {self.num_groups} groups."
+      )
     gain = self.param("scale", nn.initializers.ones, (channels,))
     bias = self.param("bias", nn.initializers.zeros, (channels,))
     gain, bias = (
@@ -73,11 +78,10 @@ class NormSilu(nn.Module):
 
 
 class ResidualBlock(nn.Module):
-  """Twice (conv 3 x 3, group norm, SiLU), the first modulated; plus its input.
+  """Residual block: twice convolution 3 x 3, group norm, SiLU; the first modulated.
 
-  (scale, shift) is a linear function of SiLU(embedding), scale first. Where widths
-  differ the input passes a 1 x 1 convolution. With f = 1 the modulation is one per
-  clip, with f = t one per frame.
+  (scale, shift) is a linear function of SiLU(embedding), per clip if f = 1, per frame
+  if f = t. If the widths differ, the input passes a 1 x 1 convolution.
   """
 
   features: int

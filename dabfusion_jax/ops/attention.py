@@ -1,8 +1,8 @@
-"""Multi-head self-attention, with a softmax or linear, over m sequences [b m s c].
+"""Multi-head self-attention, softmax or linear, over m sequences [b m s c].
 
-Source: Ho et al. 2022 (2204.03458) in LFDM's form; a layer norm before, no residual.
-Intermediate arrays are many times larger than the input: all forms recompute them in
-the backward pass rather than store them.
+Source: Ho et al. 2022 (2204.03458) in LFDM's form: preceded by a layer norm, without a
+residual connection. Intermediate arrays are many times larger than the input, so the
+backward pass recomputes them.
 """
 
 from collections.abc import Callable
@@ -20,11 +20,11 @@ _CACHE_FLOATS = 2**19  # about one CPU core's cache
 
 
 class AttentionWeights(NamedTuple):
-  """Parameters of a layer with n heads of d features; d is even."""
+  """Parameters of an attention layer with n heads of d features; d is even."""
 
   gain: Array  # [c], of the layer norm
-  qkv: Array  # [c 3 n d], to queries, keys and values
-  out: Array  # [(n d) c]
+  qkv: Array  # [c 3 n d], the projections to queries, keys and values
+  out: Array  # [(n d) c], the projection back
 
 
 def _project(
@@ -42,10 +42,16 @@ def in_chunks(
   floats_per_sequence: int,
   cache_floats: int = _CACHE_FLOATS,
 ) -> Float[Array, "b m s c"]:
-  """Returns layer(x) for a layer that treats the m sequences of an example alike.
+  """Returns layer(x) for a layer that treats each of the m sequences by itself.
 
-  Takes them in chunks whose intermediate arrays stay in the cache of a CPU, which makes
-  training about twice as fast.
+  Works on chunks of sequences whose intermediate arrays fit the cache of a CPU core,
+  which makes training about twice as fast.
+
+  Args:
+    layer: maps [b n s c] to [b n s c] for any number n of sequences.
+    x: the input.
+    floats_per_sequence: size of the layer's largest intermediate array per sequence.
+    cache_floats: how many floats fit the cache.
   """
   batch, count = x.shape[:2]
   fitting = max(1, cache_floats // (batch * floats_per_sequence))
@@ -53,7 +59,7 @@ def in_chunks(
   if size == count:
     return layer(x)
   chunks = x.reshape(batch, -1, size, *x.shape[2:]).swapaxes(0, 1)
-  # Remat inside the loop as well: a loop stores what its body would.
+  # The body is rematerialised too: a loop would store its intermediates per iteration.
   y = jax.lax.map(jax.checkpoint(layer), chunks)
   return y.swapaxes(0, 1).reshape(x.shape)
 
@@ -61,9 +67,10 @@ def in_chunks(
 def _heads_first(
   x: Float[Array, "b m s c"], weights: AttentionWeights
 ) -> Float[Array, "3 b m n s d"]:
-  """`_project` with an explicit transpose to (sequence, head, position, feature).
+  """Projects, then transposes to (sequence, head, position, feature).
 
-  Several times faster on CPU than to leave the order to the contractions.
+  The explicit transpose is several times faster on CPU than contractions over axes in
+  another order.
   """
   return jnp.transpose(_project(x, weights), (3, 0, 1, 4, 2, 5))
 
@@ -71,6 +78,7 @@ def _heads_first(
 def _merge_heads(
   y: Float[Array, "b m n s d"], weights: AttentionWeights
 ) -> Float[Array, "b m s c"]:
+  """Concatenates the heads and projects them back to the input's channels."""
   y = y.swapaxes(2, 3)
   return jnp.dot(y.reshape(*y.shape[:3], -1), weights.out)
 
@@ -80,7 +88,7 @@ def _softmax_attention_in_chunks(
   weights: AttentionWeights,
   bias: Float[Array, "n s s"] | None = None,
 ) -> Float[Array, "b m s c"]:
-  """Divides by the softmax's denominator last, by d numbers per row instead of s."""
+  """Normalises the softmax last: d divisions per query instead of s."""
 
   def layer(x):
     q, k, v = _heads_first(x, weights)
@@ -91,9 +99,9 @@ def _softmax_attention_in_chunks(
     if bias is not None:
       logits += bias.reshape((1,) * (logits.ndim - 3) + bias.shape)
     largest = jax.lax.stop_gradient(logits.max(-1, keepdims=True))
-    shares = jnp.exp(logits - largest)
-    total = shares.sum(-1, keepdims=True)
-    y = jnp.einsum("...ts,...sd->...td", shares.astype(v.dtype), v)
+    exponentials = jnp.exp(logits - largest)
+    total = exponentials.sum(-1, keepdims=True)
+    y = jnp.einsum("...ts,...sd->...td", exponentials.astype(v.dtype), v)
     return _merge_heads((y / total).astype(v.dtype), weights)
 
   positions, (num_heads, head_dim) = x.shape[2], weights.qkv.shape[2:]
@@ -107,15 +115,16 @@ def softmax_attention(
   weights: AttentionWeights,
   bias: Float[Array, "n s s"] | None = None,
 ) -> Float[Array, "b m s c"]:
-  """Attends within each sequence by softmax(q k^T / sqrt(d) + bias) v.
+  """Applies softmax(q k^T / sqrt(d) + bias) v within each sequence.
 
-  `bias` is that of ordered positions: given one, queries and keys are rotated too
+  A `bias` implies ordered positions: queries and keys are then rotated as well
   (`positions.rotate`, features in half-split order). The softmax is in float32.
   """
   q, k, v = jnp.moveaxis(_project(x, weights), 3, 0)
   if bias is not None:
     q, k, bias = rotate(q, axis=2), rotate(k, axis=2), bias[None]
   attend = lambda q, k, v: jax.nn.dot_product_attention(q, k, v, bias)
+  # Mapped over b rather than reshaped to (b m): the batch axis may be sharded.
   y = jax.vmap(attend)(q, k, v)
   return jnp.dot(y.reshape(*x.shape[:-1], -1), weights.out)
 
@@ -123,7 +132,7 @@ def softmax_attention(
 def _linear_attention_in_chunks(
   x: Float[Array, "b m s c"], weights: AttentionWeights
 ) -> Float[Array, "b m s c"]:
-  """Keeps the positions of a head together."""
+  """Keeps the positions of a head contiguous."""
   num_heads, head_dim = weights.qkv.shape[2:]
 
   def layer(x):
@@ -142,10 +151,10 @@ def _linear_attention_in_chunks(
 def linear_attention(
   x: Float[Array, "b m s c"], weights: AttentionWeights
 ) -> Float[Array, "b m s c"]:
-  """Attends within each sequence at a cost linear in its length (1812.01243).
+  """Applies attention at a cost linear in the length of a sequence (1812.01243).
 
-  Queries are normalised over features, keys over positions, both by a softmax in
-  float32; the product of keys and values is a d x d matrix per head.
+  A softmax in float32 normalises queries over features and keys over positions; the
+  product of keys and values is a d x d matrix per head.
   """
   q, k, v = jnp.moveaxis(_project(x, weights), 3, 0)
   q = jax.nn.softmax(q.astype(jnp.float32), axis=-1) * q.shape[-1] ** -0.5

@@ -1,7 +1,7 @@
 """Convolutions of images [b h w c] and of the frames of videos [b t h w c].
 
-Kernels of videos have depth 1 in time, so frames are folded into the batch: this
-equals the 3-D convolution and is up to 2.5 times as fast on CPU.
+Video kernels have depth 1 in time, so frames are folded into the batch: equal to the
+3-D convolution and up to 2.5 times as fast on CPU.
 """
 
 import jax
@@ -29,10 +29,11 @@ def conv(
 def _conv_as_product(
   x: Float[Array, "b h w c"], kernel: Float[Array, "k k c d"], *, padding: int
 ) -> Float[Array, "b oh ow d"]:
-  """Multiplies gathered neighbourhoods by the kernel as one matrix.
+  """Gathers the neighbourhoods and multiplies them by the kernel as one matrix.
 
-  On 2 x 2 maps with 512 channels, XLA's convolution is 60 times slower than this: the
-  deep layers at the small scales would cost four times as much as all the others.
+  On 2 x 2 maps of 512 channels this is 60 times as fast as XLA's convolution, with
+  which VGG's deep layers at the small scales would cost four times as much as all its
+  other layers.
   """
   size = kernel.shape[0]
   height, width = (n + 2 * padding - size + 1 for n in x.shape[1:3])
@@ -50,7 +51,7 @@ def _conv_as_product(
 def conv_tiny(
   x: Float[Array, "b h w c"], kernel: Float[Array, "k k c d"], *, padding: int
 ) -> Float[Array, "b oh ow d"]:
-  """Convolves maps of a few pixels, with stride 1."""
+  """Convolves feature maps of a few pixels with stride 1, as `conv` does."""
   return conv(x, kernel, padding=padding)
 
 
@@ -61,7 +62,10 @@ def conv_frames(
   stride: int = 1,
   padding: int | None = None,
 ) -> Float[Array, "b t oh ow d"]:
-  """Convolves every frame in the dtype of `x`; `padding` None keeps its size."""
+  """Convolves every frame in the dtype of `x`.
+
+  `padding` is in zeros on every side; None keeps the size of an odd kernel's input.
+  """
   padding = kernel.shape[1] // 2 if padding is None else padding
   y = x.reshape(-1, *x.shape[2:])
   y = conv(y, kernel[0].astype(x.dtype), stride=stride, padding=padding)
@@ -71,9 +75,9 @@ def conv_frames(
 def _conv_columns_as_channels(
   x: Float[Array, "b t h w c"], kernel: Float[Array, "1 k k c d"]
 ) -> Float[Array, "b t h w d"]:
-  """Turns the columns of the kernel into channels.
+  """Turns the columns of the kernel into input channels.
 
-  Convolutions of three channels leave wide arithmetic units idle.
+  A convolution over three channels leaves wide vector units idle.
   """
   size, width = kernel.shape[1], x.shape[3]
   margin = size // 2
@@ -87,23 +91,23 @@ def _conv_columns_as_channels(
 def conv_few_channels(
   x: Float[Array, "b t h w c"], kernel: Float[Array, "1 k k c d"]
 ) -> Float[Array, "b t h w d"]:
-  """Convolves frames of a few channels without changing their size."""
+  """Convolves frames of a few channels and keeps their size, as `conv_frames` does."""
   return conv_frames(x, kernel)
 
 
 def _conv_transpose_by_phases(
   x: Float[Array, "b t h w c"], kernel: Float[Array, "1 4 4 d c"]
 ) -> Float[Array, "b t oh ow d"]:
-  """Computes output pixels of even and odd rows and columns apart.
+  """Computes the output pixels of even and odd rows and columns separately.
 
-  Each of the four sees its own 2 x 2 kernel entries: four ordinary convolutions, whose
-  gradient is five times as fast as that of the dilated form.
+  Each of the four phases sees its own 2 x 2 entries of the kernel. The gradient of four
+  ordinary convolutions is five times as fast as that of one dilated convolution.
   """
   batch, num_frames, height, width, channels = x.shape
   y = jnp.pad(x.reshape(-1, height, width, channels), ((0, 0), (1, 1), (1, 1), (0, 0)))
   kernel = jnp.swapaxes(kernel[0], 2, 3).astype(x.dtype)
-  # Row 2 i reads inputs i - 1 and i by entries 3 and 1, row 2 i + 1 reads i and i + 1
-  # by entries 2 and 0; columns alike.
+  # Output row 2 i is input rows i - 1 and i times kernel rows 3 and 1; row 2 i + 1 is
+  # input rows i and i + 1 times kernel rows 2 and 0. Columns likewise.
   entries = ((3, 1), (2, 0))
 
   def phase(row, column):
@@ -123,8 +127,8 @@ def conv_transpose_frames(
 ) -> Float[Array, "b t oh ow d"]:
   """Doubles the size of every frame by a transposed convolution, in the dtype of `x`.
 
-  The adjoint of `conv_frames` with the same kernel, stride 2 and padding 1; the kernel
-  is stored as (1, 4, 4, out, in).
+  It is the adjoint of `conv_frames` with the same kernel, stride 2 and padding 1; the
+  kernel is stored as (1, 4, 4, out, in).
   """
   y = jax.lax.conv_transpose(
     x.reshape(-1, *x.shape[2:]),

@@ -1,9 +1,9 @@
-"""Frozen image classifiers cut off at their feature maps: VGG-16, VGG-19, AlexNet.
+"""Feature maps of frozen image classifiers: VGG-16, VGG-19, AlexNet.
 
-Pure functions of loaded weights and images, for the perceptual loss and for LPIPS.
-The weights are `weights.load(NAME)["trunk"]`: {layer: {"kernel" HWIO, "bias"}}.
+Pure functions of weights and images, for the perceptual loss and for LPIPS. The weights
+are `pretrained.store.load(NAME)["trunk"]`: {layer: {"kernel" HWIO, "bias"}}.
 Layouts: Simonyan and Zisserman 2014 (1409.1556), table 1, D and E; Krizhevsky 2014
-(1404.5997) as torchvision has it.
+(1404.5997) in torchvision's form.
 """
 
 from collections.abc import Mapping, Sequence
@@ -16,8 +16,8 @@ from jaxtyping import Array, Float
 from dabfusion_jax.ops.convolutions import conv, conv_tiny
 from dabfusion_jax.ops.pooling import max_pool
 
-# Of images in [0, 1]. LPIPS's shift and scale of images in [-1, 1] are the same
-# numbers: 2 mean - 1 and 2 std.
+# For images in [0, 1]. LPIPS's shift and scale for images in [-1, 1] are equal to them:
+# 2 mean - 1 and 2 std.
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
@@ -31,11 +31,19 @@ Trunk = Mapping[str, Mapping[str, Array | np.ndarray]]
 def vgg_features(
   trunk: Trunk, images: Float[Array, "b h w 3"], taps: Sequence[str] = VGG_FIRST_TAPS
 ) -> tuple[Float[Array, "b _ _ _"], ...]:
-  """VGG feature maps after the ReLUs `taps`, in this order.
+  """Returns the feature maps of a VGG after the ReLUs `taps`, in this order.
 
-  Which of the two VGGs follows from the layers in `trunk`; `relu5_1` is 1/16 of the
-  image. Images are RGB in [0, 1]. Raises `ValueError` for a tap that the trunk does not
-  have.
+  The layers in `trunk` decide which VGG it is. A map's side is the image's, halved for
+  each block before it: `relu5_1` has 1/16.
+
+  Args:
+    trunk: weights of VGG-16 or VGG-19.
+    images: RGB in [0, 1].
+    taps: names of ReLUs.
+
+  Raises:
+    ValueError: the trunk has no such tap, images are not float32, or they are too small
+      to be pooled.
   """
   x = _normalise(images)
   maps = {}
@@ -56,9 +64,10 @@ def vgg_features(
 def alexnet_features(
   trunk: Trunk, images: Float[Array, "b h w 3"], taps: Sequence[str] = ALEXNET_TAPS
 ) -> tuple[Float[Array, "b _ _ _"], ...]:
-  """AlexNet feature maps after the ReLUs `taps`; strides 4, 8, 16, 16, 16.
+  """Returns the feature maps of AlexNet after the ReLUs `taps`, in this order.
 
-  Images are RGB in [0, 1]. Raises `ValueError` for an unknown tap.
+  Their strides are 4, 8, 16, 16 and 16. Arguments and errors are those of
+  `vgg_features`.
   """
   x = _normalise(images)
   maps = {}
@@ -79,10 +88,10 @@ def _normalise(images):
 
 
 def _conv(x, layer, padding: int, stride: int = 1):
-  # Weights are frozen: without this a gradient for the kernels could be asked for.
+  # The weights are frozen, even under a gradient with respect to them.
   kernel = jax.lax.stop_gradient(jnp.asarray(layer["kernel"]))
   bias = jax.lax.stop_gradient(jnp.asarray(layer["bias"]))
-  if max(x.shape[1:3]) <= 3 and stride == 1:
+  if max(x.shape[1:3]) <= 3 and stride == 1:  # slow as a convolution on CPU
     x = conv_tiny(x, kernel, padding=padding)
   else:
     x = conv(x, kernel, stride=stride, padding=padding)

@@ -1,4 +1,4 @@
-"""Layer norm, and group norm over the frames of a clip."""
+"""Layer norm, and group norm over all frames of a clip."""
 
 import jax
 import jax.numpy as jnp
@@ -23,11 +23,12 @@ def group_norm(
   bias: Float[Array, "b f 1 1 c"],
   num_groups: int,
 ) -> Float[Array, "b t h w c"]:
-  """Applies group norm pooled over frames, then `gain` and `bias` (f is 1 or t).
+  """Applies group norm over frames and pixels, then `gain` and `bias` (f is 1 or t).
 
-  Takes the sums per channel in one pass and pools them to groups, so that the channels
-  stay one axis; then does a single multiply-and-add per element. Statistics and result
-  are float32, whatever the dtype of `x`.
+  The variance is E[x^2] - E[x]^2, as in `flax.linen.GroupNorm`. Moments are taken per
+  channel and then averaged over the groups, so that the channels remain one axis, and
+  each element takes one multiply-add. Statistics and result are float32, whatever the
+  dtype of `x`.
   """
   batch, *_, channels = x.shape
   wide = x.astype(jnp.float32)

@@ -1,4 +1,4 @@
-"""Two forms of one operation, chosen by the platform that a program is compiled for."""
+"""Two forms of an operation, chosen by the platform that a program is compiled for."""
 
 import functools
 from collections.abc import Callable
@@ -7,14 +7,14 @@ import jax
 
 
 def cpu_form(cpu: Callable) -> Callable[[Callable], Callable]:
-  """Returns a decorator that lets `cpu` stand in for a function on CPUs.
+  """Returns a decorator that replaces a function by `cpu` on CPUs.
 
-  The decorated function is the plain form: it says what is computed, and every other
-  platform runs it. `cpu` computes the same to float rounding, arranged for XLA's CPU
-  backend. Arrays are positional arguments, Python settings keyword arguments.
+  The decorated function is the plain form: it defines what is computed and runs on all
+  other platforms. `cpu` is equal to it up to float rounding and arranged for XLA's CPU
+  backend. Arrays are positional arguments, Python values keyword arguments.
 
-  Both forms are traced, and lowering keeps one of them: a program that is lowered for
-  TPUs on a machine without any holds no CPU form. The two forms stay accessible as
+  Both forms are traced and lowering keeps one of them, so that a program compiled for
+  TPUs on a machine without any contains no CPU form. The two are also available as
   `.plain` and `.cpu`.
   """
 

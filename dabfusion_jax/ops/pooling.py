@@ -12,8 +12,7 @@ from dabfusion_jax.ops.platform import cpu_form
 def _max_of_slices(x: Float[Array, "b h w c"], *, size: int) -> Float[Array, "b _ _ c"]:
   """Takes the maximum of strided slices.
 
-  The gradient of `lax.reduce_window` is a scatter that costs as much as the
-  convolutions.
+  On CPU the gradient of `lax.reduce_window` is a scatter as slow as the convolutions.
   """
   height, width = ((n - size) // 2 + 1 for n in x.shape[1:3])
   slices = (
@@ -26,9 +25,9 @@ def _max_of_slices(x: Float[Array, "b h w c"], *, size: int) -> Float[Array, "b 
 
 @cpu_form(_max_of_slices)
 def max_pool(x: Float[Array, "b h w c"], *, size: int) -> Float[Array, "b _ _ c"]:
-  """Pools windows of `size` x `size` with stride 2; incomplete windows are dropped.
+  """Pools windows of `size` x `size` with stride 2 and drops incomplete windows.
 
-  If values tie, their gradient goes to the first, on CPU to all in equal shares.
+  The gradient of equal maxima goes to the first of them; on CPU it is shared.
   """
   window, strides = (1, size, size, 1), (1, 2, 2, 1)
   return jax.lax.reduce_window(x, -jnp.inf, jax.lax.max, window, strides, "VALID")

@@ -1,4 +1,4 @@
-"""How frames and timesteps enter a network: buckets, rotations, sinusoids."""
+"""Encodings of frames and timesteps: relative buckets, rotations, sinusoids."""
 
 import jax.numpy as jnp
 import numpy as np
@@ -16,9 +16,9 @@ _DISTANCE_BUCKET = np.array(
 
 
 def relative_buckets(num_frames: int) -> Int[np.ndarray, "t t"]:
-  """Returns the bucket of every (query, key) pair of frames, in [0, 32).
+  """Returns the bucket in [0, 32) of every (query, key) pair of frames.
 
-  Keys after the query add 16.
+  Buckets of keys after the query start at 16.
   """
   frames = np.arange(num_frames)
   distance = frames[None, :] - frames[:, None]  # key - query
@@ -30,14 +30,13 @@ def relative_buckets(num_frames: int) -> Int[np.ndarray, "t t"]:
 def rotate(x: Float[Array, "..."], axis: int) -> Float[Array, "..."]:
   """Applies rotary position embedding (2104.09864) to features in half-split order.
 
-  Turns the pair of features (i, i + d/2) by frame * 10000^(-2i/d). Queries and keys
-  meet only in their product, so any order of features common to both will do;
-  `split_pairs` brings the interleaved pairs (2i, 2i + 1) of the parameters into this
-  one.
+  Rotates the features (i, i + d/2) as a pair by the angle frame * 10000^(-2i/d). The
+  product of queries and keys does not depend on the order of their features, so
+  `split_pairs` may reorder the parameters' interleaved pairs (2i, 2i + 1).
 
   Args:
-    x: queries or keys, features last.
-    axis: of the frames.
+    x: queries or keys with the features last.
+    axis: the axis of frames.
   """
   num_frames, size = x.shape[axis], x.shape[-1]
   frequency = 10000.0 ** (-np.arange(0, size, 2) / size)
@@ -45,12 +44,12 @@ def rotate(x: Float[Array, "..."], axis: int) -> Float[Array, "..."]:
   shape = [1] * x.ndim
   shape[axis], shape[-1] = num_frames, size
   table = lambda f: jnp.asarray(np.tile(f(angle), 2), x.dtype).reshape(shape)
-  turned = jnp.concatenate([-x[..., size // 2 :], x[..., : size // 2]], axis=-1)
-  return x * table(np.cos) + turned * table(np.sin)
+  rotated = jnp.concatenate([-x[..., size // 2 :], x[..., : size // 2]], axis=-1)
+  return x * table(np.cos) + rotated * table(np.sin)
 
 
 def split_pairs(kernel: Float[Array, "*n d"]) -> Float[Array, "*n d"]:
-  """Moves features (0, 1, 2, 3, ...) to the order (0, 2, ..., 1, 3, ...)."""
+  """Reorders the features (0, 1, 2, 3, ...) to (0, 2, ..., 1, 3, ...)."""
   return jnp.concatenate([kernel[..., ::2], kernel[..., 1::2]], axis=-1)
 
 
