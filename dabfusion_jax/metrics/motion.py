@@ -124,7 +124,7 @@ def kinematic_beats(
 def flow_beats(
   speed: Float[np.ndarray, "steps"], fps: float | int
 ) -> Float[np.ndarray, "beats"]:
-  """Returns the times in seconds at which a flow pauses: beats of motion without joints.
+  """Returns the times in seconds at which a flow pauses, as beats without joints.
 
   They are minima of the `grid_speed` over the whole image that are at least half a
   standard deviation of the clip's speed deep, placed between frames. Among the rules

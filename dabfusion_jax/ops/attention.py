@@ -36,11 +36,10 @@ def _project(
   return y.reshape(*x.shape[:-1], *weights.qkv.shape[1:])
 
 
-def in_chunks(
+def _in_chunks(
   layer: Callable[[Array], Array],
   x: Float[Array, "b m s c"],
   floats_per_sequence: int,
-  cache_floats: int = _CACHE_FLOATS,
 ) -> Float[Array, "b m s c"]:
   """Returns layer(x) for a layer that treats each of the m sequences by itself.
 
@@ -51,10 +50,9 @@ def in_chunks(
     layer: maps [b n s c] to [b n s c] for any number n of sequences.
     x: the input.
     floats_per_sequence: size of the layer's largest intermediate array per sequence.
-    cache_floats: how many floats fit the cache.
   """
   batch, count = x.shape[:2]
-  fitting = max(1, cache_floats // (batch * floats_per_sequence))
+  fitting = max(1, _CACHE_FLOATS // (batch * floats_per_sequence))
   size = max(n for n in range(1, min(count, fitting) + 1) if count % n == 0)
   if size == count:
     return layer(x)
@@ -105,7 +103,7 @@ def _softmax_attention_in_chunks(
     return _merge_heads((y / total).astype(v.dtype), weights)
 
   positions, (num_heads, head_dim) = x.shape[2], weights.qkv.shape[2:]
-  return in_chunks(layer, x, num_heads * positions * max(positions, 3 * head_dim))
+  return _in_chunks(layer, x, num_heads * positions * max(positions, 3 * head_dim))
 
 
 @jax.checkpoint
@@ -143,7 +141,7 @@ def _linear_attention_in_chunks(
     y = jnp.einsum("...sd,...de->...se", q.astype(v.dtype), context)
     return _merge_heads(y, weights)
 
-  return in_chunks(layer, x, num_heads * x.shape[2] * 3 * head_dim)
+  return _in_chunks(layer, x, num_heads * x.shape[2] * 3 * head_dim)
 
 
 @jax.checkpoint
