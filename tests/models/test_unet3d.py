@@ -1,4 +1,4 @@
-"""The U-Net: parameter counts, what each input reaches, what remat and bfloat16 change."""
+"""The U-Net: parameter counts, the effect of each input, of remat and of bfloat16."""
 
 import functools
 import re
