@@ -153,7 +153,7 @@ def make_parser() -> argparse.ArgumentParser:
   add(
     "--methods",
     type=_list,
-    default=[method for method in METHODS if method != "ddim_lfdm"],
+    default=list(METHODS),
     help="samplers of the part steps",
   )
   add("--long_steps", type=_numbers, default=[250], help="of ddim and ddpm on 16 clips")

@@ -1,4 +1,4 @@
-"""The programs that a pod would run, over shapes alone: both steps and the sampler.
+"""The programs that a pod would run, over shapes alone: training and sampling steps.
 
 Nothing is computed or stored: parameters, data and even the frozen networks are
 `jax.ShapeDtypeStruct`s with their shardings, ready to be lowered.
@@ -39,7 +39,7 @@ class Program:
   function: Callable  # jitted
   arguments: tuple[Any, ...]
   batch_size: int  # global
-  # How often the body of its loop runs; XLA's cost analysis counts a body once.
+  # How often it runs, or the body of its loop, which XLA's cost analysis counts once.
   repeats: int
 
 
@@ -100,27 +100,32 @@ def make_sampler_program(
   mesh: jax.sharding.Mesh,
   batch_size: int,
 ) -> Program:
-  """Returns the sampler: latent flow of `batch_size` clips, without decoding."""
+  """Returns one sampling step of `batch_size` clips, without encoding or decoding.
+
+  It is the step that `inference.sampler` runs on the host, here over a batch that
+  `parallel.sharding` splits. `repeats` is the number of steps of a sample.
+  """
   settings, saved = _resolve(settings, stage1)
   stage = make_diffusion_stage(settings, saved)
   batch = _latent_batch(settings, stage1, batch_size)
-  batch = {k: v for k, v in batch.items() if k not in ("flow", "occlusion")}
+  params, _ = jax.eval_shape(stage.init, jax.random.key(0), batch)
+  del batch["flow"], batch["occlusion"]
   keys = jax.eval_shape(lambda: jax.random.split(jax.random.key(0), batch_size))
-  full = _latent_batch(settings, stage1, batch_size)
-  params, _ = jax.eval_shape(stage.init, jax.random.key(0), full)
-  sample = functools.partial(
-    stage.sample,
-    plan=stage.plan,
+  step = jax.eval_shape(lambda: stage.plan.at(0))
+  z_term = jax.eval_shape(stage.unet.z_term, params, batch["z"])
+  carry = jax.eval_shape(stage.first_carry, batch, keys)
+  sample_step = functools.partial(
+    stage.sample_step,
     guidance_scale=settings.sampling.guidance_scale,
+    is_stochastic=stage.plan.is_stochastic,
   )
-  split = sharding.batch_sharding(mesh)
+  replicated, split = jax.NamedSharding(mesh, jax.P()), sharding.batch_sharding(mesh)
   return Program(
     f"sampler, {len(stage.plan.t)} steps",
-    jax.jit(sample, out_shardings=split),
+    jax.jit(sample_step, out_shardings=split),
     (
-      sharding.place(params, jax.NamedSharding(mesh, jax.P())),
-      sharding.place(batch, split),
-      sharding.place(keys, split),
+      *sharding.place((params, step), replicated),
+      *sharding.place((batch, z_term, keys, carry), split),
     ),
     batch_size,
     len(stage.plan.t),

@@ -1,16 +1,16 @@
-"""The forward process and what is diffused.
+"""The forward process, and the latent flow that it diffuses.
 
   x_t = sqrt(alpha_bar_t) x0 + sqrt(1 - alpha_bar_t) eps,  eps ~ N(0, 1)        (1)
 
-(paper eq. 3, whose alpha_t is our alpha_bar_t). Conversions solve (1) for one of its
-terms. x0 is a clip's latent flow: flow and occlusion of every frame, channels last.
-All in float32: at t = 999 x0 from eps multiplies by 6.4e4.
+is the paper's eq. 3, with alpha_bar_t for its alpha_t. x0 is a clip's latent flow: flow
+and occlusion of every frame, channels last. Everything is float32: at t = 999 the
+conversion of eps to x0 multiplies by 6.4e4.
 """
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int, Key
+from jaxtyping import Array, Float, Float64, Int, Key
 
 from dabfusion_jax.diffusion.schedule import NoiseSchedule
 from dabfusion_jax.ops.grid import identity_grid
@@ -24,12 +24,15 @@ def flow_to_latent(
   flow_param: str = "absolute",
   flow_scale: float = 1.0,
 ) -> Float[Array, "*b h w 3"]:
-  """Encodes flow and occlusion as x0, roughly within [-1, 1].
+  """Returns x0 for flow and occlusion, roughly in [-1, 1].
 
-  `absolute`: the sampling grid as it is, as LFDM has it. `residual` (a departure):
-  minus the identity grid, times `flow_scale`; large motion then exceeds 1, so sampling
-  needs another bound than 1 (`guidance.dynamic_threshold`).
-  Occlusion in [0, 1] becomes 2 m - 1.
+  Args:
+    flow: sampling grids in [-1, 1].
+    occlusion: in [0, 1]; becomes 2 m - 1.
+    flow_param: "absolute" keeps the sampling grid, as in LFDM. "residual" (a departure)
+      subtracts the identity grid and multiplies by `flow_scale`. Large motion then
+      exceeds 1, so sampling needs a larger bound (`guidance.dynamic_threshold`).
+    flow_scale: factor of the flow.
   """
   flow = flow_scale * (flow - _origin(flow, flow_param))
   return jnp.concatenate([flow, 2.0 * occlusion - 1.0], axis=-1)
@@ -40,13 +43,16 @@ def latent_to_flow(
   flow_param: str = "absolute",
   flow_scale: float = 1.0,
 ) -> tuple[Float[Array, "*b h w 2"], Float[Array, "*b h w 1"]]:
-  """Inverse of `flow_to_latent`: (flow, occlusion)."""
+  """Returns (flow, occlusion) for x0; inverts `flow_to_latent`."""
   flow, occlusion = latent[..., :2], latent[..., 2:]
   flow = flow / flow_scale + _origin(flow, flow_param)
   return flow, (occlusion + 1.0) / 2.0
 
 
-def _origin(flow: Array, flow_param: str) -> Array:
+def _origin(
+  flow: Float[Array, "*b h w 2"], flow_param: str
+) -> Float[Array, "... h w 2"]:
+  """Returns the grid that is encoded as zero, with axes of 1 for `*b`."""
   height, width = flow.shape[-3:-1]
   shape = (1,) * (flow.ndim - 3) + (height, width, 2)
   if flow_param == "absolute":
@@ -57,19 +63,19 @@ def _origin(flow: Array, flow_param: str) -> Array:
 
 
 def example_keys(key: Key[Array, ""], example_id: Int[Array, "b"]) -> Key[Array, "b"]:
-  """One key per example, the same in whatever batch and on whatever device it is."""
+  """Returns a key per example that depends on neither its batch nor its device."""
   return jax.vmap(jax.random.fold_in, in_axes=(None, 0))(key, example_id)
 
 
 def sample_noise(
   keys: Key[Array, "b"], shape: tuple[int, ...]
 ) -> Float[Array, "b ..."]:
-  """Standard normal noise of `shape` for every example, from its own key."""
+  """Draws standard normal noise of `shape` for each example from its own key."""
   return jax.vmap(lambda key: jax.random.normal(key, shape, jnp.float32))(keys)
 
 
 def sample_timestep(keys: Key[Array, "b"], num_timesteps: int) -> Int[Array, "b"]:
-  """Uniform timestep in {0, ..., num_timesteps - 1} for every example."""
+  """Draws a timestep in {0, ..., num_timesteps - 1} uniformly for each example."""
   return jax.vmap(lambda key: jax.random.randint(key, (), 0, num_timesteps))(keys)
 
 
@@ -79,7 +85,7 @@ def add_noise(
   eps: Float[Array, "b ..."],
   t: Int[Array, "b"],
 ) -> Float[Array, "b ..."]:
-  """x_t by (1)."""
+  """Returns x_t by (1)."""
   signal, noise = signal_and_noise(schedule, t, x0.ndim)
   return signal * x0 + noise * eps
 
@@ -90,20 +96,9 @@ def eps_to_x0(
   eps: Float[Array, "b ..."],
   t: Int[Array, "b"],
 ) -> Float[Array, "b ..."]:
-  """(1) solved for x0. Unreliable near t = T - 1, where x_t holds no signal."""
+  """Solves (1) for x0; unreliable near t = T - 1, where x_t contains no signal."""
   signal, noise = signal_and_noise(schedule, t, x_t.ndim)
   return (x_t - noise * eps) / signal
-
-
-def x0_to_eps(
-  schedule: NoiseSchedule,
-  x_t: Float[Array, "b ..."],
-  x0: Float[Array, "b ..."],
-  t: Int[Array, "b"],
-) -> Float[Array, "b ..."]:
-  """(1) solved for eps."""
-  signal, noise = signal_and_noise(schedule, t, x_t.ndim)
-  return (x_t - signal * x0) / noise
 
 
 def eps_to_v(
@@ -112,10 +107,10 @@ def eps_to_v(
   eps: Float[Array, "b ..."],
   t: Int[Array, "b"],
 ) -> Float[Array, "b ..."]:
-  """v = sqrt(alpha_bar_t) eps - sqrt(1 - alpha_bar_t) x0.
+  """Returns the prediction target v = sqrt(alpha_bar_t) eps - sqrt(1 - alpha_bar_t) x0.
 
-  Salimans and Ho 2022 (2202.00512), sec. 4: a prediction target whose error reaches x0
-  undiminished by noise but never amplified, so a short training samples better.
+  Salimans and Ho 2022 (2202.00512), sec. 4. Unlike an error of eps, an error of v is
+  never amplified in x0, so that models sample better after a short training.
   """
   signal, noise = signal_and_noise(schedule, t, x0.ndim)
   return signal * eps - noise * x0
@@ -127,7 +122,7 @@ def v_to_eps(
   v: Float[Array, "b ..."],
   t: Int[Array, "b"],
 ) -> Float[Array, "b ..."]:
-  """The noise in x_t by a prediction of v."""
+  """Returns the noise in x_t for a prediction of v."""
   signal, noise = signal_and_noise(schedule, t, x_t.ndim)
   return signal * v + noise * x_t
 
@@ -135,7 +130,7 @@ def v_to_eps(
 def signal_and_noise(
   schedule: NoiseSchedule, t: Int[Array, "b"], ndim: int
 ) -> tuple[Float[Array, "b ..."], Float[Array, "b ..."]]:
-  """sqrt(alpha_bar_t) and sqrt(1 - alpha_bar_t), shaped to multiply [b ...]."""
+  """Returns sqrt(alpha_bar_t) and sqrt(1 - alpha_bar_t), shaped to multiply [b ...]."""
   table = np.sqrt([schedule.alpha_bar, 1 - schedule.alpha_bar])
   rates = jnp.asarray(table, jnp.float32)[:, t]
   signal, noise = rates.reshape(2, -1, *(1,) * (ndim - 1))
@@ -143,12 +138,17 @@ def signal_and_noise(
 
 
 def posterior(
-  alpha_bar: np.ndarray, alpha_bar_next: np.ndarray
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-  """q(x_s | x_t, x0) for s < t: weights of x0 and x_t in the mean, and the variance.
+  alpha_bar: Float64[np.ndarray, "n"], alpha_bar_next: Float64[np.ndarray, "n"]
+) -> tuple[
+  Float64[np.ndarray, "n"], Float64[np.ndarray, "n"], Float64[np.ndarray, "n"]
+]:
+  """Returns q(x_s | x_t, x0), s < t: weights of x0 and x_t in its mean, its variance.
 
-  Ho et al. 2020 (2006.11239), eq. 6-7, for any pair of noise levels: `alpha_bar` at t,
-  `alpha_bar_next` at s (1 where s is the clean end). Host tables, float64.
+  Ho et al. 2020 (2006.11239), eq. 6-7, for any pair of noise levels.
+
+  Args:
+    alpha_bar: at t.
+    alpha_bar_next: at s; 1 if s is the clean end.
   """
   alpha = alpha_bar / alpha_bar_next
   beta = 1 - alpha

@@ -10,6 +10,7 @@ import numpy as np
 
 from dabfusion_jax.diffusion import samplers
 from dabfusion_jax.ops.grid import identity_grid
+from dabfusion_jax.ops.pixels import from_uint8, to_uint8
 from dabfusion_jax.parallel.row_parallel import RowParallel
 from dabfusion_jax.stages.diffusion import DiffusionStage
 
@@ -51,11 +52,10 @@ class BatchSampler:
     """
     stage, params = self.stage, self._shared_params
     z_term = self._z_term(params, batch["z"])
-    step_fn = self._step_fn(guidance_scale, bool(np.any(plan.sigma)))
-    carry = self._rows.split(samplers.first_carry(keys, stage.latent_shape(batch)))
+    step_fn = self._step_fn(guidance_scale, plan.is_stochastic)
+    carry = self._rows.split(stage.first_carry(batch, keys))
     for i in range(len(plan.t)):
-      step = samplers.Plan(*(row[i] for row in plan))
-      carry = step_fn(params, step, batch, z_term, keys, carry)
+      carry = step_fn(params, plan.at(i), batch, z_term, keys, carry)
       if callback is not None:
         jax.block_until_ready(carry)
         callback(i + 1, len(plan.t))
@@ -63,12 +63,11 @@ class BatchSampler:
 
   def encode(self, ref_images: Sequence[np.ndarray]) -> jax.Array:
     """Pictures uint8 [h, w, 3] -> z [b, s, s, c]."""
-    return self._encode(np.stack(ref_images).astype(np.float32) / np.float32(255))
+    return self._encode(from_uint8(np.stack(ref_images)))
 
   def decode(self, z: Any, flow: Any, occlusion: Any) -> np.ndarray:
     """Latents of a batch -> frames uint8 [b, t, h, w, 3]."""
-    frames = np.asarray(self._decode(z, flow, occlusion))
-    return np.uint8(np.clip(frames, 0, 1) * 255 + 0.5)
+    return to_uint8(self._decode(z, flow, occlusion))
 
   def rebuild(self, z: Any) -> np.ndarray:
     """What the codec makes of pictures without motion: uint8 [b, h, w, 3]."""
@@ -103,18 +102,14 @@ class BatchSampler:
   @functools.cached_property
   def _step_fn(self) -> Callable:
     """(guidance scale, is stochastic) -> one sampling step."""
-    stage = self.stage
 
     @functools.lru_cache(maxsize=8)
     def compiled(guidance_scale: float, is_stochastic: bool) -> Callable:
-      def step_fn(params, step, batch, z_term, keys, carry):
-        def eps_fn(x_t, t):
-          return stage.eps(params, batch, z_term, x_t, t, guidance_scale)
-
-        return samplers.sample_step(
-          eps_fn, carry, keys, step, is_stochastic, *stage.threshold
-        )
-
+      step_fn = functools.partial(
+        self.stage.sample_step,
+        guidance_scale=guidance_scale,
+        is_stochastic=is_stochastic,
+      )
       return self._rows.compile(step_fn, num_shared=2)
 
     return compiled

@@ -1,8 +1,8 @@
-"""Keypoints must move with the picture: FOMM's equivariance losses.
+"""FOMM's equivariance losses: keypoints must move with the image.
 
-A frame D is warped *backward* by a known transform T, giving T.D. T therefore maps a
-point of the transformed frame to where it came from in D, and the keypoints p' of T.D
-must satisfy p = T(p'): the direction looks reversed and is not.
+A frame D is warped *backward* by a known transform T, which gives T.D. T therefore maps
+a point of the transformed frame to its origin in D, and the keypoints p' of T.D must
+satisfy p = T(p'): the direction looks reversed and is not.
 """
 
 import jax
@@ -19,10 +19,15 @@ from dabfusion_jax.ops.warp import warp
 
 
 def transform_frame(
-  image: Float[Array, "h w c"], theta: Float[Array, "2 3"], weights: Float[Array, "p"]
+  image: Float[Array, "h w c"],
+  theta: Float[Array, "2 3"],
+  coefficients: Float[Array, "p"],
 ) -> Float[Array, "h w c"]:
-  """T.D: samples the frame at T(u), mirrored at the border."""
-  grid = transform_points(identity_grid(*image.shape[:2]), theta, weights)
+  """Returns T.D: samples the frame at T(u), reflected at the border.
+
+  `theta` and `coefficients` are those of `grid.sample_transform`.
+  """
+  grid = transform_points(identity_grid(*image.shape[:2]), theta, coefficients)
   return warp(image, reflect_grid(grid))
 
 
@@ -32,12 +37,18 @@ def equivariance_errors(
   transformed_position: Float[Array, "k 2"],
   transformed_jacobian: Float[Array, "k 2 2"],
   theta: Float[Array, "2 3"],
-  weights: Float[Array, "p"],
+  coefficients: Float[Array, "p"],
 ) -> tuple[Float[Array, ""], Float[Array, ""]]:
-  """Mean |p - T(p')| and mean |eye - J^-1 dT(p') J'| of one frame (FOMM, Eq. 7, 8)."""
+  """Returns mean |p - T(p')| and mean |1 - J^-1 dT(p') J'| (FOMM, Eq. 7, 8).
 
-  def transform(point):
-    return transform_points(point, theta, weights)
+  Args:
+    position, jacobian: p and J, keypoints of a frame D.
+    transformed_position, transformed_jacobian: p' and J', keypoints of T.D.
+    theta, coefficients: the transform T, see `grid.sample_transform`.
+  """
+
+  def transform(point: Float[Array, "2"]) -> Float[Array, "2"]:
+    return transform_points(point, theta, coefficients)
 
   back = jax.vmap(transform)(transformed_position)
   slope = jax.vmap(jax.jacfwd(transform))(transformed_position)

@@ -2,8 +2,9 @@
 
   loss = sum over scales s and taps l of  weight_l * mean |F_l(x_s) - F_l(y_s)|
 
-FOMM's reading of Johnson et al. 2016 (1603.08155): four scales, five VGG-19 maps,
-every weight 10. The paper's eq. 2 has one layer and no pyramid: one scale, one tap.
+FOMM's form of Johnson et al. 2016 (1603.08155) has four scales and five VGG-19 maps,
+each of weight 10. The paper's eq. 2 has a single layer and no pyramid: one scale, one
+tap.
 """
 
 from collections.abc import Callable, Sequence
@@ -25,21 +26,28 @@ def perceptual_loss(
   scales: Sequence[float | int] = SCALES,
   weights: Sequence[float | int] = (WEIGHT,) * 5,
 ) -> Float[Array, ""]:
-  """Distance of two image batches in feature space; no gradient reaches `target`.
+  """Returns the distance of two batches of images in feature space.
 
-  `features_fn` maps images to feature maps, e.g. `partial(vgg_features, trunk, taps=
-  ...)` of `ops.image_features`. `weights` holds one number per map. Images are RGB in
-  [0, 1]; the side must be a multiple of 1/scale. Raises `ValueError` where a map would
-  have no pixel: leave out the smallest scales or the deepest taps for small images.
+  Args:
+    features_fn: maps images to feature maps, for example
+      `partial(image_features.vgg_features, trunk, taps=...)`.
+    prediction: RGB in [0, 1]; sides are multiples of 1/scale.
+    target: likewise; receives no gradient.
+    scales: of the image pyramid, each in {1, 0.5, 0.25, 0.125}.
+    weights: one per feature map.
+
+  Raises:
+    ValueError: a feature map would have no pixel. For small images, leave out the
+      smallest scales or the deepest taps.
   """
   target = jax.lax.stop_gradient(target)
   total = jnp.zeros(())
   for scale in scales:
-    ours = features_fn(antialias_down(prediction, scale))
-    theirs = features_fn(antialias_down(target, scale))
-    if len(ours) != len(weights):
-      raise ValueError(f"{len(ours)} feature maps, but {len(weights)} weights.")
-    for i, (weight, a, b) in enumerate(zip(weights, ours, theirs, strict=True)):
+    maps = features_fn(antialias_down(prediction, scale))
+    target_maps = features_fn(antialias_down(target, scale))
+    if len(maps) != len(weights):
+      raise ValueError(f"{len(maps)} feature maps, but {len(weights)} weights.")
+    for i, (weight, a, b) in enumerate(zip(weights, maps, target_maps, strict=True)):
       if a.size == 0:
         raise ValueError(
           f"Feature map {i} at scale {scale} has no pixel for images of"

@@ -1,8 +1,8 @@
-"""Do motion and music coincide: 2D-MM Align (sec. 4.2 of the paper) and AV-Align.
+"""Alignment of motion and music: 2D-MM Align (paper, sec. 4.2) and AV-Align.
 
-numpy float64 on event times in seconds. Neither score means anything without its
-chance level: at sigma 50 ms motion that ignores the music scores 0.223 in 2D-MM Align
-on average over the AIST tracks, which is what the paper prints for its ground truth.
+Events are float64 times in seconds, in numpy. Neither score means anything without its
+chance level: at sigma 50 ms, motion that ignores the music has a 2D-MM Align of 0.223
+on average over the AIST tracks, which is the paper's figure for its ground truth.
 """
 
 import math
@@ -12,21 +12,21 @@ from typing import NamedTuple
 import numpy as np
 import scipy.ndimage
 import scipy.signal
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Float64
 
 from dabfusion_jax.metrics import motion
 
 SIGMA_SECONDS = 0.05
-MAX_MISSING_POSES = 0.15  # share of frames
+MAX_MISSING_POSES = 0.15  # as a share of frames
 PRESETS = ("paper", "mint", "bailando")
-_PRESET_SIGMA_FRAMES = 3.0  # of mint and bailando, whatever the rate
+_PRESET_SIGMA_FRAMES = 3.0  # of mint and bailando, at any frame rate
 
 
 class Score(NamedTuple):
-  """A clip's score; None where undefined. `reason` names why, or flags a special 0."""
+  """The score of a clip."""
 
-  value: float | None
-  reason: str | None = None
+  value: float | None  # None if it is undefined
+  reason: str | None = None  # why it is undefined, or which special case is 0
 
 
 def beat_alignment(
@@ -34,11 +34,12 @@ def beat_alignment(
   music_beats: Float[np.ndarray, "m"],
   sigma: float | int,
 ) -> Score:
-  """The paper's formula: (1/n) sum_i exp(-min_j |x_i - y_j|^2 / (2 sigma^2)).
+  """Computes (1/n) sum_i exp(-min_j |x_i - y_j|^2 / (2 sigma^2)), the paper's formula.
 
-  x are the motion's beats, y the music's; both and `sigma` in one common unit. Order
-  does not matter and repeated beats count as often as they occur. No motion beat: 0,
-  flagged, so a frozen video scores 0. Else no music beat: undefined.
+  Motion beats x, music beats y and `sigma` are in the same unit. Their order does not
+  matter, and repeated beats count as often as they occur. Without a motion beat the
+  score is 0, with a reason, so that a frozen video scores 0; without a music beat it is
+  undefined otherwise.
   """
   if not len(motion_beats):
     return Score(0.0, "no_kinematic_beat")
@@ -50,10 +51,10 @@ def beat_alignment(
 
 
 def chance_level(period: float | int, sigma: float | int = SIGMA_SECONDS) -> float:
-  """Expected `beat_alignment` of motion that knows nothing of the music.
+  """Returns the expected `beat_alignment` of motion that ignores the music.
 
-  sigma sqrt(2 pi) / P * erf(P / (2 sqrt(2) sigma)) for music beats of period P and
-  motion beats uniform in time. 60 / bpm seconds is the period of a song.
+  sigma sqrt(2 pi) / P * erf(P / (2 sqrt(2) sigma)) for music beats of period P (of a
+  song: 60 / bpm seconds) and motion beats that are uniform in time.
   """
   share = math.erf(period / (2 * math.sqrt(2) * sigma))
   return sigma * math.sqrt(2 * math.pi) / period * share
@@ -67,18 +68,26 @@ def mm_align(
   preset: str = "paper",
   sigma: float | int = SIGMA_SECONDS,
 ) -> Score:
-  """2D-MM Align of one clip from its poses (pixels) and music beats (seconds).
+  """Computes the 2D-MM Align of a clip.
 
-  `music_beats` should include one beat outside each edge of the clip. Presets:
-    paper: mean over motion beats, pauses of the mean joint speed, `sigma` seconds;
-      undefined where over 15 % of the frames have no visible joint.
+  Presets:
+    paper: mean over motion beats, which are pauses of the mean joint speed; `sigma` in
+      seconds; undefined if over 15 % of the frames have no visible joint.
     mint: google-research/mint, `calculate_beat_scores.py`: summed joint speed, strict
-      minima over 10 frames to both sides, sigma of 3 frames.
+      minima among 10 frames on each side, sigma of 3 frames.
     bailando: lisiyao21/Bailando, `beat_align_score.py`: mean joint speed smoothed by 5
-      frames, strict minima, sigma of 3 frames, mean over *music* beats, those inside
-      the clip alone: no motion could meet the others.
-  The last two count in frames and were made for 60 fps: another rate warns. They have
-  no rule for missing poses: one missing frame leaves them undefined.
+      frames, strict minima, sigma of 3 frames, mean over *music* beats. Only those
+      inside the clip count, since no motion could meet the others.
+  The last two work in frames and were made for 60 fps; another rate causes a warning.
+  They have no rule for missing poses: a single missing frame makes them undefined.
+
+  Args:
+    joints: 2-D poses in pixels.
+    visible: which joints were detected.
+    music_beats: in seconds; should include a beat beyond each end of the clip.
+    fps: frames per second.
+    preset: one of `PRESETS`.
+    sigma: in seconds, of preset `paper`.
 
   Raises:
     ValueError: unknown preset.
@@ -93,7 +102,7 @@ def mm_align(
     return beat_alignment(motion.kinematic_beats(speed, fps), music_beats, sigma)
   if fps != 60:
     warnings.warn(f"Preset {preset!r} is made for 60 fps, not {fps}.", stacklevel=2)
-  # Both tools count whole frames.
+  # Both tools work with whole frames.
   music_frames = np.round(np.asarray(music_beats, np.float64) * fps)
   if preset == "mint":
     motion_frames = _mint_beats(joints)
@@ -107,15 +116,22 @@ def mm_align(
   return beat_alignment(music_frames, motion_frames, _PRESET_SIGMA_FRAMES)
 
 
-def _mint_beats(joints) -> np.ndarray:
-  """Index of the later frame of a step; the zero in front silences 10 frames."""
+def _mint_beats(
+  joints: Float[np.ndarray, "t joints 2"],
+) -> Float64[np.ndarray, "beats"]:
+  """Returns the later frame of each step at a pause.
+
+  The speed begins with a zero, as in mint, so no pause is found in the first 10 frames.
+  """
   steps = np.linalg.norm(np.diff(joints.astype(np.float32), axis=0), axis=-1)
   speed = np.concatenate([np.zeros(1, np.float32), steps.sum(axis=1)])
   return scipy.signal.argrelextrema(speed, np.less, order=10)[0].astype(np.float64)
 
 
-def _bailando_beats(joints) -> np.ndarray:
-  """Index of the earlier frame of a step."""
+def _bailando_beats(
+  joints: Float[np.ndarray, "t joints 2"],
+) -> Float64[np.ndarray, "beats"]:
+  """Returns the earlier frame of each step at a pause."""
   steps = np.linalg.norm(np.diff(np.asarray(joints, np.float64), axis=0), axis=-1)
   speed = scipy.ndimage.gaussian_filter(steps.mean(axis=1), 5)
   return scipy.signal.argrelextrema(speed, np.less)[0].astype(np.float64)
@@ -127,12 +143,15 @@ def av_align(
   fps: float | int,
   version: int = 2,
 ) -> Score:
-  """AV-Align of one clip (Yariv et al. 2023, TempoTokens `av_align.py`).
+  """Computes the AV-Align of a clip (Yariv et al. 2023, TempoTokens `av_align.py`).
 
-  `onsets` are the music's in seconds, from audio cut to the clip; `flow_speed` the mean
-  optical flow of each pair of neighbouring frames in pixels, [t - 1]. Version 1 is the
-  code of October 2023, where one peak may serve many onsets and a score can exceed 1;
-  version 2, of February 2025, asks for 0.1 pixel of flow and matches one to one.
+  Args:
+    onsets: of the music in seconds, from audio that is cut to the clip.
+    flow_speed: mean optical flow between consecutive frames in pixels, t - 1 values.
+    fps: frames per second.
+    version: 1 is the code of October 2023, kept for papers older than 2: a peak may
+      match many onsets, and scores can exceed 1. 2, of February 2025, requires 0.1
+      pixels of flow and matches one to one.
 
   Raises:
     ValueError: unknown version.
@@ -149,15 +168,15 @@ def av_align(
 def flow_peaks(
   flow_speed: Float[np.ndarray, "steps"], fps: float | int, version: int = 2
 ) -> Float[np.ndarray, "peaks"]:
-  """Times in seconds of strict local maxima of the flow; flat tops are no peaks.
+  """Returns the times in seconds of strict local maxima of the flow.
 
-  The first value is doubled so that value i belongs to frame i, at i / fps.
+  The first value is repeated, so that value i belongs to frame i, at i / fps.
   """
   _check_version(version)
   values = np.asarray(flow_speed, np.float64)
   values = np.concatenate([values[:1], values])
   inner = values[1:-1]
-  is_peak = (inner > values[:-2]) & (inner > values[2:])  # nan compares as False
+  is_peak = (inner > values[:-2]) & (inner > values[2:])  # false next to a nan
   if version == 2:
     is_peak &= inner >= 0.1
   return (np.flatnonzero(is_peak) + 1) / fps
@@ -169,10 +188,10 @@ def count_matches(
   fps: float | int,
   version: int = 2,
 ) -> int:
-  """How many onsets have a peak less than one frame away.
+  """Counts the onsets with a peak less than a frame away.
 
-  Version 2 is greedy, not optimal: onsets in the order given, each takes the first
-  free peak in the order given.
+  Version 2 is greedy, not optimal: each onset, in the given order, takes the first peak
+  that is still free, in the given order.
   """
   _check_version(version)
   window = 1 / fps

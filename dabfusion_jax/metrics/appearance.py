@@ -1,6 +1,6 @@
-"""Does the dancer stay the same person, and is the dance one that was learnt by heart.
+"""Whether the dancer remains the same person, and whether a dance is a training clip.
 
-Neither has a definition in the paper; both are of this project.
+The paper defines neither; both are measures of this project.
 """
 
 from collections.abc import Mapping
@@ -11,6 +11,8 @@ import numpy as np
 from jaxtyping import Array, Float, Float32, UInt8
 
 from dabfusion_jax.ops import image_features
+from dabfusion_jax.ops.pixels import from_uint8
+from dabfusion_jax.ops.resize import area_matrix
 
 THUMBNAIL_SIZE = 16
 
@@ -18,28 +20,29 @@ THUMBNAIL_SIZE = 16
 def appearance(
   trunk: Mapping, frames: UInt8[np.ndarray, "t h w 3"]
 ) -> Float32[np.ndarray, "t d"]:
-  """What a frame looks like, wherever things stand in it: unit vectors.
+  """Returns a unit vector per frame that describes its look but not its layout.
 
-  AlexNet's last feature map averaged over the picture. `trunk` is that of `lpips-alex`.
+  It is AlexNet's last feature map averaged over the image. `trunk` is that of the
+  weights `lpips-alex`.
   """
   return np.asarray(_pooled(trunk, jnp.asarray(frames)), np.float32)
 
 
 @jax.jit
-def _pooled(trunk, frames: UInt8[Array, "t h w 3"]) -> Float[Array, "t d"]:
-  images = frames.astype(jnp.float32) / 255.0
-  with jax.default_matmul_precision("highest"):  # accelerators would take fewer digits
-    (maps,) = image_features.alexnet_features(trunk, images, ("relu5",))
+def _pooled(trunk: Mapping, frames: UInt8[Array, "t h w 3"]) -> Float[Array, "t d"]:
+  with jax.default_matmul_precision("highest"):  # accelerators default to fewer digits
+    (maps,) = image_features.alexnet_features(trunk, from_uint8(frames), ("relu5",))
   mean = maps.mean(axis=(1, 2))
   return mean / (jnp.linalg.norm(mean, axis=-1, keepdims=True) + 1e-12)
 
 
 def drift(features: Float[np.ndarray, "t d"]) -> float | None:
-  """How much farther from the given frame 0 a clip ends than it begins.
+  """Returns how much farther from frame 0 a clip ends than it begins.
 
-  Cosine distance to frame 0, mean of the last quarter minus mean of the first quarter
-  of the other frames; 0 for a person that stays itself. None below 9 frames. Real
-  clips are the yardstick: their pose changes too.
+  The distance is the cosine distance to frame 0, which is given; the drift is its mean
+  over the last quarter of the other frames minus that over the first quarter. It is 0
+  if the person remains the same, and None below 9 frames. Compare with real clips,
+  whose poses change too.
   """
   if len(features) < 9:
     return None
@@ -50,35 +53,29 @@ def drift(features: Float[np.ndarray, "t d"]) -> float | None:
 
 
 def thumbnails(frames: UInt8[np.ndarray, "t h w 3"]) -> UInt8[np.ndarray, "t 16 16 3"]:
-  """Every frame at 16 x 16 pixels, by area (sides below 16 repeat pixels)."""
-  rows, columns = (_area_matrix(n) for n in frames.shape[1:3])
+  """Returns the frames at 16 x 16 pixels, averaged by area."""
+  rows, columns = (area_matrix(n, THUMBNAIL_SIZE) for n in frames.shape[1:3])
   x = np.einsum("ph,thwc->tpwc", rows, frames.astype(np.float32), optimize=True)
   x = np.einsum("qw,tpwc->tpqc", columns, x, optimize=True)
   return np.uint8(np.clip(x, 0, 255) + 0.5)
 
 
-def _area_matrix(size: int) -> np.ndarray:
-  """[16, size] float32: the share of every input pixel in every output pixel."""
-  edges = np.linspace(0, size, THUMBNAIL_SIZE + 1)
-  low = np.maximum(edges[:-1, None], np.arange(size)[None])
-  high = np.minimum(edges[1:, None], np.arange(1, size + 1)[None])
-  share = np.maximum(high - low, 0)
-  return (share / share.sum(axis=1, keepdims=True)).astype(np.float32)
-
-
 def nearest_distance(
   clip: UInt8[np.ndarray, "t 16 16 3"], others: UInt8[np.ndarray, "n _ 16 16 3"]
 ) -> tuple[float, int]:
-  """Distance to the nearest of other clips, and its number.
+  """Returns the distance to the nearest of other clips, and the index of that clip.
 
-  Root mean square difference of thumbnails in grey levels, over the frames both have.
-  A model that copies scores far below what real test clips score.
+  It is the root mean square difference of thumbnails in grey levels, over the frames
+  that both have. For a model that copies it is far below that of real test clips.
+
+  Raises:
+    ValueError: there are no other clips.
   """
   if not len(others):
     raise ValueError("There are no clips to compare with.")
   length = min(len(clip), others.shape[1])
-  one = clip[:length].astype(np.float32)
+  frames = clip[:length].astype(np.float32)
   distances = np.array(
-    [np.sqrt(np.mean(np.square(one - other[:length]))) for other in others]
+    [np.sqrt(np.mean(np.square(frames - other[:length]))) for other in others]
   )
   return float(distances.min()), int(distances.argmin())

@@ -1,38 +1,39 @@
-"""Frechet distance of two feature sets, and FVD from I3D logits.
+"""Frechet distance of two sets of features, FVD if they are I3D logits.
 
   d^2 = |mu1 - mu2|^2 + Tr(S1 + S2 - 2 (S1 S2)^(1/2)),  covariances with 1 / (n - 1)
 
-With A, B the centred [n, d] features, Tr (S1 S2)^(1/2) is the nuclear norm of A B^T
-over sqrt((n1 - 1)(n2 - 1)): no matrix root, exact for rank-deficient sets. float64 on
-the host. Heusel et al. 2017 (1706.08500); Unterthiner et al. 2018 (1812.01717).
+With the centred features A, B [n d], Tr (S1 S2)^(1/2) is the nuclear norm of A B^T over
+sqrt((n1 - 1)(n2 - 1)), which needs no matrix root and is exact for rank-deficient sets.
+Computed in float64 on the host.
+Heusel et al. 2017 (1706.08500); Unterthiner et al. 2018 (1812.01717).
 """
 
 import warnings
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Float64
 
-_ROUNDING = 1e-6  # a distance this far below zero is zero
+_ROUNDING = 1e-6  # relative; a distance this far below zero is zero
 
 
 def frechet_distance(
   a: Float[np.ndarray, "n1 d"], b: Float[np.ndarray, "n2 d"]
 ) -> float:
-  """Squared Frechet distance between Gaussians fitted to the rows of `a` and `b`.
+  """Returns the squared Frechet distance of Gaussians fitted to two sets of rows.
 
-  Warns where a set has no more rows than columns: the covariance is then rank-
-  deficient and the distance of equal distributions is far from 0, so compare only at
-  equal n and beside a real-against-real value. Inputs are not modified.
+  Warns if a set has no more rows than columns: its covariance is then rank-deficient
+  and the distance of equal distributions is far from 0, so that values can be compared
+  only for equal n and beside the distance of two real sets. Inputs are not modified.
 
   Raises:
-    ValueError: fewer than two rows on a side (there is no covariance, and the distance
-      of the means must not be called a Frechet distance), or a feature is not finite.
+    ValueError: a set has fewer than two rows (it has no covariance, and the distance of
+      means must not be called a Frechet distance), or a feature is not finite.
   """
   for name, x in (("first", a), ("second", b)):
     if len(x) < 2:
       raise ValueError(f"The {name} set has {len(x)} samples; at least 2 are needed.")
     if not np.isfinite(x).all():
-      raise ValueError(f"The {name} set holds features that are not finite.")
+      raise ValueError(f"The {name} set has features that are not finite.")
   n = min(len(a), len(b))
   if n <= a.shape[1]:
     warnings.warn(
@@ -53,12 +54,15 @@ def frechet_distance(
   return float(distance)
 
 
-def _centre(x) -> tuple[np.ndarray, np.ndarray]:
+def _centre(
+  x: Float[np.ndarray, "n d"],
+) -> tuple[Float64[np.ndarray, "d"], Float64[np.ndarray, "n d"]]:
+  """Returns the mean row and the rows minus it."""
   x = np.asarray(x, np.float64)
   mean = x.mean(axis=0)
   return mean, x - mean
 
 
-def _shrink(x: np.ndarray) -> np.ndarray:
-  """[min(n, d), d] with the same x^T x, hence the same singular values of x y^T."""
+def _shrink(x: Float64[np.ndarray, "n d"]) -> Float64[np.ndarray, "m d"]:
+  """Returns min(n, d) rows with the same x^T x, hence singular values of x y^T."""
   return np.linalg.qr(x, mode="r") if len(x) > x.shape[1] else x

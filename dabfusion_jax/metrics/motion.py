@@ -1,12 +1,12 @@
-"""How much, how smoothly and when a video moves. numpy float64 on the host.
+"""How much, how smoothly and when a video moves; numpy float64 on the host.
 
-Times are seconds. A speed v[i] belongs to the step from frame i to frame i + 1, so it
-is worth a time of (i + 0.5) / fps.
+Times are in seconds. A speed v[i] belongs to the step from frame i to frame i + 1, so
+its time is (i + 0.5) / fps.
 """
 
 import numpy as np
 import scipy.signal
-from jaxtyping import Bool, Float, Shaped
+from jaxtyping import Bool, Float, Float64, Shaped
 
 
 def grid_speed(
@@ -14,12 +14,14 @@ def grid_speed(
   size: tuple[int, int],
   weights: Shaped[np.ndarray, "t h w"] | None = None,
 ) -> Float[np.ndarray, "steps"]:
-  """Mean speed of sampling grids between neighbouring frames, pixels per frame.
+  """Returns the mean speed of sampling grids, t - 1 values in pixels per frame.
 
-  `flow` holds (x, y) in [-1, 1] with corners at the centres of the border pixels of a
-  picture of `size` = (height, width) pixels. `weights` (a body mask, an occlusion map)
-  restricts the mean; without it a still background dilutes it. A step whose weights
-  are all zero is nan. Returns float64 [t - 1].
+  Args:
+    flow: (x, y) in [-1, 1], where -1 and 1 are the centres of the border pixels.
+    size: (height, width) of the image in pixels.
+    weights: of the points in the mean, such as a body mask or an occlusion map. Without
+      them a background at rest dilutes the speed. If all weights of a step are zero,
+      its speed is nan.
   """
   return _weighted_mean(_grid_difference(flow, size, order=1), weights, 1)
 
@@ -29,25 +31,33 @@ def grid_jitter(
   size: tuple[int, int],
   weights: Shaped[np.ndarray, "t h w"] | None = None,
 ) -> Float[np.ndarray, "steps"]:
-  """Mean change of the grids' velocity from step to step, pixels per frame^2.
+  """Returns the mean change of the grids' velocity, t - 2 values in pixels per frame^2.
 
-  Zero for steady motion. Beside `grid_speed` it tells dancing from trembling: grids of
-  independent noise have sqrt(3) times as much jitter as speed, smooth motion much less.
-  Returns float64 [t - 2]; see `grid_speed`.
+  It is zero for steady motion and tells dancing from trembling: grids of independent
+  noise have sqrt(3) times as much jitter as speed, smooth motion much less. Arguments
+  are those of `grid_speed`.
   """
   return _weighted_mean(_grid_difference(flow, size, order=2), weights, 2)
 
 
-def _grid_difference(flow, size, order: int) -> np.ndarray:
+def _grid_difference(
+  flow: Float[np.ndarray, "t h w 2"], size: tuple[int, int], order: int
+) -> Float64[np.ndarray, "steps h w"]:
+  """Returns the length in pixels of the difference of some order in time."""
   height, width = size
   pixels = np.asarray(flow, np.float64) * [(width - 1) / 2, (height - 1) / 2]
   return np.linalg.norm(np.diff(pixels, n=order, axis=0), axis=-1)
 
 
-def _weighted_mean(values: np.ndarray, weights, order: int) -> np.ndarray:
+def _weighted_mean(
+  values: Float64[np.ndarray, "steps h w"],
+  weights: Shaped[np.ndarray, "t h w"] | None,
+  order: int,
+) -> Float64[np.ndarray, "steps"]:
+  """Returns the mean over pixels of a difference of some order in time."""
   if weights is None:
     return values.mean(axis=(1, 2))
-  # A point counts as much as in the frames that the difference spans, at most.
+  # A point has its smallest weight among the frames that the difference spans.
   weights = np.asarray(weights, np.float64)
   spans = [weights[i : len(weights) - order + i] for i in range(order + 1)]
   weights = np.minimum.reduce(spans)
@@ -59,10 +69,11 @@ def _weighted_mean(values: np.ndarray, weights, order: int) -> np.ndarray:
 def joint_speed(
   joints: Float[np.ndarray, "t joints 2"], visible: Bool[np.ndarray, "t joints"]
 ) -> Float[np.ndarray, "steps"]:
-  """Mean speed of the joints visible in both frames of a step, pixels per frame.
+  """Returns the mean speed of joints, t - 1 values in pixels per frame.
 
-  nan where no joint is. Missing poses are never interpolated: a straight line has
-  constant speed, and rounding noise would then decide where its minima are.
+  It is over joints that are visible in both frames of a step, and nan if there are
+  none. Missing poses are not interpolated: a straight line has constant speed, and
+  rounding noise would then decide where its minima are.
   """
   both = visible[1:] & visible[:-1]
   joints = np.where(visible[..., None], np.asarray(joints, np.float64), 0.0)
@@ -79,12 +90,18 @@ def kinematic_beats(
   *,
   subframe: bool = False,
 ) -> Float[np.ndarray, "beats"]:
-  """Times in seconds at which the motion pauses: local minima of the speed.
+  """Returns the times in seconds at which the motion pauses: minima of the speed.
 
-  A flat minimum counts once, at its middle (the earlier of two); at 10 fps exact
-  periodic motion has two equal speeds at every pause and strict minima find none. The
-  ends, and minima next to a nan, do not count. `prominence` in units of the speed.
-  `subframe` places a minimum at the vertex of the parabola through its three speeds.
+  A flat minimum counts once, at its middle (the earlier of two): at 10 fps, exactly
+  periodic motion has two equal speeds at every pause, so there are no strict minima.
+  Ends and minima next to a nan do not count.
+
+  Args:
+    speed: nan where it is unknown.
+    fps: frames per second.
+    prominence: the least depth of a minimum, in units of the speed.
+    subframe: whether to place a minimum at the vertex of the parabola through its three
+      speeds, between frames.
   """
   speed = np.asarray(speed, np.float64)
   known = np.flatnonzero(np.isfinite(speed))
@@ -98,7 +115,7 @@ def kinematic_beats(
   if subframe:
     before, here, after = (speed[indices + i] for i in (-1, 0, 1))
     bend = before - 2 * here + after
-    # A flat minimum has its vertex between its two equal speeds, and no bend if longer.
+    # The vertex of two equal speeds is between them; three have no bend.
     shift = np.where(bend > 0, (before - after) / 2 / np.where(bend > 0, bend, 1), 0)
     indices = indices + np.clip(shift, -0.5, 0.5)
   return (indices + 0.5) / fps
@@ -107,11 +124,11 @@ def kinematic_beats(
 def flow_beats(
   speed: Float[np.ndarray, "steps"], fps: float | int
 ) -> Float[np.ndarray, "beats"]:
-  """Times in seconds at which a flow pauses: the beats of motion that has no joints.
+  """Returns the times in seconds at which a flow pauses, as beats without joints.
 
-  `speed` as of `grid_speed`, over the whole picture. Minima at least half a standard
-  deviation of the clip's own speed deep, placed between frames: chosen on true clips
-  alone, as what tells beats from half-beats best (`docs/results.md`).
+  They are minima of the `grid_speed` over the whole image that are at least half a
+  standard deviation of the clip's speed deep, placed between frames. Among the rules
+  tried on true clips this one tells beats from half-beats best (`docs/results.md`).
   """
   depth = 0.5 * float(np.std(speed)) if len(speed) else None
   return kinematic_beats(speed, fps, depth, subframe=True)

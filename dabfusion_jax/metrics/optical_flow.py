@@ -1,20 +1,21 @@
-"""Motion seen in the pixels alone: Farneback's optical flow, in pixels per frame."""
+"""Motion from pixels: Farneback's optical flow, in pixels per frame."""
 
 import cv2
 import numpy as np
 from jaxtyping import Float64, UInt8
 
-# TempoTokens' `av_align.py`: pyramid scale, levels, window, iterations, poly n, sigma.
+# Pyramid scale, levels, window, iterations, poly n, sigma, flags: those of TempoTokens'
+# `av_align.py`.
 SETTINGS = (0.5, 3, 15, 3, 5, 1.2, 0)
 
 
 def flow_motion(
   frames: UInt8[np.ndarray, "t h w 3"],
 ) -> tuple[Float64[np.ndarray, "steps"], Float64[np.ndarray, "fewer"]]:
-  """Speed [t - 1] and jitter [t - 2] of a clip, means over all pixels.
+  """Returns the speed [t - 1] and jitter [t - 2] of a clip, means over all pixels.
 
-  Jitter is the mean length of the change of the flow from one step to the next, in
-  pixels per frame^2: 0 for steady motion, and for trembling more than the speed itself.
+  Jitter is the mean length of the change of the flow from step to step, in pixels per
+  frame^2: 0 for steady motion, and larger than the speed for trembling.
   """
   grey = [cv2.cvtColor(np.ascontiguousarray(f), cv2.COLOR_RGB2GRAY) for f in frames]
   speed, jitter, before = [], [], None

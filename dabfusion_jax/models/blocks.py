@@ -1,10 +1,8 @@
 """Convolutional building blocks of stage 1 (FOMM), channels last.
 
-Every block takes `train`: in training batch norm uses the statistics of the batch
-(the global batch under `jit`) and updates its running ones.
+Blocks with batch norm take `train`: if it is true, they use the statistics of the batch
+(of the global batch under `jit`) and update the running statistics.
 """
-
-from collections.abc import Callable
 
 import flax.linen as nn
 import jax
@@ -15,8 +13,8 @@ from jaxtyping import Array, Float
 kernel_init = nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform")
 
 
-def bias_init(fan_in: int) -> Callable:
-  """Uniform in +-1/sqrt(fan_in), as the reference implementations initialise."""
+def bias_init(fan_in: int) -> nn.initializers.Initializer:
+  """Returns an initializer: uniform in +-1/sqrt(fan_in), as in FOMM and LFDM."""
   limit = fan_in**-0.5
 
   def init(key, shape, dtype=jnp.float32):
@@ -26,12 +24,12 @@ def bias_init(fan_in: int) -> Callable:
 
 
 class Conv(nn.Module):
-  """Square 2-D convolution, stride 1, 'same' zero padding, with bias."""
+  """2-D convolution with a square kernel, stride 1, zero padding and bias."""
 
   features: int
   kernel_size: int = 3
-  kernel_init: Callable = kernel_init
-  bias_init: Callable | None = None
+  kernel_init: nn.initializers.Initializer = kernel_init
+  bias_init: nn.initializers.Initializer | None = None
   dtype: DTypeLike = jnp.float32
 
   @nn.compact
@@ -49,12 +47,14 @@ class Conv(nn.Module):
 
 
 class NormRelu(nn.Module):
-  """Batch norm (eps 1e-5, running momentum 0.9), then ReLU."""
+  """Batch norm (epsilon 1e-5, momentum 0.9 of running statistics), then ReLU."""
 
   dtype: DTypeLike = jnp.float32
 
   @nn.compact
-  def __call__(self, x: Float[Array, "b h w c"], train: bool):
+  def __call__(
+    self, x: Float[Array, "b h w c"], train: bool
+  ) -> Float[Array, "b oh ow d"]:
     x = nn.BatchNorm(
       use_running_average=not train,
       momentum=0.9,
@@ -66,58 +66,66 @@ class NormRelu(nn.Module):
 
 
 def average_pool(x: Float[Array, "b h w c"]) -> Float[Array, "b oh ow c"]:
-  """2 x 2 mean with stride 2."""
+  """Averages blocks of 2 x 2 pixels."""
   return nn.avg_pool(x, (2, 2), strides=(2, 2))
 
 
 def upsample_nearest(x: Float[Array, "b h w c"]) -> Float[Array, "b oh ow c"]:
-  """Every pixel becomes a 2 x 2 block."""
+  """Repeats every pixel as a block of 2 x 2."""
   return jnp.repeat(jnp.repeat(x, 2, axis=-3), 2, axis=-2)
 
 
 class Same(nn.Module):
-  """conv -> batch norm -> ReLU at the same size."""
+  """Convolution, batch norm, ReLU, without a change of size."""
 
   features: int
   kernel_size: int = 3
   dtype: DTypeLike = jnp.float32
 
   @nn.compact
-  def __call__(self, x: Float[Array, "b h w c"], train: bool):
+  def __call__(
+    self, x: Float[Array, "b h w c"], train: bool
+  ) -> Float[Array, "b oh ow d"]:
     x = Conv(self.features, self.kernel_size, dtype=self.dtype, name="conv")(x)
     return NormRelu(dtype=self.dtype, name="norm")(x, train)
 
 
 class Down(nn.Module):
-  """conv 3 x 3 -> batch norm -> ReLU -> 2 x 2 average pool."""
+  """Convolution 3 x 3, batch norm, ReLU, average pool 2 x 2."""
 
   features: int
   dtype: DTypeLike = jnp.float32
 
   @nn.compact
-  def __call__(self, x: Float[Array, "b h w c"], train: bool):
+  def __call__(
+    self, x: Float[Array, "b h w c"], train: bool
+  ) -> Float[Array, "b oh ow d"]:
     return average_pool(Same(self.features, dtype=self.dtype, name="same")(x, train))
 
 
 class Up(nn.Module):
-  """nearest x 2 -> conv 3 x 3 -> batch norm -> ReLU."""
+  """Nearest-neighbour upsampling by 2, convolution 3 x 3, batch norm, ReLU."""
 
   features: int
   dtype: DTypeLike = jnp.float32
 
   @nn.compact
-  def __call__(self, x: Float[Array, "b h w c"], train: bool):
+  def __call__(
+    self, x: Float[Array, "b h w c"], train: bool
+  ) -> Float[Array, "b oh ow d"]:
     x = upsample_nearest(x)
     return Same(self.features, dtype=self.dtype, name="same")(x, train)
 
 
 class Residual(nn.Module):
-  """Pre-activation residual block: twice (batch norm, ReLU, conv 3 x 3), plus input."""
+  """Pre-activation residual block of twice batch norm, ReLU, convolution 3 x 3."""
 
   dtype: DTypeLike = jnp.float32
 
   @nn.compact
-  def __call__(self, x: Float[Array, "b h w c"], train: bool):
+  def __call__(
+    self, x: Float[Array, "b h w c"], train: bool
+  ) -> Float[Array, "b oh ow d"]:
     y = x
     for i in (1, 2):
       y = NormRelu(dtype=self.dtype, name=f"norm_{i}")(y, train)
@@ -126,11 +134,13 @@ class Residual(nn.Module):
 
 
 class Hourglass(nn.Module):
-  """`num_blocks` Down, then as many Up with the encoder's maps concatenated.
+  """`num_blocks` of Down, then as many of Up, joined by skip connections.
 
-  Down i gives min(max_features, base_features 2^(i+1)) channels. The last map to be
-  concatenated is the input itself, so the output has base_features + c channels.
-  Raises `ValueError` where the input has no pixel left at the bottom.
+  Block `down_i` has min(max_features, base_features 2^(i+1)) channels. The last skip
+  connection is the input itself, so the output has base_features + c channels.
+
+  Raises:
+    ValueError: the input is smaller than 2^num_blocks pixels.
   """
 
   base_features: int
@@ -139,11 +149,13 @@ class Hourglass(nn.Module):
   dtype: DTypeLike = jnp.float32
 
   @nn.compact
-  def __call__(self, x: Float[Array, "b h w c"], train: bool):
+  def __call__(
+    self, x: Float[Array, "b h w c"], train: bool
+  ) -> Float[Array, "b oh ow d"]:
     if min(x.shape[1:3]) < 2**self.num_blocks:
       raise ValueError(
         f"An hourglass of {self.num_blocks} blocks needs at least"
-        f" {2**self.num_blocks} pixels a side, got {x.shape[1:3]}."
+        f" {2**self.num_blocks} pixels per side, got {x.shape[1:3]}."
       )
     width = lambda i: min(self.max_features, self.base_features * 2**i)
     maps = [x]

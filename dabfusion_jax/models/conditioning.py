@@ -1,58 +1,52 @@
-"""What the denoiser is told: time, music and beats, and their absence.
+"""Conditioning of the denoiser on time, music and beats, and the null condition.
 
-Modes of the beats (`beat_mode`): `global_concat` is the paper's, one vector
-e = [music; beats] per clip; `per_frame_film` and `beat_channel` are departures that
-tell each frame its own beat. Music and beats are dropped together for guidance; the
-picture never is.
+`beat_mode` says how beats enter. "none": not at all (the paper's DabFusion_b).
+"global_concat": one vector e = [music; beats] per clip (DabFusion_e). "per_frame_film":
+each frame has its own beat features (a departure). Music and beats are dropped together
+for guidance; the picture never is.
 """
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from flax import linen as nn
 from jaxtyping import Array, Bool, Float, Int, Key
 
 from dabfusion_jax.models.blocks import bias_init, kernel_init
+from dabfusion_jax.ops.positions import sinusoid
 
-BEAT_MODES = ("global_concat", "per_frame_film", "beat_channel")
+BEAT_MODES = ("none", "global_concat", "per_frame_film")
 
 
 def make_condition(
   music: Float[Array, "b d"],
-  beats: Float[Array, "b t"] | None,
-  beat_features: Float[Array, "b t 5"] | None,
+  beats: Float[Array, "b t"],
+  beat_features: Float[Array, "b t 5"],
   beat_mode: str,
   music_scale: float,
 ) -> tuple[Float[Array, "b e"], Float[Array, "b t f"] | None]:
-  """Assembles (condition, frame_condition) for `UNet3D` with the same `beat_mode`.
+  """Returns (condition, frame_condition) for `UNet3D` with the same `beat_mode`.
 
   Args:
-    music: embedding of unit norm.
-    beats: 1 at the frames with a beat, else 0. None leaves the beats out of
-      `global_concat`: the paper's model b.
+    music: embeddings of unit norm.
+    beats: 1 at frames with a beat, else 0; used by `global_concat`.
     beat_features: is_beat, sine and cosine of the beat's phase, seconds since the last
-      and to the next beat; only `per_frame_film` reads them.
-    music_scale: factor on `music`. sqrt(d) gives elements of unit rms, because those of
-      a unit vector are small beside the time embedding; 1 is the literal reading of the
-      paper, which is silent.
+      beat and until the next one; used by `per_frame_film`.
+    beat_mode: one of `BEAT_MODES`.
+    music_scale: factor of `music`. With sqrt(d) its elements have an rms of 1, since
+      those of a unit vector are small beside the time embedding; 1 is the literal
+      reading of the paper, which is silent.
 
   Raises:
-    ValueError: the mode is unknown or what it reads is missing.
+    ValueError: unknown `beat_mode`.
   """
   if beat_mode not in BEAT_MODES:
     raise ValueError(f"Unknown beat_mode {beat_mode!r}; expected one of {BEAT_MODES}.")
   condition = music * music_scale
+  if beat_mode == "per_frame_film":
+    return condition, beat_features
   if beat_mode == "global_concat":
-    if beats is not None:
-      condition = jnp.concatenate([condition, beats], axis=-1)
-    return condition, None
-  frame_condition = beat_features
-  if beat_mode == "beat_channel":
-    frame_condition = None if beats is None else beats[..., None]
-  if frame_condition is None:
-    name = "beats" if beat_mode == "beat_channel" else "beat_features"
-    raise ValueError(f"beat_mode {beat_mode!r} reads {name}, which is missing.")
-  return condition, frame_condition
+    condition = jnp.concatenate([condition, beats], axis=-1)
+  return condition, None
 
 
 def drop_condition(
@@ -60,7 +54,7 @@ def drop_condition(
   frame_condition: Float[Array, "b t f"] | None,
   keep: Bool[Array, "b"],
 ) -> tuple[Float[Array, "b e"], Float[Array, "b t f"] | None]:
-  """Replaces music and beats by the null condition, zeros, where `keep` is false."""
+  """Replaces the conditions of examples that are not kept by the null condition, 0."""
   condition = jnp.where(keep[:, None], condition, 0.0)
   if frame_condition is not None:
     frame_condition = jnp.where(keep[:, None, None], frame_condition, 0.0)
@@ -68,25 +62,17 @@ def drop_condition(
 
 
 def sample_keep(keys: Key[Array, "b"], null_probability: float) -> Bool[Array, "b"]:
-  """Draws which examples keep their condition in training, one key an example."""
+  """Draws which examples keep their condition in training, with one key per example."""
   return jax.vmap(lambda key: jax.random.bernoulli(key, 1 - null_probability))(keys)
 
 
-def sinusoid(timestep: Int[Array, "b"], size: int) -> Float[Array, "b d"]:
-  """Sines, then cosines, of timestep * 10000^(-i / (size/2 - 1)), i < size/2."""
-  half = size // 2
-  frequency = 10000.0 ** (-np.arange(half) / (half - 1))
-  angle = timestep[:, None] * jnp.asarray(frequency, jnp.float32)[None]
-  return jnp.concatenate([jnp.sin(angle), jnp.cos(angle)], axis=-1)
-
-
-def _dense(x: Array, features: int, name: str) -> Array:
+def _dense(x: Float[Array, "*b c"], features: int, name: str) -> Float[Array, "*b d"]:
   bias = bias_init(x.shape[-1])
   return nn.Dense(features, kernel_init=kernel_init, bias_init=bias, name=name)(x)
 
 
 class TimeEmbedding(nn.Module):
-  """Sinusoid of the timestep, linear, exact GELU, linear."""
+  """Embedding of the timestep: sinusoid, linear, exact GELU, linear."""
 
   sinusoid_size: int  # even, at least 4
   features: int
@@ -98,9 +84,9 @@ class TimeEmbedding(nn.Module):
 
 
 class BeatEmbedding(nn.Module):
-  """Linear, exact GELU, linear on every frame's beat features.
+  """Embedding of each frame's beat features: linear, exact GELU, linear.
 
-  The last layer starts at zero: a fresh model ignores its beats.
+  The last layer is initialised to zero, so that a new model ignores beats.
   """
 
   hidden_features: int

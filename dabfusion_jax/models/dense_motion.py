@@ -1,4 +1,4 @@
-"""Keypoint pairs -> dense backward flow and occlusion (First Order Motion Model)."""
+"""Dense backward flow and occlusion from pairs of keypoints (FOMM)."""
 
 from typing import NamedTuple
 
@@ -16,16 +16,19 @@ from dabfusion_jax.ops.warp import warp
 
 
 class Motion(NamedTuple):
-  """How to sample the reference to get the driving frame."""
+  """How to sample the reference image to obtain the driving frame."""
 
-  flow: Array  # [b, h, w, 2], absolute (x, y) in about [-1, 1], backward
-  occlusion: Array  # [b, h, w, 1], 1 = visible in the reference
+  flow: Array  # [b h w 2], backward sampling grid (x, y), roughly in [-1, 1]
+  occlusion: Array  # [b h w 1], in [0, 1], 1 = visible in the reference
 
 
 def sparse_motions(
   reference: Keypoints, driving: Keypoints, height: int, width: int
 ) -> Float[Array, "b r h w 2"]:
-  """Background (identity) and T_k(u) = p_S + J_S J_D^-1 (u - p_D), r = k + 1."""
+  """Returns the grids of r = k + 1 regions: the background and k local motions.
+
+  The background is the identity; T_k(u) = p_S + J_S J_D^-1 (u - p_D) for keypoint k.
+  """
   grid = identity_grid(height, width)
   affine = reference.jacobian @ inverse_2x2(driving.jacobian)
   offset = grid[None, None] - driving.position[:, :, None, None]
@@ -36,11 +39,11 @@ def sparse_motions(
 
 
 class DenseMotion(nn.Module):
-  """Weighs the background and k local motions at every cell of the latent grid.
+  """Averages the motions of background and keypoints at every cell of the latent grid.
 
-  The driving frame itself is no input, only its keypoints are: whatever the weights,
-  equal keypoints give the identity flow. Source: FOMM, identity background (the
-  cameras of AIST++ stand still).
+  Of the driving frame it sees only the keypoints: for any weights, equal keypoints give
+  the identity flow. Source: FOMM, with a background at rest, since AIST++'s cameras do
+  not move.
   """
 
   base_features: int = 64
@@ -67,7 +70,7 @@ class DenseMotion(nn.Module):
     heat = jnp.pad(heat, ((0, 0), (0, 0), (0, 0), (1, 0)))  # background: 0
     deformed = jax.vmap(jax.vmap(warp, in_axes=(None, 0)))(small, motions)
     deformed = jnp.moveaxis(deformed, 1, 3)  # b h w r c
-    # Per region (heat, R, G, B), regions one after the other.
+    # Channels: (heat, R, G, B) of the first region, then of the next.
     x = jnp.concatenate([heat[..., None], deformed], axis=-1)
     x = x.reshape(batch, height, width, regions * (1 + channels)).astype(self.dtype)
     x = Hourglass(
@@ -79,7 +82,7 @@ class DenseMotion(nn.Module):
     )(x, train)
     x = x.astype(jnp.float32)
     mask = nn.softmax(Conv(regions, 7, name="mask")(x), axis=-1)
-    # Summing offsets from the identity keeps equal keypoints exact in float32.
+    # Summed as offsets from the identity, equal keypoints remain exact in float32.
     grid = identity_grid(height, width)
     offset = jnp.einsum("bhwr,brhwd->bhwd", mask, motions - grid[None, None])
     flow = grid[None] + offset

@@ -1,4 +1,4 @@
-"""Stage 1: keypoints, dense motion and image codec, composed."""
+"""The network of stage 1: keypoints, dense motion and image codec."""
 
 from typing import NamedTuple
 
@@ -16,11 +16,11 @@ from dabfusion_jax.ops.warp import warp
 
 
 class Reconstruction(NamedTuple):
-  """A driving frame rebuilt from the reference, and everything on the way."""
+  """A driving frame rebuilt from the reference, with all intermediate results."""
 
-  image: Array  # [b, h, w, 3] in [0, 1]
-  motion: Motion
-  z: Array  # [b, s, s, c], of the reference
+  image: Array  # [b h w 3], in [0, 1]
+  motion: Motion  # from the reference to the driving frame
+  z: Array  # [b s s c], latent of the reference
   reference: Keypoints
   driving: Keypoints
 
@@ -30,14 +30,14 @@ def warp_latent(
   flow: Float[Array, "b h w 2"],
   occlusion: Float[Array, "b h w 1"],
 ) -> Float[Array, "b s s c"]:
-  """z_tilde = occlusion * z sampled at flow (paper Eq. 1)."""
+  """Returns occlusion * warp(z, flow) (paper Eq. 1)."""
   flow = resize_aligned(flow, *z.shape[1:3])
   occlusion = resize_aligned(occlusion, *z.shape[1:3])
   return occlusion * jax.vmap(warp)(z, flow)
 
 
 class FlowAutoencoder(nn.Module):
-  """The paper's stage 1 (sec. 3.2, Fig. 3); 59,790,759 parameters at the defaults."""
+  """The paper's stage 1 (sec. 3.2, Fig. 3); 59,790,759 parameters by default."""
 
   num_keypoints: int = 10
   detector_features: int = 32
@@ -51,7 +51,7 @@ class FlowAutoencoder(nn.Module):
   dtype: DTypeLike = jnp.float32
 
   def setup(self):
-    # Keypoints and flow live at the latent's resolution.
+    # Keypoints and flow have the resolution of the latent.
     scale = 0.5**self.num_down
     hourglass = dict(
       max_features=self.hourglass_max_features,
@@ -73,11 +73,13 @@ class FlowAutoencoder(nn.Module):
     self.decoder = ImageDecoder(num_residual=self.num_residual, **codec)
 
   def detect(self, image: Float[Array, "b h w 3"], train: bool = False) -> Keypoints:
-    """Keypoints of each frame."""
+    """Returns the keypoints of each image in [0, 1]."""
     return self.detector(image, train)
 
-  def encode(self, image: Float[Array, "b h w 3"], train: bool = False):
-    """Image in [0, 1] -> z."""
+  def encode(
+    self, image: Float[Array, "b h w 3"], train: bool = False
+  ) -> Float[Array, "b s s c"]:
+    """Returns the latent z of each image in [0, 1]."""
     return self.encoder(image, train)
 
   def predict_motion(
@@ -87,7 +89,7 @@ class FlowAutoencoder(nn.Module):
     driving: Keypoints,
     train: bool = False,
   ) -> Motion:
-    """Backward flow and occlusion from the reference to the driving keypoints."""
+    """Returns the motion from the reference to the driving keypoints."""
     return self.dense_motion(ref_image, reference, driving, train)
 
   def decode(
@@ -97,13 +99,13 @@ class FlowAutoencoder(nn.Module):
     occlusion: Float[Array, "b h w 1"],
     train: bool = False,
   ) -> Float[Array, "b oh ow 3"]:
-    """Warps z and turns it into an image in [0, 1]."""
+    """Warps z and decodes it to an image in [0, 1]."""
     return self.decoder(warp_latent(z, flow, occlusion), train)
 
   def analyse_clip(
     self, frames: Float[Array, "t h w 3"]
   ) -> tuple[Motion, Float[Array, "s s c"]]:
-    """Motion of every frame from the first (itself included), and the first one's z."""
+    """Returns the motion from the first frame to every frame, and the first one's z."""
     keypoints = self.detector(frames, False)
     repeat = lambda x: jnp.broadcast_to(x[:1], x.shape)
     reference = Keypoints(*(repeat(leaf) for leaf in keypoints))
@@ -116,7 +118,7 @@ class FlowAutoencoder(nn.Module):
     driving_frame: Float[Array, "b h w 3"],
     train: bool = False,
   ) -> Reconstruction:
-    """Rebuilds `driving_frame` from `ref_image`."""
+    """Rebuilds `driving_frame` from `ref_image`, both in [0, 1]."""
     frames = jnp.concatenate([ref_image, driving_frame])
     reference, driving = split_keypoints(self.detector(frames, train), 2)
     motion = self.dense_motion(ref_image, reference, driving, train)
@@ -125,7 +127,7 @@ class FlowAutoencoder(nn.Module):
     return Reconstruction(image, motion, z, reference, driving)
 
 
-def split_keypoints(keypoints: Keypoints, parts: int) -> list[Keypoints]:
-  """Splits keypoints of concatenated batches back into `parts` equal ones."""
-  split = [jnp.split(leaf, parts) for leaf in keypoints]
+def split_keypoints(keypoints: Keypoints, num_batches: int) -> list[Keypoints]:
+  """Splits the keypoints of concatenated batches of equal size."""
+  split = [jnp.split(leaf, num_batches) for leaf in keypoints]
   return [Keypoints(*leaves) for leaves in zip(*split, strict=True)]

@@ -1,4 +1,4 @@
-"""Image -> latent z, and warped z -> image (Johnson-style, as FOMM builds it)."""
+"""Encoder of images to latents z, decoder of warped z to images (FOMM's layers)."""
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -9,7 +9,7 @@ from dabfusion_jax.models.blocks import Conv, Down, Residual, Same, Up
 
 
 class ImageEncoder(nn.Module):
-  """[0, 1] image -> z at a quarter of its side (`num_down` = 2)."""
+  """Encodes an image in [0, 1]; the side of z is the image's over 2^num_down."""
 
   base_features: int = 64
   max_features: int = 512
@@ -17,7 +17,9 @@ class ImageEncoder(nn.Module):
   dtype: DTypeLike = jnp.float32
 
   @nn.compact
-  def __call__(self, image: Float[Array, "b h w c"], train: bool):
+  def __call__(
+    self, image: Float[Array, "b h w 3"], train: bool
+  ) -> Float[Array, "b oh ow c"]:
     x = Same(self.base_features, 7, dtype=self.dtype, name="first")(image, train)
     for i in range(self.num_down):
       features = min(self.max_features, self.base_features * 2 ** (i + 1))
@@ -26,7 +28,7 @@ class ImageEncoder(nn.Module):
 
 
 class ImageDecoder(nn.Module):
-  """Warped z -> [0, 1] image. It sees nothing else: no skips (paper Eq. 1, Fig. 3)."""
+  """Decodes a warped z to an image in [0, 1], without skips (paper Eq. 1, Fig. 3)."""
 
   base_features: int = 64
   max_features: int = 512
@@ -35,7 +37,9 @@ class ImageDecoder(nn.Module):
   dtype: DTypeLike = jnp.float32
 
   @nn.compact
-  def __call__(self, z: Float[Array, "b h w c"], train: bool):
+  def __call__(
+    self, z: Float[Array, "b h w c"], train: bool
+  ) -> Float[Array, "b oh ow 3"]:
     x = z.astype(self.dtype)
     for i in range(self.num_residual):
       x = Residual(dtype=self.dtype, name=f"residual_{i}")(x, train)

@@ -1,4 +1,4 @@
-"""Frame -> keypoints without labels (First Order Motion Model)."""
+"""Keypoints of a frame, learnt without labels (First Order Motion Model, FOMM)."""
 
 from typing import NamedTuple
 
@@ -14,15 +14,15 @@ from dabfusion_jax.ops.resize import antialias_down
 
 
 class Keypoints(NamedTuple):
-  """What the detector finds in a frame."""
+  """Keypoints of a frame, with their local affine motion."""
 
-  position: Array  # [*b, k, 2], (x, y) in [-1, 1]
-  jacobian: Array  # [*b, k, 2, 2], local affine motion
-  heatmap: Array  # [*b, h, w, k], each map sums to 1
+  position: Array  # [*b k 2], (x, y) in [-1, 1]
+  jacobian: Array  # [*b k 2 2]
+  heatmap: Array  # [*b h w k], each map sums to 1
 
 
 def heatmap_to_position(heatmap: Float[Array, "b h w k"]) -> Float[Array, "b k 2"]:
-  """The expected grid coordinate under each map."""
+  """Returns the expected grid coordinate (x, y) under each map."""
   grid = identity_grid(*heatmap.shape[1:3])
   return jnp.einsum("bhwk,hwd->bkd", heatmap, grid)
 
@@ -33,18 +33,18 @@ def _identity_jacobians(key, shape, dtype=jnp.float32):
 
 
 class KeypointDetector(nn.Module):
-  """Hourglass on the reduced frame; a softmax map and a jacobian per keypoint.
+  """An hourglass on the reduced frame, with a softmax map and a jacobian per keypoint.
 
-  Source: FOMM, with the heads padded to the size of their input (pad 3), so that the
-  heatmap lies on the same corner-aligned grid as everything else. A fresh detector's
-  jacobians are exactly the identity.
+  Source: FOMM, except that the heads are zero-padded by 3 and keep the size of their
+  input, so that heatmaps lie on the same corner-aligned grid as everything else. The
+  initial jacobians are exactly the identity.
   """
 
   num_keypoints: int = 10
   base_features: int = 32
   max_features: int = 1024
   num_blocks: int = 5
-  scale: float = 0.25  # of the frame's side
+  scale: float = 0.25  # at which the frame is seen
   temperature: float = 0.1
   dtype: DTypeLike = jnp.float32
 
@@ -58,7 +58,7 @@ class KeypointDetector(nn.Module):
       dtype=self.dtype,
       name="hourglass",
     )(x, train)
-    # Coordinates and a softmax at temperature 0.1 are too delicate for bfloat16.
+    # Bfloat16 is too coarse for coordinates and for a softmax at temperature 0.1.
     x = x.astype(jnp.float32)
     logits = Conv(self.num_keypoints, 7, name="heatmap")(x) / self.temperature
     height, width = logits.shape[1:3]
@@ -79,7 +79,7 @@ class KeypointDetector(nn.Module):
 def gaussian_heatmap(
   position: Float[Array, "b k 2"], height: int, width: int, variance: float = 0.01
 ) -> Float[Array, "b h w k"]:
-  """exp(-|u - p|^2 / (2 variance)) on the corner-aligned grid (FOMM)."""
+  """Returns exp(-|u - p|^2 / (2 variance)) on the corner-aligned grid (FOMM)."""
   grid = identity_grid(height, width)[None, :, :, None]
   distance = ((grid - position[:, None, None]) ** 2).sum(-1)
   return jnp.exp(-distance / np.float32(2.0 * variance))

@@ -1,8 +1,8 @@
-"""The denoiser: a U-Net over noisy latent flow, conditioned on the picture and music.
+"""The denoiser: a U-Net of noisy latent flow, conditioned on picture, music and beats.
 
-Arrangement of Ho et al. 2022 (2204.03458) as LFDM edited it. All kernels have depth 1
-in time: frames mix in temporal attention and in the group norm statistics, nowhere
-else.
+The architecture of Ho et al. 2022 (2204.03458) with LFDM's changes. All kernels have
+depth 1 in time: frames interact in temporal attention and in the statistics of the
+group norm only.
 """
 
 from collections.abc import Callable, Mapping
@@ -28,15 +28,14 @@ from dabfusion_jax.models.frame_blocks import (
   FrameConv,
   FrameConvTranspose,
   ResidualBlock,
-  conv_few_channels,
-  conv_frames,
 )
+from dabfusion_jax.ops.convolutions import conv_few_channels, conv_frames
 
-FLOW_CHANNELS = 3  # of the noisy input: flow x, y and occlusion
+FLOW_CHANNELS = 3  # flow x, flow y, occlusion
 
 
 class Level(nn.Module):
-  """Two residual blocks, linear attention over space, attention over time."""
+  """Two residual blocks, linear attention over space, softmax attention over time."""
 
   features: int
   num_groups: int
@@ -62,8 +61,8 @@ class Level(nn.Module):
 class Head(nn.Module):
   """A residual block without modulation, then a 1 x 1 convolution in float32.
 
-  A noise prediction rounded to bfloat16 would be wrong by 1/256, and x0 from it by that
-  over the signal.
+  Rounding to bfloat16 would add an error of 1/256 to the prediction, and of 1/256 over
+  the signal rate to x0.
   """
 
   hidden_features: int
@@ -77,11 +76,11 @@ class Head(nn.Module):
 
 
 class InputConv(nn.Module):
-  """The first convolution (1, 7, 7), split over its input channels.
+  """The first convolution (1, 7, 7), split into its parts for x_t and z.
 
-  The picture's part is the same in every frame and at every sampling step, and
-  convolution is linear: conv([x_t, z, beats]) = conv(x_t) + conv(z) + conv(beats). One
-  kernel over all channels, in this order, and one bias, counted to the part of z.
+  Convolution is linear, conv([x_t, z]) = conv(x_t) + conv(z), and the part of z is the
+  same in every frame and at every sampling step. The kernel covers all channels in this
+  order; the bias belongs to the part of z.
   """
 
   features: int
@@ -92,25 +91,18 @@ class InputConv(nn.Module):
     self,
     x: Float[Array, "b t h w 3"],
     z: Float[Array, "bz h w cz"] | None,
-    beats: Float[Array, "b t f"] | None,
     z_term: Float[Array, "bz 1 h w d"] | None,
   ) -> Float[Array, "b t h w d"]:
-    num_beats = 0 if beats is None else beats.shape[-1]
-    channels = FLOW_CHANNELS + self.z_channels + num_beats
+    channels = FLOW_CHANNELS + self.z_channels
     shape = (1, 7, 7, channels, self.features)
     kernel = self.param("kernel", kernel_init, shape)
     bias = self.param("bias", bias_init(49 * channels), (self.features,))
     if z_term is None:
       z_term = input_conv_z_term(kernel, bias, z.astype(x.dtype))
-    # Neighbouring examples may share a picture: [cond, null] of guidance.
+    # Consecutive examples may share a picture: [cond, null] of guidance.
     z_term = jnp.repeat(z_term, x.shape[0] // z_term.shape[0], axis=0)
-    if beats is not None:
-      beats = jnp.broadcast_to(beats[:, :, None, None], (*x.shape[:-1], num_beats))
-      x = jnp.concatenate([x, beats.astype(x.dtype)], axis=-1)
-    after = FLOW_CHANNELS + self.z_channels
-    varying = [kernel[..., :FLOW_CHANNELS, :], kernel[..., after:, :]]
-    varying = jnp.concatenate(varying, axis=-2)
-    return conv_few_channels(x, varying) + z_term.astype(x.dtype)
+    flow_kernel = kernel[..., :FLOW_CHANNELS, :]
+    return conv_few_channels(x, flow_kernel) + z_term.astype(x.dtype)
 
 
 def input_conv_z_term(
@@ -118,33 +110,32 @@ def input_conv_z_term(
   bias: Float[Array, "d"],
   z: Float[Array, "bz h w cz"],
 ) -> Float[Array, "bz 1 h w d"]:
-  """The picture's part of the first convolution, with its bias."""
-  kernel = kernel[..., FLOW_CHANNELS : FLOW_CHANNELS + z.shape[-1], :]
+  """Computes the part of z in the first convolution, bias included."""
+  kernel = kernel[..., FLOW_CHANNELS:, :]
   return conv_frames(z[:, None], kernel) + bias.reshape(1, 1, 1, 1, -1).astype(z.dtype)
 
 
 class UNet3D(nn.Module):
-  """Predicts the noise in a latent flow video.
+  """Predicts the noise in a clip's latent flow.
 
-  With the paper's settings (the defaults) and 512 music features it has 40,699,587
-  parameters; every further element of `condition` adds 7,936.
+  With the paper's settings (the defaults) and a condition of 512 elements it has
+  40,699,587 parameters; each further element adds 7,936.
 
   Attributes:
     base_channels: width of the first level; the time embedding has 4 times as many.
-    channel_multipliers: width of each level over `base_channels`; every level but the
-      last halves the size, so sizes must divide by 2^(levels - 1).
-    z_channels: channels of the picture's latent.
+    channel_multipliers: width of each level over `base_channels`. Every level but the
+      last halves the size, so sizes must be multiples of 2^(levels - 1).
+    z_channels: channels of the picture's latent z.
     num_heads, head_dim: of every attention layer, whatever the level's width.
     num_groups: of every group norm; must divide the widths.
-    beat_mode: how `frame_condition` [b t f] enters. `global_concat` (the paper): not
-      at all, beats are part of `condition`. `per_frame_film` (a departure): beat
-      features shift the time embedding of their frame. `beat_channel` (a departure):
-      f more input channels, constant over each frame.
-    remat: recompute the inside of each level in the backward pass, to save memory.
-    constrain: applied to the activations after every level and resampling; the place
-      for a sharding constraint to the batch axes, without which XLA gathers the global
-      batch at the transposed convolutions.
-    dtype: of the computation; parameters, statistics and softmax stay float32.
+    beat_mode: one of `conditioning.BEAT_MODES`. With "per_frame_film" beat features
+      are added to the time embedding of their frame; with the others beats are part of
+      `condition` or absent, which is the same to the network.
+    remat: whether to recompute each level in the backward pass, to save memory.
+    constrain: applied to the activations after every level and resampling: a sharding
+      constraint to the batch axes. Without one, XLA gathers the global batch at the
+      transposed convolutions.
+    dtype: of the computation; parameters, statistics and softmax remain float32.
   """
 
   base_channels: int = 64
@@ -168,11 +159,19 @@ class UNet3D(nn.Module):
     frame_condition: Float[Array, "b t f"] | None = None,
     z_term: Float[Array, "bz 1 h w base"] | None = None,
   ) -> Float[Array, "b t h w 3"]:
-    """Returns eps (flow x, y, occlusion) in float32.
+    """Returns the prediction for (flow x, flow y, occlusion) in float32.
 
-    `timestep` is in [0, num_timesteps). b must be a multiple of bz: b / bz neighbours
-    share a picture. `z_term` from `UNet3D.z_term` replaces `z` (then None).
-    Raises `ValueError` where sizes or arguments do not fit the attributes.
+    Args:
+      x_t: noisy latent flow.
+      timestep: in [0, num_timesteps).
+      z: latents of the pictures; b / bz consecutive clips share a picture.
+      condition: music, with "global_concat" also beats.
+      frame_condition: beat features; given if and only if `beat_mode` is
+        "per_frame_film".
+      z_term: result of `UNet3D.z_term`, in place of `z`.
+
+    Raises:
+      ValueError: sizes or arguments do not fit the attributes.
     """
     self._check(x_t, z, z_term, frame_condition)
     base = self.base_channels
@@ -192,9 +191,8 @@ class UNet3D(nn.Module):
     embedding = jnp.concatenate([embedding, condition], axis=-1)
     bias = RelativePositionBias(self.num_heads, name="rel_bias")(x_t.shape[1])
 
-    beats = frame_condition if self.beat_mode == "beat_channel" else None
     x = InputConv(base, self.z_channels, name="input_conv")(
-      x_t.astype(self.dtype), z, beats, z_term
+      x_t.astype(self.dtype), z, z_term
     )
     long_skip = x
     x = x + TemporalAttention(*heads, name="input_temporal")(x, bias)
@@ -229,9 +227,13 @@ class UNet3D(nn.Module):
   def z_term(
     self, params: Mapping, z: Float[Array, "bz h w cz"]
   ) -> Float[Array, "bz 1 h w base"]:
-    """The part of the network that depends on the picture alone.
+    """Computes the part of the network that depends on nothing but the picture.
 
-    Constant over sampling steps: compute it once a clip from `variables["params"]`.
+    It is the same at all sampling steps: compute it once per clip.
+
+    Args:
+      params: `variables["params"]`.
+      z: latents of the pictures.
     """
     params = params["input_conv"]
     return input_conv_z_term(params["kernel"], params["bias"], z.astype(self.dtype))
@@ -256,7 +258,7 @@ class UNet3D(nn.Module):
       raise ValueError(
         f"Unknown beat_mode {self.beat_mode!r}; expected one of {BEAT_MODES}."
       )
-    if (self.beat_mode == "global_concat") != (frame_condition is None):
+    if (self.beat_mode == "per_frame_film") != (frame_condition is not None):
       raise ValueError(
         f"beat_mode {self.beat_mode!r} and frame_condition"
         f" {'absent' if frame_condition is None else 'given'} do not go together."

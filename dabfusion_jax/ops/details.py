@@ -1,10 +1,11 @@
-"""What the image codec loses of the picture, moved along with the dancer."""
+"""Details that the image codec cannot render, carried along by the flow."""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, UInt8
 
+from dabfusion_jax.ops.pixels import from_uint8, to_uint8
 from dabfusion_jax.ops.resize import resize_aligned
 from dabfusion_jax.ops.warp import warp
 
@@ -17,18 +18,17 @@ def carry_details(
 ) -> Float[Array, "t h w 3"]:
   """Adds to every frame what decoding lost of the picture, warped by the frame's flow.
 
-  A departure from the paper, whose decoder sees the warped latent alone: pictures
-  unlike those it was trained on come back as a blur. Without motion every frame is the
-  picture.
+  A departure from the paper, whose decoder sees nothing but the warped latent and blurs
+  pictures unlike those it was trained on. Without motion, frames equal the picture.
 
   Args:
-    frames: decoded, in [0, 1].
-    ref_image: the picture, in [0, 1].
-    rebuilt: what the decoder makes of the picture without motion, in [0, 1].
-    flow: sampling grids in [-1, 1]; beyond the picture its edge goes on.
+    frames: decoded frames in [0, 1].
+    ref_image: the picture in [0, 1].
+    rebuilt: the picture encoded and decoded without motion, in [0, 1].
+    flow: sampling grids in [-1, 1]; outside, the border of the picture is repeated.
 
   Returns:
-    In [0, 1].
+    The frames with details, clipped to [0, 1].
   """
   height, width = ref_image.shape[:2]
   grid = jnp.clip(resize_aligned(flow, height, width), -1.0, 1.0)
@@ -45,6 +45,6 @@ def add_details(
   rebuilt: UInt8[np.ndarray, "h w 3"],
   flow: Float[np.ndarray, "t s s 2"],
 ) -> UInt8[np.ndarray, "t h w 3"]:
-  """`carry_details` on bytes."""
-  floats = (np.float32(x) / np.float32(255) for x in (frames, ref_image, rebuilt))
-  return np.uint8(np.asarray(_carry_details(*floats, flow)) * 255 + 0.5)
+  """Applies `carry_details` to uint8 images."""
+  images = (from_uint8(x) for x in (frames, ref_image, rebuilt))
+  return to_uint8(_carry_details(*images, flow))

@@ -1,8 +1,8 @@
-"""Sampling grids and the transforms that move them.
+"""Sampling grids and transforms of them.
 
 Convention, here and everywhere else: a grid holds (x, y) in [-1, 1], where -1 and +1
 are the *centres* of the border pixels (corner-aligned): column j of w lies at
-2 j / (w - 1) - 1. Coordinates are float32 whatever the networks compute in.
+2 j / (w - 1) - 1. Coordinates are float32, whatever the dtype of the networks.
 """
 
 import jax
@@ -14,24 +14,24 @@ _CONTROL_POINTS = 5  # per side; FOMM
 
 
 def identity_grid(height: int, width: int) -> Float[Array, "h w 2"]:
-  """The grid at which every pixel samples itself, (x, y) last."""
+  """Returns the grid at which every pixel samples itself, (x, y) last."""
   x = jnp.linspace(-1.0, 1.0, width, dtype=jnp.float32)
   y = jnp.linspace(-1.0, 1.0, height, dtype=jnp.float32)
   return jnp.stack(jnp.meshgrid(x, y), axis=-1)
 
 
 def reflect_grid(grid: Float[Array, "*n 2"]) -> Float[Array, "*n 2"]:
-  """Folds coordinates outside [-1, 1] back in, mirrored at the border pixels."""
+  """Reflects coordinates outside [-1, 1] at the centres of the border pixels."""
   return 1.0 - jnp.abs(jnp.mod(grid + 1.0, 4.0) - 2.0)
 
 
 def inverse_2x2(
   matrix: Float[Array, "*n 2 2"], min_determinant: float = 1e-4
 ) -> Float[Array, "*n 2 2"]:
-  """Closed-form inverse whose entries stay bounded.
+  """Inverts 2 x 2 matrices in closed form, with bounded entries.
 
-  A determinant closer to zero than `min_determinant` is replaced by that value (its
-  sign kept), so neither the result nor its gradient can blow up.
+  A determinant closer to zero than `min_determinant` is replaced by that value with the
+  same sign, so that neither the result nor its gradient can blow up.
   """
   a, b = matrix[..., 0, 0], matrix[..., 0, 1]
   c, d = matrix[..., 1, 0], matrix[..., 1, 1]
@@ -45,25 +45,33 @@ def inverse_2x2(
 def sample_transform(
   key: jax.Array, sigma_affine: float = 0.05, sigma_tps: float = 0.005
 ) -> tuple[Float[Array, "2 3"], Float[Array, "p"]]:
-  """Draws a random affine plus thin-plate transform (FOMM's equivariance transform).
+  """Draws an affine plus thin-plate transform (of FOMM's equivariance losses).
 
-  Returns `theta`, the affine part around the identity, and one thin-plate weight per
-  control point of a 5 x 5 lattice on [-1, 1]^2.
+  Args:
+    key: random key.
+    sigma_affine: standard deviation of the affine part around the identity.
+    sigma_tps: standard deviation of the thin-plate coefficients.
+
+  Returns:
+    The affine part `theta` and one thin-plate coefficient per control point of a 5 x 5
+    lattice on [-1, 1]^2, row by row.
   """
   affine_key, tps_key = jax.random.split(key)
   theta = jnp.eye(2, 3) + sigma_affine * jax.random.normal(affine_key, (2, 3))
-  weights = sigma_tps * jax.random.normal(tps_key, (_CONTROL_POINTS**2,))
-  return theta, weights
+  coefficients = sigma_tps * jax.random.normal(tps_key, (_CONTROL_POINTS**2,))
+  return theta, coefficients
 
 
 def transform_points(
-  points: Float[Array, "*n 2"], theta: Float[Array, "2 3"], weights: Float[Array, "p"]
+  points: Float[Array, "*n 2"],
+  theta: Float[Array, "2 3"],
+  coefficients: Float[Array, "p"],
 ) -> Float[Array, "*n 2"]:
   """Applies the transform of `sample_transform` to points (x, y) in [-1, 1].
 
-  The radial basis r^2 log(r + 1e-6) takes the L1 distance, and the thin-plate term is
-  one scalar added to x and to y alike: both are FOMM's, kept because its equivariance
-  losses were tuned with them.
+  The radial basis r^2 log(r + 1e-6) is of the L1 distance, and the thin-plate term is
+  a scalar that is added to both x and y. Both are FOMM's and kept because its
+  equivariance losses were tuned with them.
   """
   side = np.linspace(-1.0, 1.0, _CONTROL_POINTS, dtype=np.float32)
   lattice = np.stack(np.meshgrid(side, side), axis=-1).reshape(-1, 2)
@@ -73,4 +81,4 @@ def transform_points(
   control = jnp.asarray(lattice).reshape((1,) * (points.ndim - 1) + lattice.shape)
   distance = jnp.abs(points[..., None, :] - control).sum(-1)
   basis = distance**2 * jnp.log(distance + 1e-6)
-  return affine + jnp.einsum("...p,p->...", basis, weights)[..., None]
+  return affine + jnp.einsum("...p,p->...", basis, coefficients)[..., None]

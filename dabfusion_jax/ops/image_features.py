@@ -1,12 +1,11 @@
-"""Frozen image classifiers cut off at their feature maps: VGG-16, VGG-19, AlexNet.
+"""Feature maps of frozen image classifiers: VGG-16, VGG-19, AlexNet.
 
-Pure functions of loaded weights and images, for the perceptual loss and for LPIPS.
-The weights are `weights.load(NAME)["trunk"]`: {layer: {"kernel" HWIO, "bias"}}.
+Pure functions of weights and images, for the perceptual loss and for LPIPS. The weights
+are `pretrained.store.load(NAME)["trunk"]`: {layer: {"kernel" HWIO, "bias"}}.
 Layouts: Simonyan and Zisserman 2014 (1409.1556), table 1, D and E; Krizhevsky 2014
-(1404.5997) as torchvision has it.
+(1404.5997) in torchvision's form.
 """
 
-import functools
 from collections.abc import Mapping, Sequence
 
 import jax
@@ -14,8 +13,11 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-# Of images in [0, 1]. LPIPS's shift and scale of images in [-1, 1] are the same
-# numbers: 2 mean - 1 and 2 std.
+from dabfusion_jax.ops.convolutions import conv, conv_tiny
+from dabfusion_jax.ops.pooling import max_pool
+
+# For images in [0, 1]. LPIPS's shift and scale for images in [-1, 1] are equal to them:
+# 2 mean - 1 and 2 std.
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
@@ -29,11 +31,19 @@ Trunk = Mapping[str, Mapping[str, Array | np.ndarray]]
 def vgg_features(
   trunk: Trunk, images: Float[Array, "b h w 3"], taps: Sequence[str] = VGG_FIRST_TAPS
 ) -> tuple[Float[Array, "b _ _ _"], ...]:
-  """VGG feature maps after the ReLUs `taps`, in this order.
+  """Returns the feature maps of a VGG after the ReLUs `taps`, in this order.
 
-  Which of the two VGGs follows from the layers in `trunk`; `relu5_1` is 1/16 of the
-  image. Images are RGB in [0, 1]. Raises `ValueError` for a tap that the trunk does not
-  have.
+  The layers in `trunk` decide which VGG it is. A map's side is the image's, halved for
+  each block before it: `relu5_1` has 1/16.
+
+  Args:
+    trunk: weights of VGG-16 or VGG-19.
+    images: RGB in [0, 1].
+    taps: names of ReLUs.
+
+  Raises:
+    ValueError: the trunk has no such tap, images are not float32, or they are too small
+      to be pooled.
   """
   x = _normalise(images)
   maps = {}
@@ -54,9 +64,10 @@ def vgg_features(
 def alexnet_features(
   trunk: Trunk, images: Float[Array, "b h w 3"], taps: Sequence[str] = ALEXNET_TAPS
 ) -> tuple[Float[Array, "b _ _ _"], ...]:
-  """AlexNet feature maps after the ReLUs `taps`; strides 4, 8, 16, 16, 16.
+  """Returns the feature maps of AlexNet after the ReLUs `taps`, in this order.
 
-  Images are RGB in [0, 1]. Raises `ValueError` for an unknown tap.
+  Their strides are 4, 8, 16, 16 and 16. Arguments and errors are those of
+  `vgg_features`.
   """
   x = _normalise(images)
   maps = {}
@@ -77,56 +88,20 @@ def _normalise(images):
 
 
 def _conv(x, layer, padding: int, stride: int = 1):
-  # Weights are frozen: without this a gradient for the kernels could be asked for.
+  # The weights are frozen, even under a gradient with respect to them.
   kernel = jax.lax.stop_gradient(jnp.asarray(layer["kernel"]))
   bias = jax.lax.stop_gradient(jnp.asarray(layer["bias"]))
-  if max(x.shape[1:3]) <= 3 and stride == 1:
-    x = _conv_of_tiny_map(x, kernel, padding)
+  if max(x.shape[1:3]) <= 3 and stride == 1:  # slow as a convolution on CPU
+    x = conv_tiny(x, kernel, padding=padding)
   else:
-    x = jax.lax.conv_general_dilated(
-      x,
-      kernel,
-      window_strides=(stride, stride),
-      padding=((padding, padding), (padding, padding)),
-      dimension_numbers=("NHWC", "HWIO", "NHWC"),
-    )
+    x = conv(x, kernel, stride=stride, padding=padding)
   return x + bias[None, None, None]
 
 
-def _conv_of_tiny_map(x, kernel, padding: int):
-  """The same convolution as one matrix product over gathered neighbourhoods.
-
-  XLA's convolution of 2x2 maps with 512 channels is 60 times slower than this on CPU:
-  the deep layers on the small scales would cost four times all the others.
-  """
-  size = kernel.shape[0]
-  height, width = (n + 2 * padding - size + 1 for n in x.shape[1:3])
-  padded = jnp.pad(x, ((0, 0), (padding, padding), (padding, padding), (0, 0)))
-  neighbours = jnp.concatenate(
-    [
-      padded[:, i : i + height, j : j + width] for i in range(size) for j in range(size)
-    ],
-    axis=-1,
-  )
-  return neighbours @ kernel.reshape(-1, kernel.shape[-1])
-
-
 def _max_pool(x, size: int):
-  """Stride 2; rows and columns that do not fill a window are dropped.
-
-  A maximum of strided slices, because the gradient of `lax.reduce_window` is a scatter
-  that costs as much as the convolutions on CPU. Where values tie, the gradient is
-  shared between them instead of going to the first.
-  """
-  height, width = ((n - size) // 2 + 1 for n in x.shape[1:3])
-  if min(height, width) < 1:
+  if min(x.shape[1:3]) < size:
     raise ValueError(f"A feature map of {x.shape[1:3]} px is too small to be pooled.")
-  parts = (
-    x[:, i : i + 2 * height - 1 : 2, j : j + 2 * width - 1 : 2]
-    for i in range(size)
-    for j in range(size)
-  )
-  return functools.reduce(jnp.maximum, parts)
+  return max_pool(x, size=size)
 
 
 def _pick(maps, taps):

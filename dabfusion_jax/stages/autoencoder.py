@@ -1,12 +1,12 @@
-"""Stage 1: losses on a driving frame rebuilt from a reference (paper sec. 3.2)."""
+"""Stage 1: losses of a driving frame rebuilt from a reference (paper sec. 3.2)."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array, Float, Float32, PyTree
 
 from dabfusion_jax.losses.equivariance import equivariance_errors, transform_frame
 from dabfusion_jax.losses.perceptual import perceptual_loss
@@ -15,46 +15,57 @@ from dabfusion_jax.models.flow_autoencoder import (
   Reconstruction,
   split_keypoints,
 )
+from dabfusion_jax.models.keypoint_detector import Keypoints
 from dabfusion_jax.ops.grid import identity_grid, sample_transform
+from dabfusion_jax.ops.pixels import to_uint8
 from dabfusion_jax.ops.resize import resize_aligned
 from dabfusion_jax.ops.warp import warp
+from dabfusion_jax.stages.base import Batch
 
 
 @dataclass(frozen=True, eq=False)
 class AutoencoderStage:
   """FOMM's full loss on pairs of frames.
 
-  Batch: `ref_image` and `driving_frame`, float32 [b, h, w, 3] in [0, 1].
+  Batch: `ref_image` and `driving_frame`, float32 [b h w 3] in [0, 1].
   """
 
   model: FlowAutoencoder
-  # Images in [0, 1] -> feature maps of a frozen network; None: no perceptual loss.
-  features: Callable[[jax.Array], Sequence[jax.Array]] | None
+  # Maps images [b h w 3] in [0, 1] to maps of a frozen network; None: no such loss.
+  features: Callable[[Array], Sequence[Array]] | None
   scales: tuple[float, ...] = (1.0, 0.5, 0.25, 0.125)
-  perceptual_weights: tuple[float, ...] = (10.0,) * 5  # one per map
-  pixel_weight: float = 0.0  # mean |difference|; 0 in the paper
+  perceptual_weights: tuple[float, ...] = (10.0,) * 5  # one per feature map
+  pixel_weight: float = 0.0  # of the mean absolute difference; 0 in the paper
   equivariance_weight: float = 10.0  # 0: the paper's literal loss
   sigma_affine: float = 0.05
   sigma_tps: float = 0.005
 
-  def init(self, key: jax.Array, batch: Any) -> tuple[Any, Any]:
-    """Fresh (params, batch_stats)."""
+  def init(self, key: jax.Array, batch: Batch) -> tuple[PyTree, PyTree]:
+    """Returns initial (params, batch_stats)."""
     variables = self.model.init(key, batch["ref_image"], batch["driving_frame"])
     return variables["params"], variables["batch_stats"]
 
-  def loss(self, params: Any, batch_stats: Any, batch: Any, key: jax.Array):
-    """Returns (loss, (batch_stats, metrics))."""
+  def loss(
+    self,
+    params: PyTree,
+    batch_stats: PyTree,
+    batch: Batch,
+    key: jax.Array,
+    train: bool = True,
+  ) -> tuple[jax.Array, tuple[PyTree, dict[str, jax.Array]]]:
+    """Returns (loss, (batch_stats, metrics)); see `Stage.loss`."""
     ref_image, driving = batch["ref_image"], batch["driving_frame"]
     frames = [ref_image, driving]
     if self.equivariance_weight:
       keys = jax.random.split(key, driving.shape[0])
       draw = lambda k: sample_transform(k, self.sigma_affine, self.sigma_tps)
-      theta, weights = jax.vmap(draw)(keys)
-      frames.append(jax.vmap(transform_frame)(driving, theta, weights))
-    (out, found), updates = self.model.apply(
+      theta, coefficients = jax.vmap(draw)(keys)
+      frames.append(jax.vmap(transform_frame)(driving, theta, coefficients))
+    (out, of_last_frame), updates = self.model.apply(
       {"params": params, "batch_stats": batch_stats},
       frames,
-      method=_forward_train,
+      train,
+      method=_forward,
       mutable=["batch_stats"],
     )
     metrics = {
@@ -67,10 +78,10 @@ class AutoencoderStage:
       value, slope = jax.vmap(equivariance_errors)(
         out.driving.position,
         out.driving.jacobian,
-        found.position,
-        found.jacobian,
+        of_last_frame.position,
+        of_last_frame.jacobian,
         theta,
-        weights,
+        coefficients,
       )
       metrics["equivariance_value"] = value.mean()
       metrics["equivariance_jacobian"] = slope.mean()
@@ -84,23 +95,26 @@ class AutoencoderStage:
     return total, (updates["batch_stats"], metrics)
 
   def reconstruct(
-    self, params: Any, batch_stats: Any, ref_image: Any, driving_frame: Any
+    self,
+    params: PyTree,
+    batch_stats: PyTree,
+    ref_image: Float[Array | np.ndarray, "b h w 3"],
+    driving_frame: Float[Array | np.ndarray, "b h w 3"],
   ) -> Reconstruction:
-    """Evaluation mode: running statistics, nothing updated."""
+    """Rebuilds the driving frame with the running statistics."""
     variables = {"params": params, "batch_stats": batch_stats}
     return self.model.apply(variables, ref_image, driving_frame)
 
   def pictures(
-    self, params: Any, batch_stats: Any, batch: Any, key: jax.Array
+    self, params: PyTree, batch_stats: PyTree, batch: Batch, key: jax.Array
   ) -> dict[str, np.ndarray]:
-    """One row per pair: reference, driving, rebuilt, warped reference, flow, occlusion.
+    """Draws reference, driving, rebuilt and warped reference, flow and occlusion.
 
-    Keypoints are drawn on the first two.
+    Returns a sheet with a row for each of up to six pairs. Keypoints are marked on the
+    first two images.
     """
     del key
-    rows = min(6, batch["ref_image"].shape[0])
-    ref_image = batch["ref_image"][:rows]
-    driving = batch["driving_frame"][:rows]
+    ref_image, driving = batch["ref_image"][:6], batch["driving_frame"][:6]
     out = jax.jit(self.reconstruct)(params, batch_stats, ref_image, driving)
     height, width = ref_image.shape[1:3]
     flow = resize_aligned(out.motion.flow, height, width)
@@ -113,18 +127,17 @@ class AutoencoderStage:
       jnp.repeat(resize_aligned(out.motion.occlusion, height, width), 3, axis=-1),
     ]
     sheet = np.concatenate([np.asarray(c) for c in columns], axis=2)
-    sheet = sheet.reshape(-1, *sheet.shape[2:])
-    return {"reconstruction": np.uint8(np.clip(sheet, 0, 1) * 255 + 0.5)}
+    return {"reconstruction": to_uint8(sheet.reshape(-1, *sheet.shape[2:]))}
 
 
-def check_self_flow(model: FlowAutoencoder, variables: Any, frame_size: int) -> None:
-  """Refuses a stage 1 whose flow from a frame to itself is not the identity.
+def check_self_flow(model: FlowAutoencoder, variables: PyTree, frame_size: int) -> None:
+  """Checks that the flow from a frame to itself is the identity.
 
-  It is for any weights, so a folded grid or a number that is none shows here in a
-  second, and not after days of a stage 2 trained on it.
+  It is for any weights, so a folded grid or NaNs are detected here immediately, and not
+  after days of training a stage 2 on it.
 
   Raises:
-    ValueError: how far off the flow is.
+    ValueError: the flow is not the identity; the message says how far it is off.
   """
   frame = jax.random.uniform(jax.random.key(0), (1, frame_size, frame_size, 3))
   motion = jax.jit(model.apply, static_argnames="method")(
@@ -135,32 +148,37 @@ def check_self_flow(model: FlowAutoencoder, variables: Any, frame_size: int) -> 
   if not distance < 1e-3:
     raise ValueError(
       f"The flow of stage 1 from a frame to itself is off the identity by {distance:g}:"
-      " its weights are damaged, or of another network."
+      " its weights are damaged, or belong to another network."
     )
 
 
-def _forward_train(model: FlowAutoencoder, frames: Sequence[jax.Array]):
-  """The training pass over [ref_image, driving] or [ref_image, driving, transformed].
+def _forward(
+  model: FlowAutoencoder, frames: Sequence[Float[Array, "b h w 3"]], train: bool
+) -> tuple[Reconstruction, Keypoints]:
+  """Passes [ref_image, driving_frame] or [ref_image, driving_frame, transformed].
 
-  Keypoints of all frames are detected in one batch, so the detector's batch norm sees
-  them together; FOMM makes three passes, with statistics of their own.
+  Keypoints of all frames are detected in one batch, so that the detector's batch norm
+  sees them together; FOMM makes three passes with statistics of their own.
 
-  Returns the reconstruction and the keypoints of the last frame.
+  Returns:
+    The reconstruction of the driving frame, and the keypoints of the last frame.
   """
   ref_image = frames[0]
-  found = model.detect(jnp.concatenate(frames), train=True)
-  reference, at_driving, *others = split_keypoints(found, len(frames))
-  motion = model.predict_motion(ref_image, reference, at_driving, train=True)
-  z = model.encode(ref_image, train=True)
-  image = model.decode(z, motion.flow, motion.occlusion, train=True)
-  rebuilt = Reconstruction(image, motion, z, reference, at_driving)
-  return rebuilt, (others or [at_driving])[-1]
+  keypoints = model.detect(jnp.concatenate(frames), train)
+  reference, driving, *others = split_keypoints(keypoints, len(frames))
+  motion = model.predict_motion(ref_image, reference, driving, train)
+  z = model.encode(ref_image, train)
+  image = model.decode(z, motion.flow, motion.occlusion, train)
+  rebuilt = Reconstruction(image, motion, z, reference, driving)
+  return rebuilt, (others or [driving])[-1]
 
 
-def flow_to_colour(flow: Any, scale: float = 0.25) -> np.ndarray:
-  """Displacement from the identity as a colour wheel: hue = direction, white = none.
+def flow_to_colour(
+  flow: Float[Array | np.ndarray, "*b h w 2"], scale: float = 0.25
+) -> Float32[np.ndarray, "*b h w 3"]:
+  """Draws the displacement from the identity: direction as hue, length as saturation.
 
-  flow [*b, h, w, 2] -> float32 [*b, h, w, 3]; full saturation at `scale` (of [-1, 1]).
+  No displacement is white; saturation is full at `scale`, in units of the grid.
   """
   flow = np.asarray(flow, np.float32)
   offset = flow - np.asarray(identity_grid(*flow.shape[-3:-1]))
@@ -170,8 +188,11 @@ def flow_to_colour(flow: Any, scale: float = 0.25) -> np.ndarray:
   return 1 - strength[..., None] * (0.5 - 0.5 * np.cos(phase))
 
 
-def mark_keypoints(images: Any, position: Any) -> np.ndarray:
-  """Draws each keypoint as a 3 x 3 dot of its own colour."""
+def mark_keypoints(
+  images: Float[Array | np.ndarray, "b h w 3"],
+  position: Float[Array | np.ndarray, "b k 2"],
+) -> Float[np.ndarray, "b h w 3"]:
+  """Returns a copy of the images with a 3 x 3 dot of its own colour per keypoint."""
   images = np.array(images)
   height, width = images.shape[1:3]
   number = position.shape[1]

@@ -1,34 +1,44 @@
-"""What the training loop asks of a stage, and nothing more."""
+"""What the training loop requires of a stage, and nothing more."""
 
 from collections.abc import Mapping
-from typing import Any, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 import jax
 import numpy as np
+from jaxtyping import PyTree
 
-PyTree = Any  # nested dicts of arrays
+Batch = Mapping[str, jax.Array | np.ndarray]  # the first axis is the example
 
 
 @runtime_checkable
 class Stage(Protocol):
-  """One trainable stage: its parameters, its loss, and pictures to judge it by.
+  """A trainable stage: its parameters, its loss, and pictures to judge it by.
 
-  `batch` is a dict of arrays whose first axis is the example. Under the loop it
-  is the global batch: means and BatchNorm statistics are over all devices.
+  In the loop `batch` is the global batch: means and BatchNorm statistics are over all
+  devices.
   """
 
-  def init(self, key: jax.Array, batch: PyTree) -> tuple[PyTree, PyTree]:
-    """Returns (params, batch_stats); traced only, the batch holds zeros."""
+  def init(self, key: jax.Array, batch: Batch) -> tuple[PyTree, PyTree]:
+    """Returns initial (params, batch_stats). It is traced with a batch of zeros."""
     ...
 
   def loss(
-    self, params: PyTree, batch_stats: PyTree, batch: PyTree, key: jax.Array
+    self,
+    params: PyTree,
+    batch_stats: PyTree,
+    batch: Batch,
+    key: jax.Array,
+    train: bool = True,
   ) -> tuple[jax.Array, tuple[PyTree, dict[str, jax.Array]]]:
-    """Returns (loss [], (new batch_stats, metrics: name -> [])); pure, jitted."""
+    """Returns (loss [], (new batch_stats, metrics: name -> [])); pure and jitted.
+
+    With `train=False` it is the loss of inference: running statistics are used and
+    returned unchanged, and nothing is dropped.
+    """
     ...
 
   def pictures(
-    self, params: PyTree, batch_stats: PyTree, batch: PyTree, key: jax.Array
+    self, params: PyTree, batch_stats: PyTree, batch: Batch, key: jax.Array
   ) -> Mapping[str, np.ndarray]:
-    """Returns name -> uint8 [H, W, 3]; runs on one device, outside the step."""
+    """Returns name -> uint8 [h, w, 3]; runs on one device, outside the step."""
     ...

@@ -1,12 +1,11 @@
 """Stage 2: noise prediction on cached latent flow (paper sec. 3.3), and sampling."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array, Float, Int, Key, PyTree
 
 from dabfusion_jax.diffusion import process, samplers
 from dabfusion_jax.diffusion.guidance import dynamic_threshold, guided_eps
@@ -18,50 +17,59 @@ from dabfusion_jax.models.conditioning import (
 )
 from dabfusion_jax.models.flow_autoencoder import FlowAutoencoder
 from dabfusion_jax.models.unet3d import UNet3D
+from dabfusion_jax.ops.pixels import to_uint8
+from dabfusion_jax.stages.base import Batch
 
 
 @dataclass(frozen=True, eq=False)
 class DiffusionStage:
   """The paper's stage 2 around a frozen stage 1.
 
-  Batch, float32: `flow` [b, t, s, s, 2] (absolute grid), `occlusion` [b, t, s, s, 1],
-  `z` [b, s, s, c], `music` [b, d], `beats` [b, t], `beat_features` [b, t, 5].
+  Batch, float32: `flow` [b t s s 2] (absolute grid), `occlusion` [b t s s 1], `z`
+  [b s s c], `music` [b d], `beats` [b t], `beat_features` [b t 5]. Sampling needs
+  neither `flow` nor `occlusion`.
   """
 
   unet: UNet3D
   schedule: NoiseSchedule
-  uses_beats: bool  # False: the paper's DabFusion_b
-  music_scale: float
-  drop_probability: float
+  music_scale: float  # factor of the unit-norm embedding
+  drop_probability: float  # of the null condition in training
   prediction: str  # what the U-Net predicts: "eps" (the paper) or "v"
   velocity_weight: float  # of the error in x0's change from frame to frame; eps: 0
-  flow_param: str
+  flow_param: str  # see `process.flow_to_latent`
   flow_scale: float
-  threshold_percentile: float | None
-  latent_bound: float  # largest |x0| a sample may have
-  plan: samplers.Plan  # of the pictures
-  autoencoder: FlowAutoencoder  # frozen; only the pictures need it
-  autoencoder_variables: Mapping[str, Any]
+  threshold: float | None  # quantile of `guidance.dynamic_threshold`; None: plain clip
+  latent_bound: float  # largest |x0| of a sample
+  plan: samplers.Plan  # for the pictures
+  autoencoder: FlowAutoencoder  # frozen; used by the pictures only
+  autoencoder_variables: PyTree
 
   def __post_init__(self):
     if self.prediction not in ("eps", "v"):
       raise ValueError(f"Unknown prediction {self.prediction!r}; known: eps, v.")
     if self.prediction == "eps" and self.velocity_weight:
-      raise ValueError("velocity_weight needs prediction v: eps is no motion.")
+      raise ValueError("velocity_weight needs prediction v: eps has no velocity.")
 
-  def init(self, key: jax.Array, batch: Any) -> tuple[Any, Any]:
-    """Fresh (params, {}): the U-Net has no running statistics."""
+  def init(self, key: jax.Array, batch: Batch) -> tuple[PyTree, PyTree]:
+    """Returns initial (params, {}): the U-Net has no running statistics."""
     x = self.latent(batch)
     t = jnp.zeros(x.shape[:1], jnp.int32)
     condition = self.condition(batch)
     return self.unet.init(key, x, t, batch["z"], *condition)["params"], {}
 
-  def loss(self, params: Any, batch_stats: Any, batch: Any, key: jax.Array):
-    """Mean squared error of the prediction (paper Eq. 6): (loss, ({}, metrics)).
+  def loss(
+    self,
+    params: PyTree,
+    batch_stats: PyTree,
+    batch: Batch,
+    key: jax.Array,
+    train: bool = True,
+  ) -> tuple[jax.Array, tuple[PyTree, dict[str, jax.Array]]]:
+    """Returns the mean squared error of the prediction (paper Eq. 6); see `Stage.loss`.
 
-    A departure where `velocity_weight` is set: the error of x0's velocity beside it.
-    The best prediction is the same, the mean; but when a dancer moves, which is what
-    beats decide, is little of the error in where he is.
+    If `velocity_weight` is set, the error of x0's velocity is added (a departure). The
+    best prediction remains the mean, but position errors hardly reflect the timing of
+    the motion, which is what beats determine.
     """
     x0 = self.latent(batch)
     index = jnp.arange(x0.shape[0], dtype=jnp.int32)
@@ -71,8 +79,10 @@ class DiffusionStage:
     t = process.sample_timestep(time_keys, self.schedule.num_timesteps)
     eps = process.sample_noise(noise_keys, x0.shape[1:])
     x_t = process.add_noise(self.schedule, x0, eps, t)
-    keep = sample_keep(keep_keys, self.drop_probability)
-    condition = drop_condition(*self.condition(batch), keep)
+    condition = self.condition(batch)
+    if train:
+      keep = sample_keep(keep_keys, self.drop_probability)
+      condition = drop_condition(*condition, keep)
     predicted = self.unet.apply({"params": params}, x_t, t, batch["z"], *condition)
     target = eps
     if self.prediction == "v":
@@ -85,54 +95,94 @@ class DiffusionStage:
     }
     loss = squared.mean()
     if self.velocity_weight:
-      # The error of x0 is sigma times that of v.
+      # The error of x0 is sqrt(1 - alpha_bar_t) times that of v.
       variance = 1 - jnp.asarray(self.schedule.alpha_bar, jnp.float32)[t]
       change = jnp.square(jnp.diff(error, axis=1)).mean((1, 2, 3, 4))
       metrics["velocity_error"] = (variance * change).mean()
       loss += self.velocity_weight * metrics["velocity_error"]
     return loss, (batch_stats, metrics)
 
-  def latent(self, batch: Any) -> jax.Array:
-    """x0 of a batch: [b, t, s, s, 3]."""
+  def latent(self, batch: Batch) -> Float[Array, "b t s s 3"]:
+    """Returns x0 of a batch."""
     return process.flow_to_latent(
       batch["flow"], batch["occlusion"], self.flow_param, self.flow_scale
     )
 
-  def condition(self, batch: Any) -> tuple[jax.Array, jax.Array | None]:
-    """(condition, frame_condition) of a batch."""
+  def condition(
+    self, batch: Batch
+  ) -> tuple[Float[Array, "b e"], Float[Array, "b t f"] | None]:
+    """Returns (condition, frame_condition) of a batch."""
     return make_condition(
       batch["music"],
-      batch["beats"] if self.uses_beats else None,
-      batch["beat_features"] if self.uses_beats else None,
+      batch["beats"],
+      batch["beat_features"],
       self.unet.beat_mode,
       self.music_scale,
     )
 
   def sample(
     self,
-    params: Any,
-    batch: Any,
-    keys: jax.Array,
+    params: PyTree,
+    batch: Batch,
+    keys: Key[Array, "b"],
     plan: samplers.Plan,
     guidance_scale: float = 1.0,
-  ) -> tuple[jax.Array, jax.Array]:
-    """Draws (flow, occlusion) for the `z`, music and beats of a batch.
+  ) -> tuple[Float[Array, "b t s s 2"], Float[Array, "b t s s 1"]]:
+    """Draws (flow, occlusion) for the pictures, music and beats of a batch.
 
-    `beats` [b, t] decides the number of frames; one key an example. Pure: jit it.
+    `beats` decides the number of frames. Pure: jit it with the plan as a constant.
     """
     z_term = self.unet.z_term(params, batch["z"])
 
-    def eps_fn(x_t, t):
+    def body(carry: samplers.Carry, step: samplers.Plan) -> tuple[samplers.Carry, None]:
+      carry = self.sample_step(
+        params, step, batch, z_term, keys, carry, guidance_scale, plan.is_stochastic
+      )
+      return carry, None
+
+    carry, _ = jax.lax.scan(body, self.first_carry(batch, keys), plan)
+    return self.to_flow(carry.x)
+
+  def first_carry(self, batch: Batch, keys: Key[Array, "b"]) -> samplers.Carry:
+    """Returns the state of sampling before the first step."""
+    size = batch["z"].shape[1]
+    return samplers.first_carry(keys, (batch["beats"].shape[1], size, size, 3))
+
+  def sample_step(
+    self,
+    params: PyTree,
+    step: samplers.Plan,
+    batch: Batch,
+    z_term: Float[Array, "b 1 s s base"],
+    keys: Key[Array, "b"],
+    carry: samplers.Carry,
+    guidance_scale: float,
+    is_stochastic: bool,
+  ) -> samplers.Carry:
+    """Returns the state of sampling after one step; pure.
+
+    Args:
+      params: of the U-Net.
+      step: one entry of the plan.
+      batch: pictures, music and beats.
+      z_term: `unet.z_term` of the pictures.
+      keys: one per example, the same in all steps.
+      carry: the state before the step.
+      guidance_scale: see `guidance.guided_eps`.
+      is_stochastic: of the plan.
+    """
+
+    def eps_fn(x_t: Array, t: Array) -> Array:
       return self.eps(params, batch, z_term, x_t, t, guidance_scale)
 
-    return self.to_flow(
-      samplers.sample(eps_fn, keys, self.latent_shape(batch), plan, *self.threshold)
+    return samplers.sample_step(
+      eps_fn, carry, keys, step, is_stochastic, self.threshold, self.latent_bound
     )
 
   def denoise_once(
-    self, params: Any, batch: Any, keys: jax.Array
-  ) -> tuple[jax.Array, jax.Array]:
-    """(flow, occlusion) of x0 by one evaluation on the truth, noised half the way."""
+    self, params: PyTree, batch: Batch, keys: Key[Array, "b"]
+  ) -> tuple[Float[Array, "b t s s 2"], Float[Array, "b t s s 1"]]:
+    """Returns (flow, occlusion) of x0, predicted at once from half-noised true flow."""
     x0 = self.latent(batch)
     t = jnp.full(len(x0), self.schedule.num_timesteps // 2, jnp.int32)
     noise = process.sample_noise(keys, x0.shape[1:])
@@ -140,22 +190,22 @@ class DiffusionStage:
     z_term = self.unet.z_term(params, batch["z"])
     eps = self.eps(params, batch, z_term, x_t, t, guidance_scale=1.0)
     x0 = process.eps_to_x0(self.schedule, x_t, eps, t)
-    return self.to_flow(dynamic_threshold(x0, *self.threshold))
+    return self.to_flow(dynamic_threshold(x0, self.threshold, self.latent_bound))
 
   def eps(
     self,
-    params: Any,
-    batch: Any,
-    z_term: jax.Array,
-    x_t: jax.Array,
-    t: jax.Array,
+    params: PyTree,
+    batch: Batch,
+    z_term: Float[Array, "b 1 s s base"],
+    x_t: Float[Array, "b t s s 3"],
+    t: Int[Array, "b"],
     guidance_scale: float,
-  ) -> jax.Array:
-    """Guided noise prediction; `z_term` is `unet.z_term` of the pictures."""
+  ) -> Float[Array, "b t s s 3"]:
+    """Returns the guided noise prediction for pictures with this `unet.z_term`."""
     condition = self.condition(batch)
     null_condition = drop_condition(*condition, jnp.zeros(x_t.shape[0], bool))
 
-    def predict(x_t, t, condition):
+    def predict(x_t: Array, t: Array, condition: PyTree) -> Array:
       variables = {"params": params}
       out = self.unet.apply(variables, x_t, t, None, *condition, z_term=z_term)
       if self.prediction == "v":
@@ -164,49 +214,47 @@ class DiffusionStage:
 
     return guided_eps(predict, x_t, t, condition, null_condition, guidance_scale)
 
-  def latent_shape(self, batch: Any) -> tuple[int, ...]:
-    """Of one x0: (t, s, s, 3)."""
-    size = batch["z"].shape[1]
-    return batch["beats"].shape[1], size, size, 3
-
-  def to_flow(self, latent: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """A sampled x0 -> (flow, occlusion in [0, 1])."""
+  def to_flow(
+    self, latent: Float[Array, "b t s s 3"]
+  ) -> tuple[Float[Array, "b t s s 2"], Float[Array, "b t s s 1"]]:
+    """Returns (flow, occlusion in [0, 1]) of a sampled x0."""
     flow, occlusion = process.latent_to_flow(latent, self.flow_param, self.flow_scale)
     return flow, jnp.clip(occlusion, 0.0, 1.0)
 
-  @property
-  def threshold(self) -> tuple[float | None, float]:
-    """(percentile, bound) of `guidance.dynamic_threshold`."""
-    return self.threshold_percentile, self.latent_bound
+  def decode(
+    self,
+    z: Float[Array | np.ndarray, "b s s c"],
+    flow: Float[Array | np.ndarray, "b t s s 2"],
+    occlusion: Float[Array | np.ndarray, "b t s s 1"],
+  ) -> Float[Array, "b t h w 3"]:
+    """Returns the frames in [0, 1]."""
 
-  def decode(self, z: Any, flow: Any, occlusion: Any) -> jax.Array:
-    """[b, s, s, c], [b, t, s, s, 2], [b, t, s, s, 1] -> frames [b, t, h, w, 3]."""
-
-    def clip(inputs):
+    def decode_clip(inputs: tuple[Array, Array, Array]) -> Array:
       z, flow, occlusion = inputs
       z = jnp.broadcast_to(z, (flow.shape[0], *z.shape))
       return self.autoencoder.apply(
         self.autoencoder_variables, z, flow, occlusion, method="decode"
       )
 
-    return jax.lax.map(clip, (z, flow, occlusion))  # one clip at a time in memory
+    # A loop, so that memory holds one clip at a time.
+    return jax.lax.map(decode_clip, (z, flow, occlusion))
 
   def pictures(
-    self, params: Any, batch_stats: Any, batch: Any, key: jax.Array
+    self, params: PyTree, batch_stats: PyTree, batch: Batch, key: jax.Array
   ) -> dict[str, np.ndarray]:
-    """Up to three clips, every fifth frame: truth, one step, sample; all decoded.
+    """Draws every fifth frame of up to three clips: true, from one step, and sampled.
 
-    The step takes the truth half noised back to x0. It looks good long before samples
-    do (LFDM: after a fraction of the epochs): where it does not either, the U-Net has
-    learnt nothing yet.
+    All are decoded. The step is `denoise_once`, which looks good long before samples do
+    (LFDM: after a fraction of the epochs). As long as it does not, the U-Net has learnt
+    nothing.
     """
     del batch_stats
-    rows = min(3, batch["z"].shape[0])
-    batch = {name: value[:rows] for name, value in batch.items()}
+    batch = {name: value[:3] for name, value in batch.items()}
+    num_clips = len(batch["z"])
 
     @jax.jit
-    def draw(params, batch):
-      keys = process.example_keys(key, jnp.arange(rows, dtype=jnp.int32))
+    def draw(params: PyTree, batch: Batch) -> list[Array]:
+      keys = process.example_keys(key, jnp.arange(num_clips, dtype=jnp.int32))
       motions = [
         (batch["flow"], batch["occlusion"]),
         self.denoise_once(params, batch, keys),
@@ -214,8 +262,8 @@ class DiffusionStage:
       ]
       return [self.decode(batch["z"], *motion)[:, ::5] for motion in motions]
 
-    sheet = np.stack(draw(params, batch), axis=1)  # rows, 3, t, h, w, 3
-    sheet = np.moveaxis(sheet, 2, 3)  # rows, 3, h, t, w, 3
-    shape = sheet.shape
-    sheet = sheet.reshape(rows * 3 * shape[2], shape[3] * shape[4], 3)
-    return {"dance": np.uint8(np.clip(sheet, 0, 1) * 255 + 0.5)}
+    sheet = np.stack(draw(params, batch), axis=1)  # [clips 3 t h w 3]
+    sheet = np.moveaxis(sheet, 2, 3)  # [clips 3 h t w 3]
+    _, _, height, num_frames, width, _ = sheet.shape
+    sheet = sheet.reshape(num_clips * 3 * height, num_frames * width, 3)
+    return {"dance": to_uint8(sheet)}

@@ -1,3 +1,5 @@
+"""Guidance against its formula, and the dynamic threshold."""
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -19,7 +21,7 @@ def _eps_fn(x_t, t, condition):
 
 
 @pytest.mark.parametrize(("scale", "only"), [(1.0, CONDITION), (0.0, NULL)])
-def test_scales_one_and_zero_evaluate_one_half(scale, only):
+def test_scales_one_and_zero_make_one_prediction(scale, only):
   calls = []
 
   def eps_fn(x_t, t, condition):
@@ -31,12 +33,12 @@ def test_scales_one_and_zero_evaluate_one_half(scale, only):
   assert calls == [3]
 
 
-def test_guidance_extrapolates_in_one_call_with_shared_pictures():
+def test_guidance_extrapolates_in_one_call_whose_neighbours_share_a_picture():
   calls = []
 
   def eps_fn(x_t, t, condition):
     calls.append(len(x_t))
-    np.testing.assert_array_equal(x_t[0::2], x_t[1::2])  # neighbours share a picture
+    np.testing.assert_array_equal(x_t[0::2], x_t[1::2])
     return _eps_fn(x_t, t, condition)
 
   guided = guided_eps(eps_fn, X_T, TIMES, CONDITION, NULL, 2.5)
@@ -45,7 +47,7 @@ def test_guidance_extrapolates_in_one_call_with_shared_pictures():
   assert calls == [6]
 
 
-def test_threshold_below_one_is_a_plain_clip():
+def test_a_quantile_below_the_bound_is_a_plain_clip():
   x0 = jnp.linspace(-0.9, 0.9, 100).reshape(1, 100).at[0, 0].set(-7.0)
   np.testing.assert_array_equal(dynamic_threshold(x0, 0.9), jnp.clip(x0, -1, 1))
 
@@ -73,6 +75,6 @@ def test_a_larger_bound_scales_the_threshold():
   )
 
 
-def test_without_a_percentile_it_clips_at_the_bound():
+def test_without_a_threshold_it_clips_at_the_bound():
   x0 = jnp.array([[-7.0, 0.5, 3.0]])
   np.testing.assert_array_equal(dynamic_threshold(x0, None, 2.0), [[-2.0, 0.5, 2.0]])

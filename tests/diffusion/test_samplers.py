@@ -1,3 +1,5 @@
+"""Samplers against their published steps, exact solutions and orders of convergence."""
+
 import functools
 
 import jax
@@ -6,16 +8,13 @@ import numpy as np
 import pytest
 
 from dabfusion_jax.diffusion import process
-from dabfusion_jax.diffusion.guidance import dynamic_threshold
 from dabfusion_jax.diffusion.samplers import (
   METHODS,
   Carry,
   first_carry,
   initial_noise,
-  lfdm_times,
   log_snr_times,
   make_plan,
-  sample,
   sample_step,
   spaced_times,
 )
@@ -29,9 +28,15 @@ KEYS = process.example_keys(jax.random.key(0), jnp.arange(3))
 TARGET = jnp.clip(jax.random.normal(jax.random.key(1), (3, *SHAPE)), -0.9, 0.9)
 
 
+def _x0_to_eps(x_t, x0, t):
+  """Solves the forward process for eps."""
+  signal, noise = process.signal_and_noise(SCHEDULE, t, x_t.ndim)
+  return (x_t - signal * x0) / noise
+
+
 def _oracle(x_t, t):
-  """The eps that points at TARGET."""
-  return process.x0_to_eps(SCHEDULE, x_t, TARGET[: len(x_t)], t)
+  """Returns the eps that points at TARGET."""
+  return _x0_to_eps(x_t, TARGET[: len(x_t)], t)
 
 
 def _wrong_oracle(x_t, t):
@@ -39,7 +44,7 @@ def _wrong_oracle(x_t, t):
 
 
 def _gaussian_oracle(x_t, t, schedule=SCHEDULE):
-  """The exact eps for data ~ N(0.3, 0.5^2), whose flow has a closed form."""
+  """Returns the exact eps for data ~ N(0.3, 0.5^2), whose flow has a closed form."""
   signal, noise = process.signal_and_noise(schedule, t, x_t.ndim)
   return noise * (x_t - 0.3 * signal) / (signal**2 * 0.5**2 + noise**2)
 
@@ -49,42 +54,34 @@ def _fine_gaussian_oracle(x_t, t):
 
 
 @functools.cache
-def _step_fn(eps_fn, is_stochastic, percentile, bound):
-  return jax.jit(
-    lambda carry, step: sample_step(
-      eps_fn, carry, KEYS, step, is_stochastic, percentile, bound
-    )
-  )
+def _step_fn(eps_fn, is_stochastic, threshold, bound):
+  def step_fn(carry, keys, step):
+    return sample_step(eps_fn, carry, keys, step, is_stochastic, threshold, bound)
+
+  return jax.jit(step_fn)
 
 
-def _draw(eps_fn, plan, percentile=None, bound=np.inf):
-  """`sample`, compiled once for all plans."""
-  step_fn = _step_fn(eps_fn, bool(np.any(plan.sigma)), percentile, bound)
-  carry = first_carry(KEYS, SHAPE)
+def _draw(eps_fn, plan, threshold=None, bound=np.inf, keys=KEYS, shape=SHAPE):
+  """Draws samples by a step that is compiled once for all plans."""
+  step_fn = _step_fn(eps_fn, plan.is_stochastic, threshold, bound)
+  carry = first_carry(keys, shape)
   for i in range(len(plan.t)):
-    carry = step_fn(carry, jax.tree.map(lambda row, i=i: row[i], plan))
+    carry = step_fn(carry, keys, plan.at(i))
   return np.asarray(carry.x)
 
 
 def _carry(x):
-  return Carry(x, 0.5 * x, -x)  # a past that the step must not look at
+  return Carry(x, 0.5 * x, -x)  # with a past that the step must not use
 
 
 def _gaussian_flow(schedule, x, now, after):
-  """The exact probability flow for that data from timestep `now` to `after`.
+  """Returns the exact probability flow for that data from timestep `now` to `after`.
 
   It keeps the number of standard deviations from the mean.
   """
   signal, noise = np.sqrt(schedule.alpha_bar), np.sqrt(1 - schedule.alpha_bar)
   spread = np.hypot(0.5 * signal, noise)
   return 0.3 * signal[after] + spread[after] / spread[now] * (x - 0.3 * signal[now])
-
-
-def test_lfdm_times():
-  times = lfdm_times(1000, 10)
-  expected = [909, 818, 727, 636, 545, 454, 363, 272, 181, 90, 0]
-  np.testing.assert_array_equal(times, expected)
-  assert lfdm_times(1000, 250)[0] == 996
 
 
 def test_spaced_times_avoid_the_last_timesteps():
@@ -108,7 +105,7 @@ def test_solver_times_are_even_in_log_snr_and_never_equal(num_steps):
 
 
 @pytest.mark.parametrize(
-  ("method", "num_steps"), [("ddpm", 0), ("unipc", 1001), ("ddim_lfdm", 1000)]
+  ("method", "num_steps"), [("ddpm", 0), ("ddim", 1001), ("unipc", 1001)]
 )
 def test_impossible_number_of_steps_is_refused(method, num_steps):
   with pytest.raises(ValueError, match="num_steps"):
@@ -132,7 +129,7 @@ def test_ddpm_step_is_the_posterior():
   plan = make_plan(SCHEDULE, "ddpm", 1000)
   x_t = 0.5 * initial_noise(KEYS, SHAPE)
   eps_fn = lambda x, t: 0.8 * x
-  step = jax.tree.map(lambda row: row[1000 - 1 - 600], plan)
+  step = plan.at(1000 - 1 - 600)
   assert step.t == 600
   x_next, x0, _ = sample_step(eps_fn, _carry(x_t), KEYS, step, True, None, np.inf)
   expected_x0 = process.eps_to_x0(SCHEDULE, x_t, 0.8 * x_t, jnp.full(3, 600))
@@ -146,33 +143,15 @@ def test_ddpm_step_is_the_posterior():
 def test_ddim_step_recomputes_eps_from_the_thresholded_x0():
   plan = make_plan(SCHEDULE, "ddim", 10)
   x_t = 3 * initial_noise(KEYS, SHAPE)
-  step = jax.tree.map(lambda row: row[4], plan)
+  step = plan.at(4)
   times = jnp.full(3, step.t)
   x_next, x0, _ = sample_step(
     lambda x, t: 0.1 * x, _carry(x_t), KEYS, step, False, 0.9, 1.0
   )
   assert np.abs(x0).max() <= 1
-  eps = process.x0_to_eps(SCHEDULE, x_t, x0, times)
+  eps = _x0_to_eps(x_t, x0, times)
   expected = process.add_noise(SCHEDULE, x0, eps, jnp.full(3, plan.t[5]))
   np.testing.assert_allclose(x_next, expected, atol=1e-5)
-
-
-def test_lfdm_step_has_its_three_oddities():
-  plan = make_plan(SCHEDULE, "ddim_lfdm", 10, eta=1.0)
-  assert plan.t[-1] == 90  # t = 0 is never evaluated
-  x_t = 3 * initial_noise(KEYS, SHAPE)
-  step = jax.tree.map(lambda row: row[2], plan)  # 727 -> 636
-  x_next, x0, _ = sample_step(
-    lambda x, t: 0.1 * x, _carry(x_t), KEYS, step, False, 0.9, 1.0
-  )
-  alpha, alpha_next = ALPHA_BAR[726], ALPHA_BAR[635]  # of t - 1
-  sigma = np.sqrt((1 - alpha / alpha_next) * (1 - alpha_next) / (1 - alpha))
-  np.testing.assert_allclose(step.sigma, sigma, rtol=1e-5)
-  on_eps = np.sqrt(1 - alpha_next - sigma**2)
-  expected = np.sqrt(alpha_next) * x0 + on_eps * 0.1 * x_t  # eps not recomputed
-  np.testing.assert_allclose(x_next, expected, atol=1e-5)
-  at_t = process.eps_to_x0(SCHEDULE, x_t, 0.1 * x_t, jnp.full(3, 727))
-  np.testing.assert_allclose(x0, dynamic_threshold(at_t), atol=1e-5)
 
 
 def test_dpm_solver_step_is_the_second_order_formula():
@@ -193,7 +172,7 @@ def test_dpm_solver_step_is_the_second_order_formula():
 
 
 def test_unipc_predicts_as_dpm_solver_and_corrects_by_its_order_conditions():
-  """Given a quadratic x0 of the log signal-to-noise ratio, UniC-2 steps exactly."""
+  """UniC-2 is exact for an x0 that is quadratic in the log signal-to-noise ratio."""
   plan = make_plan(SCHEDULE, "unipc", 10)
   other = make_plan(SCHEDULE, "dpm_solver", 10)
   for name in ("t", "on_x0", "on_x_t", "on_x0_before", "sigma"):
@@ -222,7 +201,7 @@ def test_unipc_predicts_as_dpm_solver_and_corrects_by_its_order_conditions():
   exact = noise[i] * (x_t / noise[i - 1] + np.trapezoid(np.exp(u) * at(u), u))
   np.testing.assert_allclose(corrected, exact, rtol=1e-5)
   assert abs(predicted - exact) > 1e-3
-  # The first corrections have no past to look at: none, then UniC-1.
+  # The first corrections lack a past: first none, then UniC-1.
   assert plan.fix_x0_earlier[1] == 0 and plan.fix_x0[0] == 0
   half = -signal[1] * np.expm1(level[0] - level[1]) / 2
   np.testing.assert_allclose([plan.fix_x0[1], -plan.fix_x0_before[1]], half, rtol=1e-5)
@@ -232,7 +211,7 @@ def test_unipc_predicts_as_dpm_solver_and_corrects_by_its_order_conditions():
   ("method", "order"), [("ddim", 1), ("dpm_solver", 2), ("unipc", 3)]
 )
 def test_order_of_convergence_to_the_exact_flow(method, order):
-  """Steps of an eighth divide the error by 8^order, halfway through sampling."""
+  """With an eighth of the step, the error halfway is 8^order times smaller."""
   noise = np.asarray(initial_noise(KEYS, SHAPE), np.float64)
   errors = []
   for half in (10, 80):
@@ -254,7 +233,7 @@ def test_deterministic_samplers_agree_with_the_exact_flow_given_many_steps():
 
 
 def test_few_steps_of_a_higher_order_are_closer():
-  """Six evaluations: each method beats the one before it."""
+  """With six evaluations, each method is better than the previous one."""
   errors = []
   for method in ("ddim", "dpm_solver", "unipc"):
     plan = make_plan(SCHEDULE, method, 6)
@@ -276,34 +255,35 @@ def test_few_steps_arrive_where_eps_points(method, num_steps):
 
 @pytest.mark.parametrize("method", METHODS)
 def test_an_error_at_the_last_timesteps_is_not_amplified(method):
-  """x0 from a wrong eps at t = 999 is 6.4e4 times as wrong; few steps avoid it."""
+  """At t = 999 the error of x0 is 6.4e4 times that of eps; short plans avoid it."""
   x0 = _draw(_wrong_oracle, make_plan(SCHEDULE, method, 20))
   assert np.abs(x0 - TARGET).max() < 0.5
 
 
 def test_ddpm_reproduces_mean_and_spread_of_its_data():
   plan = make_plan(SCHEDULE, "ddpm", 200)
-  x = jax.jit(
-    lambda: sample(_gaussian_oracle, KEYS, (40, 8, 8, 3), plan, None, np.inf)
-  )()
+  x = _draw(_gaussian_oracle, plan, shape=(40, 8, 8, 3))
   np.testing.assert_allclose([np.mean(x), np.std(x)], [0.3, 0.5], atol=0.02)
 
 
 @pytest.mark.parametrize("method", ["ddpm", "ddim", "unipc"])
 def test_sample_does_not_depend_on_its_batch(method):
   plan = make_plan(SCHEDULE, method, 6, eta=1.0)
-  together = sample(_gaussian_oracle, KEYS, SHAPE, plan)
-  alone = sample(_gaussian_oracle, KEYS[1:2], SHAPE, plan)
+  together = _draw(_gaussian_oracle, plan, 0.9, 1.0)
+  alone = _draw(_gaussian_oracle, plan, 0.9, 1.0, keys=KEYS[1:2])
   np.testing.assert_allclose(together[1], alone[0], atol=1e-6)
   assert np.abs(together[0] - together[1]).max() > 0.1
 
 
-@pytest.mark.parametrize("method", ["ddpm", "unipc"])
-def test_steps_on_the_host_equal_the_scan(method):
-  plan = make_plan(SCHEDULE, method, 6)
-  carry = first_carry(KEYS, SHAPE)
-  for i in range(6):
-    step = jax.tree.map(lambda row, i=i: row[i], plan)
-    carry = sample_step(_gaussian_oracle, carry, KEYS, step, method == "ddpm", 0.9, 1.0)
-  expected = sample(_gaussian_oracle, KEYS, SHAPE, plan)
-  np.testing.assert_allclose(carry[0], expected, atol=1e-6)
+@pytest.mark.parametrize(("method", "eta"), [("ddpm", 0.0), ("ddim", 1.0)])
+def test_a_stochastic_plan_draws_other_noise_at_each_step(method, eta):
+  plan = make_plan(SCHEDULE, method, 6, eta)
+  assert plan.is_stochastic and not make_plan(SCHEDULE, "ddim", 6).is_stochastic
+  x = jnp.zeros((3, *SHAPE))
+  quiet, first, second = (
+    sample_step(lambda x, t: x, Carry(x, x, x), KEYS, plan.at(i), is_stochastic)[0]
+    for i, is_stochastic in ((1, False), (1, True), (2, True))
+  )
+  np.testing.assert_array_equal(quiet, 0.0)
+  first, second = first / plan.sigma[1], second / plan.sigma[2]
+  assert abs(np.std(first) - 1) < 0.1 and np.abs(first - second).max() > 1

@@ -1,3 +1,5 @@
+"""The cosine schedule against published values."""
+
 import numpy as np
 import pytest
 
@@ -26,7 +28,7 @@ def test_exactly_one_beta_is_clipped():
   assert np.sum(cosine_betas() == 0.9999) == 1
 
 
-def test_noise_shift_multiplies_noise_over_signal_at_every_step():
+def test_noise_shift_multiplies_noise_over_signal_at_every_timestep():
   def ratio(schedule):
     return np.sqrt((1 - schedule.alpha_bar) / schedule.alpha_bar)
 

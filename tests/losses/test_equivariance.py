@@ -1,4 +1,4 @@
-"""A detector that moves with the picture has no equivariance error."""
+"""A detector that moves with the image has no equivariance error."""
 
 import jax
 import jax.numpy as jnp
@@ -9,9 +9,9 @@ from dabfusion_jax.ops.grid import sample_transform, transform_points
 
 
 def _perfect_pair(key):
-  """Keypoints p' of T.D and the p = T(p'), J = dT J' a perfect detector finds in D."""
-  theta, weights = sample_transform(key)
-  transform = lambda p: transform_points(p, theta, weights)
+  """Returns what a perfect detector finds: p = T(p'), J = dT J' in D, p', J' in T.D."""
+  transform_parameters = sample_transform(key)
+  transform = lambda p: transform_points(p, *transform_parameters)
   transformed = jax.random.uniform(key, (4, 2), minval=-0.5, maxval=0.5)
   jacobian = jnp.eye(2)[None] + 0.2 * jax.random.normal(key, (4, 2, 2))
   slope = jax.vmap(jax.jacfwd(transform))(transformed)
@@ -20,10 +20,7 @@ def _perfect_pair(key):
     slope @ jacobian,
     transformed,
     jacobian,
-    (
-      theta,
-      weights,
-    ),
+    transform_parameters,
   )
 
 
@@ -36,14 +33,14 @@ def test_a_perfect_detector_has_no_error_and_the_reverse_direction_has():
 
 
 def test_the_frame_moves_with_its_transform():
-  """A blob at p' of T.D is the blob at T(p') of D."""
+  """A blob at p' in T.D is the blob at T(p') in D."""
   grid = jnp.stack(
     jnp.meshgrid(jnp.linspace(-1, 1, 64), jnp.linspace(-1, 1, 64)), axis=-1
   )
-  theta, weights = sample_transform(jax.random.key(3))
+  theta, coefficients = sample_transform(jax.random.key(3))
   p_new = jnp.array([0.2, -0.3])
-  p = transform_points(p_new, theta, weights)
+  p = transform_points(p_new, theta, coefficients)
   blob = jnp.exp(-((grid - p[None, None]) ** 2).sum(-1, keepdims=True) / 0.01)
-  moved = transform_frame(blob, theta, weights)[..., 0]
-  found = jnp.einsum("hw,hwd->d", moved / moved.sum(), grid)
-  np.testing.assert_allclose(found, p_new, atol=0.02)
+  moved = transform_frame(blob, theta, coefficients)[..., 0]
+  centre = jnp.einsum("hw,hwd->d", moved / moved.sum(), grid)
+  np.testing.assert_allclose(centre, p_new, atol=0.02)

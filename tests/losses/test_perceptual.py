@@ -1,4 +1,4 @@
-"""Perceptual loss and the frozen networks below it."""
+"""The perceptual loss and its frozen networks."""
 
 import functools
 
@@ -13,7 +13,7 @@ from dabfusion_jax.pretrained import converters, store
 
 
 def random_init_vgg19(divisor=16):
-  """VGG-19's layers with fewer channels and random values: for tests only."""
+  """Returns VGG-19 with fewer channels and random values."""
   rng = np.random.default_rng(0)
   trunk = {}
   for layer, (_, channels_in, channels_out) in converters.VGG19_LAYERS.items():
@@ -82,7 +82,7 @@ def test_imagenet_normalisation_is_that_of_lpips():
   np.testing.assert_allclose(ours, (2 * image - 1 - shift) / scale, atol=1e-12)
 
 
-def test_loss_of_equal_images_is_zero_and_of_others_is_not(features_fn):
+def test_loss_is_zero_for_equal_images_only(features_fn):
   loss = jax.jit(functools.partial(perceptual_loss, features_fn, scales=(1.0, 0.5)))
   assert loss(images(0), images(0)) == 0
   assert loss(images(0), images(1)) > 0.1
@@ -138,8 +138,8 @@ def test_vgg19_has_the_published_number_of_parameters():
   assert sum(9 * i * o + o for _, i, o in layers) == 12_944_960
 
 
-def test_imported_vgg16_sees_a_shifted_edge():
-  """A real network ranks a small shift below a large one, unlike a random guess."""
+def test_imported_vgg16_ranks_shifts_of_an_edge():
+  """Trained weights rank a small shift below a large one."""
   try:
     trunk = store.load("lpips-vgg16")["trunk"]
   except store.MissingWeightsError as error:

@@ -1,16 +1,15 @@
+"""Layers of attention against their formulas, and what they must not mix."""
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dabfusion_jax.models import attention
 from dabfusion_jax.models.attention import (
   RelativePositionBias,
   SpatialAttention,
   SpatialLinearAttention,
   TemporalAttention,
-  layer_norm,
-  relative_buckets,
 )
 
 HEADS, DIM, CHANNELS = 2, 4, 6
@@ -30,7 +29,7 @@ def _normalised(x, gain):
 
 
 def _heads(y, kernel):
-  """[..., c] -> three of [..., heads, dim]; order q, k, v, heads major."""
+  """Projects [... c] to q, k and v, each [... heads dim], heads before features."""
   y = y @ np.asarray(kernel, np.float64)
   return np.moveaxis(y.reshape(*y.shape[:-1], 3, HEADS, DIM), -3, 0)
 
@@ -43,42 +42,22 @@ def _init(layer, *args):
 
 
 def _temporal_literally(params, x, bias):
-  """Pixel by pixel, with interleaved rotary pairs (2i, 2i + 1)."""
+  """Computes each pixel by itself, with interleaved rotary pairs (2i, 2i + 1)."""
   q, k, v = _heads(_normalised(x, params["norm"]), params["qkv"])
   num_frames = x.shape[1]
   out = np.zeros((*x.shape[:-1], HEADS, DIM))
   for b, row, col, n in np.ndindex(x.shape[0], *x.shape[2:4], HEADS):
     at = (b, slice(None), row, col, n)
-    turned = []
+    rotated = []
     for features in (q[at] * DIM**-0.5, k[at]):
       pairs = features[:, ::2] + 1j * features[:, 1::2]
       frequency = 10000.0 ** (-np.arange(DIM // 2) / (DIM // 2))
       pairs = pairs * np.exp(1j * np.arange(num_frames)[:, None] * frequency)
-      turned.append(pairs)
-    logits = (turned[0] @ turned[1].conj().T).real + np.asarray(bias)[n]
+      rotated.append(pairs)
+    logits = (rotated[0] @ rotated[1].conj().T).real + np.asarray(bias)[n]
     out[at] = _softmax(logits) @ v[at]
   kernel = np.asarray(params["out"])
   return out.reshape(*x.shape[:-1], -1) @ kernel
-
-
-def test_bucket_map_is_the_published_one():
-  buckets = relative_buckets(60)[30]  # of keys at distance -30 ... 29
-  of = lambda distance: buckets[30 + distance]
-  assert [of(-d) for d in range(8)] == list(range(8))
-  groups = {8: (8, 9), 9: (10, 11), 10: (12, 13), 11: (14, 15)}
-  groups |= {12: (16, 19), 13: (20, 22), 14: (23, 26), 15: (27, 29)}
-  for bucket, (first, last) in groups.items():
-    for distance in range(first, last + 1):
-      assert of(-distance) == bucket
-      assert of(distance) == bucket + 16
-  assert of(-16) == 12 and of(16) == 28
-  assert 16 not in relative_buckets(60)
-
-
-def test_buckets_saturate_and_stay_integers():
-  buckets = relative_buckets(200)
-  assert buckets.shape == (200, 200) and np.issubdtype(buckets.dtype, np.integer)
-  assert buckets[0, 199] == 31 and buckets[199, 0] == 15
 
 
 def test_relative_bias_depends_on_key_minus_query():
@@ -90,12 +69,6 @@ def test_relative_bias_depends_on_key_minus_query():
   np.testing.assert_array_equal(bias[:, 1, 3], params["params"]["table"][16 + 2])
 
 
-def test_layer_norm_has_a_gain_and_no_bias():
-  gain = jnp.arange(6.0)
-  y = layer_norm(3 * X + 1, gain)
-  np.testing.assert_allclose(y, _normalised(3 * X + 1, gain), atol=1e-5)
-
-
 def test_temporal_attention_is_the_literal_formula():
   layer = TemporalAttention(HEADS, DIM)
   variables = _init(layer, X, BIAS)
@@ -104,7 +77,7 @@ def test_temporal_attention_is_the_literal_formula():
   np.testing.assert_allclose(y, expected, atol=1e-5)
 
 
-def test_temporal_attention_keeps_pixels_apart():
+def test_temporal_attention_does_not_mix_pixels():
   layer = TemporalAttention(HEADS, DIM)
   variables = _init(layer, X, BIAS)
   of_pixel = lambda x: layer.apply(variables, x, BIAS)[0, :, 1, 1].sum()
@@ -113,15 +86,15 @@ def test_temporal_attention_keeps_pixels_apart():
   assert jnp.count_nonzero(gradient.at[0, :, 1, 1].set(0)) == 0
 
 
-def test_temporal_attention_knows_the_order_of_frames():
+def test_temporal_attention_depends_on_the_order_of_frames():
   layer = TemporalAttention(HEADS, DIM)
   variables = _init(layer, X, BIAS)
   forward = layer.apply(variables, X, 0 * BIAS)
   backward = layer.apply(variables, X[:, ::-1], 0 * BIAS)[:, ::-1]
-  assert np.abs(forward - backward).max() > 1e-3  # rotary alone, no bias
+  assert np.abs(forward - backward).max() > 1e-3  # by rotary embedding alone
 
 
-def test_temporal_attention_takes_more_frames_than_the_paper():
+def test_temporal_attention_accepts_more_frames_than_the_paper_has():
   layer = TemporalAttention(HEADS, DIM)
   x = jax.random.normal(jax.random.key(0), (1, 50, 1, 1, CHANNELS))
   bias_layer = RelativePositionBias(HEADS)
@@ -161,7 +134,7 @@ def test_linear_attention_is_the_literal_formula():
 
 
 @pytest.mark.parametrize("layer_class", [SpatialAttention, SpatialLinearAttention])
-def test_spatial_attention_has_no_positions_and_keeps_frames_apart(layer_class):
+def test_spatial_attention_has_no_positions_and_does_not_mix_frames(layer_class):
   layer = layer_class(HEADS, DIM)
   variables = _init(layer, X)
   y = layer.apply(variables, X)
@@ -170,28 +143,3 @@ def test_spatial_attention_has_no_positions_and_keeps_frames_apart(layer_class):
   changed = layer.apply(variables, X.at[:, 2].add(1.5 * X[:, 1]))
   np.testing.assert_array_equal(changed[:, [0, 1, 3, 4]], y[:, [0, 1, 3, 4]])
   assert np.abs(changed[:, 2] - y[:, 2]).max() > 1e-3
-
-
-@pytest.mark.parametrize(
-  "layer", [TemporalAttention(HEADS, DIM), SpatialLinearAttention(HEADS, DIM)]
-)
-def test_chunks_of_sequences_change_neither_value_nor_gradient(layer, monkeypatch):
-  """Taken on CPU only: a program for TPU has no loop."""
-  extra = (BIAS,) if isinstance(layer, TemporalAttention) else ()
-  variables = _init(layer, X, *extra)
-
-  def run(floats):
-    monkeypatch.setattr(attention, "_CHUNK_FLOATS", floats)
-    loss = lambda variables, x: jnp.square(layer.apply(variables, x, *extra)).sum()
-    traced = jax.jit(jax.value_and_grad(loss, argnums=(0, 1))).trace(variables, X)
-    loops = [
-      "while" in traced.lower(lowering_platforms=(platform,)).as_text()
-      for platform in ("cpu", "tpu")
-    ]
-    return traced.lower().compile()(variables, X), loops
-
-  (whole, no_loops), (chunked, loops) = run(10**9), run(1)
-  assert no_loops == [False, False] and loops == [True, False]
-  jax.tree.map(
-    lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5), chunked, whole
-  )

@@ -1,4 +1,4 @@
-"""Stage 1: parameter counts of the paper's size, and what holds for any weights."""
+"""The network of stage 1: parameter counts, and what holds for any weights."""
 
 import jax
 import jax.numpy as jnp
@@ -15,7 +15,7 @@ _SIZE = 32
 
 @pytest.fixture(scope="module")
 def tiny(quick_init):
-  """A small stage 1 whose weights are all perturbed, jacobian heads included."""
+  """Returns a small network and weights that are all perturbed, jacobians included."""
   model = FlowAutoencoder(
     num_keypoints=3,
     detector_features=4,
@@ -37,7 +37,7 @@ def tiny(quick_init):
   return model, variables, perturbed, image, apply
 
 
-def test_paper_size_has_the_specified_parameters():
+def test_paper_size_has_the_specified_number_of_parameters():
   model = FlowAutoencoder()
   frame = jnp.zeros((1, 128, 128, 3))
   params = jax.eval_shape(model.init, jax.random.key(0), frame, frame)["params"]
@@ -62,19 +62,18 @@ def test_self_flow_is_the_identity_for_any_weights(tiny, scale):
   out = apply({**variables, "params": stretched}, image, image)
   grid = np.broadcast_to(identity_grid(_SIZE // 4, _SIZE // 4), out.motion.flow.shape)
   np.testing.assert_allclose(out.motion.flow, grid, atol=1e-5)
-  assert (
-    np.abs(np.asarray(out.driving.jacobian) - np.eye(2)).max() > 1e-3
-  )  # it was no accident
+  # Not because the jacobians are the identity.
+  assert np.abs(np.asarray(out.driving.jacobian) - np.eye(2)).max() > 1e-3
 
 
-def test_different_frames_move_the_flow(tiny):
+def test_different_frames_have_another_flow(tiny):
   _, _, perturbed, image, apply = tiny
   out = apply(perturbed, image, image[::-1])
   grid = identity_grid(_SIZE // 4, _SIZE // 4)
   assert np.abs(out.motion.flow - grid[None]).max() > 1e-3
 
 
-def test_fresh_jacobians_are_exactly_the_identity_and_occlusion_is_undecided(tiny):
+def test_initial_jacobians_are_the_identity_and_occlusion_is_undecided(tiny):
   model, variables, _, image, apply = tiny
   out = apply(variables, image, image[::-1])
   jacobian = np.asarray(out.driving.jacobian)

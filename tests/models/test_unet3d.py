@@ -1,3 +1,5 @@
+"""The U-Net: parameter counts, the effect of each input, of remat and of bfloat16."""
+
 import functools
 import re
 
@@ -28,20 +30,18 @@ def _inputs(batch=2, num_frames=FRAMES):
   return x_t, jnp.array([3, 700])[:batch], z, condition
 
 
-def _frame_condition(size):
-  return jax.random.normal(jax.random.key(2), (2, FRAMES, size))
+def _frame_condition():
+  return jax.random.normal(jax.random.key(2), (2, FRAMES, 5))
 
 
 @functools.cache
 def _tiny(**fields):
-  """(variables, compiled apply) with every field as in TINY unless given.
+  """Returns (variables, compiled apply) of TINY with other fields.
 
-  Random parameters by shape: compiling `init` would cost more than the tests.
+  Parameters are drawn by shape: compiling `init` would take longer than the tests.
   """
   model = UNet3D(**TINY | fields)
-  sizes = {"per_frame_film": 5, "beat_channel": 1}
-  mode = fields.get("beat_mode")
-  extra = (_frame_condition(sizes[mode]),) if mode else ()
+  extra = (_frame_condition(),) if fields.get("beat_mode") else ()
   shapes = jax.eval_shape(model.init, jax.random.key(0), *_inputs(), *extra)
   rng = np.random.default_rng(0)
   draw = lambda leaf: jnp.asarray(0.2 * rng.standard_normal(leaf.shape), leaf.dtype)
@@ -72,12 +72,10 @@ def _count(model, music_size, frame_features=None):
 @pytest.mark.parametrize(
   ("mode", "music_size", "frame_features", "count"),
   [
-    ("global_concat", 512, None, 40_699_587),
+    ("none", 512, None, 40_699_587),
     ("global_concat", 552, None, 41_017_027),
     ("global_concat", 592, None, 41_334_467),
     ("per_frame_film", 512, 5, 40_716_611),
-    ("beat_channel", 512, 1, 40_702_723),
-    ("beat_channel", 512, 2, 40_705_859),
   ],
 )
 def test_paper_size_has_the_published_number_of_parameters(
@@ -89,16 +87,13 @@ def test_paper_size_has_the_published_number_of_parameters(
 
 def test_split_first_convolution_equals_the_plain_one():
   x_t, _, z, _ = _inputs()
-  beats = _frame_condition(2)
   layer = InputConv(8, Z)
-  variables = layer.init(jax.random.key(0), x_t, z, beats, None)
-  params = variables["params"]
-  assert params["kernel"].shape == (1, 7, 7, 3 + Z + 2, 8)
-  split = layer.apply(variables, x_t, z, beats, None)
+  variables = layer.init(jax.random.key(0), x_t, z, None)
+  assert variables["params"]["kernel"].shape == (1, 7, 7, 3 + Z, 8)
+  split = layer.apply(variables, x_t, z, None)
   over_frames = jnp.broadcast_to(z[:, None], (*x_t.shape[:-1], Z))
-  over_pixels = jnp.broadcast_to(beats[:, :, None, None], (*x_t.shape[:-1], 2))
   plain = nn.Conv(8, (1, 7, 7), padding="SAME").apply(
-    variables, jnp.concatenate([x_t, over_frames, over_pixels], axis=-1)
+    variables, jnp.concatenate([x_t, over_frames], axis=-1)
   )
   np.testing.assert_allclose(split, plain, atol=1e-5)
 
@@ -122,8 +117,7 @@ def test_examples_do_not_mix():
   np.testing.assert_allclose(y[0], _baseline()[0], atol=1e-5)
 
 
-def test_pictures_shared_by_neighbours_and_computed_beforehand():
-  """`z_term` of one picture serves two clips; equal to passing the picture twice."""
+def test_a_precomputed_picture_shared_by_two_clips_equals_passing_it_twice():
   variables, apply = _tiny()
   x_t, t, z, condition = _inputs()
   plain = apply(variables, x_t, t, jnp.repeat(z[:1], 2, axis=0), condition)
@@ -132,26 +126,17 @@ def test_pictures_shared_by_neighbours_and_computed_beforehand():
   np.testing.assert_allclose(shared, plain, atol=2e-5)
 
 
-def test_per_frame_film_with_zero_last_layer_equals_the_model_without_beats():
-  """Which is how it starts (`test_conditioning`)."""
+def test_per_frame_film_with_a_zero_last_layer_equals_the_model_without_beats():
+  """It is initialised so (`test_conditioning`)."""
   variables, _ = _tiny()
   with_beats, apply = _tiny(beat_mode="per_frame_film")
   beats = with_beats["params"]["beats"]
   fresh = beats | {"dense_1": jax.tree.map(jnp.zeros_like, beats["dense_1"])}
   with_params = lambda beats: {"params": {**variables["params"], "beats": beats}}
-  y = apply(with_params(fresh), *_inputs(), 10 * _frame_condition(5))
+  y = apply(with_params(fresh), *_inputs(), 10 * _frame_condition())
   np.testing.assert_allclose(y, _baseline(), atol=2e-5)
-  y = apply(with_params(beats), *_inputs(), _frame_condition(5))
+  y = apply(with_params(beats), *_inputs(), _frame_condition())
   assert np.abs(y - _baseline()).max() > 1e-3
-
-
-def test_beat_channel_reads_its_frames():
-  variables, apply = _tiny(beat_mode="beat_channel")
-  pulse = jnp.zeros((2, FRAMES, 1))
-  y = apply(variables, *_inputs(), pulse)
-  changed = apply(variables, *_inputs(), pulse.at[:, 1].set(1.0))
-  difference = np.abs(changed - y).mean((0, 2, 3, 4))
-  assert difference[1] > difference[0] > 0
 
 
 def test_every_parameter_has_a_gradient():
@@ -164,7 +149,7 @@ def test_every_parameter_has_a_gradient():
     assert np.abs(leaf).max() > 0, f"no gradient at {jax.tree_util.keystr(path)}"
 
 
-def test_remat_recomputes_the_levels_and_renames_nothing():
+def test_remat_recomputes_the_levels_and_keeps_all_names():
   plain, remat = UNet3D(**TINY), UNet3D(**TINY, remat=True)
   plain_shapes, shapes = (
     jax.eval_shape(model.init, jax.random.key(0), *_inputs())
@@ -176,7 +161,7 @@ def test_remat_recomputes_the_levels_and_renames_nothing():
       r"= (?:remat|checkpoint)", str(jax.make_jaxpr(model.apply)(shapes, *_inputs()))
     )
   )
-  # The attention layers recompute their insides anyway.
+  # Attention layers recompute their intermediates in both.
   assert count(remat) == count(plain) + 4
 
 
@@ -187,13 +172,13 @@ def test_bfloat16_convolves_in_bfloat16_with_float32_parameters():
   convolutions = re.findall(r":(\w+)\[[\d,]*\] = conv_general_dilated", program)
   assert len(convolutions) > 10 and set(convolutions) == {"bf16"}
   assert set(re.findall(r":(\w+)\[[\d,]*\] = exp ", program)) == {"f32"}  # softmax
-  # And the last layer: a rounded noise prediction is amplified in x0.
+  # So are the last layers: a rounded noise prediction is amplified in x0.
   heads = rf":(\w+)\[2,{FRAMES},{SIZE},{SIZE},[12]\] = dot_general"
   assert re.findall(heads, program) == ["f32", "f32"]
   assert jax.eval_shape(model.apply, variables, *_inputs()).dtype == jnp.float32
 
 
-def test_constrain_sees_every_level():
+def test_constrain_is_applied_at_every_level():
   shapes = []
 
   def constrain(x):
@@ -205,16 +190,16 @@ def test_constrain_sees_every_level():
   assert set(shapes) == {(8, 8, 8), (4, 4, 8), (4, 4, 16), (4, 4, 8), (8, 8, 8)}
 
 
-def test_longer_clips_need_no_other_parameters():
+def test_longer_clips_have_the_same_parameters():
   variables, apply = _tiny()
   y = jax.eval_shape(apply, variables, *_inputs(num_frames=90))
   assert y.shape == (2, 90, SIZE, SIZE, 3)
 
 
-def test_unfit_inputs_are_refused():
+def test_inputs_that_do_not_fit_are_refused():
   model = UNet3D(**TINY)
   x_t, t, z, condition = _inputs()
-  beats = _frame_condition(1)
+  beats = _frame_condition()
 
   def check(message, *args, model=model):
     with pytest.raises(ValueError, match=message):
@@ -224,8 +209,9 @@ def test_unfit_inputs_are_refused():
   check("z has 4 channels, but z_channels is 5", x_t, t, z[..., :4], condition)
   check("either `z` or `z_term`", x_t, t, None, condition)
   check("'global_concat' and frame_condition given", x_t, t, z, condition, beats)
-  missing = "'beat_channel' and frame_condition absent"
-  check(missing, x_t, t, z, condition, model=UNet3D(**TINY, beat_mode="beat_channel"))
+  missing = "'per_frame_film' and frame_condition absent"
+  film = UNet3D(**TINY, beat_mode="per_frame_film")
+  check(missing, x_t, t, z, condition, model=film)
   check("'drum'", x_t, t, z, condition, model=UNet3D(**TINY, beat_mode="drum"))
   uneven = UNet3D(**TINY | {"num_groups": 3})
-  check("8 channels do not split in 3 groups", x_t, t, z, condition, model=uneven)
+  check("8 channels do not divide into 3 groups", x_t, t, z, condition, model=uneven)

@@ -1,11 +1,12 @@
-"""Details of the picture survive a codec that loses them, and move with the flow."""
+"""Details that the codec loses are added back and move with the flow."""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from dabfusion_jax.ops.details import carry_details
+from dabfusion_jax.ops.details import add_details, carry_details
 from dabfusion_jax.ops.grid import identity_grid
+from dabfusion_jax.ops.pixels import from_uint8, to_uint8
 
 
 def _images(seed, *shape):
@@ -23,7 +24,7 @@ def test_without_motion_every_frame_is_the_picture():
   )
 
 
-def test_a_codec_that_loses_nothing_is_left_alone():
+def test_nothing_is_added_if_the_codec_loses_nothing():
   picture, frames = _images(0), _images(1, 3)
   flow = identity_grid(4, 4)[None] + 0.3 * jnp.sin(jnp.arange(3.0))[:, None, None, None]
   np.testing.assert_allclose(
@@ -36,7 +37,19 @@ def test_a_lost_dot_moves_with_the_flow_and_stays_in_range():
   picture = rebuilt.at[8, 8].set(1.0)
   pixel = 2 / 15
   flow = identity_grid(16, 16)[None].at[..., 0].add(-3 * pixel)
-  found = carry_details(rebuilt[None], picture, rebuilt, flow)[0]
-  np.testing.assert_allclose(found, rebuilt.at[8, 11].set(1.0), atol=1e-5)
+  carried = carry_details(rebuilt[None], picture, rebuilt, flow)[0]
+  np.testing.assert_allclose(carried, rebuilt.at[8, 11].set(1.0), atol=1e-5)
   bright = carry_details(jnp.ones((1, 16, 16, 3)), picture, rebuilt, flow)
   assert bright.max() <= 1.0
+
+
+def test_bytes_get_the_same_details_as_floats():
+  draw = np.random.default_rng(0).integers
+  frames, picture, rebuilt = (
+    draw(0, 256, shape, np.uint8)
+    for shape in ((2, 16, 16, 3), (16, 16, 3), (16, 16, 3))
+  )
+  flow = np.broadcast_to(0.9 * identity_grid(4, 4), (2, 4, 4, 2))
+  floats = jax.jit(carry_details)(*map(from_uint8, (frames, picture, rebuilt)), flow)
+  expected = to_uint8(floats)
+  np.testing.assert_array_equal(add_details(frames, picture, rebuilt, flow), expected)

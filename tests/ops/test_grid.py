@@ -27,8 +27,8 @@ def test_inverse_of_a_singular_matrix_is_finite_with_its_gradient():
   assert np.isfinite(gradient).all()
 
 
-def test_no_inverse_nor_its_gradient_blows_up():
-  """Jacobians of all sizes, turned and squeezed to any flatness."""
+def test_inverses_and_their_gradients_are_bounded():
+  """Checks matrices of many sizes, more or less close to singular."""
   keys = jax.random.split(jax.random.key(3), 3)
   matrix = jax.random.normal(keys[0], (500, 2, 2))
   flat = 10.0 ** jax.random.uniform(keys[1], (500, 1, 1), minval=-12, maxval=0)
@@ -44,19 +44,19 @@ def test_no_inverse_nor_its_gradient_blows_up():
   assert (jnp.abs(gradient).max((1, 2)) <= bound).all()
 
 
-def test_no_noise_is_the_identity_transform():
-  theta, weights = grids.sample_transform(jax.random.key(0), 0.0, 0.0)
+def test_transform_without_noise_is_the_identity():
+  theta, coefficients = grids.sample_transform(jax.random.key(0), 0.0, 0.0)
   grid = grids.identity_grid(5, 7)
   np.testing.assert_allclose(
-    grids.transform_points(grid, theta, weights), grid, atol=1e-6
+    grids.transform_points(grid, theta, coefficients), grid, atol=1e-6
   )
 
 
-def test_thin_plate_part_moves_x_and_y_alike():
+def test_thin_plate_part_moves_x_and_y_equally():
   theta = jnp.eye(2, 3)
-  weights = 0.1 * jax.random.normal(jax.random.key(1), (25,))
+  coefficients = 0.1 * jax.random.normal(jax.random.key(1), (25,))
   grid = grids.identity_grid(6, 6)
-  moved = grids.transform_points(grid, theta, weights) - grid
+  moved = grids.transform_points(grid, theta, coefficients) - grid
   assert np.abs(moved).max() > 0.01
   np.testing.assert_allclose(moved[..., 0], moved[..., 1], atol=1e-6)
 
@@ -68,12 +68,12 @@ def test_transform_has_the_strength_of_the_reference():
   def displacement(key):
     return grids.transform_points(grid, *grids.sample_transform(key)) - grid
 
-  # FOMM with sigma 0.05 and 0.005: standard deviation 0.112 over the frame.
+  # FOMM's, for sigma 0.05 and 0.005, is a standard deviation of 0.112.
   assert abs(float(jax.vmap(displacement)(keys).std()) - 0.112) < 0.01
 
 
 def test_the_latent_cache_keeps_flow_relative_to_the_same_grid():
-  """`data_pipeline` knows no networks and has its own three lines for it."""
+  """`data_pipeline` cannot import `ops`, so it has a grid of its own."""
   np.testing.assert_allclose(
     latent_record.identity_grid(5, 7), grids.identity_grid(5, 7), atol=1e-7
   )

@@ -1,4 +1,4 @@
-"""The pixel convention, held by what must not move."""
+"""The warp: its pixel convention, and its two forms."""
 
 import jax
 import jax.numpy as jnp
@@ -17,7 +17,7 @@ def test_warp_by_identity_is_identity(size):
 
 def test_fast_warp_equals_map_coordinates_with_its_gradients():
   image = jax.random.normal(jax.random.key(0), (8, 6, 5))
-  # Well outside [-1, 1] too, where both must read zero.
+  # The grid extends well beyond [-1, 1], where both must be zero.
   grid = 1.5 * jax.random.normal(jax.random.key(1), (9, 4, 2))
   weight = jax.random.normal(jax.random.key(2), (9, 4, 5))
 
@@ -39,7 +39,7 @@ def test_x_is_the_first_coordinate():
   np.testing.assert_allclose(warp(image, right)[:, :3], image[:, 1:], atol=1e-5)
 
 
-def test_outside_reads_zero_and_the_border_counts_fully():
+def test_outside_is_zero_and_border_pixels_have_full_weight():
   ones = jnp.ones((4, 4, 1))
   corner = jnp.array([[[-1.0, -1.0]], [[1.0, -1.0]], [[-1.8, 0.0]]])
   np.testing.assert_allclose(warp(ones, corner).ravel(), [1, 1, 0], atol=1e-6)

@@ -1,6 +1,7 @@
-"""Stage 1 as a stage: what its loss sees, and pictures to judge it by."""
+"""Stage 1 as a stage: the terms of its loss, and its pictures."""
 
 import dataclasses
+import functools
 
 import jax
 import jax.numpy as jnp
@@ -52,12 +53,12 @@ def test_loss_is_the_weighted_sum_of_its_terms_and_trains_every_part(setting):
   np.testing.assert_allclose(loss, expected, rtol=1e-5)
   for name, tree in grads.items():
     largest = max(float(jnp.abs(g).max()) for g in jax.tree.leaves(tree))
-    assert largest > 0, f"{name} gets no gradient"
+    assert largest > 0, f"{name} has no gradient"
   moved = jax.tree.map(lambda a, b: bool((a != b).any()), stats, new_stats)
   assert any(jax.tree.leaves(moved))
 
 
-def test_equivariance_can_be_left_out_as_the_papers_equation_does(setting):
+def test_equivariance_can_be_left_out_as_in_the_papers_equation(setting):
   stage, params, stats, batch = setting
   literal = dataclasses.replace(
     stage, equivariance_weight=0.0, features=None, pixel_weight=1.0
@@ -67,13 +68,29 @@ def test_equivariance_can_be_left_out_as_the_papers_equation_does(setting):
   assert "perceptual" not in metrics
 
 
-def test_pictures_hold_a_row_per_pair(setting):
+def test_held_out_loss_is_that_of_the_running_statistics_and_leaves_them(setting):
+  stage, params, stats, batch = setting
+  stage = dataclasses.replace(
+    stage, equivariance_weight=0.0, features=None, pixel_weight=1.0
+  )
+  stats = jax.tree.map(lambda x: 1.5 * x + 0.1, stats)  # not those of the batch
+  key = jax.random.key(2)
+  held_out = jax.jit(functools.partial(stage.loss, train=False))
+  loss, (new_stats, _) = held_out(params, stats, batch, key)
+  jax.tree.map(np.testing.assert_array_equal, new_stats, stats)
+  rebuilt = jax.jit(stage.reconstruct)(params, stats, *batch.values()).image
+  expected = jnp.abs(rebuilt - batch["driving_frame"]).mean()
+  np.testing.assert_allclose(loss, expected, rtol=1e-5)
+  assert abs(jax.jit(stage.loss)(params, stats, batch, key)[0] - loss) > 1e-3
+
+
+def test_pictures_have_a_row_per_pair(setting):
   stage, params, stats, batch = setting
   sheet = stage.pictures(params, stats, batch, jax.random.key(0))["reconstruction"]
   assert sheet.shape == (4 * 16, 6 * 16, 3) and sheet.dtype == np.uint8
 
 
-def test_self_test_passes_any_weights_but_no_broken_ones(setting, monkeypatch):
+def test_self_test_passes_any_weights_but_broken_ones(setting, monkeypatch):
   stage, params, stats, _ = setting
   leaves, structure = jax.tree.flatten(params)
   draw = lambda i, x: x + 0.5 * jax.random.normal(jax.random.key(i), x.shape)
@@ -83,7 +100,7 @@ def test_self_test_passes_any_weights_but_no_broken_ones(setting, monkeypatch):
   variables = {"params": params | {"detector": broken}, "batch_stats": stats}
   with pytest.raises(ValueError, match="off the identity by nan"):
     check_self_flow(stage.model, variables, 16)
-  # A grid of another convention: pixel edges instead of centres at the corners.
+  # A grid whose -1 and 1 are the edges of the border pixels instead of their centres.
   other = lambda height, width: (1 - 1 / width) * identity_grid(height, width)
   monkeypatch.setattr(autoencoder, "identity_grid", other)
   with pytest.raises(ValueError, match="off the identity by 0.25"):
@@ -98,10 +115,10 @@ def test_keypoints_are_drawn_where_they_are():
     *((row, column) for row in (1, 2, 3) for column in (11, 12, 13)),
     *((row, column) for row in (7, 8) for column in (15, 16)),
   }
-  assert not images.any()  # the batch itself stays
+  assert not images.any()  # the input is not modified
 
 
-def test_no_flow_is_white_and_opposite_flows_have_opposite_colours():
+def test_no_motion_is_white_and_opposite_motions_have_opposite_colours():
   grid = identity_grid(4, 4)
   np.testing.assert_allclose(flow_to_colour(grid), 1.0, atol=1e-6)
   right = flow_to_colour(grid + jnp.array([[[0.25, 0.0]]]))[0, 0]

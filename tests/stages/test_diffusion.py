@@ -1,6 +1,7 @@
-"""Stage 2 as a stage: what it is told, what it draws."""
+"""Stage 2 as a stage: its loss, its conditions and its samples."""
 
 import dataclasses
+import functools
 
 import jax
 import jax.numpy as jnp
@@ -40,14 +41,13 @@ def setting(quick_init):
       beat_mode="per_frame_film",
     ),
     schedule=schedule,
-    uses_beats=True,
     music_scale=2.0,
     drop_probability=0.1,
     prediction="v",
     velocity_weight=0.0,
     flow_param="residual",
     flow_scale=10.0,
-    threshold_percentile=None,
+    threshold=None,
     latent_bound=3.0,
     plan=samplers.make_plan(schedule, "ddim", 2),
     autoencoder=model,
@@ -66,7 +66,7 @@ def setting(quick_init):
   compiled = jax.jit(stage.init).lower(jax.random.key(2), batch)
   compiled = compiled.compile(compiler_options={"xla_backend_optimization_level": 0})
   params, _ = compiled(jax.random.key(2), batch)
-  # A fresh beat embedding is zero; here beats shall matter.
+  # The initial beat embedding is zero; here beats must have an effect.
   params["beats"]["dense_1"]["kernel"] += 0.3
   draw = lambda p, b, keys, scale: stage.sample(p, b, keys, stage.plan, scale)
   jitted = jax.jit(draw, static_argnums=3)
@@ -85,7 +85,7 @@ def test_latent_and_flow_are_inverse(setting):
   np.testing.assert_allclose(occlusion, batch["occlusion"], atol=1e-5)
 
 
-def test_loss_of_fresh_weights_is_finite_and_repeats(setting):
+def test_initial_loss_is_finite_and_depends_on_the_key_alone(setting):
   stage, params, batch, _ = setting
   loss = jax.jit(stage.loss)
   first, (_, metrics) = loss(params, {}, batch, jax.random.key(3))
@@ -96,18 +96,36 @@ def test_loss_of_fresh_weights_is_finite_and_repeats(setting):
   np.testing.assert_allclose(first, parts / 3, rtol=1e-5)
 
 
-def test_velocity_error_sees_changes_between_frames_alone(setting, monkeypatch):
+def test_held_out_loss_drops_no_condition(setting):
+  stage, params, batch, _ = setting
+
+  def loss(stage, train):
+    loss, (stats, _) = jax.jit(functools.partial(stage.loss, train=train))(
+      params, {}, batch, jax.random.key(3)
+    )
+    assert stats == {}
+    return float(loss)
+
+  drops_none, drops_all = (
+    dataclasses.replace(stage, drop_probability=p) for p in (0.0, 1.0)
+  )
+  expected = loss(drops_none, train=True)
+  np.testing.assert_allclose(loss(drops_all, train=False), expected, rtol=1e-6)
+  assert abs(loss(drops_all, train=True) - expected) > 1e-4
+
+
+def test_velocity_error_is_of_changes_between_frames_only(setting, monkeypatch):
   stage, params, batch, _ = setting
   stage = dataclasses.replace(stage, velocity_weight=2.0)
   x0 = np.asarray(stage.latent(batch))
 
-  def loss(wrong):
-    """Of a U-Net whose x0 is wrong by `wrong` [t], whatever the noise."""
+  def loss(error):
+    """Returns the error of a U-Net whose x0 is off by `error` [t] for any noise."""
 
     def apply(unet, variables, x_t, t, *args, **kwargs):
       alpha = jnp.asarray(stage.schedule.alpha_bar, jnp.float32)[t][:, None, None]
       alpha = alpha[..., None, None]
-      x0_hat = x0 + jnp.asarray(wrong, jnp.float32).reshape(1, -1, 1, 1, 1)
+      x0_hat = x0 + jnp.asarray(error, jnp.float32).reshape(1, -1, 1, 1, 1)
       return (jnp.sqrt(alpha) * x_t - x0_hat) / jnp.sqrt(1 - alpha)
 
     monkeypatch.setattr(UNet3D, "apply", apply)
@@ -125,15 +143,35 @@ def test_eps_has_no_velocity(setting):
     dataclasses.replace(setting[0], prediction="eps", velocity_weight=1.0)
 
 
+@pytest.mark.parametrize("method", ["ddim", "ddpm"])
+def test_steps_on_the_host_equal_the_scan(setting, method):
+  stage, params, batch, _ = setting
+  plan = samplers.make_plan(stage.schedule, method, 3)
+  expected = jax.jit(lambda p, b, keys: stage.sample(p, b, keys, plan, 2.0))(
+    params, batch, _keys(0, 1, 2)
+  )
+  step_fn = jax.jit(
+    functools.partial(
+      stage.sample_step, guidance_scale=2.0, is_stochastic=plan.is_stochastic
+    )
+  )
+  z_term = stage.unet.z_term(params, batch["z"])
+  carry = stage.first_carry(batch, _keys(0, 1, 2))
+  for i in range(3):
+    carry = step_fn(params, plan.at(i), batch, z_term, _keys(0, 1, 2), carry)
+  for drawn, scanned in zip(stage.to_flow(carry.x), expected, strict=True):
+    np.testing.assert_allclose(drawn, scanned, atol=1e-5)
+
+
 def test_a_sample_does_not_depend_on_its_neighbours(setting):
   stage, params, batch, sample = setting
   together, _ = sample(params, batch, _keys(5, 6, 7))
   backwards = {name: value[::-1] for name, value in batch.items()}
-  turned, _ = sample(params, backwards, _keys(7, 6, 5))
-  np.testing.assert_allclose(turned[::-1], together, atol=1e-5)
+  reversed_, _ = sample(params, backwards, _keys(7, 6, 5))
+  np.testing.assert_allclose(reversed_[::-1], together, atol=1e-5)
 
 
-def test_a_sample_hears_music_and_beats_and_sees_the_picture(setting):
+def test_a_sample_depends_on_music_beats_and_picture(setting):
   stage, params, batch, sample = setting
   flow, _ = sample(params, batch, _keys(0, 1, 2))
   for name in ("music", "beat_features", "z"):
@@ -142,23 +180,25 @@ def test_a_sample_hears_music_and_beats_and_sees_the_picture(setting):
     assert np.abs(other - flow).max() > 1e-4, name
 
 
-def test_guidance_zero_hears_nothing(setting):
+def test_guidance_zero_ignores_music_and_beats(setting):
   stage, params, batch, sample = setting
   changed = batch | {
     "music": -batch["music"],
     "beat_features": batch["beat_features"] + 1,
   }
-  deaf = [sample(params, b, _keys(0, 1, 2), 0.0)[0] for b in (batch, changed)]
-  np.testing.assert_array_equal(*deaf)
+  flows = [sample(params, b, _keys(0, 1, 2), 0.0)[0] for b in (batch, changed)]
+  np.testing.assert_array_equal(*flows)
 
 
-def test_one_step_recovers_the_truth_from_a_right_prediction(setting, monkeypatch):
+def test_one_step_recovers_the_true_flow_from_the_true_noise(setting, monkeypatch):
   stage, params, batch, _ = setting
   x0 = stage.latent(batch)
-  right = lambda self, p, b, z_term, x_t, t, guidance_scale: process.x0_to_eps(
-    stage.schedule, x_t, x0, t
-  )
-  monkeypatch.setattr(DiffusionStage, "eps", right)
+
+  def true_eps(self, params, batch, z_term, x_t, t, guidance_scale):
+    signal, noise = process.signal_and_noise(stage.schedule, t, x_t.ndim)
+    return (x_t - signal * x0) / noise
+
+  monkeypatch.setattr(DiffusionStage, "eps", true_eps)
   flow, occlusion = stage.denoise_once(params, batch, _keys(0, 1, 2))
   inside = np.abs(x0[..., :2]) < stage.latent_bound
   np.testing.assert_allclose(flow[inside], batch["flow"][inside], atol=1e-4)
@@ -174,7 +214,7 @@ def test_pictures_show_truth_one_step_and_sample_of_each_clip(setting):
   np.testing.assert_allclose(rows[:, 0] / 255, true, atol=0.51 / 255)
 
 
-def test_samples_stay_within_the_bound(setting):
+def test_samples_are_within_the_bound(setting):
   stage, params, batch, sample = setting
   flow, occlusion = sample(params, batch, _keys(0, 1, 2))
   residual = np.abs(flow - identity_grid(_SIZE, _SIZE)[None, None])
@@ -182,13 +222,19 @@ def test_samples_stay_within_the_bound(setting):
   assert occlusion.min() >= 0 and occlusion.max() <= 1
 
 
-def test_without_beats_the_condition_is_the_music_alone(setting):
+def test_the_condition_follows_the_beat_mode_of_the_network(setting):
   stage, _, batch, _ = setting
-  unet = dataclasses.replace(stage.unet, beat_mode="global_concat")
-  music_only = dataclasses.replace(stage, uses_beats=False, unet=unet)
-  condition, frames = music_only.condition(batch)
-  np.testing.assert_allclose(condition, 2.0 * batch["music"])
+  in_mode = lambda mode: dataclasses.replace(
+    stage, unet=dataclasses.replace(stage.unet, beat_mode=mode)
+  )
+  music, frames = in_mode("none").condition(batch)
+  np.testing.assert_allclose(music, 2.0 * batch["music"])
   assert frames is None
+  both, frames = in_mode("global_concat").condition(batch)
+  np.testing.assert_array_equal(both, jnp.concatenate([music, batch["beats"]], -1))
+  assert frames is None
+  _, frames = stage.condition(batch)
+  np.testing.assert_array_equal(frames, batch["beat_features"])
 
 
 def test_decoding_the_identity_flow_repeats_one_picture(setting):

@@ -1,6 +1,6 @@
-"""CLIP's image tower (Radford et al. 2021, 2103.00020): a frame as a vector.
+"""CLIP's image encoder (Radford et al. 2021, 2103.00020): embeds frames.
 
-ViT-B/32 unless told otherwise; parameters are named as in Hugging Face's files.
+ViT-B/32 by default; parameters are named as in Hugging Face's files.
 """
 
 from collections.abc import Mapping
@@ -11,11 +11,13 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, UInt8
 
-WEIGHTS = "clip-vit-b32"  # name for `weights.load`
+from dabfusion_jax.ops.pixels import from_uint8
+
+WEIGHTS = "clip-vit-b32"  # for `pretrained.store.load`
 INPUT_SIZE = 224
 _MEAN = (0.48145466, 0.4578275, 0.40821073)
 _STD = (0.26862954, 0.26130258, 0.27577711)
-_CHUNK = 8  # frames at a time; one compilation for clips of every length
+_CHUNK = 8  # frames per call: one compilation for clips of any length
 
 
 class Attention(nn.Module):
@@ -25,7 +27,7 @@ class Attention(nn.Module):
 
   @nn.compact
   def __call__(self, x: Float[Array, "b n d"]) -> Float[Array, "b n d"]:
-    def split(name):
+    def split(name: str) -> Array:
       y = nn.Dense(x.shape[-1], name=name)(x)
       return y.reshape(*y.shape[:2], self.num_heads, -1)
 
@@ -36,7 +38,7 @@ class Attention(nn.Module):
 
 
 class Mlp(nn.Module):
-  """Two layers around x sigmoid(1.702 x)."""
+  """Two linear layers around x sigmoid(1.702 x)."""
 
   @nn.compact
   def __call__(self, x: Float[Array, "b n d"]) -> Float[Array, "b n d"]:
@@ -57,7 +59,7 @@ class Layer(nn.Module):
 
 
 class ClipImage(nn.Module):
-  """Normalised pictures -> embeddings, not yet of unit length."""
+  """Embeds normalised images; embeddings are not of unit length."""
 
   width: int = 768
   num_layers: int = 12
@@ -85,11 +87,15 @@ class ClipImage(nn.Module):
 
 
 def normalise(frames: UInt8[Array, "b h w 3"]) -> Float[Array, "b 224 224 3"]:
-  """Short side to 224 (bicubic, anti-aliased), middle cut out, CLIP's mean and SD."""
+  """Returns frames as CLIP expects them.
+
+  The short side is resized to 224 px (bicubic, anti-aliased), the centre cropped, and
+  values are normalised by CLIP's mean and standard deviation.
+  """
   height, width = frames.shape[1:3]
   scale = INPUT_SIZE / min(height, width)
   size = [round(n * scale) for n in (height, width)]
-  x = frames.astype(jnp.float32) / 255
+  x = from_uint8(frames)
   x = jax.image.resize(x, (x.shape[0], *size, 3), "cubic")
   top, left = ((n - INPUT_SIZE) // 2 for n in size)
   x = x[:, top : top + INPUT_SIZE, left : left + INPUT_SIZE]
@@ -98,18 +104,23 @@ def normalise(frames: UInt8[Array, "b h w 3"]) -> Float[Array, "b 224 224 3"]:
 
 
 @jax.jit
-def _embed(variables, frames):
-  with jax.default_matmul_precision("highest"):  # accelerators would take fewer digits
+def _embed(
+  variables: Mapping, frames: UInt8[Array, "b h w 3"]
+) -> Float[Array, "b 512"]:
+  with jax.default_matmul_precision("highest"):  # accelerators default to fewer digits
     return ClipImage().apply(variables, normalise(frames))
 
 
 def embed_frames(
   variables: Mapping, frames: UInt8[np.ndarray, "t h w 3"]
 ) -> Float[np.ndarray, "t 512"]:
-  """Embeddings of a clip's frames; `variables` as loaded."""
-  found = []
+  """Returns the embeddings of a clip's frames.
+
+  `variables` are those of `pretrained.store.load(WEIGHTS)`.
+  """
+  embeddings = []
   for start in range(0, len(frames), _CHUNK):
     chunk = frames[start : start + _CHUNK]
     filled = np.pad(chunk, ((0, _CHUNK - len(chunk)), (0, 0), (0, 0), (0, 0)))
-    found.append(np.asarray(_embed(variables, jnp.asarray(filled)))[: len(chunk)])
-  return np.concatenate(found)
+    embeddings.append(np.asarray(_embed(variables, jnp.asarray(filled)))[: len(chunk)])
+  return np.concatenate(embeddings)

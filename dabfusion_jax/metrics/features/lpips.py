@@ -1,8 +1,8 @@
-"""LPIPS v0.1: a learned distance of two pictures.
+"""LPIPS v0.1: a learned distance of two images.
 
-Zhang et al. 2018 (1801.03924): at five layers, the squared difference of channel-
-normalised feature maps, weighted per channel by a learned head, averaged over the map;
-then summed. AlexNet is the authors' choice for scores, VGG-16 the second.
+Zhang et al. 2018 (1801.03924): the squared difference of feature maps that are
+normalised over channels, weighted per channel by a learned head, averaged over the map
+and summed over five layers. The authors recommend AlexNet for scores; VGG-16 is second.
 """
 
 from collections.abc import Mapping
@@ -13,19 +13,25 @@ import numpy as np
 from jaxtyping import Array, Float, UInt8
 
 from dabfusion_jax.ops import image_features
+from dabfusion_jax.ops.pixels import from_uint8
 
-WEIGHTS = {"alex": "lpips-alex", "vgg": "lpips-vgg16"}  # names for `weights.load`
+WEIGHTS = {"alex": "lpips-alex", "vgg": "lpips-vgg16"}  # for `pretrained.store.load`
 _EPSILON = 1e-10
-_CHUNK = 8  # frames at a time; one compilation for clips of every length
+_CHUNK = 8  # frames per call: one compilation for clips of any length
 
 
 def lpips(
   weights: Mapping, net: str, a: Float[Array, "b h w 3"], b: Float[Array, "b h w 3"]
 ) -> Float[Array, "b"]:
-  """LPIPS of each pair; RGB in [0, 1]. `weights` as loaded, `net` "alex" or "vgg".
+  """Returns the LPIPS of each pair of images, RGB in [0, 1].
+
+  Args:
+    weights: `pretrained.store.load(WEIGHTS[net])`.
+    net: "alex" or "vgg".
+    a, b: the images.
 
   Raises:
-    ValueError: unknown net.
+    ValueError: unknown `net`.
   """
   if net == "alex":
     maps = lambda x: image_features.alexnet_features(weights["trunk"], x)
@@ -36,14 +42,15 @@ def lpips(
   else:
     raise ValueError(f"Unknown LPIPS net {net!r}; expected one of {list(WEIGHTS)}.")
   total = jnp.zeros(len(a))
-  with jax.default_matmul_precision("highest"):  # accelerators would take fewer digits
+  with jax.default_matmul_precision("highest"):  # accelerators default to fewer digits
     for i, (x, y) in enumerate(zip(maps(a), maps(b), strict=True)):
       difference = jnp.square(_unit(x) - _unit(y))
       total += jnp.mean(difference @ weights["heads"][f"tap{i + 1}"], axis=(1, 2))
   return total
 
 
-def _unit(x):
+def _unit(x: Float[Array, "b h w c"]) -> Float[Array, "b h w c"]:
+  """Normalises over channels."""
   return x / (jnp.sqrt(jnp.sum(jnp.square(x), axis=-1, keepdims=True)) + _EPSILON)
 
 
@@ -56,10 +63,10 @@ def clip_lpips(
   generated: UInt8[np.ndarray, "t h w 3"],
   real: UInt8[np.ndarray, "_ _ _ 3"],
 ) -> Float[np.ndarray, "t"]:
-  """LPIPS of each frame of a clip, float64. Means leave frame 0 out: it is given.
+  """Returns the LPIPS of each frame of a clip in float64, frame 0 included.
 
   Raises:
-    ValueError: shapes differ, or unknown net.
+    ValueError: shapes differ, or unknown `net`.
   """
   if generated.shape != real.shape:
     raise ValueError(f"Clips differ in shape: {generated.shape} and {real.shape}.")
@@ -68,6 +75,6 @@ def clip_lpips(
     pair = [x[start : start + _CHUNK] for x in (generated, real)]
     count = len(pair[0])
     pair = [np.pad(x, ((0, _CHUNK - count), (0, 0), (0, 0), (0, 0))) for x in pair]
-    a, b = (jnp.asarray(x, jnp.float32) / 255 for x in pair)
+    a, b = (from_uint8(jnp.asarray(x)) for x in pair)
     scores.append(np.asarray(_lpips_jit(weights, net, a, b), np.float64)[:count])
   return np.concatenate(scores) if scores else np.zeros(0)

@@ -1,8 +1,9 @@
-"""Wav2CLIP (Wu et al. 2022, 2110.11499): sound as a vector in CLIP's space.
+"""Wav2CLIP (Wu et al. 2022, 2110.11499): embeds sound in CLIP's space.
 
-A ResNet-18 over the logarithmic spectrogram, and two linear layers; parameters are
-named as in the file of descriptinc/lyrebird-wav2clip. Upstream normalises a spectrogram
-over the whole batch; here each sound is normalised alone, as if embedded alone.
+A ResNet-18 of the log spectrogram and two linear layers. Parameters are named as in the
+file of descriptinc/lyrebird-wav2clip. Upstream normalises spectrograms over the batch;
+here each sound is normalised by itself, so that its embedding does not depend on
+others.
 """
 
 from collections.abc import Mapping
@@ -14,7 +15,7 @@ import numpy as np
 import scipy.signal
 from jaxtyping import Array, Float
 
-WEIGHTS = "wav2clip"  # name for `weights.load`
+WEIGHTS = "wav2clip"  # for `pretrained.store.load`
 SAMPLE_RATE = 16_000
 WINDOW_SAMPLES = 512
 _HOP_LENGTH_SAMPLES = 353
@@ -30,7 +31,7 @@ def _norm(name: str) -> nn.BatchNorm:
 
 
 class Block(nn.Module):
-  """Residual block of two 3x3 convolutions."""
+  """Residual block of two 3 x 3 convolutions."""
 
   features: int
   stride: int = 1
@@ -46,7 +47,7 @@ class Block(nn.Module):
 
 
 class Wav2Clip(nn.Module):
-  """Normalised spectrograms -> embeddings, not yet of unit length."""
+  """Embeds normalised spectrograms; embeddings are not of unit length."""
 
   stages: tuple[int, ...] = _STAGES
   embedding_size: int = 512
@@ -67,15 +68,17 @@ class Wav2Clip(nn.Module):
 def log_spectrogram(
   audio: Float[np.ndarray, "s"], sample_rate: int
 ) -> Float[np.ndarray, "257 t"]:
-  """Logarithm of the power spectrogram, with mean 0 and SD 1 over all of it.
+  """Returns the log power spectrogram, normalised to mean 0 and standard deviation 1.
 
   Raises:
-    ValueError: another rate than 16 kHz, or less sound than one window.
+    ValueError: the rate is not 16 kHz, or the sound is shorter than a window.
   """
   if sample_rate != SAMPLE_RATE:
-    raise ValueError(f"Wav2CLIP hears at {SAMPLE_RATE} Hz, not {sample_rate}.")
+    raise ValueError(f"Wav2CLIP needs sound at {SAMPLE_RATE} Hz, not {sample_rate}.")
   if len(audio) < WINDOW_SAMPLES:
-    raise ValueError(f"{len(audio)} samples are less than one window of 512.")
+    raise ValueError(
+      f"{len(audio)} samples are less than a window of {WINDOW_SAMPLES}."
+    )
   padded = np.pad(np.asarray(audio, np.float64), WINDOW_SAMPLES // 2, mode="reflect")
   windows = np.lib.stride_tricks.sliding_window_view(padded, WINDOW_SAMPLES)
   hann = scipy.signal.get_window("hann", WINDOW_SAMPLES)
@@ -86,14 +89,19 @@ def log_spectrogram(
 
 
 @jax.jit
-def _embed(variables, spectrogram):
-  with jax.default_matmul_precision("highest"):  # accelerators would take fewer digits
+def _embed(
+  variables: Mapping, spectrogram: Float[Array, "b f t 1"]
+) -> Float[Array, "b 512"]:
+  with jax.default_matmul_precision("highest"):  # accelerators default to fewer digits
     return Wav2Clip().apply(variables, spectrogram)
 
 
 def embed_sound(
   variables: Mapping, audio: Float[np.ndarray, "s"], sample_rate: int
 ) -> Float[np.ndarray, "512"]:
-  """Embedding of one sound; `variables` as loaded. Raises as `log_spectrogram`."""
+  """Returns the embedding of a sound; raises like `log_spectrogram`.
+
+  `variables` are those of `pretrained.store.load(WEIGHTS)`.
+  """
   spectrogram = log_spectrogram(audio, sample_rate)[None, ..., None]
   return np.asarray(_embed(variables, jnp.asarray(spectrogram)))[0]
