@@ -1,4 +1,4 @@
-"""Means, errors and words: what is undefined leaves the mean and is counted."""
+"""Means, errors and sentences: undefined scores leave the mean and are counted."""
 
 import numpy as np
 import pytest
