@@ -56,6 +56,15 @@ def natural_int(text: str) -> int:
   return _at_least(0, int(text))
 
 
+def at_least(least: int) -> Callable[[str], int]:
+  """Returns a `type` of argparse that parses an integer of at least `least`."""
+
+  def integer(text: str) -> int:
+    return _at_least(least, int(text))
+
+  return integer
+
+
 def comma_separated(
   choices: Collection[str] = (),
 ) -> Callable[[str], tuple[str, ...]]:

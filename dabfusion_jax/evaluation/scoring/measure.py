@@ -113,23 +113,18 @@ def measure(
   labels = [parse_labels(name) for name in names]
   kinds = {kind: [] for kind in ("sample", "real", "frozen", "codec")}
   result = Measured(names, labels, [], kinds, {})
+  measurer = _Measurer(settings, extras, references is not None)
   motions: list[Motion] = []
   for name, label in zip(tqdm.tqdm(names, "clips", unit="clip"), labels, strict=True):
     sample = samples.features[name]
     reference = references.features.get(name) if references else None
-    events = collect_events(
-      sample, reference, label, extras.networks, settings.beats_late_seconds
-    )
-    motion = _motion(sample, settings, extras)
-    rows = _clip_scores(sample, motion, reference, events, settings, extras)
-    if "paired" in settings.groups and references is not None:
-      own, null = _paired(sample, reference, settings, extras)
-      rows["sample"] |= own
-      rows["frozen"] |= null
+    networks, late = extras.networks, settings.beats_late_seconds
+    events = collect_events(sample, reference, label, networks, late)
+    motions.append(measurer.motion(sample))
+    rows = measurer.scores(sample, motions[-1], reference, events)
     for kind, row in rows.items():
       result.scores[kind].append(row)
     result.events.append(events)
-    motions.append(motion)
     sample.forget()
     if reference is not None:
       reference.forget()
@@ -138,107 +133,107 @@ def measure(
   return result
 
 
-def _clip_scores(
-  sample: ClipFeatures,
-  motion: Motion,
-  reference: ClipFeatures | None,
-  events: Events,
-  settings: Settings,
-  extras: Extras,
-) -> dict[str, Scores]:
-  """Returns the scores of a clip by kind, all but the paired ones."""
-  rows: dict[str, Scores] = {"real": {}, "frozen": {}, "codec": {}}
-  rows["sample"] = _own_scores(sample, motion, settings, extras)
-  has_alignment = "alignment" in settings.groups
-  if has_alignment:
-    rows["sample"] |= scores.alignment_scores(motion, events)
-    rows["frozen"] |= scores.alignment_scores(motion.frozen(), events)
-  if reference is None:
+@dataclasses.dataclass(frozen=True)
+class _Measurer:
+  """Measures one clip at a time."""
+
+  settings: Settings
+  extras: Extras
+  has_references: bool
+
+  def scores(
+    self,
+    sample: ClipFeatures,
+    motion: Motion,
+    reference: ClipFeatures | None,
+    events: Events,
+  ) -> dict[str, Scores]:
+    """Returns the scores of a clip by kind."""
+    groups, stage1 = self.settings.groups, self.extras.stage1
+    rows: dict[str, Scores] = {"real": {}, "frozen": {}, "codec": {}}
+    rows["sample"] = self.own(sample, motion, events)
+    if "alignment" in groups:
+      rows["frozen"] |= scores.alignment_scores(motion.frozen(), events)
+    if reference is not None:
+      real_motion = self.motion(reference, is_real=True)
+      rows["real"] = self.own(reference, real_motion, events)
+    if "paired" in groups and self.has_references:
+      for kind, row in zip(
+        ("sample", "frozen"), self.pair(sample, reference), strict=True
+      ):
+        rows[kind] |= row
+    if stage1 is not None and reference is not None:
+      for kind, change in (("sample", stage1), ("frozen", FROZEN)):
+        changed = reference.changed(change)
+        rebuilt = paired.paired_scores(changed, reference, self.extras.networks)
+        for name in STAGE1_METRICS:
+          rows[kind][name] = rebuilt[name.removeprefix("stage1_")]
+    if "codec" in groups and reference is not None and reference.info["lossless"]:
+      coded = reference.changed(CODED)
+      rows["codec"] = self.own(coded, self.motion(coded), events)
+      if "paired" in groups:
+        rows["codec"] |= self.paired(coded, reference)
     return rows
-  real_motion = _motion(reference, settings, extras, is_real=True)
-  rows["real"] = _own_scores(reference, real_motion, settings, extras)
-  if has_alignment:
-    rows["real"] |= scores.alignment_scores(real_motion, events)
-  if extras.stage1 is not None:
-    for kind, change in (("sample", extras.stage1), ("frozen", FROZEN)):
-      changed = reference.changed(change)
-      rebuilt = paired.paired_scores(changed, reference, extras.networks)
-      for name in STAGE1_METRICS:
-        rows[kind][name] = rebuilt[name.removeprefix("stage1_")]
-  if "codec" in settings.groups and reference.info["lossless"]:
-    coded = reference.changed(CODED)
-    without_training = dataclasses.replace(extras, training=None)
-    coded_motion = _motion(coded, settings, extras)
-    rows["codec"] = _own_scores(coded, coded_motion, settings, without_training)
-    if has_alignment:
-      rows["codec"] |= scores.alignment_scores(coded_motion, events)
-    if "paired" in settings.groups:
-      rows["codec"] |= _paired_scores(coded, reference, settings, extras)
-  return rows
 
+  def motion(self, clip: ClipFeatures, is_real: bool = False) -> Motion:
+    """Returns the motion of a clip; that of a real one includes its true joints."""
+    groups, networks, poses = (
+      self.settings.groups,
+      self.extras.networks,
+      self.extras.poses,
+    )
+    has_poses = "pose" in groups and poses is not None
+    has_clip = "alignment" in groups and "clip" in networks
+    return Motion(
+      fps=clip.fps,
+      speed=clip.motion["speed"],
+      jitter=clip.motion["jitter"],
+      poses=clip.pose(poses) if has_poses else None,
+      joints2d=clip.truth.get("joints2d") if is_real else None,
+      embeddings=clip.clip_frames(networks) if has_clip else None,
+      no_poses="no_pose_estimator",
+      poses_late_seconds=self.settings.poses_late_seconds,
+    )
 
-def _motion(
-  clip: ClipFeatures, settings: Settings, extras: Extras, is_real: bool = False
-) -> Motion:
-  has_clip = "alignment" in settings.groups and "clip" in extras.networks
-  has_poses = "pose" in settings.groups and extras.poses is not None
-  return Motion(
-    fps=clip.fps,
-    speed=clip.motion["speed"],
-    jitter=clip.motion["jitter"],
-    poses=clip.pose(extras.poses) if has_poses else None,
-    joints2d=clip.truth.get("joints2d") if is_real else None,
-    embeddings=clip.clip_frames(extras.networks) if has_clip else None,
-    no_poses="no_pose_estimator",
-    poses_late_seconds=settings.poses_late_seconds,
-  )
+  def own(self, clip: ClipFeatures, motion: Motion, events: Events) -> Scores:
+    """Returns the scores that need no real clip."""
+    groups, extras = self.settings.groups, self.extras
+    own = scores.motion_scores(motion) if "motion" in groups else {}
+    if "drift" in groups:
+      if "alex" not in extras.networks:
+        own["drift"] = Score(None, "no_weights")
+      elif min(clip.info["shape"][1:]) < paired.MIN_LPIPS_SIZE:
+        own["drift"] = Score(None, "too_small")
+      else:
+        own["drift"] = scores.drift_score(clip.appearance(extras.networks))
+    if extras.training is not None:
+      distance, _ = appearance.nearest_distance(clip.thumbnails, extras.training)
+      own["nearest_training"] = Score(distance)
+    if "alignment" in groups:
+      own |= scores.alignment_scores(motion, events)
+    return own
 
+  def pair(
+    self, sample: ClipFeatures, reference: ClipFeatures | None
+  ) -> tuple[Scores, Scores]:
+    """Returns the paired scores of the sample, and of the frozen clip as their null."""
+    if reference is None:
+      absent = dict.fromkeys(PAIRED, Score(None, "no_reference"))
+      return absent, absent
+    own = self.paired(sample, reference)
+    if not np.array_equal(sample.info["shape"], reference.info["shape"]):
+      return own, own  # undefined, for the same reason
+    return own, self.paired(reference.changed(FROZEN), reference)
 
-def _own_scores(
-  clip: ClipFeatures, motion: Motion, settings: Settings, extras: Extras
-) -> Scores:
-  """Returns the scores that need neither music nor a real clip."""
-  own = scores.motion_scores(motion) if "motion" in settings.groups else {}
-  if "drift" in settings.groups:
-    if "alex" not in extras.networks:
-      own["drift"] = Score(None, "no_weights")
-    elif min(clip.info["shape"][1:]) < paired.MIN_LPIPS_SIZE:
-      own["drift"] = Score(None, "too_small")
-    else:
-      own["drift"] = scores.drift_score(clip.appearance(extras.networks))
-  if extras.training is not None:
-    distance, _ = appearance.nearest_distance(clip.thumbnails, extras.training)
-    own["nearest_training"] = Score(distance)
-  return own
-
-
-def _paired(
-  sample: ClipFeatures,
-  reference: ClipFeatures | None,
-  settings: Settings,
-  extras: Extras,
-) -> tuple[Scores, Scores]:
-  """Returns the paired scores of the sample, and of the frozen clip as their null."""
-  if reference is None:
-    absent = dict.fromkeys(PAIRED, Score(None, "no_reference"))
-    return absent, absent
-  own = _paired_scores(sample, reference, settings, extras)
-  if not np.array_equal(sample.info["shape"], reference.info["shape"]):
-    return own, own  # undefined, for the same reason
-  frozen = reference.changed(FROZEN)
-  return own, _paired_scores(frozen, reference, settings, extras)
-
-
-def _paired_scores(
-  clip: ClipFeatures, reference: ClipFeatures, settings: Settings, extras: Extras
-) -> Scores:
-  return paired.paired_scores(
-    clip,
-    reference,
-    extras.networks,
-    lpips_networks=("alex", "vgg") if "lpips" in settings.groups else (),
-    include_first=settings.include_first,
-  )
+  def paired(self, clip: ClipFeatures, reference: ClipFeatures) -> Scores:
+    """Returns the paired scores of a clip."""
+    return paired.paired_scores(
+      clip,
+      reference,
+      self.extras.networks,
+      lpips_networks=("alex", "vgg") if "lpips" in self.settings.groups else (),
+      include_first=self.settings.include_first,
+    )
 
 
 def _add_alignment_nulls(
