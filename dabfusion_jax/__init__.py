@@ -6,7 +6,7 @@ The public API is loaded when it is first used, so that importing the package is
 import importlib
 from typing import Any
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 __all__ = ["Dance", "DancePipeline", "__version__"]
 
 _HOMES = {

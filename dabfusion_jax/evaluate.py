@@ -32,6 +32,7 @@ from dabfusion_jax.evaluation.reporting import options, report, tables
 from dabfusion_jax.evaluation.reporting.evaluator import Folders, evaluate_folders
 from dabfusion_jax.pipeline import DancePipeline
 from data_pipeline import cli
+from data_pipeline.records.picks import even_indices
 
 
 def run_evaluate(args: argparse.Namespace) -> None:
@@ -57,7 +58,7 @@ def export_test_clips(
 ) -> None:
   """Exports dances for the test clips, as `dabfusion_jax.export` does."""
   source = export.open_source(pipeline, args.data, "test")
-  indices = export.even_indices(len(source), args.num_clips)
+  indices = even_indices(len(source), args.num_clips)
   manifest = export.make_manifest(
     pipeline, args.checkpoint, args.data, "test", len(indices), args.seed
   )

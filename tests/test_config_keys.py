@@ -4,6 +4,7 @@ import dataclasses
 import importlib.util
 import pathlib
 import re
+import typing
 
 import pytest
 
@@ -84,11 +85,12 @@ def test_every_setting_is_used_outside_the_settings():
   assert all(word in code for word in ("asdict(model)", "asdict(unet)"))
 
   def check(settings_type):
+    hints = typing.get_type_hints(settings_type)
     for field in dataclasses.fields(settings_type):
       assert re.search(rf"\.{field.name}\b", code), field.name
-      value = settings_type.__annotations__.get(field.name)
-      if dataclasses.is_dataclass(value) and value.__name__ not in whole:
-        check(value)
+      for part in (hints[field.name], *typing.get_args(hints[field.name])):
+        if dataclasses.is_dataclass(part) and part.__name__ not in whole:
+          check(part)
 
   for settings_type in _TYPES.values():
     check(settings_type)

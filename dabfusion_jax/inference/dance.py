@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from jaxtyping import Float32, UInt8
 
 from data_pipeline import files
 from data_pipeline.media import writer
@@ -16,11 +17,11 @@ SAMPLE_RATE = 44_100  # of the sound beside the picture
 class Dance:
   """A generated video with its music and every setting that made it."""
 
-  frames: np.ndarray  # uint8 [t, h, w, 3]
+  frames: UInt8[np.ndarray, "t h w 3"]
   fps: float
-  audio: np.ndarray  # float32 [s, 2] at SAMPLE_RATE
-  flow: np.ndarray  # float32 [t, s, s, 2], the sampling grids
-  settings: dict[str, Any]
+  audio: Float32[np.ndarray, "s 2"]  # at SAMPLE_RATE, in [-1, 1]
+  flow: Float32[np.ndarray, "t z z 2"]  # latent sampling grids in [-1, 1]
+  settings: dict[str, Any]  # written as JSON beside the video
   notes: tuple[str, ...] = ()  # what the user should know, one line each
 
   def save(self, path: str | pathlib.Path) -> list[pathlib.Path]:
@@ -33,8 +34,10 @@ class Dance:
     return [path, sheet, side]
 
 
-def contact_sheet(frames: np.ndarray, columns: int = 10) -> np.ndarray:
-  """Returns all frames row by row: uint8 [t, h, w, 3] -> [rows h, columns w, 3]."""
+def contact_sheet(
+  frames: UInt8[np.ndarray, "t h w 3"], columns: int = 10
+) -> UInt8[np.ndarray, "sheet_h sheet_w 3"]:
+  """Returns all frames in rows of `columns`, the last row filled with black."""
   missing = -len(frames) % columns
   frames = np.concatenate([frames, np.zeros((missing, *frames.shape[1:]), np.uint8)])
   count, height, width, _ = frames.shape

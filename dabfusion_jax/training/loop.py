@@ -137,11 +137,10 @@ def train(
       Trace(run.local, start + trace_skip + 1, trace_steps),
       Pictures(stage, first_batch, picture_key, mesh, writer, settings),
     ]
-    loss_at = lambda step: health.mean_loss()  # the best checkpoints have the lowest
+    held_out = None
     if eval_dataset is not None and settings.eval_every:
       held_out = HeldOutLoss(stage, eval_dataset, eval_key, mesh, writer, settings)
       hooks.append(held_out)
-      loss_at = held_out.loss_at
     for hook in hooks:
       stack.enter_context(hook)
 
@@ -183,7 +182,10 @@ def train(
       if saves:
         writer.settle()
         run.send()
-        checkpoints.save(step, state, batches, loss_at(step))
+        loss = health.mean_loss()
+        if held_out is not None:
+          loss = held_out.loss_at(step)
+        checkpoints.save(step, state, batches, loss)
       if stop and step < num_steps:
         logging.warning("SIGTERM: saved step %d; the same command resumes.", step)
         raise SystemExit(TERMINATED)

@@ -19,7 +19,7 @@ from dabfusion_jax.inference.inputs import Condition
 from dabfusion_jax.pipeline import DancePipeline
 from dabfusion_jax.settings.diffusion import SamplingSettings
 from data_pipeline.errors import UserError
-from data_pipeline.records import latent_record, loader
+from data_pipeline.records import clip_record, latent_record, loader
 from data_pipeline.records.picks import even_indices
 
 
@@ -82,12 +82,12 @@ class HeldOutClips:
   @property
   def true_beats(self) -> list[Float64[np.ndarray, "_"]]:
     """True beats in seconds from the start, one beyond either edge."""
-    return [record[loader.BEATS["truth"]] for record in self.records]
+    return [record[clip_record.BEATS["truth"]] for record in self.records]
 
   @property
   def given_beats(self) -> list[Float64[np.ndarray, "_"]]:
     """Beats that models are given, in seconds."""
-    return [record[loader.BEATS[self.beat_kind]] for record in self.records]
+    return [record[clip_record.BEATS[self.beat_kind]] for record in self.records]
 
   def conditions(
     self,
