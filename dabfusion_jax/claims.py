@@ -27,11 +27,10 @@ from collections.abc import Sequence
 from dabfusion_jax.diffusion.samplers import METHODS
 from dabfusion_jax.evaluation.reading.cache import FeatureCache
 from dabfusion_jax.evaluation.study import claim
+from dabfusion_jax.evaluation.study.held_out import MIN_SEQUENCES
 from dabfusion_jax.evaluation.study.parts import PARTS
 from dabfusion_jax.evaluation.study.study import open_study
 from data_pipeline import cli, files
-
-MIN_CLIPS = 4  # to compare one half with the other
 
 
 def run(args: argparse.Namespace) -> None:
@@ -83,7 +82,9 @@ def make_parser() -> argparse.ArgumentParser:
   add("--latents", required=True, help="folder made by dabfusion_jax.latents")
   add("--output", required=True, help="folder for results")
   add("--cache", help="folder of dances and features; default: OUTPUT/cache")
-  add("--num_clips", type=cli.at_least(MIN_CLIPS), default=60, help="held-out clips")
+  add(
+    "--num_clips", type=cli.at_least(MIN_SEQUENCES), default=60, help="held-out clips"
+  )
   add("--seed", type=int, default=0, help="of noise, shuffles and splits")
   add("--method", choices=METHODS, help="sampler; default: the checkpoint's")
   add("--num_inference_steps", type=count, help="default: the checkpoint's")

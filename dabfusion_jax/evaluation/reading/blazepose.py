@@ -1,4 +1,4 @@
-"""BlazePose full: finds 33 body landmarks of one person, run by LiteRT.
+"""Finds 33 body landmarks of one person: BlazePose full, run by LiteRT.
 
 Bazarevsky et al. 2020 (2006.10204). A detector finds the person in the picture. The
 landmark network is given a square around the person, turned upright, and also predicts
@@ -93,7 +93,7 @@ class BlazePose:
     self._anchors = make_anchors()
 
   def describe(self, name: str) -> Mapping[str, Any]:
-    """See `poses.PoseSource`; the poses depend on nothing of the clip's name."""
+    """Returns the estimator and its settings; see `poses.PoseSource`."""
     return {
       "estimator": self.name,
       "weights": self._hashes,

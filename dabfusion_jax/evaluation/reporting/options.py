@@ -1,4 +1,4 @@
-"""What an evaluation measures and how, as arguments of a command line."""
+"""Defines the command-line arguments that say what is measured and how."""
 
 import argparse
 

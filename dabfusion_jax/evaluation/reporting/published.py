@@ -1,4 +1,4 @@
-"""The figures of the paper's Tables 1-7, as printed.
+"""Holds the figures of the paper's Tables 1-7, as printed.
 
 MM-Diffusion is unconditional, so its paired scores have no defined reference; the tool,
 frame rate, sigma and pose estimator behind the others are not stated. They are printed

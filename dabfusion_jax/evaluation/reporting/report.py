@@ -40,7 +40,7 @@ def write_report(
 
   Args:
     output: folder of the result and of the report.
-    samples: folder of the clips; where they were when evaluated, if None.
+    samples: folder of the clips; if None, the one that was evaluated.
     references: the same for real clips.
 
   Returns:

@@ -1,4 +1,4 @@
-"""What scores would be without having learned anything: shuffled or shifted beats."""
+"""Makes the beats of baselines: shuffled, or half an interval late."""
 
 from collections.abc import Sequence
 

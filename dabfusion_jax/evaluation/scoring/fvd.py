@@ -1,4 +1,4 @@
-"""FVD of a group of clips, beside what the same number of real clips would score."""
+"""Computes FVD of a group of clips, and what as many real clips would score."""
 
 import warnings
 from collections.abc import Mapping, Sequence

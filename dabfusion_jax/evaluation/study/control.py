@@ -65,7 +65,7 @@ def _add_followed(
 def _motion_beats_per_beat(
   clips: HeldOutClips, motion: LatentMotion, beats: BeatTimes
 ) -> Float64[np.ndarray, "n"]:
-  """Returns motion beats per beat, counted where there can be any: between the ends."""
+  """Returns motion beats per beat; frames at the ends cannot have any."""
   seconds = (clips.num_frames - 2) / clips.fps
   counts = np.array([len(times) for times in motion.beats()])
   return counts * np.array(list(map(baselines.period_seconds, beats))) / seconds

@@ -1,4 +1,4 @@
-"""What is expected of a model that dances: every threshold, with its source."""
+"""Lists what is expected of a model that dances: every threshold, with its source."""
 
 from typing import NamedTuple
 

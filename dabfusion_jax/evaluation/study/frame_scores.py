@@ -39,7 +39,7 @@ class Fvd(NamedTuple):
 
   @property
   def compared(self) -> tuple[Estimate, Estimate | None, Estimate, str]:
-    """What a claim says: the value, real clips, the null and its name."""
+    """The value, that of real clips, the null and its name: arguments of a claim."""
     return self.value, self.real_half, self.frozen, "frozen first frame"
 
 

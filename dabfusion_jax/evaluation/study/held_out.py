@@ -1,4 +1,4 @@
-"""Held-out clips of generated data, with all that is known about them."""
+"""Opens held-out clips of generated data, with all that is known about them."""
 
 import dataclasses
 import functools
@@ -21,6 +21,8 @@ from dabfusion_jax.settings.diffusion import SamplingSettings
 from data_pipeline.errors import UserError
 from data_pipeline.records import clip_record, latent_record, loader
 from data_pipeline.records.picks import even_indices
+
+MIN_SEQUENCES = 4  # to compare one half with the other
 
 
 @dataclasses.dataclass(frozen=True)
@@ -166,7 +168,8 @@ def open_held_out(
 
   Raises:
     RecordError, LatentError: there are no such data or latents.
-    UserError: the latents are of another stage 1 or of other data.
+    UserError: the latents are of another stage 1 or of other data, or the clips are of
+      too few sequences.
   """
   source = loader.open_clips(data, "test", expect=pipeline.clip_format, beats="truth")
   digest = source.manifest["content_sha256"]
@@ -185,10 +188,17 @@ def open_held_out(
     np.stack([clip[key] for clip in decoded]) for key in ("flow", "occlusion", "z")
   )
   digests = [f"{digest} {pipeline.digests['autoencoder']} {i}" for i in indices]
-  return HeldOutClips(
+  clips = HeldOutClips(
     [source[i] for i in indices],
     Latents(*arrays, digests),
     digest,
     pipeline.settings.data.beats,
     pipeline.fps,
   )
+  num_sequences = len(set(clips.sequences))
+  if num_sequences < MIN_SEQUENCES:
+    raise UserError(
+      f"{len(clips)} clips of {data} are of {num_sequences} sequences;"
+      f" {MIN_SEQUENCES} are needed to compare one half with the other."
+    )
+  return clips

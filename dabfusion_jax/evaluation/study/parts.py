@@ -1,4 +1,4 @@
-"""The parts of the study, by name."""
+"""Lists the parts of the study, by name."""
 
 import dataclasses
 from collections.abc import Callable

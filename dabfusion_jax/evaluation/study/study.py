@@ -1,4 +1,4 @@
-"""What all parts of the study share: clips, models, and their dances."""
+"""Opens what all parts of the study share: clips, models, and their dances."""
 
 import dataclasses
 import functools
@@ -56,7 +56,7 @@ class Study:
 
   @functools.cached_property
   def motions(self) -> dict[str, LatentMotion]:
-    """Motion of the dances."""
+    """The motion of the dances of each model."""
     return {name: self.clips.motion(dances) for name, dances in self.dances.items()}
 
   def identity(self, part: str) -> dict[str, Any]:
