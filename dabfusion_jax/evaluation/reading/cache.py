@@ -80,7 +80,8 @@ class FeatureCache:
       title: of the progress bar.
     """
     missing = [i for i, key in enumerate(keys) if not self._path(kind, key).is_file()]
-    with tqdm.tqdm(total=len(missing), desc=title, unit="clip", leave=False) as bar:
+    options = {"desc": title, "unit": "clip", "leave": False, "disable": not missing}
+    with tqdm.tqdm(total=len(missing), **options) as bar:
       for first in range(0, len(missing), batch_size):
         batch = missing[first : first + batch_size]
         for i, value in zip(batch, compute(batch), strict=True):

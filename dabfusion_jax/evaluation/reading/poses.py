@@ -1,4 +1,4 @@
-"""Sources of 2-D poses: files written by any estimator, or BlazePose.
+"""Provides 2-D poses: from files of any estimator, or by BlazePose.
 
 The same source must serve generated and real clips: stored poses for one side and an
 estimator for the other would compare the estimators.

@@ -126,13 +126,12 @@ def summary_table(rows: Mapping[str, Any]) -> str:
     if row["mean"] is None and row["real"]["mean"] is None:
       continue  # listed among the gaps
     metric, n = METRICS[name], row["n"]
-    title = metric.title + (f" [{metric.unit}]" if metric.unit else "")
     arrow = {"higher": " \u2191", "lower": " \u2193", "": ""}[metric.better]
     cell = lambda row, n=n: (mean_text(row, n), row["mean"])
     nulls = [row["nulls"].get(null) for null in NULLS]
     interval = row["interval"]
     body.append(
-      [title + arrow, cell(row), n, cell(row["real"])]
+      [metric.title_with_unit + arrow, cell(row), n, cell(row["real"])]
       + [null and cell(null) for null in nulls]
       + ["{:.3g} to {:.3g}".format(*interval) if interval else None]
       + [_undefined(row), row["words"]]

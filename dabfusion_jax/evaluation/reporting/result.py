@@ -7,7 +7,6 @@ from typing import Any
 
 from dabfusion_jax.evaluation.reading import music_events
 from dabfusion_jax.evaluation.reading.clip_sets import ClipSet, common_shape
-from dabfusion_jax.evaluation.reading.labels import parse_labels
 from dabfusion_jax.evaluation.reporting import protocol
 from dabfusion_jax.evaluation.reporting.protocol import ProtocolError
 from dabfusion_jax.evaluation.scoring import aggregate
@@ -44,7 +43,6 @@ def evaluate(
   measured = measure(samples, references, settings, extras)
   logits = all_logits(samples, references, settings, extras.networks, num_frames)
   real_names = sorted(references.features) if references else []
-  real_labels = [parse_labels(name) for name in real_names]
   paired = [name for name in measured.names if name in real_names]
   result = {
     "protocol": {
@@ -53,7 +51,7 @@ def evaluate(
       "paired_hash": protocol.list_hash(paired),
       "lossless": {part: clips.is_lossless for part, clips in clip_sets.items()},
     },
-    "summary": summarise_groups(measured, logits, real_labels, settings),
+    "summary": summarise_groups(measured, references, logits, settings),
     "clips": [
       {"name": name, "is_paired": name in paired} | vars(labels)
       for name, labels in zip(measured.names, measured.labels, strict=True)

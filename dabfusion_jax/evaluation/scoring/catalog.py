@@ -20,6 +20,11 @@ class Metric:
   null: str
   unit: str = ""
 
+  @property
+  def title_with_unit(self) -> str:
+    """Such as "PSNR [dB]"."""
+    return f"{self.title} [{self.unit}]" if self.unit else self.title
+
 
 # PSNR and SSIM of the whole frame, of the rows with content, and inside the person.
 IMAGE_METRICS = {

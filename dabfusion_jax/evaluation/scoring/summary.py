@@ -13,7 +13,7 @@ from dabfusion_jax.evaluation.reading.features import (
   ClipFeatures,
   i3d_logits,
 )
-from dabfusion_jax.evaluation.reading.labels import Labels
+from dabfusion_jax.evaluation.reading.labels import parse_labels
 from dabfusion_jax.evaluation.reading.networks import Networks
 from dabfusion_jax.evaluation.scoring import aggregate
 from dabfusion_jax.evaluation.scoring.catalog import FVD_LENGTHS, METRICS, NULLS, Metric
@@ -25,15 +25,15 @@ from dabfusion_jax.metrics.features import i3d
 SPLIT_BY = ("genre", "camera", "track", "situation")
 
 Row = dict[str, Any]
-# I3D logits of each clip by kind ("sample", "real", "frozen", "codec"); a clip of
-# another length than the rest has None, because FVD compares clips of one length.
-Logits = dict[str, list[Float32[np.ndarray, "400"] | None]]
+# I3D logits by kind ("sample", "real", "frozen", "codec") and name of the clip. Clips
+# of another length than the rest have none: FVD compares clips of one length.
+Logits = dict[str, dict[str, Float32[np.ndarray, "400"]]]
 
 
 def summarise_groups(
   measured: Measured,
+  references: ClipSet | None,
   logits: Mapping[str, Logits | str],
-  real_labels: Sequence[Labels],
   settings: Settings,
 ) -> dict[str, dict[str, Row]]:
   """Returns rows by metric for all clips, and by genre, camera, track and situation.
@@ -42,8 +42,8 @@ def summarise_groups(
 
   Args:
     measured: scores of all clips.
+    references: all real clips, which FVD compares with.
     logits: of each kind of FVD, or the reason why there are none.
-    real_labels: of all real clips, which FVD compares with.
     settings: of the evaluation.
   """
   members: dict[str, list[int]] = {"all": list(range(len(measured.names)))}
@@ -51,24 +51,21 @@ def summarise_groups(
     for i, labels in enumerate(measured.labels):
       if getattr(labels, key):
         members.setdefault(f"{key}={getattr(labels, key)}", []).append(i)
+  real_names = sorted(references.features) if references else []
   summary = {}
   for group, indices in members.items():
-    rows = {
+    summary[group] = {
       name: _metric_row(measured, name, indices, settings)
       for name in measured.metrics()
     }
     key, _, value = group.partition("=")
-    real = [
-      i
-      for i, labels in enumerate(real_labels)
-      if group == "all" or getattr(labels, key) == value
-    ]
-    sequences = [measured.labels[i].sequence for i in indices]
-    real_sequences = [real_labels[i].sequence for i in real]
+    is_member = lambda name, key=key, value=value: (
+      not value or getattr(parse_labels(name), key) == value
+    )
+    names = [measured.names[i] for i in indices]
+    real = list(filter(is_member, real_names))
     for name, kinds in logits.items():
-      own = indices, sequences
-      rows[name] = _fvd_row(kinds, own, (real, real_sequences), settings.seed)
-    summary[group] = rows
+      summary[group][name] = _fvd_row(kinds, names, real, settings.seed)
   return summary
 
 
@@ -120,29 +117,25 @@ def _words(
 
 
 def _fvd_row(
-  logits: Logits | str,
-  own: tuple[Sequence[int], Sequence[str]],
-  real: tuple[Sequence[int], Sequence[str]],
-  seed: int,
+  logits: Logits | str, names: Sequence[str], real_names: Sequence[str], seed: int
 ) -> Row:
-  """Returns the row of one FVD; `own` and `real` are (indices, sequences) of clips."""
-  num_clips = len(own[0])
+  """Returns the row of one FVD, of clips by name."""
   if isinstance(logits, str):
-    reasons = {logits: num_clips}
-    return not_computed(logits) | {"n_undefined": num_clips, "reasons": reasons}
+    reasons = {logits: len(names)}
+    return not_computed(logits) | {"n_undefined": len(names), "reasons": reasons}
 
-  def known(kind, clips):
-    """Returns the logits [n, 400] and sequences of the clips that have logits."""
-    pairs = [(logits[kind][i], name) for i, name in zip(*clips, strict=True)]
-    pairs = [(row, name) for row, name in pairs if row is not None]
-    rows = [row for row, _ in pairs] or np.zeros((0, NUM_LOGITS), np.float32)
-    return np.stack(rows) if len(rows) else rows, [name for _, name in pairs]
+  def known(kind, names):
+    """Returns logits [n, 400] and sequences of the clips that have logits."""
+    known_names = [name for name in names if name in logits[kind]]
+    rows = np.array([logits[kind][name] for name in known_names], np.float32)
+    sequences = [parse_labels(name).sequence for name in known_names]
+    return rows.reshape(-1, NUM_LOGITS), sequences
 
-  samples, sequences = known("sample", own)
-  real_logits, real_sequences = known("real", real)
-  nulls = {kind: known(kind, real)[0] for kind in ("frozen", "codec") if kind in logits}
-  row = fvd_row(samples, real_logits, sequences, real_sequences, nulls, seed)
-  row["n_undefined"] = num_clips - row["n"]
+  samples, sequences = known("sample", names)
+  real, real_sequences = known("real", real_names)
+  nulls = {k: known(k, real_names)[0] for k in ("frozen", "codec") if k in logits}
+  row = fvd_row(samples, real, sequences, real_sequences, nulls, seed)
+  row["n_undefined"] = len(names) - row["n"]
   row["reasons"] = {"length_differs": row["n_undefined"]} if row["n_undefined"] else {}
   return row
 
@@ -193,9 +186,7 @@ def _logits_of(
   networks: Networks,
   length: int,
   num_frames: int,
-) -> list[Float32[np.ndarray, "400"] | None]:
-  names = sorted(clips)
-  fitting = [name for name in names if clips[name].info["shape"][0] == num_frames]
-  rows = i3d_logits([clips[name] for name in fitting], networks, length, resize)
-  by_name = dict(zip(fitting, rows, strict=True))
-  return [by_name.get(name) for name in names]
+) -> dict[str, Float32[np.ndarray, "400"]]:
+  names = [name for name in sorted(clips) if clips[name].info["shape"][0] == num_frames]
+  rows = i3d_logits([clips[name] for name in names], networks, length, resize)
+  return dict(zip(names, rows, strict=True))

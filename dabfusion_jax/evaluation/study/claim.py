@@ -1,4 +1,4 @@
-"""Claims about trained models: measured values, and what is expected of them."""
+"""Defines claims about trained models: values, and what is expected of them."""
 
 import dataclasses
 import json

@@ -14,7 +14,9 @@ from data_pipeline.records.style_vectors import style_vectors
 
 MIN_CLIPS_OF_FVD = 10
 _ALIGNMENT = TITLES[STRICT]
-_SHOWN = {key: METRICS[key].title for key in PAIRED if not key.endswith("_mask")}
+_SHOWN = {
+  key: METRICS[key].title_with_unit for key in PAIRED if not key.endswith("_mask")
+}
 
 
 def models(study: Study) -> Part:
