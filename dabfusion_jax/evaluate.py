@@ -30,18 +30,18 @@ from dabfusion_jax import export
 from dabfusion_jax.evaluation.reading.changes import rebuilt_by
 from dabfusion_jax.evaluation.reporting import options, report, tables
 from dabfusion_jax.evaluation.reporting.evaluator import Folders, evaluate_folders
+from dabfusion_jax.parallel import hardware
 from dabfusion_jax.pipeline import DancePipeline
 from data_pipeline import cli
-from data_pipeline.records.picks import even_indices
 
 
 def run_evaluate(args: argparse.Namespace) -> None:
   """Evaluates a folder of clips, or dances of a checkpoint."""
   samples, references, stage1 = args.samples, args.references, None
   if args.checkpoint:
+    hardware.use_cpu_cores()
+    samples = references = export_dances(args)
     pipeline = DancePipeline.from_pretrained(args.checkpoint)
-    samples = references = args.output / "export"
-    export_test_clips(pipeline, samples, args)
     stage1 = rebuilt_by(pipeline.stage, pipeline.digests["autoencoder"])
   path = evaluate_folders(
     Folders(samples, references, args.output, args.cache, args.poses, args.training),
@@ -53,16 +53,15 @@ def run_evaluate(args: argparse.Namespace) -> None:
   print(path)
 
 
-def export_test_clips(
-  pipeline: DancePipeline, folder: pathlib.Path, args: argparse.Namespace
-) -> None:
-  """Exports dances for the test clips, as `dabfusion_jax.export` does."""
-  source = export.open_source(pipeline, args.data, "test")
-  indices = even_indices(len(source), args.num_clips)
-  manifest = export.make_manifest(
-    pipeline, args.checkpoint, args.data, "test", len(indices), args.seed
-  )
-  export.export(pipeline, source, folder, manifest, seed=args.seed, indices=indices)
+def export_dances(args: argparse.Namespace) -> str:
+  """Exports dances for test clips by `dabfusion_jax.export`; returns the folder."""
+  folder = str(args.output / "export")
+  command = [f"--checkpoint={args.checkpoint}", f"--data={args.data}"]
+  command += [f"--output={folder}", f"--seed={args.seed}"]
+  if args.num_clips:
+    command.append(f"--num_clips={args.num_clips}")
+  export.run(export.make_parser().parse_args(command))
+  return folder
 
 
 def run_report(args: argparse.Namespace) -> None:

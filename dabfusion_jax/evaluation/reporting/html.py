@@ -110,7 +110,9 @@ def _text(text: str) -> str:
 
 
 def bullets(lines: Sequence[str]) -> str:
-  """Returns a list of sentences."""
+  """Returns a list of sentences, or "None." if there are none."""
+  if not lines:
+    return "<p>None.</p>"
   return "<ul>" + "".join(f"<li>{_text(line)}</li>" for line in lines) + "</ul>"
 
 

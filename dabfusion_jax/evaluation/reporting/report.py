@@ -15,6 +15,8 @@ from dabfusion_jax.evaluation.reporting.result import (
   RESULT,
   SCORES,
   Result,
+  gaps,
+  is_computed,
   mean_text,
   read_result,
 )
@@ -75,7 +77,7 @@ def write_report(
     "<h2>Every clip</h2>",
     _clips_table(result, scores),
     "<h2>Failures and gaps</h2>",
-    _failures(result),
+    html.bullets([*gaps(result), *result["missing_weights"].values()]),
     "<h2>Provenance</h2>",
     html.details("Protocol", json.dumps(result["protocol"], indent=2)),
     html.details("Subject", json.dumps(result["subject"], indent=2)),
@@ -123,7 +125,7 @@ def summary_table(rows: Mapping[str, Any]) -> str:
     if name in FVD_LENGTHS:
       body.append(_fvd_cells(name, row))
       continue
-    if row["mean"] is None and row["real"]["mean"] is None:
+    if not is_computed(row):
       continue  # listed among the gaps
     metric, n = METRICS[name], row["n"]
     arrow = {"higher": " \u2191", "lower": " \u2193", "": ""}[metric.better]
@@ -266,17 +268,3 @@ def _clips_table(result: Result, scores: Sequence[ScoreLine]) -> str:
     for clip in result["clips"]
   ]
   return html.table(["clip", *(TITLES[name] for name in metrics)], body)
-
-
-def _failures(result: Result) -> str:
-  """Lists clips that could not be read, and what was not computed."""
-  lines = [
-    f"{part}: {message}"
-    for part, failures in result["failures"].items()
-    for message in failures.values()
-  ]
-  lines += list(result["missing_weights"].values())
-  for name, row in result["summary"]["all"].items():
-    if row["words"].startswith("not computed"):
-      lines.append(f"{TITLES[name]}: {row['words']}")
-  return html.bullets(lines) if lines else "<p>None.</p>"

@@ -155,11 +155,13 @@ def read_result(path: pathlib.Path) -> Result:
 
 
 def as_text(result: Mapping[str, Any]) -> str:
-  """Returns the summary of all clips as text, a row per metric."""
+  """Returns the summary of all clips as text: a row per metric, then the gaps."""
   summary = result["summary"]["all"]
   width = max(map(len, TITLES.values()))
   lines = [f"{'':{width}} {'value':>17} {'n':>5} {'real clips':>17}   null"]
   for name, row in summary.items():
+    if not is_computed(row):
+      continue
     n, nulls, title = row["n"], row["nulls"].items(), TITLES[name]
     if name in FVD_LENGTHS:
       value, real = "-" if row["value"] is None else f"{row['value']:.2f}", ""
@@ -169,9 +171,28 @@ def as_text(result: Mapping[str, Any]) -> str:
       null_texts = [f"{null} {mean_text(null_row, n)}" for null, null_row in nulls]
     text = f"{title:{width}} {value:>17} {n:5} {real:>17}   {'; '.join(null_texts)}"
     lines += [text.rstrip(), f"{'':{width}} {row['words']}"]
-  for part, failures in result["failures"].items():
-    lines += [f"{part}: {message}" for message in failures.values()]
-  return "\n".join(lines)
+  return "\n".join([*lines, *gaps(result)])
+
+
+def is_computed(row: Mapping[str, Any]) -> bool:
+  """Returns whether any sample, or any real clip, has a value."""
+  real = row.get("real") or {}
+  return row.get("mean", row.get("value")) is not None or real.get("mean") is not None
+
+
+def gaps(result: Mapping[str, Any]) -> list[str]:
+  """Returns a line per clip that could not be read, and per metric without a value."""
+  lines = [
+    f"{part}: {message}"
+    for part, failures in result["failures"].items()
+    for message in failures.values()
+  ]
+  lines += [
+    f"{TITLES[name]}: {row['words']}"
+    for name, row in result["summary"]["all"].items()
+    if not is_computed(row)
+  ]
+  return lines
 
 
 def mean_text(row: Mapping[str, Any], n: int) -> str:
