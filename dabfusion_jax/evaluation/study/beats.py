@@ -18,7 +18,7 @@ def measure(study: Study) -> Part:
   for rule, title in TITLES.items():
     real = clips.real_motion.alignment(clips.true_beats, rule)
     for name, motion in motions.items():
-      key, words = f"{name}.{rule}", f"{title} of {name}"
+      key, words = f"{name}.{rule}", f"{title} of {_words(name)}"
       own = motion.alignment(clips.true_beats, rule)
       part.add(key, words, own, real, chance, CHANCE)
       later = motion.alignment_half_beat_later(clips.true_beats, rule)
@@ -61,3 +61,7 @@ def measure(study: Study) -> Part:
     ):
       part.add(f"{name}.{key}", f"{title} of {name}", *pairs[key])
   return part
+
+
+def _words(name: str) -> str:
+  return "real clips" if name == "real" else name

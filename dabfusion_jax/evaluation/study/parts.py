@@ -32,7 +32,7 @@ PARTS = {
     "On the beat",
     "Motion beats are minima of the mean speed of the latent flow: every one"
     " (beat alignment), or those at least half a standard deviation of the clip's speed"
-    " deep, placed by a parabola (strict). sigma 50 ms.",
+    " deep, placed by a parabola (strict). sigma 50 ms; chance in closed form.",
   ),
   "control": Entry(
     control.measure,

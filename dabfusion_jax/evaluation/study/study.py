@@ -17,7 +17,7 @@ from dabfusion_jax.pipeline import DancePipeline
 from data_pipeline.errors import UserError
 
 VERSION = 3  # raise when a part measures or names anything in another way
-CHANCE = "chance, closed form"
+CHANCE = "chance"  # name of the null in closed form, `latent_motion.chance`
 
 
 @dataclasses.dataclass(eq=False)
