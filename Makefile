@@ -62,7 +62,8 @@ miniature: $(STAMP) $(WEIGHTS) runs/demo/$(CLIP).wav
 	$(PY) -m dabfusion_jax.train --config=configs/diffusion.py:$(VARIANT) --workdir=$(STAGE2)
 	$(PY) -m dabfusion_jax.sample --checkpoint=$(STAGE2) $(PICTURE_AND_MUSIC) \
 	  --output=$(OUTPUT)/dance.mp4
-	$(PY) -m dabfusion_jax.evaluate --checkpoint=$(STAGE2) --data=$(DATA) --output=$(OUTPUT)
+	$(PY) -m dabfusion_jax.evaluate --checkpoint=$(STAGE2) --data=$(DATA) \
+	  --metrics=paired,alignment,motion --output=$(OUTPUT)
 	@echo "The dance: $(OUTPUT)/dance.mp4, its contact sheet: $(OUTPUT)/dance.png"
 
 test: $(STAMP) $(WEIGHTS)

@@ -18,15 +18,16 @@ import numpy as np
 
 from dabfusion_jax.evaluation.reading import blazepose, clips, music_events
 from dabfusion_jax.evaluation.reading.cache import FeatureCache
-from dabfusion_jax.evaluation.reading.clip_sets import open_side
+from dabfusion_jax.evaluation.reading.clip_sets import open_clip_set
 from dabfusion_jax.evaluation.reading.features import Reading
 from dabfusion_jax.evaluation.reading.networks import open_networks
 from dabfusion_jax.evaluation.reporting import result
-from dabfusion_jax.evaluation.scoring.measure import Settings
+from dabfusion_jax.evaluation.scoring.measure import Extras, Settings
 from dabfusion_jax.metrics import appearance, image, optical_flow
 from dabfusion_jax.metrics.features import clip_image, i3d, lpips, wav2clip
 from dabfusion_jax.pretrained import store
 from data_pipeline.cli import positive_int
+from data_pipeline.media.pcm import int16_to_sound, sound_to_int16
 
 _FPS = 10
 
@@ -43,7 +44,7 @@ def make_clip(seed: int, count: int, size: int) -> dict[str, np.ndarray]:
   return {
     "frames": frames,
     "fps": np.float64(_FPS),
-    "audio": np.int16(audio * 32767),
+    "audio": sound_to_int16(audio),
     "sample_rate": np.int64(clips.SAMPLE_RATE),
   }
 
@@ -59,7 +60,7 @@ def clips_per_second(work, items) -> float:
 
 def feature_rates(videos, networks) -> dict[str, float | str]:
   """Returns clips per second by feature, or why there is no figure."""
-  audio = [v["audio"].astype(np.float32) / 32768 for v in videos]
+  audio = [int16_to_sound(v["audio"]) for v in videos]
   frames = [v["frames"] for v in videos]
   pairs = list(zip(frames, frames[1:] + frames[:1], strict=True))
   rates: dict[str, float | str] = {
@@ -117,12 +118,12 @@ def cache_ratio(videos, networks) -> tuple[float, float]:
     for _ in range(2):
       begin = time.perf_counter()
       cache = FeatureCache(pathlib.Path(root) / "cache")
-      sides = [
-        open_side(pathlib.Path(root) / part, part, Reading(), cache)
+      clip_sets = [
+        open_clip_set(pathlib.Path(root) / part, part, Reading(), cache)
         for part in ("samples", "references")
       ]
       groups = ("paired", "lpips", "alignment", "motion", "drift", "fvd_16f")
-      result.evaluate(*sides, Settings(groups), networks)
+      result.evaluate(*clip_sets, Settings(groups), Extras(networks))
       seconds.append(time.perf_counter() - begin)
   return seconds[0], seconds[1]
 

@@ -1,168 +1,105 @@
-r"""Does it dance: the table of what must be true of trained models, from checkpoints.
+r"""Checks trained models against a list of expected properties, on generated data.
 
   python -m dabfusion_jax.claims --checkpoint_e=runs/dance_e \
     --checkpoint_b=runs/dance_b --data=data/synthdance_medium \
-    --latents=data/dance_latents --output=runs/claims
+    --latents=data/medium_latents --output=runs/claims
 
-Both models, with beats and without, share one stage 1; the data are generated ones,
-whose truth is known. Every figure stands with its number of clips, its standard error
-by sequence, the value of the true clips, and the null. Parts (`--parts`):
+The two models, one that follows beats and one that does not, share one stage 1. The
+data are generated, so their truth is known. Every value stands beside the number of
+clips, its standard error by sequence, the value of real clips, and its null; what is
+expected of it, and why, is listed in `evaluation/study/expectations.py`. --parts:
 
-  stage1        pictures rebuilt, and flow against the body's true motion
-  beats         alignment of dances and true clips with the true beats
-  control       beats moved, at other tempi, and silence
+  stage1        rebuilt frames, and the flow against the true motion of the body
+  beats         alignment of dances and real clips with the true beats
+  control       beats that are moved, at other tempi, and silence
   models, trackers, lengths, groups, styles   the paper's comparisons in miniature
-  steps         few steps of every sampler, and long ones on fewer clips
+  steps         few steps of every sampler, and long runs on fewer clips
   replay        distance to the nearest training clip
 
-Each writes OUTPUT/PART.json; `claims.md` holds the table of those that are done, and
-`steps.svg` the curve. The same command goes on where it was stopped.
+Each part writes OUTPUT/PART.json; claims.md holds the tables of all finished parts, and
+steps.svg a chart. The same command continues after an interruption.
 """
 
 import argparse
-import dataclasses
 import pathlib
-from collections.abc import Callable, Sequence
-
-import jax
+from collections.abc import Sequence
 
 from dabfusion_jax.diffusion.samplers import METHODS
 from dabfusion_jax.evaluation.reading.cache import FeatureCache
-from dabfusion_jax.evaluation.reading.networks import open_networks
-from dabfusion_jax.evaluation.study import results
-from dabfusion_jax.evaluation.study.drawing import Artist, Sampling
-from dabfusion_jax.evaluation.study.results import Part
-from dabfusion_jax.evaluation.study.study import Study, open_subjects
-from dabfusion_jax.evaluation.study.titles import NOTES, TITLES
-from dabfusion_jax.pipeline import DancePipeline
-from data_pipeline.cli import one_line_errors, positive_float, positive_int
-from data_pipeline.errors import UserError
-
-VERSION = 2  # of what the parts measure
-MIN_CLIPS = 4  # of a half against the other
-
-
-def open_artist(folder: str, args: argparse.Namespace, cache: FeatureCache) -> Artist:
-  """A model with its sampling, changed where the command line says so."""
-  pipeline = DancePipeline.from_pretrained(folder)
-  settings = dict(pipeline.config["sampling"])
-  changes = {
-    "method": args.method,
-    "num_steps": args.num_steps,
-    "guidance_scale": args.guidance_scale,
-  }
-  settings |= {key: value for key, value in changes.items() if value is not None}
-  return Artist(pipeline, cache, Sampling(**settings), args.seed)
+from dabfusion_jax.evaluation.study import claim
+from dabfusion_jax.evaluation.study.held_out import MIN_SEQUENCES
+from dabfusion_jax.evaluation.study.parts import PARTS
+from dabfusion_jax.evaluation.study.study import open_study
+from data_pipeline import cli, files
 
 
 def run(args: argparse.Namespace) -> None:
-  """Computes the parts that are missing, prints and writes the table."""
-  if args.num_clips < MIN_CLIPS:
-    raise UserError(f"--num_clips={args.num_clips} are too few; {MIN_CLIPS} at least.")
-  unknown = sorted(set(args.parts) - set(TITLES))
-  if unknown:
-    raise UserError(f"Unknown parts {unknown}; known: {', '.join(TITLES)}.")
-  unknown = sorted(set(args.methods) - set(METHODS))
-  if unknown:
-    raise UserError(f"Unknown methods {unknown}; known: {', '.join(METHODS)}.")
+  """Measures the parts that are missing, prints all tables and writes claims.md."""
   output = pathlib.Path(args.output)
   output.mkdir(parents=True, exist_ok=True)
-  cache = FeatureCache(args.cache or output / "cache")
-  artists = {"e": open_artist(args.checkpoint_e, args, cache)}
-  if args.checkpoint_b:
-    artists["b"] = open_artist(args.checkpoint_b, args, cache)
-  stages = {artist.pipeline.digests["autoencoder"] for artist in artists.values()}
-  if len(stages) > 1:
-    raise UserError("The two models have different first stages; train both on one.")
-  networks = open_networks(("i3d", "alex"))
-  for line in networks.missing.values():
-    raise UserError(line)
-  subjects = open_subjects(
-    artists["e"].pipeline, args.data, args.latents, args.num_clips
-  )
-  study = Study(
-    artists,
-    subjects,
-    networks,
-    cache,
-    args.seed,
+  names = ("method", "num_inference_steps", "guidance_scale")
+  changes = {name: getattr(args, name) for name in names if getattr(args, name)}
+  study = open_study(
+    {"e": args.checkpoint_e, "b": args.checkpoint_b},
     args.data,
     args.latents,
-    args.methods,
-    args.long_steps,
-    output,
+    FeatureCache(args.cache or output / "cache"),
+    num_clips=args.num_clips,
+    sampling=changes,
+    seed=args.seed,
+    methods=args.methods,
+    long_steps=args.long_steps,
   )
-  identity = {
-    "version": VERSION,
-    "weights": {name: dict(a.pipeline.digests) for name, a in artists.items()},
-    "sampling": {name: dataclasses.asdict(a.sampling) for name, a in artists.items()},
-    "data": subjects.data,
-    "clips": subjects.clip_names,
-    "given_beats": subjects.given_key,
-    "seed": args.seed,
-    "networks": dict(networks.hashes),
-    "jax": jax.__version__,
-  }
   tables = []
-  for name in TITLES:
-    path = output / f"{name}.json"
-    own = identity
-    if name == "steps":
-      own = identity | {"methods": args.methods, "long_steps": args.long_steps}
-    part = results.read_part(path, own)
-    if part is None and name in args.parts:
-      compute: Callable[[], Part] = getattr(study, name)
-      part = compute()
-      results.write_part(path, own, part)
-    if part is not None:
-      tables.append(results.markdown(TITLES[name], NOTES.get(name), part.rows))
+  for name, part in PARTS.items():
+    path, identity = output / f"{name}.json", study.identity(name)
+    claims = claim.read_claims(path, identity)
+    if claims is None and name in args.parts:
+      measured = part.measure(study)
+      measured.write(path, identity)
+      claims = measured.claims
+    if claims is not None:
+      note = [part.note, ""] if part.note else []
+      table = claim.as_markdown(name, claims)
+      tables.append("\n".join([f"### {part.title}", "", *note, table]))
       print(tables[-1], flush=True)
-  results.write(output / "claims.md", "\n".join(tables))
+  files.write_text(output / "claims.md", "\n".join(tables))
   print(output / "claims.md")
 
 
-def _list(text: str) -> list[str]:
-  return [word for word in text.split(",") if word]
-
-
-def _numbers(text: str) -> list[int]:
-  return [int(word) for word in _list(text)]
+def step_numbers(text: str) -> tuple[int, ...]:
+  """Parses numbers of steps separated by commas, as a `type` of argparse."""
+  return tuple(cli.positive_int(number) for number in text.split(","))
 
 
 def make_parser() -> argparse.ArgumentParser:
-  parser = argparse.ArgumentParser(
-    prog="python -m dabfusion_jax.claims",
-    description=__doc__,
-    formatter_class=argparse.RawDescriptionHelpFormatter,
-  )
-  add = parser.add_argument
-  add("--checkpoint_e", required=True, help="stage 2 with beats, as for sample")
-  add("--checkpoint_b", help="stage 2 without; all that needs it is left out if none")
+  """Returns the parser of the command line."""
+  parser = cli.make_parser("dabfusion_jax.claims", __doc__)
+  add, count = parser.add_argument, cli.positive_int
+  add("--checkpoint_e", required=True, help="stage 2 that follows beats, as for sample")
+  add("--checkpoint_b", help="stage 2 that does not; None: no comparison with it")
   add("--data", required=True, help="folder made by data_pipeline.build")
   add("--latents", required=True, help="folder made by dabfusion_jax.latents")
   add("--output", required=True, help="folder for results")
-  add("--cache", help="folder of dances and features; OUTPUT/cache by default")
-  add("--num_clips", type=int, default=60, help="held-out clips")
-  add("--seed", type=int, default=0, help="of dances, shuffles and splits")
-  add("--method", help="sampler; the checkpoint's by default")
+  add("--cache", help="folder of dances and features; default: OUTPUT/cache")
   add(
-    "--num_steps", type=positive_int, help="of the sampler; the checkpoint's by default"
+    "--num_clips", type=cli.at_least(MIN_SEQUENCES), default=60, help="held-out clips"
   )
-  add("--guidance_scale", type=positive_float, help="the checkpoint's by default")
-  add("--parts", type=_list, default=list(TITLES), help="comma-separated")
-  add(
-    "--methods",
-    type=_list,
-    default=list(METHODS),
-    help="samplers of the part steps",
-  )
-  add("--long_steps", type=_numbers, default=[250], help="of ddim and ddpm on 16 clips")
+  add("--seed", type=int, default=0, help="of noise, shuffles and splits")
+  add("--method", choices=METHODS, help="sampler; default: the checkpoint's")
+  add("--num_inference_steps", type=count, help="default: the checkpoint's")
+  add("--guidance_scale", type=cli.positive_float, help="default: the checkpoint's")
+  add("--parts", type=cli.comma_separated(PARTS), default=tuple(PARTS), help="which")
+  add("--methods", type=cli.comma_separated(METHODS), default=METHODS, help=(
+    "samplers of the part steps"))  # fmt: skip
+  add("--long_steps", type=step_numbers, default=(250,), help=(
+    "numbers of steps of the long runs in the part steps"))  # fmt: skip
   return parser
 
 
 def main(argv: Sequence[str] | None = None) -> None:
   args = make_parser().parse_args(argv)
-  with one_line_errors("claims"):
+  with cli.one_line_errors("claims"):
     run(args)
 
 

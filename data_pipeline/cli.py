@@ -5,7 +5,7 @@ import contextlib
 import logging
 import math
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Collection, Iterator
 
 from data_pipeline.errors import UserError
 
@@ -60,6 +60,35 @@ def positive_float(text: str) -> float:
 def natural_int(text: str) -> int:
   """Parses an integer of at least 0, as a `type` of argparse."""
   return _at_least(0, int(text))
+
+
+def at_least(least: int) -> Callable[[str], int]:
+  """Returns a `type` of argparse that parses an integer of at least `least`."""
+
+  def integer(text: str) -> int:
+    return _at_least(least, int(text))
+
+  return integer
+
+
+def comma_separated(
+  choices: Collection[str] = (),
+) -> Callable[[str], tuple[str, ...]]:
+  """Returns a `type` of argparse that parses names separated by commas.
+
+  Args:
+    choices: the names that are known; any name is if there are none.
+  """
+
+  def parse(text: str) -> tuple[str, ...]:
+    names = tuple(name for name in text.split(",") if name)
+    unknown = [name for name in names if choices and name not in choices]
+    if unknown or not names:
+      known = f"; known: {', '.join(choices)}" if choices else ""
+      raise argparse.ArgumentTypeError(f"unknown name {','.join(unknown)!r}{known}")
+    return names
+
+  return parse
 
 
 def _at_least(least: int, value: int) -> int:

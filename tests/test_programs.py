@@ -190,14 +190,18 @@ def test_without_a_checkpoint_the_bundled_weights_dance(place, inputs, monkeypat
 def test_evaluate_prints_every_figure_beside_its_null(place):
   done, printed = place.run(
     "dabfusion_jax.evaluate", "--checkpoint=runs/dance", "--data=data/synthdance_smoke",
-    "--output=evaluation",
+    "--metrics=paired,alignment,motion", "--num_clips=2", "--output=evaluation",
   )  # fmt: skip
   assert done == 0, printed
-  assert "frozen frame" in printed and "real clips" in printed
-  result = json.loads((place.folder / "evaluation" / "evaluation.json").read_text())
-  told = result["protocol"]
-  assert told["fps"] == 10 and told["num_frames"] > 1 and told["frame_size"] > 1
-  assert len(told["data"]) == len(told["clips_hash"]) == 64
+  assert "frozen first frame" in printed and "real clips" in printed
+  result = json.loads((place.folder / "evaluation" / "result.json").read_text())
+  protocol, rows = result["protocol"], result["summary"]["all"]
+  assert protocol["fps"] == 10 and protocol["num_frames"] == 8
+  assert protocol["num_paired"] == 2 and len(protocol["stage1"]) == 64
+  data = json.loads((place.folder / "data/synthdance_smoke/manifest.json").read_text())
+  assert result["subject"]["manifest"]["data"] == data["content_sha256"]
+  for name in ("psnr", "stage1_psnr", "stage1_psnr_mask", "stage1_ssim"):
+    assert rows[name]["n"] == rows[name]["nulls"]["frozen"]["n"] == 2
 
 
 @pytest.mark.parametrize(

@@ -1,12 +1,14 @@
 """An error that the user can fix is one line; a bug keeps its traceback."""
 
+import argparse
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from data_pipeline import aist
-from data_pipeline.cli import one_line_errors
+from data_pipeline.cli import at_least, comma_separated, one_line_errors
 from data_pipeline.music.beats import beat_vector
 
 
@@ -50,3 +52,18 @@ def test_an_error_that_the_user_can_fix_is_one_line(fail, message):
 def test_a_bug_keeps_its_traceback(fail, error):
   with pytest.raises(error), one_line_errors("train"):
     fail()
+
+
+def test_names_separated_by_commas_must_be_known():
+  parse = comma_separated(("a", "b", "c"))
+  assert parse("a,c") == ("a", "c")
+  for text in ("a,d", ""):
+    with pytest.raises(argparse.ArgumentTypeError, match="known: a, b, c"):
+      parse(text)
+  assert comma_separated()("x,y") == ("x", "y")
+
+
+def test_integers_below_the_least_are_refused():
+  assert at_least(4)("4") == 4
+  with pytest.raises(argparse.ArgumentTypeError, match="at least 4, not 3"):
+    at_least(4)("3")

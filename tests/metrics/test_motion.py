@@ -95,13 +95,15 @@ def test_a_pause_is_placed_between_frames(place):
   np.testing.assert_allclose(found, [(place + 0.5) / 10])
 
 
-def test_flow_beats_are_deep_whatever_the_unit():
+def test_strict_kinematic_beats_are_deep_in_any_unit():
   speed = np.array([3.0, 2.8, 3.0, 1.0, 3.0, 2.8, 3.0, 1.0, 3.0, 2.8, 3.0])
   assert len(motion.kinematic_beats(speed, fps=10)) == 5
   for unit in (1.0, 7.0):
-    np.testing.assert_allclose(motion.flow_beats(unit * speed, fps=10), [0.35, 0.75])
+    np.testing.assert_allclose(
+      motion.strict_kinematic_beats(unit * speed, fps=10), [0.35, 0.75]
+    )
 
 
 @pytest.mark.parametrize("speed", [[], [1.0], [1.0, 0.0], [0.0] * 9, [2.0] * 9])
 def test_a_still_flow_has_no_beat(speed):
-  assert not len(motion.flow_beats(np.array(speed), fps=10))
+  assert not len(motion.strict_kinematic_beats(np.array(speed), fps=10))

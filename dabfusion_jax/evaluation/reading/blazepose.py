@@ -1,8 +1,9 @@
-"""BlazePose full: 33 body landmarks of one person, run by LiteRT.
+"""Finds 33 body landmarks of one person: BlazePose full, run by LiteRT.
 
-Bazarevsky et al. 2020 (2006.10204). A detector finds the person in the picture; the
-landmark network sees a square around it, turned upright, and says where the square of
-the next frame is. Not OpenPose, which the paper cites: results name it.
+Bazarevsky et al. 2020 (2006.10204). A detector finds the person in the picture. The
+landmark network is given a square around the person, turned upright, and also predicts
+the square of the next frame. The paper cites OpenPose instead, so results name the
+estimator.
 """
 
 import dataclasses
@@ -12,7 +13,7 @@ from typing import Any
 
 import cv2
 import numpy as np
-from jaxtyping import Float, UInt8
+from jaxtyping import Float, Float32, UInt8
 
 from dabfusion_jax.evaluation.reading import poses
 from dabfusion_jax.pretrained import store
@@ -23,19 +24,19 @@ MODELS = ("blazepose-detector", "blazepose-full")
 MIN_SIDE = 512  # pixels; the dancer of a 128-px frame is too small for the detector
 _DETECTOR_SIZE, _LANDMARK_SIZE = 224, 256
 _STRIDES = (8, 16, 32, 32, 32)  # two anchors per cell and layer: 2,254
-# The 13 joints of `poses.JOINTS`, then the two points that make the next square.
+# Landmarks of `poses.JOINTS`, and the two points that define the next square.
 _JOINTS = (0, 11, 12, 13, 14, 15, 16, 23, 24, 25, 26, 27, 28)
 _CENTRE, _EDGE = 33, 34
-_ROOM = 1.25  # of the square around the person
+_MARGIN = 1.25  # side of the square, relative to the circle around the person
 
 
 class PoseError(UserError):
-  """BlazePose cannot run here; the message says what to install."""
+  """BlazePose cannot run; the message says what to install."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Square:
-  """A square of the picture: centre and side in pixels, turned by `angle` radians."""
+  """A square in the picture: centre and side in pixels, turned by `angle` radians."""
 
   x: float
   y: float
@@ -43,7 +44,7 @@ class Square:
   angle: float
 
   def to_picture(self, size: int) -> Float[np.ndarray, "2 3"]:
-    """From pixels of the square at `size` to pixels of the picture."""
+    """Returns the matrix from pixels of the square at `size` to picture pixels."""
     scale = self.side / size
     cos, sin = math.cos(self.angle) * scale, math.sin(self.angle) * scale
     rotation = np.array([[cos, -sin], [sin, cos]])
@@ -51,21 +52,28 @@ class Square:
     return np.concatenate([rotation, offset[:, None]], axis=1)
 
 
-def square_of(centre: np.ndarray, edge: np.ndarray) -> Square:
-  """Around a person whose hips are at `centre` and whose circle ends at `edge`."""
+def square_around(
+  centre: Float[np.ndarray, "2"], edge: Float[np.ndarray, "2"]
+) -> Square:
+  """Returns the upright square around a person.
+
+  Args:
+    centre: of the hips.
+    edge: top of the circle around the whole body.
+  """
   dx, dy = (float(d) for d in edge - centre)
   angle = math.pi / 2 - math.atan2(-dy, dx)
   angle = (angle + math.pi) % (2 * math.pi) - math.pi
-  side = 2 * math.hypot(dx, dy) * _ROOM
+  side = 2 * math.hypot(dx, dy) * _MARGIN
   return Square(float(centre[0]), float(centre[1]), side, angle)
 
 
 class BlazePose:
   """A `poses.PoseSource`.
 
-  Frames below 512 pixels are enlarged first; where the detector sees nobody in the
-  whole picture it looks into nine overlapping parts of it. A frame in which the person
-  is not found, or which the landmark network doubts, has no visible joint.
+  Frames below 512 pixels are enlarged first. If the detector finds nobody in the whole
+  picture, it searches nine overlapping parts. No joint is visible in a frame without a
+  person, or with a presence below `poses.MIN_CONFIDENCE`.
   """
 
   name = NAME
@@ -85,6 +93,7 @@ class BlazePose:
     self._anchors = make_anchors()
 
   def describe(self, name: str) -> Mapping[str, Any]:
+    """Returns the estimator and its settings; see `poses.PoseSource`."""
     return {
       "estimator": self.name,
       "weights": self._hashes,
@@ -92,48 +101,46 @@ class BlazePose:
       "min_confidence": poses.MIN_CONFIDENCE,
     }
 
-  def __call__(
-    self, name: str, frames: Callable[[], np.ndarray]
-  ) -> tuple[np.ndarray, np.ndarray]:
+  def __call__(self, name: str, frames: Callable[[], np.ndarray]) -> poses.Poses:
     video = frames()
     joints = np.zeros((len(video), len(_JOINTS), 2))
     visible = np.zeros((len(video), len(_JOINTS)), bool)
     square = None
     for i, frame in enumerate(video):
       picture, scale = enlarge(frame)
-      found = None
+      landmarks = None
       if square is not None:
-        found = self._find_landmarks(picture, square)
-      if found is None:
+        landmarks = self._find_landmarks(picture, square)
+      if landmarks is None:
         square = self._detect(picture)
-        found = self._find_landmarks(picture, square) if square else None
-      if found is None:
+        landmarks = self._find_landmarks(picture, square) if square else None
+      if landmarks is None:
         square = None
         continue
-      points, confidence, square = found
-      # Pixel centres are integers in our pictures and lie between them in OpenCV's.
+      points, confidence, square = landmarks
+      # Our pixel centres are at integers, those of the enlarged picture at halves.
       joints[i] = (points + 0.5) / scale - 0.5
       visible[i] = confidence >= poses.MIN_CONFIDENCE
     return np.where(visible[..., None], joints, 0.0), visible
 
   def _detect(self, picture: np.ndarray) -> Square | None:
-    """The person of the whole picture, else of its most promising part."""
+    """Returns the person in the whole picture, else in its most promising part."""
     height, width = picture.shape[:2]
     whole = Square(width / 2, height / 2, float(max(height, width)), 0.0)
-    score, square = self._look(picture, whole)
+    score, square = self._detect_in(picture, whole)
     if score < poses.MIN_CONFIDENCE:
       half = whole.side / 2
-      parts = [
+      quarters = [
         Square(x * width, y * height, half, 0.0)
         for y in (0.25, 0.5, 0.75)
         for x in (0.25, 0.5, 0.75)
       ]
-      score, square = max(
-        (self._look(picture, part) for part in parts), key=lambda found: found[0]
-      )
+      detections = (self._detect_in(picture, quarter) for quarter in quarters)
+      score, square = max(detections, key=lambda detection: detection[0])
     return square if score >= poses.MIN_CONFIDENCE else None
 
-  def _look(self, picture: np.ndarray, part: Square) -> tuple[float, Square]:
+  def _detect_in(self, picture: np.ndarray, part: Square) -> tuple[float, Square]:
+    """Returns the best detection in a part of the picture, and its score."""
     to_picture = part.to_picture(_DETECTOR_SIZE)
     x = cut_out(picture, to_picture, _DETECTOR_SIZE, cv2.BORDER_CONSTANT)
     boxes, scores = _run(self._detector, x / 127.5 - 1.0)[:2]
@@ -142,12 +149,12 @@ class BlazePose:
     # Two of the four key points: the hips and the edge of the circle around the body.
     points = boxes[0, best, 4:8].reshape(2, 2) + self._anchors[best] * _DETECTOR_SIZE
     points = _transform(to_picture, points.astype(np.float64))
-    return score, square_of(*points)
+    return score, square_around(*points)
 
   def _find_landmarks(
     self, picture: np.ndarray, square: Square
   ) -> tuple[np.ndarray, np.ndarray, Square] | None:
-    """Joints [13, 2], confidence [13] and the next square; None for no person."""
+    """Returns joints [13, 2], confidence [13], the next square; None if no person."""
     if not 1.0 < square.side < 8 * max(picture.shape):
       return None
     to_picture = square.to_picture(_LANDMARK_SIZE)
@@ -159,12 +166,12 @@ class BlazePose:
     points = _transform(to_picture, values[:, :2])
     confidence = 1 / (1 + np.exp(-values[:, 3]))
     chosen = list(_JOINTS)
-    following = square_of(points[_CENTRE], points[_EDGE])
-    return points[chosen], confidence[chosen], following
+    next_square = square_around(points[_CENTRE], points[_EDGE])
+    return points[chosen], confidence[chosen], next_square
 
 
 def make_anchors() -> Float[np.ndarray, "2254 2"]:
-  """Centres (x, y) of the detector's anchors in [0, 1]."""
+  """Returns the centres (x, y) of the detector's anchors, in [0, 1]."""
   anchors = []
   layers = list(_STRIDES)
   while layers:
@@ -179,7 +186,7 @@ def make_anchors() -> Float[np.ndarray, "2254 2"]:
 
 
 def enlarge(frame: UInt8[np.ndarray, "h w 3"]) -> tuple[np.ndarray, float]:
-  """The frame at 512 pixels or more on its longer side (bicubic), and the factor."""
+  """Returns the frame with a longer side of 512 pixels or more, and the factor."""
   scale = max(1.0, MIN_SIDE / max(frame.shape[:2]))
   if scale == 1.0:
     return frame, scale
@@ -189,9 +196,12 @@ def enlarge(frame: UInt8[np.ndarray, "h w 3"]) -> tuple[np.ndarray, float]:
 
 
 def cut_out(
-  picture: np.ndarray, to_picture: np.ndarray, size: int, border: int
-) -> np.ndarray:
-  """float32 [size, size, 3]: a square of the picture, 0 to 255."""
+  picture: UInt8[np.ndarray, "h w 3"],
+  to_picture: Float[np.ndarray, "2 3"],
+  size: int,
+  border: int,
+) -> Float32[np.ndarray, "size size 3"]:
+  """Cuts a square out of the picture, values 0 to 255."""
   flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
   cut = cv2.warpAffine(
     picture, to_picture, (size, size), flags=flags, borderMode=border

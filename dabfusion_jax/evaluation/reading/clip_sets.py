@@ -1,4 +1,4 @@
-"""The two folders of an evaluation: which clips can be used, and whether they fit."""
+"""Opens the two folders of an evaluation, and checks that their clips fit together."""
 
 import collections
 import dataclasses
@@ -13,67 +13,72 @@ from dabfusion_jax.evaluation.reading.features import ClipFeatures, Reading
 
 
 @dataclasses.dataclass(eq=False)
-class Side:
-  """The clips of one folder by name, and why others cannot be used."""
+class ClipSet:
+  """The clips of one folder.
+
+  Attributes:
+    features: of the readable clips, by name.
+    failures: why others cannot be used, by name.
+    is_lossless: whether no readable clip was coded as video.
+  """
 
   features: dict[str, ClipFeatures]
   failures: dict[str, str]
-
-  @property
-  def is_lossless(self) -> bool:
-    return all(bool(one.info["lossless"]) for one in self.features.values())
+  is_lossless: bool
 
 
-def open_side(
+def open_clip_set(
   folder: str | os.PathLike, part: str, reading: Reading, cache: FeatureCache
-) -> Side:
-  """Finds the clips of a folder and reads what is basic of each.
+) -> ClipSet:
+  """Opens a folder and reads the basic facts of each clip; see `clips.find_clips`.
 
   Raises:
-    clips.ClipError: no clips, or none of them can be read (one reason is given).
+    clips.ClipError: there are no clips, or none can be read (one reason is given).
   """
+  features, failures, lossless = {}, {}, []
   files = clips.find_clips(folder, part)
-  side = Side({}, {})
   for name, file in tqdm.tqdm(files.items(), desc=part, unit="clip", leave=False):
-    one = ClipFeatures(file, reading, cache)
+    clip = ClipFeatures.of_file(file, reading, cache)
     try:
-      one.info  # noqa: B018
+      lossless.append(bool(clip.info["lossless"]))
     except clips.ClipError as error:
-      side.failures[name] = str(error)
+      failures[name] = str(error)
       continue
-    side.features[name] = one
-    one.forget()
-  if not side.features:
-    raise clips.ClipError(
-      f"No clip of {folder} can be used: {next(iter(side.failures.values()))}"
-    )
-  return side
+    features[name] = clip
+    clip.forget()
+  if not features:
+    reason = next(iter(failures.values()))
+    raise clips.ClipError(f"No clip of {folder} can be used: {reason}")
+  return ClipSet(features, failures, all(lossless))
 
 
-def common_shape(sides: Mapping[str, Side]) -> tuple[int, int, int, float]:
-  """(frames, height, width, fps) of the clips; of unequal lengths the commonest.
+def common_shape(clip_sets: Mapping[str, ClipSet]) -> tuple[int, int, int, float]:
+  """Returns (frames, height, width, fps) of the clips.
+
+  The number of frames is the most frequent one: unequal lengths only leave some scores
+  undefined.
 
   Raises:
-    clips.ClipError: rates or sizes differ; which, and the option that brings them
-      together. Unequal lengths only leave some scores undefined.
+    clips.ClipError: rates or sizes differ; names two clips, and the option that helps.
   """
   rates, sizes, lengths = {}, {}, collections.Counter()
-  for part, side in sides.items():
-    for name, one in side.features.items():
-      t, h, w = (int(n) for n in one.info["shape"])
-      rates.setdefault(round(one.fps, 2), f"{part}/{name}")
-      sizes.setdefault(f"{w}x{h}", f"{part}/{name}")
+  for part, clip_set in clip_sets.items():
+    for name, clip in clip_set.features.items():
+      t, h, w = (int(n) for n in clip.info["shape"])
+      rates.setdefault(round(clip.fps, 2), f"{part}/{name}")
+      sizes.setdefault((w, h), f"{part}/{name}")
       lengths[t] += 1
-  for found, unit, option in ((rates, "fps", "fps"), (sizes, "pixels", "frame_size")):
-    if len(found) > 1:
-      (a, one), (b, other) = list(found.items())[:2]
-      raise clips.ClipError(
-        f"{one} has {a} {unit}, {other} has {b}: pass --{option}=N if that is what all"
-        " of them should be taken for."
-        if unit == "fps"
-        else f"{one} has {a} {unit}, {other} has {b}: pass --{option}=N to bring all to"
-        " one size."
-      )
-  (rate,), (size,) = rates, sizes
-  width, height = map(int, size.split("x"))
+  if len(rates) > 1:
+    (a, clip_a), (b, clip_b), *_ = rates.items()
+    raise clips.ClipError(
+      f"{clip_a} has {a} fps, {clip_b} has {b}: pass --fps=N if all clips have that"
+      " rate and a tag is wrong."
+    )
+  if len(sizes) > 1:
+    (a, clip_a), (b, clip_b), *_ = sizes.items()
+    raise clips.ClipError(
+      f"{clip_a} has {a[0]}x{a[1]} pixels, {clip_b} has {b[0]}x{b[1]}: pass"
+      " --frame_size=N to resize all clips to one size."
+    )
+  (rate,), ((width, height),) = rates, sizes
   return lengths.most_common(1)[0][0], height, width, float(rate)

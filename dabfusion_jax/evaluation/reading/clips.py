@@ -1,11 +1,11 @@
-"""Folders of clips: an export, or the videos of any system.
+"""Reads folders of clips: an export, or the videos of any system.
 
-A clip is NAME.npz (lossless), NAME.mp4 (or another video), or both: then the frames
-come from the npz and the sound from the video. NAME is the path inside the folder
-without its ending. The npz holds, besides `frames` uint8 [t, h, w, 3] and `fps`, what
-is known of a real clip: `audio` int16 [s] with `sample_rate`, `beat_times` and
-`true_beat_times` float64 (seconds), `joints2d` float32 [t, 17, 2] and `part_map` uint8
-[t, h, w].
+A clip is NAME.npz (lossless), NAME.mp4 (or another video), or both; with both, the
+frames come from the npz and the sound from the video. NAME is the path inside the
+folder without its suffix. An npz holds `frames` uint8 [t, h, w, 3] and `fps`, and
+whatever is known about a real clip: `audio` int16 [s] with `sample_rate`, `beat_times`
+and `true_beat_times` float64 (seconds), `joints2d` float32 [t, 17, 2] and `part_map`
+uint8 [t, h, w].
 """
 
 import dataclasses
@@ -19,27 +19,28 @@ from fractions import Fraction
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float32, UInt8
+from jaxtyping import Float32, Shaped, UInt8
 
 from data_pipeline import files
 from data_pipeline.errors import UserError
-from data_pipeline.media import framing, reader, writer
+from data_pipeline.media import framing, pcm, reader, writer
 from data_pipeline.media.errors import MediaError
 
 SAMPLE_RATE = 22_050
 VIDEO_ENDINGS = (".mp4", ".avi", ".mov", ".webm", ".mkv")
 TRUTH = ("beat_times", "true_beat_times", "joints2d", "part_map")
-# Coders add some hundredths of a second of sound; 24 fps taken for 30 are 20 %.
-_MOST_SECONDS_APART, _MOST_SHARE_APART = 0.15, 0.1
+# Encoders add some hundredths of a second of sound. A wrong rate shows as more than
+# that: 24 fps read as 30 are 20 % apart.
+_MAX_SECONDS_APART, _MAX_SHARE_APART = 0.15, 0.1
 
 
 class ClipError(UserError):
-  """A clip or folder that cannot be evaluated: which, why, and what to do."""
+  """A clip or folder that cannot be evaluated; says which, why, and what to do."""
 
 
 @dataclasses.dataclass(frozen=True)
 class ClipFile:
-  """Where a clip lies, and the sha256 of its files."""
+  """The files of a clip, and the SHA-256 of their contents."""
 
   name: str
   arrays: pathlib.Path | None
@@ -49,46 +50,47 @@ class ClipFile:
 
 @dataclasses.dataclass(frozen=True)
 class Clip:
-  """A clip in memory. `audio` is mono at SAMPLE_RATE, None without sound."""
+  """A clip in memory."""
 
   name: str
   frames: UInt8[np.ndarray, "t h w 3"]
   fps: float
-  audio: Float32[np.ndarray, "s"] | None
-  lossless: bool
-  truth: Mapping[str, np.ndarray]
+  audio: Float32[np.ndarray, "s"] | None  # mono at SAMPLE_RATE; None without sound
+  lossless: bool  # whether the frames were never coded as video
+  truth: Mapping[str, np.ndarray]  # any of `TRUTH`
 
 
 def find_clips(folder: str | os.PathLike, part: str) -> dict[str, ClipFile]:
-  """The clips of a folder by name, sorted.
+  """Returns the clips of a folder by name, sorted; hidden files are skipped.
 
-  `part` is "samples" or "references": the sub-folder to look into where the folder is
-  an export. Hidden files are skipped.
+  Args:
+    folder: an export, or any folder of videos and npz files.
+    part: "samples" or "references", the subfolder to search if the folder is an export.
 
   Raises:
-    ClipError: no such folder, or nothing in it that could be a clip.
+    ClipError: there is no such folder, or nothing in it could be a clip.
   """
   root = pathlib.Path(folder)
   if not root.is_dir():
-    raise ClipError(f"{root} is no folder; give a folder of videos or an export.")
+    raise ClipError(f"{root} is not a folder; give a folder of videos or an export.")
   if (root / "manifest.json").is_file() and (root / part).is_dir():
     root = root / part
-  found: dict[str, dict[str, pathlib.Path]] = {}
+  paths: dict[str, dict[str, pathlib.Path]] = {}
   for path in sorted(root.rglob("*")):
     kind = "video" if path.suffix.lower() in VIDEO_ENDINGS else "arrays"
     if kind == "arrays" and path.suffix != ".npz" or path.name.startswith("."):
       continue
     name = path.relative_to(root).with_suffix("").as_posix()
-    if kind in found.setdefault(name, {}):
-      raise ClipError(f"{path} and {found[name][kind]} are two clips of one name.")
-    found[name][kind] = path
-  if not found:
+    if kind in paths.setdefault(name, {}):
+      raise ClipError(
+        f"{path} and {paths[name][kind]} are two clips with one name; rename one."
+      )
+    paths[name][kind] = path
+  if not paths:
     raise ClipError(f"{root} holds no clips; expected .npz or {VIDEO_ENDINGS}.")
   return {
-    name: ClipFile(
-      name, paths.get("arrays"), paths.get("video"), _digest(*paths.values())
-    )
-    for name, paths in sorted(found.items())
+    name: ClipFile(name, own.get("arrays"), own.get("video"), _digest(*own.values()))
+    for name, own in sorted(paths.items())
   }
 
 
@@ -112,17 +114,17 @@ def read_clip(
 
   Args:
     file: from `find_clips`.
-    fps: overrides a wrong tag.
-    num_frames: cut to the first so many; sound is cut to the same time.
-    frame_size: brought to a square of this size (area interpolation, letterboxed).
-    segment_frames: the clip is a chain of segments of so many frames, each of which
-      begins with the last frame of the one before. The repetition is dropped: it would
-      count as a pause of the dance and as an event. Done before `num_frames`.
+    fps: replaces a wrong frame rate.
+    num_frames: number of frames to keep, from the first; sound is cut to match.
+    frame_size: pixels per side to resize to (area interpolation, letterboxed).
+    segment_frames: frames per segment of a chained clip, in which each segment begins
+      with the last frame of the one before. The repeated frame is dropped, because it
+      would count as a pause of the dance; this is done before cutting.
 
   Raises:
-    ClipError: unreadable, not uint8 (NaN named as such), shorter than `num_frames`,
-      frames at uneven times, or sound and picture that last differently, which is what
-      a wrong frame rate looks like.
+    ClipError: the clip is unreadable, not uint8 (NaN is named), or shorter than
+      `num_frames`; its frames are unevenly spaced in time; or sound and picture have
+      different lengths, which is how a wrong frame rate shows.
   """
   try:
     clip = _read_arrays(file) if file.arrays else _read_video(file, fps)
@@ -153,20 +155,22 @@ def _read_arrays(file: ClipFile) -> Clip:
     raise ClipError(f"{file.arrays}: damaged ({error}).") from None
   frames = arrays.get("frames")
   if frames is None or "fps" not in arrays:
-    raise ClipError(f"{file.arrays}: `frames` and `fps` are needed.")
+    raise ClipError(f"{file.arrays} must hold `frames` and `fps`.")
   if frames.dtype != np.uint8:
     is_float = np.issubdtype(frames.dtype, np.floating)
     what = "NaN" if is_float and not np.isfinite(frames).all() else str(frames.dtype)
-    raise ClipError(f"{file.arrays}: frames must be uint8, these hold {what}.")
+    raise ClipError(f"{file.arrays}: frames must be uint8, not {what}.")
   if frames.ndim != 4 or frames.shape[-1] != 3 or not len(frames):
-    raise ClipError(f"{file.arrays}: frames have shape {frames.shape}, not [t h w 3].")
+    raise ClipError(
+      f"{file.arrays}: frames have shape {frames.shape}, not [t, h, w, 3]."
+    )
   fps = float(arrays["fps"])
   if not 0 < fps < np.inf:
-    raise ClipError(f"{file.arrays}: `fps` is {fps}; frames per second are needed.")
+    raise ClipError(f"{file.arrays}: `fps` is {fps}; it must be positive.")
   for key in ("joints2d", "part_map"):
     if key in arrays and len(arrays[key]) != len(frames):
       raise ClipError(
-        f"{file.arrays}: `{key}` is of {len(arrays[key])} frames, `frames` of"
+        f"{file.arrays}: `{key}` has {len(arrays[key])} frames, `frames` has"
         f" {len(frames)}."
       )
   audio = None
@@ -174,7 +178,7 @@ def _read_arrays(file: ClipFile) -> Clip:
     sound = arrays["audio"]
     if sound.dtype != np.int16 or sound.ndim != 1 or "sample_rate" not in arrays:
       raise ClipError(
-        f"{file.arrays}: `audio` must be mono int16 [s] with `sample_rate`, this is"
+        f"{file.arrays}: `audio` must be mono int16 [s] with `sample_rate`, not"
         f" {sound.dtype} {sound.shape}."
       )
     audio = _resample(sound, int(arrays["sample_rate"]))
@@ -185,7 +189,7 @@ def _read_arrays(file: ClipFile) -> Clip:
 
 
 def _resample(audio: np.ndarray, sample_rate: int) -> np.ndarray:
-  audio = audio.astype(np.float32) / 32768
+  audio = pcm.int16_to_sound(audio)
   if sample_rate == SAMPLE_RATE:
     return audio
   import librosa  # slow to import, and rarely needed
@@ -198,13 +202,13 @@ def _read_video(file: ClipFile, fps: float | int | None) -> Clip:
   steps = np.diff(video.times)
   if not len(steps):
     if fps is None:
-      raise ClipError(f"{file.video}: one frame has no frame rate; pass --fps.")
+      raise ClipError(f"{file.video}: a single frame has no frame rate; pass --fps.")
   elif steps.max() > 1.5 * np.median(steps) or steps.min() < 0.5 * np.median(steps):
     raise ClipError(
-      f"{file.video}: frames lie {steps.min():.3f} to {steps.max():.3f} s apart; bring"
-      " it to a constant frame rate."
+      f"{file.video}: frames are {steps.min():.3f} to {steps.max():.3f} s apart;"
+      " convert it to a constant frame rate."
     )
-  # Containers count in ticks: 10 fps comes back as 10.000000001.
+  # Containers count in ticks: 10 fps is read as 10.000000001.
   rate = float(fps or round(1 / float(np.mean(steps)), 4))
   return Clip(file.name, video.frames, rate, _read_sound(file.video), False, {})
 
@@ -220,18 +224,18 @@ def _read_sound(path: pathlib.Path) -> np.ndarray | None:
 
 def _check_durations(clip: Clip) -> None:
   picture, sound = len(clip.frames) / clip.fps, len(clip.audio) / SAMPLE_RATE
-  if abs(sound - picture) > max(_MOST_SECONDS_APART, _MOST_SHARE_APART * picture):
+  if abs(sound - picture) > max(_MAX_SECONDS_APART, _MAX_SHARE_APART * picture):
     num = len(clip.frames)
     rate = round(num / max(sound, 1e-3))
     raise ClipError(
       f"{clip.name}: {num} frames at {clip.fps:g} fps last {picture:.2f} s, the sound"
-      f" {sound:.2f} s; pass --fps={rate} if the tag is wrong, or cut the sound."
+      f" {sound:.2f} s; pass --fps={rate} if the rate is wrong, or cut the sound."
     )
 
 
 def _cut(clip: Clip, num_frames: int) -> Clip:
   if len(clip.frames) < num_frames:
-    raise ClipError(f"{clip.name}: {len(clip.frames)} frames, {num_frames} are needed.")
+    raise ClipError(f"{clip.name} has {len(clip.frames)} frames, not {num_frames}.")
   truth = dict(clip.truth)
   for key in ("joints2d", "part_map"):
     if key in truth:
@@ -242,20 +246,30 @@ def _cut(clip: Clip, num_frames: int) -> Clip:
 def _resize(clip: Clip, size: int) -> Clip:
   frames, transform = framing.letterbox(clip.frames, size)
   truth = dict(clip.truth)
-  truth.pop("part_map", None)  # a mask of another size would need a rule of its own
+  truth.pop("part_map", None)  # resizing a mask would need a rule of its own
   if "joints2d" in truth:
     truth["joints2d"] = transform(truth["joints2d"])
   return dataclasses.replace(clip, frames=frames, truth=truth)
 
 
 def write_arrays(path: pathlib.Path, arrays: Mapping[str, Any]) -> None:
-  """Writes an npz in one move."""
+  """Writes a compressed npz, whole or not at all."""
   with files.whole_file(path) as file:
     np.savez_compressed(file, **arrays)
 
 
+def hold_first(x: Shaped[np.ndarray, "t *rest"]) -> Shaped[np.ndarray, "t *rest"]:
+  """Returns the first frame (or pose, or embedding), repeated for the whole length."""
+  return np.repeat(x[:1], len(x), axis=0)
+
+
+def frozen(clip: Clip) -> Clip:
+  """Returns the clip with its first frame held still: the null of paired scores."""
+  return dataclasses.replace(clip, frames=hold_first(clip.frames))
+
+
 def after_coding(clip: Clip) -> Clip:
-  """The clip as a player of its mp4 sees it: what coding alone costs. Sound stays."""
+  """Returns the clip with frames coded as mp4 and decoded again; sound is kept."""
   _, height, width, _ = clip.frames.shape
   with tempfile.TemporaryDirectory(prefix="dabfusion-") as folder:
     path = pathlib.Path(folder) / "clip.mp4"
@@ -269,7 +283,7 @@ def encode_mp4(
   fps: float | int,
   audio: Float32[np.ndarray, "s"] | None,
 ) -> bytes:
-  """A clip as browsers play it. Odd sides are extended by a pixel."""
+  """Codes a clip as mp4, as browsers play it; odd sides are extended by a pixel."""
   rows, columns = (n % 2 for n in frames.shape[1:3])
   frames = np.pad(frames, ((0, 0), (0, rows), (0, columns), (0, 0)), mode="edge")
   rate = Fraction(fps).limit_denominator(1001)

@@ -1,24 +1,27 @@
-"""Per-clip features, each computed once and kept by content."""
+"""Computes features of clips, each once: a cache keeps them by content."""
 
 import dataclasses
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-import av
 import cv2
 import jax
 import numpy as np
-import tqdm
+from jaxtyping import Bool, Float, Float32, UInt8
 
 from dabfusion_jax.evaluation.reading import clips, music_events
-from dabfusion_jax.evaluation.reading.cache import FeatureCache
+from dabfusion_jax.evaluation.reading.cache import Arrays, FeatureCache, Key
+from dabfusion_jax.evaluation.reading.changes import Change
 from dabfusion_jax.evaluation.reading.networks import Networks
 from dabfusion_jax.evaluation.reading.poses import PoseSource
 from dabfusion_jax.metrics import appearance, optical_flow
 from dabfusion_jax.metrics.features import clip_image, i3d, wav2clip
+from data_pipeline.music.beats import LATE_SECONDS
 
-Arrays = Mapping[str, Any]  # of numpy arrays and scalars
+NUM_LOGITS = 400  # classes of Kinetics-400
+_EMBEDDING_SIZE = 512  # of Wav2CLIP
+_ACCELERATOR_BATCH = 8  # clips
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,42 +36,62 @@ class Reading:
 
 @dataclasses.dataclass(eq=False)
 class ClipFeatures:
-  """The features of one clip. It is decoded only for what the cache does not hold.
+  """The features of one clip, which is loaded only for what the cache does not hold.
 
-  Every method may raise `clips.ClipError` for a clip that cannot be read.
+  Every feature may raise `clips.ClipError` if the clip cannot be read.
+
+  Attributes:
+    name: of the clip; clips are paired by it.
+    digest: of the content that the clip is made from.
+    settings: what its frames depend on besides.
+    load: returns the clip.
+    cache: keeps features.
   """
 
-  file: clips.ClipFile
-  reading: Reading
+  name: str
+  digest: str
+  settings: Mapping[str, Any]
+  load: Callable[[], clips.Clip]
   cache: FeatureCache
-  is_coded: bool = False  # after one pass through the mp4 coding of an export
+
+  @classmethod
+  def of_file(
+    cls, file: clips.ClipFile, reading: Reading, cache: FeatureCache
+  ) -> "ClipFeatures":
+    """Returns the features of a clip in a folder."""
+    settings = dataclasses.asdict(reading)
+    load = lambda: clips.read_clip(file, **settings)
+    return cls(file.name, file.digest, settings, load, cache)
+
+  def changed(self, change: Change) -> "ClipFeatures":
+    """Returns the features of the same clip after a change."""
+    return ClipFeatures(
+      self.name,
+      self.digest,
+      {**self.settings, change.name: change.version},
+      lambda: change.apply(self.clip),
+      self.cache,
+    )
 
   @functools.cached_property
   def clip(self) -> clips.Clip:
-    clip = clips.read_clip(self.file, **dataclasses.asdict(self.reading))
-    return clips.after_coding(clip) if self.is_coded else clip
-
-  def coded(self) -> "ClipFeatures":
-    """The same clip after coding."""
-    return ClipFeatures(self.file, self.reading, self.cache, is_coded=True)
-
-  @property
-  def settings(self) -> dict[str, Any]:
-    """What the frames depend on besides the file."""
-    settings = dataclasses.asdict(self.reading)
-    return settings | ({"coded": av.__version__} if self.is_coded else {})
+    """The clip itself, kept until `forget`."""
+    return self.load()
 
   def forget(self) -> None:
-    """Frees the frames; what the cache holds stays within reach."""
+    """Frees the frames; features that were computed stay available."""
     self.__dict__.pop("clip", None)
 
-  def _get(self, kind: str, settings: Mapping[str, Any], compute) -> dict:
-    settings = dict(settings) | self.settings
-    return self.cache.get(kind, [self.file.digest], settings, compute)
+  def key(self, **settings: Any) -> Key:
+    """Returns the key of a feature of this clip that depends on more settings."""
+    return Key([self.digest], {**self.settings, **settings})
+
+  def _get(self, kind: str, compute: Callable[[], Arrays], **settings: Any) -> Arrays:
+    return self.cache.get(kind, self.key(**settings), compute)
 
   @functools.cached_property
   def info(self) -> Arrays:
-    """`shape` (t, h, w), `fps`, `lossless`, `has_sound`, `rows` of content."""
+    """`shape` (t, h, w), `fps`, `lossless`, `has_sound`, `has_mask`, `content_rows`."""
 
     def compute():
       clip = self.clip
@@ -77,14 +100,15 @@ class ClipFeatures:
         "fps": np.float64(clip.fps),
         "lossless": np.bool_(clip.lossless),
         "has_sound": np.bool_(clip.audio is not None),
-        "rows": np.asarray(content_rows(clip.frames)),
         "has_mask": np.bool_("part_map" in clip.truth),
+        "content_rows": np.asarray(content_rows(clip.frames)),
       }
 
-    return self._get("info", {}, compute)
+    return self._get("info", compute)
 
   @property
   def fps(self) -> float:
+    """Frames per second."""
     return float(self.info["fps"])
 
   @functools.cached_property
@@ -96,118 +120,115 @@ class ClipFeatures:
       return {"speed": speed, "jitter": jitter}
 
     settings = {"farneback": list(optical_flow.SETTINGS), "cv2": cv2.__version__}
-    return self._get("motion", settings, compute)
+    return self._get("motion", compute, **settings)
 
   @functools.cached_property
   def sound(self) -> Arrays:
-    """`onsets`, `beats` as heard in the clip, and `silent`; all empty without sound."""
+    """`onsets` and `beats` found in the clip's own sound, in seconds; empty without."""
 
     def compute():
       audio = self.clip.audio
       if audio is None:
-        return {"onsets": np.zeros(0), "beats": np.zeros(0), "silent": np.bool_(True)}
+        return {"onsets": np.zeros(0), "beats": np.zeros(0)}
       return {
         "onsets": music_events.find_onsets(audio),
         "beats": music_events.find_beats(audio),
-        "silent": np.bool_(not np.any(audio)),
       }
 
-    return self._get("sound", music_events.describe(), compute)
+    settings = music_events.describe() | {"late_seconds": LATE_SECONDS}
+    return self._get("sound", compute, **settings)
 
   @functools.cached_property
   def truth(self) -> Arrays:
     """What the file knows: any of `beat_times`, `true_beat_times`, `joints2d`."""
     compute = lambda: {k: v for k, v in self.clip.truth.items() if k != "part_map"}
-    return self._get("truth", {}, compute)
+    return self._get("truth", compute)
 
-  def appearance(self, networks: Networks) -> np.ndarray:
-    """[t, 256]; see `metrics.appearance`."""
+  def appearance(self, networks: Networks) -> Float32[np.ndarray, "t 256"]:
+    """Returns AlexNet features of the frames; see `metrics.appearance`."""
 
     def compute():
       trunk = networks["alex"]["trunk"]
       return {"appearance": appearance.appearance(trunk, self.clip.frames)}
 
-    settings = {"weights": networks.hashes["alex"]}
-    return self._get("appearance", settings, compute)["appearance"]
+    weights = networks.hashes["alex"]
+    return self._get("appearance", compute, weights=weights)["appearance"]
 
-  def clip_frames(self, networks: Networks) -> np.ndarray:
-    """CLIP's embeddings of the frames [t, 512]."""
+  def clip_frames(self, networks: Networks) -> Float32[np.ndarray, "t 512"]:
+    """Returns CLIP's embeddings of the frames."""
     compute = lambda: {
       "frames": clip_image.embed_frames(networks["clip"], self.clip.frames)
     }
-    return self._get("clip", {"weights": networks.hashes["clip"]}, compute)["frames"]
+    return self._get("clip", compute, weights=networks.hashes["clip"])["frames"]
 
-  def clip_sound(self, networks: Networks) -> np.ndarray:
-    """Wav2CLIP's embedding of the sound [512]."""
+  def clip_sound(self, networks: Networks) -> Float32[np.ndarray, "512"]:
+    """Returns Wav2CLIP's embedding of the sound."""
 
     def compute():
       rate = wav2clip.SAMPLE_RATE
       sound = music_events.resample(self.clip.audio, rate)
       # Less than one window has no spectrum: the score of a zero vector is undefined.
       if len(sound) < wav2clip.WINDOW_SAMPLES:
-        return {"sound": np.zeros(512, np.float32)}
+        return {"sound": np.zeros(_EMBEDDING_SIZE, np.float32)}
       return {"sound": wav2clip.embed_sound(networks["wav2clip"], sound, rate)}
 
-    settings = {"weights": networks.hashes["wav2clip"]}
-    return self._get("wav2clip", settings, compute)["sound"]
+    return self._get("wav2clip", compute, weights=networks.hashes["wav2clip"])["sound"]
 
   @functools.cached_property
-  def thumbnails(self) -> np.ndarray:
-    """uint8 [t, 16, 16, 3]."""
+  def thumbnails(self) -> UInt8[np.ndarray, "t 16 16 3"]:
+    """The frames, tiny."""
     compute = lambda: {"thumbnails": appearance.thumbnails(self.clip.frames)}
-    return self._get("thumbnails", {}, compute)["thumbnails"]
+    return self._get("thumbnails", compute)["thumbnails"]
 
-  def pose(self, source: PoseSource) -> tuple[np.ndarray, np.ndarray]:
-    """Joints [t, 13, 2] in pixels and which of them are visible [t, 13]."""
+  def pose(
+    self, source: PoseSource
+  ) -> tuple[Float[np.ndarray, "t 13 2"], Bool[np.ndarray, "t 13"]]:
+    """Returns the joints in pixels, and which of them are visible."""
 
     def compute():
-      joints, visible = source(self.file.name, lambda: self.clip.frames)
+      joints, visible = source(self.name, lambda: self.clip.frames)
       return {"joints": joints, "visible": visible}
 
-    found = self._get("pose", source.describe(self.file.name), compute)
-    return found["joints"], found["visible"]
+    pose = self._get("pose", compute, **source.describe(self.name))
+    return pose["joints"], pose["visible"]
 
 
 def i3d_logits(
-  clips_of_set: Sequence[ClipFeatures],
+  features: Sequence[ClipFeatures],
   networks: Networks,
   length: int,
-  *,
-  frozen: bool = False,
   resize: str = "default",
-) -> np.ndarray:
-  """I3D logits [n, 400] of the first `length` frames, or of frame 0 kept still.
+) -> Float32[np.ndarray, "n 400"]:
+  """Returns I3D logits of the first `length` frames of each clip.
 
-  Batches of 8 clips where there is an accelerator; on a CPU they gain nothing and cost
-  memory. What the cache holds is not computed.
+  Clips are computed in batches of 8 on an accelerator; on a CPU batches gain nothing
+  and cost memory.
   """
-  settings = {"weights": networks.hashes["i3d"], "length": length}
-  settings |= {"frozen": frozen, "resize": resize}
-  settled = lambda one: ([one.file.digest], settings | one.settings)
-  missing = [one for one in clips_of_set if not one.cache.has("i3d", *settled(one))]
-  size = 1 if jax.default_backend() == "cpu" else 8
-  with tqdm.tqdm(total=len(missing), desc=f"I3D, {length} frames", unit="clip") as bar:
-    for first in range(0, len(missing), size):
-      chunk = missing[first : first + size]
-      videos = []
-      for one in chunk:
-        frames = one.clip.frames[:length]
-        videos.append(np.repeat(frames[:1], length, axis=0) if frozen else frames)
-        one.forget()
-      # The last batch is filled up: one shape, one program.
-      videos += [videos[-1]] * (size - len(chunk))
-      rows = i3d.i3d_logits(networks["i3d"], np.stack(videos), resize)
-      for one, row in zip(chunk, rows, strict=False):
-        one.cache.get("i3d", *settled(one), lambda row=row: {"logits": row})
-      bar.update(len(chunk))
-  rows = [
-    one.cache.get("i3d", *settled(one), lambda: {})["logits"] for one in clips_of_set
-  ]
-  return np.stack(rows) if rows else np.zeros((0, 400), np.float32)
+  if not features:
+    return np.zeros((0, NUM_LOGITS), np.float32)
+  weights = networks.hashes["i3d"]
+  keys = [f.key(weights=weights, length=length, resize=resize) for f in features]
+  size = 1 if jax.default_backend() == "cpu" else _ACCELERATOR_BATCH
+
+  def compute(indices):
+    videos = []
+    for i in indices:
+      videos.append(features[i].clip.frames[:length])
+      features[i].forget()
+    # The last batch is filled up: one shape, one program.
+    videos += [videos[-1]] * (size - len(indices))
+    logits = i3d.i3d_logits(networks["i3d"], np.stack(videos), resize)
+    return [{"logits": row} for row in logits[: len(indices)]]
+
+  title = f"I3D, {length} frames"
+  values = features[0].cache.get_all("i3d", keys, compute, size, title)
+  return np.stack([value["logits"] for value in values])
 
 
-def content_rows(frames: np.ndarray, darkest: int = 16) -> tuple[int, int]:
-  """(first, end) of the rows that are not black bars of a letterbox.
+def content_rows(
+  frames: UInt8[np.ndarray, "t h w 3"], darkest: int = 16
+) -> tuple[int, int]:
+  """Returns (first, end) of the rows that are not black bars of a letterbox.
 
   A bar is a row at the upper or lower edge that stays below `darkest` in all frames. A
   picture that is black all over has no bars.

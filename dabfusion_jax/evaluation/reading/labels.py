@@ -1,4 +1,4 @@
-"""What the name of a clip tells: genre, camera, music, tempo, and whose dance it is."""
+"""Reads the groups of a clip from its name: genre, camera, track, sequence, tempo."""
 
 import dataclasses
 import re
@@ -11,10 +11,16 @@ _TRACK = re.compile(r"m[A-Z]{2}\d(?![A-Za-z0-9])")
 
 @dataclasses.dataclass(frozen=True)
 class Labels:
-  """Groups that a clip belongs to; empty where the name does not say.
+  """The groups that a clip belongs to; empty if the name does not say.
 
-  `sequence` is the dance that all cameras see: the independent sample. A clip without
-  an AIST name is its own sequence. `bpm` is None where the track is unknown.
+  Attributes:
+    sequence: the dance that all cameras film, which is the independent sample. A clip
+      without an AIST name is a sequence of its own.
+    genre: two letters, such as "BR".
+    camera: such as "c01".
+    track: the piece of music, such as "mBR0".
+    situation: "sBM" (basic) or "sFM" (advanced).
+    bpm: tempo of the track in beats per minute; None if the track is unknown.
   """
 
   sequence: str
@@ -26,14 +32,15 @@ class Labels:
 
 
 def parse_labels(name: str) -> Labels:
-  """From any name that contains an AIST name, or at least a track such as mBR0."""
-  found = _AIST_NAME.search(name)
-  if found:
-    clip = aist.ClipName.parse(found.group())
+  """Parses any name that contains an AIST name, or at least a track such as mBR0."""
+  match = _AIST_NAME.search(name)
+  if match:
+    clip = aist.ClipName.parse(match.group())
     return Labels(
       clip.sequence, clip.genre, clip.camera, clip.music, clip.situation, clip.bpm
     )
-  tracks = [t for t in _TRACK.findall(name) if t in aist.TRACKS]
-  if len(set(tracks)) == 1:
-    return Labels(name, tracks[0][1:3], track=tracks[0], bpm=aist.tempo_bpm(tracks[0]))
+  tracks = {track for track in _TRACK.findall(name) if track in aist.TRACKS}
+  if len(tracks) == 1:
+    (track,) = tracks
+    return Labels(name, track[1:3], track=track, bpm=aist.tempo_bpm(track))
   return Labels(name)

@@ -1,4 +1,4 @@
-"""Music events of a clip: onsets and beats, in seconds from its first frame."""
+"""Finds the onsets and beats of a clip's sound, in seconds from its first frame."""
 
 import math
 
@@ -14,10 +14,13 @@ HOP_LENGTH_SAMPLES = 512
 
 
 def find_onsets(audio: Float32[np.ndarray, "s"]) -> Float64[np.ndarray, "n"]:
-  """Audio peaks as AV-Align has them: librosa's onsets at 22,050 Hz, no correction.
+  """Finds audio peaks as AV-Align does: librosa's onsets, without any correction.
 
-  `audio` is mono at SAMPLE_RATE and cut to the clip. Silence, and sound shorter than
-  a few hops, has none.
+  Args:
+    audio: mono at SAMPLE_RATE, cut to the clip.
+
+  Returns:
+    Seconds; empty for silence, and for sound shorter than a few hops.
   """
   beats.check_audio(audio)
   if len(audio) < 4 * HOP_LENGTH_SAMPLES or not np.any(audio):
@@ -29,25 +32,29 @@ def find_onsets(audio: Float32[np.ndarray, "s"]) -> Float64[np.ndarray, "n"]:
 
 
 def find_beats(audio: Float32[np.ndarray, "s"]) -> Float64[np.ndarray, "n"]:
-  """Beats heard in the clip alone: the last resort, often an octave off in 4 s."""
+  """Tracks beats in the clip alone. A last resort: in 4 s often an octave off."""
   return beats.track_beats(audio, SAMPLE_RATE)
 
 
 def resample(
   audio: Float32[np.ndarray, "s"], sample_rate: int
 ) -> Float32[np.ndarray, "n"]:
-  """Sound at SAMPLE_RATE -> at another rate."""
+  """Resamples sound from SAMPLE_RATE to another rate."""
   return librosa.resample(audio, orig_sr=SAMPLE_RATE, target_sr=sample_rate)
 
 
 def continue_beats(
   times: Float64[np.ndarray, "n"], seconds: float | int
 ) -> Float64[np.ndarray, "m"]:
-  """Beats heard in a clip of `seconds`, with their grid continued to both edges.
+  """Continues the grid of beats tracked in a clip to both of its edges.
 
   A tracker misses the first and last beats of a few seconds, and motion there would be
-  held against the wrong beat; the last on either side lies outside, as where the whole
-  song is known. Fewer than two beats have no grid and are returned as they are.
+  compared with the wrong beat. As with beats tracked in the whole song, the last beat
+  on either side lies outside the clip.
+
+  Args:
+    times: beats in seconds; fewer than two have no grid and are returned unchanged.
+    seconds: length of the clip.
   """
   if len(times) < 2:
     return times
@@ -60,9 +67,8 @@ def continue_beats(
 
 
 def describe() -> dict[str, str | float]:
-  """What ran, for the protocol."""
+  """Returns the tools and settings that found the events, for the protocol."""
   return {
     "onsets": f"librosa {librosa.__version__} onset_detect",
     "tracked_beats": f"librosa {librosa.__version__} beat_track",
-    "beat_offset_seconds": beats.LATE_SECONDS,
   }

@@ -1,4 +1,4 @@
-"""The pretrained networks that metrics read, where their weights are imported."""
+"""Opens the pretrained networks that metrics read, as far as their weights are here."""
 
 import dataclasses
 import functools
@@ -14,9 +14,11 @@ NAMES |= {"clip": clip_image.WEIGHTS, "wav2clip": wav2clip.WEIGHTS}
 
 @dataclasses.dataclass(frozen=True)
 class Networks:
-  """Variables by short name; a network whose weights are missing is absent.
+  """Variables of networks by short name; networks without weights are absent.
 
-  `hashes` names the weights of each, `missing` what to run for those that are not here.
+  Attributes:
+    hashes: SHA-256 of the weights by name.
+    missing: for each absent network, a line that says how to get its weights.
   """
 
   hashes: Mapping[str, str]
@@ -30,10 +32,10 @@ class Networks:
 
 
 def open_networks(wanted: tuple[str, ...]) -> Networks:
-  """Looks which of the networks are imported; they are read when first used.
+  """Finds out which of the networks have weights; they are read when first used.
 
   Raises:
-    WeightsError: a damaged or outdated file; a missing one only leaves a gap.
+    WeightsError: a file is damaged or outdated. A missing file is no error.
   """
   hashes, missing = {}, {}
   for name in wanted:

@@ -1,7 +1,7 @@
-"""Where 2-D poses come from: files of any estimator, or BlazePose.
+"""Provides 2-D poses: from files of any estimator, or by BlazePose.
 
-One source serves both sides: stored poses for real clips and an estimator for generated
-ones would compare the estimators.
+The same source must serve generated and real clips: stored poses for one side and an
+estimator for the other would compare the estimators.
 """
 
 import hashlib
@@ -11,10 +11,11 @@ from collections.abc import Callable, Mapping
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
+from jaxtyping import Bool, Float64
 
 from data_pipeline.errors import UserError
 
-# 13 of COCO-17.
+# 13 of the 17 joints of COCO.
 JOINTS = (
   "nose",
   "left_shoulder",
@@ -33,6 +34,8 @@ JOINTS = (
 FROM_COCO = (0, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16)
 MIN_CONFIDENCE = 0.5
 
+Poses = tuple[Float64[np.ndarray, "t 13 2"], Bool[np.ndarray, "t 13"]]
+
 
 @runtime_checkable
 class PoseSource(Protocol):
@@ -40,24 +43,26 @@ class PoseSource(Protocol):
 
   name: str
 
-  def __call__(
-    self, name: str, frames: Callable[[], np.ndarray]
-  ) -> tuple[np.ndarray, np.ndarray]:
-    """Clip's name and frames -> joints float64 [t, 13, 2] in pixels, visible [t, 13].
+  def __call__(self, name: str, frames: Callable[[], np.ndarray]) -> Poses:
+    """Returns the joints in pixels, and which of them are visible.
 
-    A frame without a person has no visible joint; nothing is interpolated.
+    In a frame without a person no joint is visible; nothing is interpolated.
+
+    Args:
+      name: of the clip.
+      frames: returns the frames, uint8 [t, h, w, 3].
     """
 
   def describe(self, name: str) -> Mapping[str, Any]:
-    """Everything the poses of this clip depend on besides its frames."""
+    """Returns all that the poses of a clip depend on besides its frames."""
 
 
 class PoseFiles:
-  """Poses from DIR/NAME.npz, as any tool may write them.
+  """Poses in files DIR/NAME.npz, as any tool may write them.
 
-  `poses` float [t, j, 3] holds x, y in pixels and confidence in [0, 1], `joints` the
-  names of its j joints; the 13 of `JOINTS` are taken out. `estimator`, where a file has
-  it, names the tool that found them: results of different tools are not compared.
+  `poses` float [t, j, 3] holds x, y in pixels and a confidence in [0, 1]; `joints`
+  holds the names of the j joints, which must include `JOINTS`. The optional `estimator`
+  names the tool that found the poses: results of different tools are not compared.
   """
 
   def __init__(self, *folders: str | pathlib.Path) -> None:
@@ -71,15 +76,13 @@ class PoseFiles:
     digest = hashlib.sha256(path.read_bytes()).hexdigest() if path else None
     return {"estimator": self.name, "file": digest, "min": MIN_CONFIDENCE}
 
-  def __call__(
-    self, name: str, frames: Callable[[], np.ndarray]
-  ) -> tuple[np.ndarray, np.ndarray]:
+  def __call__(self, name: str, frames: Callable[[], np.ndarray]) -> Poses:
     path, num_frames = self._find(name), len(frames())
-    if path is None:  # no pose at all: the metric is undefined, and counted
+    if path is None:  # without any pose the metric is undefined, and counted as such
       return np.zeros((num_frames, 13, 2)), np.zeros((num_frames, 13), bool)
     content = _read(path, "poses", "joints")
     if len(content) < 2:
-      raise UserError(f"{path} must hold `poses` and `joints`, not {[*content]} only.")
+      raise UserError(f"{path} must hold `poses` and `joints`, not only {[*content]}.")
     poses, joints = content["poses"], [str(j) for j in content["joints"]]
     missing = [j for j in JOINTS if j not in joints]
     if missing or poses.ndim != 3 or poses.shape[1:] != (len(joints), 3):
@@ -88,20 +91,20 @@ class PoseFiles:
         f" {missing}; expected [t, j, 3] with all of {JOINTS}."
       )
     if len(poses) < num_frames:
-      raise UserError(f"{path}: {len(poses)} poses for {num_frames} frames.")
+      raise UserError(f"{path} has {len(poses)} poses for {num_frames} frames.")
     poses = poses[:num_frames, [joints.index(j) for j in JOINTS]].astype(np.float64)
     visible = (poses[..., 2] >= MIN_CONFIDENCE) & np.isfinite(poses).all(axis=-1)
     return np.where(visible[..., None], poses[..., :2], 0.0), visible
 
   def _find(self, name: str) -> pathlib.Path | None:
-    found = [folder / f"{name}.npz" for folder in self._folders]
-    return next((path for path in found if path.is_file()), None)
+    paths = [folder / f"{name}.npz" for folder in self._folders]
+    return next((path for path in paths if path.is_file()), None)
 
 
 def _read(path: pathlib.Path, *names: str) -> dict[str, np.ndarray]:
-  """Those of the named arrays that a file holds."""
+  """Returns those of the named arrays that a file holds."""
   try:
     with path.open("rb") as file, np.load(file, allow_pickle=False) as content:
       return {name: content[name] for name in names if name in content.files}
   except (ValueError, EOFError, TypeError, zipfile.BadZipFile) as error:
-    raise UserError(f"{path} is no npz file that can be read ({error}).") from None
+    raise UserError(f"{path} is not a readable npz file ({error}).") from None

@@ -1,49 +1,51 @@
-"""How a result was measured, and whether two results were measured alike."""
+"""Records how a result was measured, and refuses to compare results that differ."""
 
 import hashlib
 import importlib.metadata
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
+from dabfusion_jax.settings.mapping import flatten
 from data_pipeline.errors import UserError
 
 PACKAGES = ("jax", "numpy", "scipy", "librosa", "opencv-python-headless", "av")
 PACKAGES += ("ai-edge-litert", "dabfusion_jax")
-DEFINITIONS = 2  # raise when a score of the same features is computed in another way
+# Raise when a score of the same features is computed or named in another way.
+DEFINITIONS = 3
 
 
 class ProtocolError(UserError):
-  """Results that must not be compared; the first difference is named."""
+  """Results that must not be compared or read; names the reason."""
 
 
 def list_hash(names: Iterable[str]) -> str:
-  """Of a list of clips, whatever its order."""
+  """Returns a hash of a list of clips, in any order."""
   return hashlib.sha256("\n".join(sorted(names)).encode()).hexdigest()
 
 
 def versions() -> dict[str, str | None]:
-  """Of the packages that numbers depend on; None where not installed."""
-  found = {}
+  """Returns the versions of packages that numbers depend on; None if not installed."""
+  versions = {}
   for package in PACKAGES:
     try:
-      found[package] = importlib.metadata.version(package)
+      versions[package] = importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:
-      found[package] = None
-  return found
+      versions[package] = None
+  return versions
 
 
-def first_difference(
-  a: Mapping[str, Any], b: Mapping[str, Any], except_for: Collection[str] = ()
-) -> tuple[str, Any, Any] | None:
-  """(dotted name, value of a, value of b) of the first setting that differs."""
-  flat_a, flat_b = _flatten(a), _flatten(b)
-  for key in sorted(flat_a.keys() | flat_b.keys()):
-    if key in except_for or key.split(".")[0] in except_for:
-      continue
-    pair = flat_a.get(key, "absent"), flat_b.get(key, "absent")
-    if pair[0] != pair[1]:
-      return key, *pair
-  return None
+def check_definitions(protocol: Mapping[str, Any], name: str) -> None:
+  """Checks that a result was measured by the definitions of this version.
+
+  Raises:
+    ProtocolError: it was measured by others; `name` is that of the result.
+  """
+  definitions = protocol.get("definitions")
+  if definitions != DEFINITIONS:
+    raise ProtocolError(
+      f"{name} was measured by version {definitions} of the metrics, this program uses"
+      f" version {DEFINITIONS}; evaluate the clips again."
+    )
 
 
 def check_same(
@@ -52,24 +54,24 @@ def check_same(
   names: tuple[str, str],
   except_for: Collection[str] = (),
 ) -> None:
-  """Refuses to compare results of different protocols.
+  """Checks that two results were measured by the same protocol.
+
+  Args:
+    a: protocol of the first.
+    b: protocol of the second.
+    names: of both, for the message.
+    except_for: settings, or groups of settings, that may differ.
 
   Raises:
-    ProtocolError: names the files, the setting and both values.
+    ProtocolError: names the first setting that differs, and both values.
   """
-  found = first_difference(a, b, except_for)
-  if found:
-    raise ProtocolError(
-      f"{names[0]} and {names[1]} were measured differently: {found[0]} is"
-      f" {found[1]!r} in the first and {found[2]!r} in the second; evaluate both alike."
-    )
-
-
-def _flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-  flat = {}
-  for key, value in tree.items():
-    if isinstance(value, Mapping) and value:
-      flat |= _flatten(value, f"{prefix}{key}.")
-    else:
-      flat[prefix + key] = value
-  return flat
+  flat_a, flat_b = flatten(a), flatten(b)
+  for key in sorted(flat_a.keys() | flat_b.keys()):
+    if key in except_for or key.split(".")[0] in except_for:
+      continue
+    pair = flat_a.get(key, "absent"), flat_b.get(key, "absent")
+    if pair[0] != pair[1]:
+      raise ProtocolError(
+        f"{names[0]} and {names[1]} were measured differently: {key} is {pair[0]!r} in"
+        f" the first and {pair[1]!r} in the second; evaluate both alike."
+      )

@@ -1,17 +1,21 @@
-"""The figures printed in the paper's Tables 1-7, as they stand there.
+"""Holds the figures of the paper's Tables 1-7, as printed.
 
 MM-Diffusion is unconditional, so its paired scores have no defined reference; the tool,
-frame rate, sigma and pose estimator behind the others are not stated. They are for
-reading beside ours, never a target.
+frame rate, sigma and pose estimator behind the others are not stated. They are printed
+beside our figures and are never a target.
 """
 
-# name of a row -> column -> value. Columns are metrics of `catalog` or "fvd".
+Figures = dict[tuple[str, ...], dict[str, float]]  # by row and column
+
+# Columns are keys of `catalog.METRICS`, and "fvd".
 _VIDEO = ("fvd", "lpips_alex", "psnr", "ssim")
 _MUSIC = ("clip_score", "mm_align", "av_align")
 BASELINE, ENHANCED = "DabFusion_b", "DabFusion_e"
 
 
-def _rows(columns, table):
+def _rows(
+  columns: tuple[str, ...], table: dict[tuple[str, ...], tuple[float | None, ...]]
+) -> Figures:
   return {
     key: {c: v for c, v in zip(columns, values, strict=True) if v is not None}
     for key, values in table.items()

@@ -1,135 +1,144 @@
-"""The report of an evaluation: one HTML file with videos, tables and provenance."""
+"""Writes the report of an evaluation: one HTML file with videos, tables, provenance."""
 
 import dataclasses
-import html
 import json
 import pathlib
 from collections.abc import Mapping, Sequence
+from html import escape
 from typing import Any
-
-import numpy as np
 
 from dabfusion_jax.evaluation.reading import clips
 from dabfusion_jax.evaluation.reading.features import Reading
-from dabfusion_jax.evaluation.reporting import html_page, protocol
-from dabfusion_jax.evaluation.reporting.result import LENGTHS, TITLES, show
-from dabfusion_jax.evaluation.scoring.catalog import METRICS, NULLS
+from dabfusion_jax.evaluation.reporting import chart, html
+from dabfusion_jax.evaluation.reporting.protocol import ProtocolError
+from dabfusion_jax.evaluation.reporting.result import (
+  RESULT,
+  SCORES,
+  Result,
+  gaps,
+  is_computed,
+  mean_text,
+  read_result,
+)
+from dabfusion_jax.evaluation.scoring.catalog import FVD_LENGTHS, METRICS, NULLS, TITLES
 from data_pipeline import files
-from data_pipeline.errors import UserError
+from data_pipeline.records.picks import even_indices
 
+REPORT = "report.html"
 MAX_CLIPS = 8  # shown as videos
-_FIRST = ("fvd", "lpips_alex", "psnr_mask", "psnr", "mm_align", "mm_align_flow")
-_FIRST += ("av_align", "jitter", "drift", "nearest_training")  # said first, in words
-_HISTOGRAMS = ("mm_align", "mm_align_flow", "av_align")
+# What is said first, in words.
+_FIRST = ("fvd", "lpips_alex", "psnr_mask", "psnr", "mm_align", "beat_alignment")
+_FIRST += ("av_align", "jitter", "drift", "nearest_training", "stage1_psnr_mask")
+_HISTOGRAMS = ("mm_align", "beat_alignment", "av_align")
+_BELOW_VIDEOS = ("psnr", "lpips_alex", *_HISTOGRAMS)
 
-
-class ReportError(UserError):
-  """There is nothing to report on; the message says what to run first."""
+ScoreLine = Mapping[str, Any]  # of scores.jsonl
 
 
 def write_report(
   output: pathlib.Path, samples: str | None = None, references: str | None = None
 ) -> pathlib.Path:
-  """Writes OUTPUT/report.html from the result in OUTPUT and the clips it is of.
+  """Writes report.html from a result and its clips.
 
-  `samples` and `references` say where those lie now, if not where they were.
+  Args:
+    output: folder of the result and of the report.
+    samples: folder of the clips; if None, the one that was evaluated.
+    references: the same for real clips.
+
+  Returns:
+    The path of the report.
 
   Raises:
-    ReportError: no result there, or one of another version.
+    ProtocolError: there is no result, or one of an earlier version.
   """
+  result = read_result(output / RESULT)
   try:
-    result = json.loads((output / "result.json").read_text(encoding="utf-8"))
-    lines = (output / "scores.jsonl").read_text(encoding="utf-8").splitlines()
-  except (OSError, ValueError) as error:
-    raise ReportError(
-      f"{output} holds no result ({error}); run the evaluation first."
-    ) from None
-  if result["protocol"].get("definitions") != protocol.DEFINITIONS:
-    raise ReportError(f"{output} was measured by another version; evaluate it again.")
+    lines = (output / SCORES).read_text(encoding="utf-8").splitlines()
+  except OSError as error:
+    raise ProtocolError(f"{output} has no scores ({error}); evaluate again.") from None
   scores = [json.loads(line) for line in lines]
   samples = samples or result["subject"]["samples"]
   references = references or result["subject"]["references"]
-  title = f"{result['subject']['label']}: dances beside their nulls"
-  parts = [
+  all_clips = result["summary"]["all"]
+  pieces = [
     _introduction(result),
     "<h2>In words</h2>",
-    html_page.bullets(sentences(result["summary"]["all"])),
+    html.bullets(sentences(all_clips)),
     "<h2>All clips</h2>",
-    summary_table(result["summary"]["all"]),
+    summary_table(all_clips),
     "<h2>Alignment of every clip</h2>",
     '<div class="charts">',
-    *histograms(result, scores),
+    *_histograms(all_clips, scores),
     "</div>",
     "<h2>Groups</h2>",
-    groups_table(result["summary"]),
+    _groups_table(result["summary"]),
     "<h2>Videos</h2>",
-    *videos(result, scores, samples, references),
+    *_videos(result, scores, samples, references),
     "<h2>Every clip</h2>",
-    clips_table(result, scores),
+    _clips_table(result, scores),
     "<h2>Failures and gaps</h2>",
-    failures(result),
+    html.bullets([*gaps(result), *result["missing_weights"].values()]),
     "<h2>Provenance</h2>",
-    html_page.details("Protocol", json.dumps(result["protocol"], indent=2)),
-    html_page.details("Subject", json.dumps(result["subject"], indent=2)),
+    html.details("Protocol", json.dumps(result["protocol"], indent=2)),
+    html.details("Subject", json.dumps(result["subject"], indent=2)),
   ]
-  path = output / "report.html"
-  files.write_text(path, html_page.page(title, parts))
-  return path
+  title = f"{result['subject']['label']}: dances beside their nulls"
+  files.write_text(output / REPORT, html.page(title, pieces))
+  return output / REPORT
 
 
-def _introduction(result: Mapping[str, Any]) -> str:
+def _introduction(result: Result) -> str:
   p = result["protocol"]
   text = (
     f"{p['num_samples']} clips of {p['num_frames']} frames, {p['width']}x{p['height']}"
     f" pixels, {p['fps']:g} fps; {p['num_references']} real clips,"
     f" {p['num_paired']} of them paired by name. \u00b1 is the standard error over"
-    " sequences: cameras that film one dance are one sample. A score says something"
-    " only where it differs from its null by more than its noise: the last column."
+    " sequences: cameras that film one dance are one sample. A score is meaningful only"
+    " if it differs from its null by more than its noise: see the last column."
   )
-  if p["lossless"] != dict.fromkeys(p["lossless"], p["lossless"]["samples"]):
+  if len(set(p["lossless"].values())) > 1:
     text += (
-      " One side was read from coded video and the other without loss: differences as"
-      " small as those of the column codec say nothing."
+      " One side was read from coded video and the other without loss, so differences"
+      " as small as those of the column for coding mean nothing."
     )
-  return f"<p>{html.escape(text)}</p>"
+  return f"<p>{escape(text)}</p>"
 
 
 def sentences(rows: Mapping[str, Any]) -> list[str]:
-  """What can be said of the metrics that matter most."""
-  found = []
+  """Returns a sentence on each of the metrics that matter most."""
+  lines = []
   for name in _FIRST:
     row = rows.get(name)
     value = row and row.get("mean", row.get("value"))
     if value is not None:
-      text = f"{value:.2f}" if name in LENGTHS else show(row, row["n"])
-      found.append(f"{TITLES[name]} {text} (n {row['n']}): {row['words']}.")
-  return found
+      text = f"{value:.2f}" if name in FVD_LENGTHS else mean_text(row, row["n"])
+      lines.append(f"{TITLES[name]} {text} (n {row['n']}): {row['words']}.")
+  return lines
 
 
 def summary_table(rows: Mapping[str, Any]) -> str:
-  """A row for each metric there is, its nulls and the sentence on it."""
+  """Returns a table with a row per metric: value, nulls, and a sentence."""
   head = ["metric", "value", "n", "real clips", *NULLS.values()]
   head += ["95 % interval", "undefined", "in words"]
   body = []
   for name, row in rows.items():
-    if name in LENGTHS:
+    if name in FVD_LENGTHS:
       body.append(_fvd_cells(name, row))
       continue
-    if row["mean"] is None and row["real"]["mean"] is None:
-      continue  # said among the gaps
+    if not is_computed(row):
+      continue  # listed among the gaps
     metric, n = METRICS[name], row["n"]
-    title = metric.title + (f" [{metric.unit}]" if metric.unit else "")
     arrow = {"higher": " \u2191", "lower": " \u2193", "": ""}[metric.better]
-    cell = lambda one, n=n: (show(one, n), one["mean"])
+    cell = lambda row, n=n: (mean_text(row, n), row["mean"])
     nulls = [row["nulls"].get(null) for null in NULLS]
     interval = row["interval"]
     body.append(
-      [title + arrow, cell(row), n, cell(row["real"])]
-      + [one and cell(one) for one in nulls]
+      [metric.title_with_unit + arrow, cell(row), n, cell(row["real"])]
+      + [null and cell(null) for null in nulls]
       + ["{:.3g} to {:.3g}".format(*interval) if interval else None]
       + [_undefined(row), row["words"]]
     )
-  return html_page.table(head, body)
+  return html.table(head, body)
 
 
 def _undefined(row: Mapping[str, Any]) -> tuple[str, int]:
@@ -146,13 +155,10 @@ def _fvd_cells(name: str, row: Mapping[str, Any]) -> list[object]:
   return [title, value, row["n"], real, *nulls, None, _undefined(row), row["words"]]
 
 
-def histograms(
-  result: Mapping[str, Any], scores: Sequence[Mapping[str, Any]]
-) -> list[str]:
-  """Alignment of the clips, with chance, shuffled music and the real clips marked."""
-  parts = []
+def _histograms(rows: Mapping[str, Any], scores: Sequence[ScoreLine]) -> list[str]:
+  """Draws alignment of the clips; marks chance, shuffled music and the real clips."""
+  figures = []
   for metric in _HISTOGRAMS:
-    row = result["summary"]["all"].get(metric)
     values = [
       line["value"]
       for line in scores
@@ -161,18 +167,21 @@ def histograms(
     ]
     if not values:
       continue
-    marks = {"mean": row["mean"]}
-    if row["real"]["mean"] is not None:
-      marks["real clips"] = row["real"]["mean"]
-    for null in ("shuffled", "chance"):
-      if row["nulls"].get(null, {}).get("mean") is not None:
-        marks[null] = row["nulls"][null]["mean"]
-    parts.append(html_page.histogram(METRICS[metric].title, values, marks))
-  return parts or ["<p>No clip has an alignment score.</p>"]
+    row = rows[metric]
+    marked = {"mean": row, "real clips": row["real"]}
+    marked |= {null: row["nulls"].get(null) for null in ("shuffled", "chance")}
+    marks = {
+      name: row["mean"]
+      for name, row in marked.items()
+      if row and row["mean"] is not None
+    }
+    svg = chart.histogram(TITLES[metric], values, marks)
+    figures.append(html.figure(TITLES[metric], svg))
+  return figures or ["<p>No clip has an alignment score.</p>"]
 
 
-def groups_table(summary: Mapping[str, Any]) -> str:
-  """A row for each camera, genre, track and situation."""
+def _groups_table(summary: Mapping[str, Any]) -> str:
+  """Returns a table with a row per camera, genre, track and situation."""
   names = [
     name
     for name, row in summary["all"].items()
@@ -180,111 +189,82 @@ def groups_table(summary: Mapping[str, Any]) -> str:
   ]
   body = []
   for group, rows in summary.items():
-    cells: list[object] = [group, max(row["n"] for row in rows.values())]
+    n = max(row["n"] for row in rows.values())
+    cells: list[object] = [group, n]
     for name in names:
       row = rows.get(name)
-      if row is None or name in LENGTHS:
+      if row is None or name in FVD_LENGTHS:
         cells.append(row and row["value"])
       else:
-        cells.append((show(row, cells[1]), row["mean"]))
+        cells.append((mean_text(row, n), row["mean"]))
     body.append(cells)
-  titles = [TITLES[name] for name in names]
-  return html_page.table(["group", "n", *titles], body)
+  return html.table(["group", "n", *(TITLES[name] for name in names)], body)
 
 
-def videos(
-  result: Mapping[str, Any],
-  scores: Sequence[Mapping[str, Any]],
-  samples: str,
-  references: str | None,
+def _videos(
+  result: Result, scores: Sequence[ScoreLine], samples: str, references: str | None
 ) -> list[str]:
-  """Some clips, evenly over all of them: real, generated, and the nulls."""
+  """Shows some clips, evenly spaced over all of them, beside real ones and nulls."""
   p = result["protocol"]
   size = p["width"] if p["resize"] != "none" else None
   reading = Reading(p["fps_override"], p["cut_to_frames"], size, p["segment_frames"])
   whole = dataclasses.replace(reading, segment_frames=None)
   if p["segment_frames"]:
     whole = dataclasses.replace(whole, num_frames=p["num_frames"])
-  ours = clips.find_clips(samples, "samples")
-  real = clips.find_clips(references, "references") if references else {}
-  known = [clip for clip in result["clips"] if clip["name"] in ours]
-  chosen = np.linspace(0, len(known) - 1, min(MAX_CLIPS, len(known))).astype(int)
-  read = lambda file: clips.read_clip(file, **vars(reading))
-  read_real = lambda file: clips.read_clip(file, **vars(whole))
-  parts = []
-  for i in chosen:
-    name = known[i]["name"]
-    sample = read(ours[name])
-    reference = read_real(real[name]) if name in real else None
-    audio = sample.audio
-    if audio is None and reference is not None:
-      audio = reference.audio
-    shown = {}
-    if reference is not None:
-      shown["real"] = (reference.frames, audio)
-    shown["generated"] = (sample.frames, audio)
-    still = (sample if reference is None else reference).frames[:1]
-    shown["null: first frame"] = (np.repeat(still, len(sample.frames), 0), audio)
-    other = next(
-      (c for c in known[i:] + known if c["track"] != known[i]["track"]), None
-    )
-    if other is not None:
-      sound = read(ours[other["name"]]).audio
-      if sound is None and other["name"] in real:
-        sound = read_real(real[other["name"]]).audio
-      if sound is not None:
-        caption = (
-          f"null: generated, with the music of {other['track'] or other['name']}"
-        )
-        shown[caption] = (sample.frames, sound)
-    encoded = {
-      caption: clips.encode_mp4(frames, sample.fps, sound)
-      for caption, (frames, sound) in shown.items()
+  sample_files = clips.find_clips(samples, "samples")
+  real_files = clips.find_clips(references, "references") if references else {}
+  known = [clip for clip in result["clips"] if clip["name"] in sample_files]
+
+  def read(name: str) -> tuple[clips.Clip, clips.Clip | None]:
+    sample = clips.read_clip(sample_files[name], **vars(reading))
+    if name not in real_files:
+      return sample, None
+    real = clips.read_clip(real_files[name], **vars(whole))
+    if sample.audio is None:
+      sample = dataclasses.replace(sample, audio=real.audio)
+    return sample, real
+
+  pieces = []
+  for i in even_indices(len(known), MAX_CLIPS):
+    name, track = known[i]["name"], known[i]["track"]
+    sample, real = read(name)
+    shown = {} if real is None else {"real": real.frames}
+    shown["generated"] = sample.frames
+    shown["null: first frame"] = clips.hold_first((real or sample).frames)
+    videos = {
+      caption: clips.encode_mp4(frames, sample.fps, sample.audio)
+      for caption, frames in shown.items()
     }
-    parts.append(html_page.clip(name, _scores_of(name, scores), encoded))
-  return parts
+    other = next((c for c in known[i:] + known if c["track"] != track), None)
+    audio = other and read(other["name"])[0].audio
+    if audio is not None:
+      music = other["track"] or other["name"]
+      caption = f"null: generated, with the music of {music}"
+      videos[caption] = clips.encode_mp4(sample.frames, sample.fps, audio)
+    text = "; ".join(
+      f"{TITLES[line['metric']]} {line['value']:.3g}"
+      for line in scores
+      if (line["clip"], line["of"]) == (name, "sample")
+      and line["metric"] in _BELOW_VIDEOS
+      and line["value"] is not None
+    )
+    pieces.append(html.clip(name, text, videos))
+  return pieces
 
 
-def _scores_of(name: str, scores: Sequence[Mapping[str, Any]]) -> str:
-  wanted = ("psnr", "lpips_alex", *_HISTOGRAMS)
-  found = [
-    f"{METRICS[line['metric']].title} {line['value']:.3g}"
-    for line in scores
-    if line["clip"] == name
-    and line["of"] == "sample"
-    and line["metric"] in wanted
-    and line["value"] is not None
-  ]
-  return "; ".join(found)
-
-
-def clips_table(result: Mapping[str, Any], scores: Sequence[Mapping[str, Any]]) -> str:
-  """A row for each clip, its scores or why there is none."""
-  table: dict[str, dict[str, object]] = {}
-  defined: dict[str, None] = {}
+def _clips_table(result: Result, scores: Sequence[ScoreLine]) -> str:
+  """Returns a table with a row per clip: its scores, or why there is none."""
+  cells: dict[str, dict[str, object]] = {}
+  metrics: dict[str, None] = {}  # those that any clip has
   for line in scores:
     if line["of"] == "sample":
       value = line["value"]
       cell = (line["reason"] or "", None) if value is None else value
-      table.setdefault(line["clip"], {})[line["metric"]] = cell
+      cells.setdefault(line["clip"], {})[line["metric"]] = cell
       if value is not None:
-        defined[line["metric"]] = None
+        metrics[line["metric"]] = None
   body = [
-    [clip["name"], *(table.get(clip["name"], {}).get(metric) for metric in defined)]
+    [clip["name"], *(cells.get(clip["name"], {}).get(metric) for metric in metrics)]
     for clip in result["clips"]
   ]
-  return html_page.table(["clip", *(METRICS[name].title for name in defined)], body)
-
-
-def failures(result: Mapping[str, Any]) -> str:
-  """Clips that could not be read, and weights that are not there."""
-  lines = [
-    f"{part}: {message}"
-    for part, found in result["failures"].items()
-    for message in found.values()
-  ]
-  lines += list(result["missing_weights"].values())
-  for name, row in result["summary"]["all"].items():
-    if row["words"].startswith("not computed"):
-      lines.append(f"{TITLES[name]}: {row['words']}")
-  return html_page.bullets(lines) if lines else "<p>None.</p>"
+  return html.table(["clip", *(TITLES[name] for name in metrics)], body)

@@ -1,9 +1,10 @@
-"""From scores of clips to a row: mean, counts, errors, interval, and words.
+"""Turns scores of clips into means, standard errors, intervals and sentences.
 
-Cameras of one sequence share its motion, so the independent sample is the sequence:
-`sem_seq` is the error to believe, `sem` the one usually printed.
+The cameras of one sequence film the same motion, so the independent sample is the
+sequence: standard errors are taken over the means of sequences.
 """
 
+import dataclasses
 import math
 from collections import Counter
 from collections.abc import Sequence
@@ -11,12 +12,85 @@ from typing import Any
 
 import numpy as np
 import scipy.stats
+from jaxtyping import Float64
+from numpy.typing import ArrayLike
 
 from dabfusion_jax.metrics.alignment import Score
 
 MIN_TRACKS = 5  # fewer cannot carry an interval
 NUM_RESAMPLES = 2000
 _CONFIDENCE = 0.95
+_ROUNDING = 1e-9  # differences below are none
+
+
+@dataclasses.dataclass(frozen=True)
+class Estimate:
+  """A mean over sequences with its standard error; None for a single sequence."""
+
+  mean: float
+  error: float | None
+  n: int  # clips
+  n_sequences: int
+
+  def __str__(self) -> str:
+    return with_error(self.mean, self.error)
+
+
+def estimate(values: ArrayLike, sequences: Sequence[str]) -> Estimate:
+  """Returns the mean over sequences of one value per clip.
+
+  Args:
+    values: undefined ones (None, NaN) are left out.
+    sequences: of each clip.
+
+  Raises:
+    ValueError: no clip has a value.
+  """
+  values = np.asarray(values, np.float64)
+  defined = np.isfinite(values)
+  if not defined.any():
+    raise ValueError("No clip has a value.")
+  means = sequence_means(values[defined], _chosen(sequences, defined))
+  return Estimate(
+    float(means.mean()), standard_error(means), int(defined.sum()), len(means)
+  )
+
+
+def ratio(
+  numerator: ArrayLike, denominator: ArrayLike, sequences: Sequence[str]
+) -> Estimate:
+  """Returns the ratio of two means over the same clips, and its standard error.
+
+  The error is that of a ratio of means, to first order.
+  """
+  numerator = np.asarray(numerator, np.float64)
+  denominator = np.asarray(denominator, np.float64)
+  defined = np.isfinite(numerator) & np.isfinite(denominator)
+  groups = _chosen(sequences, defined)
+  top, bottom = (sequence_means(x[defined], groups) for x in (numerator, denominator))
+  value = float(top.mean() / bottom.mean())
+  error = standard_error((top - value * bottom) / bottom.mean())
+  return Estimate(value, error, int(defined.sum()), len(top))
+
+
+def fraction_of_gap(
+  values: ArrayLike, chance: ArrayLike, real: ArrayLike, sequences: Sequence[str]
+) -> Estimate:
+  """Returns where the values lie between chance (0) and real clips (1)."""
+  values, chance, real = (np.asarray(x, np.float64) for x in (values, chance, real))
+  return ratio(values - chance, real - chance, sequences)
+
+
+def difference(
+  scores: Sequence[Score], others: Sequence[Score], sequences: Sequence[str]
+) -> Estimate | None:
+  """Returns the mean of score minus other score; None if no clip has both."""
+  pairs = zip(scores, others, strict=True)
+  gaps = [
+    np.nan if a.value is None or b.value is None else a.value - b.value
+    for a, b in pairs
+  ]
+  return estimate(gaps, sequences) if np.isfinite(gaps).any() else None
 
 
 def summarise(
@@ -25,13 +99,23 @@ def summarise(
   tracks: Sequence[str],
   seed: int,
 ) -> dict[str, Any]:
-  """A row of one metric over clips.
+  """Summarises one metric over clips, as plain values.
 
-  `mean` over defined clips (None if there is none), `n`, `n_undefined` and its
-  `reasons`, `flags` (defined values with a reason, e.g. a 0 for want of a beat), `sem`
-  = sd / sqrt(n), `sem_seq` the same over the means of sequences (None for one),
-  `n_sequences`, and `interval`, the 95 % bootstrap interval over tracks (None
-  below 5, or where the track of a clip is not known).
+  Args:
+    scores: of each clip.
+    sequences: of each clip.
+    tracks: music of each clip; "" if it is not known.
+    seed: of the bootstrap.
+
+  Returns:
+    `mean` over defined clips (None if there are none), `n`, `n_undefined` and its
+    `reasons`, `flags` (reasons given with defined values, such as a 0 because there is
+    no beat), `sem` (standard deviation / sqrt(n)), `sem_seq` (the same over the means
+    of sequences), `n_sequences`, and `interval`, the 95 % bootstrap interval over
+    tracks (None below 5 tracks, or if the track of a clip is not known).
+
+  Raises:
+    ValueError: a score is NaN or infinite.
   """
   defined = [i for i, score in enumerate(scores) if score.value is not None]
   values = np.array([scores[i].value for i in defined], np.float64)
@@ -39,92 +123,80 @@ def summarise(
     raise ValueError("A score is not finite; undefined ones are None with a reason.")
   reasons = Counter(s.reason for s in scores if s.value is None)
   flags = Counter(s.reason for s in scores if s.value is not None and s.reason)
-  by_sequence = _means(values, [sequences[i] for i in defined])
+  by_sequence = sequence_means(values, [sequences[i] for i in defined])
   return {
     "mean": float(values.mean()) if len(values) else None,
     "n": len(values),
     "n_undefined": len(scores) - len(values),
     "reasons": dict(sorted(reasons.items(), key=str)),
     "flags": dict(sorted(flags.items())),
-    "sem": _sem(values),
-    "sem_seq": _sem(by_sequence),
+    "sem": standard_error(values),
+    "sem_seq": standard_error(by_sequence),
     "n_sequences": len(by_sequence),
     "interval": _interval(values, [tracks[i] for i in defined], seed),
   }
 
 
-def difference(
-  scores: Sequence[Score], others: Sequence[Score], sequences: Sequence[str]
-) -> dict[str, Any] | None:
-  """Mean of score minus other over clips that have both, with its error by sequence.
-
-  None if no clip has both.
-  """
-  pairs = [
-    (a.value - b.value, sequence)
-    for a, b, sequence in zip(scores, others, sequences, strict=True)
-    if a.value is not None and b.value is not None
-  ]
-  if not pairs:
-    return None
-  values = np.array([value for value, _ in pairs])
-  by_sequence = _means(values, [sequence for _, sequence in pairs])
-  return {
-    "mean": float(by_sequence.mean()),
-    "sem_seq": _sem(by_sequence),
-    "n": len(values),
-    "n_sequences": len(by_sequence),
-  }
-
-
 def in_words(
-  gap: dict[str, Any] | None, other: str, better: str, extra_error: float = 0.0
+  gap: Estimate | None, other: str, better: str, extra_error: float = 0.0
 ) -> str:
-  """Whether a difference is larger than its noise, as a sentence.
+  """Says in a sentence whether a difference is larger than its noise.
 
-  `better` is "higher", "lower" or "" (neither); `extra_error` is the standard error of
-  the other side where it is a random null.
+  Args:
+    gap: score minus other score.
+    other: name of the other side.
+    better: "higher", "lower" or "" (neither).
+    extra_error: standard error of the other side if it is a random null.
   """
   if gap is None:
     return f"not comparable with {other}"
-  if gap["sem_seq"] is None:
-    return f"differs from {other} by {gap['mean']:+.3g}; one sequence, noise unknown"
-  error = float(np.hypot(gap["sem_seq"], extra_error))
-  size = f"{with_error(gap['mean'], error, sign='+')} against {other}"
-  over = f"{gap['n_sequences']} sequences"
-  # Two sequences tell far less than twenty: Student's t, not 2 standard errors.
-  quantile = float(scipy.stats.t.ppf((1 + _CONFIDENCE) / 2, gap["n_sequences"] - 1))
-  # Equal to rounding is equal, however small the error.
-  if abs(gap["mean"]) <= max(quantile * error, 1e-9):
+  if gap.error is None:
+    return f"differs from {other} by {gap.mean:+.3g}; one sequence, noise unknown"
+  error = float(np.hypot(gap.error, extra_error))
+  size = f"{with_error(gap.mean, error, sign='+')} against {other}"
+  over = f"{gap.n_sequences} sequences"
+  # Student's t: two sequences say far less than twenty.
+  quantile = float(scipy.stats.t.ppf((1 + _CONFIDENCE) / 2, gap.n_sequences - 1))
+  if abs(gap.mean) <= max(quantile * error, _ROUNDING):
     return f"{size} over {over}: within its noise"
   kind = "a difference"
   if better:
-    is_better = (gap["mean"] > 0) == (better == "higher")
+    is_better = (gap.mean > 0) == (better == "higher")
     kind = "better" if is_better else "worse"
   return f"{size} over {over}: {kind}, larger than its noise"
 
 
 def with_error(mean: float, error: float | None, sign: str = "") -> str:
-  """A mean and its standard error, to two digits of the error."""
+  """Returns a mean and its standard error as text, to two digits of the error."""
   if not error:
     return f"{mean:{sign}.4g}"
   digits = min(6, max(0, 1 - math.floor(math.log10(error))))
   return f"{mean:{sign}.{digits}f} +- {error:.{digits}f}"
 
 
-def _means(values: np.ndarray, groups: Sequence[str]) -> np.ndarray:
-  names = sorted(set(groups))
-  groups = np.asarray(groups)
-  return np.array([values[groups == name].mean() for name in names], np.float64)
+def sequence_means(
+  values: ArrayLike, sequences: Sequence[str]
+) -> Float64[np.ndarray, "n"]:
+  """Returns the mean over the clips of each sequence, in the order of their names."""
+  values, sequences = np.asarray(values, np.float64), np.asarray(sequences)
+  names = sorted(set(sequences.tolist()))
+  return np.array([values[sequences == name].mean() for name in names], np.float64)
 
 
-def _sem(values: np.ndarray) -> float | None:
+def standard_error(values: Float64[np.ndarray, "n"]) -> float | None:
+  """Returns the standard error of the mean; None for fewer than two values."""
   if len(values) < 2:
     return None
   return float(values.std(ddof=1) / np.sqrt(len(values)))
 
 
-def _interval(values, tracks: Sequence[str], seed: int) -> list[float] | None:
+def _chosen(names: Sequence[str], is_chosen: np.ndarray) -> list[str]:
+  return [name for name, chosen in zip(names, is_chosen, strict=True) if chosen]
+
+
+def _interval(
+  values: np.ndarray, tracks: Sequence[str], seed: int
+) -> list[float] | None:
   names = sorted(set(tracks))
   if len(names) < MIN_TRACKS or "" in names:
     return None

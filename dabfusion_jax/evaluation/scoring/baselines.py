@@ -1,16 +1,19 @@
-"""What a score would be if the model had learnt nothing."""
+"""Makes the beats of baselines: shuffled, or half an interval late."""
 
 from collections.abc import Sequence
 
 import numpy as np
+from jaxtyping import Float64, Int
 
 
 def derangements(
   tracks: Sequence[str], num_draws: int, seed: int
-) -> list[np.ndarray] | None:
-  """Permutations that give every clip the music of another track.
+) -> list[Int[np.ndarray, "n"]] | None:
+  """Draws permutations that give every clip the music of another track.
 
-  None where there is none: one track holds more than half of the clips.
+  Returns:
+    `num_draws` permutations; None if there are none, because one track holds more than
+    half of the clips.
   """
   tracks = np.asarray(tracks)
   _, counts = np.unique(tracks, return_counts=True)
@@ -26,18 +29,19 @@ def _derangement(tracks: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     wrong = np.flatnonzero(tracks[order] == tracks)
     if not len(wrong):
       return order
-    # A clip in conflict changes places with one that ends all conflict between them:
-    # such a one exists, or no derangement does.
+    # Swaps a clip that has its own track with one such that neither has afterwards.
+    # There is one, because no track holds more than half of the clips.
     i = rng.choice(wrong)
     fits = (tracks[order] != tracks[i]) & (tracks != tracks[order[i]])
     j = rng.choice(np.flatnonzero(fits))
     order[i], order[j] = order[j], order[i]
 
 
-def half_beat_later(beats: np.ndarray) -> np.ndarray:
-  """Every beat moved to the middle of its beat; the grid goes on at its ends.
+def half_beat_later(beats: Float64[np.ndarray, "n"]) -> Float64[np.ndarray, "m"]:
+  """Moves a grid of beats by half an interval.
 
-  Fewer than two beats have no period: they are returned as they are.
+  Returns n + 1 beats: the middles between neighbours, and one beyond either end. Fewer
+  than two beats have no interval and are returned unchanged.
   """
   if len(beats) < 2:
     return beats
@@ -48,8 +52,6 @@ def half_beat_later(beats: np.ndarray) -> np.ndarray:
   return np.concatenate([[first], middle, [last]])
 
 
-def period_seconds(bpm: int | None, beats: np.ndarray) -> float | None:
-  """Of the music: from the track's tempo, else the median interval of its beats."""
-  if bpm:
-    return 60 / bpm
-  return float(np.median(np.diff(beats))) if len(beats) > 1 else None
+def period_seconds(beats: Float64[np.ndarray, "n"]) -> float:
+  """Returns the median interval between beats; NaN for fewer than two."""
+  return float(np.median(np.diff(beats))) if len(beats) > 1 else float("nan")

@@ -1,17 +1,25 @@
-"""Scores of a generated clip against its real one, frame by frame."""
+"""Scores a generated clip against its real counterpart, frame by frame."""
+
+from collections.abc import Collection
 
 import numpy as np
+from jaxtyping import UInt8
 
+from dabfusion_jax.evaluation.reading.cache import Key
+from dabfusion_jax.evaluation.reading.clips import Clip
 from dabfusion_jax.evaluation.reading.features import ClipFeatures
 from dabfusion_jax.evaluation.reading.networks import Networks
+from dabfusion_jax.evaluation.scoring.catalog import (
+  IMAGE_METRICS,
+  LPIPS_NETWORKS,
+  PAIRED,
+)
 from dabfusion_jax.metrics import image
 from dabfusion_jax.metrics.alignment import Score
 from dabfusion_jax.metrics.features import lpips
 
-METRICS = (
-  *("psnr", "psnr_pooled", "ssim", "psnr_rows", "ssim_rows", "psnr_mask", "ssim_mask"),
-  *("lpips_alex", "lpips_vgg"),
-)
+MIN_LPIPS_SIZE = 32  # pixels that AlexNet and VGG need
+_MASKED = ("psnr_mask", "ssim_mask")
 
 
 def paired_scores(
@@ -19,67 +27,59 @@ def paired_scores(
   reference: ClipFeatures,
   networks: Networks,
   *,
-  nets: tuple[str, ...] = ("alex", "vgg"),
-  frozen: bool = False,
+  lpips_networks: Collection[str] = (),
   include_first: bool = False,
 ) -> dict[str, Score]:
-  """All paired scores of one clip; undefined ones carry their reason.
+  """Returns all paired scores of one clip; undefined ones carry their reason.
 
-  `frozen` scores the null instead of the sample: the real clip's first frame, kept
-  still, for as long.
+  Args:
+    sample: the clip; `reference.changed(FROZEN)` for the null.
+    reference: the real clip.
+    networks: of LPIPS, as far as their weights are there.
+    lpips_networks: "alex" and "vgg" as wanted.
+    include_first: whether frame 0, which the model was given, counts.
   """
   if not np.array_equal(sample.info["shape"], reference.info["shape"]):
-    a, b = (x.info["shape"] for x in (sample, reference))
+    a, b = (clip.info["shape"] for clip in (sample, reference))
     reason = "length_differs" if a[0] != b[0] else "size_differs"
-    return {name: Score(None, reason) for name in METRICS}
+    return dict.fromkeys(PAIRED, Score(None, reason))
 
-  def frames():
-    real = reference.clip.frames
-    return np.repeat(real[:1], len(real), axis=0) if frozen else sample.clip.frames
+  def key(**settings):
+    clips = [sample, reference]
+    both = {"clips": [dict(clip.settings) for clip in clips]}
+    return Key([clip.digest for clip in clips], both | settings)
 
-  digests = [sample.file.digest, reference.file.digest]
-  settings = {"frozen": frozen, "include_first": include_first}
-  # The null is of the real clip alone, also where that is cut and the sample is not.
-  settings |= reference.settings if frozen else sample.settings
-  if frozen:
-    digests = digests[1:]
-  scores: dict[str, Score] = {}
   values = reference.cache.get(
     "paired",
-    digests,
-    settings,
-    lambda: _image_scores(frames(), reference, include_first),
+    key(include_first=include_first),
+    lambda: _image_scores(sample.clip.frames, reference, include_first),
   )
-  for name in METRICS[:7]:
+  scores: dict[str, Score] = {}
+  for name in IMAGE_METRICS:
     value = float(values[name])
     scores[name] = Score(value) if np.isfinite(value) else Score(None, _reason(name))
   if values["n_inf"]:  # their PSNR is counted as 100 dB
     scores["psnr"] = Score(scores["psnr"].value, "identical_frames")
   if not reference.info["has_mask"]:
-    for name in ("psnr_mask", "ssim_mask"):
-      scores[name] = Score(None, "no_mask")
-  for net in ("alex", "vgg"):
-    name = f"lpips_{net}"
-    if net not in nets:
+    scores |= dict.fromkeys(_MASKED, Score(None, "no_mask"))
+  for name, network in LPIPS_NETWORKS.items():
+    if network not in lpips_networks:
       scores[name] = Score(None, "not_asked")
-    elif net not in networks:
+    elif network not in networks:
       scores[name] = Score(None, "no_weights")
-    elif min(reference.info["shape"][1:]) < 32:
+    elif min(reference.info["shape"][1:]) < MIN_LPIPS_SIZE:
       scores[name] = Score(None, "too_small")
     else:
-      found = reference.cache.get(
-        name,
-        digests,
-        settings | {"weights": networks.hashes[net]},
-        lambda net=net: {
-          "frames": lpips.clip_lpips(
-            networks[net], net, frames(), reference.clip.frames
-          )
-        },
-      )["frames"]
-      kept = found if include_first else found[1:]
+      compute = lambda network=network: {
+        "frames": lpips.clip_lpips(
+          networks[network], network, sample.clip.frames, reference.clip.frames
+        )
+      }
+      weights = networks.hashes[network]
+      frames = reference.cache.get(name, key(weights=weights), compute)["frames"]
+      frames = frames if include_first else frames[1:]
       scores[name] = (
-        Score(float(kept.mean())) if len(kept) else Score(None, "one_frame")
+        Score(float(frames.mean())) if len(frames) else Score(None, "one_frame")
       )
   return scores
 
@@ -87,28 +87,32 @@ def paired_scores(
 def _reason(name: str) -> str:
   if name == "psnr_pooled":
     return "identical_or_one_frame"
-  return "empty_mask" if name.endswith("_mask") else "one_frame_or_too_small"
+  return "empty_mask" if name in _MASKED else "one_frame_or_too_small"
 
 
-def _image_scores(frames, reference, include_first) -> dict[str, np.float64]:
-  real = reference.clip.frames
-  mask = reference.clip.truth.get("part_map")
-  first, end = (int(row) for row in reference.info["rows"])
+def _image_scores(
+  frames: UInt8[np.ndarray, "t h w 3"], reference: ClipFeatures, include_first: bool
+) -> dict[str, np.float64]:
+  """Returns `IMAGE_METRICS` (NaN: undefined) and `n_inf`, frames that are identical."""
+  real: Clip = reference.clip
+  first, end = (int(row) for row in reference.info["content_rows"])
   regions = {"": {}, "_rows": {"rows": (first, end)}}
-  if mask is not None:
-    regions["_mask"] = {"mask": mask > 0}
-  values = dict.fromkeys(METRICS[:7], np.float64(np.nan))
+  if "part_map" in real.truth:
+    regions["_mask"] = {"mask": real.truth["part_map"] > 0}
+  values = dict.fromkeys(IMAGE_METRICS, np.float64(np.nan))
   values["n_inf"] = np.float64(0)
   for region, settings in regions.items():
-    height = end - first if region == "_rows" else real.shape[1]
-    if min(height, real.shape[2]) < image.WINDOW_SIZE:
+    height = end - first if region == "_rows" else real.frames.shape[1]
+    if min(height, real.frames.shape[2]) < image.WINDOW_SIZE:
       continue
-    found = image.paired_scores(frames, real, include_first=include_first, **settings)
+    scores = image.paired_scores(
+      frames, real.frames, include_first=include_first, **settings
+    )
     for name in ("psnr", "ssim"):
-      if found[name] is not None:
-        values[name + region] = np.float64(found[name])
+      if scores[name] is not None:
+        values[name + region] = np.float64(scores[name])
     if not region:
-      values["n_inf"] = np.float64(found["n_inf"])
-      if found["psnr_pooled"] is not None:
-        values["psnr_pooled"] = np.float64(found["psnr_pooled"])
+      values["n_inf"] = np.float64(scores["n_inf"])
+      if scores["psnr_pooled"] is not None:
+        values["psnr_pooled"] = np.float64(scores["psnr_pooled"])
   return values

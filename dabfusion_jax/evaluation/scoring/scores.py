@@ -1,121 +1,133 @@
-"""Scores of one clip that need no real counterpart: alignment and motion."""
+"""Scores one clip without its real counterpart: alignment, motion and drift."""
 
 import dataclasses
 import warnings
 
 import numpy as np
+from jaxtyping import Float, Float32, Float64
 
-from dabfusion_jax.evaluation.reading.poses import FROM_COCO
+from dabfusion_jax.evaluation.reading import clips
+from dabfusion_jax.evaluation.reading.poses import FROM_COCO, Poses
+from dabfusion_jax.evaluation.scoring.events import Events
 from dabfusion_jax.metrics import alignment, appearance
 from dabfusion_jax.metrics.alignment import Score
 from dabfusion_jax.metrics.clip_score import clip_score
 from dabfusion_jax.metrics.motion import joint_speed, kinematic_beats
 
-Pose = tuple[np.ndarray, np.ndarray]
-_NO_SOUND = Score(None, "no_sound")
+SOUND_METRICS = ("av_align", "av_align_v1", "clip_score")
+_PRESETS = {"mm_align_mint": "mint", "mm_align_bailando": "bailando"}
+_ALIGNMENT_METRICS = ("mm_align", *_PRESETS, "beat_alignment", "beat_alignment_joints")
+_ALIGNMENT_METRICS += SOUND_METRICS
 
 
 @dataclasses.dataclass(frozen=True)
-class Events:
-  """The music of a clip. `beats` (seconds) may hold one beat beyond either edge.
+class Motion:
+  """The motion of a clip, as far as it is known.
 
-  `source` says where the beats come from; `reason` why there is no music at all. Beats
-  may be known of a clip without sound: then `onsets` and `embedding` are None.
+  Attributes:
+    fps: frames per second.
+    speed: mean optical flow of each step, pixels per frame.
+    jitter: mean change of the optical flow, pixels per frame^2.
+    poses: estimated joints in pixels, and which are visible; None without them.
+    joints2d: true joints in pixels; None if unknown.
+    embeddings: of the frames by CLIP; None without its weights.
+    no_poses: the reason if there are no poses.
+    poses_late_seconds: how late the pose estimator is.
   """
-
-  beats: np.ndarray
-  onsets: np.ndarray | None
-  source: str
-  track: str
-  period: float | None
-  reason: str | None = None
-  embedding: np.ndarray | None = None  # Wav2CLIP's; None also without its weights
-
-
-@dataclasses.dataclass(frozen=True)
-class Moves:
-  """The motion of a clip: optical flow, estimated and true poses (None: unknown)."""
 
   fps: float
-  speed: np.ndarray
-  jitter: np.ndarray
-  pose: Pose | None = None
-  joints2d: np.ndarray | None = None
-  pose_reason: str = "not_asked"
-  embeddings: np.ndarray | None = None  # CLIP's of the frames; None: no weights
+  speed: Float64[np.ndarray, "steps"]
+  jitter: Float64[np.ndarray, "fewer"]
+  poses: Poses | None = None
+  joints2d: Float[np.ndarray, "t 17 2"] | None = None
+  embeddings: Float32[np.ndarray, "t 512"] | None = None
+  no_poses: str = "not_asked"
+  poses_late_seconds: float = 0.0
+
+  def frozen(self) -> "Motion":
+    """Returns the motion of the same clip with its first frame held still."""
+    hold = clips.hold_first
+    return dataclasses.replace(
+      self,
+      speed=np.zeros_like(self.speed),
+      jitter=np.zeros_like(self.jitter),
+      poses=self.poses and tuple(map(hold, self.poses)),
+      joints2d=None,
+      embeddings=None if self.embeddings is None else hold(self.embeddings),
+    )
 
 
-def alignment_scores(moves: Moves, events: Events) -> dict[str, Score]:
-  """All alignment metrics of a clip's motion with some music.
+def alignment_scores(motion: Motion, events: Events) -> dict[str, Score]:
+  """Returns all alignment metrics of a clip's motion with some music.
 
-  A video without motion scores 0 in 2D-MM Align and AV-Align, not undefined.
+  A video without motion scores 0 in 2D-MM Align, beat alignment and AV-Align; it is
+  not undefined.
   """
-  names = ("mm_align", "mm_align_mint", "mm_align_bailando", "mm_align_flow")
-  names += ("mm_align_joints", "av_align", "av_align_v1", "clip_score")
   if events.reason:
-    scores = {name: Score(None, events.reason) for name in names}
-  else:
-    scores = beat_scores(moves, events.beats) | sound_scores(moves, events)
-    for preset in ("mint", "bailando"):
-      name = f"mm_align_{preset}"
-      if moves.pose is None:
-        scores[name] = Score(None, moves.pose_reason)
-      else:
-        with warnings.catch_warnings():  # the preset's own warning: made for 60 fps
-          warnings.filterwarnings("ignore", message="Preset .* is made for 60 fps")
-          scores[name] = alignment.mm_align(
-            *moves.pose, events.beats, moves.fps, preset=preset
-          )
+    return dict.fromkeys(_ALIGNMENT_METRICS, Score(None, events.reason))
+  scores = beat_scores(motion, events.beats) | sound_scores(motion, events)
+  for name, preset in _PRESETS.items():
+    if motion.poses is None:
+      scores[name] = Score(None, motion.no_poses)
+      continue
+    with warnings.catch_warnings():  # the preset warns that it is made for 60 fps
+      warnings.filterwarnings("ignore", message="Preset .* is made for 60 fps")
+      scores[name] = alignment.mm_align(
+        *motion.poses, events.beats, motion.fps, preset=preset
+      )
   return scores
 
 
-def sound_scores(moves: Moves, events: Events) -> dict[str, Score]:
-  """What needs the sound itself: AV-Align and CLIPScore."""
+def sound_scores(motion: Motion, events: Events) -> dict[str, Score]:
+  """Returns what needs the sound itself: AV-Align and CLIPScore."""
   if events.onsets is None:
-    return dict.fromkeys(("av_align", "av_align_v1", "clip_score"), _NO_SOUND)
+    return dict.fromkeys(SOUND_METRICS, Score(None, "no_sound"))
   scores = {
-    "av_align": alignment.av_align(events.onsets, moves.speed, moves.fps, 2),
-    "av_align_v1": alignment.av_align(events.onsets, moves.speed, moves.fps, 1),
+    "av_align": alignment.av_align(events.onsets, motion.speed, motion.fps, 2),
+    "av_align_v1": alignment.av_align(events.onsets, motion.speed, motion.fps, 1),
     "clip_score": Score(None, "no_weights"),
   }
-  if moves.embeddings is not None and events.embedding is not None:
-    scores["clip_score"] = clip_score(moves.embeddings, events.embedding)
+  if motion.embeddings is not None and events.embedding is not None:
+    scores["clip_score"] = clip_score(motion.embeddings, events.embedding)
   return scores
 
 
-def beat_scores(moves: Moves, beats: np.ndarray) -> dict[str, Score]:
-  """The paper's formula from flow speed, estimated and true poses."""
-  pauses = kinematic_beats(moves.speed, moves.fps)
-  sigma = alignment.SIGMA_SECONDS
-  scores = {"mm_align_flow": alignment.beat_alignment(pauses, beats, sigma)}
-  if len(moves.speed) < 1:
-    scores["mm_align_flow"] = Score(None, "too_short")
-  scores["mm_align"] = Score(None, moves.pose_reason)
-  if moves.pose is not None:
-    scores["mm_align"] = alignment.mm_align(*moves.pose, beats, moves.fps)
-  scores["mm_align_joints"] = Score(None, "no_truth")
-  if moves.joints2d is not None:
-    joints = moves.joints2d[:, FROM_COCO].astype(np.float64)
-    speed = joint_speed(joints, np.ones(joints.shape[:2], bool))
-    scores["mm_align_joints"] = alignment.beat_alignment(
-      kinematic_beats(speed, moves.fps), beats, sigma
+def beat_scores(motion: Motion, beats: Float64[np.ndarray, "n"]) -> dict[str, Score]:
+  """Returns beat alignment of optical flow, of poses (2D-MM Align), of true joints.
+
+  The motion beats are every minimum of speed (`motion.kinematic_beats`).
+  """
+  scores = {"beat_alignment": _beat_alignment(motion.speed, motion.fps, beats)}
+  if not len(motion.speed):
+    scores["beat_alignment"] = Score(None, "too_short")
+  scores["mm_align"] = Score(None, motion.no_poses)
+  if motion.poses is not None:
+    scores["mm_align"] = alignment.mm_align(
+      *motion.poses, beats + motion.poses_late_seconds, motion.fps
     )
+  scores["beat_alignment_joints"] = Score(None, "no_truth")
+  if motion.joints2d is not None:
+    joints = motion.joints2d[:, FROM_COCO].astype(np.float64)
+    speed = joint_speed(joints, np.ones(joints.shape[:2], bool))
+    scores["beat_alignment_joints"] = _beat_alignment(speed, motion.fps, beats)
   return scores
 
 
-def motion_scores(moves: Moves) -> dict[str, Score]:
-  """Mean speed and jitter of the optical flow."""
-  return {
-    "speed": _mean(moves.speed),
-    "jitter": _mean(moves.jitter),
-  }
+def _beat_alignment(speed: np.ndarray, fps: float, beats: np.ndarray) -> Score:
+  motion_beats = kinematic_beats(speed, fps)
+  return alignment.beat_alignment(motion_beats, beats, alignment.SIGMA_SECONDS)
+
+
+def motion_scores(motion: Motion) -> dict[str, Score]:
+  """Returns the mean speed and jitter of the optical flow."""
+  return {"speed": _mean(motion.speed), "jitter": _mean(motion.jitter)}
 
 
 def _mean(values: np.ndarray) -> Score:
   return Score(float(values.mean())) if len(values) else Score(None, "too_short")
 
 
-def drift_score(features: np.ndarray) -> Score:
-  """Identity drift; undefined below 9 frames."""
+def drift_score(features: Float32[np.ndarray, "t d"]) -> Score:
+  """Returns the identity drift; undefined below 9 frames."""
   value = appearance.drift(features)
   return Score(value) if value is not None else Score(None, "too_short")

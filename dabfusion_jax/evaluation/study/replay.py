@@ -1,110 +1,107 @@
-"""Claim 6: dances are not replayed training clips."""
-
-from collections.abc import Sequence
+"""Measures whether dances are replayed training clips."""
 
 import numpy as np
+from jaxtyping import Bool, Float, Float32, Float64
 
-from dabfusion_jax.evaluation.study import estimates
-from dabfusion_jax.evaluation.study.beats import Stage
-from dabfusion_jax.evaluation.study.drawing import Dances
-from dabfusion_jax.evaluation.study.estimates import Row
+from dabfusion_jax.evaluation.scoring import aggregate
+from dabfusion_jax.evaluation.scoring.aggregate import Estimate
+from dabfusion_jax.evaluation.study.cached_sampler import Latents
+from dabfusion_jax.evaluation.study.claim import Part
+from dabfusion_jax.evaluation.study.study import Study
 from dabfusion_jax.ops.grid import identity_grid
+from data_pipeline.records import latent_record, loader
+from data_pipeline.records.picks import even_indices
 
 _CHUNK = 256  # training clips at a time
+_NUM_TRAINING = 100  # training clips that are compared with the others
 
 
-def displacements(flows: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-  """Sampling grids [n, t, s, s, 2] -> displacements in pixels, float32 [n, d]."""
+def measure(study: Study) -> Part:
+  """Measures distances to the nearest training clip.
+
+  Dances, real clips and stillness are compared with all training clips, and training
+  clips with those of other videos: windows of one video count as one clip.
+  """
+  clips, size = study.clips, study.clips.size
+  source = latent_record.open_latents(study.latents, "train")
+  flows = np.stack([latent_record.decode(blob)["flow"] for blob in source])
+  names = loader.read_manifest(study.data)["splits"]["train"]
+  videos = np.array([name.rpartition(".")[0] for name in names])
+  known = displacements(flows, size)
+  held_out = displacements(clips.latents.flow, size)
+  sequences = np.asarray(clips.sequences)
+  is_own = sequences[:, None] == sequences[None]
+  part = Part("replay", clips.sequences)
+
+  def measure_clips(latents: Latents) -> tuple[Float64[np.ndarray, "n"], Estimate]:
+    """Returns distances to training clips, and relative to held-out ones."""
+    own = displacements(latents.flow, size)
+    equal = nearest_of_equal(own, known, len(held_out))
+    return nearest(own, known), clips.ratio(equal, nearest(own, held_out, is_own))
+
+  real, real_ratio = measure_clips(clips.latents)
+  part.add("real.nearest_training", "nearest training clip, real clips [px]", real)
+  chosen = even_indices(len(known), _NUM_TRAINING)
+  others = nearest(known[chosen], known, videos[chosen][:, None] == videos[None])
+  others = aggregate.estimate(others, videos[chosen].tolist())
+  name = "nearest clip of another video, training clips [px]"
+  part.add("training.nearest_training", name, others)
+  still = aggregate.estimate(nearest(np.zeros_like(known[:1]), known), [""])
+  part.add("still.nearest_training", "nearest training clip, no motion [px]", still)
+  for name, dances in study.dances.items():
+    distances, ratio = measure_clips(dances)
+    title = f"nearest training clip, dances of {name} [px]"
+    part.add(f"{name}.nearest_training", title, distances, real)
+    elsewhere = nearest(displacements(dances.flow, size), held_out)
+    title = f"nearest held-out clip, dances of {name} [px]"
+    part.add(f"{name}.nearest_held_out", title, elsewhere)
+    title = "nearest training / nearest held-out clip, sets of equal size"
+    part.add(f"{name}.nearest_ratio", f"{title}, dances of {name}", ratio, real_ratio)
+  return part
+
+
+def displacements(
+  flows: Float[np.ndarray, "n t h w 2"], size: tuple[int, int]
+) -> Float32[np.ndarray, "n d"]:
+  """Turns sampling grids into displacements in pixels of a picture of `size`."""
   grid = np.asarray(identity_grid(*flows.shape[2:4]))
   scale = np.array([(size[1] - 1) / 2, (size[0] - 1) / 2], np.float32)
   return ((flows - grid) * scale).reshape(len(flows), -1)
 
 
 def nearest(
-  flows: np.ndarray, others: np.ndarray, barred: np.ndarray | None = None
-) -> np.ndarray:
-  """Root mean square distance of each row [n, d] to the nearest of `others` [m, d].
+  rows: Float32[np.ndarray, "n d"],
+  others: Float32[np.ndarray, "m d"],
+  is_barred: Bool[np.ndarray, "n m"] | None = None,
+) -> Float64[np.ndarray, "n"]:
+  """Returns the root mean square distance of each row to the nearest of `others`.
 
-  `barred`, bool [n, m], are pairs that do not count (a clip and itself).
+  Args:
+    rows: displacements.
+    others: displacements.
+    is_barred: pairs that do not count, such as a clip and itself.
   """
-  best = np.full(len(flows), np.inf)
-  norms = np.square(flows, dtype=np.float64).sum(1)
+  best = np.full(len(rows), np.inf)
+  norms = np.square(rows, dtype=np.float64).sum(1)
   for start in range(0, len(others), _CHUNK):
-    part = others[start : start + _CHUNK]
-    square = norms[:, None] + np.square(part, dtype=np.float64).sum(1)
-    square -= 2.0 * (flows @ part.T).astype(np.float64)
-    if barred is not None:
-      square[barred[:, start : start + _CHUNK]] = np.inf
+    chunk = others[start : start + _CHUNK]
+    square = norms[:, None] + np.square(chunk, dtype=np.float64).sum(1)
+    square -= 2.0 * (rows @ chunk.T).astype(np.float64)
+    if is_barred is not None:
+      square[is_barred[:, start : start + _CHUNK]] = np.inf
     best = np.minimum(best, square.min(1))
   # A distance of points: the mean over places and frames of both coordinates' squares.
-  return np.sqrt(np.maximum(best, 0.0) / (flows.shape[1] / 2))
+  return np.sqrt(np.maximum(best, 0.0) / (rows.shape[1] / 2))
 
 
-def rows(
-  stage: Stage,
-  dances: dict[str, Dances],
-  training: np.ndarray,
-  training_names: Sequence[str],
-) -> list[Row]:
-  """Distance to the nearest training clip, of dances, of true clips and of stillness.
+def nearest_of_equal(
+  rows: Float32[np.ndarray, "n d"], known: Float32[np.ndarray, "m d"], count: int
+) -> Float64[np.ndarray, "n"]:
+  """Returns the mean distance to the nearest of about `count` training clips.
 
-  `training` are flows [m, t, s, s, 2]; windows of one video count as one clip.
+  `known` is split into parts of that size, to compare with the distance to the nearest
+  of as many held-out clips: a calm dance is near to both, a memorised one only to
+  training clips.
   """
-  size = stage.size
-  known = displacements(training, size)
-  held_out = displacements(stage.subjects.flow, size)
-  true = stage.mean(nearest(held_out, known))
-  picked = np.linspace(0, len(known) - 1, min(len(known), 100)).astype(int)
-  names = np.asarray(training_names)
-  barred = names[picked][:, None] == names[None]
-  among = nearest(known[picked], known, barred)
-  frozen = nearest(np.zeros_like(known[:1]), known)
-  owners = np.asarray(stage.subjects.sequences)
-  own = owners[:, None] == owners[None]
-  against = lambda flows: estimates.ratio(
-    *of_as_many(flows, known, held_out, own), stage.subjects.sequences
-  )
-  true_share = against(held_out)
-  table = [
-    Row("nearest training clip, held-out true clips [px]", true),
-    Row(
-      "nearest clip of another video, training clips [px]",
-      estimates.mean(among, list(names[picked])),
-    ),
-    Row("nearest training clip, no motion [px]", estimates.mean(frozen, [""])),
-  ]
-  for name, one in dances.items():
-    drawn = displacements(one.flow, size)
-    found = stage.mean(nearest(drawn, known))
-    met = found.value >= true.value - 2 * (true.error or 0.0)
-    share = against(drawn)
-    title = f"nearest training clip, dances of {name} [px]"
-    table += [
-      Row(title, found, true, asked="not below true clips", met=met),
-      Row(
-        f"nearest held-out clip, dances of {name} [px]",
-        stage.mean(nearest(drawn, held_out)),
-      ),
-      Row(
-        f"nearest training against nearest held-out clip, of as many, dances of {name}",
-        share,
-        true_share,
-        asked="not below true clips",
-        met=share.value >= true_share.value - 2 * (true_share.error or 0.0),
-      ),
-    ]
-  return table
-
-
-def of_as_many(
-  flows: np.ndarray, known: np.ndarray, held_out: np.ndarray, own: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-  """Distances [n] to the nearest training and the nearest held-out clip, of as many.
-
-  A calm dance is near to both, one learnt by heart only to the first. The first is the
-  mean over parts of `known`, each of as many clips as `held_out`. `own`, bool [n, m],
-  are held-out clips that do not count: those of a dance's own sequence.
-  """
-  parts = max(1, len(known) // len(held_out))
-  found = [nearest(flows, known[i::parts]) for i in range(parts)]
-  return np.mean(found, axis=0), nearest(flows, held_out, own)
+  num_parts = max(1, len(known) // count)
+  return np.mean([nearest(rows, known[i::num_parts]) for i in range(num_parts)], axis=0)

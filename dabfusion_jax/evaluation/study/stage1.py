@@ -1,4 +1,4 @@
-"""Claim 1: stage 1 rebuilds the dancer, and its flow is the body's true motion."""
+"""Measures whether stage 1 rebuilds the dancer, and whether its flow is true motion."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -6,57 +6,123 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 import tqdm
+from jaxtyping import Bool, Float, Float32, UInt8
 
-from dabfusion_jax.evaluation.reading.networks import Networks
-from dabfusion_jax.evaluation.study import estimates, films
-from dabfusion_jax.evaluation.study.drawing import Artist
-from dabfusion_jax.evaluation.study.estimates import Row
-from dabfusion_jax.evaluation.study.subjects import Subjects
+from dabfusion_jax.evaluation.reading.changes import FROZEN
+from dabfusion_jax.evaluation.study.claim import Part
+from dabfusion_jax.evaluation.study.study import Study
 from dabfusion_jax.ops.grid import identity_grid
 from dabfusion_jax.ops.resize import interpolation_matrix, resize_aligned
+from data_pipeline.synthdance.truth import body_motion
+
+# Values of the part map, which are 1 + the place in `synthdance.parts.PARTS`.
+REGIONS = {
+  "head and trunk": range(1, 10),
+  "legs": range(10, 16),
+  "arms": range(16, 20),
+  "hands": range(20, 22),
+}
+
+
+def measure(study: Study) -> Part:
+  """Measures rebuilt frames and end-point errors of the flow, by region."""
+  clips, scores = study.clips, study.scores
+  part = Part("stage1", clips.sequences)
+  frozen = scores.paired([clip.changed(FROZEN) for clip in scores.real])
+  rebuilt = scores.paired(scores.of_latents(study.samplers["e"], clips.latents))
+  for key, title in (
+    ("psnr_mask", "PSNR inside the person [dB]"),
+    ("lpips_alex", "LPIPS (AlexNet)"),
+  ):
+    part.add(key, title, rebuilt[key], None, frozen[key], "frozen first frame")
+  for key in ("psnr", "ssim", "ssim_mask"):
+    part.values[key], part.values[f"{key}.frozen"] = rebuilt[key], frozen[key]
+  gain = rebuilt["psnr_mask"] - frozen["psnr_mask"]
+  part.add("psnr_mask_gain", "PSNR inside the person, minus frozen [dB]", gain)
+  ratio = clips.ratio(rebuilt["lpips_alex"], frozen["lpips_alex"])
+  part.add("lpips_ratio", "LPIPS (AlexNet), relative to frozen", ratio)
+  regions: dict[str, list[tuple[float, float]]] = {}
+  pairs = zip(clips.records, clips.latents.flow, strict=True)
+  for record, flow in tqdm.tqdm(pairs, "flow errors", len(clips), leave=False):
+    for key, both in _flow_errors_by_region(record, flow).items():
+      regions.setdefault(key, []).append(both)
+  for key, both in regions.items():
+    error, null = np.array(both).T
+    title = f"end-point error of the flow, {key}"
+    part.add(f"{key}.error", f"{title} [px]", error, None, null, "no motion")
+    ratio = clips.ratio(error, null)
+    part.add(f"{key}.error_ratio", f"{title}, relative to no motion", ratio)
+  return part
+
+
+def _flow_errors_by_region(
+  record: Mapping[str, Any], flow: Float32[np.ndarray, "t s s 2"]
+) -> dict[str, tuple[float, float]]:
+  """Returns `flow_errors` by region, and those of the true motion on a latent grid."""
+  part_map, motion = record["part_map"], true_motion(record)
+  body = part_map > 0
+  masks = {"body": body, "body, seen in both frames": is_visible(motion, part_map)}
+  masks |= {name: np.isin(part_map, values) for name, values in REGIONS.items()}
+  errors = {key: flow_errors(flow, motion, mask) for key, mask in masks.items()}
+  best = on_grid(motion, body, flow.shape[1])
+  return errors | {"true motion on the latent grid": flow_errors(best, motion, body)}
+
+
+def true_motion(record: Mapping[str, Any]) -> Float32[np.ndarray, "t h w 2"]:
+  """Returns the displacement of every body pixel into the first frame, in pixels."""
+  poses = record["part_pose"]
+  frames = zip(record["part_map"], poses, strict=True)
+  return np.stack([body_motion(part_map, pose, poses[0]) for part_map, pose in frames])
 
 
 def flow_errors(
-  flow: np.ndarray, motion: np.ndarray, mask: np.ndarray
+  flow: Float[np.ndarray, "t s s 2"],
+  motion: Float32[np.ndarray, "t h w 2"],
+  mask: Bool[np.ndarray, "t h w"],
 ) -> tuple[float, float]:
-  """Mean end-point error inside a mask, of a flow and of no motion, in pixels.
+  """Returns the mean end-point error inside a mask: of a flow, and of no motion.
 
   Args:
-    flow: sampling grids [t, s, s, 2] in [-1, 1]; brought to the frames' size by linear
-      interpolation with aligned corners, as the picture is warped.
-    motion: the true displacement into the first frame [t, h, w, 2], pixels.
-    mask: pixels that count, bool [t, h, w]; the given frame is left out.
+    flow: sampling grids, resized to the frames by linear interpolation with aligned
+      corners, as pictures are warped.
+    motion: the true displacement into the first frame, pixels.
+    mask: pixels that count; the first frame is left out.
+
+  Returns:
+    Both errors in pixels; NaN for an empty mask.
   """
   height, width = motion.shape[1:3]
   grids = np.asarray(resize_aligned(jnp.asarray(flow), height, width), np.float64)
-  pixels = (grids - np.asarray(identity_grid(height, width))) * (
-    (width - 1) / 2,
-    (height - 1) / 2,
-  )
+  scale = ((width - 1) / 2, (height - 1) / 2)
+  pixels = (grids - np.asarray(identity_grid(height, width))) * scale
   mask = mask.copy()
   mask[0] = False
-  return tuple(
+  error, null = (
     float(np.linalg.norm(guess - motion, axis=-1)[mask].mean())
     for guess in (pixels, np.zeros_like(motion))
   )
+  return error, null
 
 
-def visible(motion: np.ndarray, part_map: np.ndarray) -> np.ndarray:
-  """Body pixels [t, h, w] whose place in the first frame shows the same part."""
+def is_visible(
+  motion: Float32[np.ndarray, "t h w 2"], part_map: UInt8[np.ndarray, "t h w"]
+) -> Bool[np.ndarray, "t h w"]:
+  """Returns body pixels whose place in the first frame shows the same body part."""
   height, width = part_map.shape[1:]
   y, x = np.meshgrid(np.arange(height), np.arange(width), indexing="ij")
   place = np.round(motion + np.stack([x, y], -1)).astype(int)
-  inside = (place >= 0).all(-1) & (place < (width, height)).all(-1)
+  is_inside = (place >= 0).all(-1) & (place < (width, height)).all(-1)
   place = np.clip(place, 0, (width - 1, height - 1))
-  return (
-    inside & (part_map > 0) & (part_map[0][place[..., 1], place[..., 0]] == part_map)
-  )
+  is_same = part_map[0][place[..., 1], place[..., 0]] == part_map
+  return is_inside & (part_map > 0) & is_same
 
 
-def on_grid(motion: np.ndarray, mask: np.ndarray, size: int) -> np.ndarray:
-  """The true motion as a latent flow could tell it: sampling grids [t, size, size, 2].
+def on_grid(
+  motion: Float[np.ndarray, "t h w 2"], mask: Bool[np.ndarray, "t h w"], size: int
+) -> Float32[np.ndarray, "t size size 2"]:
+  """Returns the true motion as well as a latent grid can hold it, as sampling grids.
 
-  Each cell takes the mean of the body around it, weighted as the cell is read.
+  Each cell holds the mean over the body around it, weighted as the cell is read.
   """
   height, width = motion.shape[1:3]
   rows, columns = (interpolation_matrix(size, side) for side in (height, width))
@@ -65,88 +131,3 @@ def on_grid(motion: np.ndarray, mask: np.ndarray, size: int) -> np.ndarray:
   pixels = spread(motion * weight) / np.maximum(spread(weight), 1e-6)
   grid = pixels / ((width - 1) / 2, (height - 1) / 2)
   return (grid + np.asarray(identity_grid(size, size))).astype(np.float32)
-
-
-def measure(
-  artist: Artist,
-  subjects: Subjects,
-  networks: Networks,
-  motions: Any,
-  regions: Mapping[str, range],
-) -> dict[str, list[float]]:
-  """Scores of every clip by name.
-
-  `motions(record)` is the true displacement; `regions` are values of the part map.
-  """
-  scores: dict[str, list[float]] = {}
-  for i, record in enumerate(tqdm.tqdm(subjects.records, desc="stage 1")):
-    parts = (subjects.flow[i], subjects.occlusion[i], subjects.z[i])
-    rebuilt = films.compare(artist.decode(*parts), record, networks)
-    frozen = films.compare(films.still(record["frames"]), record, networks)
-    found = {f"rebuilt_{k}": v for k, v in rebuilt.items()}
-    found |= {f"frozen_{k}": v for k, v in frozen.items()}
-    motion, body = motions(record), record["part_map"] > 0
-    masks = {"body": body, "visible": visible(motion, record["part_map"])}
-    masks |= {name: np.isin(record["part_map"], ids) for name, ids in regions.items()}
-    for name, mask in masks.items():
-      error, still = flow_errors(subjects.flow[i], motion, mask)
-      found |= {f"error_{name}": error, f"still_{name}": still}
-    told = on_grid(motion, body, subjects.flow.shape[2])
-    found["error_grid"], found["still_grid"] = flow_errors(told, motion, body)
-    for name, value in found.items():
-      scores.setdefault(name, []).append(float(value))
-  return scores
-
-
-def rows(
-  scores: Mapping[str, list[float]], subjects: Subjects, regions: Mapping[str, range]
-) -> list[Row]:
-  """Lines of the table."""
-  values = {name: np.array(one) for name, one in scores.items()}
-  sequences = subjects.sequences
-  mean = lambda x: estimates.mean(x, sequences)
-  frozen = "frozen first frame"
-  gain = mean(values["rebuilt_mask_psnr"] - values["frozen_mask_psnr"])
-  lpips = estimates.ratio(values["rebuilt_lpips"], values["frozen_lpips"], sequences)
-  table = [
-    Row(
-      "PSNR inside the person [dB]",
-      mean(values["rebuilt_mask_psnr"]),
-      None,
-      mean(values["frozen_mask_psnr"]),
-      frozen,
-    ),
-    Row("gain of it [dB]", gain, asked="at least 6", met=gain.value >= 6),
-    Row(
-      "LPIPS (alex)",
-      mean(values["rebuilt_lpips"]),
-      None,
-      mean(values["frozen_lpips"]),
-      frozen,
-    ),
-    Row("ratio of it", lpips, asked="at most 0.5", met=lpips.value <= 0.5),
-  ]
-  for name, pixels in (("body", "body"), ("visible", "body, seen in both frames")):
-    error, still = values[f"error_{name}"], values[f"still_{name}"]
-    ratio = estimates.ratio(error, still, sequences)
-    table += [
-      Row(
-        f"end-point error of the flow, {pixels} [px]",
-        mean(error),
-        None,
-        mean(still),
-        "no motion",
-      ),
-      Row(
-        f"ratio of it, {pixels}",
-        ratio,
-        asked="at most 1/3" if name == "body" else "",
-        met=ratio.value <= 1 / 3 if name == "body" else None,
-      ),
-    ]
-  for name in (*regions, "grid"):
-    error, still = values[f"error_{name}"], values[f"still_{name}"]
-    title = "the true motion told by the latent grid" if name == "grid" else name
-    ratio = estimates.ratio(error, still, sequences)
-    table.append(Row(f"ratio of it, {title}", ratio))
-  return table

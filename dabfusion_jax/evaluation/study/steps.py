@@ -1,164 +1,184 @@
-"""Claim 5: how few steps are enough, by quality and by alignment."""
+"""Measures how few sampling steps are enough, by quality, alignment and speed."""
 
 import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from jaxtyping import Float64
 
-from dabfusion_jax.evaluation.study import dancing, estimates, films
-from dabfusion_jax.evaluation.study.beats import Stage
-from dabfusion_jax.evaluation.study.drawing import Artist
-from dabfusion_jax.evaluation.study.estimates import Estimate, Row
-from dabfusion_jax.evaluation.study.films import Viewer
+from dabfusion_jax.evaluation.reporting import chart
+from dabfusion_jax.evaluation.scoring import aggregate
+from dabfusion_jax.evaluation.scoring.aggregate import Estimate
+from dabfusion_jax.evaluation.study import latent_motion
+from dabfusion_jax.evaluation.study.cached_sampler import CachedSampler
+from dabfusion_jax.evaluation.study.claim import Part
+from dabfusion_jax.evaluation.study.frame_scores import FrameScores, Fvd
+from dabfusion_jax.evaluation.study.held_out import HeldOutClips
+from dabfusion_jax.evaluation.study.study import Study
+from data_pipeline.records.picks import even_indices
 
 FEW = (5, 10, 20, 50)
+LONG_METHODS = ("ddim", "ddpm")
+NUM_CLIPS_OF_LONG = 16
 PANELS = {
   "fvd": "FVD",
-  "way": "alignment, share of the way",
-  "speed": "flow speed / true",
-  "jitter": "flow jitter / true",
+  "fraction": "strict alignment, fraction of the gap",
+  "speed": "flow speed / real",
+  "jitter": "flow jitter / real",
 }
-_NOISE = 2.0  # a loss below so many of its errors is none
+_NOISE = 2.0  # standard errors within which a loss counts as none
 _CRITERIA = ("fvd", "alignment", "speed")
 
 
 @dataclasses.dataclass(frozen=True)
-class Point:
-  """One sampler with one number of steps."""
+class Setting:
+  """A sampler with a number of steps, measured.
+
+  Attributes:
+    method: of `diffusion.samplers`.
+    num_steps: network evaluations.
+    fvd: of its dances.
+    alignment: strict beat alignment of each clip.
+    ratios: `fraction` of the gap from chance to real clips; `speed` and `jitter`
+      relative to those of real clips.
+  """
 
   method: str
   num_steps: int
-  figures: Mapping[str, Estimate]  # fvd and its half, alignment, way, speed, jitter
-  true_half: Estimate  # FVD of a half of the true clips against the other
-  alignment: np.ndarray  # of each clip
+  fvd: Fvd
+  alignment: Float64[np.ndarray, "n"]
+  ratios: Mapping[str, Estimate]
 
+  @property
+  def speed_error(self) -> float:
+    """How far the speed is from that of real clips, as a share of it."""
+    return abs(self.ratios["speed"].mean - 1)
 
-def measure(
-  stage: Stage, viewer: Viewer, artist: Artist, method: str, num_steps: int
-) -> Point:
-  """Draws the stage's subjects and measures them.
-
-  `speed` and `jitter` are ratios to the true clips'; `fvd_half` compares half of the
-  clips with the other half of the true ones, mean and SD of ten splits.
-  """
-  subjects = stage.subjects
-  heard, frames = subjects.heard(subjects.given), subjects.flow.shape[1]
-  changes = {"method": method, "num_steps": num_steps}
-  dances = artist.draw(stage.pictures(), heard, stage.ids(), frames, **changes)
-  values = dancing.align(stage.pauses(dances.flow), subjects.beats)
-  true = true_alignment(stage)
-  chance = dancing.chance(subjects.beats)
-  ratio = lambda f: estimates.ratio(
-    f(dances.flow), f(subjects.flow), subjects.sequences
-  )
-  fvd = films.fvd_of(viewer.logits(artist, dances), viewer, None, stage.seed)
-  figures = {
-    "fvd": fvd["found"],
-    "fvd_half": fvd["half"],
-    "alignment": stage.mean(values),
-    "way": estimates.way(values, chance, true, subjects.sequences),
-    "speed": ratio(stage.speed),
-    "jitter": ratio(lambda flow: dancing.jitters(flow, stage.size)),
-  }
-  return Point(method, num_steps, figures, fvd["true"], values)
-
-
-def true_alignment(stage: Stage) -> np.ndarray:
-  """Of each true clip."""
-  return dancing.align(stage.pauses(stage.subjects.flow), stage.subjects.beats)
-
-
-def losses(point: Point, best: Mapping[str, Point], stage: Stage) -> dict[str, Any]:
-  """How much worse than the best of each figure, beside the noise of that.
-
-  To be more on the beat than true clips are is no better, nor is another speed.
-  """
-  mine, other = point.figures["fvd_half"], best["fvd"].figures["fvd_half"]
-  beyond = max(0.0, best["alignment"].alignment.mean() - true_alignment(stage).mean())
-  align = stage.mean(best["alignment"].alignment - point.alignment - beyond)
-  speed, steady = point.figures["speed"], best["speed"].figures["speed"]
-  return {
-    "fvd": mine.value - other.value,
-    "fvd_noise": float(np.hypot(mine.error, other.error)),
-    "alignment": align.value,
-    "alignment_noise": align.error,
-    "speed": abs(speed.value - 1) - abs(steady.value - 1),
-    "speed_noise": float(np.hypot(speed.error, steady.error)),
-  }
-
-
-def choose(points: Sequence[Point], stage: Stage) -> tuple[Point, list[dict[str, Any]]]:
-  """The fewest steps that lose nothing beyond twice the noise, and all losses.
-
-  Among samplers of as few steps, the one of the lowest FVD.
-  """
-  best = {
-    "fvd": min(points, key=lambda p: p.figures["fvd_half"].value),
-    "alignment": max(points, key=lambda p: p.figures["alignment"].value),
-    "speed": min(points, key=lambda p: abs(p.figures["speed"].value - 1)),
-  }
-  table = [losses(point, best, stage) for point in points]
-  good = [
-    point
-    for point, loss in zip(points, table, strict=True)
-    if all(loss[key] <= _NOISE * loss[f"{key}_noise"] for key in _CRITERIA)
-  ]
-  # The best may be three; then none is good at all, and quality decides.
-  pool = good or [best["fvd"]]
-  fewest = min(point.num_steps for point in pool)
-  pool = [point for point in pool if point.num_steps == fewest]
-  return min(pool, key=lambda p: p.figures["fvd_half"].value), table
-
-
-def rows(points: Sequence[Point], note: str = "") -> list[Row]:
-  """Lines of the table."""
-  table = []
-  for point in points:
-    title = f"{point.method}, {point.num_steps} steps{note}"
-    figures = point.figures
-    table += [
-      Row(f"FVD, {title}", figures["fvd"], point.true_half),
-      Row(f"way from chance to true, {title}", figures["way"]),
-      Row(f"flow speed against true, {title}", figures["speed"]),
-      Row(f"flow jitter against true, {title}", figures["jitter"]),
-    ]
-  return table
-
-
-def study(
-  artist: Artist,
-  many: tuple[Stage, Viewer],
-  few: tuple[Stage, Viewer],
-  methods: Sequence[str],
-  long_steps: Sequence[int],
-) -> tuple[list[Row], dict[str, Any], dict[str, dict[str, Any]]]:
-  """Few steps of every method on many clips, long ones of ddim and ddpm on few.
-
-  Returns the rows, plain values worth keeping (`chosen` among them), and the panels of
-  the curve.
-  """
-  points = [measure(*many, artist, m, number) for number in FEW for m in methods]
-  chosen, table = choose(points, many[0])
-  long = [(m, n) for n in (FEW[-1], *long_steps) for m in ("ddim", "ddpm")]
-  long_points = [measure(*few, artist, *one) for one in long]
-  panels = {
-    title: {
-      method: [(p.num_steps, p.figures[key]) for p in points if p.method == method]
-      for method in methods
+  def as_plain(self) -> dict[str, Any]:
+    """Returns plain values."""
+    figures = self.fvd._asdict() | dict(self.ratios)
+    return {
+      "method": self.method,
+      "num_steps": self.num_steps,
+      **{key: value and dataclasses.asdict(value) for key, value in figures.items()},
     }
-    for key, title in PANELS.items()
-  }
-  extra = {
-    "points": list(map(_plain, points)),
-    "long_points": list(map(_plain, long_points)),
-    "losses": table,
+
+
+def measure(study: Study) -> Part:
+  """Measures few steps of every method on all clips, and long runs on fewer."""
+  model, scores, clips = study.samplers["e"], study.scores, study.clips
+  settings = [
+    measure_setting(scores, model, method, number)
+    for number in FEW
+    for method in study.methods
+  ]
+  chosen, losses = choose(settings, clips)
+  few_clips = clips.take(even_indices(len(clips), NUM_CLIPS_OF_LONG))
+  few_scores = dataclasses.replace(scores, clips=few_clips)
+  long_settings = [
+    measure_setting(few_scores, model, method, number)
+    for number in (FEW[-1], *study.long_steps)
+    for method in LONG_METHODS
+  ]
+  part = Part("steps", clips.sequences)
+  for setting in settings:
+    add_setting(part, setting)
+  for setting in long_settings:
+    add_setting(part, setting, f", {len(few_clips)} clips")
+  part.extra = {
+    "settings": [setting.as_plain() for setting in settings],
+    "long_settings": [setting.as_plain() for setting in long_settings],
+    "losses": losses,
     "chosen": {"method": chosen.method, "num_steps": chosen.num_steps},
   }
-  note = f", {len(few[0].subjects)} clips"
-  return rows(points) + rows(long_points, note), extra, panels
+  part.charts = {"steps.svg": draw(settings)}
+  return part
 
 
-def _plain(point: Point) -> dict[str, Any]:
-  figures = {key: dataclasses.asdict(one) for key, one in point.figures.items()}
-  return {"method": point.method, "num_steps": point.num_steps, "figures": figures}
+def measure_setting(
+  scores: FrameScores, model: CachedSampler, method: str, num_steps: int
+) -> Setting:
+  """Draws a dance for each clip, and measures them."""
+  clips = scores.clips
+  sampling = dataclasses.replace(
+    model.sampling, method=method, num_inference_steps=num_steps
+  )
+  dances = clips.draw(model, sampling=sampling)
+  motion = clips.motion(dances)
+  alignment = motion.alignment(clips.true_beats)
+  jitter = lambda latents: latent_motion.jitter(latents.flow, clips.size)
+  ratios = {
+    "fraction": clips.fraction_of_gap(alignment, clips.chance, clips.real_alignment),
+    "speed": clips.ratio(motion.speed, clips.real_motion.speed),
+    "jitter": clips.ratio(jitter(dances), jitter(clips.latents)),
+  }
+  fvd = scores.fvd(scores.of_latents(model, dances))
+  return Setting(method, num_steps, fvd, alignment, ratios)
+
+
+def choose(
+  settings: Sequence[Setting], clips: HeldOutClips
+) -> tuple[Setting, list[dict[str, Any]]]:
+  """Chooses the fewest steps that lose nothing beyond twice the noise.
+
+  Among samplers with as few steps, the one with the lowest FVD is chosen. If different
+  settings are best by each criterion and none is good by all, FVD decides.
+
+  Returns:
+    The setting that is chosen, and the losses of each.
+  """
+  by_fvd = min(settings, key=lambda setting: setting.fvd.half.mean)
+  by_alignment = max(settings, key=lambda setting: setting.alignment.mean())
+  by_speed = min(settings, key=lambda setting: setting.speed_error)
+  # To be on the beat more than real clips are is no better.
+  excess = max(0.0, by_alignment.alignment.mean() - clips.real_alignment.mean())
+  losses = []
+  for setting in settings:
+    gap = by_alignment.alignment - setting.alignment - excess
+    gap = aggregate.estimate(gap, clips.sequences)
+    speeds = setting.ratios["speed"], by_speed.ratios["speed"]
+    losses.append(
+      {
+        "fvd": setting.fvd.half.mean - by_fvd.fvd.half.mean,
+        "fvd_noise": float(np.hypot(setting.fvd.half.error, by_fvd.fvd.half.error)),
+        "alignment": gap.mean,
+        "alignment_noise": gap.error,
+        "speed": setting.speed_error - by_speed.speed_error,
+        "speed_noise": float(np.hypot(*(speed.error for speed in speeds))),
+      }
+    )
+  good = [
+    setting
+    for setting, loss in zip(settings, losses, strict=True)
+    if all(loss[key] <= _NOISE * loss[f"{key}_noise"] for key in _CRITERIA)
+  ]
+  good = good or [by_fvd]
+  fewest = min(setting.num_steps for setting in good)
+  good = [setting for setting in good if setting.num_steps == fewest]
+  return min(good, key=lambda setting: setting.fvd.half.mean), losses
+
+
+def add_setting(part: Part, setting: Setting, note: str = "") -> None:
+  """Adds the claims about a setting."""
+  key = f"{setting.method}_{setting.num_steps}{'_few_clips' if note else ''}"
+  name = f"{setting.method}, {setting.num_steps} steps{note}"
+  part.values[f"{key}.alignment"] = setting.alignment
+  part.add(f"{key}.fvd", f"FVD of {name}", *setting.fvd.compared)
+  for ratio, title in (
+    ("fraction", "strict beat alignment, fraction of the gap from chance to real"),
+    ("speed", "latent flow speed, relative to real clips"),
+    ("jitter", "latent flow jitter, relative to real clips"),
+  ):
+    part.add(f"{key}.{ratio}", f"{title}, {name}", setting.ratios[ratio])
+
+
+def draw(settings: Sequence[Setting]) -> str:
+  """Draws all figures against the number of steps."""
+  panels: dict[str, dict[str, list[tuple[int, Estimate]]]] = {}
+  for key, title in PANELS.items():
+    for setting in settings:
+      value = setting.fvd.value if key == "fvd" else setting.ratios[key]
+      curves = panels.setdefault(title, {})
+      curves.setdefault(setting.method, []).append((setting.num_steps, value))
+  return chart.curves("figures against sampling steps", panels)

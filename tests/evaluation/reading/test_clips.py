@@ -59,7 +59,9 @@ def test_thirty_frames_taken_for_twenty_five_are_told_apart(tmp_path):
 
 def test_a_video_of_one_frame_has_no_rate_unless_it_is_given(tmp_path):
   clip_folders.write_mp4(tmp_path / "a.mp4", clip_folders.make_frames(0)[:1], None)
-  with pytest.raises(clips.ClipError, match="one frame has no frame rate; pass --fps"):
+  with pytest.raises(
+    clips.ClipError, match="a single frame has no frame rate; pass --fps"
+  ):
     _read(tmp_path)
   assert _read(tmp_path, fps=10).frames.shape == (1, 32, 32, 3)
 
@@ -76,10 +78,10 @@ def test_coding_changes_frames_a_little_and_never_their_shape(tmp_path):
 @pytest.mark.parametrize(
   ("frames", "message"),
   [
-    (np.full((4, 16, 16, 3), np.nan), "uint8, these hold NaN"),
-    (np.zeros((4, 16, 16, 3)), "uint8, these hold float64"),
-    (np.zeros((4, 16, 16), np.uint8), r"not \[t h w 3\]"),
-    (np.zeros((0, 16, 16, 3), np.uint8), r"not \[t h w 3\]"),
+    (np.full((4, 16, 16, 3), np.nan), "uint8, not NaN"),
+    (np.zeros((4, 16, 16, 3)), "uint8, not float64"),
+    (np.zeros((4, 16, 16), np.uint8), r"not \[t, h, w, 3\]"),
+    (np.zeros((0, 16, 16, 3), np.uint8), r"not \[t, h, w, 3\]"),
   ],
 )
 def test_frames_that_are_no_pictures_are_refused(tmp_path, frames, message):
@@ -94,9 +96,9 @@ def test_frames_that_are_no_pictures_are_refused(tmp_path, frames, message):
     ({"fps": np.nan}, "`fps` is nan"),
     ({"fps": 0}, "`fps` is 0.0"),
     ({"sample_rate": None}, "mono int16 .* with `sample_rate`"),
-    ({"audio": np.zeros(9000, np.float32)}, r"this is float32 \(9000,\)"),
+    ({"audio": np.zeros(9000, np.float32)}, r"not float32 \(9000,\)"),
     ({"audio": np.zeros((9000, 2), np.int16)}, r"int16 \(9000, 2\)"),
-    ({"part_map": np.zeros((3, 8, 8), np.uint8)}, "`part_map` is of 3 frames"),
+    ({"part_map": np.zeros((3, 8, 8), np.uint8)}, "`part_map` has 3 frames"),
   ],
 )
 def test_arrays_that_do_not_fit_are_refused(tmp_path, change, message):
@@ -114,14 +116,14 @@ def test_cutting_and_resizing(tmp_path):
   clip = _read(tmp_path, num_frames=10, frame_size=16)
   assert clip.frames.shape == (10, 16, 16, 3) and len(clip.audio) == 22050
   assert clip.truth["joints2d"].shape == (10, 17, 2) and "part_map" not in clip.truth
-  with pytest.raises(clips.ClipError, match="24 frames, 40 are needed"):
+  with pytest.raises(clips.ClipError, match="has 24 frames, not 40"):
     _read(tmp_path, num_frames=40)
 
 
 def test_an_empty_or_damaged_folder_is_refused(tmp_path):
   with pytest.raises(clips.ClipError, match="holds no clips"):
     clips.find_clips(tmp_path, "samples")
-  with pytest.raises(clips.ClipError, match="is no folder"):
+  with pytest.raises(clips.ClipError, match="is not a folder"):
     clips.find_clips(tmp_path / "absent", "samples")
   (tmp_path / "a.npz").write_bytes(b"PK nonsense")
   with pytest.raises(clips.ClipError, match="damaged"):

@@ -1,5 +1,6 @@
 """Poses: files of any estimator, the geometry of BlazePose, and BlazePose itself."""
 
+import dataclasses
 import math
 import pickle
 
@@ -73,12 +74,12 @@ def test_a_pose_file_that_cannot_be_read_is_named(tmp_path):
     folder = tmp_path / name
     folder.mkdir()
     (folder / "a.npz").write_bytes(content)
-    with pytest.raises(ValueError, match=r"a\.npz is no npz file"):
+    with pytest.raises(ValueError, match=r"a\.npz is not a readable npz file"):
       poses.PoseFiles(folder)
   np.save(tmp_path / "array.npy", np.zeros(3))
   (tmp_path / "array").mkdir()
   (tmp_path / "array.npy").rename(tmp_path / "array" / "a.npz")
-  with pytest.raises(ValueError, match=r"a\.npz is no npz file"):
+  with pytest.raises(ValueError, match=r"a\.npz is not a readable npz file"):
     poses.PoseFiles(tmp_path / "array")
   folder = tmp_path / "half"
   folder.mkdir()
@@ -87,16 +88,20 @@ def test_a_pose_file_that_cannot_be_read_is_named(tmp_path):
     poses.PoseFiles(folder)("a", lambda: np.zeros((2, 8, 8, 3), np.uint8))
 
 
-def test_poses_that_pause_on_the_beat_score_and_half_a_beat_later_do_not():
+def test_poses_that_pause_on_the_beat_score_high_and_half_a_beat_later_low():
   times = np.arange(40) / 10
   x = np.cumsum(1.2 + np.cos(2 * np.pi * times / 0.8 - np.pi))
   joints = np.repeat(np.stack([x, x], axis=-1)[:, None], 13, axis=1)
   visible = np.ones((40, 13), bool)
-  moves = scores.Moves(10.0, np.ones(39), np.ones(38), pose=(joints, visible))
+  motion = scores.Motion(10.0, np.ones(39), np.ones(38), poses=(joints, visible))
   pauses = scores.kinematic_beats(scores.joint_speed(joints, visible), 10)
   beats = np.arange(-1, 7) * 0.8 + pauses[0] % 0.8
-  assert scores.beat_scores(moves, beats)["mm_align"].value > 0.8
-  assert scores.beat_scores(moves, beats + 0.4)["mm_align"].value < 0.05
+  mm_align = lambda motion, beats: scores.beat_scores(motion, beats)["mm_align"].value
+  assert mm_align(motion, beats) > 0.8
+  assert mm_align(motion, beats + 0.4) < 0.05
+  late = dataclasses.replace(motion, poses_late_seconds=0.4)
+  assert mm_align(late, beats) < 0.05
+  assert mm_align(late, beats - 0.4) > 0.8
 
 
 def test_anchors_are_those_of_the_detector():
@@ -110,9 +115,9 @@ def test_anchors_are_those_of_the_detector():
 
 def test_a_square_is_upright_for_a_standing_person_and_turns_with_a_lying_one():
   hips = np.array([50.0, 60.0])
-  standing = blazepose.square_of(hips, hips + [0, -20])
+  standing = blazepose.square_around(hips, hips + [0, -20])
   assert standing.angle == pytest.approx(0) and standing.side == 50
-  lying = blazepose.square_of(hips, hips + [20, 0])
+  lying = blazepose.square_around(hips, hips + [20, 0])
   assert lying.angle == pytest.approx(math.pi / 2)
   matrix = lying.to_picture(256)
   np.testing.assert_allclose(matrix @ [128, 128, 1], hips)

@@ -8,32 +8,34 @@ import clip_folders
 import pytest
 
 from dabfusion_jax.evaluation.reading.cache import FeatureCache
-from dabfusion_jax.evaluation.reading.clip_sets import open_side
+from dabfusion_jax.evaluation.reading.clip_sets import open_clip_set
 from dabfusion_jax.evaluation.reading.features import Reading
 from dabfusion_jax.evaluation.reading.networks import Networks
-from dabfusion_jax.evaluation.reporting import html_page, report
+from dabfusion_jax.evaluation.reporting import report
+from dabfusion_jax.evaluation.reporting.protocol import ProtocolError
 from dabfusion_jax.evaluation.reporting.result import (
   evaluate,
+  mean_text,
   score_lines,
-  show,
   write_result,
 )
-from dabfusion_jax.evaluation.scoring.measure import Settings
+from dabfusion_jax.evaluation.scoring.measure import Extras, Settings
 
 
 @pytest.fixture(scope="module")
 def written(tmp_path_factory):
-  """(path of a report, the folder of its evaluation)."""
+  """Returns the path of a report, and the folder of its evaluation."""
   root = tmp_path_factory.mktemp("report")
   real = clip_folders.write_folder(root / "real", 6, size=33)
   ours = clip_folders.write_folder(root / "ours", 6, size=33, noise=15)
   (ours / "broken.npz").write_bytes(b"PK")
   cache = FeatureCache(root / "cache")
-  sides = [
-    open_side(f, p, Reading(), cache) for f, p in ((ours, "samples"), (real, "r"))
+  clip_sets = [
+    open_clip_set(folder, part, Reading(), cache)
+    for folder, part in ((ours, "samples"), (real, "references"))
   ]
   settings = Settings(("paired", "alignment", "motion"))
-  result, measured = evaluate(*sides, settings, Networks({}, {}))
+  result, measured = evaluate(*clip_sets, settings, Extras(Networks({}, {})))
   result = {"subject": {"label": "<Toy> & co"}} | result
   write_result(root / "out", result, score_lines(measured))
   return report.write_report(root / "out", str(ours), str(real)), root
@@ -57,21 +59,12 @@ def test_a_report_is_one_file_that_fetches_nothing(written):
   assert "frozen first frame" in text and "shuffled music" in text
 
 
-def test_a_histogram_marks_what_the_values_are_to_be_held_against():
-  drawn = html_page.histogram(
-    "2D-MM Align", [0.1, 0.1, 0.9], {"chance": 0.22, "real": 0.5}
-  )
-  assert drawn.count("<rect") == 2 and drawn.count("<line") == 2
-  assert "chance 0.220" in drawn and "real 0.500" in drawn
-  assert "<svg" in html_page.histogram("one value", [0.5], {})
-
-
-def test_numbers_have_the_digits_that_their_error_leaves_them():
-  text = lambda mean, error: show({"mean": mean, "sem_seq": error, "n": 4}, 4)
+def test_numbers_have_as_many_digits_as_their_error_allows():
+  text = lambda mean, error: mean_text({"mean": mean, "sem_seq": error, "n": 4}, 4)
   assert text(0.00016, 0.048) == "0.000 +- 0.048"
   assert text(27.123, 1.26) == "27.1 +- 1.3" and text(1234.5, 321.0) == "1234 +- 321"
   assert text(0.25, None) == "0.25" and text(100.0, 0.0) == "100"
-  assert show({"mean": 1.0, "sem_seq": None, "n": 3}, 4) == "1 (n 3)"
+  assert mean_text({"mean": 1.0, "sem_seq": None, "n": 3}, 4) == "1 (n 3)"
 
 
 def test_the_main_findings_come_first_in_words(written):
@@ -81,21 +74,14 @@ def test_the_main_findings_come_first_in_words(written):
   assert "+-" not in words.partition("<h2>In words</h2>")[2]
 
 
-def test_clips_that_fvd_left_out_are_counted_in_its_row():
+def test_clips_left_out_of_fvd_are_counted_in_its_row():
   row = {"value": 300.0, "n": 5, "real_half": None, "nulls": {}, "words": "few"}
   row |= {"n_undefined": 2, "reasons": {"length_differs": 2}}
   assert "2 length_differs" in report.summary_table({"fvd": row})
 
 
 def test_there_is_no_report_without_a_result(tmp_path):
-  with pytest.raises(report.ReportError, match="run the evaluation first"):
-    report.write_report(tmp_path, "samples", None)
-
-
-def test_a_result_of_another_version_is_not_reported(tmp_path):
-  (tmp_path / "result.json").write_text('{"protocol": {"definitions": 1}}')
-  (tmp_path / "scores.jsonl").write_text("")
-  with pytest.raises(report.ReportError, match="another version; evaluate it again"):
+  with pytest.raises(ProtocolError, match="result.json is not a result"):
     report.write_report(tmp_path, "samples", None)
 
 

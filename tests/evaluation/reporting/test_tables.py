@@ -25,7 +25,11 @@ def _result(label="Ours", mean=0.3, **changes):
   }
   result = {
     "subject": {"label": label, "embedding": "spectral", "trained_frames": 40},
-    "protocol": {"num_frames": 40, "fps": 10},
+    "protocol": {
+      "num_frames": 40,
+      "fps": 10,
+      "definitions": protocol.DEFINITIONS,
+    },
     "summary": {"all": rows, "camera=c01": rows, "camera=c05": rows, "genre=HO": rows},
   }
   result["protocol"] |= changes
@@ -38,13 +42,13 @@ def _write(folder, **results):
   return [str(folder / f"{name}.json") for name in results]
 
 
-def test_the_papers_figures_stand_as_printed():
+def test_the_figures_of_the_paper_are_as_printed():
   assert published.TABLE_1["DabFusion_e",] == {
     "fvd": 193.98, "lpips_alex": 0.033, "psnr": 26.88, "ssim": 0.959
   }  # fmt: skip
   assert published.TABLE_3["GT",]["mm_align"] == 0.223
   assert published.TABLE_2["DabFusion_b", "c02"]["psnr"] == 25.031
-  # With the digits of the print, in every table.
+  # With the digits of the paper, in every table.
   rows = [row for table in tables.TABLES for row in tables.make_rows(table, [])]
   shown = {cell for row in rows for cell in row}
   assert {"0.040", "0.960", "26.30", "25.031", "0.153"} <= shown
@@ -53,22 +57,22 @@ def test_the_papers_figures_stand_as_printed():
   assert counts == [3, 9, 3, 9, 2, 2, 4]
 
 
-def test_ours_stand_beside_the_papers_and_their_nulls(tmp_path):
+def test_our_figures_stand_beside_the_papers_and_their_nulls(tmp_path):
   results = tables.read_results(_write(tmp_path, a=_result()))
   text, paths = tables.write_tables(tmp_path / "out", results)
   assert text.index("cannot be compared") < text.index("### Table 1")
   assert len(paths) == 8
   with open(tmp_path / "out" / "table1.csv") as file:
     rows = list(csv.reader(file))
-  assert rows[0][:4] == ["source", "model", "n", "FVD"]
+  assert rows[0][:4] == ["source", "model", "n", "FVD, whole clips"]
   assert rows[3][:4] == ["paper", "DabFusion_e", "", "193.98"]
   assert rows[4][:4] == ["ours", "Ours", "9", "300.00 (real 120.0 at n 4)"]
   frozen = dict(zip(rows[0], rows[5], strict=True))
   assert frozen["model"] == "frozen" and frozen["PSNR"] == "27.00 +- 0.50"
-  assert frozen["FVD"] == "900.00"
+  assert frozen["FVD, whole clips"] == "900.00"
   assert "| ours | GT | 9 |  | 1.300 +- 0.020 |" in text
   assert "| ours | Ours | 9 | not computed (no weights) | 0.300 +- 0.010 |" in text
-  assert "| null | chance | 9 |  | 0.220 +- 0.001 (n 7) |" in text
+  assert "| null | chance | 9 |  | 0.2200 +- 0.0010 (n 7) |" in text
   assert "| ours | Ours | c01 | 9 |" in text and "c05" not in text
   assert "| ours | Ours | spectral | 9 |" in text
 
@@ -79,7 +83,7 @@ def test_results_of_different_protocols_are_refused(tmp_path):
     tables.write_tables(tmp_path / "out", tables.read_results(paths))
 
 
-def test_only_the_tables_on_length_take_clips_of_different_length(tmp_path):
+def test_only_tables_about_length_accept_clips_of_different_length(tmp_path):
   paths = _write(tmp_path, a=_result(), b=_result(num_frames=80))
   text, paths = tables.write_tables(tmp_path / "out", tables.read_results(paths))
   assert {p.name for p in paths} == {"table5.csv", "table7.csv", "tables.md"}
@@ -89,5 +93,12 @@ def test_only_the_tables_on_length_take_clips_of_different_length(tmp_path):
 
 def test_a_file_that_is_no_result_is_named(tmp_path):
   (tmp_path / "a.json").write_text("{}")
-  with pytest.raises(protocol.ProtocolError, match=r"a.json is no result"):
+  with pytest.raises(protocol.ProtocolError, match=r"a.json is not a result"):
     tables.read_results([str(tmp_path / "a.json")])
+
+
+def test_a_result_of_an_earlier_version_is_refused_with_its_reason(tmp_path):
+  paths = _write(tmp_path, a=_result(definitions=2))
+  reason = "a.json was measured by version 2 of the metrics.*evaluate the clips again"
+  with pytest.raises(protocol.ProtocolError, match=reason):
+    tables.read_results(paths)

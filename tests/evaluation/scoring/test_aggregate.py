@@ -1,4 +1,4 @@
-"""Means, errors and words: what is undefined leaves the mean and is counted."""
+"""Means, errors and sentences: undefined scores leave the mean and are counted."""
 
 import numpy as np
 import pytest
@@ -168,3 +168,30 @@ def test_different_protocols_are_refused_by_name():
   protocol.check_same(a, a | {"num_frames": 80}, ("one", "two"), ("num_frames",))
   protocol.check_same(a, b, ("one", "two"), ("weights",))
   assert protocol.list_hash(["a", "b"]) == protocol.list_hash(["b", "a"])
+
+
+def test_a_mean_is_over_sequences_not_clips():
+  values = [1.0, 3.0, 4.0, np.nan]
+  estimate = aggregate.estimate(values, ["a", "a", "b", "c"])
+  assert (estimate.mean, estimate.n, estimate.n_sequences) == (3.0, 3, 2)
+  assert estimate.error == pytest.approx(1.0)
+  with pytest.raises(ValueError, match="No clip"):
+    aggregate.estimate([None], ["a"])
+
+
+def test_the_error_of_a_ratio_is_that_of_repeated_samples():
+  rng = np.random.default_rng(0)
+  draw = lambda: (rng.normal(1, 0.3, 60), rng.normal(4, 0.5, 60))
+  names = [str(i) for i in range(60)]
+  ratios = [aggregate.ratio(*draw(), names) for _ in range(300)]
+  spread = np.std([ratio.mean for ratio in ratios])
+  assert np.mean([ratio.error for ratio in ratios]) == pytest.approx(spread, rel=0.15)
+
+
+def test_the_gap_from_chance_to_real_clips_goes_from_0_to_1():
+  chance, real = np.array([0.2, 0.3]), np.array([0.8, 0.7])
+  fraction = lambda values: (
+    aggregate.fraction_of_gap(values, chance, real, ["a", "b"]).mean
+  )
+  assert fraction(chance) == 0 and fraction(real) == 1
+  assert fraction((chance + real) / 2) == pytest.approx(0.5)

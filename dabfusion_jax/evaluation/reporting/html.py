@@ -1,10 +1,8 @@
-"""Pieces of the report's HTML: the frame of the page, tables, histograms, videos."""
+"""Writes the pieces of the report's HTML: the page, tables, charts and videos."""
 
 import base64
-import html
 from collections.abc import Mapping, Sequence
-
-import numpy as np
+from html import escape
 
 _STYLE = """
 :root { color-scheme: light dark; }
@@ -18,8 +16,8 @@ table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
 th, td { padding: 3px 9px; border-bottom: 1px solid #8884; text-align: left;
   vertical-align: top; }
 th { cursor: pointer; white-space: nowrap; user-select: none; }
-th[data-way="1"]::after { content: " \\25B2"; }
-th[data-way="-1"]::after { content: " \\25BC"; }
+th[data-order="1"]::after { content: " \\25B2"; }
+th[data-order="-1"]::after { content: " \\25BC"; }
 th:first-child, td:first-child { position: sticky; left: 0; background: Canvas; }
 td:first-child { min-width: 8em; max-width: 40vw; overflow-wrap: anywhere; }
 td.number { white-space: nowrap; } td.text { min-width: 16em; }
@@ -39,9 +37,9 @@ _SCRIPT = """
 document.querySelectorAll("th").forEach(head => head.addEventListener("click", () => {
   const table = head.closest("table"), body = table.tBodies[0];
   const column = [...head.parentNode.children].indexOf(head);
-  const way = head.dataset.way === "1" ? -1 : 1;
-  table.querySelectorAll("th").forEach(other => delete other.dataset.way);
-  head.dataset.way = way;
+  const order = head.dataset.order === "1" ? -1 : 1;
+  table.querySelectorAll("th").forEach(other => delete other.dataset.order);
+  head.dataset.order = order;
   const value = row => {
     const cell = row.children[column];
     return cell.dataset.value === undefined ? cell.textContent : +cell.dataset.value;
@@ -49,8 +47,8 @@ document.querySelectorAll("th").forEach(head => head.addEventListener("click", (
   const rows = [...body.rows].sort((a, b) => {
     const x = value(a), y = value(b);
     if (typeof x !== typeof y) return typeof x === "number" ? -1 : 1;
-    if (typeof x === "number") return way * (x - y);
-    return way * x.localeCompare(y);
+    if (typeof x === "number") return order * (x - y);
+    return order * x.localeCompare(y);
   });
   body.append(...rows);
 }));
@@ -67,23 +65,25 @@ document.querySelectorAll("button.play").forEach(button =>
 
 
 def page(title: str, parts: Sequence[str]) -> str:
-  """One self-contained page: nothing is fetched from anywhere."""
+  """Returns a self-contained page, which loads nothing from anywhere."""
   return (
     '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">'
     '<meta name="viewport" content="width=device-width, initial-scale=1">'
-    f'<link rel="icon" href="data:,"><title>{html.escape(title)}</title>'
+    f'<link rel="icon" href="data:,"><title>{escape(title)}</title>'
     f"<style>{_STYLE}</style></head><body>\n"
-    + "\n".join([f"<h1>{html.escape(title)}</h1>", *parts])
+    + "\n".join([f"<h1>{escape(title)}</h1>", *parts])
     + f"\n<script>{_SCRIPT}</script></body></html>\n"
   )
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
-  """A table that a click on its head sorts.
+  """Returns a table, sorted by a click on its head.
 
-  A cell is text, a number, None, or (text, number to sort by).
+  Args:
+    head: titles of the columns.
+    rows: cells are text, a number, None, or (text, number to sort by).
   """
-  heads = "".join(f"<th>{html.escape(cell)}</th>" for cell in head)
+  heads = "".join(f"<th>{escape(cell)}</th>" for cell in head)
   body = "".join("<tr>" + "".join(map(_cell, row)) + "</tr>" for row in rows)
   return (
     f'<div class="wide"><table><thead><tr>{heads}</tr></thead>'
@@ -106,74 +106,44 @@ def _cell(content: object) -> str:
 
 
 def _text(text: str) -> str:
-  return html.escape(text.replace("+-", "\u00b1"))
+  return escape(text.replace("+-", "\u00b1"))
 
 
 def bullets(lines: Sequence[str]) -> str:
-  """A list of sentences."""
+  """Returns a list of sentences, or "None." if there are none."""
+  if not lines:
+    return "<p>None.</p>"
   return "<ul>" + "".join(f"<li>{_text(line)}</li>" for line in lines) + "</ul>"
 
 
-def histogram(
-  title: str, values: Sequence[float], marks: Mapping[str, float], bins: int = 20
-) -> str:
-  """Counts of values as an SVG, with named vertical lines."""
-  everything = [*values, *marks.values(), 0.0, 1.0]
-  low, high = min(everything), max(everything)
-  counts, edges = np.histogram(values, bins=bins, range=(low, high))
-  width, height, left, top = 560, 190, 34, 20 + 14 * len(marks)
-  x = lambda v: left + (v - low) / (high - low) * (width - left - 10)
-  y = lambda n: top + height * (1 - n / max(1, counts.max()))
-  parts = [
-    f'<rect x="{x(a):.1f}" y="{y(n):.1f}" width="{x(b) - x(a) - 1:.1f}"'
-    f' height="{top + height - y(n):.1f}" fill="#4a7fb5"/>'
-    for n, a, b in zip(counts, edges[:-1], edges[1:], strict=True)
-    if n
-  ]
-  labels = []  # above all lines
-  colours = ("#c33", "#2a2", "#c80", "#83a", "#555")
-  for i, (name, value) in enumerate(marks.items()):
-    colour, place = colours[i % len(colours)], x(value)
-    anchor = "end" if place > width * 0.6 else "start"
-    parts.append(
-      f'<line x1="{place:.1f}" x2="{place:.1f}" y1="{14 * (i + 1)}"'
-      f' y2="{top + height}" stroke="{colour}" stroke-width="2"/>'
-    )
-    labels.append(
-      f'<text x="{place + (-4 if anchor == "end" else 4):.1f}" y="{14 * (i + 1)}"'
-      f' text-anchor="{anchor}">{html.escape(name)} {value:.3f}</text>'
-    )
-  parts += labels
-  parts += [
-    f'<text x="{x(v):.1f}" y="{top + height + 14}" text-anchor="middle">{v:.2g}</text>'
-    for v in np.linspace(low, high, 6)
-  ]
-  parts.append(f'<text x="0" y="{top + 9}">{counts.max()}</text>')
-  return (
-    f"<figure><figcaption>{html.escape(title)}</figcaption>"
-    f'<svg viewBox="0 0 {width} {top + height + 20}" width="{width}" role="img"'
-    f' aria-label="{html.escape(title)}">{"".join(parts)}</svg></figure>'
-  )
+def figure(title: str, svg: str) -> str:
+  """Returns a chart under its title."""
+  return f"<figure><figcaption>{escape(title)}</figcaption>{svg}</figure>"
 
 
 def clip(name: str, text: str, videos: Mapping[str, bytes]) -> str:
-  """Videos side by side under one button; the first of them is heard."""
+  """Returns videos side by side under one button; only the first plays sound.
+
+  Args:
+    name: of the clip.
+    text: below it.
+    videos: mp4 files by caption.
+  """
   figures = "".join(
     f'<figure><video controls playsinline loop preload="metadata"'
     f' src="data:video/mp4;base64,{base64.b64encode(content).decode()}"></video>'
-    f"<figcaption>{html.escape(caption)}</figcaption></figure>"
+    f"<figcaption>{escape(caption)}</figcaption></figure>"
     for caption, content in videos.items()
   )
   return (
-    f'<div class="clip"><h3>{html.escape(name)}</h3><p>{html.escape(text)}</p>'
+    f'<div class="clip"><h3>{escape(name)}</h3><p>{escape(text)}</p>'
     '<p><button class="play">play all</button></p>'
     f'<div class="row">{figures}</div></div>'
   )
 
 
 def details(title: str, text: str) -> str:
-  """Long text under a title that opens."""
+  """Returns a long text, folded away under its title."""
   return (
-    f"<details><summary>{html.escape(title)}</summary>"
-    f"<pre>{html.escape(text)}</pre></details>"
+    f"<details><summary>{escape(title)}</summary><pre>{escape(text)}</pre></details>"
   )
