@@ -34,7 +34,7 @@ myst_heading_anchors = 3  # links to headings of other pages are checked
 autodoc_mock_imports = ["apache_beam"]  # the one extra that a module imports at its top
 autoclass_content = "both"  # `__init__` documents the arguments of a class
 autodoc_member_order = "bysource"
-autodoc_default_options = {"members": True, "undoc-members": True}
+autodoc_default_options = {"members": True, "special-members": "__call__"}
 autodoc_typehints_format = "short"
 autodoc_preserve_defaults = True
 python_use_unqualified_type_names = True
@@ -43,4 +43,5 @@ default_role = "py:obj"  # `name` in a docstring: a link if it resolves, else co
 
 add_module_names = False
 toc_object_entries = False  # thousands of them, copied into every page
+highlight_language = "none"  # commands, equations and figures
 smartquotes = False  # quotes and dashes are code more often than text

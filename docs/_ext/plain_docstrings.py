@@ -2,39 +2,54 @@
 
 Our docstrings are written for readers of the code: `name` is code, an indented
 paragraph is an example or an equation, and nothing else is markup. Fields of a class
-are documented where they are declared, by a comment, or in its section "Attributes:".
+are documented in its section "Attributes:", or by comments where they are declared.
 """
 
 import inspect
 import re
-import sys
 
 # What has an indented body: headings in Google's style (`sphinx.ext.napoleon` reads
 # them later), and items of a list.
-_BODY = re.compile(r"(Args|Attributes|Raises|Returns|Yields).*:$|(-|\d+\.) ")
+_BODY = re.compile(r"(Args|Raises|Returns|Yields|:Fields).*:$|(-|\d+\.) ")
 # Napoleon would take the words before a colon for a type.
 _FIELDS = {"Returns:": ":returns:", "Yields:": ":yields:"}
+# Unions that type checkers spell out, and their names in the code.
+_TYPE_NAMES = {
+  r"jaxlib\._jax\.Array": "Array",
+  r"_Buffer \| .+?\[complex \| bytes \| str\]": "ArrayLike",
+  r"str \| type\[Any\] \| dtype \| SupportsDType": "DTypeLike",
+}
 _CODE = re.compile(r"(``.+?``|`[^`]+`)", re.DOTALL)
 
 
 def process_docstring(app, what, name, obj, options, lines):
   """Replaces the lines of a docstring, in place."""
-  if what == "attribute" and _is_field(name):
-    lines[:] = [_field_text(name)]
+  if lines and lines[0].startswith("Create new instance of"):  # of a named tuple
+    lines.clear()
+    return
   if inspect.isclass(obj):
-    lines[:] = _without_attributes(lines)
+    lines[:] = _list_fields(obj, lines)
   lines[:] = _escape("\n".join(_mark_examples(lines))).split("\n")
 
 
 def process_signature(app, what, name, obj, options, signature, result):
-  """Returns a signature that names arrays as the code does."""
-  shorten = lambda text: text and text.replace("jaxlib._jax.Array", "Array")
-  return shorten(signature), shorten(result)
+  """Returns a signature as the code has it: short names, no fields of Linen's own."""
+  if signature:
+    signature = re.sub(r", parent: .*", ")", signature)
+    signature = re.sub(r"= <.*?>(?=[,)])", "= ...", signature)
+  return _shorten_types(signature), _shorten_types(result)
 
 
 def skip_member(app, what, name, obj, skip, options):
-  """Skips functions without a docstring: they implement a documented interface."""
-  return skip or (inspect.isroutine(obj) and not inspect.getdoc(obj)) or None
+  """Skips fields, which are listed with their class."""
+  is_default = what == "class" and name == "dtype"  # a class, so it has a docstring
+  return skip or is_default or type(obj).__name__ == "_tuplegetter" or None
+
+
+def _shorten_types(text):
+  for long, short in _TYPE_NAMES.items():
+    text = text and re.sub(long, short, text)
+  return text
 
 
 def _mark_examples(lines):
@@ -58,54 +73,44 @@ def _escape(text):
   blocks = re.split(r"(^::\n\n(?:(?: .*)?\n)*(?: .*)?)", text, flags=re.MULTILINE)
   for i in range(0, len(blocks), 2):
     words = _CODE.split(blocks[i])
-    words[::2] = (re.sub(r"([\\*|]|(?<=\w)_(?!\w))", r"\\\1", w) for w in words[::2])
+    words[::2] = map(_escape_words, words[::2])
     words[2::2] = (re.sub(r"^(?=\w)", r"\\ ", w) for w in words[2::2])  # `Name`s
     blocks[i] = "".join(words)
   return "".join(blocks)
 
 
-def _class_of(name):
-  """Returns the class and the field that a dotted name means."""
-  path, field = name.rsplit(".", 1)
-  module, owner = path.rsplit(".", 1)
-  return getattr(sys.modules.get(module), owner, None), field
+def _escape_words(text):
+  text = re.sub(r"([\\*|]|(?<=\w)_(?!\w))", r"\\\1", text)
+  return re.sub(r"^(?=\(\w+\) )", r"\\", text, flags=re.MULTILINE)  # (1) is no item
 
 
-def _is_field(name):
-  owner, field = _class_of(name)
-  known = getattr(owner, "__dataclass_fields__", None) or getattr(owner, "_fields", ())
-  return field in known
+def _list_fields(cls, lines):
+  """Moves the section "Attributes:", or else the comments, to a list at the end."""
+  if "Attributes:" in lines:
+    first = lines.index("Attributes:")
+    last = lines.index("", first) if "" in lines[first:] else len(lines)
+    section, lines = lines[first + 1 : last], lines[:first] + lines[last:]
+  else:
+    section = _commented_fields(cls)
+  items = [re.sub(r"^  (\w.*?): ", r"  - ``\1``: ", line) for line in section]
+  return [*lines, "", ":Fields:", *items] if items else lines
 
 
-def _field_text(name):
-  """Returns the comment beside and above a field, or its line of "Attributes:"."""
-  owner, field = _class_of(name)
-  described = _attributes(inspect.getdoc(owner) or "")
-  if field in described:
-    return described[field]
-  lines = inspect.getsource(owner).split("\n")
-  here = next(i for i, line in enumerate(lines) if re.match(rf"  {field}\s*:", line))
-  first = here
-  while lines[first - 1].startswith("  # "):
-    first -= 1
-  comments = [line.strip("# ") for line in lines[first:here]]
-  comments += [part.strip() for part in lines[here].split("  # ")[1:]]
-  return " ".join(comments)
-
-
-def _attributes(docstring):
-  """Returns field -> text of a section "Attributes:"."""
-  section = docstring.partition("\nAttributes:\n")[2].split("\n\n")[0]
-  entries = re.findall(r"^  (\w+): (.*(?:\n    .*)*)", section, flags=re.MULTILINE)
-  return {field: re.sub(r"\s+", " ", text) for field, text in entries}
-
-
-def _without_attributes(lines):
-  if "Attributes:" not in lines:
-    return lines
-  first = lines.index("Attributes:")
-  last = next((i for i in range(first, len(lines)) if not lines[i]), len(lines))
-  return lines[:first] + lines[last:]
+def _commented_fields(cls):
+  """Returns a line per commented field of a dataclass or named tuple."""
+  known = getattr(cls, "__dataclass_fields__", None) or getattr(cls, "_fields", ())
+  section, comments = [], []
+  for line in inspect.getsource(cls).split("\n") if known else ():
+    field = re.match(r"  (\w+): ", line)
+    if line.startswith("  # "):
+      comments.append(line[4:])
+      continue
+    if field and field[1] in known:
+      comments += line.split("  # ")[1:]
+      if comments:
+        section.append(f"  {field[1]}: {' '.join(comments)}")
+    comments = []
+  return section
 
 
 def setup(app):
