@@ -17,7 +17,7 @@ _FIELDS = {"Returns:": ":returns:", "Yields:": ":yields:"}
 _TYPE_NAMES = {
   r"jaxlib\._jax\.Array": "Array",
   r"_Buffer \| .+?\[complex \| bytes \| str\]": "ArrayLike",
-  r"str \| type\[Any\] \| dtype \| SupportsDType": "DTypeLike",
+  r"str \| type\[\S+\] \| \S+ \| \S+SupportsDType": "DTypeLike",
 }
 _CODE = re.compile(r"(``.+?``|`[^`]+`)", re.DOTALL)
 
