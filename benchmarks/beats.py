@@ -19,7 +19,8 @@ import numpy as np
 from data_pipeline import aist
 from data_pipeline.media import reader
 from data_pipeline.music.beats import track_beats
-from data_pipeline.sources.base import SONG_SUFFIXES, SynthDance
+from data_pipeline.sources.base import SONG_SUFFIXES
+from data_pipeline.sources.synthdance_source import SynthDanceSource
 from data_pipeline.synthdance import music
 
 WINDOW_SECONDS = 0.07
@@ -55,7 +56,7 @@ def main() -> None:
   args = parser.parse_args()
   print("| source | songs | mean F | F > 0.9 | tempo right | late, ms |")
   print("|---|---|---|---|---|---|")
-  source = SynthDance("smoke")
+  source = SynthDanceSource("smoke")
   cases: dict[str, list[Score]] = {}
   for track in aist.TRACKS:
     audio, rate = source.song_audio(track, ())

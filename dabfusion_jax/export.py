@@ -31,7 +31,9 @@ from dabfusion_jax.pipeline import DancePipeline
 from data_pipeline import cli, files
 from data_pipeline.errors import UserError
 from data_pipeline.media import writer
+from data_pipeline.media.pcm import int16_to_sound
 from data_pipeline.records import loader
+from data_pipeline.records.picks import even_indices
 
 FORMAT = 2
 _MAX_WAIT_SECONDS = 7 * 24 * 3600  # for the slowest process
@@ -71,7 +73,7 @@ def write_sample(
 ) -> None:
   """Writes the generated clip; its npz comes last and marks it as done."""
   name, fps = clip_name(record), record["fps"]
-  audio = record["audio"].astype(np.float32) / 32768
+  audio = int16_to_sound(record["audio"])
   rate = Fraction(fps).limit_denominator(1001)
   writer.write_video(
     folder / f"{name}.mp4", frames, rate, audio, int(record["sample_rate"])
@@ -133,12 +135,6 @@ def open_source(pipeline: DancePipeline, data: str, split: str) -> loader.Clips:
   """
   beats = pipeline.settings.data.beats
   return loader.open_clips(data, split, expect=pipeline.clip_format, beats=beats)
-
-
-def even_indices(total: int, count: int | None) -> list[int]:
-  """Returns `count` of `total` indices, evenly spread, so that a few see all genres."""
-  count = min(total, count or total)
-  return [int(i) for i in np.linspace(0, total - 1, count)]
 
 
 def make_manifest(

@@ -26,7 +26,7 @@ from dabfusion_jax.training.loop import train
 from dabfusion_jax.training.warm_start import history_of, make_warm_start
 from data_pipeline.cli import one_line_errors
 from data_pipeline.errors import UserError
-from data_pipeline.records import latent_record, loader
+from data_pipeline.records import latent_record, loader, pairs
 from data_pipeline.records.slow_motion import SlowMotion
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "FILE.py or FILE.py:VARIANT.")
@@ -77,7 +77,7 @@ def train_autoencoder(settings: AutoencoderSettings, run: RunFolder) -> None:
       fields=("frames", "example_id"),
       cache_in_memory=data.cache_in_memory and split == "train",
     )
-    return loader.make_pairs_dataset(
+    return pairs.make_pairs_dataset(
       clips,
       settings.batch_size,
       settings.seed,

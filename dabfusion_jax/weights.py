@@ -1,4 +1,4 @@
-r"""Pretrained weights of the perceptual loss and of the metrics.
+r"""Imports pretrained weights of the perceptual loss and of the metrics.
 
   python -m dabfusion_jax.weights import lpips-alex lpips-vgg16 i3d
   python -m dabfusion_jax.weights import blazepose-detector blazepose-full
@@ -6,43 +6,35 @@ r"""Pretrained weights of the perceptual loss and of the metrics.
   python -m dabfusion_jax.weights import clip-vit-b32 --file=model.safetensors
   python -m dabfusion_jax.weights import wav2clip --file=Wav2CLIP.pt
 
-They are written to the folder that the environment variable DABFUSION_WEIGHTS names,
+They are written to the folder named by the environment variable DABFUSION_WEIGHTS, or
 else to `weights/` under the current directory; see `pretrained.store`.
 """
 
-import argparse
-import sys
+import pathlib
 from collections.abc import Sequence
-from pathlib import Path
 
-from dabfusion_jax.pretrained import pickle_reader
 from dabfusion_jax.pretrained.registry import USER_FILES
-from dabfusion_jax.pretrained.store import NAMES, WeightsError, import_weights
+from dabfusion_jax.pretrained.store import NAMES, import_weights
+from data_pipeline.cli import make_parser, one_line_errors
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-  parser = argparse.ArgumentParser(prog="python -m dabfusion_jax.weights")
+def main(argv: Sequence[str] | None = None) -> None:
+  """Runs the command."""
+  parser = make_parser("dabfusion_jax.weights", __doc__)
   commands = parser.add_subparsers(dest="command", required=True)
   imports = commands.add_parser("import", help="fetch, check and convert weights")
   imports.add_argument("names", nargs="+", choices=NAMES, metavar="NAME")
   imports.add_argument(
     "--file",
-    type=Path,
-    help=f"a file at hand instead of a download ({', '.join(USER_FILES)}: required)",
+    type=pathlib.Path,
+    help=f"use this file, download nothing ({', '.join(USER_FILES)}: required)",
   )
-  arguments = parser.parse_args(argv)
-  if arguments.file and len(arguments.names) > 1:
-    parser.error("--file goes with one name")
-  try:
-    import_weights(arguments.names, arguments.file)
-  except (WeightsError, pickle_reader.UnsafePickleError, OSError) as error:
-    print(f"error: {error}", file=sys.stderr)
-    return 1
-  except KeyboardInterrupt:
-    print("interrupted; nothing half-written", file=sys.stderr)
-    return 130
-  return 0
+  args = parser.parse_args(argv)
+  if args.file and len(args.names) > 1:
+    parser.error("--file can be used with one name only")
+  with one_line_errors("weights"):
+    import_weights(args.names, args.file)
 
 
 if __name__ == "__main__":
-  sys.exit(main())
+  main()

@@ -1,9 +1,9 @@
-"""Names of the AIST dance database: what one means, its tempo, its split.
+"""Parses names of the AIST dance database, and knows their tempi and splits.
 
-A clip is called `gBR_sBM_c01_d04_mBR0_ch03`: genre, situation, camera, dancer,
-music, choreography; `cAll` in place of the camera names the whole sequence.
-Source: Tsuchida et al. 2019, the AIST Dance Video Database; Li et al. 2021,
-AIST++ (2101.08779).
+A clip is called `gBR_sBM_c01_d04_mBR0_ch03`: genre, situation, camera, dancer, music,
+choreography; `cAll` in place of the camera names the whole sequence.
+Source: Tsuchida et al. 2019, the AIST Dance Video Database; Li et al. 2021, AIST++
+(2101.08779).
 """
 
 import dataclasses
@@ -25,8 +25,8 @@ GENRES = {
   "JB": "Ballet Jazz",
 }
 CAMERAS = tuple(f"c{i:02d}" for i in range(1, 10))
-SITUATIONS = {"sBM": 16, "sFM": 64}  # basic and advanced dance: beats of a sequence
-# Three dancers a genre, numbered in this order.
+SITUATIONS = {"sBM": 16, "sFM": 64}  # basic, advanced dance: beats per sequence
+# Each genre has three dancers, numbered in this order.
 _DANCER_ORDER = ("JS", "BR", "JB", "PO", "LO", "LH", "HO", "MH", "WA", "KR")
 DANCERS = {
   genre: tuple(f"d{3 * i + k:02d}" for k in (1, 2, 3))
@@ -64,7 +64,7 @@ class ClipName:
 
   @classmethod
   def parse(cls, name: str) -> "ClipName":
-    """From 'gBR_sBM_c01_d04_mBR0_ch03'; ValueError for anything else."""
+    """Parses 'gBR_sBM_c01_d04_mBR0_ch03'; raises UserError for anything else."""
     match = _NAME.fullmatch(name)
     if match is None:
       raise UserError(
@@ -86,16 +86,23 @@ class ClipName:
 
   @property
   def sequence(self) -> str:
-    """The name shared by all cameras that saw the same dance."""
+    """Returns the name shared by all cameras that recorded the dance."""
     return str(dataclasses.replace(self, camera="cAll"))
 
   @property
   def bpm(self) -> int:
+    """Returns the tempo of the music, in beats per minute."""
     return tempo_bpm(self.music)
 
 
 def tempo_bpm(music: str) -> int:
-  """Beats a minute of a track such as "mBR0": 80 + 10 n, house 110 + 5 n."""
+  """Returns the beats per minute of a track such as "mBR0".
+
+  Track n of a genre has 80 + 10 n, of house 110 + 5 n.
+
+  Raises:
+    UserError: it is not an AIST track.
+  """
   if music not in TRACKS:
     raise UserError(f"{music!r} is not an AIST track; expected one like 'mBR0'.")
   index = int(music[3])
@@ -103,19 +110,22 @@ def tempo_bpm(music: str) -> int:
 
 
 def read_names(path: str | pathlib.Path) -> tuple[str, ...]:
-  """The names in a list file: one a line, `#` starts a comment."""
+  """Reads the names of a list file: one per line, `#` starts a comment."""
   lines = pathlib.Path(path).read_text(encoding="utf-8").splitlines()
   names = (line.split("#", 1)[0].strip() for line in lines)
   return tuple(name for name in names if name)
 
 
 def held_out_tracks(split: str = "official") -> frozenset[str]:
-  """The tracks kept for testing.
+  """Returns the tracks kept for testing.
 
   Args:
     split: the name of a list in `data_pipeline/splits` (`official`, `index1`,
       `index2`) or the path of any list file. The paper does not say which ten tracks
       it held out; `official` are those of AIST++.
+
+  Raises:
+    UserError: there is no such list, or it names something other than AIST tracks.
   """
   path = SPLIT_FOLDER / f"{split}.txt"
   if pathlib.Path(split).name != split or not path.is_file():
@@ -125,7 +135,7 @@ def held_out_tracks(split: str = "official") -> frozenset[str]:
       p.stem for p in SPLIT_FOLDER.glob("*.txt") if p.stem != "held_out_dancers"
     )
     raise UserError(
-      f"No split {split!r}: name one of {', '.join(known)} or the path of a list file."
+      f"Unknown split {split!r}; use {', '.join(known)} or the path of a list file."
     )
   tracks = frozenset(read_names(path))
   for track in sorted(tracks):
@@ -135,16 +145,16 @@ def held_out_tracks(split: str = "official") -> frozenset[str]:
 
 
 def held_out_dancers() -> frozenset[str]:
-  """One dancer a genre who is never trained on (generated data only)."""
+  """Returns one dancer per genre who is not in the training data (generated only)."""
   return frozenset(read_names(SPLIT_FOLDER / "held_out_dancers.txt"))
 
 
 def split_of(name: ClipName, tracks: frozenset[str], dancers: frozenset[str]) -> str:
-  """Which split a clip belongs to, given the held-out tracks and dancers.
+  """Returns the split of a clip, given the held-out tracks and dancers.
 
-  Returns:
-    `train` (nothing held out), `test` (unseen music; with held-out dancers, unseen
-    dancer as well), `test_music` and `test_dancer` (only the one unseen).
+  It is `train` if nothing is held out and `test` if the music is (and the dancer, if
+  there are held-out dancers). If only one of the two is held out, it is `test_music`
+  or `test_dancer`.
   """
   unseen_music = name.music in tracks
   unseen_dancer = name.dancer in dancers
@@ -159,21 +169,21 @@ def split_of(name: ClipName, tracks: frozenset[str], dancers: frozenset[str]) ->
 
 
 def sequences() -> tuple[str, ...]:
-  """The 1,408 dances of AIST++, `gBR_sBM_cAll_d04_mBR0_ch01` and so on."""
+  """Returns the 1,408 dances of AIST++, such as `gBR_sBM_cAll_d04_mBR0_ch01`."""
   return read_names(SPLIT_FOLDER / "aistpp" / "sequences.txt")
 
 
 def ignored_sequences() -> frozenset[str]:
-  """The dances that AIST++ leaves out for their body reconstruction."""
+  """Returns the dances that AIST++ excludes because of their body reconstruction."""
   return frozenset(read_names(SPLIT_FOLDER / "aistpp" / "ignored.txt"))
 
 
 def assign_sequences(split: str) -> dict[str, str]:
-  """Which split each dance of AIST++ belongs to.
+  """Returns the split of each dance of AIST++.
 
   Args:
-    split: `crossmodal`, the official lists of dances (980 and 20, all others are left
-      out), or a split by track (`held_out_tracks`), which uses every dance.
+    split: `crossmodal`, the official lists of dances (980 and 20, without all others),
+      or a split by track (`held_out_tracks`), which uses every dance.
   """
   if split == "crossmodal":
     return {

@@ -1,4 +1,4 @@
-"""What command lines share: parsers, types of arguments, errors in one line."""
+"""Provides parsers, argument types and one-line errors for all programs."""
 
 import argparse
 import contextlib
@@ -13,7 +13,12 @@ INTERRUPTED = 130  # exit status of a program stopped by Ctrl-C, as in a shell
 
 
 def make_parser(module: str, description: str | None) -> argparse.ArgumentParser:
-  """Returns the parser of `python -m MODULE`, with the module's docstring as help."""
+  """Returns a parser for `python -m MODULE`.
+
+  Args:
+    module: its dotted name.
+    description: shown by --help as it is; the docstring of the program.
+  """
   return argparse.ArgumentParser(
     prog=f"python -m {module}",
     description=description,
@@ -25,7 +30,8 @@ def make_parser(module: str, description: str | None) -> argparse.ArgumentParser
 def one_line_errors(program: str) -> Iterator[None]:
   """Ends the program with "PROGRAM: message", status 1, on a `UserError` or `OSError`.
 
-  Any other exception keeps its traceback: whoever repairs it needs that.
+  Ctrl-C ends the program with status 130. Any other exception is a bug and keeps its
+  traceback.
   """
   try:
     yield

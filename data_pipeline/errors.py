@@ -1,9 +1,9 @@
-"""The errors that a program's user is meant to read."""
+"""Defines the base class of errors that are meant for the user of a program."""
 
 
 class UserError(ValueError):
-  """Something its user can mend; the message says what, where and how, in one line.
+  """An error that the user can fix; the message says what, where and how, in one line.
 
-  Programs print it without a traceback. Any other exception is a bug, or wrong use of
-  a function by its caller, and keeps its traceback.
+  Programs print it without a traceback. Any other exception is a bug or a wrong call,
+  and keeps its traceback.
   """

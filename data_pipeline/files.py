@@ -1,9 +1,8 @@
-"""Files that appear whole or not at all, and folders on other machines.
+"""Writes files whole or not at all, and copies files from and to remote folders.
 
-A folder may be a `gs://` address (or another one that `etils.epath` knows, with the
-package of that store installed). Shards can only be read from a local disk, so those of
-another machine are copied once into a cache: `$DABFUSION_CACHE`, or
-`~/.cache/dabfusion_jax`.
+A folder may be a `gs://` address (or any other that `etils.epath` knows, if the package
+for that store is installed). Shards can only be read from a local disk, so remote ones
+are copied once into a cache: `$DABFUSION_CACHE`, or `~/.cache/dabfusion_jax`.
 """
 
 import concurrent.futures
@@ -20,24 +19,24 @@ from typing import Any
 from etils import epath
 
 VARIABLE = "DABFUSION_CACHE"
-_THREADS = 8  # of copying
+_COPY_THREADS = 8
 _BLOCK_BYTES = 2**20
 
 
 def is_remote(path: epath.PathLike) -> bool:
-  """Whether a path is an address such as `gs://bucket/folder`."""
+  """Returns whether a path is an address such as `gs://bucket/folder`."""
   return "://" in os.fspath(path)
 
 
 @contextlib.contextmanager
 def whole_file(path: epath.PathLike) -> Iterator[pathlib.Path]:
-  """Yields a local file to write, moved to `path` if the block ends without error.
+  """Yields a local file to write, and moves it to `path` unless the block raises.
 
-  A reader of `path` sees the old content or the new one, never a part. The file keeps
-  the suffix of `path`, by which some libraries choose a format.
+  A reader of `path` sees the old content or the new, never part of it. The file has the
+  suffix of `path`, by which some libraries choose a format.
   """
   path = epath.Path(path)
-  # On the same disk, so that it need only be renamed; a store takes whole objects.
+  # On the same disk, so that renaming is enough; a remote store takes whole objects.
   folder = None if is_remote(path) else os.fspath(path.parent)
   handle, name = tempfile.mkstemp(prefix=".", suffix=f".{path.name}", dir=folder)
   os.close(handle)
@@ -46,7 +45,7 @@ def whole_file(path: epath.PathLike) -> Iterator[pathlib.Path]:
     if is_remote(path):
       epath.Path(name).copy(path, overwrite=True)
     else:
-      os.chmod(name, 0o644)  # as any other file: temporary ones are private
+      os.chmod(name, 0o644)  # temporary files are private
       os.replace(name, path)
   finally:
     pathlib.Path(name).unlink(missing_ok=True)
@@ -62,7 +61,7 @@ def write_json(path: epath.PathLike, content: Any, *, sort_keys: bool = False) -
   """Writes a JSON file, whole or not at all.
 
   Raises:
-    ValueError: `content` holds NaN or infinity, which are not JSON.
+    ValueError: `content` contains NaN or infinity, which are not JSON.
   """
   text = json.dumps(content, indent=2, sort_keys=sort_keys, allow_nan=False)
   write_text(path, text + "\n")
@@ -75,17 +74,17 @@ def file_sha256(path: pathlib.Path) -> str:
 
 
 def cache_folder() -> pathlib.Path:
-  """Where copies of other machines' files are kept."""
+  """Returns the folder for copies of remote files."""
   default = pathlib.Path.home() / ".cache" / "dabfusion_jax"
   return pathlib.Path(os.environ.get(VARIABLE) or default)
 
 
 def local_folder(path: epath.PathLike, key: str) -> pathlib.Path:
-  """The folder itself, or one in the cache that stands for it.
+  """Returns the folder itself if it is local, or else its folder in the cache.
 
   Args:
     path: any folder.
-    key: tells its contents apart: what has been replaced is not taken for the old.
+    key: identifies its contents, so that replaced contents get another folder.
   """
   if not is_remote(path):
     return pathlib.Path(path)
@@ -94,7 +93,7 @@ def local_folder(path: epath.PathLike, key: str) -> pathlib.Path:
 
 
 def fetch(path: epath.PathLike, names: Sequence[str], key: str) -> pathlib.Path:
-  """Brings files of a folder to this machine, unless they are here already.
+  """Copies files of a remote folder to this machine, unless they are here already.
 
   Args:
     path: any folder.
@@ -102,10 +101,10 @@ def fetch(path: epath.PathLike, names: Sequence[str], key: str) -> pathlib.Path:
     key: see `local_folder`.
 
   Returns:
-    A local folder with these files.
+    A local folder with these files; `path` itself if it is local.
 
   Raises:
-    OSError: a file is not there, or arrived incomplete.
+    OSError: a file does not exist, or arrived incomplete.
   """
   here = local_folder(path, key)
   if is_remote(path):
@@ -116,13 +115,13 @@ def fetch(path: epath.PathLike, names: Sequence[str], key: str) -> pathlib.Path:
         return
       target.parent.mkdir(parents=True, exist_ok=True)
       with whole_file(target) as file:
-        with source.open("rb") as coming, file.open("wb") as there:
-          shutil.copyfileobj(coming, there, _BLOCK_BYTES)
+        with source.open("rb") as remote, file.open("wb") as local:
+          shutil.copyfileobj(remote, local, _BLOCK_BYTES)
         size, expected = file.stat().st_size, source.stat().length
         if size != expected:
           raise OSError(f"{source}: {size} of {expected} bytes arrived; try again.")
 
-    with concurrent.futures.ThreadPoolExecutor(_THREADS) as pool:
+    with concurrent.futures.ThreadPoolExecutor(_COPY_THREADS) as pool:
       list(pool.map(copy, names))
   return here
 
@@ -135,5 +134,5 @@ def send(folder: pathlib.Path, names: Sequence[str], path: epath.PathLike) -> No
     target.parent.mkdir(parents=True, exist_ok=True)
     epath.Path(folder / name).copy(target, overwrite=True)
 
-  with concurrent.futures.ThreadPoolExecutor(_THREADS) as pool:
+  with concurrent.futures.ThreadPoolExecutor(_COPY_THREADS) as pool:
     list(pool.map(copy, names))

@@ -35,7 +35,7 @@ LAWS = {
   "dabfusion_jax/settings": ("typed settings; no jax", _COMMON),
   "dabfusion_jax/pretrained": (
     "third-party weights as files; no network",
-    {"numpy", "safetensors"} | _COMMON,
+    {"numpy", "safetensors", "flax.traverse_util"} | _COMMON,
   ),
   "dabfusion_jax/storage": (
     "files of runs and models",
@@ -173,7 +173,14 @@ loaded = [name for name in sys.modules if name.startswith(UNWANTED)]
 assert not loaded, loaded
 assert absl_logging.get_absl_logger().filters == before
 """
-  unwanted = ("dabfusion_jax.training", "clu", "tensorboardX", "tensorflow.", "torch")
+  unwanted = (
+    "dabfusion_jax.training",
+    "clu",
+    "tensorboardX",
+    "orbax",
+    "tensorflow",
+    "grain",
+  )
   script = script.replace("UNWANTED", repr(unwanted))
   done = subprocess.run(
     [sys.executable, "-c", script], cwd=_ROOT, capture_output=True, text=True

@@ -173,8 +173,3 @@ def test_numbers_out_of_range_are_usage_errors(argument, tmp_path, capsys):
   name, value = argument.split("=")
   assert f"argument {name}: must be at least 1, not {value}" in capsys.readouterr().err
   assert not (tmp_path / "out").exists()
-
-
-def test_few_clips_are_spread_over_the_split():
-  assert export.even_indices(40, 5) == [0, 9, 19, 29, 39]
-  assert export.even_indices(3, 7) == export.even_indices(3, None) == [0, 1, 2]

@@ -8,7 +8,7 @@ from jaxtyping import Array, Float32
 
 from dabfusion_jax.inference.inputs import Condition
 from data_pipeline.music import beats
-from data_pipeline.records import loader
+from data_pipeline.records import clip_record
 
 
 def make_batch(
@@ -34,4 +34,4 @@ def condition_of(record: Mapping[str, Any], kind: str) -> Condition:
     record: of `data_pipeline.records.loader`.
     kind: which of its beats, "librosa" or "truth".
   """
-  return Condition(record["music"], record[loader.BEATS[kind]])
+  return Condition(record["music"], record[clip_record.BEATS[kind]])

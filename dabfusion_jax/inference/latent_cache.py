@@ -21,8 +21,9 @@ from dabfusion_jax.config import make_autoencoder
 from dabfusion_jax.parallel.row_parallel import RowParallel
 from dabfusion_jax.storage.saved_stage import SavedStage, load_stage
 from data_pipeline import files
-from data_pipeline.records import latent_record, loader, style_vectors
+from data_pipeline.records import latent_record, loader
 from data_pipeline.records.latent_record import LatentError
+from data_pipeline.records.silence import read_silence
 
 CLIPS_PER_SHARD = 64
 
@@ -61,7 +62,7 @@ def cache_latents(
   if _is_finished(output, identity):
     print(f"{output} is complete.")
     return
-  silence = style_vectors.silence_vector(data)
+  silence = read_silence(data)
   analyse = _make_analysis(stage1, jax.local_devices())
   trained = stage1.settings.data
   expect = {"frame_size": trained.frame_size, "fps": trained.fps}

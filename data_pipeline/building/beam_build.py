@@ -4,13 +4,13 @@ r"""Builds a data set with Apache Beam, for more videos than one machine can cut
     --beam="--runner=DirectRunner --direct_num_workers=4 \
             --direct_running_mode=multi_processing"
 
-The options are Beam's own, so Dataflow, Flink and Spark are a matter of its runners;
-the folders must be reachable from all workers. Songs and videos are the same work as in
-`data_pipeline.build` and give the same records. Needs the extra `beam`.
+The options are Beam's own, so Dataflow, Flink and Spark only need another runner; all
+workers must be able to access the folders. The work per song and video is that of a
+local build and gives the same records. Needs the extra `beam`.
 """
 
-import contextlib
 import dataclasses
+import functools
 import json
 import pathlib
 import shutil
@@ -22,25 +22,22 @@ import apache_beam as beam
 import threadpoolctl
 from apache_beam.options.pipeline_options import PipelineOptions
 
-from data_pipeline.building import data_set
-from data_pipeline.building.data_set import BuildError, ClipLine
+from data_pipeline.building.data_set import build_data_set
+from data_pipeline.building.manifest import ClipEntry, clip_entry
+from data_pipeline.building.settings import BuildSettings
 from data_pipeline.building.tfds_builder import write_shards
-from data_pipeline.building.video_work import (
-  Settings,
-  VideoCut,
-  find_beats,
-  write_vectors,
-)
+from data_pipeline.building.video_work import cut_video, find_beats
 from data_pipeline.media.errors import MediaError
+from data_pipeline.records.clip_record import Record
 from data_pipeline.sources.base import Finding, SourceVideo, Survey
 
-_LINES = "lines"  # the second output of a cut: what manifest and report are made of
+_LINES = "lines"  # the second output of `CutVideo`, for the manifest and the report
 
 
 def build_with_beam(
-  settings: Settings, output: pathlib.Path, options: Sequence[str]
+  settings: BuildSettings, output: pathlib.Path, options: Sequence[str]
 ) -> dict[str, Any]:
-  """Builds the data set in one Beam pipeline.
+  """Builds a data set in one Beam pipeline.
 
   Args:
     settings: what to build.
@@ -51,79 +48,114 @@ def build_with_beam(
     The manifest.
 
   Raises:
-    BuildError: the folder holds a data set of other settings, or no clip came of it.
+    BuildError: see `build_data_set`.
   """
-  description = settings.description()
-  finished = data_set.finished_manifest(output, description)
-  if finished is not None:
-    return finished
-  with data_set.open_work(output, description) as work:
-    write_vectors(settings, output)
-    survey = settings.source.survey()
-    lines = work / "lines"
-    shutil.rmtree(lines, ignore_errors=True)
-    unfinished = output / "shards.unfinished"
-    for folder in (unfinished, output / "shards"):
-      shutil.rmtree(folder, ignore_errors=True)
-    try:
-      records = _Records(settings, survey, str(lines / "line"))
-      examples = _examples(settings, survey)
-      write_shards(
-        unfinished,
-        next(iter(examples.values())),
-        {split: SplitRecords(records, split) for split in sorted(examples)},
-        PipelineOptions(list(options)),
-      )
-    finally:
-      findings = [*survey.findings, *_read(lines, Finding)]
-      data_set.write_report(output, findings)
-    unfinished.replace(output / "shards")
-    clips = _read(lines, ClipLine)
-    manifest = data_set.make_manifest(description, survey, clips, findings)
-    data_set.write_json(output / data_set.MANIFEST, manifest)
-    return manifest
+  write_clips = functools.partial(_write_clips, settings, options)
+  return build_data_set(settings, output, write_clips)
 
 
-def _read(folder: pathlib.Path, kind: type) -> list[Any]:
-  """The lines of one kind that the workers wrote."""
-  found = []
+def _write_clips(
+  settings: BuildSettings,
+  options: Sequence[str],
+  survey: Survey,
+  work: pathlib.Path,
+  shards: pathlib.Path,
+) -> tuple[list[ClipEntry], list[Finding]]:
+  examples, findings = _find_examples(settings, survey)
+  if not examples:
+    return [], [*survey.findings, *findings]
+  lines = work / "lines"
+  shutil.rmtree(lines, ignore_errors=True)
+  records = _Records(settings, survey, str(lines / "line"))
+  write_shards(
+    shards,
+    next(iter(examples.values())),
+    {split: SplitRecords(records, split) for split in sorted(examples)},
+    PipelineOptions(list(options)),
+  )
+  findings = [*survey.findings, *_read_lines(lines, Finding)]
+  return _read_lines(lines, ClipEntry), findings
+
+
+def _find_examples(
+  settings: BuildSettings, survey: Survey
+) -> tuple[dict[str, Record], list[Finding]]:
+  """Cuts videos until every split has an encoded record, if it can have one.
+
+  TFDS needs the shapes of the features before the pipeline runs, and fails at its end
+  if a split is empty.
+
+  Returns:
+    A record per split, and findings for the videos that gave none.
+  """
+  examples: dict[str, Record] = {}
+  findings = []
+  for video in survey.videos:
+    if video.split not in examples:
+      with tempfile.TemporaryDirectory() as folder:
+        beats = _try_beats(settings, video.song, survey.songs[video.song])
+        records, finding = _try_cut(settings, video, beats, pathlib.Path(folder))
+      if records:
+        examples[video.split] = records[0]
+      else:
+        findings.append(finding)
+  return examples, findings
+
+
+def _try_beats(
+  settings: BuildSettings, song: str, files: Sequence[str]
+) -> tuple[Any, str]:
+  """Returns the beats of a song and an empty string, or None and what is wrong."""
+  try:
+    return find_beats(settings, song, files), ""
+  except MediaError as error:
+    return None, str(error)
+
+
+def _try_cut(
+  settings: BuildSettings,
+  video: SourceVideo,
+  song: tuple[Any, str],
+  folder: pathlib.Path,
+) -> tuple[list[Record], Finding]:
+  """Returns all records of a video, or none, and the outcome.
+
+  Args:
+    settings: of the data set.
+    video: the entry of the source.
+    song: what `_try_beats` returned for its song.
+    folder: for temporary files.
+  """
+  beats, problem = song
+  if problem:
+    return [], Finding("broken", video.name, problem)
+  try:
+    cut = cut_video(settings, video, beats, folder)
+    return list(cut.records), Finding(cut.status, video.name, cut.reason)
+  except MediaError as error:
+    return [], Finding("broken", video.name, str(error))
+
+
+def _read_lines(folder: pathlib.Path, kind: type) -> list[Any]:
+  """Returns the objects of one class that the workers wrote."""
+  objects = []
   for path in sorted(folder.glob("line-*")):  # Beam leaves folders of its own
     for line in path.read_text(encoding="utf-8").splitlines():
       content = json.loads(line)
       if content.pop("kind") == kind.__name__:
-        found.append(kind(**content))
-  return found
-
-
-def _examples(settings: Settings, survey: Survey) -> dict[str, dict[str, Any]]:
-  """A record of each split that has any: the shapes of all.
-
-  TFDS fails at the end of the pipeline if a split is empty, so this is found out first.
-  """
-  found: dict[str, dict[str, Any]] = {}
-  for video in survey.videos:
-    if video.split in found:
-      continue
-    with contextlib.suppress(MediaError), tempfile.TemporaryDirectory() as folder:
-      beats = find_beats(settings, video.song, survey.songs[video.song])
-      cut = list(VideoCut(settings, video, beats, pathlib.Path(folder)))
-      if cut:
-        found[video.split] = cut[0]
-  if not found:
-    raise BuildError(
-      f"No clip came of {len(survey.videos)} videos; build without --beam to see why."
-    )
-  return found
+        objects.append(kind(**content))
+  return objects
 
 
 class _Records:
   """The records of all splits: one collection, made when it is first asked for."""
 
-  def __init__(self, settings: Settings, survey: Survey, lines: str) -> None:
+  def __init__(self, settings: BuildSettings, survey: Survey, lines: str) -> None:
     self._settings, self._survey, self._lines = settings, survey, lines
-    self._records: Any = None
+    self._records: beam.PCollection | None = None
 
-  def of(self, pipeline: beam.Pipeline) -> Any:
+  def of(self, pipeline: beam.Pipeline) -> beam.PCollection:
+    """Returns (split, features) of every clip."""
     if self._records is not None:
       return self._records
     beats = (
@@ -147,73 +179,67 @@ class _Records:
 
 
 class SplitRecords(beam.PTransform):
-  """The keys and records of one split."""
+  """The keys and features of the clips of one split."""
 
   def __init__(self, records: _Records, split: str) -> None:
     super().__init__()
     self._records, self._split = records, split
 
-  def expand(self, input_or_inputs: Any) -> Any:
+  def expand(self, input_or_inputs: Any) -> beam.PCollection:
+    """Returns (key, features) of every clip."""
     records = self._records.of(input_or_inputs.pipeline)
-    return records | beam.Filter(_is_of, self._split) | beam.Map(_example_of)
+    return records | beam.Filter(_is_of, self._split) | beam.Map(_keyed_features)
 
 
-def _is_of(record: tuple[str, dict[str, Any]], split: str) -> bool:
+def _is_of(record: tuple[str, Record], split: str) -> bool:
   return record[0] == split
 
 
-def _example_of(record: tuple[str, dict[str, Any]]) -> tuple[str, dict[str, Any]]:
+def _keyed_features(record: tuple[str, Record]) -> tuple[str, Record]:
   features = {key: value for key, value in record[1].items() if key != "digest"}
   return f"{features['name']}.{features['window']}", features
 
 
 class _Work(beam.DoFn):
-  def __init__(self, settings: Settings) -> None:
+  def __init__(self, settings: BuildSettings) -> None:
     self._settings = settings
 
   def setup(self) -> None:
-    # As in the processes of one machine: sums in the same order give the same bytes,
-    # and Beam itself runs as many workers as there are cores.
+    # As in local processes: sums in a fixed order give the same bytes, and Beam runs as
+    # many workers as there are cores anyway.
     threadpoolctl.threadpool_limits(1)
 
 
 class FindBeats(_Work):
-  """A song and its files -> the song, its beats and why there are none."""
+  """Maps a song and its files to the song and the result of `_try_beats`."""
 
   def process(
     self, element: tuple[str, Sequence[str]]
   ) -> Iterator[tuple[str, tuple[Any, str]]]:
+    """Yields one element."""
     song, files = element
-    try:
-      yield song, (find_beats(self._settings, song, files), "")
-    except MediaError as error:
-      yield song, (None, str(error))
+    yield song, _try_beats(self._settings, song, files)
 
 
 class CutVideo(_Work):
-  """A video -> its records, and lines for manifest and report."""
+  """Maps a video to its records, and to lines for the manifest and the report."""
 
   def process(
     self, element: SourceVideo, songs: Mapping[str, tuple[Any, str]]
   ) -> Iterator[Any]:
+    """Yields all records of the video or none, and their lines."""
     video = element
-    beats, reason = songs[video.song]
-    status, records = "broken", []
-    if not reason:
-      with tempfile.TemporaryDirectory() as folder:
-        try:
-          cut = VideoCut(self._settings, video, beats, pathlib.Path(folder))
-          # A video counts whole or not at all.
-          records, status, reason = list(cut), cut.status, cut.reason
-        except MediaError as error:
-          reason = str(error)
+    with tempfile.TemporaryDirectory() as folder:
+      records, outcome = _try_cut(
+        self._settings, video, songs[video.song], pathlib.Path(folder)
+      )
     for features in records:
       yield video.split, features
-      yield _line(data_set.clip_line(video.split, features))
-    if status != "whole":
-      yield _line(Finding(status, video.name, reason))
+      yield _line(clip_entry(video.split, features))
+    if outcome.status != "whole":
+      yield _line(outcome)
 
 
-def _line(content: ClipLine | Finding) -> beam.pvalue.TaggedOutput:
+def _line(content: ClipEntry | Finding) -> beam.pvalue.TaggedOutput:
   values = {"kind": type(content).__name__, **dataclasses.asdict(content)}
   return beam.pvalue.TaggedOutput(_LINES, json.dumps(values))

@@ -1,4 +1,4 @@
-"""Worker processes of one machine, which survive what a video does to them."""
+"""Runs work in local processes, and survives the crash of any of them."""
 
 import concurrent.futures
 import multiprocessing
@@ -14,26 +14,26 @@ import tqdm
 
 
 class LocalPool:
-  """Processes that end with their parent; a context manager."""
+  """Worker processes that end with their parent; a context manager."""
 
   def __init__(self, num_workers: int) -> None:
     self._num_workers = num_workers
     self._context = multiprocessing.get_context("spawn")
-    # A closed pipe tells all workers, and unlike an event it waits for none of them:
-    # one that crashed would never answer.
-    self._held, self._hold = self._context.Pipe(duplex=False)
+    # Closing this pipe tells all workers to end. Unlike an event it waits for none of
+    # them, because one that crashed would never answer.
+    self._watched, self._closed_to_stop = self._context.Pipe(duplex=False)
     self._executor: concurrent.futures.ProcessPoolExecutor | None = None
 
   def __enter__(self) -> "LocalPool":
     return self
 
   def __exit__(self, kind: Any, error: Any, traceback: Any) -> None:
-    if kind is not None:  # nobody waits for what is still at work
-      self._hold.close()
+    if kind is not None:  # do not wait for calls in progress
+      self._closed_to_stop.close()
     if self._executor is not None:
       self._executor.shutdown(wait=kind is None, cancel_futures=True)
-    self._hold.close()
-    self._held.close()
+    self._closed_to_stop.close()
+    self._watched.close()
 
   def run(
     self,
@@ -42,16 +42,16 @@ class LocalPool:
     unit: str,
     on_crash: Callable[..., Any],
   ) -> Iterator[Any]:
-    """Calls `function` on each of `arguments`; results as they come.
+    """Calls `function` on each of `arguments`, and yields the results as they come.
 
-    A file may take its process down with it (a decoder's bug, all memory gone). Those
-    that were at work then are called again one by one, to find which it was.
+    A file may crash its process (by a bug in a decoder, or by exhausting the memory).
+    Then the calls in progress are repeated one by one, to find which one it was.
 
     Args:
-      function: of the work; importable.
+      function: importable by the workers.
       arguments: of each call.
-      unit: what is counted by the progress bar.
-      on_crash: makes the result of a call that ends its process, of its arguments.
+      unit: what the progress bar counts.
+      on_crash: maps the arguments of a call that crashed its process to a result.
     """
     waiting = dict(enumerate(arguments))
     with tqdm.tqdm(total=len(waiting), desc=unit, unit="") as progress:
@@ -62,11 +62,11 @@ class LocalPool:
             progress.update()
             yield result
         except BrokenProcessPool:
-          # Handed out in order, so the guilty one is among the first that wait.
+          # Calls are started in order, so the crash was one of the first waiting.
           for number in sorted(waiting)[: 2 * self._num_workers + 1]:
             try:
-              alone = {number: waiting[number]}
-              ((_, result),) = self._run_until_crash(function, alone)
+              single = {number: waiting[number]}
+              ((_, result),) = self._run_until_crash(function, single)
             except BrokenProcessPool:
               result = on_crash(*waiting[number])
             del waiting[number]
@@ -77,14 +77,14 @@ class LocalPool:
     self, function: Callable[..., Any], waiting: dict[int, tuple[Any, ...]]
   ) -> Iterator[tuple[int, Any]]:
     if self._executor is None:
-      # One process a core: the matrix library must not start threads of its own.
+      # With one process per core, the matrix library must not start its own threads.
       for variable in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"):
         os.environ.setdefault(variable, "1")
       self._executor = concurrent.futures.ProcessPoolExecutor(
         self._num_workers,
         mp_context=self._context,
         initializer=_end_with_parent,
-        initargs=(self._held,),
+        initargs=(self._watched,),
       )
     try:
       futures = {
@@ -99,16 +99,16 @@ class LocalPool:
       raise
 
 
-def _end_with_parent(held: multiprocessing.connection.Connection) -> None:
-  """Ends a worker at once when its parent lets go of it, or was killed.
+def _end_with_parent(watched: multiprocessing.connection.Connection) -> None:
+  """Makes a worker end as soon as its parent closes the pipe or is killed.
 
-  Ctrl-C reaches all processes of a terminal; here it is the parent's affair alone.
+  Ctrl-C reaches all processes of a terminal; only the parent handles it.
   """
   signal.signal(signal.SIGINT, signal.SIG_IGN)
   parent = multiprocessing.parent_process()
 
   def watch() -> None:
-    multiprocessing.connection.wait([held, parent.sentinel])
+    multiprocessing.connection.wait([watched, parent.sentinel])
     os._exit(1)
 
   threading.Thread(target=watch, daemon=True).start()

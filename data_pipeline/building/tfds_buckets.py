@@ -1,8 +1,8 @@
-"""Lets TFDS shuffle more than fits in memory without tensorflow.
+"""Lets TFDS shuffle data sets larger than memory without tensorflow.
 
-Beyond `shuffle.MAX_MEM_BUFFER_SIZE` (1 GB) TFDS sorts records through temporary files,
-which it opens by tensorflow's file layer alone. They lie beside the shards on this
-machine, so plain files serve as well.
+Beyond `shuffle.MAX_MEM_BUFFER_SIZE` (1 GB) TFDS sorts records by means of temporary
+files, which it opens through tensorflow. They are beside the shards on this machine, so
+plain files serve as well.
 """
 
 import contextlib
@@ -16,20 +16,21 @@ from tensorflow_datasets.core import shuffle
 
 
 class _Appending:
-  """A file that is open only while it is written to: TFDS keeps a thousand of them."""
+  """A file that is open only during a write, because TFDS keeps a thousand of them."""
 
   def __init__(self, path: os.PathLike) -> None:
     self._path = path
 
   def write(self, data: bytes) -> None:
+    """Appends to the file."""
     with open(self._path, "ab") as file:
       file.write(data)
 
   def flush(self) -> None:
-    """Nothing is held back."""
+    """Does nothing, because nothing is buffered."""
 
   def close(self) -> None:
-    """Nothing is open."""
+    """Does nothing, because nothing is open."""
 
 
 def _open(path: os.PathLike, mode: str) -> _Appending | BinaryIO:
@@ -37,7 +38,7 @@ def _open(path: os.PathLike, mode: str) -> _Appending | BinaryIO:
 
 
 class _NeverRaised(Exception):
-  """Stands for tensorflow's error of too many open files."""
+  """Replaces tensorflow's error for too many open files."""
 
 
 _GFILE = types.SimpleNamespace(
@@ -51,7 +52,7 @@ _TENSORFLOW = types.SimpleNamespace(
 
 @contextlib.contextmanager
 def local_buckets() -> Iterator[None]:
-  """TFDS shuffles through plain files as long as this lasts."""
+  """Makes TFDS shuffle through plain files inside the block."""
   before = shuffle.tf
   shuffle.tf = _TENSORFLOW
   try:

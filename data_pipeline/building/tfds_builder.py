@@ -1,7 +1,7 @@
-"""The one writer of shards: a TFDS builder of clip records in ArrayRecord files.
+"""Writes clip records as ArrayRecord shards by means of a TFDS builder.
 
-Prepared and read without tensorflow. Arrays are stored as bytes: TFDS's default, a
-list of integers, takes 200 ms to read for one clip.
+Neither writing nor reading needs tensorflow. Arrays are stored as bytes; as lists of
+integers, the default of TFDS, one clip would take 200 ms to read.
 """
 
 import contextlib
@@ -19,7 +19,7 @@ from data_pipeline.records import clip_record
 
 
 def features_of(example: Mapping[str, Any]) -> tfds.features.FeaturesDict:
-  """The TFDS features of encoded records that look like `example`."""
+  """Returns the TFDS features of encoded records with the shapes of `example`."""
 
   def array(shape: tuple[int | None, ...], dtype: Any) -> tfds.features.Tensor:
     return tfds.features.Tensor(shape=shape, dtype=dtype, encoding="bytes")
@@ -31,7 +31,7 @@ def features_of(example: Mapping[str, Any]) -> tfds.features.FeaturesDict:
     elif key in clip_record.INTEGERS:
       features[key] = np.int64
     elif key in clip_record.FLOATS:
-      features[key] = array((), np.float64)  # a plain one is stored in 32 bits
+      features[key] = array((), np.float64)  # plain floats are stored in 32 bits
     elif key in clip_record.CODED:
       features[key] = array((None,), np.uint8)
     elif key in clip_record.ARRAYS:
@@ -42,20 +42,15 @@ def features_of(example: Mapping[str, Any]) -> tfds.features.FeaturesDict:
 
 
 class DanceClips(tfds.core.GeneratorBasedBuilder):
-  """Clips of a dancer with music and beats; see `data_pipeline.records.clip_record`.
-
-  Attributes:
-    example: an encoded record, as all are.
-    splits: for every split its keys and encoded records, or a Beam transform that
-      makes them.
-  """
+  """Clips of a dancer with music and beats; see `data_pipeline.records.clip_record`."""
 
   VERSION = tfds.core.Version(f"{clip_record.SCHEMA_VERSION}.0.0")
-  url_infos: dict[str, Any] = {}  # nothing is downloaded: no checksum file to look for
+  url_infos: dict[str, Any] = {}  # nothing is downloaded, so there are no checksums
 
   def __init__(
     self, data_dir: str, example: Mapping[str, Any], splits: Mapping[str, Any]
   ) -> None:
+    """Makes a builder; the arguments are those of `write_shards`."""
     self._example, self._splits = example, splits
     super().__init__(data_dir=data_dir, file_format="array_record")
 
@@ -80,19 +75,19 @@ def write_shards(
   splits: Mapping[str, Any],
   beam_options: Any = None,
 ) -> None:
-  """Writes a whole data set into a new folder.
+  """Writes the shards of all splits into a new folder.
 
   Args:
-    folder: is made; not there as a whole before this returns.
-    example: an encoded record, as all are.
-    splits: for every split its (key, encoded record) pairs, or a Beam transform that
+    folder: is created; incomplete until this returns.
+    example: any encoded record, for the shapes.
+    splits: the (key, encoded record) pairs of each split, or a Beam transform that
       makes them.
-    beam_options: of the Beam pipeline, if there is one.
+    beam_options: `PipelineOptions` of the Beam pipeline, if there is one.
   """
   tfds.disable_progress_bar()
   builder = DanceClips(str(folder), example, splits)
   config = tfds.download.DownloadConfig(beam_options=beam_options)
-  # It prints "Downloading and preparing ...", with nothing to download.
+  # Otherwise it prints "Downloading and preparing ...", though it downloads nothing.
   with contextlib.redirect_stdout(io.StringIO()), local_buckets():
     builder.download_and_prepare(
       download_dir=str(folder / "downloads"), download_config=config

@@ -1,4 +1,4 @@
-"""Where the windows of a video begin, and what becomes of a video too short for one."""
+"""Chooses where the windows of a video begin."""
 
 import dataclasses
 import math
@@ -12,10 +12,9 @@ from data_pipeline.errors import UserError
 
 POLICIES = ("first", "random", "strided", "spread")
 _SYNTAX = "first, random:COUNT, strided:SECONDS or spread:SECONDS"
-SHORT = ("drop", "pad", "loop")
 WHOLE_TRACK = ((0.0, math.inf),)
 
-Segment = tuple[float, float]  # seconds from the first frame: begin, end
+Segment = tuple[float, float]  # begin and end, in seconds from the first frame
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,29 +22,33 @@ class Windows:
   """A policy for the windows of one video.
 
   Attributes:
-    policy: `first` (one, at the start), `random` (`amount` of them, at places given by
-      the video's name; each in a part of its own), `strided` (one every `amount`
-      seconds, as many as fit) or `spread` (as many of those, each at a place given by
-      the name, in a part of its own of every shot).
-    amount: how many windows, or how many seconds.
+    policy: `first` (one window, at the start), `random` (`amount` windows, each at a
+      random place in a part of its own), `strided` (one every `amount` seconds, as many
+      as fit) or `spread` (as many as `strided`, each at a random place in a part of its
+      own of every shot). Random places are drawn from the video's name.
+    amount: number of windows, or seconds.
   """
 
   policy: str = "random"
   amount: int | float = 1
 
   def __post_init__(self) -> None:
-    number = self.policy != "random" or float(self.amount).is_integer()
-    if self.policy not in POLICIES or self.amount <= 0 or not number:
-      raise UserError(f"No windows {self}; write {_SYNTAX}.")
+    is_whole = float(self.amount).is_integer()
+    if (
+      self.policy not in POLICIES
+      or self.amount <= 0
+      or (self.policy == "random" and not is_whole)
+    ):
+      raise UserError(f"Unknown windows {self}; write {_SYNTAX}.")
 
   @classmethod
   def parse(cls, text: str) -> "Windows":
-    """From `first`, `random:2`, `spread:2.5`; ValueError for anything else."""
+    """Parses `first`, `random:2` or `spread:2.5`; raises UserError otherwise."""
     policy, _, amount = text.partition(":")
     try:
       return cls(policy, float(amount or 1))
     except ValueError:
-      raise UserError(f"No windows {text!r}; write {_SYNTAX}.") from None
+      raise UserError(f"Unknown windows {text!r}; write {_SYNTAX}.") from None
 
   def __str__(self) -> str:
     return self.policy if self.policy == "first" else f"{self.policy}:{self.amount:g}"
@@ -58,16 +61,19 @@ class Windows:
     fps: int,
     segments: Sequence[Segment] = WHOLE_TRACK,
   ) -> Float64[np.ndarray, "k"]:
-    """Seconds from the first frame, ascending; none if no window fits.
+    """Returns where the windows begin.
 
-    Windows that began on the beat grid would tell the beats without listening, hence
-    `random` and `spread`, in milliseconds.
+    Windows that begin on the beat grid would reveal the beats to a model that does not
+    listen, hence `random` and `spread`, in milliseconds.
 
     Args:
-      name: of the video, from which chance is drawn.
-      times: of its frames.
-      num_frames, fps: the window.
-      segments: the shots that windows must lie in, one each.
+      name: of the video; seeds the random places.
+      times: of its frames, in seconds from the first one.
+      num_frames, fps: of the window.
+      segments: shots; each window lies within one.
+
+    Returns:
+      Seconds from the first frame, ascending; empty if no window fits.
     """
     frame_seconds = float(np.median(np.diff(times))) if len(times) > 1 else 0.0
     begins, spares = [], []
@@ -75,7 +81,7 @@ class Windows:
       inside = times[(times >= begin) & (times < end)]
       if len(inside):
         spare = inside[-1] - inside[0] - (num_frames - 1) / fps
-        # A window of exactly the video's length must not be lost to rounding.
+        # A window as long as the video must not be lost to rounding.
         if spare >= -0.5 * frame_seconds - 1e-6:
           begins.append(float(inside[0]))
           spares.append(max(float(spare), 0.0))
@@ -90,20 +96,20 @@ class Windows:
       )
     rng = np.random.default_rng(zlib.crc32(f"window|{name}".encode()))
 
-    def places(count: int, length: float) -> np.ndarray:
+    def draw_places(count: int, length: float) -> np.ndarray:
       return (np.arange(count) + rng.random(count)) / count * length
 
     if self.policy == "spread":
       shot = np.repeat(np.arange(len(begins)), counts)
-      inside = np.concatenate(list(map(places, counts, spares)))
+      offsets = np.concatenate(list(map(draw_places, counts, spares)))
     else:
-      along = places(int(self.amount), sum(spares))
+      along = draw_places(int(self.amount), sum(spares))
       edges = np.concatenate([[0.0], np.cumsum(spares)])
       shot = np.searchsorted(edges, along, side="right") - 1
       shot = np.clip(shot, 0, len(begins) - 1)
-      inside = along - edges[shot]
-    starts = np.asarray(begins)[shot] + inside
-    # Rounded up where rounding down would leave the shot. Shots that just fit have one
+      offsets = along - edges[shot]
+    starts = np.asarray(begins)[shot] + offsets
+    # Rounded up if rounding down would leave the shot. Shots that just fit have one
     # place for a window, however many are asked for.
     starts = np.maximum(np.floor(starts * 1000) / 1000, np.asarray(begins)[shot])
     return np.unique(starts)

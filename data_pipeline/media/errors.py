@@ -1,11 +1,7 @@
-"""The one error of unusable media files."""
-
-import os
+"""Defines the error for media files that cannot be used."""
 
 from data_pipeline.errors import UserError
 
-PathLike = str | os.PathLike
-
 
 class MediaError(UserError):
-  """A file that cannot be used: which, why, and what to do."""
+  """A media file that cannot be used: which one, why, and what to do about it."""

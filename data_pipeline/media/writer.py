@@ -1,4 +1,4 @@
-"""Video and pictures out."""
+"""Writes video and pictures."""
 
 import pathlib
 from fractions import Fraction
@@ -6,14 +6,20 @@ from fractions import Fraction
 import av
 import numpy as np
 import PIL.Image
+from etils.epath import PathLike
 from jaxtyping import Float32, UInt8
 
 from data_pipeline import files
-from data_pipeline.media.errors import MediaError, PathLike
+from data_pipeline.media.errors import MediaError
 
 
-def _encode_audio(container, stream, audio: np.ndarray, sample_rate: int) -> None:
-  """Encodes [s, channels] sound; the container notes the encoder's delay itself."""
+def _encode_audio(
+  container: av.container.OutputContainer,
+  stream: av.audio.stream.AudioStream,
+  audio: Float32[np.ndarray, "s channels"],
+  sample_rate: int,
+) -> None:
+  """Encodes sound; the container records the encoder's delay by itself."""
   layout = "stereo" if audio.shape[1] == 2 else "mono"
   block = stream.codec_context.frame_size or 1024
   for begin in range(0, len(audio), block):
@@ -33,25 +39,24 @@ def write_video(
   sample_rate: int,
   crf: int = 18,
 ) -> None:
-  """Writes an mp4 (h264 yuv420p, AAC) that any browser plays.
-
-  The file appears whole or not at all.
+  """Writes an mp4 (h264 yuv420p, AAC) that any browser plays, whole or not at all.
 
   Args:
     path: ends in `.mp4`; its folder must exist.
-    frames: at least one; height and width even, as the pixel format demands.
-    fps: frames a second, exact for film (`Fraction(60000, 1001)`).
+    frames: at least one; height and width are even, as the pixel format requires.
+    fps: frames per second, exact for film (`Fraction(60000, 1001)`).
     audio: in [-1, 1], from the first frame on; None for a silent video.
-    sample_rate: of the audio, samples a second.
-    crf: quality, 0 (lossless) to 51; 18 cannot be told from the source.
+    sample_rate: of the audio, in samples per second.
+    crf: quality, 0 (lossless) to 51; at 18 no loss is visible.
 
   Raises:
-    MediaError: odd size, no frames, sound that is not a number, folder missing.
+    MediaError: the size is odd, there are no frames, the sound contains NaN, or the
+      folder does not exist.
   """
   path = pathlib.Path(path)
   num, height, width, _ = frames.shape
   if not num:
-    raise MediaError(f"{path}: no frames to write.")
+    raise MediaError(f"{path}: there are no frames to write.")
   if height % 2 or width % 2:
     raise MediaError(
       f"{path}: {width}x{height} pixels cannot be written as h264; "
@@ -62,14 +67,14 @@ def write_video(
   if audio is not None:
     audio = audio.reshape(len(audio), -1)
     if not np.isfinite(audio).all():
-      raise MediaError(f"{path}: the sound to write holds NaN or infinity.")
+      raise MediaError(f"{path}: the sound to write contains NaN or infinity.")
   with files.whole_file(path) as temporary:
     with av.open(str(temporary), "w", options={"movflags": "+faststart"}) as container:
       video = container.add_stream("libx264", rate=fps, options={"crf": str(crf)})
       video.width, video.height, video.pix_fmt = width, height, "yuv420p"
-      # Small videos: one thread is as fast, and builds run one process a core.
+      # For small videos one thread is as fast, and builds run one process per core.
       video.codec_context.thread_count = 1
-      # The matrix the converter uses, said aloud: players guess by size otherwise.
+      # Name the matrix that the converter uses: players would guess it by the size.
       video.codec_context.colorspace = av.video.reformatter.Colorspace.ITU601
       video.codec_context.color_range = av.video.reformatter.ColorRange.MPEG
       sound = None
@@ -86,6 +91,6 @@ def write_video(
 
 
 def write_image(path: PathLike, image: UInt8[np.ndarray, "h w 3"]) -> None:
-  """Writes a picture in the format that the name ends in, whole or not at all."""
+  """Writes a picture in the format of the path's suffix, whole or not at all."""
   with files.whole_file(path) as file:
     PIL.Image.fromarray(image).save(file)

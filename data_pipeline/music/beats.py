@@ -1,7 +1,7 @@
-"""Beats: tracked once per song, then cut to a clip's window.
+"""Tracks the beats of a song, and cuts them to a clip's window.
 
-A tracker hears four seconds badly (26 of 33 tempi of real tracks) and whole tracks
-well, so `track_beats` takes all there is of the song and `slice_beats` cuts.
+The tracker does badly on four seconds of music (26 of 33 tempi of real tracks) and well
+on whole tracks, so `track_beats` takes the whole song and `slice_beats` cuts a window.
 """
 
 import librosa
@@ -12,24 +12,25 @@ from data_pipeline.errors import UserError
 from data_pipeline.media.framing import Number
 from data_pipeline.music.numba_cache import compile_librosa
 
-SAMPLE_RATE = 22_050  # librosa's own; its tracker is tuned for this rate and hop
+SAMPLE_RATE = 22_050  # librosa's default; its tracker is tuned for this rate and hop
 HOP_LENGTH_SAMPLES = 512
 MIN_SECONDS = 0.2
-# librosa's onset strength peaks after the attack. Median lateness of the beats it
+# The onset strength of librosa peaks after the attack. Median lateness of the beats it
 # finds: 36 ms on six free songs with known beats, 37 ms on the 60 generated tracks,
-# 19 ms on bare clicks. The music figure is taken off.
+# 19 ms on bare clicks. The figure for music is subtracted.
 LATE_SECONDS = 0.037
-# All else is librosa's default. F-measures at 70 ms on six free songs, 26 AIST clips of
-# 4 s and 60 generated tracks: 0.70, 0.70, 0.99. Most misses are songs heard at 1/2, 2/3
-# or 4/3 of their tempo. Tempi of one octave alone (76-152) give 0.82, 0.67, 0.99; no
-# other prior, tightness or median of onsets is better on all, nor the predominant local
-# pulse (0.92 on the songs, 0.98 on the tracks). The tempo given is: 0.98, 0.79, 0.99.
+# Everything else is librosa's default. F-measures at 70 ms on six free songs, 26 AIST
+# clips of 4 s and 60 generated tracks: 0.70, 0.70, 0.99. Most misses are songs tracked
+# at 1/2, 2/3 or 4/3 of their tempo. Allowing tempi of one octave only (76-152) gives
+# 0.82, 0.67, 0.99; no other prior, tightness or median of onsets is better on all
+# three, nor is the predominant local pulse (0.92 on the songs, 0.98 on the tracks).
+# With the tempo given: 0.98, 0.79, 0.99.
 
 
 def check_audio(audio: Float32[np.ndarray, "s"]) -> None:
-  """Raises ValueError for sound that is not a number."""
+  """Raises UserError if the sound contains NaN or infinity."""
   if not np.isfinite(audio).all():
-    raise UserError("The sound holds NaN or infinity; export it again.")
+    raise UserError("The sound contains NaN or infinity; export it again.")
 
 
 def track_beats(
@@ -37,21 +38,21 @@ def track_beats(
 ) -> Float64[np.ndarray, "n"]:
   """Finds the beats of a whole song.
 
-  `librosa.beat.beat_track` on the onset strength, with the tracker's constant lateness
-  (`LATE_SECONDS`) taken off. Against known beats the median error that stays is within
-  10 ms on music and -19 ms on clicks.
+  This is `librosa.beat.beat_track` on the onset strength, minus the tracker's constant
+  lateness (`LATE_SECONDS`). The median error that remains against known beats is within
+  10 ms on music, and -19 ms on clicks.
 
   Args:
     audio: mono, in [-1, 1], at any level.
-    sample_rate: samples a second.
-    bpm: the tempo, where it is known; found by the tracker, if None.
+    sample_rate: in samples per second.
+    bpm: the tempo if it is known; estimated by the tracker if None.
 
   Returns:
     Seconds from the start, ascending, none below zero; empty for silence and for less
     than 0.2 s.
 
   Raises:
-    ValueError: NaN or infinity in the sound.
+    UserError: the sound contains NaN or infinity.
   """
   check_audio(audio)
   if len(audio) < MIN_SECONDS * sample_rate or not np.any(audio):
@@ -61,7 +62,7 @@ def track_beats(
   grid = {"sr": SAMPLE_RATE, "hop_length": HOP_LENGTH_SAMPLES}
   compile_librosa()
   strength = librosa.onset.onset_strength(y=audio, **grid)
-  # The first and last beats are kept however weak: windows begin and end there.
+  # Keep even weak first and last beats, because windows begin and end there.
   _, times = librosa.beat.beat_track(
     onset_envelope=strength, units="time", trim=False, bpm=bpm, **grid
   )
@@ -72,9 +73,10 @@ def track_beats(
 def slice_beats(
   times: Float64[np.ndarray, "n"], start_seconds: Number, seconds: Number
 ) -> Float64[np.ndarray, "m"]:
-  """The beats of a window, as seconds from its start, and one beyond either edge.
+  """Returns the beats of a window in seconds from its start.
 
-  The two outside give every frame a beat before and after, where the song has one.
+  One beat beyond either edge is included, if the song has it, so that every frame has
+  a beat before and after it.
   """
   first = np.searchsorted(times, start_seconds, side="left")
   last = np.searchsorted(times, start_seconds + seconds, side="left")
@@ -82,7 +84,7 @@ def slice_beats(
 
 
 def _from_start(times: np.ndarray, start_seconds: Number) -> np.ndarray:
-  # To a nanosecond, so that halves are halves after the subtraction.
+  # Rounded to a nanosecond, so that halves are exact after the subtraction.
   return np.round(np.asarray(times, np.float64) - float(start_seconds), 9)
 
 
@@ -92,10 +94,10 @@ def beat_vector(
   num_frames: int,
   fps: Number,
 ) -> Float32[np.ndarray, "num_frames"]:
-  """1 on the frame nearest to each beat of the window, 0 elsewhere.
+  """Returns 1 on the frame nearest to each beat of the window, and 0 elsewhere.
 
   A beat t seconds into the window, 0 <= t < num_frames / fps, sets frame
-  round(t * fps), halves up, at most the last.
+  round(t * fps), rounded half up, or the last frame if there is no such frame.
   """
   t = _from_start(times, start_seconds)
   t = t[(t >= 0) & (t < num_frames / float(fps))]
@@ -111,13 +113,13 @@ def beat_features(
   num_frames: int,
   fps: Number,
 ) -> Float32[np.ndarray, "num_frames 5"]:
-  """What each frame knows of the beat.
+  """Computes the position of each frame relative to the beats.
 
   Returns:
     [is a beat (as `beat_vector`), sin and cos of the phase (0 on the beat), seconds
     since the last beat, seconds to the next]. Beyond the first and last beat the grid
-    goes on at the interval nearest to it. The last four are zero where there are
-    fewer than two beats, all five where there is none.
+    continues at the nearest interval. With fewer than two beats the last four are zero,
+    without any beat all five are.
   """
   features = np.zeros((num_frames, 5), np.float32)
   features[:, 0] = beat_vector(times, start_seconds, num_frames, fps)

@@ -1,7 +1,7 @@
-"""CLAP: music and words as vectors of one space; needs the extra `clap`.
+"""Embeds music and text in one space with CLAP; needs the extra `clap`.
 
-Wu et al. 2023 (2211.06687), as `laion/clap-htsat-unfused` of the paper's section 3.3.
-The only importer of torch and transformers.
+Source: Wu et al. 2023 (2211.06687); the paper uses `laion/clap-htsat-unfused` (sec.
+3.3). Only this module imports torch and transformers.
 """
 
 import hashlib
@@ -14,25 +14,26 @@ import numpy as np
 from jaxtyping import Float32
 
 from data_pipeline.errors import UserError
+from data_pipeline.extras import needs_extra
 from data_pipeline.music.beats import MIN_SECONDS, check_audio
 
 HUB_NAME = "laion/clap-htsat-unfused"
-VARIABLE = "DABFUSION_CLAP"  # names a folder with the model instead
+VARIABLE = "DABFUSION_CLAP"  # environment variable with another folder or name
 SAMPLE_RATE = 48_000
 WINDOW_SECONDS = 10
 _BATCH = 16
 
 
 class ClapError(UserError):
-  """CLAP cannot be used: why, and what to do."""
+  """CLAP cannot be used: why, and what to do about it."""
 
 
 class ClapEncoder:
-  """The audio and the text tower of one CLAP model, on the CPU.
+  """Runs the audio and the text tower of a CLAP model on the CPU.
 
-  Music is taken at 48 kHz. Of more than 10 s the first 10 are heard; less is repeated
-  as often as it fits whole and filled up with silence (`repeatpad`): 4 s are heard
-  twice, then 2 s of nothing.
+  Music is resampled to 48 kHz. Only the first 10 s are used; shorter music is repeated
+  as often as it fits whole and padded with silence (`repeatpad`): 4 s are repeated once
+  and followed by 2 s of silence.
   """
 
   name = "clap"
@@ -42,21 +43,17 @@ class ClapEncoder:
     """Loads the model.
 
     Args:
-      path: a folder that `save_pretrained` wrote, or a name on the hub whose files are
-        in the hub's cache. None: `$DABFUSION_CLAP`, else `laion/clap-htsat-unfused`.
+      path: a folder written by `save_pretrained`, or a name on the hub whose files are
+        in the hub's cache. None: `$DABFUSION_CLAP`, or `laion/clap-htsat-unfused`.
 
     Raises:
-      ClapError: the extra or the weights are missing; nothing is downloaded here.
+      UserError: the extra `clap` is missing.
+      ClapError: the weights are missing; nothing is downloaded here.
     """
     path = path or os.environ.get(VARIABLE) or HUB_NAME
-    try:
+    with needs_extra("clap"):
       import torch
       import transformers
-    except ImportError as error:
-      raise ClapError(
-        f"The encoder 'clap' needs {error.name}; install the extra: pip install "
-        "'dabfusion_jax[clap]'."
-      ) from error
     transformers.utils.logging.disable_progress_bar()
     self._torch, self._path = torch, path
     self._transformers = transformers
@@ -64,8 +61,8 @@ class ClapEncoder:
       self._model = transformers.ClapModel.from_pretrained(path, local_files_only=True)
     except (OSError, ValueError, KeyError) as error:
       raise ClapError(
-        f"No weights of CLAP in {path!r}; get them with: hf download {HUB_NAME}, or "
-        f"name a folder with --encoder=clap:PATH or ${VARIABLE}."
+        f"There are no weights of CLAP in {path!r}; get them with: hf download "
+        f"{HUB_NAME}, or name their folder with --encoder=clap:PATH or ${VARIABLE}."
       ) from error
     self._model.eval()
     self._extractor = transformers.ClapFeatureExtractor(
@@ -80,9 +77,10 @@ class ClapEncoder:
 
   @property
   def identity(self) -> dict[str, Any]:
+    """Returns name, version, size, and a hash of the weights."""
     return {
       "name": self.name,
-      "version": 2,  # 1 heard sound that had been at 22,050 Hz
+      "version": 2,  # version 1 encoded sound that had been at 22,050 Hz
       "size": self.size,
       "weights": self._weights,  # of the audio tower
     }
@@ -90,15 +88,16 @@ class ClapEncoder:
   def __call__(
     self, audio: Float32[np.ndarray, "s"], sample_rate: int
   ) -> Float32[np.ndarray, "d"]:
+    """Returns the embedding of mono sound; see `encode_batch`."""
     return self.encode_batch([audio], sample_rate)[0]
 
   def encode_batch(
     self, sounds: Sequence[Float32[np.ndarray, "..."]], sample_rate: int
   ) -> Float32[np.ndarray, "n d"]:
-    """Mono sounds to vectors of unit norm.
+    """Returns the embeddings of mono sounds, at unit norm.
 
     Raises:
-      ValueError: sound below 0.2 s, or with NaN.
+      UserError: a sound is shorter than 0.2 s, or contains NaN.
     """
     windows = [self._window(sound, sample_rate) for sound in sounds]
     vectors = []
@@ -109,8 +108,8 @@ class ClapEncoder:
         return_tensors="pt",
       )
       with self._torch.inference_mode():
-        found = self._model.get_audio_features(**inputs)
-      vectors.append(_unit(found))
+        features = self._model.get_audio_features(**inputs)
+      vectors.append(_normalise(features))
     return np.concatenate(vectors)
 
   @staticmethod
@@ -118,21 +117,21 @@ class ClapEncoder:
     check_audio(audio)
     if len(audio) < MIN_SECONDS * sample_rate:
       raise UserError(
-        f"{len(audio) / sample_rate:.2f} s of music are too short to encode; "
-        f"at least {MIN_SECONDS} s are needed."
+        f"{len(audio) / sample_rate:.2f} s of music are too short to encode; give at "
+        f"least {MIN_SECONDS} s."
       )
-    # Cut before the extractor sees it: it would cut at a random place.
+    # Cut here, because the extractor would cut at a random place.
     audio = audio[: WINDOW_SECONDS * sample_rate]
-    # The resampler may add a sample, with which 4 s would no longer repeat evenly.
+    # The resampler may add a sample, and then 4 s would no longer repeat evenly.
     num_samples = len(audio) * SAMPLE_RATE // sample_rate
     audio = librosa.resample(audio, orig_sr=sample_rate, target_sr=SAMPLE_RATE)
     return audio[:num_samples]
 
   def encode_texts(self, texts: Sequence[str]) -> Float32[np.ndarray, "n d"]:
-    """Words to vectors of unit norm in the space of the music.
+    """Returns the embeddings of texts in the space of the music, at unit norm.
 
     Raises:
-      ClapError: the model came without its tokenizer.
+      ClapError: the model has no tokenizer.
     """
     try:
       tokenizer = self._transformers.AutoTokenizer.from_pretrained(
@@ -140,15 +139,16 @@ class ClapEncoder:
       )
     except (OSError, ValueError, KeyError) as error:
       raise ClapError(
-        f"No tokenizer of CLAP in {self._path!r}; get it with: hf download {HUB_NAME}."
+        f"There is no tokenizer of CLAP in {self._path!r}; get it with: hf download "
+        f"{HUB_NAME}."
       ) from error
     inputs = tokenizer(list(texts), padding=True, return_tensors="pt")
     with self._torch.inference_mode():
-      return _unit(self._model.get_text_features(**inputs))
+      return _normalise(self._model.get_text_features(**inputs))
 
 
-def _unit(found: Any) -> Float32[np.ndarray, "n d"]:
-  # Releases differ in whether they return the vectors or an object that holds them.
-  vectors = getattr(found, "pooler_output", found).numpy()
+def _normalise(features: Any) -> Float32[np.ndarray, "n d"]:
+  # Some releases return the vectors, others an object that contains them.
+  vectors = getattr(features, "pooler_output", features).numpy()
   norm = np.linalg.norm(vectors, axis=-1, keepdims=True)
   return (vectors / norm).astype(np.float32)

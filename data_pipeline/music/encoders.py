@@ -1,7 +1,7 @@
-"""Music as one vector: what it sounds like, not when its beats fall.
+"""Embeds music as one vector: how it sounds, not when its beats are.
 
-Every encoder has a name, a version and a size; data sets note all three, and a model
-refuses music encoded otherwise than what it was trained on.
+Every encoder has a name, a version and a size. Data sets record all three, and a model
+refuses music that is encoded differently from what it was trained on.
 """
 
 import hashlib
@@ -25,42 +25,51 @@ _CONSTANTS_FOLDER = pathlib.Path(__file__).parent / "constants"
 
 @runtime_checkable  # for the type checks of the tests
 class MusicEncoder(Protocol):
-  """Sound of any length to a vector of unit norm.
+  """Embeds sound of any length as a vector of unit norm.
 
-  An encoder that also takes words has `encode_texts(texts) -> float32 [n d]`.
+  An encoder that also takes text has `encode_texts(texts) -> float32 [n d]`.
+
+  Attributes:
+    name: of the encoder.
+    size: of the vectors.
+    sample_rate: at which to give it sound; sound at other rates is resampled, which
+      loses quality.
   """
 
   name: str
   size: int
-  sample_rate: int  # give it sound at this rate: another one is resampled, and worse
+  sample_rate: int
 
   @property
   def identity(self) -> dict[str, Any]:
-    """What data sets note: music of another identity is another condition."""
+    """Returns what data sets record; encoders of other identities are not mixed."""
     ...
 
   def __call__(
     self, audio: Float32[np.ndarray, "s"], sample_rate: int
-  ) -> Float32[np.ndarray, "d"]: ...
+  ) -> Float32[np.ndarray, "d"]:
+    """Returns the embedding of mono sound."""
+    ...
 
   def encode_batch(
     self, sounds: Sequence[Float32[np.ndarray, "..."]], sample_rate: int
   ) -> Float32[np.ndarray, "n d"]:
-    """Several at once."""
+    """Returns the embeddings of several mono sounds."""
     ...
 
 
 class SpectralEncoder:
-  """Timbre, harmony and rhythm statistics; needs no weights and no network.
+  """Embeds music by statistics of timbre, harmony and rhythm, without any weights.
 
-  The mean and spread over time of 64 log-mel bands and of the chroma, and the mean
-  tempogram up to 3 s of lag; each standardised by its mean and deviation over 4-s
-  windows of the 60 generated tracks (`measure_constants`), chroma and tempogram at
-  half weight (key and tempo would hide the timbre), projected to 512 by a fixed random
-  matrix, scaled to unit norm. Loudness is taken out first.
+  The statistics are mean and standard deviation over time of 64 log-mel bands and of
+  the chroma, and the mean tempogram up to 3 s of lag. Each is standardised by its mean
+  and deviation over 4-s windows of the 60 generated tracks (`measure_constants`);
+  chroma and tempogram have half the weight, because key and tempo would hide the
+  timbre. A fixed random matrix projects them to 512 values of unit norm. Loudness is
+  normalised first.
 
-  Silence is accepted and has one finite vector of its own. Sound below 0.2 s or with
-  NaN raises ValueError.
+  Silence has a finite embedding of its own. Sound that is shorter than 0.2 s or
+  contains NaN raises UserError.
   """
 
   name = "spectral"
@@ -73,46 +82,49 @@ class SpectralEncoder:
   _num_bands = 64
   _num_lags = 128  # of 23 ms
 
-  @property
-  def identity(self) -> dict[str, Any]:
-    return {"name": self.name, "version": self.version, "size": self.size}
-
   def __init__(self) -> None:
     path = _CONSTANTS_FOLDER / f"spectral_v{self.version}.npz"
     with np.load(path, allow_pickle=False) as constants:
       self._mean, self._deviation = constants["mean"], constants["deviation"]
     self._weights = np.where(np.arange(len(self._mean)) < 2 * self._num_bands, 1.0, 0.5)
-    # The legacy generator: its stream is frozen for good.
+    # The legacy generator, whose stream of numbers will never change.
     normal = np.random.RandomState(20_240_515).standard_normal
     self._matrix = normal((len(self._mean), self.size)).astype(np.float32)
+
+  @property
+  def identity(self) -> dict[str, Any]:
+    """Returns name, version and size."""
+    return {"name": self.name, "version": self.version, "size": self.size}
 
   def __call__(
     self, audio: Float32[np.ndarray, "s"], sample_rate: int
   ) -> Float32[np.ndarray, "d"]:
+    """Returns the embedding of mono sound."""
     scores = (self.features(audio, sample_rate) - self._mean) / self._deviation
-    # No single odd feature may outweigh all others.
+    # Clipped, so that no single outlier outweighs all other features.
     vector = (np.clip(scores, -4.0, 4.0) * self._weights) @ self._matrix
     return (vector / np.linalg.norm(vector)).astype(np.float32)
 
   def encode_batch(
     self, sounds: Sequence[Float32[np.ndarray, "..."]], sample_rate: int
   ) -> Float32[np.ndarray, "n d"]:
+    """Returns the embeddings of several mono sounds."""
     return np.stack([self(sound, sample_rate) for sound in sounds])
 
   @classmethod
   def features(
     cls, audio: Float32[np.ndarray, "s"], sample_rate: int
   ) -> Float32[np.ndarray, "f"]:
-    """The statistics before standardisation."""
+    """Returns the statistics before standardisation."""
     check_audio(audio)
     if len(audio) < MIN_SECONDS * sample_rate:
       raise UserError(
-        f"{len(audio) / sample_rate:.2f} s of music are too short to encode; "
-        f"at least {MIN_SECONDS} s are needed."
+        f"{len(audio) / sample_rate:.2f} s of music are too short to encode; give at "
+        f"least {MIN_SECONDS} s."
       )
     if sample_rate != cls.sample_rate:
       audio = librosa.resample(audio, orig_sr=sample_rate, target_sr=cls.sample_rate)
-    # Below a ten-thousandth it is silence, and stays so.
+    # Sound below a ten-thousandth is silence, and is not amplified.
     audio = audio / max(float(np.sqrt(np.mean(np.square(audio)))), 1e-4)
     audio = np.pad(audio, (0, max(0, cls._fft_samples - len(audio))))
     compile_librosa()
@@ -127,8 +139,8 @@ class SpectralEncoder:
     rhythm = librosa.autocorrelate(strength - strength.mean(), max_size=cls._num_lags)
     rhythm = rhythm / max(float(rhythm[0]), 1e-6)
     rhythm = np.pad(rhythm, (0, max(0, cls._num_lags - len(rhythm))))
-    parts = (mel.mean(1), mel.std(1), chroma.mean(1), chroma.std(1), rhythm[1:])
-    return np.concatenate(parts).astype(np.float32)
+    statistics = (mel.mean(1), mel.std(1), chroma.mean(1), chroma.std(1), rhythm[1:])
+    return np.concatenate(statistics).astype(np.float32)
 
 
 def cut_window(
@@ -137,10 +149,10 @@ def cut_window(
   start_seconds: Number,
   seconds: Number,
 ) -> Float32[np.ndarray, "n *channels"]:
-  """The window of a clip, exactly as long as asked, silence where the sound ends.
+  """Cuts the window of a clip, padded with silence to exactly `seconds`.
 
-  Training and sampling both cut here, at the rate of the encoder: one hears what the
-  other heard.
+  Training and sampling both cut here, at the rate of the encoder, so that a model gets
+  the same music in both.
   """
   first, length = round(start_seconds * sample_rate), round(seconds * sample_rate)
   window = audio[first : first + length]
@@ -151,23 +163,24 @@ def cut_window(
 def measure_constants(
   songs: Iterable[tuple[Float32[np.ndarray, "s"], int]], path: pathlib.Path
 ) -> None:
-  """Measures what `SpectralEncoder` standardises by, on windows of 4 s.
+  """Measures the constants of `SpectralEncoder` on windows of 4 s.
 
   Args:
     songs: sound and sample rate of each.
-    path: the npz to write; a change is a new `version`.
+    path: the npz to write; a change needs a new `version`.
   """
-  rows = []
+  features = []
   for audio, sample_rate in songs:
     length = 4 * sample_rate
     for start in range(0, len(audio) - length + 1, length):
-      rows.append(SpectralEncoder.features(audio[start : start + length], sample_rate))
-  mean, deviation = np.mean(rows, axis=0), np.std(rows, axis=0)
+      window = audio[start : start + length]
+      features.append(SpectralEncoder.features(window, sample_rate))
+  mean, deviation = np.mean(features, axis=0), np.std(features, axis=0)
   np.savez(path, mean=mean, deviation=np.maximum(deviation, 1e-3))
 
 
 class _CachedEncoder:
-  """An encoder that looks in a folder first; see `cached_encoder`."""
+  """Looks for embeddings in a folder first; see `cached_encoder`."""
 
   def __init__(self, encoder: MusicEncoder, folder: pathlib.Path) -> None:
     self.name, self.size, self.identity = encoder.name, encoder.size, encoder.identity
@@ -175,47 +188,49 @@ class _CachedEncoder:
     self._encoder, self._folder = encoder, folder
 
   def _file(self, audio: np.ndarray, sample_rate: int) -> pathlib.Path:
-    what = json.dumps([self.identity, sample_rate, audio.dtype.str], sort_keys=True)
-    digest = hashlib.sha256(what.encode() + np.ascontiguousarray(audio).tobytes())
+    key = json.dumps([self.identity, sample_rate, audio.dtype.str], sort_keys=True)
+    digest = hashlib.sha256(key.encode() + np.ascontiguousarray(audio).tobytes())
     return self._folder / f"{digest.hexdigest()}.npy"
 
   def __call__(
     self, audio: Float32[np.ndarray, "s"], sample_rate: int
   ) -> Float32[np.ndarray, "d"]:
+    """Returns the embedding of mono sound."""
     return self.encode_batch([audio], sample_rate)[0]
 
   def encode_batch(
     self, sounds: Sequence[Float32[np.ndarray, "..."]], sample_rate: int
   ) -> Float32[np.ndarray, "n d"]:
+    """Returns the embeddings of several mono sounds, and keeps new ones."""
     files = [self._file(sound, sample_rate) for sound in sounds]
     new = [i for i, file in enumerate(files) if not file.is_file()]
     if new:
       vectors = self._encoder.encode_batch([sounds[i] for i in new], sample_rate)
       for i, vector in zip(new, vectors, strict=True):
-        # Several processes may write the same one.
+        # Whole, because several processes may write the same file.
         with whole_file(files[i]) as file:
           np.save(file, vector)
     return np.stack([np.load(file, allow_pickle=False) for file in files])
 
 
 def cached_encoder(encoder: MusicEncoder, folder: pathlib.Path) -> MusicEncoder:
-  """The same encoder, keeping each vector in `folder` by identity and sound.
+  """Returns the encoder with a cache in `folder`, keyed by its identity and the sound.
 
-  Nine cameras hear the same music; so does an interrupted build.
+  It saves time for the nine cameras of a dance, and for a build that is resumed.
   """
   folder.mkdir(parents=True, exist_ok=True)
   return _CachedEncoder(encoder, folder)
 
 
 def make_encoder(name: str) -> MusicEncoder:
-  """The encoder of that name.
+  """Makes the encoder of that name.
 
   Args:
     name: `spectral`; `clap` (laion/clap-htsat-unfused from the hub's cache); or
-      `clap:PATH` of a folder that holds a CLAP model.
+      `clap:PATH` with the folder of a CLAP model.
 
   Raises:
-    ValueError: an unknown name, or weights that are not there; says what to do.
+    UserError: the name is unknown, or its weights or packages are missing.
   """
   kind, _, path = name.partition(":")
   if kind == "clap":
@@ -232,15 +247,15 @@ def make_encoder(name: str) -> MusicEncoder:
 def make_same_encoder(
   identity: Mapping[str, Any], name: str | None = None
 ) -> MusicEncoder:
-  """The encoder that a data set or model noted.
+  """Makes the encoder that a data set or model was made with.
 
   Args:
-    identity: as noted.
-    name: of the encoder here, as for `make_encoder`: it says where the weights are.
-      None: the noted one's.
+    identity: as recorded there.
+    name: as for `make_encoder`, to say where the weights are; the recorded name if
+      None.
 
   Raises:
-    ValueError: there is none of that name, or it has other weights or another version.
+    UserError: there is no such encoder, or its weights or version differ.
   """
   name = name or identity["name"]
   if (kind := name.partition(":")[0]) != identity["name"]:

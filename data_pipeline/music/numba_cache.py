@@ -1,9 +1,9 @@
-"""librosa's compiled functions, made by one process at a time.
+"""Compiles the functions of librosa in one process at a time.
 
-numba keeps what it compiled on disk. Two processes that fill a fresh cache at the same
-moment can leave it inconsistent, and every later program then dies in librosa with a
-segmentation fault. So the first program fills it behind a lock and leaves a mark; with
-the mark there, nobody waits.
+Numba caches compiled functions on disk. Two processes that fill an empty cache at the
+same time can leave it inconsistent, and every later program then dies in librosa with a
+segmentation fault. So the first program fills the cache behind a lock and leaves a mark
+file; once that exists, no program waits.
 """
 
 import fcntl
@@ -23,21 +23,21 @@ _SAMPLE_RATE = 22_050
 
 @functools.cache
 def compile_librosa() -> None:
-  """Fills the cache with what beats, onsets and features need, if it is fresh."""
+  """Fills an empty cache with the functions for beats, onsets and features."""
   mark = pathlib.Path(tempfile.gettempdir()) / f"dabfusion_librosa_{_cache_name()}"
   if mark.is_file():
     return
   with open(mark.with_suffix(".lock"), "w") as lock:
     fcntl.flock(lock, fcntl.LOCK_EX)  # released when the file closes
-    if not mark.is_file():  # nobody else has filled it meanwhile
+    if not mark.is_file():  # another process may have filled it meanwhile
       _compile()
       mark.touch()
 
 
 def _cache_name() -> str:
-  """Tells caches apart: another user, folder, version or installation has another."""
+  """Returns a name that differs per user, cache folder, version and installation."""
   installed = os.stat(librosa.__file__)
-  parts = (
+  identity = (
     os.getuid(),
     os.environ.get("NUMBA_CACHE_DIR"),
     librosa.__file__,
@@ -47,7 +47,7 @@ def _cache_name() -> str:
     importlib.metadata.version("numba"),
     sys.version,
   )
-  return hashlib.sha256(repr(parts).encode()).hexdigest()[:16]
+  return hashlib.sha256(repr(identity).encode()).hexdigest()[:16]
 
 
 def _compile() -> None:

@@ -1,35 +1,36 @@
-"""The clip record: what one example of a data set holds, and how it is stored.
+"""Defines the clip record: what one example of a data set contains, how it is stored.
 
-One schema for every source. `encode` makes of a record the plain features that the
-TFDS builder writes; `decode` makes a record of them again, unpacking no more than is
-asked for. Frames are kept without loss.
+All sources share one schema. `encode` turns a record into the plain features that the
+TFDS builder writes; `decode` turns them back into a record and unpacks only what is
+asked for. Frames are stored without loss.
 
 A record is a dict with these keys (t frames, h = w pixels, d embedding, s samples):
 
-  name            str, of the video; with `window` unique in a data set
-  window          int, which of the video's windows
-  genre, track, dancer, camera   str, empty where unknown
-  start_seconds   float, where in the video the window begins
+  name            str, of the video; unique in a data set together with `window`
+  window          int, index of the window in its video
+  genre, track, dancer, camera   str, empty if unknown
+  start_seconds   float, position in the video at which the window begins
   fps             float
   frames          uint8 [t h w 3]
   audio           int16 [s], mono, of the same window
   sample_rate     int, of the audio
-  music           float32 [d], what the encoder makes of the audio, unit norm
-  beat_times      float64 [n], tracked beats, seconds from the window's start, with one
-                  beat beyond either edge
+  music           float32 [d], the encoder's embedding of the audio, unit norm
+  beat_times      float64 [n], tracked beats, in seconds from the window's start, with
+                  one beat beyond either edge
 
-of annotated film also, NaN where unknown, and of generated data always:
+annotated videos also have (NaN if unknown), and generated videos always have:
 
   joints2d        float32 [t 17 2], (x, y) in pixels of the frames, COCO order
   joints3d        float32 [t 17 3], cm
 
-and, of generated data alone:
+and only generated videos have:
 
   true_beat_times float64 [n], as above
   part_map        uint8 [t h w], 0 = background, 1 + p = body part p
   part_pose       float32 [t p 6], (x0, y0, r0, x1, y1, r1) of each part
 """
 
+import hashlib
 from collections.abc import Collection, Mapping
 from typing import Any
 
@@ -38,37 +39,40 @@ from jaxtyping import UInt8
 
 from data_pipeline.errors import UserError
 
-SCHEMA_VERSION = 2  # 1 packed frames with zlib
+Record = dict[str, Any]  # with the keys of the table above
+
+SCHEMA_VERSION = 2  # version 1 packed frames with zlib
 
 TEXTS = ("name", "genre", "track", "dancer", "camera")
 INTEGERS = ("window", "sample_rate")
 FLOATS = ("start_seconds", "fps")
 CODED = ("frames", "part_map")  # by `encode_video`
-ARRAYS = {  # of changing length
+ARRAYS = {  # of variable length
   "audio": np.int16,
   "beat_times": np.float64,
   "true_beat_times": np.float64,
 }
-FIXED_ARRAYS = {  # of the same shape in a whole data set
+FIXED_ARRAYS = {  # of the same shape in all records of a data set
   "music": np.float32,
   "joints2d": np.float32,
   "joints3d": np.float32,
   "part_pose": np.float32,
 }
 JOINTS = ("joints2d", "joints3d")
+# Kinds of beats, and the keys that hold their times.
+BEATS = {"librosa": "beat_times", "truth": "true_beat_times"}
 TRUTH = ("true_beat_times", *JOINTS, "part_map", "part_pose")
 
 
 class RecordError(UserError):
-  """A record or data set other than expected: both sides, and what to do."""
+  """A record or data set other than expected: both values, and what to do about it."""
 
 
 def encode_video(frames: UInt8[np.ndarray, "t ..."]) -> UInt8[np.ndarray, "n"]:
-  """Frames to bytes without loss: differences in time, modulo 256.
+  """Encodes frames without loss as differences in time, modulo 256.
 
-  A static camera leaves mostly zeros. They are packed by the shards themselves
-  (ArrayRecord's zstd), which also unpack several times faster than zlib here did:
-  `python -m benchmarks.loader`.
+  With a fixed camera most of them are zero. The shards compress them (ArrayRecord's
+  zstd), which is several times faster to read than zlib: `python -m benchmarks.loader`.
   """
   change = frames.copy()
   change[1:] -= frames[:-1]
@@ -78,7 +82,7 @@ def encode_video(frames: UInt8[np.ndarray, "t ..."]) -> UInt8[np.ndarray, "n"]:
 
 
 def decode_video(code: UInt8[np.ndarray, "n"]) -> UInt8[np.ndarray, "t ..."]:
-  """The inverse of `encode_video`; RecordError for anything else."""
+  """Decodes what `encode_video` made; raises RecordError for anything else."""
   data = memoryview(np.ascontiguousarray(code))
   try:
     start = 1 + 4 * data[0]
@@ -96,7 +100,11 @@ def decode_video(code: UInt8[np.ndarray, "n"]) -> UInt8[np.ndarray, "t ..."]:
 
 
 def encode(record: Mapping[str, Any]) -> dict[str, Any]:
-  """A record as text, numbers and plain arrays; checks that nothing is missing."""
+  """Turns a record into features: strings, numbers and plain arrays.
+
+  Raises:
+    RecordError: a key is missing.
+  """
   known = {key for key in TRUTH if key in record}
   optional = JOINTS if known <= set(JOINTS) else TRUTH
   absent = set(TRUTH) - set(optional) if known else set(TRUTH)
@@ -122,15 +130,15 @@ def encode(record: Mapping[str, Any]) -> dict[str, Any]:
 
 def decode(
   features: Mapping[str, Any], fields: Collection[str] | None = None
-) -> dict[str, Any]:
-  """The record of stored features.
+) -> Record:
+  """Turns features back into a record.
 
   Args:
-    features: as `encode` made them, text as str or bytes.
-    fields: the keys wanted; all there are, if None.
+    features: as returned by `encode`; strings may be bytes.
+    fields: the keys wanted; all if None.
 
   Raises:
-    RecordError: another schema, or broken frames.
+    RecordError: the schema is another one, or the frames are damaged.
   """
   version = int(features["schema_version"])
   if version != SCHEMA_VERSION:
@@ -152,3 +160,12 @@ def decode(
       value = decode_video(np.asarray(value))
     record[key] = value
   return record
+
+
+def content_digest(record: Mapping[str, Any]) -> str:
+  """Returns a hash of a record's frames, sound and beats, before any encoding."""
+  digest = hashlib.sha256()
+  for key in ("frames", "audio", "beat_times", "true_beat_times"):
+    if key in record:
+      digest.update(np.ascontiguousarray(record[key]).tobytes())
+  return digest.hexdigest()

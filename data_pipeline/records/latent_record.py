@@ -1,10 +1,10 @@
-"""Cached stage-1 outputs of a clip: arrays <-> bytes, and how they become batches.
+"""Stores the stage-1 outputs of a clip as bytes, and makes batches of them.
 
-A record is a safetensors blob in an ArrayRecord shard. The flow is kept as float16
-*residual* (grid minus identity), and the grid is added back in float32. Rounding costs
-half a unit in the last place: up to 1.5e-5 where the residual is below 1/16, as most
-of it is, 2.4e-4 between 1/2 and 1, what an absolute coordinate would lose everywhere
-near the edges.
+A record is a safetensors blob in an ArrayRecord shard. The flow is stored as a float16
+*residual* (sampling grid minus identity grid), and the identity grid is added back in
+float32. Rounding costs half a unit in the last place: up to 1.5e-5 for residuals below
+1/16, as most of them are, and 2.4e-4 between 1/2 and 1, which an absolute coordinate
+would lose everywhere near the edges.
 """
 
 import json
@@ -16,10 +16,11 @@ import numpy as np
 import safetensors
 import safetensors.numpy
 from etils import epath
-from jaxtyping import Float
+from jaxtyping import Float, Float32
 
 from data_pipeline import files
 from data_pipeline.errors import UserError
+from data_pipeline.extras import needs_extra
 from data_pipeline.music.beats import beat_features, beat_vector
 from data_pipeline.records import loader
 from data_pipeline.records.slow_motion import SlowMotion
@@ -30,21 +31,28 @@ _FLOATS16 = ("residual_flow", "occlusion", "z")
 
 
 class LatentError(UserError):
-  """A folder of cached latents is missing, damaged, or not the one expected."""
+  """A folder of cached latents that is missing, damaged, or not the expected one."""
 
 
-def identity_grid(height: int, width: int) -> np.ndarray:
-  """The corner-aligned sampling grid, float32 [h, w, 2], (x, y) last."""
+def identity_grid(height: int, width: int) -> Float32[np.ndarray, "h w 2"]:
+  """Returns the corner-aligned sampling grid of the identity, (x, y) in [-1, 1].
+
+  This is `dabfusion_jax.ops.grid.identity_grid` in numpy: the data pipeline imports
+  nothing of `dabfusion_jax`.
+  """
   x = np.linspace(-1.0, 1.0, width, dtype=np.float32)
   y = np.linspace(-1.0, 1.0, height, dtype=np.float32)
   return np.stack(np.meshgrid(x, y), axis=-1)
 
 
 def encode(record: Mapping[str, np.ndarray], name: str) -> bytes:
-  """Record -> bytes; `flow` is absolute, the name identifies the clip.
+  """Encodes a record as bytes.
 
-  Keys: `flow` [t, s, s, 2], `occlusion` [t, s, s, 1], `z` [s, s, c], `music` [d],
-  `librosa_beats` and, where known, `truth_beats`: seconds from the window's start.
+  Args:
+    record: `flow` [t, s, s, 2], a sampling grid; `occlusion` [t, s, s, 1]; `z` [s, s,
+      c]; `music` [d]; `librosa_beats` and, if known, `truth_beats`, in seconds from the
+      window's start.
+    name: of the clip.
   """
   arrays = dict(record)
   flow = arrays.pop("flow")
@@ -55,7 +63,7 @@ def encode(record: Mapping[str, np.ndarray], name: str) -> bytes:
 
 
 def decode(blob: bytes) -> dict[str, np.ndarray]:
-  """Inverse of `encode`, in float32."""
+  """Decodes what `encode` made, to float32."""
   arrays = safetensors.numpy.load(bytes(blob))
   for key in _FLOATS16:
     arrays[key] = arrays[key].astype(np.float32)
@@ -65,22 +73,24 @@ def decode(blob: bytes) -> dict[str, np.ndarray]:
 
 
 def read_manifest(folder: epath.PathLike) -> dict[str, Any]:
-  """What `latent_cache` wrote about a folder.
+  """Reads the manifest that `dabfusion_jax.latents` wrote to a folder.
 
   Raises:
-    LatentError: no finished cache there, or one of another schema.
+    LatentError: there is no finished cache, or it has another schema.
   """
   path = epath.Path(folder) / MANIFEST
-  if not path.exists():
+  with needs_extra("gcs"):
+    exists = path.exists()
+  if not exists:
     raise LatentError(
-      f"{folder} holds no finished latent cache; make it with: python -m"
-      f" dabfusion_jax.latents --checkpoint=STAGE1 --data=DIR --output={folder}"
+      f"{folder} contains no finished latent cache; make it with: python -m "
+      f"dabfusion_jax.latents --checkpoint=STAGE1 --data=DIR --output={folder}"
     )
   manifest = json.loads(path.read_text())
   if manifest.get("schema_version") != SCHEMA_VERSION:
     raise LatentError(
-      f"{folder} has latent schema {manifest.get('schema_version')}, this program"
-      f" reads {SCHEMA_VERSION}; make the cache anew."
+      f"{folder} has latent schema {manifest.get('schema_version')}, this program "
+      f"reads {SCHEMA_VERSION}; delete the cache and make it again."
     )
   return manifest
 
@@ -88,11 +98,11 @@ def read_manifest(folder: epath.PathLike) -> dict[str, Any]:
 def open_latents(
   folder: epath.PathLike, split: str
 ) -> grain.sources.RandomAccessDataSource:
-  """Random access to the coded records of a split ("train" or "test").
+  """Opens the encoded records of a split ("train" or "test") for random access.
 
   Raises:
-    LatentError: no finished cache there, or no such split.
-    OSError: the folder is on another machine, and cannot be copied from there.
+    LatentError: there is no finished cache, or no such split.
+    OSError: the folder is remote, and cannot be copied.
   """
   manifest = read_manifest(folder)
   shards = manifest["shards"].get(split)
@@ -100,7 +110,8 @@ def open_latents(
     raise LatentError(
       f"{folder} has no split {split!r}; it has {sorted(manifest['shards'])}."
     )
-  names = [epath.Path(shard).name for shard in shards]  # names, wherever they lead
+  # Only their names: a manifest must not lead out of the folder.
+  names = [epath.Path(shard).name for shard in shards]
   here = files.fetch(folder, names, json.dumps(manifest, sort_keys=True))
   return grain.sources.ArrayRecordDataSource([str(here / name) for name in names])
 
@@ -108,23 +119,32 @@ def open_latents(
 def to_example(
   record: Mapping[str, np.ndarray], *, beats: str, fps: float
 ) -> dict[str, Float[np.ndarray, "..."]]:
-  """One example of a stage-2 batch; `beats` is "librosa" or "truth".
+  """Makes an example of a stage-2 batch.
+
+  Args:
+    record: as returned by `decode`.
+    beats: "librosa" or "truth".
+    fps: frames per second.
+
+  Returns:
+    `flow`, `occlusion`, `z` and `music` of the record, `beats` [t] and `beat_features`
+    [t 5].
 
   Raises:
-    LatentError: the record knows no such beats.
+    LatentError: the record has no such beats.
   """
   times = record.get(f"{beats}_beats")
   if times is None:
     known = [key[:-6] for key in record if key.endswith("_beats")]
-    raise LatentError(f"A clip has no {beats!r} beats, only those of {known}.")
-  frames = record["flow"].shape[0]
+    raise LatentError(f"A clip has no {beats!r} beats; it has {known}.")
+  num_frames = record["flow"].shape[0]
   return {
     "flow": record["flow"],
     "occlusion": record["occlusion"],
     "z": record["z"],
     "music": record["music"],
-    "beats": beat_vector(times, 0.0, frames, fps),
-    "beat_features": beat_features(times, 0.0, frames, fps),
+    "beats": beat_vector(times, 0.0, num_frames, fps),
+    "beat_features": beat_features(times, 0.0, num_frames, fps),
   }
 
 
@@ -139,9 +159,15 @@ def make_latents_dataset(
   process_count: int = 1,
   slow_motion: SlowMotion | None = None,
 ) -> grain.IterDataset:
-  """Endless stage-2 batches of `open_latents`; see `loader.batches`, `to_example`."""
+  """Makes endless stage-2 batches of `open_latents`.
 
-  def transform(blob, rng):
+  The arguments are those of `loader.batches` and `to_example`; `slow_motion` changes
+  the speed of some clips.
+  """
+
+  def transform(
+    blob: bytes, rng: np.random.Generator
+  ) -> dict[str, Float[np.ndarray, "..."]]:
     record = decode(blob)
     if slow_motion is not None:
       record = slow_motion(record, rng)

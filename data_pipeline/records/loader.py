@@ -1,7 +1,7 @@
-"""From shards to batches: a random-access source of clips and a Grain chain over it.
+"""Reads shards as a random-access source of clips, and makes batches with Grain.
 
-Everything is set by the seed: shuffling over the whole split, one draw of chance for
-every example of every epoch, the same whatever the number of threads. The state of an
+The seed determines everything: the shuffling over the whole split, and one random
+generator per example and epoch, whatever the number of threads. The state of an
 iterator (`get_state`, `set_state`) is one small dict that belongs in the checkpoint.
 """
 
@@ -16,37 +16,43 @@ from etils import epath
 
 from data_pipeline import files
 from data_pipeline.errors import UserError
+from data_pipeline.extras import needs_extra
 from data_pipeline.music.beats import beat_features, beat_vector
 from data_pipeline.records import clip_record
-from data_pipeline.records.clip_record import RecordError
-from data_pipeline.records.pairs import sample_pair
-
-Record = dict[str, Any]
-Transform = Callable[[Record, np.random.Generator], Record]
+from data_pipeline.records.clip_record import Record, RecordError
 
 MANIFEST = "manifest.json"
-SHARDS = f"shards/dance_clips/{clip_record.SCHEMA_VERSION}.0.0"  # as TFDS puts them
-BEATS = {"librosa": "beat_times", "truth": "true_beat_times"}
-_ENDLESS = 2**40  # examples
+SHARDS = f"shards/dance_clips/{clip_record.SCHEMA_VERSION}.0.0"  # as TFDS names it
 DERIVED = ("example_id", "beats", "beat_features")
+_ENDLESS = 2**40  # examples
+
+ExampleTransform = Callable[[Any, np.random.Generator], Record]
 
 
 def read_manifest(data_dir: epath.PathLike) -> dict[str, Any]:
-  """What `data_pipeline.build` says of a finished data set; RecordError if none."""
+  """Reads the manifest of a finished data set.
+
+  Raises:
+    RecordError: there is none, or it is not the manifest of a data set.
+  """
   path = epath.Path(data_dir) / MANIFEST
-  if not path.exists():
+  with needs_extra("gcs"):
+    exists = path.exists()
+  if not exists:
     raise RecordError(
-      f"{data_dir} holds no finished data set (no {MANIFEST}); "
-      f"run `python -m data_pipeline.build --output={data_dir} ...` to its end."
+      f"{data_dir} contains no finished data set (no {MANIFEST}); run "
+      f"`python -m data_pipeline.build --output={data_dir} ...` until it completes."
     )
   try:
     manifest = json.loads(path.read_text(encoding="utf-8"))
   except ValueError as error:
-    raise RecordError(f"{path} is damaged ({error}); build the data anew.") from None
+    raise RecordError(
+      f"{path} is damaged ({error}); build the data set again."
+    ) from None
   if not {"settings", "counts"} <= set(manifest):
     raise RecordError(
-      f"{path} is not the manifest of a data set; give the output of"
-      " data_pipeline.build."
+      f"{path} is not the manifest of a data set; give the output of "
+      "data_pipeline.build."
     )
   return manifest
 
@@ -54,16 +60,16 @@ def read_manifest(data_dir: epath.PathLike) -> dict[str, Any]:
 def check_manifest(
   manifest: Mapping[str, Any], expect: Mapping[str, Any], data_dir: epath.PathLike
 ) -> None:
-  """Compares a data set with what is expected of it.
+  """Compares the settings of a data set with the expected ones.
 
   Args:
     manifest: of the data set.
-    expect: any of num_frames, fps, frame_size, framing, and encoder (a
-      name, or its name, version and size).
+    expect: any of num_frames, fps, frame_size, framing, and encoder (a name, or its
+      whole identity).
     data_dir: for the message.
 
   Raises:
-    RecordError: the first difference, with both values.
+    RecordError: they differ; the message has both values of the first difference.
   """
   settings = manifest["settings"]
   schema = settings.get("schema_version")
@@ -75,24 +81,24 @@ def check_manifest(
   for key, wanted in expect.items():
     if key not in settings:
       raise RecordError(
-        f"{data_dir}: a data set has no {key!r} that could be {wanted}."
+        f"{data_dir}: a data set has no setting {key!r} (expected {wanted})."
       )
-    found = settings[key]
+    actual = settings[key]
     if key == "encoder" and isinstance(wanted, str):
-      # `clap:PATH` says where the weights are; which they were, the manifest knows.
-      found, wanted = found["name"], wanted.partition(":")[0]
-    if found != wanted:
+      # `clap:PATH` says where the weights are; the manifest says which weights.
+      actual, wanted = actual["name"], wanted.partition(":")[0]
+    if actual != wanted:
       raise RecordError(
-        f"{data_dir}: {key} is {found}, expected {wanted}; change the config, or build "
-        f"another data set with {key}={wanted}."
+        f"{data_dir}: {key} is {actual}, expected {wanted}; change the config, or "
+        f"build another data set with {key}={wanted}."
       )
 
 
 class Clips(Sequence[Record]):
-  """The clip records of one split, by number.
+  """The clip records of one split, by index; see `open_clips`.
 
-  A record (`data_pipeline.records.clip_record`) gains `example_id` (int32, its number),
-  `beats` (float32 [t], 1 on beats) and `beat_features` (float32 [t 5]).
+  Records (`data_pipeline.records.clip_record`) also have `example_id` (int32, the
+  index), `beats` (float32 [t], 1 on beats) and `beat_features` (float32 [t 5]).
   """
 
   def __init__(
@@ -117,12 +123,12 @@ class Clips(Sequence[Record]):
         f"{data_dir} has no {beats!r} beats; it has "
         f"{', '.join(self.manifest['beats'])}."
       )
-    self._beat_key = BEATS[beats]
+    self._beat_key = clip_record.BEATS[beats]
     self._fields = None if fields is None else frozenset(fields)
     self._source = self._open_shards()
 
-  def _open_shards(self) -> Any:
-    """The stored features of the split; its shards are brought here first."""
+  def _open_shards(self) -> Sequence[Mapping[str, Any]]:
+    """Returns the features of the split, after copying remote shards."""
 
     def fetch(names: Sequence[str]) -> epath.Path:
       key = json.dumps(self.manifest, sort_keys=True)
@@ -150,8 +156,8 @@ class Clips(Sequence[Record]):
     if wanted is None:
       record = clip_record.decode(features)
     else:
-      needs = wanted | {self._beat_key, "fps"} if wanted & set(DERIVED) else wanted
-      record = clip_record.decode(features, needs)
+      needed = wanted | {self._beat_key, "fps"} if wanted & set(DERIVED) else wanted
+      record = clip_record.decode(features, needed)
     if wanted is None or wanted & set(DERIVED):
       grid = (record[self._beat_key], 0.0, self.num_frames, record["fps"])
       record["example_id"] = np.int32(index)
@@ -163,11 +169,12 @@ class Clips(Sequence[Record]):
 
   @property
   def num_frames(self) -> int:
+    """Returns the number of frames of every clip."""
     return self.manifest["settings"]["num_frames"]
 
 
 class InMemory(Sequence[Record]):
-  """Keeps every record of a source once it was read, for sets that fit."""
+  """Keeps every record of a source after its first reading, for small data sets."""
 
   def __init__(self, source: Sequence[Record]) -> None:
     self._source = source
@@ -179,7 +186,7 @@ class InMemory(Sequence[Record]):
   def __getitem__(self, index: SupportsIndex) -> Record:
     index = int(index)
     record = self._records[index]
-    if record is None:  # two threads may both read it; they read the same
+    if record is None:  # two threads may both read it, with the same result
       record = self._records[index] = self._source[index]
     return record
 
@@ -196,18 +203,18 @@ def open_clips(
   """Opens one split of a data set.
 
   Args:
-    data_dir: output of `data_pipeline.build`; of another machine (`gs://...`), the
-      shards of the split are copied to this one (`data_pipeline.files`).
+    data_dir: output of `data_pipeline.build`; if it is remote (`gs://...`), the shards
+      of the split are copied to this machine (`data_pipeline.files`).
     split: train, test, ...
-    expect: what the data set must be, see `check_manifest`.
-    beats: which beats `beats` and `beat_features` come from: `librosa`, or `truth`
-      where it is known.
-    fields: keys wanted; reading is faster without the rest. All, if None.
-    cache_in_memory: keep decoded records: 0.5 MB for 40 frames of 64 pixels alone.
+    expect: expected settings, see `check_manifest`.
+    beats: source of `beats` and `beat_features`: `librosa`, or `truth` if known.
+    fields: keys wanted; reading is faster without the others. All if None.
+    cache_in_memory: keep decoded records; 40 frames of 64 pixels alone take 0.5 MB.
 
   Raises:
-    RecordError: no data set there, or another than expected: one line, both values.
-    OSError: the folder is on another machine, and cannot be copied from there.
+    RecordError: there is no such data set or split, or it is not the expected one; the
+      message has both values.
+    OSError: the folder is remote, and cannot be copied.
   """
   clips = Clips(data_dir, split, expect=expect, beats=beats, fields=fields)
   return InMemory(clips) if cache_in_memory else clips
@@ -217,33 +224,34 @@ def batches(
   source: grain.sources.RandomAccessDataSource,
   batch_size: int,
   seed: int,
-  transform: Transform | None = None,
+  transform: ExampleTransform | None = None,
   process_index: int = 0,
   process_count: int = 1,
   *,
   num_threads: int = 2,
   batch_fn: Callable[[Sequence[Record]], Record] | None = None,
 ) -> grain.IterDataset:
-  """Endless batches of a source, shuffled anew every epoch.
+  """Makes endless batches of a source, shuffled again in every epoch.
 
-  A batch is the same for any number of processes, each of which reads its own part of
-  it alone. So a position in one run is a position in a run of more or fewer processes,
-  and no process ever ends before another.
+  A batch is the same for any number of processes, each of which reads only its own part
+  of it. So a run can be resumed with more or fewer processes, and no process runs out
+  of data before another.
 
   Args:
-    source: random access.
+    source: records by index.
     batch_size: over all processes.
-    seed: of order and chance.
-    transform: makes an example of a record and a generator of its own.
-    process_index, process_count: which part of each batch.
-    num_threads: that read ahead; also the number of batches held ready.
-    batch_fn: joins examples; stacks them if None.
+    seed: of the order and of all random draws.
+    transform: makes an example of a record and a random generator of its own; the
+      example is the record itself if None.
+    process_index, process_count: which part of each batch to read.
+    num_threads: number of threads that read ahead, and of batches kept ready.
+    batch_fn: joins examples to a batch; stacks them if None.
 
   Returns:
-    A Grain dataset; `iter` of it has `get_state` and `set_state`.
+    A Grain dataset whose iterators have `get_state` and `set_state`.
 
   Raises:
-    ValueError: a batch that cannot be split evenly, or no clips.
+    UserError: the batch cannot be split evenly, or there are no clips.
   """
   if batch_size % process_count or batch_size < 1:
     raise UserError(
@@ -255,6 +263,9 @@ def batches(
   examples = examples.repeat(reseed_each_epoch=True)
   if transform is not None:
     examples = examples.random_map(transform)
+  # With batches of 4 over 2 processes, process 1 reads the examples marked x:
+  #   index  0 1 2 3 | 4 5 6 7 | ...
+  #              x x |     x x |
   part = batch_size // process_count
   first = part * process_index
   mine = lambda i: examples[i // part * batch_size + first + i % part]
@@ -262,60 +273,4 @@ def batches(
   chain = chain.batch(part, drop_remainder=True, batch_fn=batch_fn)
   return chain.to_iter_dataset(
     grain.ReadOptions(num_threads=num_threads, prefetch_buffer_size=num_threads)
-  )
-
-
-def make_pairs_dataset(
-  source: grain.sources.RandomAccessDataSource,
-  batch_size: int,
-  seed: int,
-  *,
-  pairs_per_clip: int = 1,
-  augment: bool = True,
-  process_index: int = 0,
-  process_count: int = 1,
-  num_threads: int = 2,
-) -> grain.IterDataset:
-  """Stage-1 batches: pairs of frames (`data_pipeline.records.pairs`).
-
-  Args:
-    source: records with `frames` and `example_id`.
-    batch_size: pairs over all processes.
-    seed: of order and chance.
-    pairs_per_clip: pairs drawn each time a clip is read; more saves decoding, at the
-      price of fewer clips in a batch.
-    augment: time and mirror flips, colours.
-    process_index, process_count, num_threads: see `batches`.
-
-  Returns:
-    `ref_image`, `driving_frame`: float32 [b h w 3] in [0, 1]; `example_id`: int32 [b],
-    the number of the clip.
-  """
-  if batch_size % (pairs_per_clip * process_count):
-    raise UserError(
-      f"A batch of {batch_size} cannot be split over {process_count} processes and "
-      f"{pairs_per_clip} pairs a clip."
-    )
-
-  def draw(record: Record, rng: np.random.Generator) -> Record:
-    pairs = [sample_pair(rng, record["frames"], augment) for _ in range(pairs_per_clip)]
-    ref_images, driving_frames = zip(*pairs, strict=True)
-    return {
-      "ref_image": np.stack(ref_images),
-      "driving_frame": np.stack(driving_frames),
-      "example_id": np.full(pairs_per_clip, record["example_id"], np.int32),
-    }
-
-  def join(examples: Sequence[Record]) -> Record:
-    return {key: np.concatenate([e[key] for e in examples]) for key in examples[0]}
-
-  return batches(
-    source,
-    batch_size // pairs_per_clip,
-    seed,
-    draw,
-    process_index,
-    process_count,
-    num_threads=num_threads,
-    batch_fn=join,
   )

@@ -1,7 +1,14 @@
-"""Pairs of frames of one clip, as stage 1 learns from them."""
+"""Draws the pairs of frames that stage 1 is trained on, and makes batches of them."""
 
+from collections.abc import Sequence
+
+import grain
 import numpy as np
 from jaxtyping import Float32, UInt8
+
+from data_pipeline.errors import UserError
+from data_pipeline.records import loader
+from data_pipeline.records.clip_record import Record
 
 _GREY = np.array([0.299, 0.587, 0.114], np.float32)
 MAX_FACTOR = 0.1  # brightness, contrast and saturation within 1 +- this
@@ -11,16 +18,20 @@ MAX_HUE = 0.1  # of a full turn
 def sample_pair(
   rng: np.random.Generator, frames: UInt8[np.ndarray, "t h w 3"], augment: bool = True
 ) -> tuple[Float32[np.ndarray, "h w 3"], Float32[np.ndarray, "h w 3"]]:
-  """Draws a reference and a driving frame, in [0, 1].
+  """Draws a reference and a driving frame.
 
-  Two frames with replacement, the earlier one first. Augmented as the motion models
-  this follows: half of the pairs are swapped in time; of the others half are mirrored,
-  so a quarter in all. Then the colours are jittered, both frames alike.
+  Two frames are drawn with replacement, the earlier one first. They are augmented as in
+  the motion models that this follows: half of the pairs are swapped in time; half of
+  the others, a quarter of all, are mirrored. Then the colours of both frames are
+  jittered alike.
 
   Args:
-    rng: source of chance.
+    rng: random generator.
     frames: of one clip.
-    augment: False keeps the pair as it is.
+    augment: whether to swap, mirror and jitter.
+
+  Returns:
+    Both frames in [0, 1].
   """
   indices = np.sort(rng.integers(len(frames), size=2))
   pair = frames[indices].astype(np.float32) / np.float32(255)
@@ -38,7 +49,7 @@ def jitter_colours(
 ) -> Float32[np.ndarray, "n h w 3"]:
   """Changes brightness, contrast, saturation and hue, in random order.
 
-  All four are applied, one upon the other, with factors shared by all images.
+  All four are applied in turn, with factors shared by all images.
   """
   brightness, contrast, saturation = rng.uniform(1 - MAX_FACTOR, 1 + MAX_FACTOR, 3)
   turn = rng.uniform(-MAX_HUE, MAX_HUE)
@@ -63,7 +74,7 @@ def jitter_colours(
 def turn_hue(
   images: Float32[np.ndarray, "*n 3"], turn: float
 ) -> Float32[np.ndarray, "*n 3"]:
-  """Adds a share of a full turn to the hue; value and saturation (HSV) stay."""
+  """Adds a fraction of a full turn to the hue, keeping value and saturation (HSV)."""
   red, green, blue = images[..., 0], images[..., 1], images[..., 2]
   value = np.maximum(np.maximum(red, green), blue)  # a reduction over 3 is slow
   chroma = value - np.minimum(np.minimum(red, green), blue)
@@ -81,3 +92,62 @@ def turn_hue(
     fall = np.clip(np.minimum(k, 4 - k), 0, 1)
     out[..., channel] = value - chroma * fall
   return out
+
+
+def make_pairs_dataset(
+  source: grain.sources.RandomAccessDataSource,
+  batch_size: int,
+  seed: int,
+  *,
+  pairs_per_clip: int = 1,
+  augment: bool = True,
+  process_index: int = 0,
+  process_count: int = 1,
+  num_threads: int = 2,
+) -> grain.IterDataset:
+  """Makes the batches of stage 1: pairs of frames (`sample_pair`).
+
+  Args:
+    source: records with `frames` and `example_id`.
+    batch_size: number of pairs over all processes.
+    seed: of the order and of all random draws.
+    pairs_per_clip: pairs drawn each time a clip is read; more of them save decoding,
+      but a batch then has fewer clips.
+    augment: flip in time, mirror, and jitter the colours.
+    process_index, process_count, num_threads: see `loader.batches`.
+
+  Returns:
+    A Grain dataset of batches with `ref_image` and `driving_frame`, float32 [b h w 3]
+    in [0, 1], and `example_id`, int32 [b], the index of the clip.
+
+  Raises:
+    UserError: the batch cannot be split evenly.
+  """
+  if batch_size % (pairs_per_clip * process_count):
+    raise UserError(
+      f"A batch of {batch_size} cannot be split over {process_count} processes and "
+      f"{pairs_per_clip} pairs per clip."
+    )
+
+  def draw(record: Record, rng: np.random.Generator) -> Record:
+    pairs = [sample_pair(rng, record["frames"], augment) for _ in range(pairs_per_clip)]
+    ref_images, driving_frames = zip(*pairs, strict=True)
+    return {
+      "ref_image": np.stack(ref_images),
+      "driving_frame": np.stack(driving_frames),
+      "example_id": np.full(pairs_per_clip, record["example_id"], np.int32),
+    }
+
+  def join(examples: Sequence[Record]) -> Record:
+    return {key: np.concatenate([e[key] for e in examples]) for key in examples[0]}
+
+  return loader.batches(
+    source,
+    batch_size // pairs_per_clip,
+    seed,
+    draw,
+    process_index,
+    process_count,
+    num_threads=num_threads,
+    batch_fn=join,
+  )

@@ -1,4 +1,4 @@
-"""The AIST dance videos as they are distributed, under their original names."""
+"""Provides the videos of the AIST dance database under their original names."""
 
 import dataclasses
 import pathlib
@@ -12,34 +12,35 @@ from jaxtyping import Float32
 from data_pipeline import aist
 from data_pipeline.errors import UserError
 from data_pipeline.media.errors import MediaError
+from data_pipeline.numpy_pickle import UnsafePickleError, read_arrays
 from data_pipeline.sources.base import (
   SONG_SUFFIXES,
   VIDEO_SUFFIXES,
-  Film,
   Finding,
   Joints,
   SourceVideo,
   Survey,
-  song_from_files,
+  VideoFile,
+  read_song,
 )
-from data_pipeline.sources.numpy_pickle import UnsafePickleError, read_arrays
 
 JOINT_FPS = 60.0  # of AIST++ annotations
-MAX_SONG_FILES = 5  # tried for one track
+MAX_ANNOTATION_BYTES = 256 * 2**20
+MAX_SONG_FILES = 5  # videos from which a track may be read
 IGNORE = ("none", "aistpp")
 
 
 @dataclasses.dataclass(frozen=True)
-class AistFilm:
-  """A folder of AIST videos; every one plays its track from the start.
+class AistSource:
+  """A folder of AIST videos; every video plays its track from the start.
 
   Attributes:
     videos: folder, searched with all its subfolders.
     split: official, index1, index2, crossmodal or the path of a list of tracks.
-    ignore: `aistpp` leaves the dances of its ignore list out; `none` keeps them, as
-      the paper's counts do (their film is sound).
+    ignore: `aistpp` leaves out the dances of its ignore list; `none` keeps them, as
+      the counts of the paper do (their video is intact).
     annotations: folder of AIST++ with `keypoints2d` and `keypoints3d`, or None.
-    music: folder of tracks (`mBR0.wav`, ...), or None: heard from the videos.
+    music: folder of tracks (`mBR0.wav`, ...), or None to read them from the videos.
   """
 
   videos: str
@@ -48,7 +49,7 @@ class AistFilm:
   annotations: str | None = None
   music: str | None = None
   name: str = "aist"
-  finds_shots: bool = False  # one take each, a camera that does not move
+  finds_shots: bool = False  # each video is a single take by a fixed camera
 
   def __post_init__(self) -> None:
     for folder in (self.videos, self.annotations, self.music):
@@ -58,6 +59,7 @@ class AistFilm:
       raise UserError(f"Unknown ignore list {self.ignore!r}; known: {IGNORE}.")
 
   def description(self) -> dict[str, Any]:
+    """Returns the name, the lists used, and whether there are joints."""
     return {
       "name": self.name,
       "split": self.split,
@@ -66,6 +68,7 @@ class AistFilm:
     }
 
   def survey(self) -> Survey:
+    """Lists the videos, and reports what is missing compared with AIST++."""
     files, findings = self._files()
     splits = aist.assign_sequences(self.split)
     listed = frozenset(aist.sequences())
@@ -74,7 +77,7 @@ class AistFilm:
     videos = []
     for name, file in sorted(files.items()):
       if name.sequence not in listed:
-        findings.append(Finding("unlisted", str(name), "no dance of AIST++"))
+        findings.append(Finding("unlisted", str(name), "not a dance of AIST++"))
       elif name.sequence in ignored:
         findings.append(Finding("ignored", str(name), "ignore list of AIST++"))
       elif name.sequence not in splits:
@@ -102,10 +105,9 @@ class AistFilm:
         if name not in files:
           findings.append(Finding("missing", str(name), "listed, but not there"))
     expected = Counter(splits[sequence] for sequence in wanted)
-    used = {video.song: songs[video.song] for video in videos}
     return Survey(
       videos,
-      used,
+      {video.song: songs[video.song] for video in videos},
       findings,
       {split: len(aist.CAMERAS) * n for split, n in sorted(expected.items())},
     )
@@ -118,12 +120,11 @@ class AistFilm:
         continue
       try:
         name = aist.ClipName.parse(path.stem)
-        if name.camera not in aist.CAMERAS:
-          raise UserError(f"{path.stem!r} names no camera.")
-      except ValueError:
-        findings.append(Finding("unlisted", path.name, "no name of an AIST video"))
-        continue
-      if name in files:
+      except UserError:
+        name = None
+      if name is None or name.camera not in aist.CAMERAS:
+        findings.append(Finding("unlisted", path.name, "not the name of an AIST video"))
+      elif name in files:
         findings.append(Finding("ignored", path.name, f"the same as {files[name]}"))
       else:
         files[name] = path
@@ -136,61 +137,63 @@ class AistFilm:
     if self.music is not None:
       folder = pathlib.Path(self.music)
       for track in aist.TRACKS:
-        found = [folder / f"{track}{suffix}" for suffix in SONG_SUFFIXES]
-        # The first name stands for a missing track, so that the error names it.
-        there = [str(path) for path in found if path.is_file()] or [str(found[0])]
-        songs[track] = tuple(there)
+        paths = [folder / f"{track}{suffix}" for suffix in SONG_SUFFIXES]
+        existing = tuple(str(path) for path in paths if path.is_file())
+        # The first path stands for a missing track, so that the error names it.
+        songs[track] = existing or (str(paths[0]),)
       return songs
-    # The longest dances first: they let more of the track be heard.
+    # The longest dances first, because they contain more of the track.
     order = sorted(
       files, key=lambda name: (-aist.SITUATIONS.get(name.situation, 0), name)
     )
     for name in order:
-      heard = songs.get(name.music, ())
-      if len(heard) < MAX_SONG_FILES:
-        songs[name.music] = (*heard, str(files[name]))
+      paths = songs.get(name.music, ())
+      if len(paths) < MAX_SONG_FILES:
+        songs[name.music] = (*paths, str(files[name]))
     return songs
 
   def song_audio(
     self, song: str, files: Sequence[str]
   ) -> tuple[Float32[np.ndarray, "s"], int]:
-    return song_from_files(song, files)
+    """Reads a track from the first file that can be read."""
+    return read_song(song, files)
 
-  def film(self, video: SourceVideo, folder: pathlib.Path) -> Film:
-    del folder  # it is there
+  def video_file(self, video: SourceVideo, folder: pathlib.Path) -> VideoFile:
+    """Returns the file of a video and its joints; writes nothing to `folder`."""
+    del folder
     joints = None
     if self.annotations is not None:
       joints = read_joints(self.annotations, aist.ClipName.parse(video.name))
     music = pathlib.Path(video.music_file) if video.music_file else None
-    return Film(pathlib.Path(video.file), music, joints=joints)
+    return VideoFile(pathlib.Path(video.file), music, joints=joints)
 
 
 def read_joints(annotations: str, name: aist.ClipName) -> Joints:
-  """The joints of AIST++ that one camera saw.
+  """Reads the joints of AIST++ as seen by one camera.
 
-  Both are those of a detector, with gaps. World units are about 1.1 cm.
+  Both kinds come from a detector, with gaps. World units are about 1.1 cm.
 
   Args:
-    annotations: folder with `keypoints2d` and `keypoints3d`, pickles by dance.
+    annotations: folder with `keypoints2d` and `keypoints3d`, one pickle per dance.
     name: of the video.
 
   Returns:
-    Joints at 60 a second; a single NaN where the dance is not annotated.
+    Joints at 60 per second; a single NaN if the dance is not annotated.
 
   Raises:
-    MediaError: a file that is damaged, or is not what it should be.
+    MediaError: a file is damaged, or does not hold such joints.
   """
-  found2d = _annotation(annotations, "keypoints2d", name.sequence)
-  found3d = _annotation(annotations, "keypoints3d", name.sequence)
+  arrays2d = _read_annotation(annotations, "keypoints2d", name.sequence)
+  arrays3d = _read_annotation(annotations, "keypoints3d", name.sequence)
   joints2d = np.full((1, 17, 2), np.nan, np.float32)
   joints3d = np.full((1, 17, 3), np.nan, np.float32)
   camera = aist.CAMERAS.index(name.camera)
   try:
-    if found2d is not None:
-      joints2d = np.asarray(found2d["keypoints2d"][camera, ..., :2], np.float32)
-    if found3d is not None:
-      key = "keypoints3d_optim" if "keypoints3d_optim" in found3d else "keypoints3d"
-      joints3d = np.asarray(found3d[key], np.float32)
+    if arrays2d is not None:
+      joints2d = np.asarray(arrays2d["keypoints2d"][camera, ..., :2], np.float32)
+    if arrays3d is not None:
+      key = "keypoints3d_optim" if "keypoints3d_optim" in arrays3d else "keypoints3d"
+      joints3d = np.asarray(arrays3d[key], np.float32)
     length = max(len(joints2d), len(joints3d))
     return Joints(JOINT_FPS, _lengthen(joints2d, length), _lengthen(joints3d, length))
   except (KeyError, IndexError, TypeError, ValueError) as error:
@@ -199,16 +202,23 @@ def read_joints(annotations: str, name: aist.ClipName) -> Joints:
     ) from error
 
 
-def _annotation(folder: str, kind: str, sequence: str) -> Mapping[str, Any] | None:
+def _read_annotation(
+  folder: str, kind: str, sequence: str
+) -> dict[str, np.ndarray] | None:
   path = pathlib.Path(folder) / kind / f"{sequence}.pkl"
+  if not path.is_file():
+    return None
+  if path.stat().st_size > MAX_ANNOTATION_BYTES:
+    raise MediaError(f"{path}: too large for the joints of a dance; download it again.")
   try:
-    return read_arrays(path) if path.is_file() else None
+    return read_arrays(path.read_bytes())
   except UnsafePickleError as error:
-    raise MediaError(str(error)) from error
+    raise MediaError(f"{path}: refused, {error}; download it again.") from error
 
 
 def _lengthen(joints: np.ndarray, length: int) -> np.ndarray:
+  """Appends NaN up to a length."""
   if joints.shape[1] != 17:
-    raise UserError(f"{joints.shape[1]} joints instead of 17")
+    raise ValueError(f"{joints.shape[1]} joints instead of 17")
   missing = np.full((length - len(joints), *joints.shape[1:]), np.nan, np.float32)
   return np.concatenate([joints, missing])

@@ -1,11 +1,10 @@
-"""Where videos come from: a list of them, their songs, and their files.
+"""Defines what a source provides: a list of videos, their songs, and their files.
 
-What differs between film, a folder and generated dances ends here; from the file on
-there is one ingest for all (`data_pipeline.cutting.ingest`).
+All that differs between AIST, a folder of videos and generated dances is behind
+`Source`; once there is a file, one ingest serves all (`data_pipeline.cutting.ingest`).
 """
 
 import dataclasses
-import functools
 import pathlib
 import re
 from collections.abc import Mapping, Sequence
@@ -14,11 +13,9 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 from jaxtyping import Float32
 
-from data_pipeline import aist
 from data_pipeline.errors import UserError
 from data_pipeline.media import reader
 from data_pipeline.media.errors import MediaError
-from data_pipeline.synthdance import generate, music, presets
 from data_pipeline.synthdance.truth import Truth
 
 SAMPLE_RATE = 22_050  # of songs, for the beat tracker
@@ -32,15 +29,16 @@ _SAFE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 
 @dataclasses.dataclass(frozen=True)
 class SourceVideo:
-  """One video of a source; texts are empty where unknown.
+  """One video of a source; strings are empty if unknown.
 
   Attributes:
-    name: unique in the source, used as a file name.
+    name: unique in the source; also used as a file name.
     split: train, test, ...
-    song: what its music is called; beats are tracked once per song.
-    song_start_seconds: where in the song the video begins.
-    file: where it lies, if it is not generated.
-    music_file: its sound, should the file have none.
+    song: name of its music; beats are tracked once per song.
+    song_start_seconds: position in the song at which the video begins.
+    genre, track, dancer, camera: labels of the clip records.
+    file: path of the video, unless it is generated.
+    music_file: path of its music, used if the video has no sound.
   """
 
   name: str
@@ -64,22 +62,28 @@ class SourceVideo:
 
 @dataclasses.dataclass(frozen=True)
 class Finding:
-  """A line of the report: what did not become clips, and why."""
+  """A line of the report: a video that did not become clips, and why.
 
-  status: str  # missing, broken, ignored, unlisted, too_short, padded, looped
+  Attributes:
+    status: missing, broken, ignored, unlisted or too_short.
+    name: of the video or its file.
+    reason: in words; may be empty.
+  """
+
+  status: str
   name: str
   reason: str = ""
 
 
 @dataclasses.dataclass(frozen=True)
 class Survey:
-  """What a source holds.
+  """The contents of a source.
 
   Attributes:
     videos: in a fixed order.
-    songs: the files that each song can be heard from, best first; empty if generated.
-    findings: files that are missing, left out or not understood.
-    expected: how many videos the lists ask for, by split; empty without lists.
+    songs: files that contain each song, best first; empty for generated songs.
+    findings: files that are missing, left out or not recognised.
+    expected: number of listed videos per split; empty if there are no lists.
   """
 
   videos: Sequence[SourceVideo]
@@ -90,12 +94,12 @@ class Survey:
 
 @dataclasses.dataclass(frozen=True)
 class Joints:
-  """Annotated joints at their own rate; NaN where unknown.
+  """Annotated joints of a video in COCO order, at their own rate; NaN if unknown.
 
   Attributes:
-    fps: of the annotation.
-    joints2d: float32 [n 17 2], pixels of the video, COCO order.
-    joints3d: float32 [n 17 3].
+    fps: annotations per second.
+    joints2d: (x, y) in pixels of the video.
+    joints3d: (x, y, z) in the units of the annotation.
   """
 
   fps: float
@@ -104,106 +108,77 @@ class Joints:
 
 
 @dataclasses.dataclass(frozen=True)
-class Film:
-  """A video on disk and what is known of it."""
+class VideoFile:
+  """A video on disk and what is known about it.
+
+  Attributes:
+    path: of the video.
+    music: path of its music, used if the video has no sound.
+    truth: of a generated video.
+    joints: of an annotated video.
+  """
 
   path: pathlib.Path
-  music: pathlib.Path | None = None  # its sound, should the file have none
-  truth: Truth | None = None  # of a generated video
-  joints: Joints | None = None  # of an annotated one
+  music: pathlib.Path | None = None
+  truth: Truth | None = None
+  joints: Joints | None = None
 
 
 @runtime_checkable
 class Source(Protocol):
-  """A set of videos; it is sent to worker processes, so it must be small."""
+  """A set of videos; small, because it is sent to worker processes.
+
+  Attributes:
+    name: kept in the manifest.
+    finds_shots: whether a video may consist of several shots.
+  """
 
   name: str
-  finds_shots: bool  # whether videos may be cut together of several shots
+  finds_shots: bool
 
   def description(self) -> dict[str, Any]:
-    """What makes it the source it is, wherever it lies; kept in the manifest."""
+    """Returns the settings that define the source, wherever its files are.
+
+    The manifest keeps them; another description is another data set.
+    """
     ...
 
   def survey(self) -> Survey:
-    """All videos and songs."""
+    """Lists all videos and songs, without opening the files."""
     ...
 
   def song_audio(
     self, song: str, files: Sequence[str]
   ) -> tuple[Float32[np.ndarray, "s"], int]:
-    """The whole song, mono, and its sample rate; `files` as the survey has them."""
+    """Returns a whole song, mono in [-1, 1], and its sample rate.
+
+    Args:
+      song: its name.
+      files: as in `Survey.songs`.
+
+    Raises:
+      MediaError: no file of the song can be read.
+    """
     ...
 
-  def film(self, video: SourceVideo, folder: pathlib.Path) -> Film:
-    """The file of a video, made in `folder` if need be."""
+  def video_file(self, video: SourceVideo, folder: pathlib.Path) -> VideoFile:
+    """Returns the file of a video; a generated one is written to `folder`."""
     ...
 
 
-def song_from_files(
-  song: str, files: Sequence[str]
-) -> tuple[Float32[np.ndarray, "s"], int]:
-  """The sound of the first file that can be read.
+def read_song(song: str, files: Sequence[str]) -> tuple[Float32[np.ndarray, "s"], int]:
+  """Reads a song from the first of `files` that can be read.
+
+  Returns:
+    Mono samples in [-1, 1], and their rate.
 
   Raises:
-    MediaError: none can.
+    MediaError: none can be read; the message is about the last one.
   """
-  reason = f"{song}: no file has this song; give the music beside the videos."
+  reason = f"{song}: no file contains this song; put its music beside the videos."
   for file in files:
     try:
       return reader.read_audio(file, SAMPLE_RATE), SAMPLE_RATE
     except MediaError as error:
       reason = str(error)
   raise MediaError(reason)
-
-
-@dataclasses.dataclass(frozen=True)
-class SynthDance:
-  """Generated dances; `preset` is smoke, demo or full."""
-
-  preset: str
-  split: str = "official"
-  name: str = "synthdance"
-  finds_shots: bool = False
-
-  def description(self) -> dict[str, Any]:
-    return {"name": self.name, "preset": self.preset, "split": self.split}
-
-  def survey(self) -> Survey:
-    tracks, dancers = aist.held_out_tracks(self.split), aist.held_out_dancers()
-    videos = [
-      SourceVideo(
-        name=str(spec.name),
-        split=aist.split_of(spec.name, tracks, dancers),
-        song=spec.name.music,
-        song_start_seconds=spec.start_seconds,
-        genre=spec.name.genre,
-        track=spec.name.music,
-        dancer=spec.name.dancer,
-        camera=spec.name.camera,
-      )
-      for spec in presets.clips_of_preset(self.preset)
-    ]
-    return Survey(videos, {video.song: () for video in videos})
-
-  def song_audio(
-    self, song: str, files: Sequence[str]
-  ) -> tuple[Float32[np.ndarray, "s"], int]:
-    del files  # it is composed
-    return music.render_music(song).mean(axis=1), music.SAMPLE_RATE
-
-  def film(self, video: SourceVideo, folder: pathlib.Path) -> Film:
-    spec = _specs(self.preset)[video.name]
-    path = generate.write_clip(
-      spec.name,
-      folder,
-      framing=spec.framing,
-      fps=spec.fps,
-      seconds=spec.seconds,
-      start_seconds=spec.start_seconds,
-    )
-    return Film(path, truth=Truth.load(path.with_suffix(".truth.npz")))
-
-
-@functools.cache
-def _specs(preset: str) -> Mapping[str, presets.ClipSpec]:
-  return {str(spec.name): spec for spec in presets.clips_of_preset(preset)}

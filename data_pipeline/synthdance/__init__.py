@@ -1,1 +1,1 @@
-"""A dance data set made on the spot: music, dancers and film with known truth."""
+"""Generates a dance data set: music, dancers and videos with known truth."""

@@ -1,10 +1,13 @@
-"""Dancers: their build and clothes, and from a pose to joints in space.
+"""Defines the dancers, and turns their poses into joints in space.
 
-World: centimetres, y up, the floor at y = 0, the studio's middle at x = z = 0, and a
-dancer who faces camera c01 looks along +z with the left hand at +x.
+World coordinates are centimetres, y up, with the floor at y = 0 and the middle of the
+studio at x = z = 0. A dancer who faces camera c01 looks along +z, with the left hand at
++x.
 """
 
 import dataclasses
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float64
@@ -18,7 +21,7 @@ JOINTS = (
   "right_toe",
 )  # fmt: skip
 HEEL_RISE = 0.055  # of a foot without weight, in body heights
-STRETCH = 0.9985  # longest leg, of thigh and shin in line: a knee of 174 degrees
+STRETCH = 0.9985  # longest leg, as a fraction of thigh + shin: a knee of 174 degrees
 
 SKINS = (
   (236, 190, 162),
@@ -38,7 +41,7 @@ SHOES = ((24, 24, 24), (228, 226, 220), (150, 34, 34), (70, 70, 80))
 
 @dataclasses.dataclass(frozen=True)
 class Dancer:
-  """Build and clothes. Colours are 8-bit RGB, proportions around 1."""
+  """Build and clothes; colours are 8-bit RGB, proportions are around 1."""
 
   height: float  # cm
   girth: float
@@ -58,20 +61,20 @@ class Dancer:
 
 
 def dancer(name: str) -> Dancer:
-  """The dancer called "d01" to "d30"; always the same."""
+  """Returns the dancer called "d01" to "d30"; always the same one."""
   rng = np.random.default_rng(seed("dancer", name))
 
-  def pick(items):
+  def pick(items: Sequence[Any]) -> Any:
     return items[int(rng.integers(len(items)))]
 
-  def around(middle: float, spread: float) -> float:  # bell-shaped, within 3 spreads
+  def draw(middle: float, spread: float) -> float:  # bell-shaped, within 3 spreads
     return float(middle + spread * rng.uniform(-1, 1, 3).sum())
 
   top, trousers = pick(CLOTHS), pick(CLOTHS)
   trim = max(CLOTHS, key=lambda c: abs(sum(c) - sum(top)))
   return Dancer(
-    height=around(168.0, 6.5), girth=around(1.0, 0.06), legs=around(1.0, 0.012),
-    shoulders=around(1.0, 0.035), skin=pick(SKINS), hair=pick(HAIRS),
+    height=draw(168.0, 6.5), girth=draw(1.0, 0.06), legs=draw(1.0, 0.012),
+    shoulders=draw(1.0, 0.035), skin=pick(SKINS), hair=pick(HAIRS),
     hat=pick(CLOTHS) if rng.random() < 0.25 else None,
     long_hair=bool(rng.random() < 0.4), top=top, trousers=trousers, shoes=pick(SHOES),
     long_sleeves=bool(rng.random() < 0.4), long_trousers=bool(rng.random() < 0.75),
@@ -81,7 +84,7 @@ def dancer(name: str) -> Dancer:
 
 @dataclasses.dataclass(frozen=True)
 class Skeleton:
-  """Joints of a dance at its moments."""
+  """Joints and orientations of a dancer over time."""
 
   joints: Float64[np.ndarray, "t 20 3"]  # cm, in the order of JOINTS
   facing: Float64[np.ndarray, "t 3"]  # unit vector out of the face
@@ -89,7 +92,7 @@ class Skeleton:
 
 
 def _turn(axis: str, angle: np.ndarray) -> np.ndarray:
-  """Rotation matrices [t, 3, 3] about one axis."""
+  """Returns rotation matrices [t, 3, 3] about one axis."""
   c, s = np.cos(angle), np.sin(angle)
   i, j = {"x": (1, 2), "y": (2, 0), "z": (0, 1)}[axis]
   matrix = np.zeros(angle.shape + (3, 3))
@@ -99,7 +102,9 @@ def _turn(axis: str, angle: np.ndarray) -> np.ndarray:
   return matrix
 
 
-def _apply(matrix: np.ndarray, vector) -> np.ndarray:
+def _apply(
+  matrix: np.ndarray, vector: np.ndarray | tuple[float | int, ...]
+) -> np.ndarray:
   return (matrix * np.asarray(vector, np.float64)[..., None, :]).sum(-1)
 
 
@@ -108,18 +113,28 @@ def _length(vector: np.ndarray) -> np.ndarray:
 
 
 def _bend(
-  start, end, upper: float, lower: float, pole
+  start: np.ndarray, end: np.ndarray, upper: float, lower: float, pole: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-  """Two-bone inverse kinematics: the middle joint, and the end as far as it reaches."""
-  way = end - start
-  distance = _length(way)
-  way = way / np.maximum(distance, 1e-9)
+  """Solves two-bone inverse kinematics.
+
+  Args:
+    start: position of the first joint, [t, 3].
+    end: wanted position of the last joint.
+    upper, lower: lengths of the bones.
+    pole: direction towards which the middle joint bends.
+
+  Returns:
+    The positions of the middle joint, and of the last one as far as the bones reach.
+  """
+  direction = end - start
+  distance = _length(direction)
+  direction = direction / np.maximum(distance, 1e-9)
   reach = np.clip(distance, 0.3 * (upper + lower), STRETCH * (upper + lower))
   along = (upper**2 - lower**2 + reach**2) / (2 * reach)
   across = np.sqrt(np.maximum(upper**2 - along**2, 0.0))
-  side = pole - way * (way * pole).sum(-1, keepdims=True)
+  side = pole - direction * (direction * pole).sum(-1, keepdims=True)
   side = side / np.maximum(_length(side), 1e-9)
-  return start + way * along + side * across, start + way * reach
+  return start + direction * along + side * across, start + direction * reach
 
 
 def _soft_min(a: np.ndarray, b: np.ndarray, band: float) -> np.ndarray:
@@ -130,9 +145,9 @@ def _soft_min(a: np.ndarray, b: np.ndarray, band: float) -> np.ndarray:
 def pose_skeleton(poses: Poses, dancer: Dancer) -> Skeleton:
   """Puts a dancer into poses.
 
-  The pelvis hangs over the point that carries the weight, as high as the legs allow
-  less the crouch, so standing legs are straight. A foot without weight rises on its
-  toes when its leg is too short; one with weight stays where it is.
+  The pelvis is above the point that carries the weight, as high as the legs allow minus
+  the crouch, so standing legs are straight. A foot without weight rises on its toes if
+  its leg is too short; a foot with weight stays where it is.
   """
   size = dancer.height
   ankle = 0.045 * size
@@ -162,7 +177,7 @@ def pose_skeleton(poses: Poses, dancer: Dancer) -> Skeleton:
     flat = (pelvis + hip_offsets[s] - feet[:, s])[:, ::2]
     reach = np.sqrt(np.maximum(leg**2 - (flat**2).sum(-1), (0.4 * leg) ** 2))
     rise = HEEL_RISE * size * np.clip(1 - poses.load[:, s] / 0.3, 0, 1)
-    # A foot in the air does not hold the body down, unless both are.
+    # A foot in the air does not limit the height of the body, unless both are.
     relief = 0.3 * size * poses.free[:, s] * (1 - poses.free[:, 1 - s])
     heights.append(feet[:, s, 1] + reach + rise + relief + 0.01 * size)
   pelvis[:, 1] = _soft_min(heights[0], heights[1], 0.01 * size) - crouch * size
@@ -183,7 +198,7 @@ def pose_skeleton(poses: Poses, dancer: Dancer) -> Skeleton:
     sign = signs[s]
     hip_at = pelvis + hip_offsets[s]
     foot = feet[:, s].copy()
-    # Too far: up on the toes, as far as the leg needs.
+    # If the foot is out of reach, it rises on its toes as far as the leg needs.
     flat = ((hip_at - foot)[:, ::2] ** 2).sum(-1)
     lowest = hip_at[:, 1] - np.sqrt(np.maximum(leg**2 - flat, 0.0))
     heel = np.maximum(lowest - foot[:, 1], 0.0)
@@ -209,13 +224,15 @@ def pose_skeleton(poses: Poses, dancer: Dancer) -> Skeleton:
     joints[:, at[f"{side}_elbow"]] = elbow
     joints[:, at[f"{side}_wrist"]] = wrist
     joints[:, at[f"{side}_hand"]] = wrist + (wrist - elbow) * (0.06 * size / forearm)
-  # Rounding makes what follows the same on machines whose sine differs in the last bit.
+  # Rounded, so that a sine that differs in its last bit gives the same pictures.
   joints = np.round(joints, 3)
   facing = np.round(_apply(head, (0, 0, 1.0)), 5)
   return Skeleton(joints, facing, np.round(_apply(chest, (0, 0, 1.0)), 5))
 
 
-def _outside(point, pelvis, spine, trunk: float, radius: float) -> np.ndarray:
+def _outside(
+  point: np.ndarray, pelvis: np.ndarray, spine: np.ndarray, trunk: float, radius: float
+) -> np.ndarray:
   """Moves hands that would be inside the trunk to its front."""
   up, front = spine[..., :, 1], spine[..., :, 2]
   offset = point - pelvis
@@ -230,7 +247,7 @@ def _outside(point, pelvis, spine, trunk: float, radius: float) -> np.ndarray:
 
 
 def coco_joints(skeleton: Skeleton) -> Float64[np.ndarray, "t 17 3"]:
-  """The 17 keypoints of COCO: nose, eyes, ears, then shoulders to ankles."""
+  """Returns the 17 keypoints of COCO: nose, eyes, ears, then shoulders to ankles."""
   joints, facing = skeleton.joints, skeleton.facing
   head = joints[:, 3]
   up = head - joints[:, 2]

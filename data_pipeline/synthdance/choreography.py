@@ -1,14 +1,14 @@
-"""Dances: key poses on the beat, and feet that stay where they carry weight.
+"""Makes dances: key poses on the beats, and feet that stay while they carry weight.
 
-A dance is a row of keys, one on every beat (every second for ballet jazz). Phrases of
-four keys are drawn from the genre's `Style`, danced, danced mirrored, and repeated.
+A dance is a sequence of keys, one per beat (every second beat for ballet jazz). Phrases
+of four keys are drawn from the genre's `Style`, danced, danced mirrored, and repeated.
 Feet are not interpolated like the rest: between two keys at most one foot moves (both
-in a jump), in the middle of the interval, while the other carries the weight; a foot
-that carries weight is at the same spot in every frame.
+in a jump), in the middle of the interval, while the other carries the weight. A foot
+that carries weight is at the same place in every frame.
 
-Basic dances (sBM, 16 beats) are shared by the dancers of a genre, advanced ones (sFM,
-64 beats) belong to one dancer. Each dancer dances a little larger or smaller, earlier
-or later.
+Basic dances (sBM, 16 beats) are shared by the dancers of a genre; advanced ones (sFM,
+64 beats) belong to one dancer. Each dancer makes slightly larger or smaller movements,
+slightly earlier or later.
 """
 
 import dataclasses
@@ -21,43 +21,42 @@ from data_pipeline.aist import SITUATIONS, ClipName
 from data_pipeline.synthdance.moves import ARM_POSES, CHANGES_SIDES, STYLES, Style
 
 KEYS_PER_PHRASE = 4
-# The columns of `Poses.torso`; lengths in body heights, angles in radians.
-TORSO = (
-  "sway_side", "sway_front", "crouch", "yaw", "lean_side", "lean_front", "twist",
-  "head_yaw", "head_nod",
-)  # fmt: skip
-_MIRRORED = np.array([-1, 1, 1, -1, -1, 1, -1, -1, 1.0])
-LOADED = 0.82  # share of the weight on the foot that stands
-# When a foot moves and the weight follows, in shares of the interval.
+_MIRRORED = np.array([-1, 1, 1, -1, -1, 1, -1, -1, 1.0])  # signs of `Poses.torso`
+LOADED = 0.82  # fraction of the weight on the standing foot
+# When a foot moves and when the weight follows, as fractions of the interval.
 _SWING = (0.10, 0.74)
 _SHIFT = (0.22, 0.92)
 
 
 def seed(*parts: str) -> int:
-  """A seed for whatever the strings identify, the same on every machine."""
+  """Returns a seed for what the strings identify, the same on every machine."""
   return zlib.crc32("|".join(parts).encode())
 
 
 @dataclasses.dataclass(frozen=True)
 class Poses:
-  """A dance at given moments. Lengths in body heights; x is the dancer's left."""
+  """A dance at given times; lengths in body heights, angles in radians.
 
-  torso: Float64[np.ndarray, "t 9"]  # see TORSO
+  The columns of `torso` are sway to the side and to the front, crouch, yaw, lean to the
+  side and to the front, twist, yaw and nod of the head. x is the dancer's left.
+  """
+
+  torso: Float64[np.ndarray, "t 9"]
   hands: Float64[np.ndarray, "t 2 3"]  # from the shoulder, in arm lengths
   feet: Float64[np.ndarray, "t 2 2"]  # on the floor: x, z
   feet_yaw: Float64[np.ndarray, "t 2"]
   lift: Float64[np.ndarray, "t 2"]  # of the feet above the floor
   free: Float64[np.ndarray, "t 2"]  # 1 for a foot in the air, 0 on the floor
-  load: Float64[np.ndarray, "t 2"]  # share of the weight on each foot
+  load: Float64[np.ndarray, "t 2"]  # fraction of the weight on each foot
   planted: Bool[np.ndarray, "t 2"]  # carries weight and does not move
 
 
 @dataclasses.dataclass(frozen=True)
 class _Move:
-  """What a phrase says about one key, seen from its first free foot (the left)."""
+  """One key of a phrase, as if its first free foot were the left."""
 
   kind: str
-  spot: np.ndarray  # of the moving foot, as if it were the left: x, z
+  spot: np.ndarray  # where the moving foot is set down: x, z
   lift: float
   torso: np.ndarray  # [9]
   hands: np.ndarray  # [2, 3]
@@ -66,6 +65,8 @@ class _Move:
 
 @dataclasses.dataclass(frozen=True)
 class _Keys:
+  """All keys of a dance."""
+
   torso: np.ndarray  # [k, 9], yaw includes the front
   hands: np.ndarray  # [k, 2, 3]
   feet: np.ndarray  # [k, 2, 2]
@@ -76,12 +77,13 @@ class _Keys:
 
 
 def _pick(rng: np.random.Generator, weights: dict[str, float]) -> str:
+  """Draws a key with probability proportional to its weight."""
   edges = np.cumsum(list(weights.values()))
   return list(weights)[int(np.searchsorted(edges, rng.random() * edges[-1], "right"))]
 
 
 def _arms(rng: np.random.Generator, style: Style, before: np.ndarray) -> np.ndarray:
-  """Hands of the next key: somewhere else, but not across the whole reach."""
+  """Draws the hands of the next key: elsewhere, but not across the whole reach."""
   best, best_cost = before, np.inf
   for _ in range(6):
     pair = style.arms[int(rng.integers(len(style.arms)))]
@@ -99,13 +101,13 @@ def _arms(rng: np.random.Generator, style: Style, before: np.ndarray) -> np.ndar
 def _phrase(
   rng: np.random.Generator, style: Style, hands: np.ndarray, is_turn: bool
 ) -> list[_Move]:
-  """Four moves that change sides an odd number of times, so they can be mirrored."""
+  """Draws four moves that change sides an odd number of times, so can be mirrored."""
   kinds = [_pick(rng, style.footwork) for _ in range(KEYS_PER_PHRASE)]
   if is_turn:
     kinds = ["step", "step", "step", "touch"]
   for i in range(1, KEYS_PER_PHRASE):
     if kinds[i - 1] == "kick":
-      kinds[i] = "step"  # what is in the air comes down
+      kinds[i] = "step"  # the foot in the air comes down
   if kinds[-1] == "kick":
     kinds[-1] = "step"
   if sum(k in CHANGES_SIDES for k in kinds) % 2 == 0:
@@ -127,7 +129,7 @@ def _phrase(
       crouch += rng.uniform(*style.drop) * (1.0 if kind == "drop" else 0.5)
     degrees = np.array([style.yaw, style.lean, style.lean, style.twist, 30.0, 12.0])
     angles = np.radians(degrees) * rng.uniform(-1, 1, 6)
-    angles[2] = np.radians(style.lean) * rng.uniform(-0.2, 0.9)  # seldom backward
+    angles[2] = np.radians(style.lean) * rng.uniform(-0.2, 0.9)  # rarely backward
     angles[2] += 1.6 * max(crouch - 0.05, 0.0)  # a deep crouch needs balance
     if is_turn:
       angles[:4] *= 0.4
@@ -135,7 +137,7 @@ def _phrase(
     torso = np.array([*sway, crouch, *angles])
     hands = _arms(rng, style, hands)
     turn = np.radians(120.0) if is_turn and index < 3 else 0.0
-    scale = 0.75 if is_turn else 1.0  # arms come in on a turn
+    scale = 0.75 if is_turn else 1.0  # arms are closer to the body in a turn
     moves.append(_Move(kind, spot, lift, torso, hands * scale, turn))
   return moves
 
@@ -150,7 +152,12 @@ def _rotate(spot: np.ndarray, yaw: float) -> np.ndarray:
 
 
 def _dance(moves: list[tuple[_Move, int]], style: Style) -> _Keys:
-  """Walks through the moves: where the feet are and which one stands."""
+  """Performs the moves, keeping track of where the feet are and which one stands.
+
+  Args:
+    moves: each with 1, or -1 to mirror it.
+    style: of the genre.
+  """
   width = style.stance[0]
   feet = np.array([[width / 2, 0.0], [-width / 2, 0.0]])
   lift, load, front = np.zeros(2), 0.5, 0.0
@@ -172,7 +179,7 @@ def _dance(moves: list[tuple[_Move, int]], style: Style) -> _Keys:
       feet[free] = _rotate(move.spot * side, front)
       feet_yaw[free] = front + toe_out
       lift[free] = move.lift
-    if move.turn:  # the standing foot turns on the spot
+    if move.turn:  # the standing foot turns in place
       feet_yaw[1 - free] = front - toe_out
     if move.kind in ("stand", "drop", "jump"):
       load = 0.5
@@ -192,16 +199,17 @@ def _dance(moves: list[tuple[_Move, int]], style: Style) -> _Keys:
 
 
 class Choreography:
-  """The dance of one sequence; `poses` tells it at any moments.
+  """The dance of one sequence.
 
   Attributes:
-    style: the genre's.
+    style: of the genre.
     beat_seconds: length of a beat.
     num_beats: of the sequence, 16 (sBM) or 64 (sFM).
-    hits: seconds at which this dancer is in the key poses.
+    hits: times at which this dancer is in the key poses, in seconds.
   """
 
-  def __init__(self, name: ClipName):
+  def __init__(self, name: ClipName) -> None:
+    """Makes the dance of a clip; the camera does not matter."""
     self.style = style = STYLES[name.genre]
     self.beat_seconds = 60.0 / name.bpm
     self.num_beats = SITUATIONS[name.situation]
@@ -219,7 +227,7 @@ class Choreography:
         moves += [(m, 1) for m in phrase] + [(m, -1) for m in phrase]
       hands = second[-1].hands
     keys = _dance(moves[:num_keys], style)
-    # The dancer's own manner: size of movement, and when.
+    # The manner of the dancer: size and timing of the movements.
     own = np.random.default_rng(seed("manner", name.dancer, name.music, *owner))
     torso = keys.torso.copy()
     torso[:, [0, 1, 2, 4, 5, 6, 7, 8]] *= 1 + 0.12 * own.uniform(-1, 1, 8)
@@ -234,19 +242,19 @@ class Choreography:
 
   @property
   def seconds(self) -> float:
-    """Length of the sequence."""
+    """Returns the length of the sequence."""
     return self.num_beats * self.beat_seconds
 
   def poses(self, times: Float64[np.ndarray, "t"]) -> Poses:
-    """The dance at `times` (seconds from the start of the sequence)."""
+    """Returns the poses at `times`, in seconds from the start of the sequence."""
     keys, style = self._keys, self.style
     j = np.clip(np.searchsorted(self.hits, times, "right") - 1, 0, len(self.hits) - 2)
     u = np.clip((times - self.hits[j]) / (self.hits[j + 1] - self.hits[j]), 0.0, 1.0)
     ease = _smooth(u, style.hold / 2, 1 - style.hold / 2)
 
-    def between(values: np.ndarray, share: np.ndarray) -> np.ndarray:
-      share = share.reshape(-1, *[1] * (values.ndim - 1))
-      return values[j] * (1 - share) + values[j + 1] * share
+    def between(values: np.ndarray, weight: np.ndarray) -> np.ndarray:
+      weight = weight.reshape(-1, *[1] * (values.ndim - 1))
+      return values[j] * (1 - weight) + values[j + 1] * weight
 
     torso = between(keys.torso, ease)
     beat = times / self.beat_seconds
@@ -266,7 +274,7 @@ class Choreography:
     moves = step | (keys.lift[j + 1] != keys.lift[j]) | jump
     air = np.where(moves, 4 * swing * (1 - swing), 0.0)
     height = np.where(jump, 0.07, style.step_height)
-    # A kick already lifts the foot; a step needs it.
+    # A kick lifts the foot already; for a step it must be lifted.
     height = np.maximum(height - 0.5 * np.maximum(keys.lift[j], keys.lift[j + 1]), 0)
     lift = lift + height * air
     free = np.maximum(air, np.clip(lift / 0.03, 0, 1))
@@ -279,6 +287,6 @@ class Choreography:
 
 
 def _smooth(u: np.ndarray, low: float, high: float) -> np.ndarray:
-  """0 up to `low`, 1 from `high` on, with no speed at either end."""
+  """Returns 0 up to `low` and 1 from `high`, with zero slope at both ends."""
   v = np.clip((u - low) / (high - low), 0.0, 1.0)
   return v * v * (3.0 - 2.0 * v)

@@ -1,10 +1,10 @@
-r"""Writes generated dance videos, with their music and what is known about them.
+r"""Generates dance videos with their music and their truth.
 
   python -m data_pipeline.synthdance.generate --name=gLO_sBM_c01_d13_mLO3_ch02 \
     --framing=close --output=DIR
 
 writes NAME.mp4, NAME.truth.npz, NAME.png (the first frame) and NAME.wav (the music).
-Frames and sound follow from the name alone: same name, same bytes.
+The name determines frames and sound: the same name gives the same bytes.
 """
 
 import argparse
@@ -15,31 +15,34 @@ from collections.abc import Sequence
 from fractions import Fraction
 
 import numpy as np
-from jaxtyping import Float32
+from jaxtyping import Float32, UInt8
 
 from data_pipeline.aist import DANCERS, SITUATIONS, ClipName
-from data_pipeline.cli import one_line_errors
+from data_pipeline.cli import make_parser, one_line_errors, positive_float
 from data_pipeline.errors import UserError
 from data_pipeline.media import writer
-from data_pipeline.media.framing import resample_times
+from data_pipeline.media.framing import Number, resample_times
+from data_pipeline.music.beats import slice_beats
 from data_pipeline.synthdance import music
 from data_pipeline.synthdance.body import coco_joints, dancer, pose_skeleton
 from data_pipeline.synthdance.choreography import Choreography, seed
-from data_pipeline.synthdance.presets import ClipSpec as ClipSpec
-from data_pipeline.synthdance.presets import clips_of_preset as clips_of_preset
 from data_pipeline.synthdance.renderer import render
 from data_pipeline.synthdance.studio import FRAMINGS, make_camera
 from data_pipeline.synthdance.truth import Truth
 
-Number = int | float | Fraction
-
 
 @dataclasses.dataclass(frozen=True)
-class Clip:
-  """A generated video before any codec saw it."""
+class GeneratedClip:
+  """A generated video before it is encoded.
 
-  frames: np.ndarray  # uint8 [t, h, w, 3]
-  audio: Float32[np.ndarray, "s 2"]  # at music.SAMPLE_RATE
+  Attributes:
+    frames: 8-bit RGB.
+    audio: stereo in [-1, 1], at `music.SAMPLE_RATE`.
+    truth: what is known about the frames.
+  """
+
+  frames: UInt8[np.ndarray, "t h w 3"]
+  audio: Float32[np.ndarray, "s 2"]
   truth: Truth
 
 
@@ -51,25 +54,25 @@ def make_clip(
   seconds: Number | None = None,
   start_seconds: Number = 0.0,
   frame_size: int | None = None,
-) -> Clip:
-  """Dances, films and plays one clip.
+) -> GeneratedClip:
+  """Generates the frames, the sound and the truth of one clip.
 
   Args:
-    name: who dances what to which music, seen by which camera.
+    name: determines the dancer, the dance, the music and the camera.
     framing: "close" (square, the dancer fills it) or "aist" (16:9, the whole stage).
-    fps: frames a second.
+    fps: frames per second.
     seconds: length; None for the rest of the sequence.
-    start_seconds: where in the sequence the clip begins.
+    start_seconds: position in the sequence at which the clip begins.
     frame_size: width in pixels; 128 for `close` and 256 for `aist` if None.
 
   Raises:
-    ValueError: a dancer of another genre, a camera that is none, a clip that does not
-      lie within its sequence, a bad framing or size.
+    UserError: the dancer belongs to another genre, there is no such camera, the clip
+      exceeds its sequence, or the framing or size is invalid.
   """
   if name.situation not in SITUATIONS:
     raise UserError(
-      f"{name}: no dances of situation {name.situation}; "
-      f"there are {' and '.join(SITUATIONS)}."
+      f"{name}: there are no dances of situation {name.situation}, only of "
+      f"{' and '.join(SITUATIONS)}."
     )
   if name.dancer not in DANCERS[name.genre]:
     raise UserError(
@@ -81,12 +84,12 @@ def make_clip(
   dance = Choreography(name)
   if seconds is None:
     seconds = dance.seconds - start_seconds
-  # A millisecond of grace: 8 s at 120 bpm is the whole of a basic dance.
+  # With a tolerance of 1 ms, because 8 s at 120 bpm are a whole basic dance.
   if (
     start_seconds < 0 or seconds <= 0 or start_seconds + seconds > dance.seconds + 1e-3
   ):
     raise UserError(
-      f"{name}: the sequence lasts {dance.seconds:.2f} s; it holds no clip of "
+      f"{name}: the sequence lasts {dance.seconds:.2f} s; it has no clip of "
       f"{float(seconds):.2f} s from {float(start_seconds):.2f} s on."
     )
   num_frames = max(int(seconds * fps + 1e-3), 1)
@@ -95,34 +98,24 @@ def make_clip(
   poses = dance.poses(times)
   skeleton = pose_skeleton(poses, performer)
   camera = make_camera(name.camera, framing, performer.height, frame_size)
-  film = render(skeleton, performer, camera, _exposure(name))
+  rendering = render(skeleton, performer, camera, _exposure(name))
   joints = coco_joints(skeleton)
-  end = float(start_seconds) + num_frames / float(fps)
+  start, length = float(start_seconds), num_frames / float(fps)
+  beats = np.arange(-1, dance.num_beats + 2) * dance.beat_seconds
   truth = Truth(
     fps=float(fps),
-    beats=_within(np.arange(-1, dance.num_beats + 2) * dance.beat_seconds,
-                  float(start_seconds), end),
-    hits=dance.hits[(dance.hits >= start_seconds) & (dance.hits < end)]
-    - float(start_seconds),
+    beats=slice_beats(beats, start, length),
     joints3d=joints.astype(np.float32),
     joints2d=camera.project(joints)[..., :2].astype(np.float32),
-    planted=poses.planted,
-    part_map=film.part_map,
-    part_pose=film.part_pose,
-  )  # fmt: skip
-  audio = music.render_music(name.music, float(start_seconds), num_frames / float(fps))
-  return Clip(film.frames, audio, truth)
-
-
-def _within(beats: np.ndarray, start: float, end: float) -> np.ndarray:
-  """Beats of [start, end) and one more on either side, from `start` on."""
-  first = int(np.searchsorted(beats, start, "left"))
-  last = int(np.searchsorted(beats, end, "left"))
-  return beats[max(first - 1, 0) : last + 1] - start
+    part_map=rendering.part_map,
+    part_pose=rendering.part_pose,
+  )
+  audio = music.render_music(name.music, start, length)
+  return GeneratedClip(rendering.frames, audio, truth)
 
 
 def _exposure(name: ClipName) -> tuple[float, float, float]:
-  """Every film is a little brighter or darker, warmer or cooler."""
+  """Draws the exposure of a video: slightly brighter or darker, warmer or cooler."""
   rng = np.random.default_rng(seed("exposure", str(name)))
   light, warm = rng.uniform(0.90, 1.0), rng.uniform(-0.02, 0.02)
   return light * (1 + warm), light, light * (1 - warm)
@@ -138,10 +131,10 @@ def write_clip(
   start_seconds: Number = 0.0,
   frame_size: int | None = None,
 ) -> pathlib.Path:
-  """Writes NAME.mp4 and NAME.truth.npz into `folder`, which must exist.
+  """Writes NAME.mp4 and NAME.truth.npz to `folder`, which must exist.
 
-  Arguments and errors are those of `make_clip`. The truth is written first, so a video
-  is never without it.
+  The other arguments and the errors are those of `make_clip`. The truth is written
+  first, so that no video is without it.
 
   Returns:
     The path of the mp4.
@@ -158,7 +151,7 @@ def write_clip(
 
 
 def _write(
-  clip: Clip, name: ClipName, folder: pathlib.Path, fps: int | Fraction
+  clip: GeneratedClip, name: ClipName, folder: pathlib.Path, fps: int | Fraction
 ) -> pathlib.Path:
   if not folder.is_dir():
     raise UserError(f"{folder}: no such folder; create it first.")
@@ -169,7 +162,7 @@ def _write(
 
 
 def write_wav(path: str | pathlib.Path, audio: Float32[np.ndarray, "s 2"]) -> None:
-  """16-bit stereo at 44.1 kHz."""
+  """Writes 16-bit stereo at 44.1 kHz."""
   with wave.open(str(path), "wb") as file:
     file.setnchannels(2)
     file.setsampwidth(2)
@@ -189,18 +182,14 @@ def frame_rate(text: str) -> Fraction:
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-  parser = argparse.ArgumentParser(
-    prog="python -m data_pipeline.synthdance.generate",
-    description=__doc__,
-    formatter_class=argparse.RawDescriptionHelpFormatter,
-  )
-  parser.add_argument("--name", required=True, help="AIST name of the clip")
-  parser.add_argument("--output", required=True, help="folder to write to")
-  parser.add_argument("--framing", choices=FRAMINGS, default="close")
-  parser.add_argument(
-    "--fps", type=frame_rate, default="10", help="such as 10 or 60000/1001"
-  )
-  parser.add_argument("--seconds", type=float, help="default: the whole dance")
+  """Runs the command."""
+  parser = make_parser("data_pipeline.synthdance.generate", __doc__)
+  add = parser.add_argument
+  add("--name", required=True, help="AIST name of the clip")
+  add("--output", required=True, help="folder to write to")
+  add("--framing", choices=FRAMINGS, default="close")
+  add("--fps", type=frame_rate, default="10", help="such as 10 or 60000/1001")
+  add("--seconds", type=positive_float, help="default: the whole dance")
   args = parser.parse_args(argv)
   with one_line_errors("generate"):
     name = ClipName.parse(args.name)

@@ -1,6 +1,6 @@
-"""The sounds of the generated music: drums, and tones of a few harmonics.
+"""Synthesizes the sounds of the generated music: drums, and tones of a few harmonics.
 
-Everything is float64, so the last bit of a sine never reaches the 16-bit samples.
+Everything is float64, so the last bit of a sine does not affect the 16-bit samples.
 """
 
 import functools
@@ -11,7 +11,7 @@ from jaxtyping import Float64
 SAMPLE_RATE = 44100
 Sound = Float64[np.ndarray, "s"]
 
-# Harmonics (number, strength), seconds of attack and of decay.
+# Harmonics (number, strength), attack and decay in seconds.
 TIMBRES = {
   "bass": (((1, 1.0), (2, 0.25), (3, 0.08)), 0.005, 0.40),
   "saw_bass": (tuple((k, 1.0 / k) for k in range(1, 8)), 0.004, 0.25),
@@ -33,18 +33,18 @@ def _time(seconds: float) -> np.ndarray:
 
 
 def _noise(rng: np.random.Generator, num: int, differences: int) -> np.ndarray:
-  """White noise; each difference takes away low frequencies."""
+  """Returns white noise; each difference removes low frequencies."""
   sound = rng.uniform(-1.7, 1.7, num + differences)
   return np.diff(sound, n=differences) / 2.0**differences
 
 
 @functools.lru_cache(maxsize=512)
 def tone(pitch: int, seconds: float, timbre: str) -> Sound:
-  """A note; `pitch` is a MIDI number (69 is 440 Hz)."""
+  """Returns a note; `pitch` is a MIDI number (69 is 440 Hz)."""
   harmonics, attack, decay = TIMBRES[timbre]
   t = _time(seconds)
   frequency = 440.0 * 2.0 ** ((pitch - 69) / 12)
-  # One sine and one cosine give all harmonics: Chebyshev's recurrence.
+  # One sine and one cosine give all harmonics by Chebyshev's recurrence.
   angle = 2 * np.pi * frequency * t
   wave, twice = np.sin(angle), 2 * np.cos(angle)
   strengths = dict(harmonics)
@@ -64,7 +64,7 @@ def tone(pitch: int, seconds: float, timbre: str) -> Sound:
 
 
 def kick(rng: np.random.Generator, frequency: float, decay: float) -> Sound:
-  """Bass drum: a falling sine, with a click that marks the beat."""
+  """Returns a bass drum: a falling sine, with a click that marks the beat."""
   t = _time(0.35)
   phase = frequency * t + 110 * 0.035 * (1 - np.exp(-t / 0.035))
   click = 0.5 * _noise(rng, len(t), 1) * np.exp(-t / 0.010)
@@ -72,12 +72,14 @@ def kick(rng: np.random.Generator, frequency: float, decay: float) -> Sound:
 
 
 def snare(rng: np.random.Generator, frequency: float) -> Sound:
+  """Returns a snare drum: a decaying sine with a rattle."""
   t = _time(0.22)
   rattle = 0.55 * _noise(rng, len(t), 1) * np.exp(-t / 0.055)
   return rattle + 0.5 * np.sin(2 * np.pi * frequency * t) * np.exp(-t / 0.05)
 
 
 def clap(rng: np.random.Generator) -> Sound:
+  """Returns a hand clap: three bursts of noise."""
   t = _time(0.20)
   envelope = 0.4 * np.exp(-t / 0.06)
   for start in (0.0, 0.011, 0.023):
@@ -86,17 +88,18 @@ def clap(rng: np.random.Generator) -> Sound:
 
 
 def rim(rng: np.random.Generator) -> Sound:
+  """Returns a stroke on the rim of a drum."""
   t = _time(0.06)
   knock = np.sin(2 * np.pi * 1700 * t) + 0.6 * _noise(rng, len(t), 1)
   return 0.7 * knock * np.exp(-t / 0.010)
 
 
 def hat(rng: np.random.Generator, decay: float) -> Sound:
-  """Cymbals: closed at 0.025 s, open at 0.12 s."""
+  """Returns a hi-hat, closed with a decay of 0.025 s and open with 0.12 s."""
   t = _time(min(0.30, 5 * decay))
   return 1.2 * _noise(rng, len(t), 4) * np.exp(-t / decay)
 
 
 def noise_floor(rng: np.random.Generator, num: int) -> Sound:
-  """The hiss of a room; digital silence misleads beat trackers."""
+  """Returns the hiss of a room, because digital silence misleads beat trackers."""
   return _noise(rng, num, 0)

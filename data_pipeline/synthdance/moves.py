@@ -1,9 +1,9 @@
-"""The vocabulary of the ten genres: arm poses, footwork and manners of moving.
+"""Defines the arm poses, the footwork and the style of movement of the ten genres.
 
-An arm pose is where the hand is, seen from the shoulder: (outward, up, forward)
-in arm lengths. Footwork is a choice among a few weight changes (`KINDS`). The
-genres are conventions of this generator, modelled on how the dances look; nobody
-should take them for a dance teacher's word.
+An arm pose is the position of the hand relative to the shoulder: (outward, up, forward)
+in arm lengths. Footwork is a choice among a few changes of weight (see below). The
+genres are conventions of this generator, modelled on how the dances look; they are no
+authority on dance.
 """
 
 import dataclasses
@@ -31,24 +31,23 @@ ARM_POSES = {
   "square_down": (0.58, -0.40, 0.22),
 }
 
-# What may happen between two keys. The free foot is the one with little weight.
+# What can happen between two keys. The free foot is the one with little weight.
 #   step   it moves and takes the weight        cross  the same, across the other foot
 #   touch  it moves, the weight stays           kick   it is in the air at the key
 #   shift  nothing moves but the weight         hold   not even the weight
 #   stand  it moves, the weight is on both      drop   the same, into a crouch
 #   jump   both leave the floor and land apart
-KINDS = ("step", "cross", "touch", "kick", "shift", "hold", "stand", "drop", "jump")
 CHANGES_SIDES = frozenset({"step", "cross", "shift", "stand", "drop", "jump"})
 
 
 @dataclasses.dataclass(frozen=True)
 class Style:
-  """A genre's manner of moving. Lengths are in body heights, angles in degrees."""
+  """How a genre moves. Lengths are in body heights, angles in degrees."""
 
   arms: tuple[tuple[str, str], ...]  # pairs of `ARM_POSES`, left and right
-  footwork: dict[str, float]  # kind -> weight
+  footwork: dict[str, float]  # kind (see above) -> weight
   stance: tuple[float, float]  # distance between the feet
-  bounce: float  # how far the body goes down on every beat
+  bounce: float  # how far the body sinks on every beat
   drop: tuple[float, float] = (0.05, 0.10)  # depth of a crouch
   knees: float = 0.0  # largest bend of the knees at ordinary keys
   step_height: float = 0.045
@@ -57,9 +56,9 @@ class Style:
   lean: float = 10.0  # of the torso, sideways and forward
   twist: float = 18.0  # of the shoulders against the pelvis
   yaw: float = 25.0  # of the whole body against its front
-  turns: float = 0.15  # share of phrases that go once around
-  hold: float = 0.2  # share of an interval spent standing in the pose
-  arc: float = 0.25  # how far hands swing outward on their way
+  turns: float = 0.15  # fraction of phrases with a full turn
+  hold: float = 0.2  # fraction of an interval spent in the pose
+  arc: float = 0.25  # how far hands swing outward between poses
   keys_per_beat: float = 1.0
 
 

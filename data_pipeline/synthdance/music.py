@@ -1,12 +1,13 @@
-"""Songs for ten genres: a drum machine and a few synthesizers, with known beats.
+"""Composes songs in ten genres with a drum machine and synthesizers, with known beats.
 
-A track is known by its AIST name, which gives the genre and the tempo; key, chords,
-swing and fills follow from the name as well. Every bar is made from its own seed, so
-any stretch of a song is made without the rest and sounds the same. Beat 0 is at 0 s.
+The AIST name of a track determines everything: genre, tempo, key, chords, swing and
+fills. Every bar has a seed of its own, so any part of a song can be made without the
+rest and sounds the same. Beat 0 is at 0 s.
 """
 
 import dataclasses
 import functools
+from collections.abc import Iterator
 
 import numpy as np
 from jaxtyping import Float32, Float64, Int16
@@ -16,13 +17,12 @@ from data_pipeline.synthdance import instruments
 from data_pipeline.synthdance.choreography import seed
 from data_pipeline.synthdance.instruments import SAMPLE_RATE, tone
 
-BEATS_PER_BAR = 4
-NUM_BEATS = 64  # of a whole track
+NUM_BEATS = 64  # per track
 
 
 @dataclasses.dataclass(frozen=True)
 class Groove:
-  """A bar in sixteen steps: strength 1 to 9, or a pitch above the root, or rest."""
+  """A bar in sixteen steps: strengths 1 to 9, pitches above the root, or rests."""
 
   kick: str
   snare: str
@@ -36,9 +36,9 @@ class Groove:
   bass_steps: float = 2.2  # length of a bass note
   chord_steps: float = 3.0  # length of a chord
   swing: float = 0.0  # delay of every other sixteenth, in beats
-  lead: str = ""  # timbre of a tune in every other bar
+  lead: str = ""  # timbre of a melody in every other bar
   is_arpeggio: bool = False  # chord notes one after the other
-  level: float = 1.0  # loudness of the whole
+  level: float = 1.0  # loudness
   fills: bool = True
 
 
@@ -105,13 +105,13 @@ _PROGRESSIONS = (
   (0, 0, -4, -2), (0, 5, -4, -2), (0, -2, -4, -5), (0, 3, 5, -2), (0, -5, -4, -2),
   (0, 0, 5, 3),
 )  # fmt: skip
-# Gains of the instruments to the left and right ear.
-_PLACES = {
+# Gains of the instruments in the left and right channel.
+_GAINS = {
   "kick": (0.95, 0.95), "snare": (0.57, 0.52), "hat": (0.24, 0.36),
   "open_hat": (0.34, 0.24), "bass": (0.42, 0.42), "chord": (0.085, 0.060),
   "lead": (0.060, 0.100), "pad": (0.050, 0.050), "noise": (0.010, 0.010),
 }  # fmt: skip
-_WIDTH_SAMPLES = 480  # the pad reaches one ear 11 ms later
+_WIDTH_SAMPLES = 480  # the pad is 11 ms later in one channel
 
 
 @dataclasses.dataclass(frozen=True)
@@ -156,18 +156,20 @@ def _song(track: str) -> _Song:
   )
 
 
-def _bar(track: str, song: _Song, bar: int):
-  """The sounds of a bar: (bus, seconds from the start of the bar, gain, samples)."""
+def _bar(
+  track: str, song: _Song, bar: int
+) -> Iterator[tuple[str, float, float, instruments.Sound]]:
+  """Yields the sounds of a bar: instrument, seconds from its start, gain, samples."""
   rng = np.random.default_rng(seed("bar", track, str(bar)))
   groove, step = song.groove, song.step_seconds
   root = song.root + song.progression[bar % len(song.progression)]
   is_last_of_four = bar % 4 == 3
   for i in range(16):
     at = i * step + (song.swing_seconds if i % 2 else 0.0)
-    for bus in ("kick", "snare", "hat", "open_hat"):
-      strength = getattr(groove, bus)[i]
+    for drum in ("kick", "snare", "hat", "open_hat"):
+      strength = getattr(groove, drum)[i]
       if strength != ".":
-        yield bus, at, int(strength) / 9, song.drums[bus]
+        yield drum, at, int(strength) / 9, song.drums[drum]
     if groove.fills and is_last_of_four and i in (13, 15):
       yield "snare", at, 0.6, song.drums["snare"]
     if groove.bass[i] != ".":
@@ -203,46 +205,50 @@ def _bar(track: str, song: _Song, bar: int):
 def render_music(
   track: str, start_seconds: float = 0.0, seconds: float | None = None
 ) -> Float32[np.ndarray, "s 2"]:
-  """A stretch of a song, stereo at 44.1 kHz in [-1, 1].
+  """Renders part of a song, stereo at 44.1 kHz in [-1, 1].
 
   Args:
-    track: AIST name of the music, e.g. "mBR0".
-    start_seconds: where to begin; negative or late stretches go on with the song.
-    seconds: how long; None for all NUM_BEATS beats from `start_seconds` = 0 on.
+    track: AIST name of the music, such as "mBR0".
+    start_seconds: where to begin; may be negative, or beyond the last beat.
+    seconds: how long; if None, up to the end of the NUM_BEATS beats.
 
   Returns:
-    Multiples of 1 / 32768, so 16-bit files hold it exactly.
+    Multiples of 1 / 32768, which 16-bit files store exactly.
   """
   song = _song(track)
   if seconds is None:
     seconds = NUM_BEATS * 60.0 / tempo_bpm(track) - start_seconds
   first, num = round(start_seconds * SAMPLE_RATE), round(seconds * SAMPLE_RATE)
   bar_seconds = 16 * song.step_seconds
-  buses = {name: np.zeros(num + _WIDTH_SAMPLES) for name in _PLACES}
-  # The last notes of the bar before may still sound.
+  stems = {name: np.zeros(num + _WIDTH_SAMPLES) for name in _GAINS}
+  # The last notes of the previous bar may still sound.
   begin = int(np.floor(start_seconds / bar_seconds)) - 1
   end = int(np.floor((start_seconds + seconds) / bar_seconds))
   for bar in range(max(begin, 0), end + 1):
-    for bus, at, gain, sound in _bar(track, song, bar):
+    for name, at, gain, sound in _bar(track, song, bar):
       offset = round((bar * bar_seconds + at) * SAMPLE_RATE) - first + _WIDTH_SAMPLES
       low, high = max(-offset, 0), min(len(sound), num + _WIDTH_SAMPLES - offset)
       if high > low:
-        buses[bus][offset + low : offset + high] += gain * sound[low:high]
-  ears = []
-  for ear in (0, 1):
+        stems[name][offset + low : offset + high] += gain * sound[low:high]
+  channels = []
+  for channel in (0, 1):
     mix = np.zeros(num)
-    for name, bus in buses.items():
-      delay = _WIDTH_SAMPLES if name == "pad" and ear else 0
-      mix += _PLACES[name][ear] * bus[_WIDTH_SAMPLES - delay :][:num]
-    ears.append(song.groove.level * 0.85 * np.tanh(1.5 * mix))
-  return (np.round(np.stack(ears, -1) * 32768.0) / 32768.0).astype(np.float32)
+    for name, sound in stems.items():
+      delay = _WIDTH_SAMPLES if name == "pad" and channel else 0
+      mix += _GAINS[name][channel] * sound[_WIDTH_SAMPLES - delay :][:num]
+    channels.append(song.groove.level * 0.85 * np.tanh(1.5 * mix))
+  return (np.round(np.stack(channels, -1) * 32768.0) / 32768.0).astype(np.float32)
 
 
 def to_int16(audio: Float32[np.ndarray, "*s"]) -> Int16[np.ndarray, "*s"]:
-  """The 16-bit samples of what `render_music` gives; without loss."""
+  """Returns the 16-bit samples of the result of `render_music`, without loss.
+
+  Records use another scale (`data_pipeline.media.pcm`), with which multiples of
+  1 / 32768 would be rounded.
+  """
   return np.clip(np.round(audio * 32768.0), -32768, 32767).astype(np.int16)
 
 
 def beat_times(track: str, num_beats: int = NUM_BEATS) -> Float64[np.ndarray, "n"]:
-  """Seconds of the beats; every fourth, from the first, is a downbeat."""
+  """Returns the times of the beats in seconds; every fourth, from 0, is a downbeat."""
   return np.arange(num_beats) * 60.0 / tempo_bpm(track)

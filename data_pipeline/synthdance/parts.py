@@ -1,4 +1,4 @@
-"""The body as the renderer sees it: tapered capsules along the bones, and clothes."""
+"""Turns a skeleton into the tapered capsules and colours that are rendered."""
 
 import numpy as np
 from jaxtyping import Float64
@@ -16,10 +16,10 @@ PARTS = (
 def capsules(
   skeleton: Skeleton, dancer: Dancer
 ) -> tuple[Float64[np.ndarray, "t p 2 3"], Float64[np.ndarray, "p 2"]]:
-  """The body as tapered capsules, one for each of PARTS.
+  """Returns the body as tapered capsules, one for each of PARTS.
 
   Returns:
-    Their ends and the radii there, in cm.
+    The positions of their two ends per frame, and the radii at the ends, in cm.
   """
   j = {name: skeleton.joints[:, i] for i, name in enumerate(JOINTS)}
   up = j["head"] - j["neck"]
@@ -27,7 +27,7 @@ def capsules(
   sleeve = 0.8 if dancer.long_sleeves else 0.0
   leg = 0.9 if dancer.long_trousers else 0.0
   hair = (nape + 0.1 * up, nape - 0.95 * up, 7.2, 5.0)
-  if not dancer.long_hair:  # a short cut: within the head
+  if not dancer.long_hair:  # short hair stays within the head
     hair = (nape + 0.2 * up, nape, 6.0, 6.0)
   rise = 0.24 * (j["chest"] - j["pelvis"])  # the hem of the top
   parts = {
@@ -65,7 +65,7 @@ def capsules(
 
 
 def part_colours(dancer: Dancer) -> dict[str, tuple[int, int, int]]:
-  """The plain colour of each part."""
+  """Returns the colour of each part, as 8-bit RGB."""
   sleeve = dancer.top if dancer.long_sleeves else dancer.skin
   shin = dancer.trousers if dancer.long_trousers else dancer.skin
   by_word = {

@@ -1,15 +1,15 @@
-"""Which clips a generated data set consists of.
+"""Lists the clips of the generated data sets.
 
-| preset | clips | for |
+| preset | clips | purpose |
 |---|---|---|
-| `smoke` | 8 of 4 s | tests: train and test members, several frame rates |
+| `smoke` | 8 of 4 s | tests: both splits, several frame rates |
 | `demo` | 240 of 7.1 to 8 s, close | training on a small machine in minutes |
-| `medium` | 1,229 of 7.1 to 8 s, close | an hour or two; the weights that come along |
+| `medium` | 1,229 of 7.1 to 8 s, close | an hour or two; the bundled weights |
 | `full` | 12,672 of 4 s, whole stage | the shape of AIST: 1,408 dances, 9 cameras |
 
-A clip is for testing if both its music and its dancer are held out, for training if
-neither is. Only `full` holds others; in `full` the clips with only one of the
-two unseen exist, as `test_music` and `test_dancer` (`data_pipeline.aist.split_of`).
+A clip is for testing if both its music and its dancer are held out, and for training if
+neither is. Only `full` has clips with one of the two held out, as `test_music` and
+`test_dancer` (`data_pipeline.aist.split_of`).
 """
 
 import dataclasses
@@ -37,7 +37,7 @@ FILM_FPS = Fraction(60000, 1001)
 
 @dataclasses.dataclass(frozen=True)
 class ClipSpec:
-  """Everything `write_clip` needs for one video."""
+  """The arguments of `generate.write_clip` for one video."""
 
   name: ClipName
   framing: str
@@ -47,10 +47,10 @@ class ClipSpec:
 
 
 def clips_of_preset(preset: str) -> Sequence[ClipSpec]:
-  """The clips of a preset, always the same and in the same order.
+  """Returns the clips of a preset, always the same and in the same order.
 
   Raises:
-    ValueError: there is no such preset.
+    UserError: there is no such preset.
   """
   makers = {"smoke": _smoke, "demo": _demo, "medium": _medium, "full": _full}
   if preset not in makers:
@@ -61,9 +61,9 @@ def clips_of_preset(preset: str) -> Sequence[ClipSpec]:
 def _spec(
   name: ClipName, framing: str, seconds: float, fps: int | Fraction = 10
 ) -> ClipSpec:
-  """A clip from a random place of its sequence, in milliseconds.
+  """Returns a clip that begins at a random place of its sequence, in milliseconds.
 
-  Clips that begin on the beat would tell the beats without listening.
+  Clips that begin on a beat would reveal the beats to a model that does not listen.
   """
   length = SITUATIONS[name.situation] * 60.0 / name.bpm
   seconds = min(seconds, int(length * 10 + 1e-6) / 10)
@@ -99,7 +99,12 @@ def _medium() -> Iterator[ClipSpec]:
 
 
 def _close(preset: str, num_train: int, num_test: int) -> Iterator[ClipSpec]:
-  """So many close clips of every dancer to every track, all of different dances."""
+  """Yields close clips of every dancer to every track, all of different dances.
+
+  Args:
+    preset: seeds the choice of dances.
+    num_train, num_test: clips per dancer and track in either split.
+  """
   tracks, dancers = held_out_tracks(), held_out_dancers()
   seen = set()
   turn = 0
@@ -110,7 +115,7 @@ def _close(preset: str, num_train: int, num_test: int) -> Iterator[ClipSpec]:
       for dancer in DANCERS[genre]:
         if (dancer in dancers) != is_test:
           continue
-        # Half of the clips from the front, the rest from the sides and below.
+        # Half of the clips are from the front, the others from the sides and below.
         for k in range(num_test if is_test else num_train):
           situation = ("sBM", "sFM", "sFM", "sBM")[k % 4]
           camera = "c01" if k % 2 == 0 else ("c02", "c08", "c09")[turn % 3]
@@ -131,7 +136,7 @@ def _full() -> Iterator[ClipSpec]:
 
 
 def _aist_sequences() -> Iterator[ClipName]:
-  """1,199 basic and 209 advanced dances; two fewer than the plan, like AIST."""
+  """Yields 1,199 basic and 209 advanced dances; like AIST, two fewer than planned."""
   for genre in GENRES:
     dancers = DANCERS[genre]
     for index in range(6):

@@ -1,10 +1,10 @@
-"""Draws a dancer: tapered capsules in numpy, with a depth buffer.
+"""Renders a dancer in numpy: tapered capsules with a depth buffer.
 
-Each body part is a capsule in the picture (two circles and what lies between). At
-three times the resolution in both directions the nearest part wins each sample; then
-the samples seen are shaded and averaged. Only additions, products, quotients and
-square roots of float32, element by element: these round the same everywhere, so frames
-are the same everywhere.
+Each body part is a capsule in the picture (two circles and the area between them). The
+nearest part is found for each sample, at three times the resolution in both directions;
+then the samples are shaded and averaged. Only element-wise additions, products,
+quotients and square roots of float32 are used: they round the same on every machine, so
+the frames are the same too.
 """
 
 import dataclasses
@@ -16,9 +16,9 @@ from data_pipeline.synthdance.body import Dancer, Skeleton
 from data_pipeline.synthdance.parts import PARTS, capsules, part_colours
 from data_pipeline.synthdance.studio import Camera, background, floor_points
 
-SAMPLES = 3  # per pixel and direction; odd, so that one is in the middle
-_LIGHT = (-0.28, -0.74, -0.61)  # towards the lamp: right, down, ahead
-# Joints that throw a soft shadow on the floor: index, radius in cm, darkness.
+SAMPLES = 3  # per side of a pixel; odd, so that one is in the middle
+_LIGHT = (-0.28, -0.74, -0.61)  # direction towards the lamp: right, down, ahead
+# Joints that cast a soft shadow on the floor: index, radius in cm, darkness.
 _SHADOWS = (
   (16, 13, 0.34),
   (17, 13, 0.34),
@@ -31,7 +31,7 @@ _ID = {name: i for i, name in enumerate(PARTS)}
 
 @dataclasses.dataclass(frozen=True)
 class Rendering:
-  """Frames and what is known about each of their pixels."""
+  """Frames, and the body part in each of their pixels."""
 
   frames: UInt8[np.ndarray, "t h w 3"]
   part_map: UInt8[np.ndarray, "t h w"]  # 0 off the body, 1 + index in PARTS on it
@@ -44,19 +44,19 @@ def render(
   camera: Camera,
   exposure: tuple[float, float, float] = (1.0, 1.0, 1.0),
 ) -> Rendering:
-  """Films a dance.
+  """Renders a dance.
 
   Args:
-    skeleton: the joints at every frame.
+    skeleton: the joints in every frame.
     dancer: build and clothes.
-    camera: one of the studio's.
+    camera: one of the studio.
     exposure: factors for red, green and blue.
   """
   ends, radii = capsules(skeleton, dancer)
   projected = camera.project(ends)  # [t, p, 2, 3]
   pixel_radii = radii * camera.focal / projected[..., 2]
-  # A 64th of a pixel: fine enough to move smoothly, coarse enough to be the same
-  # whatever the last bits were.
+  # A 64th of a pixel is fine enough for smooth motion, and coarse enough to hide
+  # differences in the last bits.
   flat = np.concatenate([projected[..., :2], pixel_radii[..., None]], -1)
   flat = np.round(flat * 64) / 64
   depth = np.round(projected[..., 2] * 16) / 16
@@ -80,7 +80,7 @@ def render(
 
 
 def _shadowed(stage: np.ndarray, floor: np.ndarray, joints: np.ndarray) -> np.ndarray:
-  """The stage with soft shadows under the feet and the body."""
+  """Returns the stage with soft shadows under the feet and the body."""
   image = stage.copy()
   near = np.flatnonzero((np.abs(floor[:, floor.shape[1] // 2]) < 400).all(-1))
   if not len(near):
@@ -91,7 +91,7 @@ def _shadowed(stage: np.ndarray, floor: np.ndarray, joints: np.ndarray) -> np.nd
   for index, size, dark in _SHADOWS:
     at_x, at_y, at_z = joints[index].astype(np.float32)
     width = np.float32(size) + np.float32(0.2) * max(at_y, np.float32(0))
-    spread = np.float32(size) / width  # higher: wider and paler
+    spread = np.float32(size) / width  # shadows of higher joints are wider and paler
     square = ((x - at_x) ** 2 + (z - at_z) ** 2) / (width * width)
     fade = np.float32(1) + square * np.float32(0.5)
     light -= light * (np.float32(dark) * spread / (fade * fade))
@@ -101,20 +101,20 @@ def _shadowed(stage: np.ndarray, floor: np.ndarray, joints: np.ndarray) -> np.nd
 
 @dataclasses.dataclass(frozen=True)
 class _Hit:
-  """Which part each sample sees, and where on it; a box of whole pixels."""
+  """The body part and the place on it that each sample of a box of pixels shows."""
 
   top: int
   left: int
   part: np.ndarray  # uint8, 1 + index
   normal_x: np.ndarray  # of the surface in camera axes; the third follows
   normal_y: np.ndarray
-  along: np.ndarray  # 0..1 from one end of the part to the other
+  along: np.ndarray  # 0 to 1 from one end of the part to the other
 
 
 def _trace(
   pose: np.ndarray, depth: np.ndarray, radii: np.ndarray, shape: tuple[int, int]
 ) -> _Hit | None:
-  """The nearest part at every sample of the body's box."""
+  """Finds the nearest part at every sample of the box around the body."""
   circles = pose.reshape(-1, 2, 3)
   reach = circles[..., 2]
   low = (circles[..., :2] - reach[..., None]).min((0, 1))
@@ -125,7 +125,7 @@ def _trace(
   if right <= left or bottom <= top:
     return None
   size = ((bottom - top) * SAMPLES, (right - left) * SAMPLES)
-  # To sample coordinates of the box: integers at the samples.
+  # In sample coordinates of the box, with integers at the samples.
   offset = np.float32([left, top])
   centres = (circles[..., :2] - offset) * SAMPLES + np.float32((SAMPLES - 1) / 2)
   reach = reach * np.float32(SAMPLES)
@@ -170,7 +170,7 @@ def _trace(
 class _Shader:
   """Colours the samples of one dancer seen by one camera."""
 
-  def __init__(self, dancer: Dancer, camera: Camera):
+  def __init__(self, dancer: Dancer, camera: Camera) -> None:
     colours = part_colours(dancer)
     self.palette = np.float32([(0, 0, 0), *(colours[name] for name in PARTS)])
     self.dancer = dancer
@@ -179,8 +179,15 @@ class _Shader:
   def _in_camera(self, vector: Float64[np.ndarray, "3"]) -> np.ndarray:
     return np.float32([sum(a * v for a, v in zip(axis, vector)) for axis in self.axes])  # noqa: B905
 
-  def paint(self, image, part_map, hit: _Hit, facing, chest_facing) -> None:
-    """Draws the samples into `image` and the middle ones into `part_map`."""
+  def paint(
+    self,
+    image: Float32[np.ndarray, "h w 3"],
+    part_map: UInt8[np.ndarray, "h w"],
+    hit: _Hit,
+    facing: Float64[np.ndarray, "3"],
+    chest_facing: Float64[np.ndarray, "3"],
+  ) -> None:
+    """Draws the samples into `image`, and the middle ones into `part_map`."""
     body = np.flatnonzero(hit.part)
     part = hit.part.ravel()[body]
     nx, ny = hit.normal_x.ravel()[body], hit.normal_y.ravel()[body]
@@ -198,7 +205,7 @@ class _Shader:
     samples[body, :3] = colour
     samples[body, 3] = 1
     samples = samples.reshape(rows, columns, 4)
-    # Sums in a fixed order: rows first, then columns.
+    # Summed in a fixed order: rows first, then columns.
     samples = sum(samples[i::SAMPLES] for i in range(1, SAMPLES)) + samples[::SAMPLES]
     pixels = samples[:, ::SAMPLES] + sum(
       samples[:, i::SAMPLES] for i in range(1, SAMPLES)
@@ -212,7 +219,7 @@ class _Shader:
     part_map[box] = hit.part[middle::SAMPLES, middle::SAMPLES]
 
   def _head(self, colour, part, normal, along, facing) -> None:
-    """Hair or hat on top and behind; the rest of the head is face."""
+    """Paints hair or a hat on the top and back of the head; the rest is face."""
     on = np.flatnonzero(part == _ID["head"] + 1)
     nx, ny, nz = (n[on] for n in normal)
     fx, fy, fz = self._in_camera(facing)
@@ -223,7 +230,7 @@ class _Shader:
     colour[on[cover]] = np.float32(self.dancer.hat or self.dancer.hair)
 
   def _pattern(self, colour, part, normal, along, chest_facing) -> None:
-    """Stripes around the trunk, or a patch on the chest."""
+    """Paints stripes around the trunk, or a patch on the chest."""
     if self.dancer.pattern == "plain":
       return
     on = np.flatnonzero(part == _ID["torso"] + 1)

@@ -1,9 +1,9 @@
-"""The studio: nine cameras around a white stage, and what they see of it.
+"""Defines the nine cameras of the studio, and renders the empty stage.
 
-Camera c01 stands in front, c02 to c08 follow every 45 degrees (c03 sees the dancer's
-right side, c05 the back), c09 stands in front again, low, and looks up. Two framings:
-`aist` shows the whole stage in 16:9 like the AIST films; `close` is a square that a
-standing dancer fills to about four fifths, from the same places.
+Camera c01 is in front, c02 to c08 follow every 45 degrees (c03 sees the dancer's right
+side, c05 the back), and c09 is also in front, low, and looks up. There are two
+framings: `aist` shows the whole stage in 16:9, as AIST does; `close` is a square of
+which a standing dancer fills about four fifths, from the same positions.
 """
 
 import dataclasses
@@ -16,8 +16,8 @@ from data_pipeline.aist import CAMERAS
 from data_pipeline.errors import UserError
 
 FRAMINGS = ("aist", "close")
-DISTANCE = 520.0  # cm, of the cameras from the middle
-WALL = 640.0  # cm, of the walls from the middle
+DISTANCE = 520.0  # of the cameras from the middle, cm
+WALL = 640.0  # of the walls from the middle, cm
 CLOSE_SIZE = 128  # pixels, height and width
 AIST_WIDTH = 256  # pixels; 16:9
 _FOCAL = {"c02": 1.04, "c03": 0.97, "c04": 1.05, "c06": 1.06, "c07": 0.98, "c08": 1.04}
@@ -25,18 +25,18 @@ _FOCAL = {"c02": 1.04, "c03": 0.97, "c04": 1.05, "c06": 1.06, "c07": 0.98, "c08"
 
 @dataclasses.dataclass(frozen=True)
 class Camera:
-  """A pinhole camera. Its picture has integers at the pixel centres, y down."""
+  """A pinhole camera; pixel coordinates are integers at pixel centres, y down."""
 
   position: tuple[float, float, float]  # cm
-  axes: tuple[tuple[float, float, float], ...]  # right, down, ahead in the world
+  axes: tuple[tuple[float, float, float], ...]  # right, down, ahead, in the world
   focal: float  # pixels
   width: int  # pixels
   height: int
 
   def project(self, points: Float64[np.ndarray, "*n 3"]) -> Float64[np.ndarray, "*n 3"]:
-    """World to (x, y, depth): pixels, pixels, cm along the optical axis."""
+    """Projects world points to (x, y, depth): pixels, and cm along the optical axis."""
     away = [points[..., i] - self.position[i] for i in range(3)]
-    # Written out: a matrix product may round differently from machine to machine.
+    # Written out, because a matrix product rounds differently on some machines.
     right, down, ahead = (
       away[0] * axis[0] + away[1] * axis[1] + away[2] * axis[2] for axis in self.axes
     )
@@ -45,7 +45,7 @@ class Camera:
     return np.stack([x, y, ahead], -1)
 
   def rays(self, subpixels: int) -> Float64[np.ndarray, "h w 3"]:
-    """Directions through a grid `subpixels` times as fine as the picture's."""
+    """Returns ray directions through a grid of `subpixels` samples per pixel side."""
     x, y = (
       (np.arange(size * subpixels) + 0.5) / subpixels - size / 2
       for size in (self.width, self.height)
@@ -56,7 +56,7 @@ class Camera:
 
 
 def _place(camera: str) -> tuple[float, float]:
-  """Where a camera stands on the floor: x, z in cm."""
+  """Returns the position of a camera on the floor: x, z in cm."""
   index = CAMERAS.index(camera)
   angle = np.radians(0.0 if index == 8 else -45.0 * index)
   return (
@@ -68,17 +68,18 @@ def _place(camera: str) -> tuple[float, float]:
 def make_camera(
   camera: str, framing: str, body_height: float, frame_size: int | None = None
 ) -> Camera:
-  """One of the nine cameras.
+  """Makes one of the nine cameras.
 
   Args:
     camera: "c01" to "c09".
     framing: one of FRAMINGS.
-    body_height: of the dancer in cm; `close` fits the picture half to the dancer and
-      half to the average, so that tall dancers still look tall.
-    frame_size: width of the picture in pixels, even; 128 (`close`) or 256 (`aist`).
+    body_height: of the dancer in cm; `close` scales the picture halfway between the
+      dancer and the average, so that tall dancers still look tall.
+    frame_size: width of the picture in pixels, even; if None, 128 (`close`) or 256
+      (`aist`).
 
   Raises:
-    ValueError: unknown camera or framing, a size that is odd or below 32.
+    UserError: the camera or framing is unknown, or the size is odd or below 32.
   """
   if camera not in CAMERAS:
     raise UserError(f"Unknown camera {camera!r}; expected one of {CAMERAS}.")
@@ -91,9 +92,9 @@ def make_camera(
   is_low = camera == "c09"
   if framing == "close":
     height = width
-    span = 1.27 * (0.5 * body_height + 0.5 * 168.0)  # cm in the picture, top to bottom
+    span = 1.27 * (0.5 * body_height + 0.5 * 168.0)  # height of the picture, cm
     focal = width * DISTANCE / span
-    target = 0.45 * span  # the middle of the picture; 5 % below the soles
+    target = 0.45 * span  # height of its middle; 5 % are below the soles
     y = 55.0 if is_low else target
   else:
     height = 2 * round(width * 9 / 32)
@@ -109,7 +110,10 @@ def make_camera(
 
 
 def floor_points(camera: Camera) -> Float64[np.ndarray, "h w 2"]:
-  """World x and z where each pixel's ray meets the floor; far away above it."""
+  """Returns world x and z where each pixel's ray meets the floor.
+
+  Rays above the horizon get points far away.
+  """
   rays = camera.rays(1)
   down = np.minimum(rays[..., 1], -1e-6)
   distance = -camera.position[1] / down
@@ -119,14 +123,14 @@ def floor_points(camera: Camera) -> Float64[np.ndarray, "h w 2"]:
 
 
 def _falloff(distance: np.ndarray, width: float) -> np.ndarray:
-  """1 at 0, towards 0 beyond `width`; rational, so the same on every machine."""
+  """Returns 1 at 0, falling to 0 beyond `width`; rational, for equal rounding."""
   square = (distance / width) ** 2
   return 1.0 / (1.0 + square) ** 2
 
 
 @functools.lru_cache(maxsize=32)
 def background(camera: Camera) -> Float32[np.ndarray, "h w 3"]:
-  """The empty stage, in 0..255; read only."""
+  """Renders the empty stage, in 0..255; the array is read-only."""
   fine = 3 if camera.width <= 160 else 2
   rays = camera.rays(fine)
   position = np.array(camera.position)
@@ -148,15 +152,15 @@ def background(camera: Camera) -> Float32[np.ndarray, "h w 3"]:
   to_corner = WALL - np.abs(along)
   floor_light = 0.955 - 0.05 * np.clip(radius / 800.0, 0, 1)
   wall_light = 0.89 - 0.15 * (height / 520.0) ** 2 - 0.06 * _falloff(to_corner, 120.0)
-  bend = np.clip(1 - height / 22.0, 0, 1)  # the cyclorama has no edge at the floor
+  bend = np.clip(1 - height / 22.0, 0, 1)  # the wall curves into the floor
   wall_light = wall_light + (0.905 - wall_light) * bend * bend
   light = np.where(is_floor, floor_light, wall_light)
-  # Behind cameras c04 to c06 looks at the stage's dark frame and its screen.
+  # Cameras c04 to c06 see the dark frame of the stage and its screen.
   front = ~is_floor & (wall_index == 2)
   light = np.where(front & (np.abs(points[..., 0]) < 430) & (height < 400), 0.11, light)
   screen = (np.abs(points[..., 0]) < 330) & (height > 25) & (height < 330)
   light = np.where(front & screen, 0.85, light)
-  # A cable in a circle, as thin as it is but never thinner than it can be drawn.
+  # A cable in a circle, drawn no thinner than a pixel can show.
   across, down = np.gradient(radius)
   footprint = np.sqrt(across**2 + down**2)
   cover = np.clip(
@@ -174,8 +178,10 @@ def background(camera: Camera) -> Float32[np.ndarray, "h w 3"]:
   return image
 
 
-def _draw_tripod(light, camera: Camera, place: tuple[float, float], fine: int):
-  """A camera on its tripod; not the viewer's own, nor the one straight ahead."""
+def _draw_tripod(
+  light: np.ndarray, camera: Camera, place: tuple[float, float], fine: int
+) -> np.ndarray:
+  """Draws a camera on its tripod, unless it is the viewer's own or straight ahead."""
   x, z = place
   top = np.array([x, 118.0, z])
   depth, side = (
@@ -192,11 +198,11 @@ def _draw_tripod(light, camera: Camera, place: tuple[float, float], fine: int):
   columns = (np.arange(camera.width * fine) + 0.5)[None] / fine - 0.5
   for begin, end, thick in rods:
     a, b = camera.project(np.stack([begin, end]))
-    way = b[:2] - a[:2]
-    share = (columns - a[0]) * way[0] + (rows - a[1]) * way[1]
-    share = np.clip(share / (way[0] ** 2 + way[1] ** 2), 0, 1)
-    x_off = columns - a[0] - share * way[0]
-    y_off = rows - a[1] - share * way[1]
+    rod = b[:2] - a[:2]
+    along = (columns - a[0]) * rod[0] + (rows - a[1]) * rod[1]
+    along = np.clip(along / (rod[0] ** 2 + rod[1] ** 2), 0, 1)
+    x_off = columns - a[0] - along * rod[0]
+    y_off = rows - a[1] - along * rod[1]
     radius = max(thick * camera.focal / depth, 0.45)
     gap = radius - np.sqrt(x_off**2 + y_off**2)
     light = light + (0.13 - light) * np.clip(gap * fine + 0.5, 0, 1) * 0.9

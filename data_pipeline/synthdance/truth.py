@@ -1,39 +1,44 @@
-"""What is known about a generated video, and how its body moves from frame to frame.
+"""Stores what is known about a generated video, and computes how its body moves.
 
 The truth of a video is a set of arrays in pixels of that video (integers at pixel
-centres). `body_motion` turns two of its poses into a motion field between any two
-frames: every body pixel belongs to a capsule, and keeps its place on that capsule.
-A part's turning about its own axis does not show in the pose and is left out.
+centres). `body_motion` turns the poses of two frames into a motion field between them:
+every body pixel belongs to a capsule, and keeps its place on that capsule. The rotation
+of a part about its own axis is not part of the pose, and is left out.
 """
 
 import dataclasses
-import os
 
 import numpy as np
-from jaxtyping import Bool, Float32, Float64, UInt8
+from etils.epath import PathLike
+from jaxtyping import Float32, Float64, Int64, UInt8
 
 from data_pipeline import files
 from data_pipeline.errors import UserError
 from data_pipeline.media.framing import Transform, frame_nearest
 
-PathLike = str | os.PathLike
-
 
 @dataclasses.dataclass(frozen=True)
 class Truth:
-  """Per frame of a video at its own rate and size."""
+  """What is known about every frame of a video, at its own rate and size.
+
+  Attributes:
+    fps: frames per second.
+    beats: seconds from the first frame, with one beat beyond each end.
+    joints3d: 17 joints in COCO order, in cm, y up, with the floor at 0.
+    joints2d: the same joints in pixels.
+    part_map: 0 off the body, 1 + part on it.
+    part_pose: x0, y0, r0, x1, y1, r1 of the capsule of each part, in pixels.
+  """
 
   fps: float
-  beats: Float64[np.ndarray, "n"]  # seconds from the first frame; one beyond each end
-  hits: Float64[np.ndarray, "m"]  # when the dancer is in a key pose
-  joints3d: Float32[np.ndarray, "t 17 3"]  # COCO-17, cm, y up, the floor at 0
-  joints2d: Float32[np.ndarray, "t 17 2"]  # pixels
-  planted: Bool[np.ndarray, "t 2"]  # left, right foot: carries weight, does not move
-  part_map: UInt8[np.ndarray, "t h w"]  # 0 off the body, 1 + part on it
-  part_pose: Float32[np.ndarray, "t p 6"]  # x0, y0, r0, x1, y1, r1 in pixels
+  beats: Float64[np.ndarray, "n"]
+  joints3d: Float32[np.ndarray, "t 17 3"]
+  joints2d: Float32[np.ndarray, "t 17 2"]
+  part_map: UInt8[np.ndarray, "t h w"]
+  part_pose: Float32[np.ndarray, "t p 6"]
 
   def save(self, path: PathLike) -> None:
-    """Writes an npz; it appears whole or not at all."""
+    """Writes an npz, whole or not at all."""
     with files.whole_file(path) as file:
       np.savez_compressed(file, **dataclasses.asdict(self))
 
@@ -42,7 +47,7 @@ class Truth:
     """Reads what `save` wrote.
 
     Raises:
-      ValueError: no such file, or not the truth of a generated video.
+      UserError: there is no such file, or it is not the truth of a generated video.
     """
     names = [field.name for field in dataclasses.fields(cls)]
     try:
@@ -50,12 +55,22 @@ class Truth:
         values = {name: arrays[name] for name in names}
     except (OSError, EOFError, KeyError, ValueError) as error:
       raise UserError(
-        f"{path}: not the truth of a generated video ({error}); write the clip again."
+        f"{path}: not the truth of a generated video ({error}); write it again."
       ) from error
     return cls(**values | {"fps": float(values["fps"])})
 
+  def take(self, frames: Int64[np.ndarray, "n"]) -> "Truth":
+    """Returns the truth of some frames; the beats stay as they are."""
+    return dataclasses.replace(
+      self,
+      joints3d=self.joints3d[frames],
+      joints2d=self.joints2d[frames],
+      part_map=self.part_map[frames],
+      part_pose=self.part_pose[frames],
+    )
+
   def transformed(self, transform: Transform, size: int) -> "Truth":
-    """The truth after frames were letterboxed or cropped to `size` x `size`."""
+    """Returns the truth of frames that were brought to `size` x `size` pixels."""
     pose = self.part_pose.reshape(*self.part_pose.shape[:-1], 2, 3)
     scale = np.float32(np.sqrt(transform.scale[0] * transform.scale[1]))
     pose = np.concatenate([transform(pose[..., :2]), pose[..., 2:] * scale], -1)
@@ -72,43 +87,43 @@ def body_motion(
   pose_to: Float32[np.ndarray, "p 6"],
   pose_from: Float32[np.ndarray, "p 6"],
 ) -> Float32[np.ndarray, "h w 2"]:
-  """Where the surface seen in one frame was in another, as displacement.
+  """Computes where the surface seen in one frame is in another.
 
   Args:
     part_map: of the frame `to`: 0 off the body, 1 + part on it.
     pose_to: the capsules of that frame, `part_pose` of the truth.
-    pose_from: the capsules of the other frame.
+    pose_from: the capsules of the frame `from`.
 
   Returns:
-    (x, y) pixels: the surface at pixel q of `to` was at q + displacement in `from`.
-    Zero off the body. The place may be hidden in `from`; that is not told.
+    Displacements (x, y) in pixels: the surface at pixel q of `to` is at q +
+    displacement in `from`, where it may be hidden. Zero off the body.
   """
   motion = np.zeros((*part_map.shape, 2), np.float32)
   y, x = np.nonzero(part_map)
   part = part_map[y, x].astype(np.int64) - 1
   to, source = pose_to[part].astype(np.float64), pose_from[part].astype(np.float64)
   points = np.stack([x, y], -1)
-  start, way, length = _axis(to)
+  start, direction, length = _axis(to)
   offset = points - start
-  # Along the axis as a share of its length; what lies beyond an end (the caps) and
-  # across is measured in radii, so it keeps its size when the part is foreshortened.
-  along = (offset * way).sum(-1)
+  # A place along the axis is a fraction of its length. Distances beyond an end (in the
+  # caps) and across are in radii, so they keep their size if the part is foreshortened.
+  along = (offset * direction).sum(-1)
   inside = np.clip(along, 0.0, length)
-  share = inside / np.maximum(length, 1e-6)
-  radius = to[:, 2] + share * (to[:, 5] - to[:, 2])
+  fraction = inside / np.maximum(length, 1e-6)
+  radius = to[:, 2] + fraction * (to[:, 5] - to[:, 2])
   beyond = (along - inside) / radius
-  across = (offset[:, 0] * -way[:, 1] + offset[:, 1] * way[:, 0]) / radius
-  start, way_from, length = _axis(source)
-  radius = source[:, 2] + share * (source[:, 5] - source[:, 2])
-  normal = np.stack([-way_from[:, 1], way_from[:, 0]], -1)
-  place = start + way_from * (share * length + beyond * radius)[:, None]
+  across = (offset[:, 0] * -direction[:, 1] + offset[:, 1] * direction[:, 0]) / radius
+  start, direction, length = _axis(source)
+  radius = source[:, 2] + fraction * (source[:, 5] - source[:, 2])
+  normal = np.stack([-direction[:, 1], direction[:, 0]], -1)
+  place = start + direction * (fraction * length + beyond * radius)[:, None]
   place = place + normal * (across * radius)[:, None]
   motion[y, x] = place - points
   return motion
 
 
 def _axis(pose: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-  """Start, direction and length of each capsule's axis."""
-  way = pose[:, 3:5] - pose[:, 0:2]
-  length = np.sqrt((way**2).sum(-1))
-  return pose[:, 0:2], way / np.maximum(length, 1e-6)[:, None], length
+  """Returns start, direction and length of the axis of each capsule."""
+  axis = pose[:, 3:5] - pose[:, 0:2]
+  length = np.sqrt((axis**2).sum(-1))
+  return pose[:, 0:2], axis / np.maximum(length, 1e-6)[:, None], length

@@ -1,4 +1,4 @@
-"""Clip records and sources made up for tests; worker processes import this file."""
+"""Provides made-up clip records and a source; worker processes import this file."""
 
 import dataclasses
 import os
@@ -8,12 +8,13 @@ import time
 import numpy as np
 
 from data_pipeline.media import writer
-from data_pipeline.sources.base import Film, SourceVideo, Survey
+from data_pipeline.sources.base import SourceVideo, Survey, VideoFile
 
 RATE = 22050
 
 
 def make_record(seed=0, truth=True, num_frames=6, size=16):
+  """Returns a random clip record, with or without truth."""
   rng = np.random.default_rng(seed)
   record = {
     "name": f"clip{seed}",
@@ -42,6 +43,7 @@ def make_record(seed=0, truth=True, num_frames=6, size=16):
 
 
 def assert_same(actual, expected):
+  """Asserts that two records have equal keys, types and values."""
   assert actual.keys() == expected.keys()
   for key, value in expected.items():
     np.testing.assert_array_equal(actual[key], value, err_msg=key)
@@ -51,14 +53,14 @@ def assert_same(actual, expected):
 
 @dataclasses.dataclass(frozen=True)
 class ToySource:
-  """Small grey videos that tell their frame number, with clicks for music.
+  """Small grey videos whose level gives the frame index, with clicks for music.
 
   Attributes:
-    count: videos; the last one is the test set.
-    log: path of a folder that notes which process made which video, or None.
-    bad: the number of a video that is no video.
-    short: the number of a video of half a second.
-    deadly: the number of a video that ends the process that reads it.
+    count: number of videos; the last one is the test set.
+    log: path of a folder that records which process made which video, or None.
+    bad: index of a file that is not a video.
+    short: index of a video of half a second.
+    deadly: index of a video that crashes the process that reads it.
   """
 
   count: int = 3
@@ -90,7 +92,7 @@ class ToySource:
     assert song == "clicks"
     return click_song(), RATE
 
-  def film(self, video, folder):
+  def video_file(self, video, folder):
     name = video.name
     number = int(name.removeprefix("toy"))
     path = folder / f"{name}.mp4"
@@ -100,17 +102,17 @@ class ToySource:
     if number == self.deadly:
       os._exit(3)
     if number == self.bad:
-      path.write_text("no video at all")
-      return Film(path)
+      path.write_text("not a video at all")
+      return VideoFile(path)
     frames = toy_frames(20 if number != self.short else 5)
     start = round(0.1 * number * RATE)
     audio = click_song()[start : start + len(frames) * RATE // 10]
     writer.write_video(path, frames, 10, audio, RATE)
-    return Film(path)
+    return VideoFile(path)
 
 
 def click_song(seconds=8):
-  """Clicks on every half second from 0.25 s on, over a noise floor."""
+  """Returns clicks every half second from 0.25 s on, over a noise floor."""
   audio = 1e-3 * np.random.default_rng(0).standard_normal(seconds * RATE)
   decay = np.exp(-np.arange(400) / 80) * np.sin(0.3 * np.arange(400))
   for beat in np.arange(0.25, seconds - 0.1, 0.5):
@@ -120,6 +122,6 @@ def click_song(seconds=8):
 
 
 def toy_frames(num):
-  """Frame i is grey 40 + 8 i."""
+  """Returns frames; frame i is grey 40 + 8 i."""
   level = 40 + 8 * np.arange(num, dtype=np.uint8)
   return np.broadcast_to(level[:, None, None, None], (num, 18, 32, 3)).copy()

@@ -1,4 +1,4 @@
-"""Videos as they come from anyone: odd, broken, or made to hurt."""
+"""Writes videos as users may supply them: unusual, broken, or malicious."""
 
 import struct
 from fractions import Fraction
@@ -15,7 +15,7 @@ _1 = 2**16  # in the fixed point of mp4
 def encode(
   path, frames, *, pts=None, codec="libx264", pix_fmt="yuv420p", audio=None, layout=None
 ):
-  """Writes what `media.write_video` would not; `pts` in milliseconds."""
+  """Writes videos that `write_video` would not; `pts` are in milliseconds."""
   with av.open(str(path), "w") as container:
     stream = container.add_stream(codec, rate=10)
     stream.height, stream.width = frames[0].shape[:2]
@@ -43,7 +43,7 @@ def encode(
 
 
 def make(kind, folder):
-  """One file of a kind, 2 s long where it can be; its path."""
+  """Writes one file of a kind, 2 s long if possible, and returns its path."""
   path = folder / f"{kind}.mp4"
   frames, audio = toy_frames(20), click_song()[: 2 * RATE]
   if kind == "empty":
@@ -80,11 +80,11 @@ def make(kind, folder):
     encode(path, frames, pix_fmt="yuv420p10le", audio=audio, layout="mono")
   elif kind == "surround":
     encode(path, frames, audio=audio, layout="5.1")
-  elif kind == "rotated":  # as by a phone held upright: the sensor's left is up
+  elif kind == "rotated":  # as by a phone held upright, with the sensor's left up
     frames[:, :, :16] = 255
     writer.write_video(path, frames, 10, audio, RATE)
     data = bytearray(path.read_bytes())
-    matrix = data.index(b"tkhd") + 44  # of the first track, the picture
+    matrix = data.index(b"tkhd") + 44  # of the first track, which is the video
     data[matrix : matrix + 36] = struct.pack(">9i", 0, _1, 0, -_1, 0, 0, 0, 0, 2**30)
     path.write_bytes(data)
   elif kind == "old_container":

@@ -1,4 +1,4 @@
-"""A store of objects in memory that answers to `gs://`, in place of one in a cloud."""
+"""Replaces `gs://` by a store in memory."""
 
 import contextlib
 
@@ -8,7 +8,7 @@ from fsspec.implementations.memory import MemoryFileSystem
 
 
 class Objects(MemoryFileSystem):
-  """`gs://bucket/name` -> bytes; folders are but a way of speaking."""
+  """Objects by address, `gs://bucket/name`; like buckets, it has no folders."""
 
   protocol = ("gs", "gcs")
   cachable = False
@@ -22,12 +22,13 @@ class Objects(MemoryFileSystem):
   def makedirs(self, path, exist_ok=False): ...
 
   def names(self):
+    """Returns the sorted names of all objects."""
     return sorted(name.removeprefix("gs://") for name in self.store)
 
 
 @contextlib.contextmanager
 def objects(monkeypatch):
-  """The store that all `gs://` paths lead to, until the block ends."""
+  """Yields a store that all `gs://` paths use inside the block."""
   store = Objects()
   with monkeypatch.context() as patch:
     patch.setattr(backend.fsspec_backend, "_get_filesystem", lambda name: (

@@ -1,4 +1,4 @@
-"""Files appear whole; folders of another machine are brought here and sent there."""
+"""Files appear whole; remote folders are copied from and to this machine."""
 
 import pathlib
 
@@ -12,37 +12,38 @@ from data_pipeline import files
 @pytest.fixture
 def store(monkeypatch, tmp_path):
   monkeypatch.setenv(files.VARIABLE, str(tmp_path / "cache"))
-  with objects(monkeypatch) as found:
-    yield found
+  with objects(monkeypatch) as objects_in_memory:
+    yield objects_in_memory
 
 
 def cached(tmp_path):
+  """Returns the names of the files in the cache."""
   return sorted(p.name for p in (tmp_path / "cache").rglob("*") if p.is_file())
 
 
-@pytest.mark.parametrize("where", ["here", "there"])
-def test_a_file_is_whole_or_as_it_was(store, tmp_path, where):
-  folder = epath.Path("gs://bucket/a") if where == "there" else epath.Path(tmp_path)
+@pytest.mark.parametrize("where", ["local", "remote"])
+def test_a_file_is_written_whole_or_stays_as_it_was(store, tmp_path, where):
+  folder = epath.Path("gs://bucket/a") if where == "remote" else epath.Path(tmp_path)
   files.write_json(folder / "x.json", [1])
   with pytest.raises(KeyboardInterrupt):
     with files.whole_file(folder / "x.json") as path:
-      path.write_text("half")
+      path.write_text("half of it")
       raise KeyboardInterrupt
   assert (folder / "x.json").read_text() == "[\n  1\n]\n"
   assert [p.name for p in folder.iterdir() if p.name != "cache"] == ["x.json"]
   assert not path.exists()
 
 
-def test_what_is_sent_comes_back_once_and_anew_with_another_key(store, tmp_path):
+def test_files_are_copied_once_per_key(store, tmp_path):
   (tmp_path / "set" / "shards").mkdir(parents=True)
   names = ["shards/one", "two"]
   for name in names:
     (tmp_path / "set" / name).write_text(f"content of {name}")
   files.send(tmp_path / "set", names, "gs://bucket/set")
   assert store.names() == ["bucket/set/shards/one", "bucket/set/two"]
-  here = files.fetch("gs://bucket/set", names[:1], "key")
+  copy = files.fetch("gs://bucket/set", names[:1], "key")
   assert cached(tmp_path) == ["one"]  # no more than was asked for
-  assert (here / "shards/one").read_text() == "content of shards/one"
+  assert (copy / "shards/one").read_text() == "content of shards/one"
   epath.Path("gs://bucket/set/shards/one").write_text("replaced")
   assert (files.fetch("gs://bucket/set/", names, "key") / names[0]).read_text() == (
     "content of shards/one"
@@ -51,7 +52,7 @@ def test_what_is_sent_comes_back_once_and_anew_with_another_key(store, tmp_path)
   assert (other / "shards/one").read_text() == "replaced"
 
 
-def test_what_arrives_incomplete_is_not_kept(store, tmp_path, monkeypatch):
+def test_an_incomplete_copy_is_not_kept(store, tmp_path, monkeypatch):
   epath.Path("gs://bucket/a").write_text("all of it")
   monkeypatch.setattr(store, "info", lambda path: {"size": 5, "type": "file"})
   with pytest.raises(OSError, match="9 of 5 bytes"):

@@ -1,4 +1,4 @@
-"""Looking at a data set: beats are seen and heard where they are."""
+"""Inspecting a data set shows its counts, its clips and their beats."""
 
 import numpy as np
 import pytest
@@ -26,7 +26,7 @@ def test_beats_are_clicks_and_flashes():
   assert (frames == 100).all()
 
 
-def test_clip_becomes_a_video_again(tmp_path):
+def test_a_clip_becomes_a_video_with_a_click_on_the_beat(tmp_path):
   clip = make_record(size=32, num_frames=10)
   clip |= {"audio": np.zeros(RATE, np.int16)}
   path = inspect.write_clip(clip, np.array([0.5]), tmp_path)
@@ -36,7 +36,7 @@ def test_clip_becomes_a_video_again(tmp_path):
   assert abs(np.abs(audio).argmax() / RATE - 0.5) < 0.01
 
 
-def test_counts_are_told():
+def test_settings_and_counts_are_described():
   manifest = {
     "settings": {"num_frames": 40, "fps": 10, "frame_size": 64, "framing": "crop"},
     "beats": ["librosa"],
@@ -45,21 +45,20 @@ def test_counts_are_told():
   }
   manifest["settings"]["encoder"] = {"name": "spectral"}
   text = inspect.describe(manifest)
-  parts = ("train: 3 clips, 0.2 minutes", "genre: BR 2, unknown 1", "2 broken")
-  assert all(part in text for part in (*parts, "40 frames"))
-  many = {f"song{i}": 1 for i in range(100)}
-  manifest["counts"]["train"]["track"] = many
+  expected = ("train: 3 clips, 0.2 minutes", "genre: BR 2, unknown 1", "2 broken")
+  assert all(part in text for part in (*expected, "40 frames"))
+  manifest["counts"]["train"]["track"] = {f"song{i}": 1 for i in range(100)}
   assert "song29 1, and 70 more" in inspect.describe(manifest)
 
 
-def test_sheet_has_a_row_for_each_clip():
+def test_the_sheet_has_a_row_for_each_clip():
   sheet = inspect.make_sheet([make_record(seed) for seed in range(3)], columns=4)
   assert sheet.shape == (3 * (14 + 16), 64, 3)
   np.testing.assert_array_equal(sheet[44:60, :16], make_record(1)["frames"][0])
   assert len({sheet[i : i + 14].tobytes() for i in (0, 30, 60)}) == 3  # their names
 
 
-def test_no_data_set_is_one_line(tmp_path):
-  with pytest.raises(SystemExit, match="no finished data set") as error:
+def test_a_missing_data_set_is_one_line(tmp_path):
+  with pytest.raises(SystemExit, match="contains no finished data set") as error:
     inspect.main([str(tmp_path)])
   assert "\n" not in str(error.value)

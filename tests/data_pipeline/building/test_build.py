@@ -1,4 +1,4 @@
-"""The build: whole or not at all, and never twice."""
+"""A data set is built whole or not at all, and only once."""
 
 import csv
 import dataclasses
@@ -12,28 +12,38 @@ import time
 
 import numpy as np
 import pytest
-from clip_examples import ToySource
+from clip_examples import ToySource, assert_same, make_record
 from stores import objects
 from tensorflow_datasets.core import shuffle
 
 from data_pipeline import build, files
-from data_pipeline.building import data_set
+from data_pipeline.building.data_set import BuildError, open_work
+from data_pipeline.building.local_build import (
+  build_locally,
+  load_features,
+  save_features,
+)
+from data_pipeline.building.options import read_arguments, settings_of
+from data_pipeline.building.settings import BuildSettings
 from data_pipeline.cutting.ingest import ClipFormat
 from data_pipeline.cutting.windows import Windows
-from data_pipeline.records import loader
+from data_pipeline.records import clip_record, loader
 
 FORM = ClipFormat(num_frames=10, fps=10, frame_size=16)
 
 
 def settings(**source):
-  return build.Settings(
+  """Returns settings of four toy videos, one of them too short."""
+  return BuildSettings(
     ToySource(count=4, short=1, **source), FORM, train_windows=Windows("random", 2)
   )
 
 
-def test_more_than_memory_holds_is_the_same_data_set(finished, tmp_path, monkeypatch):
+def test_a_data_set_larger_than_memory_has_the_same_shards(
+  finished, tmp_path, monkeypatch
+):
   monkeypatch.setattr(shuffle, "MAX_MEM_BUFFER_SIZE", 1_000)
-  build.build(settings(), tmp_path / "set", 1)
+  build_locally(settings(), tmp_path / "set", 1)
   shards = sorted((finished[0] / "shards").rglob("*.array_record*"))
   assert len(shards) == 2
   for shard in shards:
@@ -45,10 +55,10 @@ def test_more_than_memory_holds_is_the_same_data_set(finished, tmp_path, monkeyp
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
   output = tmp_path_factory.mktemp("toy") / "set"
-  return output, build.build(settings(), output, 1)
+  return output, build_locally(settings(), output, 1)
 
 
-def test_manifest_tells_what_the_shards_hold(finished):
+def test_the_manifest_describes_the_shards(finished):
   output, manifest = finished
   assert manifest == json.loads((output / "manifest.json").read_text())
   assert manifest["counts"]["train"] == {
@@ -71,29 +81,59 @@ def test_manifest_tells_what_the_shards_hold(finished):
   assert sorted(f"{c['name']}.{c['window']}" for c in clips) == sorted(
     manifest["splits"]["train"]
   )
-  # Clicks every half second, heard in every window.
+  # Every window has clicks every half second.
   for clip in clips:
     np.testing.assert_allclose(np.diff(clip["beat_times"]), 0.5, atol=0.05)
 
 
-def test_a_finished_set_is_left_alone(finished):
+def test_the_description_of_a_data_set_does_not_change():
+  """Ensures that data sets which were built before do not have to be built again."""
+  arguments = read_arguments(
+    ["--source=synthdance", "--preset=smoke", "--output=x"], None
+  )
+  assert settings_of(arguments).description() == {
+    "schema_version": 2,
+    "source": {"name": "synthdance", "preset": "smoke", "split": "official"},
+    "num_frames": 40,
+    "fps": 10,
+    "frame_size": 64,
+    "framing": "letterbox",
+    "short": "drop",
+    "encoder": {"name": "spectral", "version": 1, "size": 512},
+    "train_windows": "random:1",
+    "other_windows": "random:1",
+    "tempo_prior": False,
+  }
+
+
+def test_a_finished_data_set_is_left_alone(finished):
   output, manifest = finished
   before = {p: p.stat().st_mtime_ns for p in output.rglob("*")}
-  assert build.build(settings(), output, 1) == manifest
+  assert build_locally(settings(), output, 1) == manifest
   assert before == {p: p.stat().st_mtime_ns for p in output.rglob("*")}
 
 
 def test_other_settings_in_the_same_folder_are_refused(finished):
   output, _ = finished
   other = dataclasses.replace(settings(), form=ClipFormat(10, 5, 16))
-  with pytest.raises(build.BuildError, match="fps: 10 there, 5 wanted") as error:
-    build.build(other, output, 1)
+  with pytest.raises(BuildError, match="fps: 10 there, 5 wanted") as error:
+    build_locally(other, output, 1)
   assert "\n" not in str(error.value)
 
 
-def test_bad_video_costs_a_line_of_the_report(tmp_path, finished, monkeypatch, capsys):
+@pytest.mark.parametrize("content", ["", "[]", '{"schema_version": 2}'])
+def test_a_folder_with_another_manifest_is_refused(tmp_path, content):
+  (tmp_path / "manifest.json").write_text(content)
+  with pytest.raises(BuildError, match="is not the manifest of a data set"):
+    build_locally(settings(), tmp_path, 1)
+  assert [path.name for path in tmp_path.iterdir()] == ["manifest.json"]
+
+
+def test_a_bad_video_costs_a_line_of_the_report(
+  tmp_path, finished, monkeypatch, capsys
+):
   output = tmp_path / "set"
-  manifest = build.build(settings(bad=2), output, 1)
+  manifest = build_locally(settings(bad=2), output, 1)
   assert manifest["report"] == {"broken": 1, "too_short": 1}
   assert manifest["counts"]["train"]["clips"] == 2
   with open(output / "report.csv", newline="") as file:
@@ -101,46 +141,48 @@ def test_bad_video_costs_a_line_of_the_report(tmp_path, finished, monkeypatch, c
   assert head == ["status", "name", "reason"]
   assert broken[:2] == ["broken", "toy2"] and "toy2.mp4" in broken[2]
   assert short == ["too_short", "toy1", "0.50 s; a clip has 1 s"]
-  # A script knows by the exit status.
-  monkeypatch.setattr(build, "options_of", lambda args: settings(bad=2))
-  with pytest.raises(SystemExit) as left:
+  # The exit status tells a script.
+  monkeypatch.setattr(build, "settings_of", lambda args: settings(bad=2))
+  with pytest.raises(SystemExit) as stopped:
     build.main(["--source=synthdance", "--preset=smoke", f"--output={output}"])
-  assert left.value.code == build.BROKEN
+  assert stopped.value.code == build.BROKEN
   assert "report.csv: 1 broken, 1 too_short." in capsys.readouterr().out
-  # The video is repaired, the data set made again: what was cut is not cut again.
+  # After the video is repaired, the others are not cut again.
   (output / "manifest.json").unlink()
   kept = {p: p.stat().st_mtime_ns for p in (output / "work" / "clips").iterdir()}
-  manifest = build.build(settings(), output, 1)
+  manifest = build_locally(settings(), output, 1)
   for path, stamp in kept.items():
     assert path.stat().st_mtime_ns == stamp
   assert manifest["content_sha256"] == finished[1]["content_sha256"]
 
 
-def test_a_video_that_kills_its_process_is_found(tmp_path):
+def test_a_video_that_crashes_its_process_is_found(tmp_path):
   output = tmp_path / "set"
-  manifest = build.build(settings(deadly=2), output, 2)
+  manifest = build_locally(settings(deadly=2), output, 2)
   assert manifest["report"] == {"broken": 1, "too_short": 1}
   assert "toy2: its process died" in (output / "report.csv").read_text()
 
 
-def test_nothing_usable_is_an_error_with_a_report(tmp_path):
+def test_no_usable_video_is_an_error_with_a_report(tmp_path):
   output = tmp_path / "set"
-  with pytest.raises(build.BuildError, match="No clip.*1 broken, 1 too_short"):
-    build.build(build.Settings(ToySource(2, bad=0, short=1), FORM), output, 1)
+  with pytest.raises(BuildError, match="No clip.*1 broken, 1 too_short"):
+    build_locally(BuildSettings(ToySource(2, bad=0, short=1), FORM), output, 1)
   assert "toy0.mp4" in (output / "report.csv").read_text()
   assert not (output / "manifest.json").exists() and not (output / "shards").exists()
 
 
 def test_two_builds_into_one_folder_are_kept_apart(tmp_path):
   description = settings().description()
-  with data_set.open_work(tmp_path, description):
-    with pytest.raises(build.BuildError, match="Another build"):
-      build.build(settings(), tmp_path, 1)
+  with open_work(tmp_path, description):
+    with pytest.raises(BuildError, match="Another build"):
+      build_locally(settings(), tmp_path, 1)
 
 
-def test_a_build_may_end_on_another_machine(tmp_path, finished, monkeypatch, capsys):
+def test_a_data_set_can_be_built_in_a_remote_folder(
+  tmp_path, finished, monkeypatch, capsys
+):
   monkeypatch.setenv(files.VARIABLE, str(tmp_path))
-  monkeypatch.setattr(build, "options_of", lambda args: settings())
+  monkeypatch.setattr(build, "settings_of", lambda args: settings())
   command = ["--source=synthdance", "--preset=smoke", "--workers=1"]
   with objects(monkeypatch) as store:
     build.main([*command, "--output=gs://bucket/toy"])
@@ -154,15 +196,16 @@ def test_a_build_may_end_on_another_machine(tmp_path, finished, monkeypatch, cap
     build.main([*command, "--output=gs://bucket/toy"])
     assert "was complete already" in capsys.readouterr().out
     other = dataclasses.replace(settings(), form=ClipFormat(10, 5, 16))
-    monkeypatch.setattr(build, "options_of", lambda args: other)
-    with pytest.raises(SystemExit, match="gs://bucket/toy holds a data set of other"):
+    monkeypatch.setattr(build, "settings_of", lambda args: other)
+    with pytest.raises(SystemExit, match="gs://bucket/toy contains a data set of oth"):
       build.main([*command, "--output=gs://bucket/toy"])
   with pytest.raises(SystemExit):
     build.main([*command, "--output=gs://bucket/toy", "--beam=--runner=DirectRunner"])
   assert "all its workers" in capsys.readouterr().err
 
 
-def alive(pid):
+def is_alive(pid):
+  """Returns whether a process runs; a zombie does not."""
   try:
     os.kill(pid, 0)
   except ProcessLookupError:
@@ -172,17 +215,14 @@ def alive(pid):
 
 
 @pytest.mark.parametrize("ending", [signal.SIGINT, signal.SIGKILL])
-def test_ended_build_leaves_no_worker_and_goes_on(tmp_path, finished, ending):
+def test_a_stopped_build_leaves_no_worker_and_resumes(tmp_path, finished, ending):
   log, output = tmp_path / "log", tmp_path / "set"
   log.mkdir()
   program = (
     "import pathlib, signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
-    "from clip_examples import ToySource; from data_pipeline import "
-    "build; from data_pipeline.cutting.ingest import ClipFormat; from "
-    "data_pipeline.cutting.windows import Windows\ntry: build.build(build.Settings("
-    f"ToySource(count=4, short=1, log={str(log)!r}), ClipFormat(10, 10, 16), "
-    f"train_windows=Windows('random', 2)), pathlib.Path({str(output)!r}), 1)\n"
-    "except KeyboardInterrupt: raise SystemExit('stopped')"
+    "from test_build import build_locally, settings\n"
+    f"try: build_locally(settings(log={str(log)!r}), pathlib.Path({str(output)!r}), 1)"
+    "\nexcept KeyboardInterrupt: raise SystemExit('stopped')"
   )
   paths = sys.path
   environment = os.environ | {"PYTHONPATH": os.pathsep.join(p for p in paths if p)}
@@ -193,46 +233,76 @@ def test_ended_build_leaves_no_worker_and_goes_on(tmp_path, finished, ending):
     text=True,
     start_new_session=True,
   )
-  # A video counts as a whole: its clips may be there, and are made again without it.
+  # Written after all clips of the video, which are cut again without it.
   note = output / "work" / "clips" / "toy0.json"
   while not note.exists():
     assert process.poll() is None, "the build ended before it could be killed"
     time.sleep(0.02)
-  if ending == signal.SIGINT:  # Ctrl-C goes to the workers as well
+  if ending == signal.SIGINT:  # Ctrl-C reaches the workers as well
     os.killpg(process.pid, ending)
-    _, said = process.communicate()
-    assert said.endswith("stopped\n") and "Traceback" not in said
+    _, errors = process.communicate()
+    assert errors.endswith("stopped\n") and "Traceback" not in errors
   else:
     process.send_signal(ending)
     process.communicate()
   assert not (output / "manifest.json").exists()
   pids = {int(path.suffix[1:]) for path in log.iterdir()}
   deadline = time.monotonic() + 60
-  while any(alive(pid) for pid in pids):
+  while any(is_alive(pid) for pid in pids):
     assert time.monotonic() < deadline, "a worker outlived its parent"
     time.sleep(0.05)
   clips = [note.with_name(f"toy0.{window}.npz") for window in range(2)]
   kept = [path.stat().st_mtime_ns for path in clips]
-  manifest = build.build(settings(log=str(log)), output, 1)
+  manifest = build_locally(settings(log=str(log)), output, 1)
   assert [path.stat().st_mtime_ns for path in clips] == kept
   assert manifest["content_sha256"] == finished[1]["content_sha256"]
   assert [p.name for p in output.iterdir() if "unfinished" in p.name] == []
 
 
-def test_command_line_says_what_is_wrong_in_one_line(tmp_path, capsys):
-  arguments = ["--source=synthdance", "--preset=smoke", f"--output={tmp_path}"]
-  for wrong, word in (("--encoder=vgg", "vgg"), ("--split=no", "official")):
-    with pytest.raises(SystemExit) as error:
-      build.main([*arguments, wrong])
-    assert word in str(error.value) and "\n" not in str(error.value)
-  with pytest.raises(SystemExit):
-    build.main([*arguments[:2], "--output=x", "--preset=huge"])
-  assert "invalid choice" in capsys.readouterr().err
+@pytest.mark.parametrize(
+  ("argument", "message"),
+  [
+    ("--encoder=vgg", "Unknown music encoder 'vgg'"),
+    ("--split=no", "Unknown split 'no'; use index1, index2, official or"),
+    ("--train_windows=all", "Unknown windows 'all'"),
+    ("--frame_size=8", "the minimum is 1 frame of 16 pixels"),
+  ],
+)
+def test_a_wrong_setting_is_one_line(tmp_path, argument, message):
+  command = ["--source=synthdance", "--preset=smoke", f"--output={tmp_path}"]
+  with pytest.raises(SystemExit) as stopped:
+    build.main([*command, argument])
+  text = str(stopped.value)
+  assert text.startswith("build: ") and message in text and "\n" not in text
 
 
-def test_workers_stay_free_of_jax_and_tensorflow():
+@pytest.mark.parametrize(
+  ("arguments", "message"),
+  [
+    (["--source=synthdance", "--preset=huge"], "invalid choice: 'huge'"),
+    (["--source=synthdance"], "needs --preset"),
+    (["--source=folder"], "needs --videos"),
+    (["--source=aist", "--videos=x", "--fps=0"], "must be at least 1, not 0"),
+  ],
+)
+def test_wrong_usage_is_one_line_after_the_usage(capsys, arguments, message):
+  with pytest.raises(SystemExit) as stopped:
+    build.main([*arguments, "--output=x"])
+  assert stopped.value.code == 2
+  assert message in capsys.readouterr().err.splitlines()[-1]
+
+
+def test_a_build_with_beam_but_without_its_extra_names_the_extra(tmp_path, monkeypatch):
+  monkeypatch.setitem(sys.modules, "apache_beam", None)  # as if it were not installed
+  monkeypatch.delitem(sys.modules, "data_pipeline.building.beam_build", False)
+  command = ["--source=synthdance", "--preset=smoke", f"--output={tmp_path}"]
+  with pytest.raises(SystemExit, match=r'run: pip install "dabfusion_jax\[beam\]"'):
+    build.main([*command, "--beam=--runner=DirectRunner"])
+
+
+def test_workers_import_neither_jax_nor_tensorflow():
   program = (
-    "import sys, data_pipeline.build; "
+    "import sys, data_pipeline.build, data_pipeline.building.local_build; "
     "print([m for m in ('jax', 'tensorflow', 'tensorflow_datasets', 'grain') "
     "if m in sys.modules])"
   )
@@ -250,3 +320,10 @@ def test_reading_needs_no_tensorflow():
     [sys.executable, "-c", program], capture_output=True, text=True, check=True
   )
   assert done.stdout.strip() == "False"
+
+
+def test_features_of_unfinished_work_survive_the_disk(tmp_path):
+  features = clip_record.encode(make_record()) | {"digest": "0a1b"}
+  save_features(tmp_path / "a.npz", features)
+  assert_same(load_features(tmp_path / "a.npz"), features)
+  assert [path.name for path in tmp_path.iterdir()] == ["a.npz"]

@@ -1,4 +1,4 @@
-"""The processes of one machine end with the work, however it ends."""
+"""Worker processes end with the work, however it ends."""
 
 import os
 import subprocess
@@ -30,7 +30,7 @@ if __name__ == "__main__":
 """
 
 
-def test_ctrl_c_is_heard_after_a_process_died(tmp_path):
+def test_ctrl_c_works_after_a_process_has_crashed(tmp_path):
   (tmp_path / "program.py").write_text(PROGRAM)
   paths = sys.path
   done = subprocess.run(
@@ -40,6 +40,6 @@ def test_ctrl_c_is_heard_after_a_process_died(tmp_path):
     text=True,
     timeout=120,
   )
-  said = done.stdout.split()
-  assert done.returncode == 0 and said[-1] == "stopped"
-  assert {"-1", "0", "2", "3", "4", "5"} <= set(said)
+  printed = done.stdout.split()
+  assert done.returncode == 0 and printed[-1] == "stopped"
+  assert {"-1", "0", "2", "3", "4", "5"} <= set(printed)

@@ -1,4 +1,4 @@
-"""The grid of frames and pixels that every source is brought to."""
+"""Frames are chosen by time, and pixels go where their transform says."""
 
 from fractions import Fraction
 
@@ -8,29 +8,29 @@ import pytest
 from data_pipeline.media import framing
 
 
-def test_ten_fps_of_film_are_the_nearest_frames_not_every_sixth():
+def test_ten_fps_of_film_are_the_nearest_frames_and_not_every_sixth():
   film = Fraction(60000, 1001)
   times = np.arange(600) / float(film)
   wanted = framing.resample_times(90, 10, 0.3)
   chosen = framing.nearest_frames(times, wanted)
   assert np.abs(times[chosen] - wanted).max() <= 0.5 / float(film) + 1e-6
-  # 0.1 % slow: after nine seconds the drift has eaten more than half a frame.
+  # Film is 0.1 % slow: after nine seconds it has drifted by more than half a frame.
   assert not np.array_equal(chosen, chosen[0] + 6 * np.arange(90))
 
 
-def test_frames_of_the_same_rate_are_taken_as_they_are():
+def test_frames_at_the_same_rate_are_taken_one_by_one():
   times = np.arange(80) / 10
   chosen = framing.nearest_frames(times, framing.resample_times(40, 10, 2.0))
   np.testing.assert_array_equal(chosen, np.arange(20, 60))
 
 
-def test_repeated_and_dropped_frames_are_found_by_their_stamps():
+def test_frames_are_repeated_and_dropped_by_their_time_stamps():
   times = np.array([0.0, 0.1, 0.5, 0.52, 0.6])
   chosen = framing.nearest_frames(times, framing.resample_times(7, 10, 0.0))
   np.testing.assert_array_equal(chosen, [0, 1, 1, 1, 2, 2, 4])
 
 
-def test_film_letterbox_fills_rows_28_to_99():
+def test_letterboxed_film_fills_rows_28_to_99():
   film = np.full((1, 1080, 1920, 3), 200, np.uint8)
   out, _ = framing.letterbox(film, 128)
   rows = np.flatnonzero(out.any(axis=(0, 2, 3)))
@@ -55,7 +55,7 @@ def test_area_interpolation_by_a_whole_factor_is_the_block_mean():
 
 
 @pytest.mark.parametrize("name", ["letterbox", "crop"])
-def test_transform_follows_a_bright_spot(name):
+def test_the_transform_follows_a_bright_spot(name):
   frames = np.zeros((1, 72, 128, 3), np.uint8)
   frames[0, 40:44, 60:64] = 255  # centre (61.5, 41.5)
   out, transform = framing.FRAMINGS[name](frames, 32)
@@ -65,7 +65,7 @@ def test_transform_follows_a_bright_spot(name):
   np.testing.assert_allclose(transform(np.array([[61.5, 41.5]]))[0], spot, atol=0.06)
 
 
-def test_label_maps_go_where_the_frames_went():
+def test_label_maps_follow_the_frames():
   maps = np.zeros((1, 72, 128), np.uint8)
   maps[0, 20:60, 50:80] = 7
   frames = np.repeat((maps > 0)[..., None] * np.uint8(255), 3, axis=-1)

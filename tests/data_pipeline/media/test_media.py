@@ -1,4 +1,4 @@
-"""Real files in and out, and one clear line for bad ones."""
+"""Files survive writing and reading, and bad ones are refused in one clear line."""
 
 from fractions import Fraction
 
@@ -14,12 +14,13 @@ RATE = 22050
 
 
 def picture(num=8, height=36, width=64):
-  """Smooth frames that tell their number: grey, brighter every frame."""
+  """Returns plain grey frames whose level gives their index."""
   level = 20 + 20 * np.arange(num, dtype=np.uint8)
   return np.broadcast_to(level[:, None, None, None], (num, height, width, 3)).copy()
 
 
 def clicks(seconds, at, rate=RATE):
+  """Returns sound with clicks at some times."""
   audio = np.zeros(round(seconds * rate), np.float32)
   for t in at:
     start = round(t * rate)
@@ -45,7 +46,7 @@ def film(tmp_path_factory):
 
 
 @pytest.mark.parametrize("fps", [10, Fraction(60000, 1001)])
-def test_video_round_trip_keeps_frames_and_time(tmp_path, fps):
+def test_a_written_video_keeps_its_frames_and_times(tmp_path, fps):
   writer.write_video(tmp_path / "a.mp4", picture(), fps, None, RATE)
   video = reader.read_video(tmp_path / "a.mp4")
   np.testing.assert_allclose(video.frames, picture(), atol=3)
@@ -63,7 +64,7 @@ def test_colours_survive(tmp_path):
 
 
 @pytest.mark.parametrize("rate", [22050, 44100, 48000])
-def test_sound_comes_back_without_the_encoders_delay(tmp_path, rate):
+def test_sound_is_read_without_the_delay_of_its_encoder(tmp_path, rate):
   audio = clicks(0.8, [0.1, 0.5], rate)
   writer.write_video(tmp_path / "a.mp4", picture(), 10, audio, rate)
   back = reader.read_audio(tmp_path / "a.mp4", rate)[: len(audio)]
@@ -83,7 +84,7 @@ def test_sound_is_resampled_and_mixed(tmp_path):
   assert abs(np.abs(mono[2000:14000]).max() - 0.5) < 0.1
 
 
-def test_only_the_frames_wanted_are_given(film):
+def test_only_the_wanted_frames_are_returned(film):
   images = list(reader.read_frames(film, np.array([1, 4, 4, 6])))
   levels = [int(image.mean() - 20 + 10) // 20 for image in images]
   assert levels == [1, 4, 4, 6]
@@ -97,7 +98,7 @@ def test_reading_may_stop_early(film):
 
 def test_a_quarter_turn_of_a_phone_is_undone(tmp_path):
   frames = picture()
-  frames[:, :18] = 250  # bright above
+  frames[:, :18] = 250  # the upper half is bright
   writer.write_video(tmp_path / "a.mp4", frames, 10, None, RATE)
   data = (tmp_path / "a.mp4").read_bytes()
   unit, none = (1 << 16).to_bytes(4, "big"), bytes(4)
@@ -108,7 +109,7 @@ def test_a_quarter_turn_of_a_phone_is_undone(tmp_path):
   (tmp_path / "b.mp4").write_bytes(data[:at] + turned + data[at + 20 :])
   image = reader.read_video(tmp_path / "b.mp4").frames[0]
   assert image.shape == (64, 36, 3)
-  # Shown a quarter turn clockwise: what was above lies at the right.
+  # It is shown turned clockwise by a quarter: the upper half is on the right.
   assert image[:, 20:].mean() > 200 > image[:, :16].mean()
 
 
@@ -120,10 +121,11 @@ def test_wav_and_ogg_are_read(tmp_path):
   assert abs(int(back.argmax()) - int(audio.argmax())) <= 2
 
 
-# --- What is wrong is said in one line ----------------------------------------------
+# --- Errors are one line --------------------------------------------------------------
 
 
 def one_line(call, *args):
+  """Returns the message of the MediaError that a call raises; it names the file."""
   with pytest.raises(MediaError) as error:
     call(*args)
   message = str(error.value)
@@ -139,13 +141,13 @@ READERS = {
 
 
 @pytest.mark.parametrize("kind", READERS)
-def test_missing_empty_and_wrong_files(tmp_path, kind):
+def test_missing_empty_and_other_files_are_refused(tmp_path, kind):
   path = tmp_path / f"a.{kind}"
   assert "no such file" in one_line(READERS[kind], path)
   path.write_bytes(b"")
   assert "empty" in one_line(READERS[kind], path)
   path.write_text("this is a text\n" * 50)
-  assert "read" in one_line(READERS[kind], path)
+  assert "not a readable" in one_line(READERS[kind], path)
 
 
 @pytest.mark.parametrize(
@@ -162,31 +164,31 @@ def test_missing_empty_and_wrong_files(tmp_path, kind):
 def test_a_playlist_opens_no_other_file(tmp_path, film, monkeypatch, name, text):
   (tmp_path / "film.mp4").write_bytes(film.read_bytes())
   (tmp_path / name).write_text(text)
-  assert "not a video" in one_line(reader.read_video, tmp_path / name)
-  # It would, were it not for the formats that are allowed.
+  assert "not a readable video" in one_line(reader.read_video, tmp_path / name)
+  # It would without the list of allowed formats.
   monkeypatch.delitem(reader._OPEN_OPTIONS, "format_whitelist")
   assert len(reader.read_video(tmp_path / name).frames) == 8
 
 
-def test_a_video_cut_short_is_refused(tmp_path, film):
+def test_a_truncated_video_is_refused(tmp_path, film):
   whole = film.read_bytes()
   path = tmp_path / "a.mp4"
   frames = whole.index(b"mdat")
-  assert whole.index(b"moov") < frames  # the index stands first
+  assert whole.index(b"moov") < frames  # the index comes first
   path.write_bytes(whole[: frames + 1000])
-  assert "cut short" in one_line(reader.read_video, path)
+  assert "truncated, it has" in one_line(reader.read_video, path)
   path.write_bytes(whole[: len(whole) // 3])  # within the index
-  assert "not a video" in one_line(reader.read_video, path)
+  assert "not a readable video" in one_line(reader.read_video, path)
 
 
-def test_sound_where_a_video_is_needed_and_the_reverse(tmp_path):
+def test_a_file_without_the_needed_picture_or_sound_is_refused(tmp_path):
   wav = write_wav(tmp_path / "a.wav", clicks(1, [0.5]))
   assert "no picture" in one_line(reader.read_video, wav)
   writer.write_video(tmp_path / "a.mp4", picture(), 10, None, RATE)
   assert "no sound" in one_line(READERS["wav"], tmp_path / "a.mp4")
 
 
-def test_sound_that_is_not_a_number_is_refused(tmp_path):
+def test_sound_with_nan_is_refused(tmp_path):
   audio = clicks(0.5, [0.2])
   audio[100] = np.nan
   path = write_wav(tmp_path / "a.wav", audio)
@@ -196,7 +198,7 @@ def test_sound_that_is_not_a_number_is_refused(tmp_path):
   assert not (tmp_path / "b.mp4").exists()
 
 
-def test_pictures_upright_on_white_and_not_too_small(tmp_path):
+def test_pictures_are_turned_upright_put_on_white_and_refused_if_too_small(tmp_path):
   path = tmp_path / "a.png"
   PIL.Image.new("RGBA", (20, 30), (255, 0, 0, 0)).save(path)
   assert (reader.read_image(path) == 255).all()

@@ -1,4 +1,4 @@
-"""Beats found where they are, and on the right frames."""
+"""Beats are found where they are, and put on the right frames."""
 
 import numpy as np
 import pytest
@@ -9,7 +9,7 @@ RATE = 22050
 
 
 def click_track(bpm, seconds, first=0.0):
-  """Decaying clicks over a noise floor, and when they sound."""
+  """Returns decaying clicks over a noise floor, and their times."""
   rng = np.random.default_rng(bpm)
   audio = 1e-4 * rng.standard_normal(seconds * RATE)
   times = np.arange(first, seconds - 0.1, 60 / bpm)
@@ -24,14 +24,14 @@ def click_track(bpm, seconds, first=0.0):
 @pytest.mark.parametrize("gain", [1.0, 0.02])
 def test_clicks_are_found_at_any_level(bpm, gain):
   audio, times = click_track(bpm, 12)
-  found = beats.track_beats(gain * audio, RATE)
-  errors = np.abs(found[:, None] - times).min(0)
+  tracked = beats.track_beats(gain * audio, RATE)
+  errors = np.abs(tracked[:, None] - times).min(0)
   assert np.median(errors) < 0.025
   assert (errors < 0.07).mean() > 0.9
-  assert abs(len(found) - len(times)) <= 2
+  assert abs(len(tracked) - len(times)) <= 2
 
 
-def test_no_sound_no_beats_and_no_number_no_sense():
+def test_silence_has_no_beats_and_nan_is_refused():
   assert beats.track_beats(np.zeros(4 * RATE, np.float32), RATE).shape == (0,)
   assert beats.track_beats(np.ones(RATE // 10, np.float32), RATE).shape == (0,)
   with pytest.raises(ValueError, match="NaN"):
@@ -52,7 +52,7 @@ def test_beat_vector_rounds_halves_up_and_keeps_to_the_window():
   times = np.array([-0.01, 0.0, 0.25, 0.449, 3.96, 3.999, 4.0])
   (frames,) = np.nonzero(beats.beat_vector(times, 0.0, 40, 10))
   np.testing.assert_array_equal(frames, [0, 3, 4, 39])
-  # The same after the window has moved by something that is not a binary fraction.
+  # It stays the same if the window moves by something that is not a binary fraction.
   moved = beats.beat_vector(times + 1.1, 1.1, 40, 10)
   np.testing.assert_array_equal(moved, beats.beat_vector(times, 0.0, 40, 10))
 
@@ -67,7 +67,7 @@ def test_beat_features_count_time_from_beat_to_beat():
   np.testing.assert_allclose(features[3, 1:3], [0, -1], atol=1e-6)
 
 
-def test_beat_features_go_on_beyond_the_last_beat():
+def test_beat_features_continue_beyond_the_last_beat():
   whole = beats.beat_features(np.arange(-1, 9) * 0.5, 0.0, 40, 10)
   part = beats.beat_features(np.arange(3, 6) * 0.5, 0.0, 40, 10)
   np.testing.assert_allclose(part[:, 1:], whole[:, 1:], atol=1e-6)
@@ -75,5 +75,5 @@ def test_beat_features_go_on_beyond_the_last_beat():
 
 def test_beat_features_without_beats_are_zero():
   assert not beats.beat_features(np.zeros(0), 0.0, 40, 10).any()
-  one = beats.beat_features(np.array([1.0]), 0.0, 40, 10)
-  assert one[10, 0] == 1 and one.sum() == 1
+  single = beats.beat_features(np.array([1.0]), 0.0, 40, 10)
+  assert single[10, 0] == 1 and single.sum() == 1

@@ -1,4 +1,4 @@
-"""A fresh cache of compiled code survives several processes at once."""
+"""An empty cache of compiled code survives several processes at once."""
 
 import fcntl
 import os
@@ -9,7 +9,7 @@ import tempfile
 from data_pipeline.music import numba_cache
 
 
-def test_processes_that_start_together_leave_a_sound_cache(tmp_path):
+def test_processes_that_start_together_leave_a_working_cache(tmp_path):
   code = (
     "import numpy as np; from data_pipeline.music.beats import track_beats;"
     "click = np.zeros(88200, np.float32); click[::11025] = 1;"
@@ -31,11 +31,11 @@ def test_processes_that_start_together_leave_a_sound_cache(tmp_path):
   assert list(tmp_path.rglob("*.nbc"))
 
 
-def test_a_filled_cache_keeps_nobody_waiting(tmp_path, monkeypatch):
+def test_no_process_waits_for_a_filled_cache(tmp_path, monkeypatch):
   monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
   calls = []
   monkeypatch.setattr(numba_cache, "_compile", lambda: calls.append(1))
-  fill = numba_cache.compile_librosa.__wrapped__  # of a new process
+  fill = numba_cache.compile_librosa.__wrapped__  # as a new process would call it
   fill()
   (lock,) = tmp_path.glob("*.lock")
   with open(lock) as held:

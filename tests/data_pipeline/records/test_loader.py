@@ -1,7 +1,8 @@
-"""Batches: complete, disjoint, repeatable, and from the right data set."""
+"""Batches are complete, disjoint, repeatable, and from the expected data set."""
 
 import json
 import shutil
+import sys
 
 import numpy as np
 import pytest
@@ -10,7 +11,8 @@ from stores import objects
 
 from data_pipeline import files
 from data_pipeline.building.tfds_builder import write_shards
-from data_pipeline.records import clip_record, loader
+from data_pipeline.errors import UserError
+from data_pipeline.records import clip_record, loader, pairs
 from data_pipeline.records.clip_record import RecordError
 
 NUM_FRAMES, SIZE, FPS, CLIPS = 6, 16, 10, 10
@@ -18,7 +20,7 @@ NUM_FRAMES, SIZE, FPS, CLIPS = 6, 16, 10, 10
 
 @pytest.fixture(scope="module")
 def data_dir(tmp_path_factory):
-  """A data set written by the real builder from records made up here."""
+  """Writes a data set of made-up records with the real builder."""
   folder = tmp_path_factory.mktemp("data")
   records = [
     clip_record.encode(make_record(seed, True, NUM_FRAMES, SIZE))
@@ -45,6 +47,7 @@ def clips(data_dir):
 
 
 def names(batch):
+  """Returns the names of the clips of a batch."""
   return list(batch["name"])
 
 
@@ -65,7 +68,7 @@ def test_records_come_back_bit_for_bit(data_dir):
     source[CLIPS]
 
 
-def test_beats_are_tracked_or_true_as_wanted(data_dir):
+def test_beats_are_tracked_or_true_as_asked_for(data_dir):
   fields = ("beats", "beat_times", "true_beat_times")
   tracked = loader.open_clips(data_dir, "train", fields=fields)
   true = loader.open_clips(data_dir, "train", fields=fields, beats="truth")
@@ -79,7 +82,7 @@ def test_beats_are_tracked_or_true_as_wanted(data_dir):
     )
 
 
-def test_memory_holds_what_the_shards_hold(data_dir):
+def test_records_in_memory_equal_those_of_the_shards(data_dir):
   kept = loader.open_clips(data_dir, "train", cache_in_memory=True)
   first = kept[3]
   assert kept[3] is first
@@ -87,7 +90,7 @@ def test_memory_holds_what_the_shards_hold(data_dir):
 
 
 class Numbers:
-  """A source of the first whole numbers."""
+  """A source of the first natural numbers."""
 
   def __init__(self, size):
     self._size = size
@@ -99,12 +102,13 @@ class Numbers:
     return {"number": np.int64(index)}
 
 
-def _chance(record, rng):
-  return record | {"chance": rng.random()}
+def add_noise(record, rng):
+  """Adds a random number to a record."""
+  return record | {"noise": rng.random()}
 
 
-class Telling(Numbers):
-  """Remembers what was read."""
+class Logging(Numbers):
+  """A source that records the indices that were read."""
 
   def __init__(self, size):
     super().__init__(size)
@@ -119,29 +123,30 @@ class Telling(Numbers):
   "size, processes", [(10, 2), (10, 3), (17, 5), (8, 8), (3, 7), (64, 4)]
 )
 @pytest.mark.parametrize("seed", [0, 1])
-def test_processes_read_the_parts_of_the_batch_that_one_would_read(
+def test_processes_read_the_parts_of_the_batch_that_a_single_one_would_read(
   size, processes, seed
 ):
-  """With chance and all, beyond the end of an epoch that no batch size divides."""
+  """Holds for random draws too, and beyond the end of an incomplete epoch."""
   batch_size = 2 * processes
-  alone = iter(loader.batches(Numbers(size), batch_size, seed, _chance))
+  single = iter(loader.batches(Numbers(size), batch_size, seed, add_noise))
   shares = [
-    iter(loader.batches(Numbers(size), batch_size, seed, _chance, process, processes))
+    iter(loader.batches(Numbers(size), batch_size, seed, add_noise, process, processes))
     for process in range(processes)
   ]
   numbers = []
   for _ in range(2 * size // batch_size + 3):
-    whole, parts = next(alone), [next(share) for share in shares]
-    for key in ("number", "chance"):
-      np.testing.assert_array_equal(np.concatenate([p[key] for p in parts]), whole[key])
+    whole, pieces = next(single), [next(share) for share in shares]
+    for key in ("number", "noise"):
+      joined = np.concatenate([piece[key] for piece in pieces])
+      np.testing.assert_array_equal(joined, whole[key])
     numbers += whole["number"].tolist()
   assert sorted(numbers[:size]) == sorted(numbers[size : 2 * size]) == list(range(size))
-  states = [alone.get_state(), *(share.get_state() for share in shares)]
-  assert all(state == states[0] for state in states)  # so each can go on from another's
+  states = [single.get_state(), *(share.get_state() for share in shares)]
+  assert all(state == states[0] for state in states)  # so each can resume from another
 
 
-def test_a_process_reads_its_own_examples_alone():
-  sources = [Telling(1000), Telling(1000)]
+def test_a_process_reads_only_its_own_examples():
+  sources = [Logging(1000), Logging(1000)]
   for process, source in enumerate(sources):
     batches = iter(loader.batches(source, 8, 0, None, process, 2))
     for _ in range(20):
@@ -150,9 +155,9 @@ def test_a_process_reads_its_own_examples_alone():
 
 
 @pytest.mark.parametrize("step", [1, 3, 4, 7])
-def test_any_step_of_an_epoch_can_be_gone_on_from(step):
-  """Also past the end of an epoch; the batches that follow are the same."""
-  arguments = (Numbers(13), 3, 5, _chance)
+def test_batches_can_be_resumed_at_any_step(step):
+  """Holds past the end of an epoch too, and with another number of threads."""
+  arguments = (Numbers(13), 3, 5, add_noise)
   batches = iter(loader.batches(*arguments))
   for _ in range(step):
     next(batches)
@@ -161,32 +166,32 @@ def test_any_step_of_an_epoch_can_be_gone_on_from(step):
   again = iter(loader.batches(*arguments, num_threads=4))
   again.set_state(state)
   for batch in expected:
-    found = next(again)
-    np.testing.assert_array_equal(found["number"], batch["number"])
-    np.testing.assert_array_equal(found["chance"], batch["chance"])
+    resumed = next(again)
+    np.testing.assert_array_equal(resumed["number"], batch["number"])
+    np.testing.assert_array_equal(resumed["noise"], batch["noise"])
 
 
-def test_every_epoch_holds_all_clips_in_another_order(clips):
+def test_every_epoch_has_all_clips_in_another_order(clips):
   batches = iter(loader.batches(clips, 5, 0))
   epochs = [names(next(batches)) + names(next(batches)) for _ in range(3)]
   assert all(len(set(epoch)) == CLIPS for epoch in epochs)
   assert epochs[0] != epochs[1] != epochs[2]
 
 
-def test_iterator_goes_on_where_its_state_was_taken(clips):
-  batches = iter(loader.make_pairs_dataset(clips, 4, 3))
+def test_an_iterator_resumes_where_its_state_was_taken(clips):
+  batches = iter(pairs.make_pairs_dataset(clips, 4, 3))
   for _ in range(3):
     next(batches)
   state = json.loads(json.dumps(batches.get_state()))
   expected = [next(batches) for _ in range(3)]
-  again = iter(loader.make_pairs_dataset(clips, 4, 3, num_threads=3))
+  again = iter(pairs.make_pairs_dataset(clips, 4, 3, num_threads=3))
   again.set_state(state)
   for batch in expected:
     assert_same(next(again), batch)
 
 
-def test_pairs_have_shapes_ranges_and_chance_of_their_own(clips):
-  dataset = loader.make_pairs_dataset(clips, 8, 0, pairs_per_clip=4)
+def test_pairs_have_their_shapes_and_ranges_and_differ(clips):
+  dataset = pairs.make_pairs_dataset(clips, 8, 0, pairs_per_clip=4)
   batch = next(iter(dataset))
   for key in ("ref_image", "driving_frame"):
     assert batch[key].shape == (8, SIZE, SIZE, 3)
@@ -195,15 +200,15 @@ def test_pairs_have_shapes_ranges_and_chance_of_their_own(clips):
   assert batch["example_id"].dtype == np.int32
   assert len(set(batch["example_id"].tolist())) == 2
   assert len(np.unique(batch["ref_image"].sum((1, 2, 3)))) > 4
-  other = next(iter(loader.make_pairs_dataset(clips, 8, 1, pairs_per_clip=4)))
+  other = next(iter(pairs.make_pairs_dataset(clips, 8, 1, pairs_per_clip=4)))
   assert not np.array_equal(batch["ref_image"], other["ref_image"])
 
 
 def test_batches_that_cannot_be_split_are_refused(clips):
   with pytest.raises(ValueError, match="batch of 3.*2 processes"):
     loader.batches(clips, 3, 0, None, 0, 2)
-  with pytest.raises(ValueError, match="4 pairs a clip"):
-    loader.make_pairs_dataset(clips, 6, 0, pairs_per_clip=4)
+  with pytest.raises(ValueError, match="4 pairs per clip"):
+    pairs.make_pairs_dataset(clips, 6, 0, pairs_per_clip=4)
   with pytest.raises(ValueError, match="no clips"):
     loader.batches(Numbers(0), 1, 0)
 
@@ -214,10 +219,10 @@ def test_batches_that_cannot_be_split_are_refused(clips):
     ({"fps": 20}, "fps is 10, expected 20"),
     ({"frame_size": 128}, "frame_size is 16, expected 128"),
     ({"encoder": "clap"}, "encoder is spectral, expected clap"),
-    ({"size": 3}, "no 'size' that could be 3"),
+    ({"size": 3}, "no setting 'size' .expected 3"),
   ],
 )
-def test_another_data_set_than_expected_is_named(data_dir, expect, both):
+def test_a_difference_from_the_expected_settings_is_named(data_dir, expect, both):
   with pytest.raises(RecordError, match=both):
     loader.open_clips(data_dir, "train", expect=expect)
   fine = {"fps": FPS, "encoder": "spectral", "num_frames": NUM_FRAMES}
@@ -231,26 +236,30 @@ def test_another_schema_is_named(data_dir):
     loader.check_manifest(manifest, {}, data_dir)
 
 
-def test_a_data_set_of_another_machine_is_read_from_copies(
-  data_dir, tmp_path, monkeypatch
-):
+def test_a_remote_data_set_is_read_from_copies(data_dir, tmp_path, monkeypatch):
   monkeypatch.setenv(files.VARIABLE, str(tmp_path))
   paths = [path for path in data_dir.rglob("*") if path.is_file()]
   names = [path.relative_to(data_dir).as_posix() for path in paths]
   with objects(monkeypatch) as store:
-    with pytest.raises(RecordError, match="gs://bucket/set holds no finished"):
+    with pytest.raises(RecordError, match="gs://bucket/set contains no finished"):
       loader.open_clips("gs://bucket/set", "train")
     files.send(data_dir, names, "gs://bucket/set")
-    there = loader.open_clips("gs://bucket/set", "train")
+    remote = loader.open_clips("gs://bucket/set", "train")
     store.store.clear()
-  here = loader.open_clips(data_dir, "train")
-  for ours, theirs in zip(there, here, strict=True):
-    assert_same(ours, theirs)
+  local = loader.open_clips(data_dir, "train")
+  for actual, expected in zip(remote, local, strict=True):
+    assert_same(actual, expected)
   copies = [path.name for path in tmp_path.rglob("*") if path.is_file()]
   assert len(copies) == 3 and not any("test" in name for name in copies)
 
 
-def test_lost_shards_are_named(data_dir, tmp_path):
+def test_a_remote_data_set_without_the_package_for_it_names_the_extra(monkeypatch):
+  monkeypatch.setitem(sys.modules, "gcsfs", None)  # as if it were not installed
+  with pytest.raises(UserError, match=r'run: pip install "dabfusion_jax\[gcs\]"'):
+    loader.open_clips("gs://bucket/set", "train")
+
+
+def test_missing_shards_are_named(data_dir, tmp_path):
   copy = tmp_path / "set"
   shutil.copytree(data_dir, copy)
   (shard,) = copy.rglob("*-train.*")
@@ -260,7 +269,7 @@ def test_lost_shards_are_named(data_dir, tmp_path):
   assert len(loader.open_clips(copy, "test")) == 2
 
 
-def test_no_data_set_no_split_no_beats(data_dir, tmp_path):
+def test_a_missing_data_set_split_or_kind_of_beats_is_named(data_dir, tmp_path):
   with pytest.raises(RecordError, match="no finished data set"):
     loader.open_clips(tmp_path, "train")
   with pytest.raises(RecordError, match="no split 'dev'.*test, train"):

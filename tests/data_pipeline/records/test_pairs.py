@@ -1,4 +1,4 @@
-"""Stage-1 pairs: order, flips and colours."""
+"""Pairs of frames are ordered, flipped and jittered as they should be."""
 
 import colorsys
 
@@ -10,7 +10,7 @@ from data_pipeline.records import pairs
 
 @pytest.fixture
 def frames():
-  """Frame i is grey i, with a bright left edge."""
+  """Returns frames; frame i is grey 4 i, with a bright left edge."""
   frames = np.broadcast_to(
     np.arange(40, dtype=np.uint8)[:, None, None, None] * 4, (40, 6, 8, 3)
   ).copy()
@@ -35,7 +35,7 @@ def test_a_quarter_of_the_pairs_is_mirrored_and_half_is_swapped(frames):
   assert abs(mirrored.mean() - 0.25) < 0.1
   earlier = [ref[:, 3].mean() - driving[:, 3].mean() for ref, driving in drawn]
   assert abs((np.array(earlier) > 0).mean() - 0.5) < 0.1
-  # Never both: a mirrored pair is still in order.
+  # Never both: a mirrored pair keeps its order.
   assert (np.array(earlier)[mirrored] <= 1e-6).all()
 
 

@@ -1,4 +1,4 @@
-"""Clips shown slower keep their beats; clips in silence nearly stand still."""
+"""Slowed clips keep their beats, and clips in silence are nearly at rest."""
 
 import numpy as np
 import pytest
@@ -10,7 +10,7 @@ FPS = 10
 
 @pytest.fixture
 def record():
-  """A flow that turns once a beat, at 120 beats a minute."""
+  """Returns a flow that oscillates once per beat, at 120 beats per minute."""
   beats = np.arange(-0.5, 5.0, 0.5)
   phase = 2 * np.pi * np.arange(40) / FPS / 0.5
   motion = (1 - np.cos(phase)).astype(np.float32)
@@ -24,13 +24,13 @@ def record():
   }
 
 
-def test_full_speed_is_the_clip_itself(record):
+def test_full_speed_leaves_the_clip_as_it_is(record):
   same = slow_down(record, 1.0)
   for key, value in record.items():
     np.testing.assert_allclose(same[key], value, atol=1e-6)
 
 
-def test_half_speed_shows_every_frame_twice_as_late_and_beats_too(record):
+def test_half_speed_makes_frames_and_beats_twice_as_late(record):
   slowed = slow_down(record, 0.5)
   np.testing.assert_allclose(slowed["flow"][::2], record["flow"][:20], atol=1e-6)
   between = (record["flow"][3] + record["flow"][4]) / 2
@@ -51,24 +51,26 @@ def test_the_dance_still_pauses_on_its_beats(record, speed):
   assert slowed["flow"][frames].max() < 0.5 * slowed["flow"].max()
 
 
-def test_shares_are_as_asked_and_silence_is_calm(record):
+def test_fractions_are_as_asked_for_and_silence_is_calm(record):
   silence = np.eye(8, dtype=np.float32)[1]
   draw = SlowMotion(0.3, 0.2, silence)
   rng = np.random.default_rng(0)
   drawn = [draw(record, rng) for _ in range(1000)]
-  calm = [one for one in drawn if one["music"] is silence]
-  slowed = [one for one in drawn if one["music"] is not silence and one is not record]
+  calm = [clip for clip in drawn if clip["music"] is silence]
+  slowed = [
+    clip for clip in drawn if clip["music"] is not silence and clip is not record
+  ]
   assert 150 < len(calm) < 250 and 250 < len(slowed) < 350
-  speed = lambda one: np.abs(np.diff(one["flow"], axis=0)).mean()
-  for one in calm:
-    assert speed(one) < 1.5 * AT_REST[1] * speed(record)
-    assert not len(one["librosa_beats"]) and not len(one["truth_beats"])
-  for one in slowed:
-    ratio = one["librosa_beats"][-1] / record["librosa_beats"][-1]
+  speed = lambda clip: np.abs(np.diff(clip["flow"], axis=0)).mean()
+  for clip in calm:
+    assert speed(clip) < 1.5 * AT_REST[1] * speed(record)
+    assert not len(clip["librosa_beats"]) and not len(clip["truth_beats"])
+  for clip in slowed:
+    ratio = clip["librosa_beats"][-1] / record["librosa_beats"][-1]
     assert 1 <= ratio <= 1 / SLOWEST
 
 
-def test_none_asked_changes_nothing(record):
+def test_fractions_of_zero_change_nothing(record):
   draw = SlowMotion(0.0, 0.0, np.zeros(8, np.float32))
   rng = np.random.default_rng(0)
   assert all(draw(record, rng) is record for _ in range(20))

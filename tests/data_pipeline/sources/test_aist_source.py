@@ -1,18 +1,22 @@
-"""AIST film: original names, official lists, annotations without running code."""
+"""AIST videos are matched with the official lists, and annotations run no code."""
 
 import pickle
 from collections import Counter
+from fractions import Fraction
 
 import numpy as np
 import pytest
 from clip_examples import RATE, click_song, toy_frames
 
 from data_pipeline import aist
-from data_pipeline.building.video_work import Settings, VideoCut
+from data_pipeline.building.settings import BuildSettings
+from data_pipeline.building.video_work import cut_video
+from data_pipeline.cutting.ingest import ClipFormat
 from data_pipeline.cutting.windows import Windows
 from data_pipeline.media import writer
 from data_pipeline.media.errors import MediaError
-from data_pipeline.sources.aist_source import AistFilm, read_joints
+from data_pipeline.records import clip_record
+from data_pipeline.sources.aist_source import AistSource, read_joints
 
 NAMES = (
   "gBR_sBM_c01_d04_mBR2_ch08",  # train; test in index2
@@ -32,7 +36,7 @@ def videos(tmp_path):
   return folder
 
 
-def test_lists_hold_what_they_say():
+def test_the_lists_have_the_published_lengths():
   assert len(aist.sequences()) == len(set(aist.sequences())) == 1408
   assert len(aist.ignored_sequences()) == 45
   assert Counter(aist.assign_sequences("crossmodal").values()) == {
@@ -48,42 +52,43 @@ def test_lists_hold_what_they_say():
   assert aist.ignored_sequences() < set(aist.sequences())
 
 
-def test_survey_counts_against_the_lists(videos):
-  found = AistFilm(str(videos)).survey()
-  assert {v.name: v.split for v in found.videos} == {
+def test_the_survey_compares_the_videos_with_the_lists(videos):
+  survey = AistSource(str(videos)).survey()
+  assert {v.name: v.split for v in survey.videos} == {
     NAMES[0]: "train",
     NAMES[1]: "test",
     NAMES[2]: "test",
     NAMES[3]: "train",
   }
-  assert found.expected == {"test": 229 * 9, "train": 1179 * 9}
-  status = Counter(finding.status for finding in found.findings)
-  assert status == {"missing": 1408 * 9 - 4, "unlisted": 2, "ignored": 1}
-  # The longest dance of a track comes first: more of the song is heard.
-  assert [path[-29:-4] for path in found.songs["mBR0"]] == [NAMES[2], NAMES[1]]
-  assert {v.song for v in found.videos} == found.songs.keys()
+  assert survey.expected == {"test": 229 * 9, "train": 1179 * 9}
+  statuses = Counter(finding.status for finding in survey.findings)
+  assert statuses == {"missing": 1408 * 9 - 4, "unlisted": 2, "ignored": 1}
+  # The longest dance of a track comes first, because it has more of the song.
+  assert [path[-29:-4] for path in survey.songs["mBR0"]] == [NAMES[2], NAMES[1]]
+  assert {v.song for v in survey.videos} == survey.songs.keys()
 
 
-def test_ignore_list_and_splits_are_settings(videos):
-  found = AistFilm(str(videos), ignore="aistpp").survey()
-  assert NAMES[1] not in {v.name for v in found.videos}
-  assert sum(found.expected.values()) == (1408 - 45) * 9
-  ignored = [f.name for f in found.findings if f.reason == "ignore list of AIST++"]
+def test_the_ignore_list_and_the_split_are_settings(videos):
+  survey = AistSource(str(videos), ignore="aistpp").survey()
+  assert NAMES[1] not in {v.name for v in survey.videos}
+  assert sum(survey.expected.values()) == (1408 - 45) * 9
+  ignored = [f.name for f in survey.findings if f.reason == "ignore list of AIST++"]
   assert ignored == [NAMES[1]]
-  index2 = {v.name: v.split for v in AistFilm(str(videos), "index2").survey().videos}
+  index2 = {v.name: v.split for v in AistSource(str(videos), "index2").survey().videos}
   assert index2[NAMES[0]] == "test" and index2[NAMES[1]] == "train"
-  crossmodal = AistFilm(str(videos), "crossmodal").survey()
+  crossmodal = AistSource(str(videos), "crossmodal").survey()
   assert crossmodal.expected == {"test": 180, "train": 8820}
   assert len(crossmodal.videos) < 4
   (videos / "mine.txt").write_text("mBR2  # the one\n")
-  mine = AistFilm(str(videos), str(videos / "mine.txt")).survey()
+  mine = AistSource(str(videos), str(videos / "mine.txt")).survey()
   assert {v.name for v in mine.videos if v.split == "test"} == {NAMES[0]}
   for wrong in ({"split": "no"}, {"ignore": "all"}, {"music": "nowhere"}):
     with pytest.raises(ValueError, match="no|Unknown"):
-      AistFilm(str(videos), **wrong).survey()
+      AistSource(str(videos), **wrong).survey()
 
 
 def annotate(folder, sequence, joints2d, joints3d):
+  """Writes annotations as AIST++ has them."""
   for kind, values in (
     ("keypoints2d", {"keypoints2d": joints2d, "det_scores": np.ones((9, 1))}),
     ("keypoints3d", {"keypoints3d": joints3d * 0, "keypoints3d_optim": joints3d}),
@@ -92,15 +97,13 @@ def annotate(folder, sequence, joints2d, joints3d):
     (folder / kind / f"{sequence}.pkl").write_bytes(pickle.dumps(values))
 
 
-def test_film_with_joints_becomes_a_record(tmp_path):
+def test_an_annotated_video_becomes_a_record_with_joints(tmp_path):
   name = aist.ClipName.parse(NAMES[0])
   frames = np.zeros((120, 36, 64, 3), np.uint8)  # 2 s at 59.94
   for i, frame in enumerate(frames):
     frame[4:9, 2 + i // 4 : 7 + i // 4] = 255  # centre (4 + i // 4, 6)
   videos = tmp_path / "videos"
   videos.mkdir()
-  from fractions import Fraction
-
   writer.write_video(
     videos / f"{name}.mp4",
     frames,
@@ -112,18 +115,13 @@ def test_film_with_joints_becomes_a_record(tmp_path):
   joints2d[0, ..., 0] = (4 + np.arange(100) // 4)[:, None]
   joints2d[0, ..., 1] = 6
   annotate(tmp_path, name.sequence, joints2d, np.ones((100, 17, 3)))
-  source = AistFilm(str(videos), annotations=str(tmp_path))
-  from data_pipeline.cutting.ingest import ClipFormat
-
-  settings = Settings(
-    source, ClipFormat(20, 10, 32), train_windows=Windows("first")
-  )  # fmt: skip
+  source = AistSource(str(videos), annotations=str(tmp_path))
+  form, windows = ClipFormat(20, 10, 32), Windows("first")
+  settings = BuildSettings(source, form, train_windows=windows)
   (video,) = source.survey().videos
-  cut = VideoCut(settings, video, np.arange(4) / 2, tmp_path)
-  (features,) = cut
+  cut = cut_video(settings, video, np.arange(4) / 2, tmp_path)
+  (features,) = cut.records
   assert cut.status == "whole"
-  from data_pipeline.records import clip_record
-
   record = clip_record.decode(features)
   assert "part_map" not in record and "true_beat_times" not in record
   known = np.isfinite(record["joints2d"][:, 0, 0])
@@ -135,7 +133,9 @@ def test_film_with_joints_becomes_a_record(tmp_path):
   assert np.nanmin(record["joints3d"]) == 1
 
 
-class Malice:
+class Malicious:
+  """Prints a line when it is unpickled."""
+
   def __reduce__(self):
     return print, ("code was run",)
 
@@ -143,8 +143,8 @@ class Malice:
 @pytest.mark.parametrize(
   "content, reason",
   [
-    (pickle.dumps({"keypoints2d": Malice()}), "names builtins.print"),
-    (pickle.dumps({"keypoints2d": np.array([{}])}), "no array of numbers"),
+    (pickle.dumps({"keypoints2d": Malicious()}), "names builtins.print"),
+    (pickle.dumps({"keypoints2d": np.array([{}])}), "not an array of numbers"),
     (pickle.dumps([1, 2]), "no named arrays"),
     (b"no pickle", "refused"),
     (b"", "refused"),
@@ -162,19 +162,19 @@ def test_annotations_never_run_code(tmp_path, capsys, content, reason):
   assert "code was run" not in capsys.readouterr().out
 
 
-def test_no_annotation_is_a_nan(tmp_path):
+def test_a_missing_annotation_is_nan(tmp_path):
   joints = read_joints(str(tmp_path), aist.ClipName.parse(NAMES[0]))
   assert joints.joints2d.shape == (1, 17, 2) and np.isnan(joints.joints3d).all()
 
 
-def test_tracks_are_taken_from_a_folder_where_given(videos, tmp_path):
+def test_tracks_are_read_from_a_folder_if_there_is_one(videos, tmp_path):
   music = tmp_path / "music"
   music.mkdir()
   writer.write_video(
     music / "x.mp4", toy_frames(20), 10, click_song()[: 2 * RATE], RATE
   )
   (music / "x.mp4").rename(music / "mBR0.m4a")
-  source = AistFilm(str(videos), music=str(music))
+  source = AistSource(str(videos), music=str(music))
   survey = source.survey()
   audio, rate = source.song_audio("mBR0", survey.songs["mBR0"])
   assert abs(len(audio) / rate - 2) < 0.1

@@ -1,4 +1,4 @@
-"""The dances: feet that stay, straight legs, and hits on the beat."""
+"""Dances have feet that stay, straight legs, and key poses on the beats."""
 
 import numpy as np
 import pytest
@@ -23,6 +23,7 @@ def _name(genre, situation="sFM", which=0, track=2, choreography="ch03"):
 
 
 def _dance(name, fps=FPS, seconds=8.0, start=0.37):
+  """Returns a dance, its poses and its skeleton."""
   dance = Choreography(name)
   times = start + np.arange(int(seconds * fps)) / fps
   poses = dance.poses(times)
@@ -30,6 +31,7 @@ def _dance(name, fps=FPS, seconds=8.0, start=0.37):
 
 
 def _knees(skeleton):
+  """Returns the angles of both knees, in degrees."""
   angles = []
   for side in ("left", "right"):
     hip, knee, ankle = (
@@ -52,7 +54,7 @@ def test_a_foot_that_carries_weight_stays_where_it_is(genre):
     moved = np.linalg.norm(np.diff(ankles, axis=0), axis=-1)
     stays = poses.planted[1:] & poses.planted[:-1]
     assert moved[stays].max() < 1.0  # pixels of 128
-    # Planted is the rule, and the other foot does step: off the floor, elsewhere.
+    # Feet are usually planted, but the other foot leaves the floor and steps elsewhere.
     assert poses.planted.any(axis=1).mean() > 0.85
     assert (poses.lift.max(axis=0) > 0.02).all()
     assert (moved.max(axis=0) > 1.5).all()
@@ -61,25 +63,32 @@ def test_a_foot_that_carries_weight_stays_where_it_is(genre):
 @pytest.mark.parametrize("genre", ["PO", "LO", "LH", "HO", "WA", "JS", "JB"])
 def test_legs_are_straight_between_crouches(genre):
   dance, _, skeleton = _dance(_name(genre), fps=20, seconds=12.0)
-  knees = _knees(skeleton).max(axis=1)  # of the leg that stands
+  knees = _knees(skeleton).max(axis=1)  # of the standing leg
   per_bar = knees.reshape(-1, 40).max(axis=1)  # two seconds each
   assert per_bar.min() > 168.0
   assert np.median(per_bar) > 170.0
 
 
-def test_crouches_do_bend_the_knees():
+def test_crouches_bend_the_knees():
   assert _knees(_dance(_name("BR"))[2]).min() < 120.0
 
 
 def _kinematic_beats(joints, start):
-  """Times at which the mean speed of the joints has a local minimum."""
+  """Returns the times at which the mean speed of the joints has a local minimum."""
   speed = np.linalg.norm(np.diff(joints, axis=0), axis=-1).mean(-1)
   at = np.flatnonzero((speed[1:-1] < speed[:-2]) & (speed[1:-1] <= speed[2:])) + 1
   return start + (at + 0.5) / FPS
 
 
-def test_hits_follow_the_beat():
-  """The 2D-MM alignment, sigma 50 ms, with true, shifted and random beats."""
+def test_hits_are_within_30_ms_of_the_beats():
+  for genre in GENRES:
+    dance = Choreography(_name(genre))
+    beats = np.arange(dance.num_beats + 1) * dance.beat_seconds
+    assert np.abs(dance.hits[:, None] - beats).min(1).max() < 0.03
+
+
+def test_motion_pauses_on_the_beats():
+  """Compares 2D-MM alignments, sigma 50 ms, with true, shifted and random beats."""
   scores = {"true": [], "half": [], "random": []}
   for index, genre in enumerate(GENRES):
     for situation in ("sBM", "sFM"):
@@ -114,11 +123,11 @@ def test_basic_dances_are_shared_and_advanced_ones_are_not():
 
   shared = np.abs(hands("sBM", 0) - hands("sBM", 1)).mean()
   own = np.abs(hands("sFM", 0) - hands("sFM", 1)).mean()
-  assert 0.01 < shared < 0.2  # the same dance in another manner
+  assert 0.01 < shared < 0.2  # the same dance in another style
   assert own > 2 * shared
 
 
-def test_a_dance_does_not_depend_on_where_it_is_cut():
+def test_a_dance_does_not_depend_on_where_it_begins():
   dance = Choreography(_name("WA"))
   times = 2.0 + np.arange(20) / 10
   np.testing.assert_array_equal(

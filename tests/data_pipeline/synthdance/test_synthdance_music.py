@@ -1,4 +1,4 @@
-"""The generated songs: the same everywhere, on the beat, ten kinds of them."""
+"""Generated songs are reproducible, on the beat, and differ by genre."""
 
 import hashlib
 
@@ -9,8 +9,8 @@ import pytest
 from data_pipeline.aist import GENRES, tempo_bpm
 from data_pipeline.synthdance import music
 
-# sha256 of four seconds from 1 s on, as 16-bit samples. A deliberate change of the
-# music changes them; put the new ones here and say so in the commit.
+# sha256 of four seconds from 1 s on, as 16-bit samples. An intended change of the music
+# changes them; put the new ones here and say so in the commit.
 GOLDEN = {
   "mBR0": "1b42e1a2f391",
   "mWA4": "ca1b7bbadbd0",
@@ -25,14 +25,14 @@ def test_samples_are_the_same_on_every_machine(track):
   assert hashlib.sha256(samples.tobytes()).hexdigest()[:12] == GOLDEN[track]
 
 
-def test_a_stretch_is_a_slice_of_the_song():
+def test_a_part_is_a_slice_of_the_song():
   whole = music.render_music("mPO2", 0.0, 9.0)
   begin = round(3.21 * music.SAMPLE_RATE)
   part = music.render_music("mPO2", 3.21, 4.0)
   np.testing.assert_array_equal(part, whole[begin : begin + len(part)])
 
 
-def test_sixteen_bits_hold_the_samples_exactly():
+def test_16_bits_represent_the_samples_exactly():
   audio = music.render_music("mKR1", 0.0, 2.0)
   assert np.abs(audio).max() < 1.0
   np.testing.assert_array_equal(
@@ -80,6 +80,6 @@ def test_ballet_jazz_is_quiet_and_nothing_is_silent():
   assert 3.0 < others / loudness["JB"] < 15.0
 
 
-def test_the_ears_hear_different_things():
+def test_the_two_channels_differ():
   left, right = music.render_music("mMH1", 0.0, 2.0).T
   assert 0.5 < np.corrcoef(left, right)[0, 1] < 0.999

@@ -1,4 +1,4 @@
-"""The generated film: the same everywhere, framed as promised, and known truly."""
+"""Generated videos are reproducible, framed as documented, and match their truth."""
 
 import dataclasses
 import hashlib
@@ -14,7 +14,7 @@ from data_pipeline.synthdance.parts import PARTS
 from data_pipeline.synthdance.studio import background, make_camera
 from data_pipeline.synthdance.truth import Truth, body_motion
 
-# sha256 of a second of frames, part maps and part poses. A deliberate change of the
+# sha256 of one second of frames, part maps and part poses. An intended change of the
 # picture changes them; put the new ones here and say so in the commit.
 GOLDEN = {
   ("gBR_sBM_c01_d04_mBR0_ch03", "close"): "d418f3f24a1a",
@@ -62,7 +62,7 @@ def test_the_stage_in_a_letterbox_looks_like_aist():
   assert (filled[0], filled[-1]) == (28, 99)
   truth = clip.truth.transformed(transform, 128)
   rows = np.flatnonzero(truth.part_map[0].any(axis=1))
-  assert 27 <= len(rows) <= 36  # head to sole; about 33 in the films
+  assert 27 <= len(rows) <= 36  # head to sole; about 33 in AIST
   assert 180 < frames[0, 28:100].mean() < 235
 
 
@@ -78,21 +78,21 @@ def test_every_camera_sees_the_dancer_and_c05_from_behind():
   assert face[0] > 0.55 > 0.35 > face[4], face
 
 
-def test_cameras_do_not_move_and_the_stage_is_still(clip):
+def test_cameras_and_the_stage_do_not_move(clip):
   still = (clip.truth.part_map == 0).all(axis=0)[:40]  # above the shadows
   assert still.mean() > 0.3
   change = np.ptp(clip.frames[:, :40][:, still].astype(int), axis=0)
-  # Pixels that the edge of the body touches change; they are few.
+  # The few pixels at the edge of the body change.
   assert (change > 0).mean() < 0.1
 
 
 def test_joints_lie_on_the_body(clip):
   truth = clip.truth
-  on = 0
+  on_body = 0
   for part_map, joints in zip(truth.part_map, truth.joints2d, strict=True):
     x, y = np.clip(np.round(joints[5:]).astype(int), 0, 127).T
-    on += (part_map[y, x] > 0).mean()
-  assert on / len(truth.part_map) > 0.97
+    on_body += (part_map[y, x] > 0).mean()
+  assert on_body / len(truth.part_map) > 0.97
 
 
 def test_each_part_is_where_its_pose_says(clip):
@@ -101,10 +101,10 @@ def test_each_part_is_where_its_pose_says(clip):
     index = PARTS.index(part)
     y, x = np.nonzero(truth.part_map[0] == index + 1)
     x0, y0, r0, x1, y1, r1 = truth.part_pose[0, index]
-    way = np.array([x1 - x0, y1 - y0])
-    share = np.clip(((x - x0) * way[0] + (y - y0) * way[1]) / (way @ way), 0, 1)
-    distance = np.hypot(x - x0 - share * way[0], y - y0 - share * way[1])
-    assert len(x) and (distance <= r0 + share * (r1 - r0) + 0.02).all(), part
+    axis = np.array([x1 - x0, y1 - y0])
+    along = np.clip(((x - x0) * axis[0] + (y - y0) * axis[1]) / (axis @ axis), 0, 1)
+    distance = np.hypot(x - x0 - along * axis[0], y - y0 - along * axis[1])
+    assert len(x) and (distance <= r0 + along * (r1 - r0) + 0.02).all(), part
 
 
 def _bilinear(image, x, y):
@@ -127,13 +127,13 @@ def test_body_motion_leads_back_to_the_same_colour(clip, gap):
     )
     y, x = np.nonzero(truth.part_map[to])
     assert (motion[truth.part_map[to] == 0] == 0).all()
-    found = _bilinear(frames[source], x + motion[y, x, 0], y + motion[y, x, 1])
-    warped.append(np.abs(found - frames[to][y, x]).mean())
+    colours = _bilinear(frames[source], x + motion[y, x, 0], y + motion[y, x, 1])
+    warped.append(np.abs(colours - frames[to][y, x]).mean())
     unmoved.append(np.abs(frames[source][y, x] - frames[to][y, x]).mean())
   assert np.mean(warped) < 0.35 * np.mean(unmoved), (warped, unmoved)
 
 
-def test_body_motion_between_a_frame_and_itself_is_nothing(clip):
+def test_body_motion_between_a_frame_and_itself_is_zero(clip):
   motion = body_motion(clip.truth.part_map[3], *[clip.truth.part_pose[3]] * 2)
   assert np.abs(motion).max() < 1e-3
 
@@ -144,13 +144,13 @@ def test_body_motion_follows_a_shift_and_a_rotation():
   part_map[10, 15] = part_map[12, 15] = 1
   shifted = body_motion(part_map, pose_to, pose_to + np.float32([2, 5, 0, 2, 5, 0]))
   np.testing.assert_allclose(shifted[12, 15], [2, 5], atol=1e-5)
-  upright = np.float32([[10, 10, 3, 10, 20, 3]])  # a quarter turn about its start
+  upright = np.float32([[10, 10, 3, 10, 20, 3]])  # turned about its start by a quarter
   turned = body_motion(part_map, pose_to, upright)
   np.testing.assert_allclose(turned[10, 15], [-5, 5], atol=1e-5)
   np.testing.assert_allclose(turned[12, 15], [8 - 15, 15 - 12], atol=1e-5)
 
 
-def test_truth_follows_the_frames_through_a_crop(clip):
+def test_the_truth_follows_the_frames_through_a_crop(clip):
   _, transform = framing.crop_square(clip.frames, 64)
   truth = clip.truth.transformed(transform, 64)
   assert truth.part_map.shape[1:] == (64, 64)
@@ -162,7 +162,15 @@ def test_truth_follows_the_frames_through_a_crop(clip):
   assert small == pytest.approx((clip.truth.part_map > 0).mean(), rel=0.05)
 
 
-def test_truth_survives_the_disk(clip, tmp_path):
+def test_the_truth_of_some_frames_is_that_of_these_frames(clip):
+  truth = clip.truth.take(np.array([3, 5]))
+  for key in ("joints2d", "joints3d", "part_map", "part_pose"):
+    expected = getattr(clip.truth, key)[[3, 5]]
+    np.testing.assert_array_equal(getattr(truth, key), expected)
+  np.testing.assert_array_equal(truth.beats, clip.truth.beats)
+
+
+def test_the_truth_survives_the_disk(clip, tmp_path):
   clip.truth.save(tmp_path / "a.npz")
   loaded = Truth.load(tmp_path / "a.npz")
   for field in dataclasses.fields(Truth):
@@ -173,14 +181,14 @@ def test_truth_survives_the_disk(clip, tmp_path):
 
 
 @pytest.mark.parametrize("content", [b"", b"not an archive"])
-def test_a_file_that_is_no_truth_is_one_clear_line(tmp_path, content):
+def test_a_file_that_is_not_a_truth_is_refused_in_one_line(tmp_path, content):
   path = tmp_path / "bad.npz"
   path.write_bytes(content)
   with pytest.raises(ValueError, match="not the truth of a generated video"):
     Truth.load(path)
 
 
-def test_films_differ_in_light_but_not_much():
+def test_videos_differ_in_light_but_not_much():
   corner = [
     make_clip(ClipName.parse(f"gMH_sBM_c01_d22_mMH{i}_ch01"), seconds=0.1)
     .frames[0, :8, :8]
@@ -190,6 +198,6 @@ def test_films_differ_in_light_but_not_much():
   assert 3 < np.ptp(corner) < 40
 
 
-def test_the_empty_stage_cannot_be_painted_over():
+def test_the_cached_stage_is_read_only():
   with pytest.raises(ValueError, match="read-only"):
     background(make_camera("c01", "close", 168.0))[0, 0] = 0

@@ -1,0 +1,198 @@
+"""Builds a data set in the processes of one machine.
+
+Results are kept in the folder of unfinished work as soon as they are complete: beats in
+`songs/`, clips in `clips/`, each video with a note of its outcome. A build that is
+interrupted resumes from them.
+"""
+
+import dataclasses
+import functools
+import json
+import pathlib
+import shutil
+import tempfile
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import tqdm
+
+from data_pipeline import files
+from data_pipeline.building.data_set import build_data_set
+from data_pipeline.building.local_pool import LocalPool
+from data_pipeline.building.manifest import ClipEntry, clip_entry
+from data_pipeline.building.settings import BuildSettings
+from data_pipeline.building.video_work import cut_video, find_beats
+from data_pipeline.media.errors import MediaError
+from data_pipeline.sources.base import Finding, SourceVideo, Survey
+
+_CRASH = "its process died (bug in a decoder, or out of memory); convert it to mp4."
+
+
+def build_locally(
+  settings: BuildSettings, output: pathlib.Path, num_workers: int
+) -> dict[str, Any]:
+  """Builds a data set, or what is missing of it, on this machine.
+
+  Args:
+    settings: what to build.
+    output: folder of the data set.
+    num_workers: number of processes.
+
+  Returns:
+    The manifest.
+
+  Raises:
+    BuildError: see `build_data_set`.
+  """
+  write_clips = functools.partial(_write_clips, settings, num_workers)
+  return build_data_set(settings, output, write_clips)
+
+
+def _write_clips(
+  settings: BuildSettings,
+  num_workers: int,
+  survey: Survey,
+  work: pathlib.Path,
+  shards: pathlib.Path,
+) -> tuple[list[ClipEntry], list[Finding]]:
+  findings = [*survey.findings, *_cut_videos(settings, num_workers, survey, work)]
+  broken = {finding.name for finding in findings if finding.status == "broken"}
+  clips: list[ClipEntry] = []
+  paths: dict[str, list[pathlib.Path]] = {}
+  for video in survey.videos:
+    if video.name not in broken:
+      note = json.loads(_note_file(video.name, work).read_text())
+      for entry in note["clips"]:
+        # Splits may have changed since the clip was cut.
+        clips.append(ClipEntry(**entry | {"split": video.split}))
+        paths.setdefault(video.split, []).append(_clip_file(clips[-1].name, work))
+  for folder in work.glob("video-*"):  # left behind by a killed worker
+    shutil.rmtree(folder, ignore_errors=True)
+  if clips:
+    _write_shards(shards, paths)
+  return clips, findings
+
+
+def _write_shards(
+  shards: pathlib.Path, paths: Mapping[str, Sequence[pathlib.Path]]
+) -> None:
+  # Imported here: the worker processes do not need it.
+  from data_pipeline.building.tfds_builder import write_shards
+
+  example = load_features(next(iter(paths.values()))[0])
+  with tqdm.tqdm(total=sum(map(len, paths.values())), desc="shards", unit="") as bar:
+
+    def load(path: pathlib.Path) -> tuple[str, dict[str, Any]]:
+      features = load_features(path)
+      del features["digest"]
+      bar.update()
+      return path.stem, features
+
+    write_shards(shards, example, {split: map(load, paths[split]) for split in paths})
+
+
+# --- The worker processes -------------------------------------------------------------
+
+
+def _cut_videos(
+  settings: BuildSettings, num_workers: int, survey: Survey, work: pathlib.Path
+) -> list[Finding]:
+  """Tracks the beats of all songs and cuts all videos; returns what went wrong."""
+  for name in ("songs", "clips"):
+    (work / name).mkdir(exist_ok=True)
+  findings, videos = [], []
+  with LocalPool(num_workers) as pool:
+    songs = sorted(survey.songs.items())
+    songs = [(settings, song, paths, work) for song, paths in songs]
+    problems = dict(pool.run(_find_beats, songs, "songs", _crashed_song))
+    for video in survey.videos:
+      if problems[video.song]:
+        findings.append(Finding("broken", video.name, problems[video.song]))
+      else:
+        videos.append((settings, video, work))
+    outcomes = pool.run(_cut_video, videos, "videos", _crashed_video)
+    findings += [outcome for outcome in outcomes if outcome.status != "whole"]
+  return findings
+
+
+def _find_beats(
+  settings: BuildSettings, song: str, paths: Sequence[str], work: pathlib.Path
+) -> tuple[str, str]:
+  """Saves the beats of a song; returns it and its problem, or an empty string."""
+  path = _beats_file(song, work)
+  if path.is_file():
+    return song, ""
+  try:
+    times = find_beats(settings, song, paths)
+  except MediaError as error:
+    return song, str(error)
+  with files.whole_file(path) as temporary, open(temporary, "wb") as file:
+    np.save(file, times)
+  return song, ""
+
+
+def _crashed_song(
+  settings: BuildSettings, song: str, paths: Sequence[str], work: pathlib.Path
+) -> tuple[str, str]:
+  return song, f"{song}: {_CRASH}"
+
+
+def _cut_video(
+  settings: BuildSettings, video: SourceVideo, work: pathlib.Path
+) -> Finding:
+  """Saves the clips of a video, and then a note of the outcome, which it returns."""
+  note = _note_file(video.name, work)
+  if note.is_file():
+    outcome = json.loads(note.read_text())
+    return Finding(outcome["status"], video.name, outcome["reason"])
+  beats = np.load(_beats_file(video.song, work), allow_pickle=False)
+  clips = []
+  with tempfile.TemporaryDirectory(prefix="video-", dir=work) as folder:
+    try:
+      embeddings = work / "embeddings"
+      cut = cut_video(settings, video, beats, pathlib.Path(folder), embeddings)
+      for features in cut.records:
+        clips.append(clip_entry(video.split, features))
+        save_features(_clip_file(clips[-1].name, work), features)
+    except MediaError as error:
+      return Finding("broken", video.name, str(error))
+  entries = [dataclasses.asdict(clip) for clip in clips]
+  outcome = {"status": cut.status, "reason": cut.reason, "clips": entries}
+  files.write_json(note, outcome)
+  return Finding(cut.status, video.name, cut.reason)
+
+
+def _crashed_video(
+  settings: BuildSettings, video: SourceVideo, work: pathlib.Path
+) -> Finding:
+  return Finding("broken", video.name, f"{video.name}: {_CRASH}")
+
+
+# --- The files of unfinished work -----------------------------------------------------
+
+
+def _beats_file(song: str, work: pathlib.Path) -> pathlib.Path:
+  return work / "songs" / f"{song}.npy"
+
+
+def _clip_file(name: str, work: pathlib.Path) -> pathlib.Path:
+  return work / "clips" / f"{name}.npz"
+
+
+def _note_file(video: str, work: pathlib.Path) -> pathlib.Path:
+  return work / "clips" / f"{video}.json"
+
+
+def save_features(path: pathlib.Path, features: Mapping[str, Any]) -> None:
+  """Writes an encoded record with its `digest`, whole or not at all."""
+  with files.whole_file(path) as temporary, open(temporary, "wb") as file:
+    np.savez_compressed(file, **features)
+
+
+def load_features(path: pathlib.Path) -> dict[str, Any]:
+  """Reads what `save_features` wrote."""
+  with np.load(path, allow_pickle=False) as arrays:
+    return {
+      key: value.item() if value.ndim == 0 else value for key, value in arrays.items()
+    }

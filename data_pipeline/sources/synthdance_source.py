@@ -1,0 +1,77 @@
+"""Provides generated dances (`data_pipeline.synthdance`) as a source of videos."""
+
+import dataclasses
+import functools
+import pathlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float32
+
+from data_pipeline import aist
+from data_pipeline.sources.base import SourceVideo, Survey, VideoFile
+from data_pipeline.synthdance import generate, music, presets
+from data_pipeline.synthdance.truth import Truth
+
+
+@dataclasses.dataclass(frozen=True)
+class SynthDanceSource:
+  """Generated dances.
+
+  Attributes:
+    preset: one of `presets.PRESETS`.
+    split: which tracks are kept for testing (`aist.held_out_tracks`).
+  """
+
+  preset: str
+  split: str = "official"
+  name: str = "synthdance"
+  finds_shots: bool = False
+
+  def description(self) -> dict[str, Any]:
+    """Returns the name, preset and split."""
+    return {"name": self.name, "preset": self.preset, "split": self.split}
+
+  def survey(self) -> Survey:
+    """Lists the videos of the preset."""
+    tracks, dancers = aist.held_out_tracks(self.split), aist.held_out_dancers()
+    videos = [
+      SourceVideo(
+        name=str(spec.name),
+        split=aist.split_of(spec.name, tracks, dancers),
+        song=spec.name.music,
+        song_start_seconds=spec.start_seconds,
+        genre=spec.name.genre,
+        track=spec.name.music,
+        dancer=spec.name.dancer,
+        camera=spec.name.camera,
+      )
+      for spec in presets.clips_of_preset(self.preset)
+    ]
+    return Survey(videos, {video.song: () for video in videos})
+
+  def song_audio(
+    self, song: str, files: Sequence[str]
+  ) -> tuple[Float32[np.ndarray, "s"], int]:
+    """Composes a song; `files` is not used."""
+    del files
+    return music.render_music(song).mean(axis=1), music.SAMPLE_RATE
+
+  def video_file(self, video: SourceVideo, folder: pathlib.Path) -> VideoFile:
+    """Writes a video and its truth to `folder`."""
+    spec = _specs(self.preset)[video.name]
+    path = generate.write_clip(
+      spec.name,
+      folder,
+      framing=spec.framing,
+      fps=spec.fps,
+      seconds=spec.seconds,
+      start_seconds=spec.start_seconds,
+    )
+    return VideoFile(path, truth=Truth.load(path.with_suffix(".truth.npz")))
+
+
+@functools.cache
+def _specs(preset: str) -> Mapping[str, presets.ClipSpec]:
+  return {str(spec.name): spec for spec in presets.clips_of_preset(preset)}
