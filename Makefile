@@ -1,6 +1,7 @@
 # Everything on a machine that has only python3 (with venv and pip) and make:
 #   make demo        a dance by the bundled weights
 #   make test        the test suite
+#   make docs        these pages and the API reference, as docs/_build/index.html
 #   make miniature   build data, train both stages in miniature, and dance with the result
 # Another interpreter: make test PYTHON=python3.13
 PYTHON ?= python3
@@ -13,7 +14,7 @@ VERSION := $(shell $(PYTHON) -c "import sys; print('%d.%d' % sys.version_info[:2
 PINS := $(shell cksum requirements/$(LEVEL).txt | cut -d' ' -f1)
 STAMP := $(VENV)/ready-$(VERSION)-$(PINS)
 
-.PHONY: setup demo miniature test lint bench
+.PHONY: setup demo miniature test lint docs bench
 
 setup: $(STAMP)
 
@@ -72,6 +73,12 @@ test: $(STAMP) $(WEIGHTS)
 lint: $(STAMP)
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
+
+# From scratch each time: a warning about a page that is not read again would be lost.
+docs: $(STAMP)
+	$(PY) -m sphinx --quiet --fresh-env --write-all --fail-on-warning --jobs auto \
+	  docs docs/_build
+	@echo "The documentation: docs/_build/index.html"
 
 # Ratios within one run: how clips are read, what each feature costs, how well beats are
 # found; and published values of the metrics beside ours.

@@ -79,12 +79,12 @@ case "$verb" in
       "${where[@]}" --worker=all
     on_workers all "mkdir -p dabfusion && tar -xzf dabfusion.tar.gz -C dabfusion \
 && bash dabfusion/launch/tpu_worker.sh $BUCKET"
-    # For the demo's loss; they lie in the bucket, so one worker suffices.
+    # For the demo's loss. They are in the bucket, so one worker is enough.
     on_workers 0 "cd dabfusion && DABFUSION_WEIGHTS=/gcs/weights ../venv/bin/python \
 -m dabfusion_jax.weights import lpips-vgg16"
     ;;
   train)
-    # One process a worker, which outlives the connection.
+    # One process per worker, which outlives the connection.
     on_workers all "cd dabfusion && PYTHONUNBUFFERED=1 DABFUSION_WEIGHTS=/gcs/weights \
 nohup ../venv/bin/python -m dabfusion_jax.train --distributed $(printf '%q ' "$@")\
 > ../train.log 2>&1 < /dev/null &"

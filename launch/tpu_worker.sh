@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# On each machine of a slice: Python, packages, the bucket at /gcs. Repeating it is fine.
+# Sets up a machine of a slice: Python, packages, the bucket at /gcs. May be repeated.
 #
 #   launch/tpu_worker.sh BUCKET      (`tpu_pod.sh setup` calls it)
 set -euo pipefail
