@@ -11,13 +11,13 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import tqdm
 from array_record.python import array_record_module
 from etils import epath
 
 from dabfusion_jax.config import make_autoencoder
+from dabfusion_jax.ops.pixels import from_uint8
 from dabfusion_jax.parallel.row_parallel import RowParallel
 from dabfusion_jax.storage.saved_stage import SavedStage, load_stage
 from data_pipeline import files
@@ -118,8 +118,7 @@ def _make_analysis(
   variables = rows.share(stage1.variables)
 
   def analyse_clip(variables, frames):
-    frames = frames.astype(jnp.float32) / 255.0
-    return model.apply(variables, frames, method="analyse_clip")
+    return model.apply(variables, from_uint8(frames), method="analyse_clip")
 
   analyse = rows.compile(jax.vmap(analyse_clip, in_axes=(None, 0)), num_shared=1)
 

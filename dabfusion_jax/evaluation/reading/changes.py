@@ -6,9 +6,9 @@ from collections.abc import Callable
 import av
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from dabfusion_jax.evaluation.reading import clips
+from dabfusion_jax.ops.pixels import from_uint8, to_uint8
 from dabfusion_jax.stages.diffusion import DiffusionStage
 
 
@@ -41,8 +41,7 @@ def rebuilt_by(stage: DiffusionStage, digest: str) -> Change:
     return stage.decode(z[None], motion.flow[None], motion.occlusion[None])[0]
 
   def apply(clip: clips.Clip) -> clips.Clip:
-    frames = np.asarray(rebuild(jnp.asarray(clip.frames, jnp.float32) / 255.0))
-    frames = np.uint8(np.clip(frames, 0, 1) * 255 + 0.5)
-    return dataclasses.replace(clip, frames=frames)
+    frames = rebuild(from_uint8(jnp.asarray(clip.frames)))
+    return dataclasses.replace(clip, frames=to_uint8(frames))
 
   return Change("stage1", digest, apply)
