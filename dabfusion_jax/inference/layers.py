@@ -146,7 +146,7 @@ def make_layers(
     if not is_asked and place == OWN:
       note = f"The picture is drawn by the decoder; to keep its sharpness run: {IMPORT}"
       return None, (note,)
-    person = segmenter.find_by_contrast(own)
+    person = segmenter.find_by_contrast(own) if pick == 1 else None
     notes = (
       "Without the weights of the segmenter, whatever stands out from a plain wall is"
       f" taken for the person; run: {IMPORT}",
@@ -155,7 +155,9 @@ def make_layers(
     return None, _nobody(pick, is_asked or place != OWN)
   fault = reference.find_fault(person, max(picture.shape[:2]) / max(own.shape[:2]))
   if fault:
-    raise InputError(f"In this picture {fault} (or take it as it is: drawing=decoder).")
+    raise InputError(
+      f"In this picture {fault} (or take it as it is: --drawing=decoder)."
+    )
   if person.others and pick == 1:
     notes += (
       f"The largest of {person.others + 1} people dances; --pick=2 is the next.",
@@ -201,7 +203,7 @@ def _nobody(pick: int, is_asked: bool) -> tuple[str, ...]:
   if is_asked:
     raise InputError(
       f"There is {who} in this picture who could be cut out; give another picture, or"
-      " take it as it is: drawing=decoder."
+      " take it as it is: --drawing=decoder."
     )
   return (f"There is {who} in this picture who could be cut out: it moves as a whole.",)
 

@@ -10,6 +10,7 @@ from dabfusion_jax.people.skeleton import trunk_length
 MIN_HEIGHT = 40  # pixels of a person, below which there is nothing to draw
 _MIN_CONFIDENCE = 0.5
 _SITTING = 0.45  # thighs this short, relative to the trunk, point at the camera
+_LYING = 1.3  # width over height, which stretched arms do not reach
 # Joints from the feet upwards, and what is missing if they are not in the picture.
 _LEVELS = (
   ((lm.LEFT_HIP, lm.RIGHT_HIP), "the chest"),
@@ -34,7 +35,7 @@ def find_fault(person: Person, pixels_per_pixel: float) -> str | None:
     )
   if person.landmarks is None:
     return None
-  return _cut_off(person) or _posture(person.landmarks)
+  return _cut_off(person) or _posture(person)
 
 
 def _cut_off(person: Person) -> str | None:
@@ -59,13 +60,15 @@ def _cut_off(person: Person) -> str | None:
   return None
 
 
-def _posture(landmarks: Landmarks) -> str | None:
-  points = landmarks.points
+def _posture(person: Person) -> str | None:
+  left, top, right, bottom = person.box
+  points = person.landmarks.points
   trunk = trunk_length(points)
   hips = points[[lm.LEFT_HIP, lm.RIGHT_HIP]].mean(0)
   neck = points[[lm.LEFT_SHOULDER, lm.RIGHT_SHOULDER]].mean(0)
   knees = points[[lm.LEFT_KNEE, lm.RIGHT_KNEE]]
-  if abs(neck[0] - hips[0]) > abs(neck[1] - hips[1]):
+  is_wide = right - left > _LYING * (bottom - top)
+  if is_wide or abs(neck[0] - hips[0]) > abs(neck[1] - hips[1]):
     return "the person is lying or bent over; give a picture of somebody who stands"
   if (knees[:, 1] - hips[1] < _SITTING * trunk).all():
     return "the person is sitting or crouching; give a picture of somebody who stands"

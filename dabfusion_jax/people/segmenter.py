@@ -98,7 +98,7 @@ class Segmenter:
     return self._selfie(x)[0][..., 0]
 
 
-def separate(mask: Float[np.ndarray, "n n"]) -> list[Bool[np.ndarray, "n n"]]:
+def separate(mask: Float[np.ndarray, "h w"]) -> list[Bool[np.ndarray, "h w"]]:
   """Returns the connected parts of a mask, the largest first, without specks."""
   labels, count = scipy.ndimage.label(mask > 0.5)
   areas = np.bincount(labels.ravel(), minlength=count + 1)[1:]
@@ -150,4 +150,4 @@ def find_by_contrast(picture: UInt8[np.ndarray, "h w 3"]) -> Person | None:
   people = separate(mask.astype(np.float32))
   if not people or people[0].mean() > 0.4:
     return None
-  return Person(refine(people[0], picture, 1.0), None, 0)
+  return Person(refine(people[0].astype(np.float32), picture, 1.0), None, 0)

@@ -36,7 +36,7 @@ class Square:
     )
     return np.asarray(moved)
 
-  def to_picture(self, points: Float[np.ndarray, "n 2"]) -> Float[np.ndarray, "n 2"]:
+  def to_picture(self, points: Float[np.ndarray, "*n 2"]) -> Float[np.ndarray, "*n 2"]:
     """Maps points (x, y) from [0, 1] in the square to pixels of the picture."""
     return points * self.side + [self.left, self.top]
 
