@@ -25,7 +25,9 @@ _OVERLAP = 0.03  # of neighbouring pieces, relative to the trunk
 _TORSO_JOINTS = (lm.LEFT_SHOULDER, lm.RIGHT_SHOULDER, lm.LEFT_HIP, lm.RIGHT_HIP)
 _OUTLINE = 0.6  # of the radius; up to it a piece continues under arms
 _JOINT, _ANKLE = 0.8, 0.4  # radii of the discs around joints, relative to the piece
-_ARM_CORE, _ARM_EDGE = 0.5, 1.4  # of the radius: surely an arm, and surely not
+# Of the radius of an arm: surely the arm; its edge, if colours do not tell; surely not.
+_ARM_CORE, _ARM_LIMIT, _ARM_EDGE = 0.5, 0.95, 1.8
+_MIXED = 3  # pixels around an arm whose colours are partly the arm's
 _CLEAR_LEVELS = 30  # by which a colour suits one piece better than another
 _BEHIND_ARMS = (TORSO, HEAD, "left_thigh", "right_thigh", "left_shin", "right_shin")
 _SOLID = 0.95  # alpha of a pixel that is not mixed with the background
@@ -73,6 +75,7 @@ def cut_pieces(
   shapes = _shapes(joints, unit, body.shape)
   regions = _assign(shapes, body, picture)
   arms = np.logical_or.reduce([regions[name] for name in regions if "arm" in name])
+  to_arm = scipy.ndimage.distance_transform_edt(~arms)
   pieces = []
   for name in _ORDER:
     own = regions[name]
@@ -83,8 +86,11 @@ def cut_pieces(
     shown |= _joint_discs(name, joints, unit, own.shape)
     shown &= near
     # What arms cover, inside the outline of what is behind them.
-    covered = (shapes[name] < _OUTLINE) & arms & ~shown & (name in _BEHIND_ARMS)
-    pieces.append(_make_piece(name, picture, alpha, shown, covered))
+    covered, known = np.zeros_like(shown), shown
+    if name in _BEHIND_ARMS:
+      covered = (shapes[name] < _OUTLINE) & arms & ~shown
+      known = shown & (to_arm > _MIXED)
+    pieces.append(_make_piece(name, picture, alpha, shown | covered, known))
   return tuple(pieces)
 
 
@@ -140,13 +146,16 @@ def _assign(
   from_arms = np.stack([shapes[name] for name in arms])
   from_arm, nearest_arm = from_arms.min(0), from_arms.argmin(0)
   core, rest = (from_arm < _ARM_CORE) & body, (from_arm > _ARM_EDGE) & body
-  is_arm = from_arm < np.minimum(distance.min(0), _ARM_EDGE)
+  is_arm = from_arm < np.minimum(distance.min(0), _ARM_LIMIT)
   if core.any() and rest.any():
     errors = [
       np.abs(colours - fill_smoothly(colours, known)).sum(-1) for known in (core, rest)
     ]
     errors = [scipy.ndimage.gaussian_filter(error, 1.0) for error in errors]
-    unsure = (from_arm >= _ARM_CORE) & (from_arm <= _ARM_EDGE)
+    # Sleeves and collars lie near upper arms, and look like what they lie on.
+    is_lower = np.array(["forearm" in name for name in arms])[nearest_arm]
+    edge = np.where(is_lower, _ARM_EDGE, _ARM_LIMIT)
+    unsure = (from_arm >= _ARM_CORE) & (from_arm <= edge)
     clear = np.abs(errors[0] - errors[1]) > _CLEAR_LEVELS
     is_arm = np.where(unsure & clear, errors[0] < errors[1], is_arm)
   is_arm = scipy.ndimage.median_filter(is_arm | core, 5) & body
@@ -194,18 +203,18 @@ def _make_piece(
   name: str,
   picture: np.ndarray,
   alpha: np.ndarray,
-  shown: Bool[np.ndarray, "h w"],
-  covered: Bool[np.ndarray, "h w"],
+  support: Bool[np.ndarray, "h w"],
+  known: Bool[np.ndarray, "h w"],
 ) -> Piece:
-  support = shown | covered
+  """Returns a piece of what a support covers, with the colours that are known."""
   rows, columns = np.flatnonzero(support.any(1)), np.flatnonzero(support.any(0))
   top, left = max(rows[0] - 2, 0), max(columns[0] - 2, 0)
   window = (slice(top, rows[-1] + 3), slice(left, columns[-1] + 3))
-  shown, support, alpha = shown[window], support[window], alpha[window]
+  known, support, alpha = known[window], support[window], alpha[window]
   colours = picture[window].astype(np.float32)
   # At its outline a person is mixed with the background: colours from further inside.
-  solid = shown & (alpha > _SOLID)
-  colours = fill_smoothly(colours, solid if solid.any() else shown)
+  solid = known & (alpha > _SOLID)
+  colours = fill_smoothly(colours, solid if solid.any() else support)
   soft = scipy.ndimage.uniform_filter(support.astype(np.float32), 3)
   rgba = np.dstack([colours, alpha * soft * 255])
   image = PIL.Image.fromarray(np.clip(np.round(rgba), 0, 255).astype(np.uint8), "RGBA")
