@@ -69,12 +69,16 @@ def train_autoencoder(settings: AutoencoderSettings, run: RunFolder) -> None:
     "encoder": data.encoder,
   }
 
+  fields = ("frames", "example_id")
+  if settings.loss.flow_weight or settings.loss.parts_weight:
+    fields += ("part_map", "part_pose")
+
   def open_pairs(split, augment):
     clips = loader.open_clips(
       data.folder,
       split,
       expect=expect,
-      fields=("frames", "example_id"),
+      fields=fields,
       cache_in_memory=data.cache_in_memory and split == "train",
     )
     return pairs.make_pairs_dataset(

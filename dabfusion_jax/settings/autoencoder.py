@@ -6,6 +6,7 @@ from dabfusion_jax.settings.checks import check_choice
 from dabfusion_jax.settings.loop import LoopSettings
 from dabfusion_jax.settings.mapping import resolved
 from data_pipeline.errors import UserError
+from data_pipeline.records.body_parts import PARTS
 
 NETWORKS = ("vgg19", "vgg16", "none")  # of the perceptual loss
 
@@ -40,6 +41,7 @@ class AutoencoderModel:
   num_down: int
   num_residual: int
   dtype: str
+  detector_scale: float = 0.25  # at which the detector sees a frame
 
   @property
   def z_channels(self) -> int:
@@ -56,6 +58,8 @@ class LossSettings:
   perceptual_weights: tuple[float, ...]
   pixel_weight: float
   equivariance_weight: float
+  flow_weight: float = 0.0
+  parts_weight: float = 0.0
 
   def __post_init__(self):
     check_choice("loss.network", self.network, NETWORKS)
@@ -80,6 +84,11 @@ class AutoencoderSettings(LoopSettings):
     ):
       if size % divisor:
         raise UserError(f"{keys}: a frame of {size} px does not divide by {divisor}.")
+    if self.loss.parts_weight and model.num_keypoints != len(PARTS):
+      raise UserError(
+        f"loss.parts_weight needs a keypoint for each of {len(PARTS)} body parts,"
+        f" but model.num_keypoints={model.num_keypoints}."
+      )
     if size // 4 < 2**model.hourglass_blocks:
       raise UserError(
         f"model.hourglass_blocks={model.hourglass_blocks} halves {size // 4} px too"
