@@ -6,7 +6,6 @@ from dabfusion_jax.settings.checks import check_choice
 from dabfusion_jax.settings.loop import LoopSettings
 from dabfusion_jax.settings.mapping import resolved
 from data_pipeline.errors import UserError
-from data_pipeline.records.body_parts import PARTS
 
 NETWORKS = ("vgg19", "vgg16", "none")  # of the perceptual loss
 
@@ -84,11 +83,6 @@ class AutoencoderSettings(LoopSettings):
     ):
       if size % divisor:
         raise UserError(f"{keys}: a frame of {size} px does not divide by {divisor}.")
-    if self.loss.parts_weight and model.num_keypoints != len(PARTS):
-      raise UserError(
-        f"loss.parts_weight needs a keypoint for each of {len(PARTS)} body parts,"
-        f" but model.num_keypoints={model.num_keypoints}."
-      )
     if size // 4 < 2**model.hourglass_blocks:
       raise UserError(
         f"model.hourglass_blocks={model.hourglass_blocks} halves {size // 4} px too"
