@@ -1,9 +1,7 @@
-"""Stores what is known about a generated video, and computes how its body moves.
+"""Stores what is known about a generated video.
 
 The truth of a video is a set of arrays in pixels of that video (integers at pixel
-centres). `body_motion` turns the poses of two frames into a motion field between them:
-every body pixel belongs to a capsule, and keeps its place on that capsule. The rotation
-of a part about its own axis is not part of the pose, and is left out.
+centres). What follows from it for two frames is in `records.body_parts`.
 """
 
 import dataclasses
@@ -80,50 +78,3 @@ class Truth:
       part_map=frame_nearest(self.part_map, size, transform),
       part_pose=pose.reshape(self.part_pose.shape),
     )
-
-
-def body_motion(
-  part_map: UInt8[np.ndarray, "h w"],
-  pose_to: Float32[np.ndarray, "p 6"],
-  pose_from: Float32[np.ndarray, "p 6"],
-) -> Float32[np.ndarray, "h w 2"]:
-  """Computes where the surface seen in one frame is in another.
-
-  Args:
-    part_map: of the frame `to`: 0 off the body, 1 + part on it.
-    pose_to: the capsules of that frame, `part_pose` of the truth.
-    pose_from: the capsules of the frame `from`.
-
-  Returns:
-    Displacements (x, y) in pixels: the surface at pixel q of `to` is at q +
-    displacement in `from`, where it may be hidden. Zero off the body.
-  """
-  motion = np.zeros((*part_map.shape, 2), np.float32)
-  y, x = np.nonzero(part_map)
-  part = part_map[y, x].astype(np.int64) - 1
-  to, source = pose_to[part].astype(np.float64), pose_from[part].astype(np.float64)
-  points = np.stack([x, y], -1)
-  start, direction, length = _axis(to)
-  offset = points - start
-  # A place along the axis is a fraction of its length. Distances beyond an end (in the
-  # caps) and across are in radii, so they keep their size if the part is foreshortened.
-  along = (offset * direction).sum(-1)
-  inside = np.clip(along, 0.0, length)
-  fraction = inside / np.maximum(length, 1e-6)
-  radius = to[:, 2] + fraction * (to[:, 5] - to[:, 2])
-  beyond = (along - inside) / radius
-  across = (offset[:, 0] * -direction[:, 1] + offset[:, 1] * direction[:, 0]) / radius
-  start, direction, length = _axis(source)
-  radius = source[:, 2] + fraction * (source[:, 5] - source[:, 2])
-  normal = np.stack([-direction[:, 1], direction[:, 0]], -1)
-  place = start + direction * (fraction * length + beyond * radius)[:, None]
-  place = place + normal * (across * radius)[:, None]
-  motion[y, x] = place - points
-  return motion
-
-
-def _axis(pose: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-  """Returns start, direction and length of the axis of each capsule."""
-  axis = pose[:, 3:5] - pose[:, 0:2]
-  length = np.sqrt((axis**2).sum(-1))
-  return pose[:, 0:2], axis / np.maximum(length, 1e-6)[:, None], length
