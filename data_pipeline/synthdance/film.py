@@ -4,9 +4,8 @@
 |---|---|---|
 | `figures` | capsules in plain colours | in the studio, seen by its nine cameras |
 | `figures_backdrops` | the same | in rooms, outdoors and in panoramas, hand-held |
+| `people` | dressed people who pass for photographs | the same |
 """
-
-import dataclasses
 
 import numpy as np
 from jaxtyping import Float32, UInt8
@@ -20,26 +19,17 @@ from data_pipeline.synthdance.backdrops.lens import draw_lens
 from data_pipeline.synthdance.backdrops.viewpoint import draw_camera
 from data_pipeline.synthdance.body import coco_joints, dancer, pose_skeleton
 from data_pipeline.synthdance.choreography import Poses, seed
+from data_pipeline.synthdance.footage import Footage
+from data_pipeline.synthdance.people.clip import film_person
 from data_pipeline.synthdance.renderer import render
 from data_pipeline.synthdance.studio import background, make_camera
 
-LOOKS = ("figures", "figures_backdrops")
-
-
-@dataclasses.dataclass(frozen=True)
-class Film:
-  """The frames of a dance, and what is known about them as in `truth.Truth`."""
-
-  frames: UInt8[np.ndarray, "t h w 3"]
-  joints3d: Float32[np.ndarray, "t 17 3"]
-  joints2d: Float32[np.ndarray, "t 17 2"]
-  part_map: UInt8[np.ndarray, "t h w"]
-  part_pose: Float32[np.ndarray, "t p 6"]
+LOOKS = ("figures", "figures_backdrops", "people")
 
 
 def film(
   look: str, name: ClipName, poses: Poses, framing: str, frame_size: int | None
-) -> Film:
+) -> Footage:
   """Films poses in a look.
 
   Args:
@@ -60,12 +50,14 @@ def film(
     raise UserError(f"The look {look} is filmed close; framing {framing!r} is not.")
   # The studio's camera checks the name and the size.
   size = make_camera(name.camera, framing, 168.0, frame_size).width
+  if look == "people":
+    return film_person(name, poses, size, held_out=is_held_out(name))
   return _film_before_backdrop(name, poses, size)
 
 
 def _film_in_studio(
   name: ClipName, poses: Poses, framing: str, frame_size: int | None
-) -> Film:
+) -> Footage:
   performer = dancer(name.dancer)
   skeleton = pose_skeleton(poses, performer)
   camera = make_camera(name.camera, framing, performer.height, frame_size)
@@ -78,7 +70,7 @@ def _film_in_studio(
   drawn = render(skeleton, performer, camera, background(camera), develop)
   joints = coco_joints(skeleton)
   joints2d = camera.project(joints)[..., :2].astype(np.float32)
-  return Film(
+  return Footage(
     drawn.frames,
     joints.astype(np.float32),
     joints2d,
@@ -94,7 +86,7 @@ def _exposure(name: ClipName) -> tuple[float, float, float]:
   return light * (1 + warm), light, light * (1 - warm)
 
 
-def _film_before_backdrop(name: ClipName, poses: Poses, size: int) -> Film:
+def _film_before_backdrop(name: ClipName, poses: Poses, size: int) -> Footage:
   performer = dancer(name.dancer)
   skeleton = pose_skeleton(poses, performer)
   rng = np.random.default_rng(seed("backdrop", str(name)))
@@ -109,7 +101,7 @@ def _film_before_backdrop(name: ClipName, poses: Poses, size: int) -> Film:
   drawn = render(skeleton, performer, camera, to_levels(place.pixels()), develop)
   joints = coco_joints(skeleton)
   joints2d = camera.project(joints)[..., :2].astype(np.float32)
-  return Film(
+  return Footage(
     drawn.frames,
     joints.astype(np.float32),
     joints2d,

@@ -107,6 +107,7 @@ def make_clip(
     joints2d=filmed.joints2d,
     part_map=filmed.part_map,
     part_pose=filmed.part_pose,
+    surfaces=filmed.surfaces,
   )
   audio = music.render_music(name.music, start, span)
   return GeneratedClip(filmed.frames, audio, truth)

@@ -8,6 +8,8 @@
 | `full` | 12,672 of 4 s, whole stage | the shape of AIST: 1,408 dances, 9 cameras |
 | `backdrops_smoke` | 8 of 4 s, figures before backdrops | tests |
 | `backdrops` | 2,255 of 4 s, figures before backdrops | pictures outside studios |
+| `people_smoke` | 8 of 4 s, people before backdrops | tests |
+| `people` | 2,255 of 4 s, people before backdrops | pictures of people |
 
 Clips before backdrops are of 128 pixels. In a third of them the dancer stands still at
 first, arms down, as people do in pictures: the dance begins late by a beat at most.
@@ -35,7 +37,10 @@ from data_pipeline.aist import (
 from data_pipeline.errors import UserError
 from data_pipeline.synthdance.choreography import seed
 
-PRESETS = ("smoke", "demo", "medium", "full", "backdrops_smoke", "backdrops")
+PRESETS = (
+  "smoke", "demo", "medium", "full", "backdrops_smoke", "backdrops", "people_smoke",
+  "people",
+)  # fmt: skip
 CLOSE_SECONDS = 8.0
 HAND_HELD_SECONDS = 4.0
 STANDS_SHARE = 1 / 3  # of the hand-held clips, in which the dancer stands at first
@@ -69,6 +74,8 @@ def clips_of_preset(preset: str) -> Sequence[ClipSpec]:
     "full": _full,
     "backdrops_smoke": lambda: _hand_held_smoke("figures_backdrops"),
     "backdrops": lambda: _hand_held("figures_backdrops"),
+    "people_smoke": lambda: _hand_held_smoke("people"),
+    "people": lambda: _hand_held("people"),
   }
   if preset not in makers:
     raise UserError(f"Unknown preset {preset!r}; expected one of {PRESETS}.")
