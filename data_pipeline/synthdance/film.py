@@ -20,6 +20,7 @@ from data_pipeline.synthdance.backdrops.viewpoint import draw_camera
 from data_pipeline.synthdance.body import coco_joints, dancer, pose_skeleton
 from data_pipeline.synthdance.choreography import Poses, seed
 from data_pipeline.synthdance.footage import Footage
+from data_pipeline.synthdance.kernels import compile_kernels
 from data_pipeline.synthdance.people.clip import film_person
 from data_pipeline.synthdance.renderer import render
 from data_pipeline.synthdance.studio import background, make_camera
@@ -50,6 +51,7 @@ def film(
     raise UserError(f"The look {look} is filmed close; framing {framing!r} is not.")
   # The studio's camera checks the name and the size.
   size = make_camera(name.camera, framing, 168.0, frame_size).width
+  compile_kernels()
   if look == "people":
     return film_person(name, poses, size, held_out=is_held_out(name))
   return _film_before_backdrop(name, poses, size)
@@ -90,8 +92,8 @@ def _film_before_backdrop(name: ClipName, poses: Poses, size: int) -> Footage:
   performer = dancer(name.dancer)
   skeleton = pose_skeleton(poses, performer)
   rng = np.random.default_rng(seed("backdrop", str(name)))
-  camera = draw_camera(rng, name.camera, performer.height, size)
   lens = draw_lens(rng, size)
+  camera = draw_camera(rng, name.camera, performer.height, size, lens.shown)
   place = draw_backdrop(rng, camera, held_out=is_held_out(name))
   noise = np.random.default_rng(seed("noise", str(name)))
 

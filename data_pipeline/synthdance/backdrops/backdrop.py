@@ -157,7 +157,8 @@ def _panorama(rng, view, surround, turn):
   """Shows part of the panorama, wider than the camera sees it so that it is sharp."""
   pixel = np.degrees(np.abs(np.diff(view.turn, axis=1)).mean()) * SUBPIXELS
   zoom = max(rng.uniform(0.32, 0.85) / float(pixel), 1.0)
-  up = np.clip(view.up * zoom, -1.45, 1.45)
+  zoom = min(zoom, 1.35 / float(np.abs(view.up).max()))  # not beyond the zenith
+  up = view.up * zoom
   image = surround.look(turn + np.pi + view.turn * zoom, up)
   below = (view.up < -0.01)[..., None]
   if rng.random() < 0.35:  # a floor with more detail

@@ -84,6 +84,11 @@ class Lens:
     image[~self.shows((h, w))] = 0
     return np.clip(image + np.float32(0.5), 0, 255).astype(np.uint8)
 
+  @property
+  def shown(self) -> float:
+    """Returns the share of the height that bars leave."""
+    return (self.rows[1] - self.rows[0]) / (self.rows[1] + self.rows[0])
+
   def shows(self, shape: tuple[int, int]) -> Bool[np.ndarray, "h w"]:
     """Returns which pixels are not in the black bars."""
     inside = np.zeros(shape, bool)

@@ -11,8 +11,8 @@ import numpy as np
 from jaxtyping import Bool, Float64
 
 from data_pipeline.synthdance.backdrops.colours import to_light
+from data_pipeline.synthdance.backdrops.grain import Plane, smooth_values
 
-Plane = Float64[np.ndarray, "h w"]
 Colours = Float64[np.ndarray, "h w 3"]
 Painter = Callable[[np.random.Generator, Plane, Plane, Plane], Colours]
 
@@ -31,14 +31,15 @@ class Grain:
   def __call__(self, size: float | int, stretch: float | int = 1) -> Plane:
     """Returns values of unit variance that change over `size` cm (u) and more (v)."""
     self._turn += 1
-    table = self._table[self._turn % 4]
-    a = self.u / size + 13.7 * self._turn
-    b = self.v / (size * stretch) + 5.3 * self._turn
-    i, j = np.floor(a).astype(int), np.floor(b).astype(int)
-    p, q = a - i, b - j
-    i, j, i1, j1 = i % 64, j % 64, (i + 1) % 64, (j + 1) % 64
-    value = (table[i, j] * (1 - p) + table[i1, j] * p) * (1 - q)
-    value = value + (table[i, j1] * (1 - p) + table[i1, j1] * p) * q
+    value = smooth_values(
+      self._table[self._turn % 4],
+      self.u,
+      self.v,
+      float(size),
+      float(size * stretch),
+      13.7 * self._turn,
+      5.3 * self._turn,
+    )
     fade = np.clip(size / (2.0 * self.fine), 0, 1)
     return value * fade * (self.sharp if size < 10 else 1.0)
 

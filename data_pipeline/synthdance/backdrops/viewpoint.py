@@ -14,7 +14,11 @@ _WIDE_SHARE = 0.15  # of the clips: the dancer is small in the picture
 
 
 def draw_camera(
-  rng: np.random.Generator, name: str, body_height: float, frame_size: int
+  rng: np.random.Generator,
+  name: str,
+  body_height: float,
+  frame_size: int,
+  shown: float = 1.0,
 ) -> Camera:
   """Draws a camera that shows a dancer who stands at x = z = 0.
 
@@ -23,6 +27,7 @@ def draw_camera(
     name: "c01" to "c09": the side from which the dancer is seen, within 20 degrees.
     body_height: in cm.
     frame_size: of the square picture, in pixels.
+    shown: share of its height that black bars leave.
   """
   index = CAMERAS.index(name)
   side = 0.0 if index == 8 else -45.0 * index
@@ -31,11 +36,12 @@ def draw_camera(
     share = rng.uniform(0.30, 0.55)
   else:
     share = rng.uniform(0.58, 0.95) ** 0.8
+  share = share * shown
   distance = rng.uniform(210, 480)
   level = rng.uniform(30, 70) if index == 8 else rng.uniform(75, 165)
   picture = body_height / share  # height of the picture at the dancer, cm
   # The feet stay visible; the head may come close to the upper edge.
-  room = picture - body_height
+  room = picture * shown - body_height
   aim_up = body_height / 2 + room * rng.uniform(-0.35, 0.40)
   aim_side = picture * 0.5 * rng.uniform(-1, 1) * min(0.12 + room / picture, 0.5)
   across = np.array([np.cos(angle), 0.0, -np.sin(angle)])

@@ -10,7 +10,7 @@ import pathlib
 from collections.abc import Mapping
 
 import numpy as np
-from jaxtyping import Float32, Float64, Int64
+from jaxtyping import Float32, Float64, Int32, Int64
 
 ASSET = pathlib.Path(__file__).parent / "body.npz"
 RACES = ("caucasian", "african", "asian")
@@ -97,7 +97,7 @@ class Shape:
   @property
   def height(self) -> float:
     """Returns the height from the soles to the top of the head, in cm."""
-    return float(self.points[np.unique(anatomy().quads["body"]), 1].max())
+    return float(self.points[members("body"), 1].max())
 
 
 @dataclasses.dataclass(frozen=True)
@@ -109,12 +109,15 @@ class Anatomy:
     bones: names, parents first.
     parents: of the bones, -1 for the first.
     weights: by which the points follow the bones; each row sums to 1.
+    bone, weight: the same: the four bones that move a point most, and how much.
   """
 
   quads: Mapping[str, Int64[np.ndarray, "q 4"]]
   bones: tuple[str, ...]
   parents: tuple[int, ...]
   weights: Float32[np.ndarray, "v b"]
+  bone: Int32[np.ndarray, "v 4"]
+  weight: Float32[np.ndarray, "v 4"]
   _targets: Mapping[str, int]
   _base: Float64[np.ndarray, "m 3"]
   _components: Float64[np.ndarray, "k m 3"]
@@ -134,7 +137,7 @@ class Anatomy:
     points[self._place < 0, 0] *= -1
     b = len(self.bones)
     joints = rows[-2 * b - 1 :]
-    floor = points[np.unique(self.quads["body"]), 1].min()
+    floor = points[members("body"), 1].min()
     # Rounded to hide last bits that differ between processors.
     points, joints = (np.round(p - [0, floor, 0], 4) for p in (points, joints))
     return Shape(points, joints[:b], joints[b : 2 * b], joints[2 * b])
@@ -179,6 +182,12 @@ def _target_shares(build: Build) -> dict[str, float]:
 
 
 @functools.cache
+def members(group: str) -> Int64[np.ndarray, "u"]:
+  """Returns the points of a group, in order; the array is shared."""
+  return np.unique(anatomy().quads[group])
+
+
+@functools.cache
 def anatomy() -> Anatomy:
   """Reads the data of `make_body`."""
   with np.load(ASSET, allow_pickle=False) as file:
@@ -193,6 +202,8 @@ def anatomy() -> Anatomy:
     bones=bones,
     parents=tuple(arrays["parents"].tolist()),
     weights=weights,
+    bone=arrays["bone"].astype(np.int32),
+    weight=share.astype(np.float32),
     _targets={name: i for i, name in enumerate(arrays["targets"].tolist())},
     _base=arrays["base"].astype(np.float64),
     _components=np.concatenate([fine, coarse]),

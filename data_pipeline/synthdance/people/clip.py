@@ -17,15 +17,14 @@ from data_pipeline.synthdance.footage import Footage
 from data_pipeline.synthdance.parts import PARTS, capsules
 from data_pipeline.synthdance.people import raster, shading
 from data_pipeline.synthdance.people.anatomy import anatomy
-from data_pipeline.synthdance.people.kernels import compile_kernels
 from data_pipeline.synthdance.people.lighting import draw_lights
-from data_pipeline.synthdance.people.mesh import noise_volume
+from data_pipeline.synthdance.people.mesh import noise_volume, number
 from data_pipeline.synthdance.people.person import Person, draw_person
 from data_pipeline.synthdance.people.pose import as_dancer, pose
 from data_pipeline.synthdance.studio import Camera, floor_points
 from data_pipeline.synthdance.surfaces import Surfaces
 
-_MAP_SIZE, _MAP_SPAN = 150, 280.0  # samples and cm along a side of a shadow map
+_MAP_SIZE, _MAP_SPAN = 144, 280.0  # samples and cm along a side of a shadow map
 _FAR = np.float32(1e9)
 
 
@@ -38,13 +37,12 @@ def film_person(name: ClipName, poses: Poses, size: int, *, held_out: bool) -> F
     size: of the square frames, in pixels.
     held_out: whether the place is one for testing.
   """
-  compile_kernels()
   rng = np.random.default_rng(seed("people", str(name)))
   person = draw_person(str(name))
   curl = rng.uniform(0.1, 0.8, 2)
   posed = pose(person, poses, (float(curl[0]), float(curl[1])))
-  camera = draw_camera(rng, name.camera, person.shape.height, size)
   lens = draw_lens(rng, size)
+  camera = draw_camera(rng, name.camera, person.shape.height, size, lens.shown)
   place = draw_backdrop(rng, camera, held_out=held_out)
   lights = draw_lights(rng, camera, place)
   noise = np.random.default_rng(seed("noise", str(name)))
@@ -133,8 +131,9 @@ class _Studio:
     normal = np.empty_like(points)
     raster.normals(points, mesh.faces, normal)
     raster.shadow_maps(
-      local, mesh.faces, mesh.cover, lights.towards, lights.axes, self.scale, self.maps
-    )
+      local[mesh.coarse_points], mesh.coarse_faces, mesh.cover[mesh.coarse_points],
+      lights.towards, lights.axes, self.scale, self.maps,
+    )  # fmt: skip
     share = np.ones((*self.floor.shape, 3), np.float32)
     shading.floor_light(
       self.floor, self.ground - centre[[0, 2]], float(-centre[1]), lights.towards,
@@ -172,14 +171,14 @@ def _seen(face, weights, near) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 def _compact(triangle, place, faces, spots, depth) -> Surfaces:
   """Keeps the triangles that are seen in any frame, and their corners."""
-  seen, index = np.unique(triangle, return_inverse=True)
-  if seen[0] == -1:
-    seen, index = seen[1:], index - 1
-  used, corners = np.unique(faces[seen], return_inverse=True)
+  counts = np.bincount(triangle.ravel() + 1, minlength=len(faces) + 1)[1:]
+  seen = np.flatnonzero(counts)
+  index = np.append(np.cumsum(counts > 0) - 1, -1)[triangle]
+  used, corners = number(faces[seen], spots.shape[1])
   return Surfaces(
-    triangle=index.reshape(triangle.shape).astype(np.int32),
+    triangle=index.astype(np.int32),
     place=place,
-    corners=corners.reshape(-1, 3).astype(np.int32),
+    corners=corners.astype(np.int32),
     points=np.ascontiguousarray(spots[:, used]),
     depth=depth,
   )

@@ -4,7 +4,7 @@ import numpy as np
 from jaxtyping import Bool, Float64
 
 from data_pipeline.synthdance.backdrops.colours import to_light
-from data_pipeline.synthdance.people.anatomy import anatomy
+from data_pipeline.synthdance.people.anatomy import anatomy, members
 from data_pipeline.synthdance.people.fabric import choose
 from data_pipeline.synthdance.people.mesh import noise
 from data_pipeline.synthdance.people.tailor import Tailor
@@ -37,10 +37,8 @@ class Face:
   ) -> None:
     """Finds the face and draws its colours."""
     self._t, self._rng, self._male = tailor, rng, male
-    groups, p = anatomy().quads, tailor.points
-    self.eyes = np.stack(
-      [p[np.unique(groups[f"helper-{s}-eye"])].mean(0) for s in "lr"]
-    )
+    p = tailor.points
+    self.eyes = np.stack([p[members(f"helper-{s}-eye")].mean(0) for s in "lr"])
     self.mouth = tailor.shape.mouth
     self.unit = float(self.eyes[0, 1] - self.mouth[1]) / 6.5
     self.front: Bool[np.ndarray, v] = (tailor.head > 0.5) & (
@@ -76,8 +74,8 @@ class Face:
       dy = (p[:, 1] - eye[1]) / self.unit
       socket = np.exp(-((dx / 1.7) ** 2 + ((dy - 0.2) / 1.1) ** 2)) * self.front
       blend(0.35 * socket, tone * [0.55, 0.42, 0.4])
-      brow = np.exp(-(((dy - 1.9 - 0.12 * dx) / 0.42) ** 2)) * (np.abs(dx - 0.1) < 2.1)
-      strength = 0.85 if self._male else 0.65
+      brow = np.exp(-(((dy - 1.45 - 0.12 * dx) / 0.34) ** 2)) * (np.abs(dx - 0.1) < 1.9)
+      strength = 0.95 if self._male else 0.8
       blend(strength * brow * self.front, self.hair * 0.9 + tone * 0.06)
       cheek = np.exp(-(((dx - 0.6) / 2.0) ** 2 + ((dy + 3.6) / 1.6) ** 2)) * self.front
       blend(0.22 * cheek, tone * [1.0, 0.62, 0.58])

@@ -3,7 +3,7 @@
 import numpy as np
 from jaxtyping import Float64
 
-from data_pipeline.synthdance.people.anatomy import anatomy
+from data_pipeline.synthdance.people.anatomy import anatomy, members
 from data_pipeline.synthdance.people.fabric import Material, choose, cloth_colour
 from data_pipeline.synthdance.people.face import Face
 from data_pipeline.synthdance.people.mesh import HAIR, HAT, Part, noise, smooth, unit
@@ -76,17 +76,19 @@ class Hairdresser:
     return parts
 
   def _part(self, points, quads, material, colour, cover) -> Part:
-    weights = anatomy().weights
-    if len(points) != len(weights):  # not of the anatomy: moves with the head
-      weights = np.zeros((len(points), len(anatomy().bones)), np.float32)
-      weights[:, anatomy().bones.index("head")] = 1
+    bone, weight = anatomy().bone, anatomy().weight
+    if len(points) != len(bone):  # not of the anatomy: moves with the head
+      bone = np.full((len(points), 4), anatomy().bones.index("head"), np.int32)
+      weight = np.zeros((len(points), 4), np.float32)
+      weight[:, 0] = 1
     return Part(
       points=points,
       quads=quads,
       material=material,
       colour=np.broadcast_to(colour, points.shape),
       cover=np.broadcast_to(cover, len(points)),
-      weights=weights,
+      bone=bone,
+      weight=weight,
       crease=np.ones(len(points)),
     )
 
@@ -107,7 +109,7 @@ class Hairdresser:
   def _hanging(self) -> Part:
     p, t, rng = self._t.points, self._t, self._rng
     quads = anatomy().quads["helper-hair"]
-    mine = np.unique(quads)
+    mine = members("helper-hair")
     bottom = t.neck[1] + rng.uniform(-28, 2)
     points = p.copy()
     points[mine] += 0.8 * noise(p[mine], 3.0)[:, None] * [1, 0, 1]
@@ -139,10 +141,12 @@ class Hairdresser:
 
   def _hat(self) -> Part:
     """Returns a cap or a woollen hat."""
-    points = smooth(self._skull + self._ray * 2.0, self._scalp, 6) + self._ray * 0.9
     edge = np.interp(self._front, [0, 1], [0.15, 0.42]) * self._top
     cover = self._skull[:, 1] - self._eye - edge
+    high = self._rng.uniform(0.8, 2.2) * np.clip(cover / 5, 0, 1)[:, None]
+    points = smooth(self._skull + self._ray * 1.2, self._scalp, 6)
+    points = points + self._ray * (0.5 + high)
     if self._rng.random() < 0.5:  # with a peak
-      ahead = np.clip((self._front - 0.9) * 10, 0, 1) * np.clip(1 - cover / 2.5, 0, 1)
-      points[:, 2] += 6 * ahead * (cover > -1)
+      ahead = np.clip((self._front - 0.8) * 6, 0, 1) * np.clip(1 - cover / 3, 0, 1)
+      points[:, 2] += 6 * ahead
     return self._part(points, self._scalp, HAT, cloth_colour(self._rng), cover)

@@ -8,7 +8,7 @@ from jaxtyping import Float32, Float64
 from data_pipeline.synthdance.backdrops.backdrop import Backdrop
 from data_pipeline.synthdance.studio import Camera
 
-NUM_LIGHTS = 13
+NUM_LIGHTS = 12
 _FLASH_SHARE, _SUN_SHARE = 0.08, 0.18  # clips with a flash, with an additional sun
 
 

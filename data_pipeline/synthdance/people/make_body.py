@@ -93,7 +93,8 @@ class Archive:
       for end in ("head", "tail")
       for n in names
     ]
-    ends.append(np.unique(self.quads["joint-mouth"]))
+    teeth = self.quads["helper-upper-teeth"] + self.quads["helper-lower-teeth"]
+    ends.append(np.unique(teeth))
     table = json.loads(self._zip.read(f"{rig}/weights.game_engine.json"))["weights"]
     weights = np.zeros((len(self.base), len(names)))
     for i, name in enumerate(names):

@@ -117,7 +117,8 @@ def _bare(skin: np.ndarray, outfit: Outfit, tailor: Tailor) -> Part:
     material=SKIN,
     colour=skin,
     cover=np.full(len(tailor.points), 9.0),
-    weights=body.weights,
+    bone=body.bone,
+    weight=body.weight,
     crease=np.ones(len(tailor.points)),
   )
 
@@ -133,7 +134,14 @@ def _eyes(face: Face, tailor: Tailor, race: str) -> list[Part]:
     ):
       parts.append(
         Part(
-          tailor.points, quads, EYE, colour, everywhere, body.weights, everywhere * 0
+          tailor.points,
+          quads,
+          EYE,
+          colour,
+          everywhere,
+          body.bone,
+          body.weight,
+          everywhere * 0,
         )
       )
   return parts

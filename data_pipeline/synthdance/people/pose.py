@@ -17,7 +17,7 @@ from data_pipeline.synthdance.body import (
   pose_skeleton,
 )
 from data_pipeline.synthdance.choreography import Poses
-from data_pipeline.synthdance.people.anatomy import Shape, anatomy
+from data_pipeline.synthdance.people.anatomy import Shape, anatomy, members
 from data_pipeline.synthdance.people.mesh import unit
 from data_pipeline.synthdance.people.person import Person
 from data_pipeline.synthdance.people.rotations import (
@@ -307,7 +307,7 @@ def trunk_radii(shape: Shape, person: Person) -> Float64[np.ndarray, "n 4"]:
   low, high, rows = at["thigh_l"][1], at["upperarm_l"][1], 12
   limbs = [i for i, n in enumerate(body.bones) if n[-2:] in ("_l", "_r")]
   limbs = [i for i in limbs if not body.bones[i].startswith("clavicle")]
-  on = np.unique(body.quads["body"])
+  on = members("body")
   trunk = on[body.weights[on][:, limbs].sum(1) < 0.3]
   p = shape.points[trunk]
   row = np.clip(np.round((p[:, 1] - low) / (high - low) * (rows - 1)), 0, rows - 1)

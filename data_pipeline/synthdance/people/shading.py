@@ -10,6 +10,7 @@ import numba
 import numpy as np
 from jaxtyping import Bool, Float32, Int32
 
+from data_pipeline.synthdance.backdrops.backdrop import SUBPIXELS
 from data_pipeline.synthdance.people.fabric import (
   BANDS,
   BLOTCHES,
@@ -20,7 +21,9 @@ from data_pipeline.synthdance.people.fabric import (
 )
 
 _jit = numba.njit(cache=True, error_model="numpy")
-_BIAS = 0.8  # cm by which a surface lies in front of its own shadow
+_BIAS = 1.0  # cm by which a surface lies in front of its own shadow
+_SAME_SHADOW = 4.0  # square of the distance in cm within which shadows are the same
+_REACH = 150.0  # cm around the middle of a body where its shadow is looked for
 
 
 @_jit
@@ -129,8 +132,15 @@ def shade(
   """
   corner = np.empty(3, np.int64)
   share = np.empty(3)
-  for row in range(face.shape[0]):
-    for column in range(face.shape[1]):
+  open_ = np.zeros(len(lights))  # share of each light that arrives at `known`
+  known = np.full(3, 1e9)
+  # Samples of a pixel follow each other, since most have the same shadows.
+  step = SUBPIXELS
+  height, width = face.shape
+  for block in range((height // step) * (width // step)):
+    for sample in range(step * step):
+      row = block // (width // step) * step + sample // step
+      column = block % (width // step) * step + sample % step
       f = face[row, column]
       if f < 0:
         continue
@@ -197,6 +207,12 @@ def shade(
         nx, ny, nz = nx + d * ex, ny + d * ey, nz + d * ez
         size = np.sqrt(nx * nx + ny * ny + nz * nz)
         nx, ny, nz, facing = nx / size, ny / size, nz / size, 0.05
+      d = (wx - known[0]) * (wx - known[0]) + (wy - known[1]) * (wy - known[1])
+      if d + (wz - known[2]) * (wz - known[2]) > _SAME_SHADOW:
+        known[0], known[1], known[2] = wx, wy, wz
+        for n in range(len(lights)):
+          x, y, z = wx + 1.4 * nx, wy + 1.4 * ny, wz + 1.4 * nz
+          open_[n] = _arrives(x, y, z, lights[n], axes[n], maps[n], scale)
       red = green = blue = shine_r = shine_g = shine_b = 0.0
       wrap = p[9]
       for n in range(len(lights)):
@@ -204,15 +220,7 @@ def shade(
         cosine = nx * lx + ny * ly + nz * lz
         if cosine <= -wrap:
           continue
-        arrives = _arrives(
-          wx + 1.2 * nx,
-          wy + 1.2 * ny,
-          wz + 1.2 * nz,
-          lights[n],
-          axes[n],
-          maps[n],
-          scale,
-        )
+        arrives = open_[n]
         if arrives <= 0:
           continue
         direct = max(cosine, 0.0) * arrives
@@ -264,7 +272,7 @@ def floor_light(
     place: x and z there, relative to the middle of `maps`.
     height: of the floor, likewise.
     lights, radiance, axes, maps, scale: see `shade`.
-    out: is written at these pixels.
+    out: is written at these pixels, unless they are too far away.
   """
   total = np.zeros(3)
   for n in range(len(lights)):
@@ -276,6 +284,8 @@ def floor_light(
         continue
       red = green = blue = 0.0
       x, z = place[row, column, 0], place[row, column, 1]
+      if x * x + z * z > _REACH * _REACH:
+        continue
       for n in range(len(lights)):
         cosine = lights[n, 1]
         if cosine <= 0:

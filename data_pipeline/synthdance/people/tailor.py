@@ -8,7 +8,7 @@ sticks out above it instead of following the skin.
 import numpy as np
 from jaxtyping import Float64
 
-from data_pipeline.synthdance.people.anatomy import Shape, anatomy
+from data_pipeline.synthdance.people.anatomy import Shape, anatomy, members
 from data_pipeline.synthdance.people.mesh import noise, smooth, unit
 
 _FINGERS = ("index", "middle", "ring", "pinky", "thumb")
@@ -125,7 +125,7 @@ class Tailor:
       arm_radius, leg_radius: least radii of sleeves and trouser legs.
     """
     quads = anatomy().quads["helper-tights"]
-    mine = np.unique(quads)
+    mine = members("helper-tights")
     p, out = self.points, self.points.copy()
     on = mine[self.trunk[mine] > 0.02]
     wide, flat, radius = self._hang(on, ease, looseness, taper)

@@ -1,13 +1,14 @@
 """Dresses a person from head to toe; the trunk is always covered."""
 
 import dataclasses
+import functools
 
 import numpy as np
 from jaxtyping import Float64
 
 from data_pipeline.synthdance.backdrops.colours import to_light
 from data_pipeline.synthdance.people import fabric
-from data_pipeline.synthdance.people.anatomy import anatomy
+from data_pipeline.synthdance.people.anatomy import anatomy, members
 from data_pipeline.synthdance.people.fabric import Material, choose, cloth, cloth_colour
 from data_pipeline.synthdance.people.mesh import (
   BOTTOM,
@@ -35,6 +36,18 @@ class Outfit:
   parts: list[Part]
   materials: dict[int, Material]
   covers: list[np.ndarray]
+
+
+@functools.cache
+def _creases() -> Float64[np.ndarray, "v"]:
+  """Returns how much cloth folds per point: near the joints of limbs, the most."""
+  body = anatomy()
+  trunk = ("spine", "pelvis", "clavicle", "neck")
+  limbs = [i for i, name in enumerate(body.bones) if not name.startswith(trunk)]
+  weights = body.weights[:, limbs].astype(np.float64)
+  # There, no single bone has all the weight.
+  most = np.maximum(weights.max(1), 1 - weights.sum(1))
+  return 0.7 + 2.4 * np.clip(1 - most, 0, 0.5)
 
 
 class Wardrobe:
@@ -75,16 +88,6 @@ class Wardrobe:
     hides: bool = True,
   ) -> None:
     body = anatomy()
-    limbs = [
-      i
-      for i, name in enumerate(body.bones)
-      if not name.startswith(("spine", "pelvis", "clavicle", "neck"))
-    ]
-    # Near the joints of limbs, no single bone has all the weight.
-    most = np.maximum(
-      body.weights[:, limbs].max(1), 1 - body.weights[:, limbs].sum(1)
-    ).astype(np.float64)
-    crease = 0.7 + 2.4 * np.clip(1 - most, 0, 0.5)
     self.outfit.parts.append(
       Part(
         points=points,
@@ -92,8 +95,9 @@ class Wardrobe:
         material=material,
         colour=np.broadcast_to(colour, points.shape),
         cover=cover,
-        weights=body.weights,
-        crease=crease,
+        bone=body.bone,
+        weight=body.weight,
+        crease=_creases(),
       )
     )
     if hides:
@@ -114,7 +118,7 @@ class Wardrobe:
     rng, t, p = self.rng, self.t, self.t.points
     hem = t.knee + rng.uniform(-26, 16)
     cover = np.minimum(p[:, 1] - hem, t.hip + 19 - p[:, 1])
-    mine = np.unique(anatomy().quads["helper-skirt"])
+    mine = members("helper-skirt")
     points = p.copy()
     axis = np.stack([0 * p[:, 0], p[:, 1], 0 * p[:, 2] + t.at["pelvis"][2]], -1)
     tight = rng.uniform(0.9, 1.12)
@@ -261,10 +265,10 @@ class Wardrobe:
     points = smooth(points, anatomy().quads["helper-tights"], 2)
     points[:, 1] -= foot * low * rng.uniform(0.8, 2.2)
     upper = choose(
-      rng, to_light((235, 235, 230)), to_light((225, 224, 220)),
+      rng, to_light((235, 235, 230)), to_light((150, 146, 140)),
       to_light((25, 25, 27)), cloth_colour(rng), to_light((92, 58, 38)),
     )  # fmt: skip
-    sole = choose(rng, to_light((230, 228, 222)), upper * 0.5)
+    sole = choose(rng, to_light((230, 228, 222)), upper * 0.5, upper * 0.7)
     colour = np.where((points[:, 1] < 1.2)[:, None], sole, upper)
     if rng.random() < 0.4:  # another colour around the heel or over the instep
       band = np.clip(np.sin(p[:, 2] * rng.uniform(0.3, 0.8)) * 3, 0, 1)[:, None]

@@ -8,10 +8,10 @@ import pytest
 from data_pipeline.aist import ClipName
 from data_pipeline.synthdance import presets
 from data_pipeline.synthdance.generate import make_clip, write_clip
+from data_pipeline.synthdance.kernels import compile_kernels
 from data_pipeline.synthdance.people import raster
 from data_pipeline.synthdance.people.anatomy import anatomy
 from data_pipeline.synthdance.people.clip import project
-from data_pipeline.synthdance.people.kernels import compile_kernels
 from data_pipeline.synthdance.people.mesh import SKIN
 from data_pipeline.synthdance.people.person import draw_person
 from data_pipeline.synthdance.studio import make_camera
@@ -20,8 +20,8 @@ from data_pipeline.synthdance.truth import Truth
 # sha256 of three frames and part maps. An intended change of the picture changes them;
 # put the new ones here and say so in the commit.
 GOLDEN = {
-  "gBR_sBM_c01_d04_mBR0_ch03": "a4def4efdda2",
-  "gWA_sFM_c09_d26_mWA4_ch05": "731600e5c2d0",
+  "gBR_sBM_c01_d04_mBR0_ch03": "95960c30d272",
+  "gWA_sFM_c09_d26_mWA4_ch05": "9ee61d878525",
 }
 NAME = ClipName.parse("gLO_sFM_c01_d13_mLO1_ch01")
 
@@ -48,14 +48,16 @@ def _trunk_of(person, camera):
   """Returns how many pixels see the trunk, and how many see its bare skin."""
   mesh, size = person.mesh, camera.width
   depth = np.full((size, size), np.float32(1e9))
-  face, place = np.full((size, size), -1, np.int32), np.zeros((size, size, 2), np.float32)
+  face = np.full((size, size), -1, np.int32)
+  place = np.zeros((size, size, 2), np.float32)
   spots = project(camera, mesh.rest)
   raster.fill(spots, mesh.faces, mesh.cover, depth, face, place)
   bones = anatomy().bones
   trunk = [bones.index(b) for b in ("pelvis", "spine_01", "spine_02")]
   seen = face[face >= 0]
   # The neckline may show skin; what is below the armpits may not.
-  low = mesh.rest[mesh.faces[seen, 0], 1] < person.shape.heads[bones.index("spine_03"), 1]
+  chest = person.shape.heads[bones.index("spine_03"), 1]
+  low = mesh.rest[mesh.faces[seen, 0], 1] < chest
   on_trunk = np.isin(mesh.bone[mesh.faces[seen, 0], 0], trunk) & low
   return on_trunk.sum(), (on_trunk & (mesh.material[seen] == SKIN)).sum()
 
@@ -84,7 +86,8 @@ def _warped(image, flow):
   """Returns the image sampled at every pixel plus its flow, bilinearly."""
   h, w = flow.shape[:2]
   y, x = np.mgrid[0:h, 0:w].astype(float)
-  x, y = np.clip(x + flow[..., 0], 0, w - 1.001), np.clip(y + flow[..., 1], 0, h - 1.001)
+  x = np.clip(x + flow[..., 0], 0, w - 1.001)
+  y = np.clip(y + flow[..., 1], 0, h - 1.001)
   i, j = y.astype(int), x.astype(int)
   p, q = (y - i)[..., None], (x - j)[..., None]
   top = image[i, j] * (1 - q) + image[i, j + 1] * q

@@ -1,22 +1,25 @@
-"""Compiles the functions that draw people before they are used."""
+"""Compiles the functions that draw backdrops and people before they are used."""
 
 import functools
 
 import numpy as np
 
 from data_pipeline.numba_cache import fill_once
+from data_pipeline.synthdance.backdrops import grain
 from data_pipeline.synthdance.people import fabric, raster, shading
 
 
 @functools.cache
 def compile_kernels() -> None:
-  """Fills an empty cache with the functions of `raster` and `shading`."""
-  files = [str(module.__file__) for module in (raster, shading, fabric)]
-  fill_once("people", files, _compile)
+  """Fills an empty cache with the functions of `grain`, `raster` and `shading`."""
+  files = [str(module.__file__) for module in (grain, raster, shading, fabric)]
+  fill_once("synthdance", files, _compile)
 
 
 def _compile() -> None:
   """Draws one triangle."""
+  plane = np.zeros((2, 2))
+  grain.smooth_values(plane, plane, plane, 1.0, 1.0, 0.0, 0.0)
   points = np.float32([[0, 0, 0], [4, 0, 0], [0, 4, 0]])
   faces, one = np.int32([[0, 1, 2]]), np.ones(3, np.float32)
   bone, weight = np.zeros((3, 4), np.int32), np.full((3, 4), 0.25, np.float32)
