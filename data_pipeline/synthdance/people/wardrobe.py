@@ -149,7 +149,7 @@ class Wardrobe:
       knee_radius, hem_radius = rng.uniform(6.2, 10), rng.uniform(5.5, 11.5)
     least = np.interp(t.along, [0, 18, shin, foot], [0, 7.5, knee_radius, hem_radius])
     if short:
-      least = np.where(t.along > 12, 0 if tight else rng.uniform(8.8, 11.5), 0)
+      least = np.where(t.along > 12, 0.0 if tight else rng.uniform(8.8, 11.5), 0.0)
     points = t.drape(
       rng,
       ease=0.4 if tight else rng.uniform(0.7, 1.3),
@@ -250,7 +250,15 @@ class Wardrobe:
     colour = cloth_colour(rng)
     if rng.random() < 0.3:
       colour = fabric.tint(rng, *fabric.JEANS)
-    self._add(points, OVER, self._rim(colour, cover), cover, hides=gap < 0)
+    # What is under it would show through where it is wider.
+    under = cover > 2.5
+    self.outfit.parts = [
+      dataclasses.replace(part, cover=np.where(under, NOWHERE, part.cover))
+      if part.material == TOP
+      else part
+      for part in self.outfit.parts
+    ]
+    self._add(points, OVER, self._rim(colour, cover), cover)
 
   def _shoes(self) -> None:
     rng, t, p = self.rng, self.t, self.t.points
