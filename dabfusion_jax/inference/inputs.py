@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float32, Float64
+from jaxtyping import Float32, Float64, UInt8
 
 from dabfusion_jax.inference.dance import SAMPLE_RATE
 from data_pipeline.cutting import person
@@ -53,6 +53,25 @@ def check_number(
     raise InputError(f"{name} must be {bounds}, not {value:g}.")
 
 
+def read_picture(image: PathLike | np.ndarray) -> UInt8[np.ndarray, "h w 3"]:
+  """Reads a picture of any size and format.
+
+  Args:
+    image: file, or the picture itself.
+
+  Raises:
+    InputError, MediaError: a picture that cannot be used.
+  """
+  if not isinstance(image, np.ndarray):
+    image = reader.read_image(image)
+  if min(image.shape[:2]) < reader.MIN_IMAGE_SIZE:
+    raise InputError(
+      f"The picture has {image.shape[1]}x{image.shape[0]} pixels; at least "
+      f"{reader.MIN_IMAGE_SIZE}x{reader.MIN_IMAGE_SIZE} are needed."
+    )
+  return image
+
+
 def frame_image(
   image: PathLike | np.ndarray, name: str, size: int, pad: bool
 ) -> np.ndarray:
@@ -68,13 +87,7 @@ def frame_image(
   Raises:
     InputError, MediaError: a picture that cannot be used.
   """
-  if not isinstance(image, np.ndarray):
-    image = reader.read_image(image)
-  if min(image.shape[:2]) < reader.MIN_IMAGE_SIZE:
-    raise InputError(
-      f"The picture has {image.shape[1]}x{image.shape[0]} pixels; at least "
-      f"{reader.MIN_IMAGE_SIZE}x{reader.MIN_IMAGE_SIZE} are needed."
-    )
+  image = read_picture(image)
   around_person = name == framing.PERSON
   if pad or (around_person and image.shape[0] > image.shape[1]):
     image = pad_to_square(image)
