@@ -23,7 +23,10 @@ VIDEO_SUFFIXES = (
   *(".mp4", ".mov", ".m4v", ".3gp", ".mkv", ".webm", ".avi", ".ts", ".mts", ".m2ts"),
   *(".mpg", ".mpeg", ".wmv", ".flv", ".ogv"),
 )
-SONG_SUFFIXES = (".wav", ".flac", ".ogg", ".mp3", ".m4a", ".aac")
+SONG_SUFFIXES = (
+  *(".wav", ".flac", ".ogg", ".mp3", ".m4a", ".aac", ".opus", ".wma", ".mka"),
+  *(".aif", ".aiff", ".caf", ".wv"),
+)
 _SAFE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 
 
@@ -167,18 +170,25 @@ class Source(Protocol):
 
 
 def read_song(song: str, files: Sequence[str]) -> tuple[Float32[np.ndarray, "s"], int]:
-  """Reads a song from the first of `files` that can be read.
+  """Reads a song from the first of `files` that can be read and is not silent.
 
   Returns:
-    Mono samples in [-1, 1], and their rate.
+    Mono samples in [-1, 1], and their rate; silence if there is nothing else.
 
   Raises:
     MediaError: none can be read; the message is about the last one.
   """
   reason = f"{song}: no file contains this song; put its music beside the videos."
+  silence = None
   for file in files:
     try:
-      return reader.read_audio(file, SAMPLE_RATE), SAMPLE_RATE
+      audio = reader.read_audio(file, SAMPLE_RATE)
     except MediaError as error:
       reason = str(error)
+      continue
+    if not reader.is_silent(audio):
+      return audio, SAMPLE_RATE
+    silence = audio
+  if silence is not None:
+    return silence, SAMPLE_RATE
   raise MediaError(reason)
