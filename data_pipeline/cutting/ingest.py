@@ -186,6 +186,8 @@ def _cut_sounds(
   if file.music is not None and reader.is_silent(audio):
     audio = reader.read_audio(file.music, sample_rate)
     audio = audio[round(video.song_start_seconds * sample_rate) :]
+  if reader.is_silent(audio):
+    reader.add_note(file.path, "nothing can be heard in it.", reader.SILENT)
   return [cut_window(audio, sample_rate, start, seconds) for start in starts]
 
 

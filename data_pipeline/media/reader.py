@@ -7,16 +7,18 @@ share one clock.
 """
 
 from data_pipeline.media.container import MIN_IMAGE_SIZE, CodecError
-from data_pipeline.media.notes import Note, collect_notes
+from data_pipeline.media.notes import SILENT, Note, add_note, collect_notes
 from data_pipeline.media.pictures import read_image
 from data_pipeline.media.sound import has_sound, is_silent, read_audio
 from data_pipeline.media.video import Video, frame_times, read_frames, read_video
 
 __all__ = [
   "MIN_IMAGE_SIZE",
+  "SILENT",
   "CodecError",
   "Note",
   "Video",
+  "add_note",
   "collect_notes",
   "frame_times",
   "has_sound",

@@ -20,7 +20,7 @@ from data_pipeline.media.container import (
   reason,
 )
 from data_pipeline.media.errors import MediaError
-from data_pipeline.media.notes import SILENT, add_note
+from data_pipeline.media.notes import add_note
 
 SILENCE = 1e-4  # peak; three steps of 16 bits
 MAX_LOST = 0.5  # share of the packets
@@ -71,7 +71,6 @@ def read_audio(
           path, f"sound track {tracks[0] + 1} is silent; track {track + 1} is used."
         )
         return other
-    add_note(path, "the sound is silent.", SILENT)
   return audio
 
 
@@ -187,11 +186,11 @@ class _Decoder:
       MediaError: more than `MAX_LOST` was.
     """
     self._flush()
-    lost = f"{self._num_lost} of {self._num_packets} packets of its sound cannot be read"
+    lost = f"{self._num_lost} of {self._num_packets} packets cannot be decoded"
     if self._num_lost > MAX_LOST * self._num_packets:
-      raise MediaError(f"{self._path}: broken sound ({lost}); copy or convert it again.")
+      raise MediaError(f"{self._path}: broken sound, {lost}; copy or convert it again.")
     if self._num_lost:
-      add_note(self._path, f"{lost}; they are passed over.")
+      add_note(self._path, f"{lost} and are passed over in its sound.")
 
   def join(self, origin: float) -> Float32[np.ndarray, "s channels"]:
     """Returns all samples from a time stamp on, with zeros where there are none."""

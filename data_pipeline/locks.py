@@ -1,0 +1,61 @@
+"""Keeps two programs from writing into one folder at the same time.
+
+The lock belongs to an open file, so the system releases it when its process ends,
+however it ends.
+"""
+
+import contextlib
+import errno
+import fcntl
+import logging
+import os
+import pathlib
+import socket
+import time
+from collections.abc import Iterator
+
+from data_pipeline.errors import UserError
+
+LOCK = ".lock"
+# What disks answer that know no locks, such as some that are mounted over a network.
+_NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL)
+
+
+class LockedError(UserError):
+  """A folder that another process is writing into."""
+
+
+@contextlib.contextmanager
+def hold_folder(folder: pathlib.Path, name: str = LOCK) -> Iterator[None]:
+  """Holds a folder for this process until the block ends; makes it if necessary.
+
+  A disk that knows no locks costs a warning.
+
+  Args:
+    folder: on a disk.
+    name: of the lock file; programs that share a folder on purpose have others.
+
+  Raises:
+    LockedError: another process holds it; the message says which one.
+  """
+  folder.mkdir(parents=True, exist_ok=True)
+  with open(folder / name, "a+", encoding="utf-8") as file:
+    try:
+      fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+      file.seek(0)
+      holder = file.read().strip() or "another process"
+      raise LockedError(
+        f"{folder} is being written by {holder}; wait for it or choose another folder."
+      ) from None
+    except OSError as error:
+      if error.errno not in _NO_LOCKS:
+        raise
+      logging.getLogger(__name__).warning(
+        "%s lies on a disk without locks: let no other program write there.", folder
+      )
+    file.truncate(0)
+    started = time.strftime("%Y-%m-%d %H:%M:%S")
+    file.write(f"process {os.getpid()} on {socket.gethostname()}, since {started}")
+    file.flush()
+    yield
