@@ -14,6 +14,9 @@ import socket
 import time
 from collections.abc import Iterator
 
+from etils import epath
+
+from data_pipeline import files
 from data_pipeline.errors import UserError
 
 LOCK = ".lock"
@@ -26,18 +29,22 @@ class LockedError(UserError):
 
 
 @contextlib.contextmanager
-def hold_folder(folder: pathlib.Path, name: str = LOCK) -> Iterator[None]:
+def hold_folder(path: epath.PathLike, part: str = "") -> Iterator[None]:
   """Holds a folder for this process until the block ends; makes it if necessary.
 
-  A disk that knows no locks costs a warning.
+  A disk that knows no locks costs a warning. Remote folders cannot be held.
 
   Args:
-    folder: on a disk.
-    name: of the lock file; programs that share a folder on purpose have others.
+    path: of the folder.
+    part: name of a share of the work, for programs that share a folder on purpose.
 
   Raises:
     LockedError: another process holds it; the message says which one.
   """
+  if files.is_remote(path):
+    yield
+    return
+  folder, name = pathlib.Path(path), f"{LOCK}{part}"
   folder.mkdir(parents=True, exist_ok=True)
   with open(folder / name, "a+", encoding="utf-8") as file:
     try:

@@ -6,13 +6,14 @@ are seconds from the first frame of the video, so that the picture and sound of 
 share one clock.
 """
 
-from data_pipeline.media.container import MIN_IMAGE_SIZE, CodecError
+from data_pipeline.media.container import MAX_SECONDS, MIN_IMAGE_SIZE, CodecError
 from data_pipeline.media.notes import SILENT, Note, add_note, collect_notes
 from data_pipeline.media.pictures import read_image
 from data_pipeline.media.sound import has_sound, is_silent, read_audio
 from data_pipeline.media.video import Video, frame_times, read_frames, read_video
 
 __all__ = [
+  "MAX_SECONDS",
   "MIN_IMAGE_SIZE",
   "SILENT",
   "CodecError",
