@@ -4,8 +4,10 @@ python -m dabfusion_jax.train --config=configs/autoencoder.py:demo
 python -m dabfusion_jax.train --config=configs/diffusion.py:demo --workdir=DIR
 """
 
+import contextlib
 import dataclasses
 import sys
+from typing import Any
 
 import jax
 import numpy as np
@@ -24,9 +26,11 @@ from dabfusion_jax.storage.run_config import check_config, read_config
 from dabfusion_jax.storage.run_folder import RunFolder
 from dabfusion_jax.training.loop import train
 from dabfusion_jax.training.warm_start import history_of, make_warm_start
-from data_pipeline.cli import one_line_errors
+from data_pipeline.cli import one_line_errors, path
 from data_pipeline.errors import UserError
+from data_pipeline.locks import hold_folder
 from data_pipeline.records import latent_record, loader, pairs
+from data_pipeline.records.body_parts import PARTS
 from data_pipeline.records.slow_motion import SlowMotion
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "FILE.py or FILE.py:VARIANT.")
@@ -42,6 +46,9 @@ _TRACE_SKIP = flags.DEFINE_integer(
 )
 
 
+FOLDERS = ("data.folder", "data.latents", "data.autoencoder", "init_from")  # settings
+
+
 class NotReadyError(UserError):
   """Something must be made first; the message gives the commands that make it."""
 
@@ -52,7 +59,12 @@ def train_autoencoder(settings: AutoencoderSettings, run: RunFolder) -> None:
   Raises:
     NotReadyError: the data set is not there.
   """
-  data = settings.data
+  data, num_keypoints = settings.data, settings.model.num_keypoints
+  if settings.loss.parts_weight and num_keypoints != len(PARTS):
+    raise UserError(
+      f"loss.parts_weight needs a keypoint for each of {len(PARTS)} body parts, but"
+      f" model.num_keypoints is {num_keypoints}."
+    )
   if not (epath.Path(data.folder) / loader.MANIFEST).exists():
     raise NotReadyError(
       f"{data.folder} holds no shards. Make them with: {build_command(settings)}."
@@ -69,12 +81,16 @@ def train_autoencoder(settings: AutoencoderSettings, run: RunFolder) -> None:
     "encoder": data.encoder,
   }
 
+  fields = ("frames", "example_id")
+  if settings.loss.flow_weight or settings.loss.parts_weight:
+    fields += ("part_map", "part_pose")
+
   def open_pairs(split, augment):
     clips = loader.open_clips(
       data.folder,
       split,
       expect=expect,
-      fields=("frames", "example_id"),
+      fields=fields,
       cache_in_memory=data.cache_in_memory and split == "train",
     )
     return pairs.make_pairs_dataset(
@@ -192,11 +208,21 @@ def parse_flags(argv: list[str]) -> list[str]:
   sys.exit(2)
 
 
+def _expand_paths(config: dict[str, Any]) -> dict[str, Any]:
+  """Returns a config with `~` expanded in its folders."""
+  for name in FOLDERS:
+    group, _, key = name.rpartition(".")
+    place = config.get(group, {}) if group else config
+    if isinstance(place.get(key), str):
+      place[key] = path(place[key])
+  return config
+
+
 def main(argv: list[str]) -> None:
   if len(argv) > 1:
     raise app.UsageError(f"Unexpected argument {argv[1]!r}.")
   with one_line_errors("train"):
-    settings = read_settings(_CONFIG.value.to_dict(), strict=True)
+    settings = read_settings(_expand_paths(_CONFIG.value.to_dict()), strict=True)
     if _DISTRIBUTED.value:
       jax.distributed.initialize()
       logging.info(
@@ -209,11 +235,15 @@ def main(argv: list[str]) -> None:
     else:
       hardware.use_cpu_cores(settings.batch_size // settings.gradient_accumulation)
     workdir = _WORKDIR.value or f"runs/{settings.variant}_{settings.stage}"
+    workdir = path(workdir)
     logging.info("Training %s in %s.", settings.stage, workdir)
     run = RunFolder(workdir)
     keep_compiled(run)
     programs = {"autoencoder": train_autoencoder, "diffusion": train_diffusion}
-    programs[settings.stage](settings, run)
+    with contextlib.ExitStack() as stack:
+      if jax.process_index() == 0:
+        stack.enter_context(hold_folder(run.path))
+      programs[settings.stage](settings, run)
 
 
 if __name__ == "__main__":

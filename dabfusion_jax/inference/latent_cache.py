@@ -21,6 +21,7 @@ from dabfusion_jax.ops.pixels import from_uint8
 from dabfusion_jax.parallel.row_parallel import RowParallel
 from dabfusion_jax.storage.saved_stage import SavedStage, load_stage
 from data_pipeline import files
+from data_pipeline.locks import LOCK
 from data_pipeline.records import latent_record, loader
 from data_pipeline.records.latent_record import LatentError
 from data_pipeline.records.silence import read_silence
@@ -160,7 +161,8 @@ def _is_finished(output: epath.Path, identity: Mapping[str, Any]) -> bool:
   output.mkdir(parents=True, exist_ok=True)
   if not files.is_remote(output):  # buckets have no folders, and listings may be old
     # Another process may be about to write the same identity.
-    others = {p.name for p in output.iterdir() if not p.name.startswith(".identity.")}
+    begun = (".identity.", LOCK)
+    others = {p.name for p in output.iterdir() if not p.name.startswith(begun)}
     if others - {path.name}:
       raise LatentError(f"{output} holds other files; choose an empty folder.")
   files.write_json(path, identity)

@@ -17,8 +17,8 @@ from fractions import Fraction
 import numpy as np
 from jaxtyping import Float32, UInt8
 
+from data_pipeline import cli
 from data_pipeline.aist import DANCERS, SITUATIONS, ClipName
-from data_pipeline.cli import make_parser, one_line_errors, positive_float
 from data_pipeline.errors import UserError
 from data_pipeline.media import writer
 from data_pipeline.media.framing import Number, resample_times
@@ -179,16 +179,16 @@ def frame_rate(text: str) -> Fraction:
 
 def main(argv: Sequence[str] | None = None) -> None:
   """Runs the command."""
-  parser = make_parser("data_pipeline.synthdance.generate", __doc__)
+  parser = cli.make_parser("data_pipeline.synthdance.generate", __doc__)
   add = parser.add_argument
   add("--name", required=True, help="AIST name of the clip")
-  add("--output", required=True, help="folder to write to")
+  add("--output", type=cli.path, required=True, help="folder to write to")
   add("--framing", choices=FRAMINGS, default="close")
   add("--look", choices=LOOKS, default="figures")
   add("--fps", type=frame_rate, default="10", help="such as 10 or 60000/1001")
-  add("--seconds", type=positive_float, help="default: the whole dance")
+  add("--seconds", type=cli.positive_float, help="default: the whole dance")
   args = parser.parse_args(argv)
-  with one_line_errors("generate"):
+  with cli.one_line_errors("generate"):
     name = ClipName.parse(args.name)
     clip = make_clip(
       name,

@@ -13,8 +13,9 @@ from collections.abc import Callable
 import numpy as np
 from jaxtyping import Float32, Float64, UInt8
 
+from data_pipeline.records.body_parts import PARTS
 from data_pipeline.synthdance.body import Dancer, Skeleton
-from data_pipeline.synthdance.parts import PARTS, capsules, part_colours
+from data_pipeline.synthdance.parts import capsules, part_colours
 from data_pipeline.synthdance.studio import Camera, floor_points
 
 SAMPLES = 3  # per side of a pixel; odd, so that one is in the middle

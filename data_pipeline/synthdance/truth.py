@@ -1,10 +1,8 @@
-"""Stores what is known about a generated video, and computes how its body moves.
+"""Stores what is known about a generated video.
 
 The truth of a video is a set of arrays in pixels of that video (integers at pixel
 centres). `Truth.motion` is the motion between two frames. For people it is that of the
-surface of their mesh. For figures it comes from `body_motion`: every body pixel belongs
-to a capsule, and keeps its place on that capsule. The rotation of a part about its own
-axis is not part of the pose, and is left out.
+surface of their mesh. For figures it is that of their parts (`records.body_parts`).
 """
 
 import dataclasses
@@ -16,6 +14,7 @@ from jaxtyping import Bool, Float32, Float64, Int64, UInt8
 from data_pipeline import files
 from data_pipeline.errors import UserError
 from data_pipeline.media.framing import Transform, frame_nearest
+from data_pipeline.records.body_parts import body_motion, is_visible
 from data_pipeline.synthdance.surfaces import Surfaces
 
 _MESH = "surfaces"
@@ -105,7 +104,7 @@ class Truth:
     else:
       poses = self.part_pose[to], self.part_pose[source]
       flow = body_motion(self.part_map[to], *poses)
-      visible = mask & _shows(self.part_map[to], self.part_map[source], flow)
+      visible = is_visible(flow, self.part_map[to], self.part_map[source])
     # The background stays where it is, and shows unless the body is before it.
     return Motion(flow, np.where(mask, visible, ~source_mask), mask)
 
@@ -143,67 +142,3 @@ class Motion:
 
 def _names(cls: type) -> list[str]:
   return [field.name for field in dataclasses.fields(cls)]
-
-
-def _shows(
-  here: UInt8[np.ndarray, "h w"],
-  there: UInt8[np.ndarray, "h w"],
-  flow: Float32[np.ndarray, "h w 2"],
-) -> Bool[np.ndarray, "h w"]:
-  """Returns which pixels show the same part where their surface is in another frame.
-
-  Parts are convex, so one that is seen at a place is seen with its near side.
-  """
-  h, w = here.shape
-  y, x = np.mgrid[0:h, 0:w]
-  column = np.round(x + flow[..., 0]).astype(int)
-  row = np.round(y + flow[..., 1]).astype(int)
-  inside = (row >= 0) & (row < h) & (column >= 0) & (column < w)
-  return inside & (there[np.clip(row, 0, h - 1), np.clip(column, 0, w - 1)] == here)
-
-
-def body_motion(
-  part_map: UInt8[np.ndarray, "h w"],
-  pose_to: Float32[np.ndarray, "p 6"],
-  pose_from: Float32[np.ndarray, "p 6"],
-) -> Float32[np.ndarray, "h w 2"]:
-  """Computes where the surface seen in one frame is in another.
-
-  Args:
-    part_map: of the frame `to`: 0 off the body, 1 + part on it.
-    pose_to: the capsules of that frame, `part_pose` of the truth.
-    pose_from: the capsules of the frame `from`.
-
-  Returns:
-    Displacements (x, y) in pixels: the surface at pixel q of `to` is at q +
-    displacement in `from`, where it may be hidden. Zero off the body.
-  """
-  motion = np.zeros((*part_map.shape, 2), np.float32)
-  y, x = np.nonzero(part_map)
-  part = part_map[y, x].astype(np.int64) - 1
-  to, source = pose_to[part].astype(np.float64), pose_from[part].astype(np.float64)
-  points = np.stack([x, y], -1)
-  start, direction, length = _axis(to)
-  offset = points - start
-  # A place along the axis is a fraction of its length. Distances beyond an end (in the
-  # caps) and across are in radii, so they keep their size if the part is foreshortened.
-  along = (offset * direction).sum(-1)
-  inside = np.clip(along, 0.0, length)
-  fraction = inside / np.maximum(length, 1e-6)
-  radius = to[:, 2] + fraction * (to[:, 5] - to[:, 2])
-  beyond = (along - inside) / radius
-  across = (offset[:, 0] * -direction[:, 1] + offset[:, 1] * direction[:, 0]) / radius
-  start, direction, length = _axis(source)
-  radius = source[:, 2] + fraction * (source[:, 5] - source[:, 2])
-  normal = np.stack([-direction[:, 1], direction[:, 0]], -1)
-  place = start + direction * (fraction * length + beyond * radius)[:, None]
-  place = place + normal * (across * radius)[:, None]
-  motion[y, x] = place - points
-  return motion
-
-
-def _axis(pose: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-  """Returns start, direction and length of the axis of each capsule."""
-  axis = pose[:, 3:5] - pose[:, 0:2]
-  length = np.sqrt((axis**2).sum(-1))
-  return pose[:, 0:2], axis / np.maximum(length, 1e-6)[:, None], length

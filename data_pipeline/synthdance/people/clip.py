@@ -4,6 +4,7 @@ import numpy as np
 from jaxtyping import Float32, Int32
 
 from data_pipeline.aist import ClipName
+from data_pipeline.records.body_parts import PARTS
 from data_pipeline.synthdance.backdrops.backdrop import (
   SUBPIXELS,
   draw_backdrop,
@@ -14,7 +15,7 @@ from data_pipeline.synthdance.backdrops.viewpoint import draw_camera
 from data_pipeline.synthdance.body import coco_joints
 from data_pipeline.synthdance.choreography import Poses, seed
 from data_pipeline.synthdance.footage import Footage
-from data_pipeline.synthdance.parts import PARTS, capsules
+from data_pipeline.synthdance.parts import capsules
 from data_pipeline.synthdance.people import raster, shading
 from data_pipeline.synthdance.people.anatomy import anatomy
 from data_pipeline.synthdance.people.lighting import draw_lights
