@@ -163,7 +163,7 @@ def read_music(
   if beat_times is not None and times.min() > len(audio) / SAMPLE_RATE:
     raise InputError(
       f"The first beat is at {times.min():g} s, but the music lasts "
-      f"{len(audio) / SAMPLE_RATE:.2f} s; if these are milliseconds, divide them by 1000."
+      f"{len(audio) / SAMPLE_RATE:.2f} s; divide by 1000 if these are milliseconds."
     )
   inside = beats.slice_beats(times, start_seconds, seconds)
   return Music(window, Condition(embedding, inside), are_clear)

@@ -78,6 +78,7 @@ def test_beat_features_without_beats_are_zero():
   single = beats.beat_features(np.array([1.0]), 0.0, 40, 10)
   assert single[10, 0] == 1 and single.sum() == 1
 
+
 @pytest.mark.parametrize("kind", ["silence", "constant", "noise", "sine", "chord"])
 def test_beats_of_what_has_none_are_unclear(kind):
   t = np.arange(6 * RATE) / RATE
