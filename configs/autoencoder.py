@@ -43,6 +43,7 @@ def get_config(variant: str = "paper") -> ml_collections.ConfigDict:
   c.model = ml_collections.ConfigDict()
   c.model.num_keypoints = 10
   c.model.detector_features = 32
+  c.model.detector_scale = 0.25  # at which the detector sees a frame
   c.model.motion_features = 64
   c.model.hourglass_max_features = 1024
   c.model.hourglass_blocks = 5
@@ -59,6 +60,9 @@ def get_config(variant: str = "paper") -> ml_collections.ConfigDict:
   c.loss.perceptual_weights = (10.0,) * 5  # one per feature map; 0 drops the deepest
   c.loss.pixel_weight = 0.0
   c.loss.equivariance_weight = 10.0
+  # Of the errors against the true motion and the true parts of a generated body.
+  c.loss.flow_weight = 0.0
+  c.loss.parts_weight = 0.0
 
   # Optimizer: x0.1 after epochs 60, 90, 120 (sec. 4.1); betas of LFDM.
   c.optimizer.learning_rate = 2e-4

@@ -68,6 +68,8 @@ def make_autoencoder_stage(
     perceptual_weights=perceptual_weights,
     pixel_weight=loss.pixel_weight,
     equivariance_weight=loss.equivariance_weight,
+    flow_weight=loss.flow_weight,
+    parts_weight=loss.parts_weight,
   )
 
 

@@ -22,6 +22,14 @@ from dabfusion_jax.inference import inputs
 from dabfusion_jax.inference.batch import condition_of, make_batch
 from dabfusion_jax.inference.dance import Dance
 from dabfusion_jax.inference.inputs import InputError, Music
+from dabfusion_jax.inference.layers import (
+  DECODER,
+  LAYERS,
+  OWN,
+  Layers,
+  choreograph,
+  make_layers,
+)
 from dabfusion_jax.inference.options import DanceOptions
 from dabfusion_jax.inference.sampler import BatchSampler
 from dabfusion_jax.metrics.image import psnr
@@ -130,19 +138,21 @@ class DancePipeline:
     asked = DanceOptions(**options)
     sampling = asked.sampling(self.settings)
     num_frames = self._check_length(asked.num_frames)
-    ref_image = self._read_picture(image)
+    layers, ref_image, notes = self._read_picture(image, asked)
     with reader.collect_notes() as media_notes:
       music_window = self._read_music(music, asked, num_frames)
-    notes = tuple(note.text for note in media_notes)
+    notes += tuple(note.text for note in media_notes)
     notes += self._beat_notes(music_window, asked, num_frames)
     z = self.batch_sampler.encode([ref_image])
     batch = make_batch(z, [music_window.condition], num_frames, self.fps)
     flow, occlusion = self.draw(batch, [0], sampling, asked.seed, callback)
     frames = self.batch_sampler.decode(z, flow, occlusion)[0]
-    flow = np.asarray(flow)[0]
+    flow, occlusion = np.asarray(flow)[0], np.asarray(occlusion)[0]
     rebuilt = self.batch_sampler.rebuild(z)[0]
     details = asked.details
-    if details is None:
+    if layers is not None:
+      frames, details = layers.draw(flow, occlusion, frames, rebuilt), False
+    elif details is None:
       details, note = self._needs_details(ref_image, rebuilt)
       notes += note
     if details:
@@ -155,6 +165,8 @@ class DancePipeline:
       "num_frames": num_frames,
       "fps": self.fps,
       "details": details,
+      "drawing": DECODER if layers is None else LAYERS,
+      "size": max(frames.shape[1:3]),
       **dataclasses.asdict(sampling),
       "beat_times": [round(float(t), 3) for t in music_window.condition.beat_times],
       "weights": self.digests,
@@ -240,11 +252,26 @@ class DancePipeline:
     return num_frames
 
   def _read_picture(
-    self, image: str | pathlib.Path | np.ndarray
-  ) -> UInt8[np.ndarray, "h w 3"]:
+    self, image: str | pathlib.Path | np.ndarray, asked: DanceOptions
+  ) -> tuple[Layers | None, UInt8[np.ndarray, "h w 3"], tuple[str, ...]]:
+    """Returns the layers of a picture if it is drawn in layers, what the network is
+    shown, and notes."""
+    picture, size = inputs.read_picture(image), self.frame_size
+    is_large = max(picture.shape[:2]) > size
+    layers, notes = None, ()
+    if asked.drawing == LAYERS or (
+      asked.drawing is None and (is_large or asked.scene != OWN)
+    ):
+      layers, notes = make_layers(
+        picture, asked.scene, asked.size, asked.pick, asked.drawing == LAYERS
+      )
+    if layers is not None:
+      return layers, layers.reference(size), notes
+    if asked.scene != OWN:
+      picture, notes = choreograph(picture, asked.scene, asked.pick)
     framing = self.settings.latents.framing
     pad = self.settings.picture.pad_to_square
-    return inputs.frame_image(image, framing, self.frame_size, pad)
+    return None, inputs.frame_image(picture, framing, size, pad), notes
 
   def _read_music(
     self, music: str | pathlib.Path, asked: DanceOptions, num_frames: int

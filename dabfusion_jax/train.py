@@ -33,6 +33,7 @@ from data_pipeline.cli import one_line_errors, path
 from data_pipeline.errors import UserError
 from data_pipeline.locks import hold_folder
 from data_pipeline.records import latent_record, loader, pairs
+from data_pipeline.records.body_parts import PARTS
 from data_pipeline.records.slow_motion import SlowMotion
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "FILE.py or FILE.py:VARIANT.")
@@ -61,7 +62,12 @@ def train_autoencoder(settings: AutoencoderSettings, run: RunFolder) -> None:
   Raises:
     NotReadyError: the data set is not there.
   """
-  data = settings.data
+  data, num_keypoints = settings.data, settings.model.num_keypoints
+  if settings.loss.parts_weight and num_keypoints != len(PARTS):
+    raise UserError(
+      f"loss.parts_weight needs a keypoint for each of {len(PARTS)} body parts, but"
+      f" model.num_keypoints is {num_keypoints}."
+    )
   if not (epath.Path(data.folder) / loader.MANIFEST).exists():
     raise NotReadyError(
       f"{data.folder} holds no shards. Make them with: {build_command(settings)}."
@@ -78,12 +84,16 @@ def train_autoencoder(settings: AutoencoderSettings, run: RunFolder) -> None:
     "encoder": data.encoder,
   }
 
+  fields = ("frames", "example_id")
+  if settings.loss.flow_weight or settings.loss.parts_weight:
+    fields += ("part_map", "part_pose")
+
   def open_pairs(split, augment):
     clips = loader.open_clips(
       data.folder,
       split,
       expect=expect,
-      fields=("frames", "example_id"),
+      fields=fields,
       cache_in_memory=data.cache_in_memory and split == "train",
     )
     return pairs.make_pairs_dataset(

@@ -1,4 +1,8 @@
-"""Simulated devices and strict numerics for every test."""
+"""Simulated devices, strict numerics and shared compilation for every test."""
+
+import os
+import shutil
+import tempfile
 
 import jax
 import pytest
@@ -12,6 +16,22 @@ jax.config.update("jax_numpy_rank_promotion", "raise")
 # Grain reads absl flags in its workers; under pytest nobody has parsed them.
 flags.FLAGS.mark_as_parsed()
 compile_librosa()  # before two test processes do it at once
+
+
+def pytest_configure(config):
+  """Lets all processes of this run, programs included, share what they compile."""
+  if not hasattr(config, "workerinput"):  # else the parent has done it
+    os.environ["JAX_COMPILATION_CACHE_DIR"] = tempfile.mkdtemp(prefix="dabfusion_jax_")
+    os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.5"
+  jax.config.update(
+    "jax_compilation_cache_dir", os.environ["JAX_COMPILATION_CACHE_DIR"]
+  )
+  jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
+
+
+def pytest_unconfigure(config):
+  if not hasattr(config, "workerinput"):
+    shutil.rmtree(os.environ["JAX_COMPILATION_CACHE_DIR"], ignore_errors=True)
 
 
 @pytest.fixture(scope="session")

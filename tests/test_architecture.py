@@ -38,6 +38,12 @@ LAWS = {
     "third-party weights as files; no network",
     {"numpy", "safetensors", "flax.traverse_util"} | _COMMON,
   ),
+  "dabfusion_jax/people": (
+    "people in pictures: found, cut out, moved; no model of ours",
+    {"PIL", "jax", "jaxtyping", "numpy", "scipy", "dabfusion_jax.ops"}
+    | {"dabfusion_jax.pretrained"}
+    | _COMMON,
+  ),
   "dabfusion_jax/storage": (
     "files of runs and models",
     _LIBRARIES | _COMMON | {"orbax", "dabfusion_jax.settings"},
@@ -88,7 +94,7 @@ ONLY_IN = {
 }
 # `ls dabfusion_jax/*.py`: the programs and the public API.
 TOP = {"__init__", "config", "pipeline", "train", "sample", "export", "evaluate"}
-TOP |= {"claims", "publish", "weights", "latents"}
+TOP |= {"claims", "publish", "weights", "latents", "choreograph"}
 
 
 def _files(place):

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float32, Float64
+from jaxtyping import Float32, Float64, UInt8
 
 from dabfusion_jax.inference.dance import SAMPLE_RATE
 from data_pipeline.cutting import person
@@ -55,17 +55,11 @@ def check_number(
     raise InputError(f"{name} must be {bounds}, not {str(value)[:20]}.")
 
 
-def frame_image(
-  image: PathLike | np.ndarray, name: str, size: int, pad: bool
-) -> np.ndarray:
-  """Returns a picture as a model's frame, uint8 [size, size, 3].
+def read_picture(image: PathLike | np.ndarray) -> UInt8[np.ndarray, "h w 3"]:
+  """Reads a picture of any size and format.
 
   Args:
-    image: file of any size and format, or uint8 [h, w, 3].
-    name: of the framing, one of `framing.FRAMINGS`. For `person`, a picture higher than
-      wide is made square first: wide film shows the whole body.
-    size: pixels per side.
-    pad: whether to make the picture square first (`pad_to_square`).
+    image: file, or the picture itself.
 
   Raises:
     InputError, MediaError: a picture that cannot be used.
@@ -84,6 +78,25 @@ def frame_image(
       f"The picture has {image.shape[1]}x{image.shape[0]} pixels; at least "
       f"{reader.MIN_IMAGE_SIZE}x{reader.MIN_IMAGE_SIZE} are needed."
     )
+  return image
+
+
+def frame_image(
+  image: PathLike | np.ndarray, name: str, size: int, pad: bool
+) -> np.ndarray:
+  """Returns a picture as a model's frame, uint8 [size, size, 3].
+
+  Args:
+    image: file of any size and format, or uint8 [h, w, 3].
+    name: of the framing, one of `framing.FRAMINGS`. For `person`, a picture higher than
+      wide is made square first: wide film shows the whole body.
+    size: pixels per side.
+    pad: whether to make the picture square first (`pad_to_square`).
+
+  Raises:
+    InputError, MediaError: a picture that cannot be used.
+  """
+  image = read_picture(image)
   around_person = name == framing.PERSON
   if pad or (around_person and image.shape[0] > image.shape[1]):
     image = pad_to_square(image)
@@ -163,7 +176,7 @@ def read_music(
   if beat_times is not None and times.min() > len(audio) / SAMPLE_RATE:
     raise InputError(
       f"The first beat is at {times.min():g} s, but the music lasts "
-      f"{len(audio) / SAMPLE_RATE:.2f} s; divide by 1000 if these are milliseconds."
+      f"{len(audio) / SAMPLE_RATE:.2f} s; divide milliseconds by 1000."
     )
   inside = beats.slice_beats(times, start_seconds, seconds)
   return Music(window, Condition(embedding, inside), are_clear)

@@ -9,6 +9,7 @@ from typing import Any
 
 from dabfusion_jax.diffusion.samplers import METHODS
 from dabfusion_jax.inference.inputs import InputError, check_number
+from dabfusion_jax.inference.layers import DEFAULT_SIZE, DRAWINGS, OWN
 from dabfusion_jax.settings.diffusion import DiffusionSettings, SamplingSettings
 from data_pipeline import cli
 from data_pipeline.media import reader
@@ -51,10 +52,29 @@ class DanceOptions:
     " if it loses much",
     action=argparse.BooleanOptionalAction,
   )
+  drawing: str | None = _option(
+    "layers: the person of the picture, moved over its still background; decoder: the"
+    " frames of the network, as in the paper; by default layers, if there is a person",
+    choices=DRAWINGS,
+  )
+  scene: str = _option(
+    "own: the picture itself; studio; or a picture, whose dancer is replaced", OWN
+  )
+  size: int | None = _option(
+    f"pixels of the longer side, for layers; {DEFAULT_SIZE} by default, or as many as"
+    " the picture has",
+    type=int,
+  )
+  pick: int = _option(
+    "which person of the picture dances; 1 is the largest", 1, type=int
+  )
   seed: int = _option("the same seed gives the same dance", 0, type=int)
 
   def __post_init__(self):
     check_number("music_start", self.music_start, 0, reader.MAX_SECONDS)
+    check_number("pick", self.pick, 1)
+    if self.size is not None:
+      check_number("size", self.size, reader.MIN_IMAGE_SIZE)
     check_number("seed", self.seed, 0, 2**32 - 1)
     for name, low, high in (
       ("bpm", *BPM),

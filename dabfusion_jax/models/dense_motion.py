@@ -14,6 +14,8 @@ from dabfusion_jax.ops.grid import identity_grid, inverse_2x2
 from dabfusion_jax.ops.resize import antialias_down
 from dabfusion_jax.ops.warp import warp
 
+REGIONS = "region_logits"  # [b h w r], sown: to which region a cell belongs
+
 
 class Motion(NamedTuple):
   """How to sample the reference image to obtain the driving frame."""
@@ -81,7 +83,9 @@ class DenseMotion(nn.Module):
       name="hourglass",
     )(x, train)
     x = x.astype(jnp.float32)
-    mask = nn.softmax(Conv(regions, 7, name="mask")(x), axis=-1)
+    logits = Conv(regions, 7, name="mask")(x)
+    self.sow("intermediates", REGIONS, logits)
+    mask = nn.softmax(logits, axis=-1)
     # Summed as offsets from the identity, equal keypoints remain exact in float32.
     grid = identity_grid(height, width)
     offset = jnp.einsum("bhwr,brhwd->bhwd", mask, motions - grid[None, None])

@@ -41,6 +41,7 @@ class FlowAutoencoder(nn.Module):
 
   num_keypoints: int = 10
   detector_features: int = 32
+  detector_scale: float = 0.25  # at which the detector sees a frame
   motion_features: int = 64
   hourglass_max_features: int = 1024
   hourglass_blocks: int = 5
@@ -51,12 +52,9 @@ class FlowAutoencoder(nn.Module):
   dtype: DTypeLike = jnp.float32
 
   def setup(self):
-    # Keypoints and flow have the resolution of the latent.
-    scale = 0.5**self.num_down
     hourglass = dict(
       max_features=self.hourglass_max_features,
       num_blocks=self.hourglass_blocks,
-      scale=scale,
       dtype=self.dtype,
     )
     codec = dict(
@@ -66,9 +64,15 @@ class FlowAutoencoder(nn.Module):
       dtype=self.dtype,
     )
     self.detector = KeypointDetector(
-      self.num_keypoints, self.detector_features, **hourglass
+      self.num_keypoints,
+      self.detector_features,
+      scale=self.detector_scale,
+      **hourglass,
     )
-    self.dense_motion = DenseMotion(self.motion_features, **hourglass)
+    # The flow has the resolution of the latent.
+    self.dense_motion = DenseMotion(
+      self.motion_features, scale=0.5**self.num_down, **hourglass
+    )
     self.encoder = ImageEncoder(**codec)
     self.decoder = ImageDecoder(num_residual=self.num_residual, **codec)
 

@@ -12,6 +12,8 @@ from dabfusion_jax.models.blocks import Conv, Hourglass
 from dabfusion_jax.ops.grid import identity_grid
 from dabfusion_jax.ops.resize import antialias_down
 
+HEATMAP = "heatmap_logits"  # [b h w k], sown: before the softmax over a map
+
 
 class Keypoints(NamedTuple):
   """Keypoints of a frame, with their local affine motion."""
@@ -61,6 +63,7 @@ class KeypointDetector(nn.Module):
     # Bfloat16 is too coarse for coordinates and for a softmax at temperature 0.1.
     x = x.astype(jnp.float32)
     logits = Conv(self.num_keypoints, 7, name="heatmap")(x) / self.temperature
+    self.sow("intermediates", HEATMAP, logits)
     height, width = logits.shape[1:3]
     heatmap = nn.softmax(logits.reshape(-1, height * width, self.num_keypoints), axis=1)
     heatmap = heatmap.reshape(logits.shape)

@@ -73,6 +73,11 @@ PACKAGED_FILES = {
     member="mediapipe/modules/pose_landmark/pose_landmark_full.tflite",
     file_sha256="e9a5c5cb17f736fafd4c2ec1da3b3d331d6edbe8a0d32395855aeb2cdfd64b9f",
   ),
+  "selfie": PackagedFile(
+    **_MEDIAPIPE,
+    member="mediapipe/modules/selfie_segmentation/selfie_segmentation.tflite",
+    file_sha256="9ee168ec7c8f2a16c56fe8e1cfbc514974cbbb7e434051b455635f1bd1462f5c",
+  ),
 }
 
 

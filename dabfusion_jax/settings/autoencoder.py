@@ -40,6 +40,7 @@ class AutoencoderModel:
   num_down: int
   num_residual: int
   dtype: str
+  detector_scale: float = 0.25  # at which the detector sees a frame
 
   @property
   def z_channels(self) -> int:
@@ -56,6 +57,8 @@ class LossSettings:
   perceptual_weights: tuple[float, ...]
   pixel_weight: float
   equivariance_weight: float
+  flow_weight: float = 0.0
+  parts_weight: float = 0.0
 
   def __post_init__(self):
     check_choice("loss.network", self.network, NETWORKS)

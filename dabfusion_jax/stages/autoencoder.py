@@ -8,14 +8,22 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Float32, PyTree
 
+from dabfusion_jax.losses.anatomy import (
+  flow_errors,
+  heatmap_divergence,
+  masked_mean,
+  part_keypoints,
+  region_error,
+)
 from dabfusion_jax.losses.equivariance import equivariance_errors, transform_frame
 from dabfusion_jax.losses.perceptual import perceptual_loss
+from dabfusion_jax.models.dense_motion import REGIONS
 from dabfusion_jax.models.flow_autoencoder import (
   FlowAutoencoder,
   Reconstruction,
   split_keypoints,
 )
-from dabfusion_jax.models.keypoint_detector import Keypoints
+from dabfusion_jax.models.keypoint_detector import HEATMAP, Keypoints
 from dabfusion_jax.ops.grid import identity_grid, sample_transform
 from dabfusion_jax.ops.pixels import to_uint8
 from dabfusion_jax.ops.resize import resize_aligned
@@ -27,7 +35,8 @@ from dabfusion_jax.stages.base import Batch
 class AutoencoderStage:
   """FOMM's full loss on pairs of frames.
 
-  Batch: `ref_image` and `driving_frame`, float32 [b h w 3] in [0, 1].
+  Batch: `ref_image` and `driving_frame`, float32 [b h w 3] in [0, 1]; and the true
+  motion of `data_pipeline.records.pairs.true_motion`, if a loss has a use for it.
   """
 
   model: FlowAutoencoder
@@ -37,6 +46,9 @@ class AutoencoderStage:
   perceptual_weights: tuple[float, ...] = (10.0,) * 5  # one per feature map
   pixel_weight: float = 0.0  # of the mean absolute difference; 0 in the paper
   equivariance_weight: float = 10.0  # 0: the paper's literal loss
+  flow_weight: float = 0.0  # of the error against the true motion; 0 in the paper
+  # Of the error of keypoints and regions, which then are body parts; 0 in the paper.
+  parts_weight: float = 0.0
   sigma_affine: float = 0.05
   sigma_tps: float = 0.005
 
@@ -66,7 +78,7 @@ class AutoencoderStage:
       frames,
       train,
       method=_forward,
-      mutable=["batch_stats"],
+      mutable=["batch_stats", "intermediates"],
     )
     metrics = {
       "pixel_l1": jnp.abs(out.image - driving).mean(),
@@ -87,6 +99,17 @@ class AutoencoderStage:
       metrics["equivariance_jacobian"] = slope.mean()
       total += self.equivariance_weight * (value.mean() + slope.mean())
     total += self.pixel_weight * metrics["pixel_l1"]
+    if self.flow_weight:
+      loss, errors = _flow_loss(out.motion.flow, batch)
+      total += self.flow_weight * loss
+      metrics |= errors
+    if self.parts_weight:
+      sown = updates["intermediates"]
+      (heatmaps,) = sown["detector"][HEATMAP]
+      (regions,) = sown["dense_motion"][REGIONS]
+      loss, errors = _parts_loss(heatmaps, out, regions, batch)
+      total += self.parts_weight * loss
+      metrics |= errors
     if self.features is not None:
       metrics["perceptual"] = perceptual_loss(
         self.features, out.image, driving, self.scales, self.perceptual_weights
@@ -128,6 +151,54 @@ class AutoencoderStage:
     ]
     sheet = np.concatenate([np.asarray(c) for c in columns], axis=2)
     return {"reconstruction": to_uint8(sheet.reshape(-1, *sheet.shape[2:]))}
+
+
+def _flow_loss(
+  flow: Float[Array, "b s s 2"], batch: Batch
+) -> tuple[jax.Array, dict[str, jax.Array]]:
+  """Returns the flow's error on body and background, and metrics.
+
+  Both count alike, whatever their size. What is hidden in the reference does not count:
+  there the decoder has to draw, and any flow is as good. `flow_error_ratio` is relative
+  to the error of no motion, on the visible body.
+  """
+  is_visible, motion = batch["is_visible"], batch["motion"]
+  is_body = batch["part_map"] > 0
+  errors = flow_errors(flow, motion)
+  still = jnp.broadcast_to(identity_grid(*flow.shape[1:3]), flow.shape)
+  on_body = masked_mean(errors, is_visible & is_body)
+  no_motion = masked_mean(flow_errors(still, motion), is_visible & is_body)
+  off_body = masked_mean(errors, is_visible & ~is_body)
+  metrics = {"flow_error_ratio": on_body / no_motion, "flow_error_off_body": off_body}
+  return on_body + off_body, metrics
+
+
+def _parts_loss(
+  heatmaps: Float[Array, "b2 s s p"],
+  out: Reconstruction,
+  regions: Float[Array, "b s s r"],
+  batch: Batch,
+) -> tuple[jax.Array, dict[str, jax.Array]]:
+  """Returns the error of keypoints and regions against the body's parts, and metrics.
+
+  Args:
+    heatmaps: logits of the reference and driving frames.
+    out: of the network.
+    regions: logits of the driving frames.
+    batch: with `part_pose` and `part_map`.
+  """
+  size = batch["ref_image"].shape[1]
+  pose = jnp.concatenate([batch["part_pose"][:, 0], batch["part_pose"][:, 1]])
+  position, jacobian = part_keypoints(pose, size)
+  found = jax.tree.map(lambda *x: jnp.concatenate(x), out.reference, out.driving)
+  metrics = {
+    "part_heatmap": heatmap_divergence(heatmaps[: len(pose)], position),
+    "part_jacobian": jnp.abs(found.jacobian - jacobian).mean(),
+    "part_regions": region_error(regions, batch["part_map"]),
+  }
+  total = sum(metrics.values())
+  metrics["part_position"] = jnp.abs(found.position - position).mean()
+  return total, metrics
 
 
 def check_self_flow(model: FlowAutoencoder, variables: PyTree, frame_size: int) -> None:

@@ -8,6 +8,7 @@ from jaxtyping import Float32, UInt8
 
 from data_pipeline.errors import UserError
 from data_pipeline.records import loader
+from data_pipeline.records.body_parts import body_motion, is_visible, mirror
 from data_pipeline.records.clip_record import Record
 
 _GREY = np.array([0.299, 0.587, 0.114], np.float32)
@@ -15,9 +16,7 @@ MAX_FACTOR = 0.1  # brightness, contrast and saturation within 1 +- this
 MAX_HUE = 0.1  # of a full turn
 
 
-def sample_pair(
-  rng: np.random.Generator, frames: UInt8[np.ndarray, "t h w 3"], augment: bool = True
-) -> tuple[Float32[np.ndarray, "h w 3"], Float32[np.ndarray, "h w 3"]]:
+def sample_pair(rng: np.random.Generator, clip: Record, augment: bool = True) -> Record:
   """Draws a reference and a driving frame.
 
   Two frames are drawn with replacement, the earlier one first. They are augmented as in
@@ -27,21 +26,53 @@ def sample_pair(
 
   Args:
     rng: random generator.
-    frames: of one clip.
+    clip: `frames` of a clip; if it also has `part_map` and `part_pose`, the pair comes
+      with its true motion.
     augment: whether to swap, mirror and jitter.
 
   Returns:
-    Both frames in [0, 1].
+    `ref_image` and `driving_frame`, float32 [h w 3] in [0, 1], and, if it is known, the
+    true motion of the driving frame (`true_motion`).
   """
-  indices = np.sort(rng.integers(len(frames), size=2))
-  pair = frames[indices].astype(np.float32) / np.float32(255)
+  frames = clip["frames"]
+  order = np.sort(rng.integers(len(frames), size=2))
+  is_mirrored = False
   if augment:
     if rng.random() < 0.5:
-      pair = pair[::-1]
+      order = order[::-1]
     elif rng.random() < 0.5:
-      pair = pair[:, :, ::-1]
-    pair = jitter_colours(rng, pair)
-  return np.ascontiguousarray(pair[0]), np.ascontiguousarray(pair[1])
+      is_mirrored = True
+  images = frames[order].astype(np.float32) / np.float32(255)
+  if is_mirrored:
+    images = images[:, :, ::-1]
+  if augment:
+    images = jitter_colours(rng, images)
+  reference, driving = np.ascontiguousarray(images)
+  pair: Record = {"ref_image": reference, "driving_frame": driving}
+  if "part_map" in clip:
+    parts = clip["part_map"][order], clip["part_pose"][order]
+    pair |= true_motion(*(mirror(*parts) if is_mirrored else parts))
+  return pair
+
+
+def true_motion(
+  part_map: UInt8[np.ndarray, "2 h w"], part_pose: Float32[np.ndarray, "2 p 6"]
+) -> Record:
+  """Computes what is true of a reference and a driving frame, in this order.
+
+  Returns:
+    `part_pose`, float32 [2 p 6], of both frames, in pixels; and of the driving frame
+    `part_map`, uint8 [h w]; `motion`, float32 [h w 2], where the surface in each pixel
+    is in the reference, less where it is here, (x, y) in pixels; `is_visible`, bool
+    [h w], whether it can be seen there (background: whether the body is not over it).
+  """
+  motion = body_motion(part_map[1], part_pose[1], part_pose[0])
+  return {
+    "part_pose": part_pose,
+    "part_map": part_map[1],
+    "motion": motion,
+    "is_visible": is_visible(motion, part_map[1], part_map[0]),
+  }
 
 
 def jitter_colours(
@@ -108,7 +139,8 @@ def make_pairs_dataset(
   """Makes the batches of stage 1: pairs of frames (`sample_pair`).
 
   Args:
-    source: records with `frames` and `example_id`.
+    source: records with `frames` and `example_id`, and, if the true motion of the
+      pairs is wanted, with `part_map` and `part_pose`.
     batch_size: number of pairs over all processes.
     seed: of the order and of all random draws.
     pairs_per_clip: pairs drawn each time a clip is read; more of them save decoding,
@@ -117,8 +149,8 @@ def make_pairs_dataset(
     process_index, process_count, num_threads: see `loader.batches`.
 
   Returns:
-    A Grain dataset of batches with `ref_image` and `driving_frame`, float32 [b h w 3]
-    in [0, 1], and `example_id`, int32 [b], the index of the clip.
+    A Grain dataset of batches of what `sample_pair` returns, and `example_id`, int32
+    [b], the index of the clip.
 
   Raises:
     UserError: the batch cannot be split evenly.
@@ -130,13 +162,10 @@ def make_pairs_dataset(
     )
 
   def draw(record: Record, rng: np.random.Generator) -> Record:
-    pairs = [sample_pair(rng, record["frames"], augment) for _ in range(pairs_per_clip)]
-    ref_images, driving_frames = zip(*pairs, strict=True)
-    return {
-      "ref_image": np.stack(ref_images),
-      "driving_frame": np.stack(driving_frames),
-      "example_id": np.full(pairs_per_clip, record["example_id"], np.int32),
-    }
+    pairs = [sample_pair(rng, record, augment) for _ in range(pairs_per_clip)]
+    stacked = {key: np.stack([pair[key] for pair in pairs]) for key in pairs[0]}
+    example_id = np.full(pairs_per_clip, record["example_id"], np.int32)
+    return stacked | {"example_id": example_id}
 
   def join(examples: Sequence[Record]) -> Record:
     return {key: np.concatenate([e[key] for e in examples]) for key in examples[0]}

@@ -3,14 +3,8 @@
 import numpy as np
 from jaxtyping import Float64
 
+from data_pipeline.records.body_parts import PARTS
 from data_pipeline.synthdance.body import JOINTS, Dancer, Skeleton
-
-PARTS = (
-  "hips", "waist", "torso", "left_flank", "right_flank", "shoulders", "neck", "head",
-  "hair", "left_thigh", "right_thigh", "left_shin", "right_shin", "left_foot",
-  "right_foot", "left_upper_arm", "right_upper_arm", "left_forearm", "right_forearm",
-  "left_hand", "right_hand",
-)  # fmt: skip
 
 
 def capsules(

@@ -24,14 +24,11 @@ NUM_FRAMES, SIZE, CLIPS = 3, 32, 7
 
 
 @pytest.fixture(scope="module", autouse=True)
-def cheap_compilation(tmp_path_factory):
-  """Two devices in place of eight; each program is compiled once."""
+def two_devices():
+  """Two devices in place of eight."""
   with pytest.MonkeyPatch.context() as patch:
     patch.setattr(jax, "local_devices", lambda: jax.devices()[:2])
-    before = jax.config.jax_compilation_cache_dir
-    jax.config.update("jax_compilation_cache_dir", str(tmp_path_factory.mktemp("jit")))
     yield
-    jax.config.update("jax_compilation_cache_dir", before)
 
 
 @pytest.fixture(scope="module")

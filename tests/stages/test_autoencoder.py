@@ -68,6 +68,41 @@ def test_equivariance_can_be_left_out_as_in_the_papers_equation(setting):
   assert "perceptual" not in metrics
 
 
+def test_the_true_motion_trains_keypoints_and_flow_but_not_the_codec(setting):
+  stage, params, stats, batch = setting
+  stage = dataclasses.replace(
+    stage,
+    equivariance_weight=0.0,
+    features=None,
+    pixel_weight=0.0,
+    flow_weight=5.0,
+    parts_weight=2.0,
+  )
+  rng = np.random.default_rng(0)
+  truth = {
+    "part_pose": rng.uniform(2, 14, (4, 2, 3, 6)).astype(np.float32),
+    "part_map": rng.integers(0, 4, (4, 16, 16)).astype(np.uint8),
+    "motion": rng.normal(0, 3, (4, 16, 16, 2)).astype(np.float32),
+    "is_visible": rng.random((4, 16, 16)) < 0.7,
+  }
+  step = jax.jit(jax.value_and_grad(stage.loss, has_aux=True))
+  (loss, (new_stats, m)), grads = step(params, stats, batch | truth, jax.random.key(2))
+  assert new_stats.keys() == stats.keys()  # nothing that was sown is kept
+  parts = m["part_heatmap"] + m["part_jacobian"] + m["part_regions"]
+  flow = (loss - 2.0 * parts) / 5.0
+  assert 0 < m["flow_error_off_body"] < flow
+  largest = {
+    name: max(float(jnp.abs(g).max()) for g in jax.tree.leaves(tree))
+    for name, tree in grads.items()
+  }
+  assert largest["detector"] > 0 and largest["dense_motion"] > 0
+  assert largest["encoder"] == largest["decoder"] == 0
+  # What is hidden in the reference does not count.
+  hidden = truth | {"motion": truth["motion"] + 9.0 * ~truth["is_visible"][..., None]}
+  (again, _), _ = step(params, stats, batch | hidden, jax.random.key(2))
+  np.testing.assert_allclose(again, loss, rtol=1e-6)
+
+
 def test_held_out_loss_is_that_of_the_running_statistics_and_leaves_them(setting):
   stage, params, stats, batch = setting
   stage = dataclasses.replace(

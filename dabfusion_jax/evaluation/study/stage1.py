@@ -6,16 +6,16 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 import tqdm
-from jaxtyping import Bool, Float, Float32, UInt8
+from jaxtyping import Bool, Float, Float32
 
 from dabfusion_jax.evaluation.reading.changes import FROZEN
 from dabfusion_jax.evaluation.study.claim import Part
 from dabfusion_jax.evaluation.study.study import Study
 from dabfusion_jax.ops.grid import identity_grid
 from dabfusion_jax.ops.resize import interpolation_matrix, resize_aligned
-from data_pipeline.synthdance.truth import body_motion
+from data_pipeline.records.body_parts import body_motion, is_visible
 
-# Values of the part map, which are 1 + the place in `synthdance.parts.PARTS`.
+# Values of the part map, which are 1 + the place in `body_parts.PARTS`.
 REGIONS = {
   "head and trunk": range(1, 10),
   "legs": range(10, 16),
@@ -61,7 +61,9 @@ def _flow_errors_by_region(
   """Returns `flow_errors` by region, and those of the true motion on a latent grid."""
   part_map, motion = record["part_map"], true_motion(record)
   body = part_map > 0
-  masks = {"body": body, "body, seen in both frames": is_visible(motion, part_map)}
+  pairs = zip(motion, part_map, strict=True)
+  visible = np.stack([is_visible(*pair, part_map[0]) for pair in pairs])
+  masks = {"body": body, "body, seen in both frames": body & visible}
   masks |= {name: np.isin(part_map, values) for name, values in REGIONS.items()}
   errors = {key: flow_errors(flow, motion, mask) for key, mask in masks.items()}
   best = on_grid(motion, body, flow.shape[1])
@@ -102,19 +104,6 @@ def flow_errors(
     for guess in (pixels, np.zeros_like(motion))
   )
   return error, null
-
-
-def is_visible(
-  motion: Float32[np.ndarray, "t h w 2"], part_map: UInt8[np.ndarray, "t h w"]
-) -> Bool[np.ndarray, "t h w"]:
-  """Returns body pixels whose place in the first frame shows the same body part."""
-  height, width = part_map.shape[1:]
-  y, x = np.meshgrid(np.arange(height), np.arange(width), indexing="ij")
-  place = np.round(motion + np.stack([x, y], -1)).astype(int)
-  is_inside = (place >= 0).all(-1) & (place < (width, height)).all(-1)
-  place = np.clip(place, 0, (width - 1, height - 1))
-  is_same = part_map[0][place[..., 1], place[..., 0]] == part_map
-  return is_inside & (part_map > 0) & is_same
 
 
 def on_grid(

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from data_pipeline.records import pairs
+from data_pipeline.records.body_parts import PARTS
 
 
 @pytest.fixture
@@ -18,9 +19,16 @@ def frames():
   return frames
 
 
+def draw(rng, frames, augment=True):
+  """Returns the reference and the driving frame of a pair."""
+  pair = pairs.sample_pair(rng, {"frames": frames}, augment)
+  assert pair.keys() == {"ref_image", "driving_frame"}  # no truth is made up
+  return pair["ref_image"], pair["driving_frame"]
+
+
 def test_pairs_are_drawn_earlier_first_with_replacement(frames):
   rng = np.random.default_rng(0)
-  drawn = [pairs.sample_pair(rng, frames, augment=False) for _ in range(200)]
+  drawn = [draw(rng, frames, augment=False) for _ in range(200)]
   levels = np.array([[image[0, 3, 0] for image in pair] for pair in drawn]) * 255 / 4
   levels = np.round(levels).astype(int)
   assert (levels[:, 0] <= levels[:, 1]).all()
@@ -30,13 +38,38 @@ def test_pairs_are_drawn_earlier_first_with_replacement(frames):
 
 def test_a_quarter_of_the_pairs_is_mirrored_and_half_is_swapped(frames):
   rng = np.random.default_rng(0)
-  drawn = [pairs.sample_pair(rng, frames) for _ in range(200)]
+  drawn = [draw(rng, frames) for _ in range(200)]
   mirrored = np.array([ref[0, -1, 0] > ref[0, 0, 0] for ref, _ in drawn])
   assert abs(mirrored.mean() - 0.25) < 0.1
   earlier = [ref[:, 3].mean() - driving[:, 3].mean() for ref, driving in drawn]
   assert abs((np.array(earlier) > 0).mean() - 0.5) < 0.1
   # Never both: a mirrored pair keeps its order.
   assert (np.array(earlier)[mirrored] <= 1e-6).all()
+
+
+def test_a_pair_comes_with_the_motion_of_its_driving_frame():
+  # A part of one bright pixel: its motion leads from the driving frame's to the other.
+  rng = np.random.default_rng(0)
+  part_map = np.zeros((10, 16, 16), np.uint8)
+  part_pose = np.full((10, len(PARTS), 6), 1.0, np.float32)
+  place = rng.integers(3, 13, (10, 2))
+  hand = PARTS.index("left_hand")
+  for t, (x, y) in enumerate(place):
+    part_map[t, y, x] = 1 + hand
+    part_pose[t, hand] = x, y - 2, 1, x, y + 2, 1
+  frames = np.repeat(np.uint8(255) * (part_map > 0)[..., None], 3, -1)
+  clip = {"frames": frames, "part_map": part_map, "part_pose": part_pose}
+  seen = set()
+  for _ in range(60):
+    pair = pairs.sample_pair(rng, clip)
+    (y, x), *_ = np.argwhere(pair["part_map"])
+    assert pair["driving_frame"][y, x].max() > 0.5
+    dx, dy = np.round(pair["motion"][y, x]).astype(int)
+    assert pair["ref_image"][y + dy, x + dx].max() > 0.5
+    assert pair["is_visible"][y, x]
+    assert pair["part_pose"].shape == (2, len(PARTS), 6)
+    seen.add(PARTS[pair["part_map"][y, x] - 1])
+  assert seen == {"left_hand", "right_hand"}  # the latter in a mirror
 
 
 def test_colours_of_both_frames_change_alike():

@@ -8,11 +8,11 @@ import pytest
 
 from data_pipeline.aist import CAMERAS, ClipName
 from data_pipeline.media import framing
+from data_pipeline.records.body_parts import PARTS, body_motion
 from data_pipeline.synthdance.body import dancer
 from data_pipeline.synthdance.generate import make_clip
-from data_pipeline.synthdance.parts import PARTS
 from data_pipeline.synthdance.studio import background, make_camera
-from data_pipeline.synthdance.truth import Truth, body_motion
+from data_pipeline.synthdance.truth import Truth
 
 # sha256 of one second of frames, part maps and part poses. An intended change of the
 # picture changes them; put the new ones here and say so in the commit.
@@ -131,23 +131,6 @@ def test_body_motion_leads_back_to_the_same_colour(clip, gap):
     warped.append(np.abs(colours - frames[to][y, x]).mean())
     unmoved.append(np.abs(frames[source][y, x] - frames[to][y, x]).mean())
   assert np.mean(warped) < 0.35 * np.mean(unmoved), (warped, unmoved)
-
-
-def test_body_motion_between_a_frame_and_itself_is_zero(clip):
-  motion = body_motion(clip.truth.part_map[3], *[clip.truth.part_pose[3]] * 2)
-  assert np.abs(motion).max() < 1e-3
-
-
-def test_body_motion_follows_a_shift_and_a_rotation():
-  pose_to = np.float32([[10, 10, 3, 20, 10, 3]])
-  part_map = np.zeros((32, 32), np.uint8)
-  part_map[10, 15] = part_map[12, 15] = 1
-  shifted = body_motion(part_map, pose_to, pose_to + np.float32([2, 5, 0, 2, 5, 0]))
-  np.testing.assert_allclose(shifted[12, 15], [2, 5], atol=1e-5)
-  upright = np.float32([[10, 10, 3, 10, 20, 3]])  # turned about its start by a quarter
-  turned = body_motion(part_map, pose_to, upright)
-  np.testing.assert_allclose(turned[10, 15], [-5, 5], atol=1e-5)
-  np.testing.assert_allclose(turned[12, 15], [8 - 15, 15 - 12], atol=1e-5)
 
 
 def test_the_truth_follows_the_frames_through_a_crop(clip):

@@ -14,7 +14,7 @@ from dabfusion_jax.evaluation.study import (
 )
 from dabfusion_jax.evaluation.study.expectations import Expectation
 from dabfusion_jax.evaluation.study.latent_motion import EVERY, STRICT
-from data_pipeline.synthdance.truth import body_motion
+from data_pipeline.records.body_parts import body_motion
 
 _FPS, _SIZE = 10.0, (64, 64)
 
@@ -116,17 +116,6 @@ def test_a_latent_grid_can_hold_a_motion_that_is_the_same_all_over_the_body():
   assert error < 1e-3 < no_motion
   error, no_motion = errors(rng.normal(0, 3, motion.shape).astype(np.float32))
   assert 0.7 * no_motion < error < no_motion
-
-
-def test_a_place_hidden_in_the_first_frame_is_not_visible():
-  part_map = np.zeros((2, 8, 8), np.uint8)
-  part_map[0, 2, 2], part_map[0, 2, 3] = 1, 2
-  part_map[1, 2, 4], part_map[1, 2, 5], part_map[1, 2, 7] = 1, 1, 1
-  motion = np.zeros((2, 8, 8, 2), np.float32)
-  motion[1, 2, 4:6, 0] = -2  # into part 1, and into part 2
-  motion[1, 2, 7, 0] = 3  # out of the picture
-  visible = stage1.is_visible(motion, part_map)
-  assert visible[1].sum() == 1 and visible[1, 2, 4]
 
 
 def test_a_replayed_clip_has_no_distance():

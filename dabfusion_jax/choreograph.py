@@ -1,0 +1,55 @@
+r"""Stands the person of a picture into a scene, as the first frame of a dance.
+
+  python -m dabfusion_jax.choreograph --person=photo.jpg --scene=studio --output=ref.png
+  python -m dabfusion_jax.choreograph --person=photo.jpg --scene=frame.png \
+    --output=ref.png
+
+The person is cut out, scaled, and put where a dancer stands (paper, section 4.4): in a
+plain studio, in the place of the dancer of another picture, or in the own picture, cut
+to a dancer's frame. `dabfusion_jax.sample` does the same by itself (--scene).
+"""
+
+import argparse
+import pathlib
+from collections.abc import Sequence
+
+from dabfusion_jax.inference import inputs, layers
+from data_pipeline import cli
+from data_pipeline.errors import UserError
+from data_pipeline.media import writer
+
+_SUFFIXES = (".png", ".jpg", ".webp")
+
+
+def make_parser() -> argparse.ArgumentParser:
+  """Returns the parser of the command line."""
+  parser = cli.make_parser("dabfusion_jax.choreograph", __doc__)
+  add = parser.add_argument
+  add("--person", required=True, help="picture of the person; any size and format")
+  add("--scene", default=layers.OWN, help="own, studio, or a picture of a dancer")
+  add("--pick", type=cli.positive_int, default=1, help="which person; 1: the largest")
+  add("--size", type=cli.positive_int, help="pixels of the longer side")
+  add("--output", type=pathlib.Path, default="ref.png", help="the picture to write")
+  return parser
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+  """Runs the program."""
+  args = make_parser().parse_args(argv)
+  with cli.one_line_errors("choreograph"):
+    if args.output.suffix not in _SUFFIXES:
+      raise UserError(f"--output={args.output} must end in {', '.join(_SUFFIXES)}.")
+    read = [args.person, *({args.scene} - {layers.OWN, layers.STUDIO})]
+    if args.output.resolve() in [pathlib.Path(name).resolve() for name in read]:
+      raise UserError(f"--output={args.output} would overwrite an input; rename it.")
+    picture = inputs.read_picture(args.person)
+    made, notes = layers.choreograph(picture, args.scene, args.pick, args.size)
+    args.output.parent.mkdir(parents=True, exist_ok=True)
+    writer.write_image(args.output, made)
+    print(args.output)
+    for note in notes:
+      print(f"note: {note}")
+
+
+if __name__ == "__main__":
+  main()

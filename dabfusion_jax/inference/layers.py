@@ -1,0 +1,235 @@
+"""A picture as layers: the person who dances, and the background that stands still.
+
+The network draws its own frames of a person in a plain studio, which it knows; the
+person of the picture is then moved as these frames show it, at the picture's own
+resolution. A departure from the paper, which shows the frames themselves.
+"""
+
+import dataclasses
+import functools
+
+import numpy as np
+import PIL.Image
+from jaxtyping import Float, UInt8
+
+from dabfusion_jax.inference.inputs import InputError
+from dabfusion_jax.people import drawing, reference, scene, segmenter
+from dabfusion_jax.people.landmarks import LandmarkNetwork
+from dabfusion_jax.people.scene import Scene
+from dabfusion_jax.people.squares import Square
+from dabfusion_jax.pretrained import store
+from data_pipeline.media import reader
+
+LAYERS, DECODER = "layers", "decoder"
+DRAWINGS = (LAYERS, DECODER)
+OWN, STUDIO = "own", "studio"
+DEFAULT_SIZE = 512  # pixels of the longer side
+IMPORT = f"python -m dabfusion_jax.weights import {' '.join(segmenter.WEIGHTS)}"
+# The network is shown darker clothes: its studio is light, and white would vanish.
+_SHOWN_GAIN = 0.6
+_STUDIO_SIZE = 512
+
+
+@dataclasses.dataclass(frozen=True)
+class Layers:
+  """A scene that is danced in, and what the network is shown of it.
+
+  Attributes:
+    scene: the person over the background.
+    frame: where the network's frames lie in it.
+    notes: what the user should know.
+  """
+
+  scene: Scene
+  frame: Square
+  notes: tuple[str, ...]
+
+  def reference(self, size: int) -> UInt8[np.ndarray, "{size} {size} 3"]:
+    """Returns the person in the network's own studio, as its reference."""
+    shown = _in_studio(self.scene)
+    colours = np.round(shown.colours * _SHOWN_GAIN).astype(np.uint8)
+    return _reduce(scene.blend(shown.plate, colours, shown.alpha), size)
+
+  def draw(
+    self,
+    flow: Float[np.ndarray, "t s s 2"],
+    occlusion: Float[np.ndarray, "t s s 1"],
+    decoded: UInt8[np.ndarray, "t n n 3"],
+    rebuilt: UInt8[np.ndarray, "n n 3"],
+  ) -> UInt8[np.ndarray, "t h w 3"]:
+    """Draws the frames of a dance.
+
+    Args:
+      flow, occlusion: as generated.
+      decoded: the network's frames.
+      rebuilt: its frame without motion.
+    """
+    size = len(rebuilt)
+    if self.scene.landmarks is not None:
+      network = landmark_network()
+      (rest,) = drawing.read_joints(network, rebuilt[None])
+      dance = drawing.read_joints(network, decoded)
+      return drawing.draw_pieces(self.scene, self.frame, rest, dance, size)
+    background = _reduce(scene.make_studio(_STUDIO_SIZE), size)
+    return drawing.draw_flow(
+      self.scene, self.frame, flow, occlusion, decoded, background, 1 / _SHOWN_GAIN
+    )
+
+
+@functools.cache
+def landmark_network() -> LandmarkNetwork:
+  """Returns the compiled landmark network, once per process."""
+  return LandmarkNetwork(compiled=True)
+
+
+@functools.cache
+def _segmenter() -> segmenter.Segmenter:
+  return segmenter.Segmenter()
+
+
+def fit(
+  picture: UInt8[np.ndarray, "h w 3"], size: int | None
+) -> UInt8[np.ndarray, "h2 w2 3"]:
+  """Reduces a picture to `size` pixels on its longer side, both sides even.
+
+  A picture is not enlarged. At its own size at most one row and one column are lost.
+
+  Raises:
+    InputError: the picture is smaller than what is asked for.
+  """
+  height, width = picture.shape[:2]
+  longest = max(height, width)
+  if size is not None and size > longest:
+    raise InputError(
+      f"size is {size}, but the picture has {longest} pixels on its longer side: ask"
+      " for as many at most."
+    )
+  size = min(longest, DEFAULT_SIZE) if size is None else size
+  if size == longest:
+    return picture[: height // 2 * 2, : width // 2 * 2]
+  even = lambda side: max(2, 2 * round(side * size / longest / 2))
+  image = PIL.Image.fromarray(picture)
+  return np.asarray(
+    image.resize((even(width), even(height)), PIL.Image.LANCZOS, reducing_gap=3)
+  )
+
+
+def make_layers(
+  picture: UInt8[np.ndarray, "h w 3"],
+  place: str,
+  size: int | None,
+  pick: int,
+  is_asked: bool,
+) -> tuple[Layers | None, tuple[str, ...]]:
+  """Cuts a person out and stands them into a scene.
+
+  Args:
+    picture: as given.
+    place: `OWN`, `STUDIO`, or the path of a picture.
+    size: pixels of the longer side of the dance; None: `DEFAULT_SIZE`, or as many as
+      the picture has.
+    pick: which person; 1 is the largest.
+    is_asked: whether layers were asked for; otherwise a picture without a person, and
+      missing weights, are no errors.
+
+  Returns:
+    The layers, or None; and notes for the user.
+
+  Raises:
+    InputError: the person cannot be used, in one line.
+  """
+  own = fit(picture, size)
+  try:
+    person = _segmenter()(own, pick)
+    notes: tuple[str, ...] = ()
+  except store.MissingWeightsError:
+    if not is_asked and place == OWN:
+      note = f"The picture is drawn by the decoder; to keep its sharpness run: {IMPORT}"
+      return None, (note,)
+    person = segmenter.find_by_contrast(own) if pick == 1 else None
+    notes = (
+      "Without the weights of the segmenter, whatever stands out from a plain wall is"
+      f" taken for the person; run: {IMPORT}",
+    )
+  if person is None:
+    return None, _nobody(pick, is_asked or place != OWN)
+  fault = reference.find_fault(person, max(picture.shape[:2]) / max(own.shape[:2]))
+  if fault:
+    raise InputError(
+      f"In this picture {fault} (or take it as it is: --drawing=decoder)."
+    )
+  if person.others and pick == 1:
+    notes += (
+      f"The largest of {person.others + 1} people dances; --pick=2 is the next.",
+    )
+  if person.landmarks is not None and reference.is_from_behind(person.landmarks):
+    notes += ("The person is seen from behind, and dances with their back to you.",)
+  layered = scene.own_scene(own, person)
+  if place == STUDIO:
+    side = max(own.shape[:2])
+    plate = scene.make_studio(side)
+    layered = scene.stand_in(layered, plate, scene.studio_frame(side))
+  elif place != OWN:
+    layered = _into_picture(layered, place, size)
+  return Layers(layered, scene.frame_of(layered), notes), notes
+
+
+def choreograph(
+  picture: UInt8[np.ndarray, "h w 3"], place: str, pick: int, size: int | None = None
+) -> tuple[UInt8[np.ndarray, "h2 w2 3"], tuple[str, ...]]:
+  """Stands the person of a picture into a scene, as a first frame (paper, sec. 4.4).
+
+  Args:
+    picture: as given.
+    place: `OWN`: the picture, cut to the frame of a dancer; `STUDIO`; or a path.
+    pick: which person; 1 is the largest.
+    size: pixels of the longer side; None: `DEFAULT_SIZE`, or as many as there are.
+
+  Returns:
+    The frame, and notes for the user.
+
+  Raises:
+    InputError: there is nobody, or not a whole standing person.
+  """
+  layers, notes = make_layers(picture, place, size, pick, True)
+  made = layers.scene.picture
+  if place == OWN:
+    made = layers.frame.cut(made, max(made.shape[:2]))
+  return made, notes
+
+
+def _nobody(pick: int, is_asked: bool) -> tuple[str, ...]:
+  who = "no person" if pick == 1 else f"no person number {pick}"
+  if is_asked:
+    raise InputError(
+      f"There is {who} in this picture who could be cut out; give another picture, or"
+      " take it as it is: --drawing=decoder."
+    )
+  return (f"There is {who} in this picture who could be cut out: it moves as a whole.",)
+
+
+def _into_picture(layered: Scene, path: str, size: int | None) -> Scene:
+  """Returns the person of a scene in the place of the dancer of another picture."""
+  stage = fit(reader.read_image(path), size)
+  try:
+    dancer = _segmenter()(stage)
+  except store.MissingWeightsError:
+    dancer = segmenter.find_by_contrast(stage)
+  if dancer is not None:
+    replaced = scene.own_scene(stage, dancer)
+    return scene.stand_in(layered, replaced.plate, scene.frame_of(replaced))
+  height, width = stage.shape[:2]
+  side = min(height, width)
+  return scene.stand_in(
+    layered, stage, Square((width - side) / 2, float(height - side), float(side))
+  )
+
+
+def _in_studio(layered: Scene) -> Scene:
+  plate = scene.make_studio(_STUDIO_SIZE)
+  return scene.stand_in(layered, plate, scene.studio_frame(_STUDIO_SIZE))
+
+
+def _reduce(picture: np.ndarray, size: int) -> UInt8[np.ndarray, "{size} {size} 3"]:
+  image = PIL.Image.fromarray(picture)
+  return np.asarray(image.resize((size, size), PIL.Image.BOX))

@@ -1,0 +1,78 @@
+"""Finds 33 landmarks of the person in a square: BlazePose's second network.
+
+Bazarevsky et al. 2020 (2006.10204), with the weights of mediapipe. The network is given
+a square around the person, and also draws the person's mask.
+"""
+
+import dataclasses
+
+import numpy as np
+from jaxtyping import Float, Float32, UInt8
+
+from dabfusion_jax.people.squares import Square
+from dabfusion_jax.people.tflite_network import TfliteNetwork
+from dabfusion_jax.pretrained import store
+from dabfusion_jax.pretrained.tflite_reader import read_tflite
+
+WEIGHTS = "blazepose-full"
+MARGIN = 1.25  # side of the square, relative to the person
+NUM_LANDMARKS = 33
+# Names of the landmarks that are used; left and right are the person's own.
+NOSE, LEFT_EAR, RIGHT_EAR = 0, 7, 8
+LEFT_SHOULDER, RIGHT_SHOULDER = 11, 12
+LEFT_ELBOW, RIGHT_ELBOW, LEFT_WRIST, RIGHT_WRIST = 13, 14, 15, 16
+LEFT_HIP, RIGHT_HIP, LEFT_KNEE, RIGHT_KNEE = 23, 24, 25, 26
+LEFT_HAND, RIGHT_HAND = (17, 19), (18, 20)  # first joints of little and index finger
+LEFT_ANKLE, RIGHT_ANKLE, LEFT_TOE, RIGHT_TOE = 27, 28, 31, 32
+# Of the left and the right side: inner eyes to ears, mouth, shoulders to toes.
+PAIRS = ((1, 4), (2, 5), (3, 6), *((i, i + 1) for i in range(7, 33, 2)))
+_SIZE = 256
+
+
+@dataclasses.dataclass(frozen=True)
+class Landmarks:
+  """What the network says of one picture.
+
+  Attributes:
+    points: pixels (x, y) in the picture.
+    confidence: that a landmark is visible, in [0, 1].
+    presence: that there is a person in the square, in [0, 1].
+  """
+
+  points: Float[np.ndarray, "33 2"]
+  confidence: Float[np.ndarray, "33"]
+  presence: float
+
+
+class LandmarkNetwork:
+  """The network, for single pictures or, compiled, for the frames of videos.
+
+  Raises:
+    MissingWeightsError: the weights have not been imported.
+  """
+
+  def __init__(self, compiled: bool = False):
+    graph = read_tflite(store.load(WEIGHTS)["model"].tobytes())
+    self._network = TfliteNetwork(graph, (0, 1) if compiled else (0, 1, 2), compiled)
+
+  def find(self, picture: UInt8[np.ndarray, "h w 3"], square: Square) -> Landmarks:
+    """Returns the landmarks of the person in a square of a picture."""
+    return self._run(picture, square)[0]
+
+  def find_with_mask(
+    self, picture: UInt8[np.ndarray, "h w 3"], square: Square
+  ) -> tuple[Landmarks, Float32[np.ndarray, "256 256"]]:
+    """Returns the landmarks, and the mask of the person in the square, in [0, 1]."""
+    landmarks, (mask,) = self._run(picture, square)
+    return landmarks, _sigmoid(mask[..., 0])
+
+  def _run(self, picture, square):
+    x = square.cut(picture, _SIZE).astype(np.float32) / 255
+    values, presence, *mask = self._network(x)
+    values = values.reshape(-1, 5)[:NUM_LANDMARKS]
+    points = square.to_picture(values[:, :2].astype(np.float64) / _SIZE)
+    return Landmarks(points, _sigmoid(values[:, 3]), float(presence[0])), mask
+
+
+def _sigmoid(x: np.ndarray) -> np.ndarray:
+  return 1 / (1 + np.exp(-np.clip(x, -80, 80)))

@@ -1,0 +1,150 @@
+"""Stands a person into a scene, at the size and place of a dancer (paper, sec. 4.4).
+
+The scene is the person's own picture, a plain studio, or another picture, whose dancer
+is replaced. In each, the background behind the person is known or filled in once.
+"""
+
+import dataclasses
+
+import numpy as np
+import PIL.Image
+import scipy.ndimage
+from jaxtyping import Float, Float32, UInt8
+
+from dabfusion_jax.people.fill import fill, fill_smoothly
+from dabfusion_jax.people.landmarks import Landmarks
+from dabfusion_jax.people.segmenter import Person
+from dabfusion_jax.people.squares import Square
+
+# Where a dancer stands in the frames of SynthDance: height and lower end of the body,
+# relative to the frame.
+DANCER_HEIGHT, DANCER_FLOOR = 0.79, 0.955
+_HORIZON = 0.73  # of the studio: where the wall ends
+_WALL, _FLOOR = (204.0, 204.0, 202.0), (224.0, 224.0, 222.0)
+_HOLE_MARGIN = 4  # pixels around a person that are filled too: their edge is mixed
+_GAIN = (0.75, 1.35)  # bounds of what light matching may do to a colour
+
+
+@dataclasses.dataclass(frozen=True)
+class Scene:
+  """A person as a layer over a background.
+
+  Attributes:
+    plate: the background without the person.
+    colours, alpha: of the person.
+    landmarks: of the person, in the pixels of the plate; None if not recognised.
+  """
+
+  plate: UInt8[np.ndarray, "h w 3"]
+  colours: UInt8[np.ndarray, "h w 3"]
+  alpha: Float32[np.ndarray, "h w"]
+  landmarks: Landmarks | None
+
+  @property
+  def picture(self) -> UInt8[np.ndarray, "h w 3"]:
+    """Returns the person in the scene."""
+    return blend(self.plate, self.colours, self.alpha)
+
+
+def own_scene(picture: UInt8[np.ndarray, "h w 3"], person: Person) -> Scene:
+  """Returns a picture as a scene of its own."""
+  hole = scipy.ndimage.binary_dilation(person.alpha > 0.02, iterations=_HOLE_MARGIN)
+  plate = fill(picture, hole)
+  # At the outline the person is mixed with the background: colours from further inside.
+  solid = person.alpha > 0.95
+  inner = fill_smoothly(picture.astype(np.float32), solid if solid.any() else hole)
+  inner = np.clip(np.round(inner), 0, 255).astype(np.uint8)
+  return Scene(plate, inner, person.alpha, person.landmarks)
+
+
+def stand_in(
+  scene: Scene,
+  plate: UInt8[np.ndarray, "h w 3"],
+  dancer: Square,
+) -> Scene:
+  """Stands the person of a scene into another one.
+
+  Args:
+    scene: whose person it is.
+    plate: the background of the new scene.
+    dancer: the frame of a dancer in it (`frame_of`).
+  """
+  frame = frame_of(scene)
+  height, width = plate.shape[:2]
+  scale = dancer.side / frame.side
+  offset = np.array([dancer.left, dancer.top]) - scale * np.array(
+    [frame.left, frame.top]
+  )
+
+  def move(values, mode):
+    # Reduced in steps first: the transform itself does not average.
+    image = PIL.Image.fromarray(values)
+    factor = max(1, int(1 / scale))
+    image = image.reduce(factor)
+    matrix = (1 / scale / factor, 0, -offset[0] / scale / factor)
+    matrix += (0, 1 / scale / factor, -offset[1] / scale / factor)
+    return np.asarray(
+      image.transform((width, height), PIL.Image.AFFINE, matrix, PIL.Image.BICUBIC)
+    )
+
+  alpha = move((scene.alpha * 255).round().astype(np.uint8), "L") / np.float32(255)
+  colours = match_light(move(scene.colours, "RGB"), scene.plate, plate)
+  landmarks = scene.landmarks
+  if landmarks is not None:
+    points = landmarks.points * scale + offset
+    landmarks = dataclasses.replace(landmarks, points=points)
+  return Scene(plate, colours, alpha, landmarks)
+
+
+def frame_of(scene: Scene) -> Square:
+  """Returns the square in which the person stands as a dancer in a frame."""
+  mask = scene.alpha > 0.5
+  rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
+  top, bottom = float(rows[0]), float(rows[-1] + 1)
+  # Arms to the sides or a wide dress must fit in, too.
+  width = float(columns[-1] + 1 - columns[0])
+  side = max((bottom - top) / DANCER_HEIGHT, width / DANCER_HEIGHT)
+  centre = float(np.median(np.nonzero(mask)[1])) + 0.5
+  return Square(centre - side / 2, bottom - DANCER_FLOOR * side, side)
+
+
+def make_studio(size: int) -> UInt8[np.ndarray, "{size} {size} 3"]:
+  """Returns an empty studio: a light wall, a lighter floor, and the dancer's shadow."""
+  y = ((np.arange(size) + 0.5) / size)[:, None, None]
+  x = ((np.arange(size) + 0.5) / size * 2 - 1)[None, :, None]
+  floor = 1 / (1 + np.exp(-(y - _HORIZON) * 120))
+  colour = np.array(_WALL) * (1 - floor) + np.array(_FLOOR) * floor
+  colour = colour + 7 * (1 - x**2) + 6 * y
+  shadow = np.exp(-((x / 0.28) ** 2) - ((y - DANCER_FLOOR) / 0.02) ** 2)
+  return np.clip(np.round(colour * (1 - 0.3 * shadow)), 0, 255).astype(np.uint8)
+
+
+def studio_frame(size: int) -> Square:
+  """Returns the frame of the dancer in a studio: all of it."""
+  return Square(0.0, 0.0, float(size))
+
+
+def match_light(
+  colours: UInt8[np.ndarray, "h w 3"],
+  before: UInt8[np.ndarray, "h1 w1 3"],
+  after: UInt8[np.ndarray, "h2 w2 3"],
+) -> UInt8[np.ndarray, "h w 3"]:
+  """Brings colours from the light of one background halfway to that of another.
+
+  Half of the ratio of the mean colours, because a background is not all there is to
+  see of its light.
+  """
+  means = [plate.reshape(-1, 3).mean(0) + 1 for plate in (before, after)]
+  gain = np.clip(np.sqrt(means[1] / means[0]), *_GAIN)
+  return np.clip(np.round(colours * gain), 0, 255).astype(np.uint8)
+
+
+def blend(
+  plate: UInt8[np.ndarray, "h w 3"],
+  colours: UInt8[np.ndarray, "h w 3"],
+  alpha: Float[np.ndarray, "h w"],
+) -> UInt8[np.ndarray, "h w 3"]:
+  """Returns colours over a plate, which stays bit for bit where alpha is 0."""
+  weight = np.asarray(alpha, np.float32)[..., None]
+  mixed = plate + weight * (colours.astype(np.float32) - plate)
+  return np.where(weight > 0, np.round(mixed), plate).astype(np.uint8)

@@ -1,0 +1,210 @@
+"""A person in the picture plane as bones, and how they move.
+
+A bone is a straight piece of the body between two joints. Directions are taken from the
+joints of the generated frames; lengths are those of the picture, shortened as far as a
+bone turns towards the camera, so that limbs neither grow nor shrink at random.
+"""
+
+import dataclasses
+
+import numpy as np
+import scipy.ndimage
+from jaxtyping import Float
+
+from dabfusion_jax.people import landmarks as lm
+
+# Limb -> its first and last joint, in the order in which they hang on each other.
+LIMBS = {
+  "left_upper_arm": (lm.LEFT_SHOULDER, lm.LEFT_ELBOW),
+  "left_forearm": (lm.LEFT_ELBOW, lm.LEFT_WRIST),
+  "right_upper_arm": (lm.RIGHT_SHOULDER, lm.RIGHT_ELBOW),
+  "right_forearm": (lm.RIGHT_ELBOW, lm.RIGHT_WRIST),
+  "left_thigh": (lm.LEFT_HIP, lm.LEFT_KNEE),
+  "left_shin": (lm.LEFT_KNEE, lm.LEFT_ANKLE),
+  "right_thigh": (lm.RIGHT_HIP, lm.RIGHT_KNEE),
+  "right_shin": (lm.RIGHT_KNEE, lm.RIGHT_ANKLE),
+}
+FEET = {"left_foot": lm.LEFT_ANKLE, "right_foot": lm.RIGHT_ANKLE}
+TORSO, HEAD = "torso", "head"
+# Bounds of the length of a bone, relative to the picture.
+_ARM_LENGTHS, _LEG_LENGTHS, _TORSO_LENGTHS = (0.5, 1.1), (0.6, 1.06), (0.8, 1.06)
+_TORSO_WIDTHS = (0.85, 1.06)
+_MAX_NOD = np.deg2rad(20)
+_AT_REST = np.deg2rad(25)  # within it, the pose of the picture is kept
+_SMOOTHING = 0.7  # frames; the standard deviation of noise that is taken away
+
+Joints = Float[np.ndarray, "33 2"]
+Affine = Float[np.ndarray, "2 3"]  # from pixels of the picture to those of a frame
+
+
+def smooth_joints(
+  joints: Float[np.ndarray, "t 33 2"], confidence: Float[np.ndarray, "t 33"]
+) -> Float[np.ndarray, "t 33 2"]:
+  """Smooths joints over time; those of low confidence follow their neighbours."""
+  weight = np.maximum(confidence, 1e-3)[..., None]
+  blur = lambda x: scipy.ndimage.gaussian_filter1d(x, _SMOOTHING, 0, mode="nearest")
+  return blur(joints * weight) / blur(weight)
+
+
+def face_forward(
+  joints: Float[np.ndarray, "t 33 2"], rest: Joints
+) -> Float[np.ndarray, "t 33 2"]:
+  """Exchanges left and right in frames in which the reading has confused them.
+
+  A picture shows one side of a person, so a reading of the other side is taken for a
+  confusion: the order is kept that is nearer to the frame before and to `rest`.
+  """
+  swapped = list(range(len(rest)))
+  for left, right in lm.PAIRS:
+    swapped[left], swapped[right] = right, left
+  used = sorted({joint for bone in LIMBS.values() for joint in bone})
+  before, result = rest, []
+  for pose in joints:
+    costs = [
+      sum(
+        np.hypot(*(choice[used] - other[used]).T).sum()
+        for other in (before, rest + choice[used].mean(0) - rest[used].mean(0))
+      )
+      for choice in (pose, pose[swapped])
+    ]
+    before = pose if costs[0] <= costs[1] else pose[swapped]
+    result.append(before)
+  return np.stack(result)
+
+
+@dataclasses.dataclass(frozen=True)
+class Skeleton:
+  """The joints of a picture, and how the network's own frames show the same pose.
+
+  Attributes:
+    joints: of the picture, in its pixels.
+    rest: of the picture as the networks give it back without motion, in the same
+      pixels. What joints differ from it is motion.
+  """
+
+  joints: Joints
+  rest: Joints
+
+  def pose(self, joints: Joints) -> dict[str, Affine]:
+    """Returns how each bone of the picture moves to a pose.
+
+    Args:
+      joints: of a generated frame, in the pixels of the picture.
+    """
+    torso = self._move_torso(joints)
+    moves = {TORSO: torso}
+    ends = {}
+    for name, (first, last) in LIMBS.items():
+      if first not in ends:  # it hangs on the torso
+        ends[first] = apply(torso, self.joints[first])
+      moves[name], ends[last] = self._move_limb(name, ends[first], joints)
+    for name, ankle in FEET.items():
+      moves[name] = _translation(ends[ankle] - self.joints[ankle])
+    moves[HEAD] = self._move_head(torso, joints)
+    return self._stand(moves, ends, joints)
+
+  def _move_torso(self, joints: Joints) -> Affine:
+    (hips, axis, width), (rest_hips, rest_axis, rest_width), (own_hips, own_axis, _) = (
+      _torso(points) for points in (joints, self.rest, self.joints)
+    )
+    turn = _angle(axis) - _angle(rest_axis)
+    length = np.clip(_length(axis) / _length(rest_axis), *_TORSO_LENGTHS)
+    across = np.clip(width / rest_width, *_TORSO_WIDTHS)
+    matrix = _stretch(_angle(own_axis), turn, length, across)
+    return _about(matrix, own_hips, own_hips + hips - rest_hips)
+
+  def _move_limb(
+    self, name: str, start: np.ndarray, joints: Joints
+  ) -> tuple[Affine, np.ndarray]:
+    """Returns how a limb moves, and where its last joint is then."""
+    first, last = LIMBS[name]
+    bone, own, rest = (
+      points[last] - points[first] for points in (joints, self.joints, self.rest)
+    )
+    # A difference of the picture from `rest` is an error of the reading as long as the
+    # limb keeps its pose, and means nothing when it has turned away.
+    moved = _wrap(_angle(bone) - _angle(rest))
+    kept = np.exp(-((moved / _AT_REST) ** 2))
+    turn = _wrap(_angle(bone) - _angle(own))
+    turn += kept * _wrap(_angle(own) - _angle(rest))
+    length = _length(bone) + kept * (_length(own) - _length(rest))
+    bounds = _ARM_LENGTHS if "arm" in name else _LEG_LENGTHS
+    factor = np.clip(length / _length(own), *bounds)
+    matrix = _stretch(_angle(own), turn, factor, 1.0)
+    return _about(matrix, self.joints[first], start), start + matrix @ own
+
+  def _move_head(self, torso: Affine, joints: Joints) -> Affine:
+    def angle(points):
+      ears = (points[lm.LEFT_EAR] + points[lm.RIGHT_EAR]) / 2
+      return _angle(ears - _neck(points))
+
+    nod = _wrap(angle(joints) - angle(self.rest))
+    nod = np.clip(nod, -_MAX_NOD, _MAX_NOD)
+    neck = _neck(self.joints)
+    return _about(_rotation(nod), neck, apply(torso, neck))
+
+  def _stand(
+    self, moves: dict[str, Affine], ends: dict[int, np.ndarray], joints: Joints
+  ) -> dict[str, Affine]:
+    """Moves the whole body so that the lower foot is where the frame shows it."""
+    ankles = (lm.LEFT_ANKLE, lm.RIGHT_ANKLE)
+    wanted = [joints[i] + self.joints[i] - self.rest[i] for i in ankles]
+    errors = np.array([w - ends[i] for w, i in zip(wanted, ankles, strict=True)])
+    height = np.array([w[1] for w in wanted])
+    scale = 0.05 * trunk_length(self.joints)
+    weight = np.exp((height - height.max()) / scale)
+    shift = (errors * weight[:, None]).sum(0) / weight.sum()
+    return {name: move + np.c_[np.zeros((2, 2)), shift] for name, move in moves.items()}
+
+
+def trunk_length(joints: Joints) -> float:
+  """Returns the distance from the middle of the hips to the neck, in pixels."""
+  return _length(_torso(joints)[1])
+
+
+def apply(move: Affine, points: Float[np.ndarray, "*n 2"]) -> Float[np.ndarray, "*n 2"]:
+  """Moves points (x, y)."""
+  return points @ move[:, :2].T + move[:, 2]
+
+
+def _neck(points: Joints) -> np.ndarray:
+  return (points[lm.LEFT_SHOULDER] + points[lm.RIGHT_SHOULDER]) / 2
+
+
+def _torso(points: Joints) -> tuple[np.ndarray, np.ndarray, float]:
+  """Returns the middle of the hips, the axis from there to the neck, and the width."""
+  hips = (points[lm.LEFT_HIP] + points[lm.RIGHT_HIP]) / 2
+  width = _length(points[lm.LEFT_SHOULDER] - points[lm.RIGHT_SHOULDER])
+  return hips, _neck(points) - hips, width
+
+
+def _angle(vector: np.ndarray) -> float:
+  return float(np.arctan2(vector[1], vector[0]))
+
+
+def _length(vector: np.ndarray) -> float:
+  return max(float(np.hypot(*vector)), 1e-6)
+
+
+def _wrap(angle: float) -> float:
+  return float((angle + np.pi) % (2 * np.pi) - np.pi)
+
+
+def _rotation(angle: float) -> np.ndarray:
+  cos, sin = np.cos(angle), np.sin(angle)
+  return np.array([[cos, -sin], [sin, cos]])
+
+
+def _stretch(axis: float, turn: float, along: float, across: float) -> np.ndarray:
+  """Returns the matrix that scales along and across an axis, then turns."""
+  to_axis = _rotation(-axis)
+  return _rotation(axis + turn) @ np.diag([along, across]) @ to_axis
+
+
+def _about(matrix: np.ndarray, pivot: np.ndarray, target: np.ndarray) -> Affine:
+  """Returns the map that applies a matrix and brings `pivot` to `target`."""
+  return np.c_[matrix, target - matrix @ pivot]
+
+
+def _translation(shift: np.ndarray) -> Affine:
+  return np.c_[np.eye(2), shift]

@@ -1,0 +1,123 @@
+"""A picture of a person becomes layers, without weights by a plainer rule."""
+
+import dancers
+import numpy as np
+import PIL.Image
+import pytest
+
+from dabfusion_jax import choreograph
+from dabfusion_jax.inference import layers
+from dabfusion_jax.inference.inputs import InputError
+from dabfusion_jax.inference.options import DanceOptions
+
+
+@pytest.fixture(autouse=True)
+def no_weights(tmp_path, monkeypatch):
+  monkeypatch.setenv("DABFUSION_WEIGHTS", str(tmp_path / "none"))
+  layers._segmenter.cache_clear()
+
+
+def make(picture, place=layers.OWN, size=None, pick=1, is_asked=True):
+  return layers.make_layers(picture, place, size, pick, is_asked)
+
+
+def test_without_weights_a_person_before_a_wall_is_found_and_it_is_said():
+  picture, mask = dancers.draw()
+  made, notes = make(picture)
+  assert "stands out from a plain wall" in notes[0] and "weights import" in notes[0]
+  overlap = (made.scene.alpha > 0.5) & mask
+  assert overlap.sum() > 0.85 * mask.sum()
+  assert made.scene.landmarks is None
+
+
+def test_without_weights_and_unasked_the_decoder_draws_and_a_note_says_why():
+  made, notes = make(dancers.draw()[0], is_asked=False)
+  assert made is None and "weights import selfie blazepose-full" in notes[0]
+
+
+@pytest.mark.parametrize("size", [32, 64, 128])
+def test_the_network_sees_a_dark_person_in_a_light_studio(size):
+  white = np.full((120, 100, 3), 120, np.uint8)
+  white[20:110, 40:60] = 255
+  made, _ = make(white)
+  shown = made.reference(size)
+  assert shown.shape == (size, size, 3)
+  person = shown[int(0.55 * size), size // 2]
+  assert person.max() < 170 and shown[size // 8, size // 8].min() > 190
+
+
+def test_a_picture_with_nobody_is_refused_only_if_layers_are_asked_for():
+  empty = np.full((60, 60, 3), 90, np.uint8)
+  with pytest.raises(InputError, match="no person in this picture.*--drawing=decoder"):
+    make(empty)
+
+
+@pytest.mark.parametrize(
+  ("shape", "size", "expected"),
+  [
+    ((535, 961), None, (286, 512)),
+    ((301, 201), None, (300, 200)),
+    ((40, 30), None, (40, 30)),
+    ((1080, 1920), 1920, (1080, 1920)),
+    ((1000, 10), 500, (500, 4)),
+  ],
+)
+def test_a_picture_is_reduced_to_even_sides(shape, size, expected):
+  picture = np.zeros((*shape, 3), np.uint8)
+  fitted = layers.fit(picture, size)
+  assert fitted.shape[:2] == expected
+
+
+def test_at_its_own_size_a_picture_keeps_every_bit():
+  picture = np.random.default_rng(0).integers(0, 256, (91, 60, 3), np.uint8)
+  np.testing.assert_array_equal(layers.fit(picture, None), picture[:90])
+
+
+def test_more_pixels_than_the_picture_has_are_refused():
+  with pytest.raises(InputError, match="the picture has 60 pixels"):
+    layers.fit(np.zeros((60, 40, 3), np.uint8), 61)
+  with pytest.raises(InputError, match="size must be at least 16"):
+    DanceOptions(size=4)
+  with pytest.raises(InputError, match="pick must be at least 1"):
+    DanceOptions(pick=0)
+
+
+@pytest.fixture
+def photo(tmp_path):
+  path = tmp_path / "photo.png"
+  PIL.Image.fromarray(dancers.draw()[0]).save(path)
+  return path
+
+
+def test_choreograph_stands_a_person_into_each_scene(photo, tmp_path):
+  stage = np.full((90, 160, 3), (60, 70, 160), np.uint8)
+  stage[20:80, 70:82] = (250, 240, 230)
+  PIL.Image.fromarray(stage).save(tmp_path / "stage.png")
+  shapes = {"own": (200, 200), "studio": (200, 200), "stage.png": (90, 160)}
+  for place, shape in shapes.items():
+    place = tmp_path / place if place.endswith("png") else place
+    output = tmp_path / "out" / "ref.png"
+    choreograph.main([f"--person={photo}", f"--scene={place}", f"--output={output}"])
+    made = np.asarray(PIL.Image.open(output))
+    assert made.shape[:2] == shape
+  # The dancer of the stage is gone, and the person stands on the same spot.
+  assert (np.abs(made.astype(int) - (250, 240, 230)).max(-1) < 20).sum() < 20
+  rows = np.flatnonzero(
+    (np.abs(made[:, 60:92].astype(int) - stage[0, 0]) > 40).any((1, 2))
+  )
+  assert abs(rows[-1] - 79) <= 3 and abs(rows[0] - 20) <= 4
+
+
+@pytest.mark.parametrize(
+  ("arguments", "message"),
+  [
+    (["--output=ref.txt"], "must end in .png"),
+    (["--scene=none.png"], "none.png"),
+    (["--pick=2"], "no person number 2"),
+  ],
+)
+def test_choreograph_fails_in_one_line(photo, arguments, message):
+  with pytest.raises(SystemExit, match=message) as stopped:
+    choreograph.main([f"--person={photo}", *arguments])
+  assert str(stopped.value).startswith("choreograph: ")
+  assert "\n" not in str(stopped.value)

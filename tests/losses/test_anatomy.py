@@ -1,0 +1,75 @@
+"""True flow and true parts have no error, and keypoints at parts move as they do."""
+
+import jax.numpy as jnp
+import numpy as np
+
+from dabfusion_jax.losses.anatomy import (
+  flow_errors,
+  heatmap_divergence,
+  masked_mean,
+  part_keypoints,
+  region_error,
+)
+from dabfusion_jax.models.dense_motion import sparse_motions
+from dabfusion_jax.models.keypoint_detector import Keypoints
+from dabfusion_jax.ops.grid import identity_grid
+from data_pipeline.records.body_parts import body_motion
+
+
+def test_a_flow_that_shifts_as_the_body_does_has_no_error():
+  motion = np.broadcast_to(np.float32([3, -2]), (1, 31, 31, 2))  # pixels of 2 / 30
+  grid = identity_grid(8, 8)[None]
+  right = grid + jnp.float32([[[[3, -2]]]]) / 15
+  np.testing.assert_allclose(flow_errors(right, motion), 0, atol=1e-5)
+  none = flow_errors(grid, motion)
+  np.testing.assert_allclose(none, np.hypot(3, 2) / 15, atol=1e-5)
+
+
+def test_the_mean_counts_only_the_mask_and_is_zero_without_one():
+  values = jnp.float32([[[1, 2], [3, 4]]])
+  mask = np.array([[[True, False], [False, True]]])
+  assert masked_mean(values, mask) == 2.5
+  assert masked_mean(values, np.zeros_like(mask)) == 0
+
+
+def test_a_heatmap_diverges_least_at_the_part_and_outside_nothing_counts():
+  size = 16
+  position = jnp.float32([[[0.2, -0.4], [3.0, 0.0]]])  # the second is off the picture
+  grid = np.asarray(identity_grid(size, size))
+
+  def logits(place):
+    cells = (grid - place) * (size - 1) / 2
+    one = -(cells**2).sum(-1) / 2
+    return jnp.stack([one, jnp.zeros_like(one)], -1)[None]
+
+  right = heatmap_divergence(logits(np.float32([0.2, -0.4])), position)
+  near = heatmap_divergence(logits(np.float32([0.2, -0.3])), position)
+  far = heatmap_divergence(logits(np.float32([-0.6, 0.4])), position)
+  assert abs(right) < 1e-5 < near < far
+
+
+def test_regions_that_know_the_parts_have_no_error():
+  part_map = np.zeros((1, 16, 16), np.uint8)
+  part_map[0, 4:9, 4:6], part_map[0, 4:9, 6:12] = 2, 1
+  known = 30.0 * jnp.eye(3)[part_map[:, ::5, ::5]]  # rows and columns 0, 5, 10, 15
+  assert region_error(known, part_map) < 1e-5
+  # Saying background everywhere is right for most cells, yet counts as half wrong.
+  nothing = region_error(jnp.zeros((1, 4, 4, 3)).at[..., 0].set(30.0), part_map)
+  np.testing.assert_allclose(nothing, 30.0, rtol=1e-3)
+
+
+def test_keypoints_at_a_part_move_its_surface_as_it_moves():
+  # A limb along x is lifted by a right angle and seen foreshortened.
+  to = np.float32([[[20, 30, 3, 44, 30, 3]]])
+  source = np.float32([[[20, 30, 3, 20, 12, 3]]])
+  keypoints = [
+    Keypoints(*part_keypoints(pose, 64), jnp.zeros((1, 4, 4, 1)))
+    for pose in (source, to)
+  ]
+  part_map = np.zeros((64, 64), np.uint8)
+  part_map[28:33, 22:43] = 1
+  motion = body_motion(part_map, to[0], source[0])
+  local = np.asarray(sparse_motions(*keypoints, 64, 64)[0, 1])
+  found = (local - np.asarray(identity_grid(64, 64))) * 63 / 2
+  error = np.linalg.norm(found - motion, axis=-1)[part_map > 0]
+  assert error.max() < 0.06 * np.linalg.norm(motion[part_map > 0], axis=-1).max()

@@ -1,0 +1,78 @@
+"""A person of a few lines, whose joints and outline are known."""
+
+import numpy as np
+
+from dabfusion_jax.people import landmarks as lm
+from dabfusion_jax.people.landmarks import Landmarks
+
+WALL = np.array([190, 200, 180], np.uint8)
+SHIRT, SKIN, TROUSERS = (40, 60, 160), (200, 140, 110), (90, 40, 30)
+HEIGHT, WIDTH = 200, 160
+_JOINTS = {
+  lm.NOSE: (80, 30),
+  lm.LEFT_EAR: (86, 28),
+  lm.RIGHT_EAR: (74, 28),
+  lm.LEFT_SHOULDER: (96, 55),
+  lm.RIGHT_SHOULDER: (64, 55),
+  lm.LEFT_ELBOW: (112, 80),
+  lm.RIGHT_ELBOW: (48, 80),
+  lm.LEFT_WRIST: (124, 100),
+  lm.RIGHT_WRIST: (36, 100),
+  17: (128, 106),
+  18: (32, 106),
+  19: (127, 107),
+  20: (33, 107),
+  lm.LEFT_HIP: (90, 108),
+  lm.RIGHT_HIP: (70, 108),
+  lm.LEFT_KNEE: (92, 144),
+  lm.RIGHT_KNEE: (68, 144),
+  lm.LEFT_ANKLE: (94, 178),
+  lm.RIGHT_ANKLE: (66, 178),
+  lm.LEFT_TOE: (98, 184),
+  lm.RIGHT_TOE: (62, 184),
+}
+
+
+def joints() -> np.ndarray:
+  """Returns the landmarks of the person, [33, 2]."""
+  points = np.tile(np.array([80.0, 30.0]), (lm.NUM_LANDMARKS, 1))
+  for joint, place in _JOINTS.items():
+    points[joint] = place
+  return points
+
+
+def landmarks() -> Landmarks:
+  return Landmarks(joints(), np.ones(lm.NUM_LANDMARKS), 1.0)
+
+
+def draw(points: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
+  """Returns a picture of the person in front of a wall, and the mask."""
+  points = joints() if points is None else points
+  picture = np.tile(WALL, (HEIGHT, WIDTH, 1))
+  picture[150:] = (120, 110, 100)
+  mask = np.zeros((HEIGHT, WIDTH), bool)
+  y, x = np.mgrid[:HEIGHT, :WIDTH] + 0.5
+
+  def line(first, last, radius, colour):
+    along = last - first
+    share = ((x - first[0]) * along[0] + (y - first[1]) * along[1]) / (along @ along)
+    share = np.clip(share, 0, 1)
+    place = np.hypot(x - first[0] - share * along[0], y - first[1] - share * along[1])
+    picture[place < radius] = colour
+    mask[place < radius] = True
+
+  for side in ("LEFT", "RIGHT"):
+    of = lambda name, side=side: points[getattr(lm, f"{side}_{name}")]
+    line(of("HIP"), of("KNEE"), 10, TROUSERS)
+    line(of("KNEE"), of("ANKLE"), 7, TROUSERS)
+    line(of("ANKLE"), of("TOE"), 5, SKIN)
+  for dx in np.linspace(0, 1, 5):
+    shoulder = points[12] + dx * (points[11] - points[12])
+    line(shoulder, points[24] + dx * (points[23] - points[24]), 7, SHIRT)
+  line(points[lm.NOSE] - [0, 4], points[lm.NOSE] + [0, 16], 11, SKIN)
+  for side in ("LEFT", "RIGHT"):
+    of = lambda name, side=side: points[getattr(lm, f"{side}_{name}")]
+    line(of("SHOULDER"), of("ELBOW"), 6, SHIRT)
+    tip = of("WRIST") + 0.4 * (of("WRIST") - of("ELBOW"))
+    line(of("ELBOW"), tip, 5, SKIN)
+  return picture, mask

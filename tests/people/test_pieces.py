@@ -1,0 +1,74 @@
+"""Pieces put together are the person, and what an arm covered is filled in."""
+
+import dancers
+import numpy as np
+import PIL.Image
+import pytest
+
+from dabfusion_jax.people import pieces, skeleton
+from dabfusion_jax.people.skeleton import Skeleton
+
+
+@pytest.fixture(scope="module")
+def cut():
+  picture, mask = dancers.draw()
+  alpha = mask.astype(np.float32)
+  return picture, mask, pieces.cut_pieces(picture, alpha, dancers.joints())
+
+
+def compose(cut, moves):
+  canvas = PIL.Image.new("RGBA", (dancers.WIDTH, dancers.HEIGHT))
+  for piece in cut:
+    piece.draw(canvas, moves[piece.name])
+  return np.asarray(canvas)
+
+
+def test_every_bone_has_a_piece(cut):
+  rest = dancers.joints()
+  assert {piece.name for piece in cut[2]} == set(Skeleton(rest, rest).pose(rest))
+
+
+def test_at_rest_the_pieces_are_the_person(cut):
+  picture, mask, parts = cut
+  still = {piece.name: np.eye(2, 3) for piece in parts}
+  drawn = compose(parts, still)
+  # The outermost pixel is soft.
+  inner = np.array(PIL.Image.fromarray(mask).convert("L").reduce(1)) > 0
+  inner[1:-1, 1:-1] = (
+    mask[:-2, 1:-1] & mask[2:, 1:-1] & mask[1:-1, :-2] & mask[1:-1, 2:]
+  )
+  assert (drawn[inner][:, 3] > 200).mean() > 0.99
+  error = np.abs(drawn[..., :3].astype(int) - picture).max(-1)
+  assert (error[inner] < 10).mean() > 0.93
+  assert not drawn[~mask][:, 3].any()
+
+
+def test_behind_an_arm_that_moves_away_there_is_shirt(cut):
+  points = dancers.joints()
+  points[[13, 15, 17, 19]] = [[100, 75], [84, 82], [80, 82], [80, 84]]
+  picture, mask = dancers.draw(points)
+  assert tuple(picture[82, 84]) == dancers.SKIN
+  parts = pieces.cut_pieces(picture, mask.astype(np.float32), points)
+  (torso,) = [piece for piece in parts if piece.name == "torso"]
+  red, green, blue, alpha = torso.image.getpixel((84 - torso.left, 82 - torso.top))
+  assert alpha > 200
+  np.testing.assert_allclose((red, green, blue), dancers.SHIRT, atol=30)
+
+
+def test_a_piece_moves_by_its_map(cut):
+  _, _, parts = cut
+  (head,) = [piece for piece in parts if piece.name == "head"]
+  shift = np.array([[1.0, 0, 25], [0, 1, 40]])
+  drawn = [compose([head], {"head": move}) for move in (np.eye(2, 3), shift)]
+  np.testing.assert_array_equal(drawn[1][40:, 25:], drawn[0][:-40, :-25])
+
+
+def test_a_piece_beyond_the_picture_is_left_out(cut):
+  _, _, parts = cut
+  away = np.array([[1.0, 0, 1e4], [0, 1, 0]])
+  drawn = compose(parts, {piece.name: away for piece in parts})
+  assert not drawn.any()
+
+
+def test_the_trunk_is_measured_from_hips_to_neck():
+  assert skeleton.trunk_length(dancers.joints()) == pytest.approx(53)

@@ -1,0 +1,70 @@
+"""What is wrong with a picture as a first frame is said in one line."""
+
+import dancers
+import numpy as np
+import pytest
+
+from dabfusion_jax.people import landmarks as lm
+from dabfusion_jax.people import reference
+from dabfusion_jax.people.landmarks import Landmarks
+from dabfusion_jax.people.segmenter import Person
+
+
+def person(points=None, rows=slice(None), columns=slice(None)):
+  """Returns the person of a part of the picture."""
+  points = dancers.joints() if points is None else points
+  _, mask = dancers.draw(points)
+  start = [columns.start or 0, rows.start or 0]
+  found = Landmarks(points - start, np.ones(lm.NUM_LANDMARKS), 1.0)
+  return Person(mask[rows, columns].astype(np.float32), found, 0)
+
+
+def sitting():
+  points = dancers.joints()
+  for side in ("LEFT", "RIGHT"):
+    knee, ankle, toe = (getattr(lm, f"{side}_{n}") for n in ("KNEE", "ANKLE", "TOE"))
+    points[[knee, ankle, toe]] -= [0, 26]
+  return points
+
+
+def lying():
+  points = dancers.joints()
+  return np.stack([points[:, 1] * 0.75, 190 - 0.4 * points[:, 0]], 1)
+
+
+@pytest.mark.parametrize(
+  ("faulty", "message"),
+  [
+    (person(rows=slice(0, 70)), "cut off below the chest"),
+    (person(rows=slice(0, 120)), "cut off below the hips"),
+    (person(rows=slice(0, 160)), "cut off below the knees"),
+    (person(rows=slice(0, 181)), "feet are cut off"),
+    (person(rows=slice(28, 200)), "head is cut off"),
+    (person(columns=slice(82, 160)), "cut off at the side"),
+    (person(sitting()), "sitting or crouching"),
+    (person(lying()), "lying or bent over"),
+  ],
+)
+def test_a_faulty_picture_gets_its_line(faulty, message):
+  fault = reference.find_fault(faulty, 1.0)
+  assert message in fault and "\n" not in fault and "give a picture" in fault
+
+
+def test_a_standing_person_has_no_fault():
+  assert reference.find_fault(person(), 1.0) is None
+
+
+def test_a_person_is_measured_in_the_pixels_of_the_given_picture():
+  assert "only 35 pixels high" in reference.find_fault(person(), 0.2)
+  assert reference.find_fault(person(), 0.3) is None
+
+
+def test_a_back_is_recognised():
+  points = dancers.joints()
+  turned = points.copy()
+  for left, right in lm.PAIRS:
+    turned[[left, right]] = points[[right, left]]
+  seen = [
+    reference.is_from_behind(Landmarks(p, np.ones(33), 1.0)) for p in (points, turned)
+  ]
+  assert seen == [False, True]

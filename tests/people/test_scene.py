@@ -1,0 +1,123 @@
+"""Backgrounds stay bit for bit, holes are filled, and people stand where dancers do."""
+
+import dancers
+import numpy as np
+import pytest
+import scipy.ndimage
+
+from dabfusion_jax.people import fill, guided_filter, scene, segmenter
+from dabfusion_jax.people.segmenter import Person
+from dabfusion_jax.people.squares import Square
+
+
+@pytest.fixture
+def own():
+  picture, mask = dancers.draw()
+  person = Person(mask.astype(np.float32), dancers.landmarks(), 0)
+  return picture, mask, scene.own_scene(picture, person)
+
+
+def test_everything_outside_a_hole_stays_bit_for_bit():
+  picture = np.random.default_rng(0).integers(0, 256, (40, 60, 3), np.uint8)
+  hole = np.zeros((40, 60), bool)
+  hole[10:30, 20:45] = True
+  filled = fill.fill(picture, hole)
+  np.testing.assert_array_equal(filled[~hole], picture[~hole])
+  assert (filled[hole] != picture[hole]).any()
+
+
+def test_a_wall_behind_a_hole_continues():
+  rows = np.linspace(60, 220, 64)[:, None, None]
+  wall = np.broadcast_to(rows, (64, 80, 3)).round().astype(np.uint8)
+  hole = np.zeros((64, 80), bool)
+  hole[15:50, 30:55] = True
+  spoiled = np.where(hole[..., None], 0, wall).astype(np.uint8)
+  filled = fill.fill(spoiled, hole)
+  assert np.abs(filled.astype(int) - wall)[hole].max() < 12
+
+
+def test_a_hole_has_the_texture_of_what_is_beside_it():
+  noise = np.random.default_rng(1).normal(128, 25, (64, 96, 1)).clip(0, 255)
+  grass = np.broadcast_to(noise, (64, 96, 3)).astype(np.uint8)
+  hole = np.zeros((64, 96), bool)
+  hole[12:52, 36:60] = True
+  filled = fill.fill(grass, hole)
+  inside = np.zeros_like(hole)
+  inside[20:44, 42:54] = True
+  assert filled[inside].std() > 0.6 * grass[inside].std()
+
+
+@pytest.mark.parametrize("whole", [False, True])
+def test_no_hole_and_nothing_but_hole_are_no_errors(whole):
+  picture = np.full((8, 8, 3), 7, np.uint8)
+  hole = np.full((8, 8), whole)
+  np.testing.assert_array_equal(fill.fill(picture, hole), picture)
+
+
+def test_a_coarse_mask_takes_the_edge_of_the_picture():
+  y, x = np.mgrid[:80, :80]
+  true = np.hypot(x - 40, y - 40) < 22
+  picture = np.where(true[..., None], (200, 80, 60), (40, 90, 120)).astype(np.uint8)
+  coarse = true.reshape(10, 8, 10, 8).mean((1, 3)).repeat(8, 0).repeat(8, 1)
+  fine = segmenter.refine(coarse, picture, 8.0)
+  wrong = [((mask > 0.5) != true).sum() for mask in (coarse, fine)]
+  assert wrong[1] < wrong[0] / 4
+
+
+def test_a_constant_map_stays_constant():
+  guide = np.random.default_rng(2).random((20, 30, 3))
+  out = guided_filter.guided_filter(np.full((20, 30), 0.3), guide, 3, 1e-4)
+  np.testing.assert_allclose(out, 0.3, atol=1e-5)
+
+
+def test_the_plate_shows_no_person_and_the_scene_shows_the_picture(own):
+  picture, mask, layered = own
+  far = ~scipy.ndimage.binary_dilation(mask, iterations=6)
+  np.testing.assert_array_equal(layered.picture[far], picture[far])
+  off = np.abs(layered.picture.astype(int) - picture).max(-1)
+  assert (off[mask] <= 3).mean() > 0.99
+  expected = np.where(np.arange(dancers.HEIGHT)[:, None, None] < 150, dancers.WALL,
+                      np.array((120, 110, 100)))  # fmt: skip
+  off = np.abs(layered.plate.astype(int) - expected).max(-1)
+  assert np.median(off[mask]) < 12
+
+
+def test_a_person_stands_in_a_studio_as_a_dancer(own):
+  size = 120
+  stood = scene.stand_in(own[2], scene.make_studio(size), scene.studio_frame(size))
+  rows = np.flatnonzero((stood.alpha > 0.5).any(1)) / size
+  assert rows[-1] == pytest.approx(scene.DANCER_FLOOR, abs=0.02)
+  assert rows[-1] - rows[0] == pytest.approx(scene.DANCER_HEIGHT, abs=0.03)
+  shoulders = stood.landmarks.points[[11, 12]].mean(0)
+  assert stood.alpha[int(shoulders[1]), int(shoulders[0])] > 0.5
+
+
+def test_standing_into_the_own_frame_changes_no_place(own):
+  _, mask, layered = own
+  again = scene.stand_in(layered, layered.plate, scene.frame_of(layered))
+  assert ((again.alpha > 0.5) != mask).mean() < 0.002
+  np.testing.assert_allclose(again.landmarks.points, dancers.joints(), atol=1e-6)
+
+
+def test_light_moves_halfway():
+  grey = lambda level: np.full((2, 2, 3), level, np.uint8)
+  matched = scene.match_light(grey(100), grey(99), grey(143))
+  np.testing.assert_allclose(matched, 120, atol=1)
+  assert (scene.match_light(grey(100), grey(99), grey(99)) == 100).all()
+  assert (scene.match_light(grey(100), grey(0), grey(255)) == 135).all()
+
+
+def test_a_square_is_cut_out_and_put_back():
+  picture = np.zeros((60, 80, 3), np.uint8)
+  picture[20:40, 30:50] = 255
+  square = Square(20.0, 10.0, 40.0)
+  cut = square.cut(picture, 40)
+  np.testing.assert_array_equal(cut[10:30, 10:30], 255)
+  back = square.put_back(cut[..., 0].astype(np.float32), 60, 80)
+  np.testing.assert_allclose(back, picture[..., 0], atol=1e-3)
+  np.testing.assert_array_equal(square.to_picture(np.array([[0.5, 0.25]])), [[40, 20]])
+
+
+def test_outside_a_picture_a_square_repeats_the_border():
+  picture = np.full((10, 10, 3), 9, np.uint8)
+  assert (Square(-5.0, -5.0, 20.0).cut(picture, 10) == 9).all()

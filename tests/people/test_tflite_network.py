@@ -1,0 +1,95 @@
+"""A network read from a file computes what its operations are defined to."""
+
+import jax
+import numpy as np
+import pytest
+import scipy.signal
+
+from dabfusion_jax.people.tflite_network import TfliteNetwork
+from dabfusion_jax.pretrained import store
+from dabfusion_jax.pretrained.tflite_reader import Graph, Operation, read_tflite
+from data_pipeline.errors import UserError
+
+_RNG = np.random.default_rng(0)
+
+
+def random(*shape):
+  return _RNG.normal(size=shape).astype(np.float32)
+
+
+def run(name, x, constants, options, compiled):
+  """Runs one operation on a picture."""
+  weights = {i + 1: value for i, value in enumerate(constants)}
+  out = len(weights) + 1
+  operation = Operation(name, tuple(range(out)), (out,), options)
+  shapes = (x[None].shape, *(value.shape for value in constants), ())
+  graph = Graph((operation,), shapes, weights, (0,), (out,))
+  return TfliteNetwork(graph, (0,), compiled)(x)[0]
+
+
+@pytest.mark.parametrize("compiled", [False, True])
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize("is_same", [False, True])
+def test_convolutions_equal_those_of_xla(compiled, stride, is_same):
+  x, kernel, bias = random(9, 8, 3), random(4, 3, 3, 3), random(4)
+  options = {"same": is_same, "stride": stride, "activation": ""}
+  expected = jax.lax.conv_general_dilated(
+    x[None], kernel, (stride, stride), "SAME" if is_same else "VALID",
+    dimension_numbers=("NHWC", "OHWI", "NHWC"),
+  )[0] + bias.reshape(1, 1, 4)  # fmt: skip
+  found = run("conv", x, [kernel, bias], options, compiled)
+  np.testing.assert_allclose(found, expected, atol=1e-4)
+  kernel, bias = random(1, 3, 3, 3), random(3)
+  expected = jax.lax.conv_general_dilated(
+    x[None], kernel.transpose(1, 2, 0, 3), (stride, stride),
+    "SAME" if is_same else "VALID", feature_group_count=3,
+    dimension_numbers=("NHWC", "HWIO", "NHWC"),
+  )[0] + bias.reshape(1, 1, 3)  # fmt: skip
+  found = run("depthwise_conv", x, [kernel, bias], options, compiled)
+  np.testing.assert_allclose(found, expected, atol=1e-4)
+
+
+def test_a_transposed_convolution_spreads_each_pixel():
+  x, kernel = random(3, 4, 2), random(1, 2, 2, 2)
+  options = {"same": True, "stride": 2}
+  bias = np.zeros(1, np.float32)
+  found = run("Convolution2DTransposeBias", x, [kernel, bias], options, False)
+  for row, column in ((0, 0), (4, 7), (5, 2)):
+    pixel = x[row // 2, column // 2] @ kernel[0, row % 2, column % 2]
+    assert found[row, column, 0] == pytest.approx(float(pixel), abs=1e-5)
+
+
+def test_pools_resizing_and_activations():
+  x = random(4, 6, 2)
+  options = {"stride": 2, "window": 2, "activation": "relu6"}
+  blocks = x.reshape(2, 2, 3, 2, 2)
+  found = run("max_pool", x, [], options, False)
+  np.testing.assert_allclose(found, np.clip(blocks.max((1, 3)), 0, 6))
+  options = {"align_corners": 0, "half_pixel": 1}
+  size = np.array([8, 12], np.int32)
+  found = run("resize_bilinear", x, [size], options, False)
+  expected = jax.image.resize(x, (8, 12, 2), "bilinear")
+  np.testing.assert_allclose(found, expected, atol=1e-5)
+  np.testing.assert_allclose(
+    run("hard_swish", x, [], {}, False), x * np.clip(x + 3, 0, 6) / 6, atol=1e-6
+  )
+
+
+@pytest.mark.parametrize("content", [b"", b"nonsense" * 9, bytes(200)])
+def test_a_file_that_is_no_network_is_refused_in_one_line(content):
+  with pytest.raises(UserError, match="not a network of TensorFlow Lite") as error:
+    read_tflite(content)
+  assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(("name", "size"), [("selfie", 256), ("blazepose-full", 256)])
+def test_the_real_networks_are_the_same_compiled_and_not(name, size):
+  try:
+    graph = read_tflite(store.load(name)["model"].tobytes())
+  except store.MissingWeightsError as error:
+    pytest.skip(str(error))
+  x = scipy.signal.convolve(
+    _RNG.random((size, size, 3)), np.ones((9, 9, 1)) / 81, "same"
+  )
+  outputs = [TfliteNetwork(graph, (0,), c)(x.astype(np.float32)) for c in (False, True)]
+  np.testing.assert_allclose(*(o[0] for o in outputs), atol=2e-3)
