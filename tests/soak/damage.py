@@ -26,7 +26,6 @@ from unittest import mock
 
 import damaged_files
 import numpy as np
-from runs import open_output
 
 from dabfusion_jax import evaluate, export, publish, sample
 from dabfusion_jax.pipeline import DancePipeline
@@ -36,6 +35,7 @@ from dabfusion_jax.storage import saved_stage
 from data_pipeline import build, inspect
 from data_pipeline.building import local_build
 from data_pipeline.errors import UserError
+from runs import open_output
 
 SECONDS = 120  # for one file
 
