@@ -5,7 +5,7 @@ r"""Stage 1: the latent flow auto-encoder.
 
 Record (two x86-64 cores, jax 0.10.2, 2026; figures: docs/results.md):
   paper   not run: needs AIST++ and an accelerator; compiled for TPUs (docs/scaling.md)
-  people  not run to its end; at 64 px the motion alone, 1,200 steps in 20 min on figures:
+  people  not run yet; the motion alone, at 64 px on figures, 1,200 steps in 20 min:
           flow error 0.37 of no motion on held-out dancers (medium: 0.48)
   medium  1,600 then 5,000 steps at about 2 steps/s, 40 min for the latter; PSNR inside
           the person 19.09 dB; the shipped weights (docs/training.md has the commands)
