@@ -5,12 +5,14 @@ dance = pipe("person.jpg", "song.mp3", num_inference_steps=50, seed=0)
 dance.save("dance.mp4")
 """
 
+import contextlib
 import dataclasses
 import functools
 import pathlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
+import flax.errors
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -143,10 +145,11 @@ class DancePipeline:
       music_window = self._read_music(music, asked, num_frames)
     notes += tuple(note.text for note in media_notes)
     notes += self._beat_notes(music_window, asked, num_frames)
-    z = self.batch_sampler.encode([ref_image])
-    batch = make_batch(z, [music_window.condition], num_frames, self.fps)
-    flow, occlusion = self.draw(batch, [0], sampling, asked.seed, callback)
-    frames = self.batch_sampler.decode(z, flow, occlusion)[0]
+    with weights_that_fit():
+      z = self.batch_sampler.encode([ref_image])
+      batch = make_batch(z, [music_window.condition], num_frames, self.fps)
+      flow, occlusion = self.draw(batch, [0], sampling, asked.seed, callback)
+      frames = self.batch_sampler.decode(z, flow, occlusion)[0]
     flow, occlusion = np.asarray(flow)[0], np.asarray(occlusion)[0]
     rebuilt = self.batch_sampler.rebuild(z)[0]
     details = asked.details
@@ -323,6 +326,19 @@ class DancePipeline:
       " --no-details shows the model alone."
     )
     return True, (note,)
+
+
+@contextlib.contextmanager
+def weights_that_fit() -> Iterator[None]:
+  """Turns the error of a network about its parameters into one line."""
+  try:
+    yield
+  except flax.errors.FlaxError as error:
+    reason = str(error).strip().splitlines()[0][:160]
+    raise saved_stage.SavedStageError(
+      f"The weights do not fit the config.json beside them ({reason}); get the folder"
+      " again."
+    ) from error
 
 
 def _as_json(

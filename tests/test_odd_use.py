@@ -6,14 +6,19 @@ import os
 import subprocess
 import sys
 
+import flax.linen as nn
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from dabfusion_jax import train
 from dabfusion_jax.inference import inputs
 from dabfusion_jax.inference.inputs import InputError
 from dabfusion_jax.parallel import hardware
+from dabfusion_jax.pipeline import weights_that_fit
 from dabfusion_jax.sample import check_output
 from dabfusion_jax.storage import saved_stage
+from dabfusion_jax.storage.checkpointing import CheckpointError
 from data_pipeline import cli, files
 from data_pipeline.errors import UserError
 from data_pipeline.locks import LockedError, hold_folder
@@ -145,6 +150,26 @@ def test_ctrl_c_is_status_130():
   with pytest.raises(SystemExit) as stopped, cli.one_line_errors("sample"):
     raise KeyboardInterrupt
   assert stopped.value.code == 130
+
+
+def test_weights_of_another_shape_are_one_line():
+  with pytest.raises(UserError, match="do not fit the config.json") as error:
+    with weights_that_fit():
+      nn.Dense(3).apply({"params": {"kernel": jnp.zeros((2, 2))}}, jnp.zeros((1, 2)))
+  assert "\n" not in str(error.value)
+
+
+def test_a_program_that_could_not_save_ends_at_once(monkeypatch, capsys):
+  def fail():
+    with cli.one_line_errors("train"):
+      raise CheckpointError("Cannot save step 5.")
+
+  ended = []
+  monkeypatch.setattr(train, "run_program", fail)
+  monkeypatch.setattr(train.os, "_exit", ended.append)
+  with pytest.raises(SystemExit):  # the real call does not return
+    train.main(["train"])
+  assert ended == [1] and capsys.readouterr().err == "train: Cannot save step 5.\n"
 
 
 # --- Locks ------------------------------------------------------------------------

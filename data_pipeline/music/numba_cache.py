@@ -10,23 +10,6 @@ from data_pipeline.numba_cache import fill_once
 _SAMPLE_RATE = 22_050
 
 
-def choose_cache() -> None:
-  """Gives Numba a folder for its cache where it would find none that it can write.
-
-  It looks beside librosa and in the user's home; a container may have neither.
-  """
-  beside = pathlib.Path(librosa.__file__).parent
-  home = pathlib.Path(os.path.expanduser("~"))
-  places = [beside, home / ".cache", home]  # the last to make the one before
-  if "NUMBA_CACHE_DIR" in os.environ or any(os.access(p, os.W_OK) for p in places):
-    return
-  folder = pathlib.Path(tempfile.gettempdir()) / f"dabfusion_numba_{os.getuid()}"
-  os.environ["NUMBA_CACHE_DIR"] = str(folder)
-
-
-choose_cache()  # before librosa loads its compiled functions, when they are first used
-
-
 @functools.cache
 def compile_librosa() -> None:
   """Fills an empty cache with the functions for beats, onsets and features."""

@@ -126,11 +126,16 @@ class StillSampler:
 
 @contextlib.contextmanager
 def still_pipeline() -> Iterator[None]:
-  """Replaces the networks of `sample`."""
+  """Replaces the networks of `sample`, and reads their weights once."""
   pipeline = DancePipeline.from_pretrained(saved_stage.shipped())
-  pipeline.__dict__["batch_sampler"] = StillSampler(pipeline.frame_size)
-  with mock.patch.object(DancePipeline, "from_pretrained", lambda *unused: pipeline):
-    yield
+  with still_networks():
+    with mock.patch.object(DancePipeline, "from_pretrained", lambda *unused: pipeline):
+      yield
+
+
+def still_networks() -> Any:
+  """Replaces the networks of `sample`, which reads their weights all the same."""
+  return mock.patch.object(DancePipeline, "batch_sampler", StillSampler(64))
 
 
 # --- The kinds --------------------------------------------------------------------
@@ -142,9 +147,10 @@ def write_whole(place: pathlib.Path) -> None:
   damaged_files.write_media(place / "whole.wav", None, "pcm_s16le")
 
 
-def dance(place: pathlib.Path, **changed: pathlib.Path) -> None:
+def dance(place: pathlib.Path, **changed: Any) -> None:
   """Runs `sample` on whole inputs, with some replaced."""
-  given = {"image": place / "whole.png", "music": place / "whole.wav"} | changed
+  given = {"image": place / "whole.png", "music": place / "whole.wav"}
+  given |= {"drawing": "decoder"} | changed
   command = [f"--{key}={value}" for key, value in given.items()]
   sample.main([*command, f"--output={place}/out/a.mp4", "--num_inference_steps=1"])
 
@@ -159,7 +165,7 @@ def run_pictures(outcomes: Outcomes, place: pathlib.Path) -> None:
     for name, data in files.items():
       path = place / name
       path.write_bytes(data)
-      call = lambda path=path: dance(place, image=path)
+      call = lambda path=path: dance(place, image=path, drawing="layers")
       outcomes.run("pictures", name, call, place / "out")
 
 
@@ -220,7 +226,8 @@ def run_models(outcomes: Outcomes, place: pathlib.Path) -> None:
   model = saved_stage.shipped()
   for folder in damaged_files.damaged_models(model, place, digest_of):
     load = lambda f=folder: dance(place, checkpoint=f)
-    outcomes.run("models: sample", folder.name, load, place / "out")
+    with still_networks():
+      outcomes.run("models: sample", folder.name, load, place / "out")
     command = [f"--checkpoint={folder}", f"--output={place}/published_{folder.name}"]
     outcomes.run("models: publish", folder.name, lambda c=command: publish.main(c))
 
