@@ -29,6 +29,7 @@ from dabfusion_jax.evaluation.study import claim
 from dabfusion_jax.evaluation.study.held_out import MIN_SEQUENCES
 from dabfusion_jax.evaluation.study.parts import PARTS
 from dabfusion_jax.evaluation.study.study import open_study
+from dabfusion_jax.parallel import hardware
 from data_pipeline import cli, files
 from data_pipeline.locks import hold_folder
 
@@ -119,6 +120,7 @@ def make_parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> None:
   args = make_parser().parse_args(argv)
   with cli.one_line_errors("claims"), hold_folder(args.output):
+    hardware.check_backend()
     run(args)
 
 

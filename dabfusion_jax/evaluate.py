@@ -41,6 +41,7 @@ def run_evaluate(args: argparse.Namespace) -> None:
   samples, references, stage1 = args.samples, args.references, None
   if args.checkpoint:
     hardware.use_cpu_cores()
+    hardware.check_backend()
     samples = references = export_dances(args)
     pipeline = DancePipeline.from_pretrained(args.checkpoint)
     stage1 = rebuilt_by(pipeline.stage, pipeline.digests["autoencoder"])

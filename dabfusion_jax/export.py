@@ -213,6 +213,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     if args.distributed:
       # Whoever is done waits for the others, by default for at most 5 minutes.
       jax.distributed.initialize(shutdown_timeout_seconds=_MAX_WAIT_SECONDS)
+    hardware.check_backend()
     run(args)
 
 

@@ -12,6 +12,7 @@ continues with the first missing shard.
 from collections.abc import Sequence
 
 from dabfusion_jax.inference.latent_cache import cache_latents
+from dabfusion_jax.parallel import hardware
 from data_pipeline import cli
 from data_pipeline.locks import hold_folder
 
@@ -33,6 +34,7 @@ def main(argv: Sequence[str] | None = None) -> None:
   args = parser.parse_args(argv)
   part = f"_{args.process_index}_of_{args.process_count}"
   with cli.one_line_errors("latents"), hold_folder(args.output, part):
+    hardware.check_backend()
     cache_latents(
       args.checkpoint, args.data, args.output, args.process_index, args.process_count
     )

@@ -5,12 +5,14 @@ dance = pipe("person.jpg", "song.mp3", num_inference_steps=50, seed=0)
 dance.save("dance.mp4")
 """
 
+import contextlib
 import dataclasses
 import functools
 import pathlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
+import flax.errors
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -143,10 +145,11 @@ class DancePipeline:
       music_window = self._read_music(music, asked, num_frames)
     notes += tuple(note.text for note in media_notes)
     notes += self._beat_notes(music_window, asked, num_frames)
-    z = self.batch_sampler.encode([ref_image])
-    batch = make_batch(z, [music_window.condition], num_frames, self.fps)
-    flow, occlusion = self.draw(batch, [0], sampling, asked.seed, callback)
-    frames = self.batch_sampler.decode(z, flow, occlusion)[0]
+    with weights_that_fit():
+      z = self.batch_sampler.encode([ref_image])
+      batch = make_batch(z, [music_window.condition], num_frames, self.fps)
+      flow, occlusion = self.draw(batch, [0], sampling, asked.seed, callback)
+      frames = self.batch_sampler.decode(z, flow, occlusion)[0]
     flow, occlusion = np.asarray(flow)[0], np.asarray(occlusion)[0]
     rebuilt = self.batch_sampler.rebuild(z)[0]
     details = asked.details
@@ -162,6 +165,7 @@ class DancePipeline:
       "image": "array" if isinstance(image, np.ndarray) else str(image),
       "music": str(music),
       "beats": _as_json(asked.beats),
+      "scene": str(asked.scene),
       "num_frames": num_frames,
       "fps": self.fps,
       "details": details,
@@ -257,18 +261,16 @@ class DancePipeline:
     """Returns the layers of a picture if it is drawn in layers, what the network is
     shown, and notes."""
     picture, size = inputs.read_picture(image), self.frame_size
+    scene = str(asked.scene)
+    is_asked = asked.drawing == LAYERS or asked.size is not None
     is_large = max(picture.shape[:2]) > size
     layers, notes = None, ()
-    if asked.drawing == LAYERS or (
-      asked.drawing is None and (is_large or asked.scene != OWN)
-    ):
-      layers, notes = make_layers(
-        picture, asked.scene, asked.size, asked.pick, asked.drawing == LAYERS
-      )
+    if asked.drawing != DECODER and (is_asked or is_large or scene != OWN):
+      layers, notes = make_layers(picture, scene, asked.size, asked.pick, is_asked)
     if layers is not None:
       return layers, layers.reference(size), notes
-    if asked.scene != OWN:
-      picture, notes = choreograph(picture, asked.scene, asked.pick)
+    if scene != OWN:
+      picture, notes = choreograph(picture, scene, asked.pick)
     framing = self.settings.latents.framing
     pad = self.settings.picture.pad_to_square
     return None, inputs.frame_image(picture, framing, size, pad), notes
@@ -324,6 +326,19 @@ class DancePipeline:
       " --no-details shows the model alone."
     )
     return True, (note,)
+
+
+@contextlib.contextmanager
+def weights_that_fit() -> Iterator[None]:
+  """Turns the error of a network about its parameters into one line."""
+  try:
+    yield
+  except flax.errors.FlaxError as error:
+    reason = str(error).strip().splitlines()[0][:160]
+    raise saved_stage.SavedStageError(
+      f"The weights do not fit the config.json beside them ({reason}); get the folder"
+      " again."
+    ) from error
 
 
 def _as_json(

@@ -4,18 +4,23 @@ r"""Makes a dance video of one picture and a piece of music.
   python -m dabfusion_jax.sample --checkpoint=runs/demo_diffusion --image=person.jpg \
     --music=song.mp3
 
-Without --checkpoint, the bundled weights are used. A contact sheet (.png) and every
+Without --checkpoint, the bundled weights are used. A person in the picture is cut out
+and moved at the picture's own resolution; --drawing=decoder shows the network's frames,
+as in the paper. A contact sheet (.png) and every
 setting (.json) are written beside the video.
 """
 
 import argparse
 import json
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
+import numpy as np
 import tqdm
 
 from dabfusion_jax.inference import options
+from dabfusion_jax.parallel import hardware
 from dabfusion_jax.pipeline import DancePipeline
 from dabfusion_jax.storage import saved_stage
 from data_pipeline import cli, files
@@ -51,6 +56,14 @@ def _is_dance(path: pathlib.Path) -> bool:
     return False
 
 
+def heard_bpm(settings: Mapping[str, Any]) -> float | None:
+  """Returns the tempo that the tracker found; None if beats or tempo were given."""
+  steps = np.diff(settings["beat_times"])
+  if settings["beats"] is not None or settings["bpm"] is not None or not len(steps):
+    return None
+  return 60 / float(np.median(steps))
+
+
 def make_parser() -> argparse.ArgumentParser:
   """Returns the parser of the command line."""
   parser = cli.make_parser("dabfusion_jax.sample", __doc__)
@@ -69,7 +82,9 @@ def make_parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> None:
   args = make_parser().parse_args(argv)
   with cli.one_line_errors("sample"):
-    check_output(args.output, args.image, args.music, *filter(None, [args.beats]))
+    read = (args.image, args.music, args.scene, args.beats)
+    check_output(args.output, *filter(None, read))
+    hardware.check_backend()
     checkpoint = args.checkpoint or saved_stage.shipped()
     pipeline = DancePipeline.from_pretrained(checkpoint, args.encoder)
     with tqdm.tqdm(desc="sampling", unit="step") as bar:
@@ -82,6 +97,9 @@ def main(argv: Sequence[str] | None = None) -> None:
       dance = pipeline(args.image, args.music, callback=show, **asked)
     for path in dance.save(args.output):
       print(path)
+    bpm = heard_bpm(dance.settings)
+    if bpm is not None:
+      print(f"heard {bpm:.0f} beats per minute; --bpm=N if that is wrong")
     for note in dance.notes:
       print(f"note: {note}")
 

@@ -6,6 +6,8 @@ python -m dabfusion_jax.train --config=configs/diffusion.py:demo --workdir=DIR
 
 import contextlib
 import dataclasses
+import os
+import pathlib
 import sys
 from typing import Any
 
@@ -22,6 +24,7 @@ from dabfusion_jax.settings.diffusion import DiffusionSettings
 from dabfusion_jax.settings.stages import Settings, read_settings
 from dabfusion_jax.stages.autoencoder import check_self_flow
 from dabfusion_jax.storage import checkpoint_files, saved_stage
+from dabfusion_jax.storage.checkpointing import CheckpointError
 from dabfusion_jax.storage.run_config import check_config, read_config
 from dabfusion_jax.storage.run_folder import RunFolder
 from dabfusion_jax.training.loop import train
@@ -83,7 +86,7 @@ def train_autoencoder(settings: AutoencoderSettings, run: RunFolder) -> None:
 
   fields = ("frames", "example_id")
   if settings.loss.flow_weight or settings.loss.parts_weight:
-    fields += ("part_map", "part_pose")
+    fields += ("part_map", "part_pose", "surfaces")
 
   def open_pairs(split, augment):
     clips = loader.open_clips(
@@ -208,6 +211,18 @@ def parse_flags(argv: list[str]) -> list[str]:
   sys.exit(2)
 
 
+def _read_config() -> dict[str, Any]:
+  """Returns the config that the command line names and changes."""
+  name = config_flags.get_config_filename(flags.FLAGS["config"])
+  file = pathlib.Path(name.partition(":")[0])
+  if not file.is_file():
+    raise UserError(
+      f"{file}: no such config file; they lie in configs/ of the source of this "
+      "package, not in what pip installs."
+    )
+  return _CONFIG.value.to_dict()
+
+
 def _expand_paths(config: dict[str, Any]) -> dict[str, Any]:
   """Returns a config with `~` expanded in its folders."""
   for name in FOLDERS:
@@ -221,8 +236,21 @@ def _expand_paths(config: dict[str, Any]) -> dict[str, Any]:
 def main(argv: list[str]) -> None:
   if len(argv) > 1:
     raise app.UsageError(f"Unexpected argument {argv[1]!r}.")
+  try:
+    run_program()
+  except SystemExit as exit:
+    if isinstance(exit.__context__, CheckpointError):
+      # After some failures to save, threads of orbax wait for ever.
+      print(exit.code, file=sys.stderr, flush=True)
+      sys.stdout.flush()
+      os._exit(1)
+    raise
+
+
+def run_program() -> None:
+  """Trains what the flags name."""
   with one_line_errors("train"):
-    settings = read_settings(_expand_paths(_CONFIG.value.to_dict()), strict=True)
+    settings = read_settings(_expand_paths(_read_config()), strict=True)
     if _DISTRIBUTED.value:
       jax.distributed.initialize()
       logging.info(
@@ -234,6 +262,7 @@ def main(argv: list[str]) -> None:
       )
     else:
       hardware.use_cpu_cores(settings.batch_size // settings.gradient_accumulation)
+    hardware.check_backend()
     workdir = _WORKDIR.value or f"runs/{settings.variant}_{settings.stage}"
     workdir = path(workdir)
     logging.info("Training %s in %s.", settings.stage, workdir)

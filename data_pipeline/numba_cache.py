@@ -9,11 +9,34 @@ file; once that exists, no program waits.
 import fcntl
 import hashlib
 import importlib.metadata
+import importlib.util
 import os
 import pathlib
 import sys
 import tempfile
 from collections.abc import Callable, Sequence
+
+
+def choose_cache() -> None:
+  """Gives Numba a folder for its cache where it would find none that it can write.
+
+  It looks beside the compiled functions and in the user's home. A container that is
+  run by another user may have neither, and Numba then refuses to import them.
+  """
+  home = pathlib.Path(os.path.expanduser("~"))
+  cache = pathlib.Path(os.environ.get("XDG_CACHE_HOME", home / ".cache"))
+  numba = cache / "numba"
+  # Numba makes the folder, in the first of its parents that exists.
+  first = next(place for place in (numba, *numba.parents) if place.exists())
+  places = [pathlib.Path(__file__).parent]
+  librosa = importlib.util.find_spec("librosa")
+  if librosa is not None and librosa.origin is not None:
+    places.append(pathlib.Path(librosa.origin).parent)
+  beside = all(os.access(place, os.W_OK) for place in places)
+  if "NUMBA_CACHE_DIR" in os.environ or beside or os.access(first, os.W_OK):
+    return
+  folder = pathlib.Path(tempfile.gettempdir()) / f"dabfusion_numba_{os.getuid()}"
+  os.environ["NUMBA_CACHE_DIR"] = str(folder)
 
 
 def fill_once(
