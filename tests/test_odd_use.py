@@ -130,7 +130,7 @@ def test_an_absurd_setting_is_refused_at_once(key, value):
   configs = pathlib.Path(__file__).parents[1] / "configs"
   settings = to_mapping(load_config(configs / "autoencoder.py", "smoke"))
   settings["model"][key] = value
-  with pytest.raises(UserError, match=f"model.{key}={value} must be from 0 to 16"):
+  with pytest.raises(UserError, match=f"model.{key} must be from 0 to 16, not {value}"):
     read_settings(settings, strict=False)
 
 

@@ -29,6 +29,7 @@ import numpy as np
 from runs import open_output
 
 from dabfusion_jax import evaluate, export, publish, sample
+from dabfusion_jax.parallel import hardware
 from dabfusion_jax.pipeline import DancePipeline
 from dabfusion_jax.settings import config_files, mapping
 from dabfusion_jax.settings.stages import read_settings
@@ -273,7 +274,10 @@ def run_data(outcomes: Outcomes, place: pathlib.Path) -> None:
       shipped = saved_stage.shipped()
       more = [f"--checkpoint={shipped}", f"--data={place}/set", "--num_clips=1"]
       more += [f"--output={place}/export", "--split=train"]
-      with mock.patch.object(DancePipeline, "sample_records", lambda *unused: iter(())):
+      with (
+        mock.patch.object(DancePipeline, "sample_records", lambda *unused: iter(())),
+        mock.patch.object(hardware, "use_cpu_cores"),  # once in a process
+      ):
         outcomes.run("data: export", case, lambda c=more: export.main(c))
     path.write_bytes(whole)
 
