@@ -165,6 +165,7 @@ class DancePipeline:
       "image": "array" if isinstance(image, np.ndarray) else str(image),
       "music": str(music),
       "beats": _as_json(asked.beats),
+      "scene": str(asked.scene),
       "num_frames": num_frames,
       "fps": self.fps,
       "details": details,
@@ -260,18 +261,16 @@ class DancePipeline:
     """Returns the layers of a picture if it is drawn in layers, what the network is
     shown, and notes."""
     picture, size = inputs.read_picture(image), self.frame_size
+    scene = str(asked.scene)
+    is_asked = asked.drawing == LAYERS or asked.size is not None
     is_large = max(picture.shape[:2]) > size
     layers, notes = None, ()
-    if asked.drawing == LAYERS or (
-      asked.drawing is None and (is_large or asked.scene != OWN)
-    ):
-      layers, notes = make_layers(
-        picture, asked.scene, asked.size, asked.pick, asked.drawing == LAYERS
-      )
+    if asked.drawing != DECODER and (is_asked or is_large or scene != OWN):
+      layers, notes = make_layers(picture, scene, asked.size, asked.pick, is_asked)
     if layers is not None:
       return layers, layers.reference(size), notes
-    if asked.scene != OWN:
-      picture, notes = choreograph(picture, asked.scene, asked.pick)
+    if scene != OWN:
+      picture, notes = choreograph(picture, scene, asked.pick)
     framing = self.settings.latents.framing
     pad = self.settings.picture.pad_to_square
     return None, inputs.frame_image(picture, framing, size, pad), notes

@@ -4,7 +4,9 @@ r"""Makes a dance video of one picture and a piece of music.
   python -m dabfusion_jax.sample --checkpoint=runs/demo_diffusion --image=person.jpg \
     --music=song.mp3
 
-Without --checkpoint, the bundled weights are used. A contact sheet (.png) and every
+Without --checkpoint, the bundled weights are used. A person in the picture is cut out
+and moved at the picture's own resolution; --drawing=decoder shows the network's frames,
+as in the paper. A contact sheet (.png) and every
 setting (.json) are written beside the video.
 """
 
@@ -80,7 +82,8 @@ def make_parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> None:
   args = make_parser().parse_args(argv)
   with cli.one_line_errors("sample"):
-    check_output(args.output, args.image, args.music, *filter(None, [args.beats]))
+    read = (args.image, args.music, args.scene, args.beats)
+    check_output(args.output, *filter(None, read))
     hardware.check_backend()
     checkpoint = args.checkpoint or saved_stage.shipped()
     pipeline = DancePipeline.from_pretrained(checkpoint, args.encoder)

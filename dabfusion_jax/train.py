@@ -86,7 +86,7 @@ def train_autoencoder(settings: AutoencoderSettings, run: RunFolder) -> None:
 
   fields = ("frames", "example_id")
   if settings.loss.flow_weight or settings.loss.parts_weight:
-    fields += ("part_map", "part_pose")
+    fields += ("part_map", "part_pose", "surfaces")
 
   def open_pairs(split, augment):
     clips = loader.open_clips(

@@ -5,6 +5,7 @@ person of the picture is then moved as these frames show it, at the picture's ow
 resolution. A departure from the paper, which shows the frames themselves.
 """
 
+import concurrent.futures
 import dataclasses
 import functools
 
@@ -66,7 +67,7 @@ class Layers:
     """
     size = len(rebuilt)
     if self.scene.landmarks is not None:
-      network = landmark_network()
+      network = _landmark_network().result()
       (rest,) = drawing.read_joints(network, rebuilt[None])
       dance = drawing.read_joints(network, decoded)
       return drawing.draw_pieces(self.scene, self.frame, rest, dance, size)
@@ -77,9 +78,10 @@ class Layers:
 
 
 @functools.cache
-def landmark_network() -> LandmarkNetwork:
-  """Returns the compiled landmark network, once per process."""
-  return LandmarkNetwork(compiled=True)
+def _landmark_network() -> concurrent.futures.Future[LandmarkNetwork]:
+  """Returns the network that reads frames; it is compiled while a dance is sampled."""
+  pool = concurrent.futures.ThreadPoolExecutor(1)
+  return pool.submit(LandmarkNetwork, compiled=True)
 
 
 @functools.cache
@@ -152,7 +154,7 @@ def make_layers(
       f" taken for the person; run: {IMPORT}",
     )
   if person is None:
-    return None, _nobody(pick, is_asked or place != OWN)
+    return None, _nobody(pick, is_asked or place != OWN or pick > 1)
   fault = reference.find_fault(person, max(picture.shape[:2]) / max(own.shape[:2]))
   if fault:
     raise InputError(
@@ -164,6 +166,8 @@ def make_layers(
     )
   if person.landmarks is not None and reference.is_from_behind(person.landmarks):
     notes += ("The person is seen from behind, and dances with their back to you.",)
+  if person.landmarks is not None:
+    _landmark_network()
   layered = scene.own_scene(own, person)
   if place == STUDIO:
     side = max(own.shape[:2])

@@ -9,7 +9,7 @@ from typing import Any
 
 from dabfusion_jax.diffusion.samplers import METHODS
 from dabfusion_jax.inference.inputs import InputError, check_number
-from dabfusion_jax.inference.layers import DEFAULT_SIZE, DRAWINGS, OWN
+from dabfusion_jax.inference.layers import DECODER, DEFAULT_SIZE, DRAWINGS, OWN
 from dabfusion_jax.settings.diffusion import DiffusionSettings, SamplingSettings
 from data_pipeline import cli
 from data_pipeline.media import reader
@@ -57,7 +57,7 @@ class DanceOptions:
     " frames of the network, as in the paper; by default layers, if there is a person",
     choices=DRAWINGS,
   )
-  scene: str = _option(
+  scene: str | pathlib.Path = _option(
     "own: the picture itself; studio; or a picture, whose dancer is replaced", OWN
   )
   size: int | None = _option(
@@ -75,6 +75,8 @@ class DanceOptions:
     check_number("pick", self.pick, 1)
     if self.size is not None:
       check_number("size", self.size, reader.MIN_IMAGE_SIZE)
+      if self.drawing == DECODER:
+        raise InputError("size belongs to layers; the decoder has a size of its own.")
     check_number("seed", self.seed, 0, 2**32 - 1)
     for name, low, high in (
       ("bpm", *BPM),

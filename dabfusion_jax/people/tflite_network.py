@@ -26,7 +26,7 @@ class TfliteNetwork:
   Args:
     graph: the network.
     outputs: which of its outputs are wanted; what only others need is not computed.
-    compiled: whether JAX compiles it, at its first call.
+    compiled: whether JAX compiles it, at once.
   """
 
   def __init__(self, graph: Graph, outputs: tuple[int, ...], compiled: bool = False):
@@ -52,13 +52,13 @@ class TfliteNetwork:
       elif graph.constants[i].dtype == np.int32:  # shapes
         self._integers[i] = graph.constants[i]
     self._shape = (1, *graph.shapes[self._input][1:])
-    self._is_compiled = compiled
+    self._compiled = self._compile() if compiled else None
 
   def __call__(
     self, x: Float32[np.ndarray, "h w c"]
   ) -> tuple[Float32[np.ndarray, "..."], ...]:
     """Returns the wanted outputs, each without its batch axis."""
-    if self._is_compiled:
+    if self._compiled is not None:
       outputs = self._compiled(self._weights, x[None])
     else:
       outputs = self._run(self._weights, x[None], np)
@@ -75,8 +75,7 @@ class TfliteNetwork:
       tensors[operation.outputs[0]] = _apply(operation, inputs, xp)
     return tuple(tensors[i] for i in self._outputs)
 
-  @functools.cached_property
-  def _compiled(self):
+  def _compile(self) -> jax.stages.Compiled:
     run = functools.partial(self._run, xp=jnp)
     shape = jax.ShapeDtypeStruct(self._shape, jnp.float32)
     lowered = jax.jit(run).lower(self._weights, shape)

@@ -220,7 +220,9 @@ def _annotations(
   if file.truth is not None:
     truth = file.truth.take(window.frames).transformed(transform, form.frame_size)
     beats = slice_beats(truth.beats, window.start_seconds, form.seconds)
-    return {
+    mesh = truth.surfaces
+    surfaces = {} if mesh is None else {"surfaces": mesh.encode()}
+    return surfaces | {
       "true_beat_times": beats,
       "joints2d": truth.joints2d,
       "joints3d": truth.joints3d,

@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 from jaxtyping import Float32, UInt8
 
-from data_pipeline.synthdance.surfaces import Surfaces
+from data_pipeline.records.surfaces import Surfaces
 
 
 @dataclasses.dataclass(frozen=True)

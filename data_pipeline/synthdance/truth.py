@@ -15,7 +15,7 @@ from data_pipeline import files
 from data_pipeline.errors import UserError
 from data_pipeline.media.framing import Transform, frame_nearest
 from data_pipeline.records.body_parts import body_motion, is_visible
-from data_pipeline.synthdance.surfaces import Surfaces
+from data_pipeline.records.surfaces import Surfaces
 
 _MESH = "surfaces"
 

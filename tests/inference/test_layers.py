@@ -78,6 +78,8 @@ def test_more_pixels_than_the_picture_has_are_refused():
     layers.fit(np.zeros((60, 40, 3), np.uint8), 61)
   with pytest.raises(InputError, match="size must be at least 16"):
     DanceOptions(size=4)
+  with pytest.raises(InputError, match="size belongs to layers"):
+    DanceOptions(size=512, drawing="decoder")
   with pytest.raises(InputError, match="pick must be at least 1"):
     DanceOptions(pick=0)
 

@@ -26,7 +26,6 @@ from unittest import mock
 
 import damaged_files
 import numpy as np
-from runs import open_output
 
 from dabfusion_jax import evaluate, export, publish, sample
 from dabfusion_jax.parallel import hardware
@@ -37,6 +36,7 @@ from dabfusion_jax.storage import saved_stage
 from data_pipeline import build, inspect
 from data_pipeline.building import local_build
 from data_pipeline.errors import UserError
+from runs import open_output
 
 SECONDS = 120  # for one file
 

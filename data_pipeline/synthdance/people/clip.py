@@ -5,6 +5,7 @@ from jaxtyping import Float32, Int32
 
 from data_pipeline.aist import ClipName
 from data_pipeline.records.body_parts import PARTS
+from data_pipeline.records.surfaces import Surfaces
 from data_pipeline.synthdance.backdrops.backdrop import (
   SUBPIXELS,
   draw_backdrop,
@@ -23,7 +24,6 @@ from data_pipeline.synthdance.people.mesh import noise_volume, number
 from data_pipeline.synthdance.people.person import Person, draw_person
 from data_pipeline.synthdance.people.pose import as_dancer, pose
 from data_pipeline.synthdance.studio import Camera, floor_points
-from data_pipeline.synthdance.surfaces import Surfaces
 
 _MAP_SIZE, _MAP_SPAN = 144, 280.0  # samples and cm along a side of a shadow map
 _FAR = np.float32(1e9)

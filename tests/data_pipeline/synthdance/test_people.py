@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 
 from data_pipeline.aist import ClipName
+from data_pipeline.records import pairs
+from data_pipeline.records.surfaces import Surfaces
 from data_pipeline.synthdance import presets
 from data_pipeline.synthdance.generate import make_clip, write_clip
 from data_pipeline.synthdance.kernels import compile_kernels
@@ -63,7 +65,7 @@ def _trunk_of(person, camera):
 
 
 def test_clothes_cover_the_trunk_of_everybody():
-  for number in range(16):
+  for number in range(10):
     person = draw_person(f"test of clothes {number}")
     for view in ("c01", "c05", "c03"):
       camera = make_camera(view, "close", person.shape.height, 128)
@@ -144,3 +146,24 @@ def test_no_two_clips_have_the_same_person():
   assert len({str(s.name) for s in presets.clips_of_preset("people")}) == len(
     presets.clips_of_preset("people")
   )
+
+
+def test_a_record_holds_the_motion_of_the_surface(clip):
+  truth = clip.truth
+  surfaces = Surfaces.decode(truth.surfaces.encode())
+  record = {
+    "frames": clip.frames,
+    "part_map": truth.part_map,
+    "part_pose": truth.part_pose,
+    "surfaces": surfaces,
+  }
+  for driving, reference in ((9, 0), (2, 7)):
+    exact = truth.motion(driving, reference)
+    found = pairs.true_motion(record, reference, driving)
+    np.testing.assert_allclose(found["motion"], exact.flow, atol=0.1)
+    assert (found["is_visible"] == exact.visible).mean() > 0.995
+    mirrored = pairs.true_motion(record, reference, driving, is_mirrored=True)
+    np.testing.assert_array_equal(mirrored["part_map"] > 0, exact.mask[:, ::-1])
+    np.testing.assert_allclose(
+      mirrored["motion"], found["motion"][:, ::-1] * np.float32([-1, 1])
+    )
