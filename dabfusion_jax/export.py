@@ -90,7 +90,7 @@ def open_export(output: pathlib.Path, manifest: Mapping[str, Any]) -> None:
   """
   path = output / "manifest.json"
   if path.is_file():
-    there = json.loads(path.read_text())
+    there = files.read_json(path)
     for key, value in json.loads(json.dumps(manifest)).items():
       if there.get(key) != value:
         raise ExportError(

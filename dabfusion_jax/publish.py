@@ -130,7 +130,7 @@ def stage_of(checkpoint: str | pathlib.Path) -> str:
   folder, _ = saved_stage.locate(checkpoint)
   try:
     stage = json.loads((folder / saved_stage.CONFIG).read_text())["stage"]
-  except (OSError, ValueError, KeyError, TypeError):
+  except (OSError, ValueError, KeyError, TypeError, RecursionError):
     raise SavedStageError(
       f"{folder} is neither the workdir of a training nor a published folder."
     ) from None

@@ -108,6 +108,23 @@ def write_json(path: epath.PathLike, content: Any, *, sort_keys: bool = False) -
   write_text(path, text + "\n")
 
 
+def read_json(path: epath.PathLike) -> dict[str, Any]:
+  """Reads a JSON file that one of our programs has written.
+
+  Raises:
+    UserError: it is damaged, or holds anything but an object.
+    OSError: it cannot be read.
+  """
+  try:
+    content = json.loads(epath.Path(path).read_text(encoding="utf-8"))
+  except (ValueError, RecursionError) as error:
+    reason = str(error)[:80]
+    raise UserError(f"{path} is damaged ({reason}); make or get it again.") from error
+  if not isinstance(content, dict):
+    raise UserError(f"{path} is damaged (no JSON object); make or get it again.")
+  return content
+
+
 def file_sha256(path: pathlib.Path) -> str:
   """Returns the SHA-256 of a local file's bytes, in hexadecimal."""
   with path.open("rb") as file:

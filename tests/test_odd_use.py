@@ -3,6 +3,7 @@
 import argparse
 import json
 import os
+import pathlib
 import subprocess
 import sys
 
@@ -17,6 +18,9 @@ from dabfusion_jax.inference.inputs import InputError
 from dabfusion_jax.parallel import hardware
 from dabfusion_jax.pipeline import weights_that_fit
 from dabfusion_jax.sample import check_output
+from dabfusion_jax.settings.config_files import load_config
+from dabfusion_jax.settings.mapping import to_mapping
+from dabfusion_jax.settings.stages import read_settings
 from dabfusion_jax.storage import saved_stage
 from dabfusion_jax.storage.checkpointing import CheckpointError
 from data_pipeline import cli, files
@@ -118,6 +122,16 @@ def test_a_number_out_of_range_is_named_in_a_short_line(value):
   with pytest.raises(InputError, match="seed must be from 0 to 4294967295") as error:
     inputs.check_number("seed", value, 0, 2**32 - 1)
   assert len(str(error.value)) < 80
+
+
+@pytest.mark.parametrize("key", ["num_down", "hourglass_blocks"])
+@pytest.mark.parametrize("value", [-1, 10**30])
+def test_an_absurd_setting_is_refused_at_once(key, value):
+  configs = pathlib.Path(__file__).parents[1] / "configs"
+  settings = to_mapping(load_config(configs / "autoencoder.py", "smoke"))
+  settings["model"][key] = value
+  with pytest.raises(UserError, match=f"model.{key} must be from 0 to 16, not {value}"):
+    read_settings(settings, strict=False)
 
 
 # --- Machines ---------------------------------------------------------------------

@@ -5,7 +5,6 @@ For each clip: flow and occlusion of every frame from the first, and z of the fi
 """
 
 import itertools
-import json
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
@@ -150,7 +149,7 @@ def _is_finished(output: epath.Path, identity: Mapping[str, Any]) -> bool:
   """Returns whether a cache of the same identity is finished; refuses other content."""
   path = output / "identity.json"
   if path.exists():
-    found = json.loads(path.read_text())
+    found = files.read_json(path)
     differing = [key for key in identity if found.get(key) != identity[key]]
     if differing:
       raise LatentError(
@@ -178,7 +177,7 @@ def _is_written(shard: epath.Path) -> bool:
 
 
 def _read_sums(shard: epath.Path) -> dict[str, Any]:
-  return json.loads(_sums_file(shard).read_text())
+  return files.read_json(_sums_file(shard))
 
 
 def _write_shard(path: epath.Path, clips, analyse, bar) -> None:

@@ -197,7 +197,7 @@ def _load_settings(path: epath.Path, stage: str) -> Settings:
   try:
     mapping = json.loads(path.read_text())
     found = mapping["stage"]
-  except (ValueError, KeyError, TypeError) as error:
+  except (ValueError, KeyError, TypeError, RecursionError) as error:
     raise SavedStageError(f"{path} is not the config of a run ({error!r}).") from None
   if found != stage:
     raise SavedStageError(
@@ -242,5 +242,8 @@ def _read_model(path: epath.Path) -> tuple[PyTree, PyTree, int, str]:
   if not any(name.startswith("params/") for name in flat):
     raise SavedStageError(f"{path} holds no params; it is no published stage.")
   flat = {name: value.astype(np.float32) for name, value in flat.items()}
-  tree = traverse_util.unflatten_dict(flat, sep="/")
+  try:
+    tree = traverse_util.unflatten_dict(flat, sep="/")
+  except (IndexError, TypeError, ValueError):  # a name that is also a folder of names
+    raise SavedStageError(f"{path}: names clash; get the file again.") from None
   return tree["params"], tree.get("batch_stats", {}), step, digest

@@ -106,7 +106,7 @@ def finished_manifest(
   try:
     manifest = json.loads(path.read_text(encoding="utf-8"))
     settings = manifest["settings"]
-  except (ValueError, KeyError, TypeError):
+  except (ValueError, KeyError, TypeError, RecursionError):
     raise BuildError(
       f"{path} is not the manifest of a data set; choose another --output."
     ) from None
@@ -122,7 +122,7 @@ def find_changes(output: epath.PathLike, survey: Survey) -> list[Finding]:
   path = epath.Path(output) / INPUTS
   if not path.exists():
     return []
-  before, now = json.loads(path.read_text(encoding="utf-8")), _digests(survey)
+  before, now = files.read_json(path), _digests(survey)
   changes = []
   for name in sorted(before.keys() | now.keys()):
     if name not in before:
@@ -176,7 +176,7 @@ def open_work(
     work.mkdir(exist_ok=True)
     started = work / "settings.json"
     if started.is_file():
-      _check_same(json.loads(started.read_text(encoding="utf-8")), description, output)
+      _check_same(files.read_json(started), description, output)
     files.write_json(started, description)
     yield work
 

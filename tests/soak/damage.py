@@ -26,8 +26,10 @@ from unittest import mock
 
 import damaged_files
 import numpy as np
+from runs import open_output
 
 from dabfusion_jax import evaluate, export, publish, sample
+from dabfusion_jax.parallel import hardware
 from dabfusion_jax.pipeline import DancePipeline
 from dabfusion_jax.settings import config_files, mapping
 from dabfusion_jax.settings.stages import read_settings
@@ -35,7 +37,6 @@ from dabfusion_jax.storage import saved_stage
 from data_pipeline import build, inspect
 from data_pipeline.building import local_build
 from data_pipeline.errors import UserError
-from runs import open_output
 
 SECONDS = 120  # for one file
 
@@ -261,9 +262,9 @@ def run_data(outcomes: Outcomes, place: pathlib.Path) -> None:
   command = ["--source=folder", f"--videos={videos}", f"--output={place}/set"]
   with mock.patch.object(local_build, "LocalPool", Inline):
     build.main([*command, "--frame_size=64"])
-  for path in sorted((place / "set").glob("*.json")) + sorted(
-    (place / "set" / "shards").rglob("*.*")
-  ):
+  paths = sorted((place / "set").glob("*.json"))
+  paths += sorted(p for p in (place / "set" / "shards").rglob("*.*") if p.is_file())
+  for path in paths:
     whole = path.read_bytes()
     for name, data in damaged_files.damages(whole, rng):
       path.write_bytes(data)
@@ -273,7 +274,10 @@ def run_data(outcomes: Outcomes, place: pathlib.Path) -> None:
       shipped = saved_stage.shipped()
       more = [f"--checkpoint={shipped}", f"--data={place}/set", "--num_clips=1"]
       more += [f"--output={place}/export", "--split=train"]
-      with mock.patch.object(DancePipeline, "sample_records", lambda *unused: iter(())):
+      with (
+        mock.patch.object(DancePipeline, "sample_records", lambda *unused: iter(())),
+        mock.patch.object(hardware, "use_cpu_cores"),  # once in a process
+      ):
         outcomes.run("data: export", case, lambda c=more: export.main(c))
     path.write_bytes(whole)
 

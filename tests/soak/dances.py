@@ -14,11 +14,11 @@ import threading
 import time
 
 import numpy as np
+from runs import open_output
 
 from dabfusion_jax.pipeline import DancePipeline
 from dabfusion_jax.storage import saved_stage
 from data_pipeline.synthdance import generate
-from runs import open_output
 
 CLIP = "gLO_sBM_c01_d15_mLO2_ch02"
 GROWTH = 1.05
