@@ -3,7 +3,7 @@
 import ml_collections
 from ml_collections import config_dict
 
-VARIANTS = ("paper", "medium", "demo", "smoke")
+VARIANTS = ("paper", "people", "medium", "demo", "smoke")
 
 
 def get_loop(stage: str, variant: str) -> ml_collections.ConfigDict:

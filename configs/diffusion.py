@@ -7,6 +7,7 @@ Trains from cached stage-1 outputs (`python -m dabfusion_jax.latents`).
 
 Record (two x86-64 cores, jax 0.10.2, 2026; figures: docs/results.md):
   paper   not run: needs AIST++ and an accelerator; compiled for TPUs (docs/scaling.md)
+  people  not run
   medium  trained in phases, the last of 2,400 steps in 37 min on one core; strict beat
           alignment 0.792 (chance 0.223); the shipped weights (docs/training.md)
   demo    560 steps at 1.1 steps/s, 8 min with the latents; moves, not on the beat
@@ -19,7 +20,7 @@ from configs import common
 
 
 def get_config(variant: str = "paper") -> ml_collections.ConfigDict:
-  """Returns the paper's settings, or a miniature: `medium`, `demo` or `smoke`."""
+  """Returns the paper's settings, or those of another variant (`common.VARIANTS`)."""
   c = common.get_loop("diffusion", variant)
 
   # 10,564 clips / batch 20 = 529 steps per epoch; 250 epochs (sec. 4.1).
@@ -83,7 +84,7 @@ def get_config(variant: str = "paper") -> ml_collections.ConfigDict:
   c.optimizer.b2 = 0.99
   c.optimizer.milestones = (52_900, 79_350, 105_800)
 
-  if variant == "medium":
+  if variant in ("people", "medium"):
     _make_small(c)
     c.num_steps, c.optimizer.milestones = 4_000, (3_000, 3_700)
     c.log_every, c.picture_every, c.checkpoint_every = 50, 1_000, 250
@@ -96,8 +97,10 @@ def get_config(variant: str = "paper") -> ml_collections.ConfigDict:
     # As much on the beat as true clips, and as fast (docs/results.md).
     c.sampling.num_inference_steps, c.sampling.guidance_scale = 10, 2.0
     c.data.slow, c.data.silent = 0.35, 0.1
-    c.data.latents = "data/medium_latents"
-    c.data.autoencoder = "runs/medium_autoencoder"
+    c.data.latents = f"data/{variant}_latents"
+    c.data.autoencoder = f"runs/{variant}_autoencoder"
+    if variant == "people":
+      c.picture.pad_to_square = False  # its pictures have black bars
   elif variant == "demo":
     _make_small(c)
   elif variant == "smoke":

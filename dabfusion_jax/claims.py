@@ -21,7 +21,6 @@ steps.svg a chart. The same command continues after an interruption.
 """
 
 import argparse
-import pathlib
 from collections.abc import Sequence
 
 from dabfusion_jax.diffusion.samplers import METHODS
@@ -30,13 +29,15 @@ from dabfusion_jax.evaluation.study import claim
 from dabfusion_jax.evaluation.study.held_out import MIN_SEQUENCES
 from dabfusion_jax.evaluation.study.parts import PARTS
 from dabfusion_jax.evaluation.study.study import open_study
+from dabfusion_jax.parallel import hardware
 from data_pipeline import cli, files
+from data_pipeline.locks import hold_folder
 
 
 def run(args: argparse.Namespace) -> None:
   """Measures the parts that are missing, prints all tables and writes claims.md."""
-  output = pathlib.Path(args.output)
-  output.mkdir(parents=True, exist_ok=True)
+  output = args.output
+  files.check_writable(output, is_folder=True)
   names = ("method", "num_inference_steps", "guidance_scale")
   changes = {name: getattr(args, name) for name in names if getattr(args, name)}
   study = open_study(
@@ -76,12 +77,31 @@ def make_parser() -> argparse.ArgumentParser:
   """Returns the parser of the command line."""
   parser = cli.make_parser("dabfusion_jax.claims", __doc__)
   add, count = parser.add_argument, cli.positive_int
-  add("--checkpoint_e", required=True, help="stage 2 that follows beats, as for sample")
-  add("--checkpoint_b", help="stage 2 that does not; None: no comparison with it")
-  add("--data", required=True, help="folder made by data_pipeline.build")
-  add("--latents", required=True, help="folder made by dabfusion_jax.latents")
-  add("--output", required=True, help="folder for results")
-  add("--cache", help="folder of dances and features; default: OUTPUT/cache")
+  path = cli.path
+  add(
+    "--checkpoint_e",
+    type=path,
+    required=True,
+    help="stage 2 that follows beats, as for sample",
+  )
+  add(
+    "--checkpoint_b",
+    type=path,
+    help="stage 2 that does not; None: no comparison with it",
+  )
+  add("--data", type=path, required=True, help="folder made by data_pipeline.build")
+  add(
+    "--latents",
+    type=path,
+    required=True,
+    help="folder made by dabfusion_jax.latents",
+  )
+  add("--output", type=cli.local_path, required=True, help="folder for results")
+  add(
+    "--cache",
+    type=cli.local_path,
+    help="folder of dances and features; default: OUTPUT/cache",
+  )
   add(
     "--num_clips", type=cli.at_least(MIN_SEQUENCES), default=60, help="held-out clips"
   )
@@ -99,7 +119,8 @@ def make_parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> None:
   args = make_parser().parse_args(argv)
-  with cli.one_line_errors("claims"):
+  with cli.one_line_errors("claims"), hold_folder(args.output):
+    hardware.check_backend()
     run(args)
 
 

@@ -22,7 +22,6 @@ writes the tables of the paper as markdown and CSV, with its figures beside the 
 """
 
 import argparse
-import pathlib
 import sys
 from collections.abc import Sequence
 
@@ -32,14 +31,17 @@ from dabfusion_jax.evaluation.reporting import options, report, tables
 from dabfusion_jax.evaluation.reporting.evaluator import Folders, evaluate_folders
 from dabfusion_jax.parallel import hardware
 from dabfusion_jax.pipeline import DancePipeline
-from data_pipeline import cli
+from data_pipeline import cli, files
+from data_pipeline.locks import hold_folder
 
 
 def run_evaluate(args: argparse.Namespace) -> None:
   """Evaluates a folder of clips, or dances of a checkpoint."""
+  files.check_writable(args.output, is_folder=True)
   samples, references, stage1 = args.samples, args.references, None
   if args.checkpoint:
     hardware.use_cpu_cores()
+    hardware.check_backend()
     samples = references = export_dances(args)
     pipeline = DancePipeline.from_pretrained(args.checkpoint)
     stage1 = rebuilt_by(pipeline.stage, pipeline.digests["autoencoder"])
@@ -85,24 +87,34 @@ def make_parsers() -> dict[str, argparse.ArgumentParser]:
   }
   for parser in parsers.values():
     help_text = "folder for results"
-    parser.add_argument("--output", type=pathlib.Path, required=True, help=help_text)
+    parser.add_argument("--output", type=cli.local_path, required=True, help=help_text)
   add = parsers[""].add_argument
-  add("--checkpoint", help="stage 2, as for sample; needs --data")
-  add("--data", help="folder made by data_pipeline.build")
+  add("--checkpoint", type=cli.path, help="stage 2, as for sample; needs --data")
+  add("--data", type=cli.path, help="folder made by data_pipeline.build")
   add("--num_clips", type=cli.positive_int, help="how many test clips; default: all")
   for name in ("", "report"):
     add = parsers[name].add_argument
-    add("--samples", help="export or folder of generated videos")
-    add("--references", help="export or folder of real videos")
+    add("--samples", type=cli.path, help="export or folder of generated videos")
+    add("--references", type=cli.path, help="export or folder of real videos")
   add = parsers[""].add_argument
-  add("--training", help="data set of the training, to measure the nearest clips")
-  add("--poses", type=cli.comma_separated(), default=(), help=(
+  add(
+    "--training",
+    type=cli.path,
+    help="data set of the training, to measure the nearest clips",
+  )
+  add("--poses", type=cli.paths, default=(), help=(
     "folders of poses (npz) instead of BlazePose"))  # fmt: skip
-  add("--cache", help="folder of features; default: OUTPUT/cache")
+  add("--cache", type=cli.local_path, help="folder of features; default: OUTPUT/cache")
   add("--label", help="name of the system in tables")
   options.add_arguments(parsers[""])
   add = parsers["tables"].add_argument
-  add("results", nargs="+", metavar="RESULT.json", help="or the folder of one")
+  add(
+    "results",
+    type=cli.path,
+    nargs="+",
+    metavar="RESULT.json",
+    help="or the folder of one",
+  )
   return parsers
 
 
@@ -116,7 +128,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     if given not in (["samples"], ["checkpoint", "data"]):
       parsers[form].error("give --samples, or --checkpoint with --data")
   run = {"": run_evaluate, "report": run_report, "tables": run_tables}[form]
-  with cli.one_line_errors("evaluate"):
+  with cli.one_line_errors("evaluate"), hold_folder(args.output):
     run(args)
 
 

@@ -30,6 +30,7 @@ from dabfusion_jax.parallel import hardware
 from dabfusion_jax.pipeline import DancePipeline
 from data_pipeline import cli, files
 from data_pipeline.errors import UserError
+from data_pipeline.locks import hold_folder
 from data_pipeline.media import writer
 from data_pipeline.media.pcm import int16_to_sound
 from data_pipeline.records import loader
@@ -89,7 +90,7 @@ def open_export(output: pathlib.Path, manifest: Mapping[str, Any]) -> None:
   """
   path = output / "manifest.json"
   if path.is_file():
-    there = json.loads(path.read_text())
+    there = files.read_json(path)
     for key, value in json.loads(json.dumps(manifest)).items():
       if there.get(key) != value:
         raise ExportError(
@@ -165,10 +166,10 @@ def make_parser() -> argparse.ArgumentParser:
   """Returns the parser of the command line."""
   parser = cli.make_parser("dabfusion_jax.export", __doc__)
   add, count = parser.add_argument, cli.positive_int
-  add("--checkpoint", required=True, help="stage 2, as for sample")
-  add("--data", required=True, help="folder made by data_pipeline.build")
+  add("--checkpoint", type=cli.path, required=True, help="stage 2, as for sample")
+  add("--data", type=cli.path, required=True, help="folder made by data_pipeline.build")
   add("--split", default="test", help="which clips")
-  add("--output", required=True, help="folder of the export")
+  add("--output", type=cli.local_path, required=True, help="folder of the export")
   add("--seed", type=int, default=0, help="of the noise")
   add("--num_clips", type=count, help="how many, evenly over the split; default: all")
   add("--batch_size", type=count, default=4, help="clips per device")
@@ -180,6 +181,7 @@ def make_parser() -> argparse.ArgumentParser:
 
 def run(args: argparse.Namespace) -> None:
   """Exports what the command line names."""
+  files.check_writable(args.output, is_folder=True)
   pipeline = DancePipeline.from_pretrained(args.checkpoint)
   pipeline = dataclasses.replace(pipeline, devices=tuple(jax.local_devices()))
   source = open_source(pipeline, args.data, args.split)
@@ -188,17 +190,19 @@ def run(args: argparse.Namespace) -> None:
   if shard >= num_shards:
     raise ExportError(f"There is no part {shard} of {num_shards}; they count from 0.")
   chosen = even_indices(len(source), args.num_clips)
-  written = export(
-    pipeline,
-    source,
-    pathlib.Path(args.output),
-    make_manifest(
-      pipeline, args.checkpoint, args.data, args.split, len(chosen), args.seed
-    ),
-    seed=args.seed,
-    indices=chosen[shard::num_shards],
-    batch_size=args.batch_size,
+  manifest = make_manifest(
+    pipeline, args.checkpoint, args.data, args.split, len(chosen), args.seed
   )
+  with hold_folder(args.output, f"_{shard}_of_{num_shards}"):
+    written = export(
+      pipeline,
+      source,
+      args.output,
+      manifest,
+      seed=args.seed,
+      indices=chosen[shard::num_shards],
+      batch_size=args.batch_size,
+    )
   print(f"{args.output}: {written} clips written, part {shard} of {num_shards}")
 
 
@@ -209,6 +213,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     if args.distributed:
       # Whoever is done waits for the others, by default for at most 5 minutes.
       jax.distributed.initialize(shutdown_timeout_seconds=_MAX_WAIT_SECONDS)
+    hardware.check_backend()
     run(args)
 
 

@@ -12,19 +12,29 @@ continues with the first missing shard.
 from collections.abc import Sequence
 
 from dabfusion_jax.inference.latent_cache import cache_latents
+from dabfusion_jax.parallel import hardware
 from data_pipeline import cli
+from data_pipeline.locks import hold_folder
 
 
 def main(argv: Sequence[str] | None = None) -> None:
   parser = cli.make_parser("dabfusion_jax.latents", __doc__)
   add = parser.add_argument
-  add("--checkpoint", required=True, help="stage 1: workdir or published folder")
-  add("--data", required=True, help="folder made by data_pipeline.build")
-  add("--output", required=True, help="folder of the cache")
+  path = cli.path
+  add(
+    "--checkpoint",
+    type=path,
+    required=True,
+    help="stage 1: workdir or published folder",
+  )
+  add("--data", type=path, required=True, help="folder made by data_pipeline.build")
+  add("--output", type=path, required=True, help="folder of the cache")
   add("--process_index", type=cli.natural_int, default=0, help="this process")
   add("--process_count", type=cli.positive_int, default=1, help="number of processes")
   args = parser.parse_args(argv)
-  with cli.one_line_errors("latents"):
+  part = f"_{args.process_index}_of_{args.process_count}"
+  with cli.one_line_errors("latents"), hold_folder(args.output, part):
+    hardware.check_backend()
     cache_latents(
       args.checkpoint, args.data, args.output, args.process_index, args.process_count
     )

@@ -5,12 +5,14 @@ dance = pipe("person.jpg", "song.mp3", num_inference_steps=50, seed=0)
 dance.save("dance.mp4")
 """
 
+import contextlib
 import dataclasses
 import functools
 import pathlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
+import flax.errors
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -21,7 +23,7 @@ from dabfusion_jax.diffusion import process
 from dabfusion_jax.inference import inputs
 from dabfusion_jax.inference.batch import condition_of, make_batch
 from dabfusion_jax.inference.dance import Dance
-from dabfusion_jax.inference.inputs import Condition, InputError, Music
+from dabfusion_jax.inference.inputs import InputError, Music
 from dabfusion_jax.inference.layers import (
   DECODER,
   LAYERS,
@@ -38,7 +40,10 @@ from dabfusion_jax.settings.autoencoder import AutoencoderSettings
 from dabfusion_jax.settings.diffusion import DiffusionSettings, SamplingSettings
 from dabfusion_jax.stages.diffusion import DiffusionStage
 from dabfusion_jax.storage import saved_stage
+from data_pipeline.media import reader
 from data_pipeline.music import encoders
+
+MIN_FRAMES = 2  # one frame is no motion
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -136,12 +141,15 @@ class DancePipeline:
     sampling = asked.sampling(self.settings)
     num_frames = self._check_length(asked.num_frames)
     layers, ref_image, notes = self._read_picture(image, asked)
-    music_window = self._read_music(music, asked, num_frames)
-    notes += self._beat_notes(music_window.condition, num_frames)
-    z = self.batch_sampler.encode([ref_image])
-    batch = make_batch(z, [music_window.condition], num_frames, self.fps)
-    flow, occlusion = self.draw(batch, [0], sampling, asked.seed, callback)
-    frames = self.batch_sampler.decode(z, flow, occlusion)[0]
+    with reader.collect_notes() as media_notes:
+      music_window = self._read_music(music, asked, num_frames)
+    notes += tuple(note.text for note in media_notes)
+    notes += self._beat_notes(music_window, asked, num_frames)
+    with weights_that_fit():
+      z = self.batch_sampler.encode([ref_image])
+      batch = make_batch(z, [music_window.condition], num_frames, self.fps)
+      flow, occlusion = self.draw(batch, [0], sampling, asked.seed, callback)
+      frames = self.batch_sampler.decode(z, flow, occlusion)[0]
     flow, occlusion = np.asarray(flow)[0], np.asarray(occlusion)[0]
     rebuilt = self.batch_sampler.rebuild(z)[0]
     details = asked.details
@@ -240,14 +248,11 @@ class DancePipeline:
     if num_frames is None:
       return trained
     is_fixed = self.settings.condition.beat_mode == "global_concat"
-    if num_frames < 1 or (is_fixed and num_frames != trained):
-      raise InputError(
-        f"This model makes {trained} frames"
-        + (
-          " and no other number (its beats are one vector)" if is_fixed else " or more"
-        )
-        + f", not {num_frames}."
-      )
+    if num_frames < MIN_FRAMES or (is_fixed and num_frames != trained):
+      made = f"at least {MIN_FRAMES} frames"
+      if is_fixed:
+        made = f"{trained} frames and no other number (its beats are one vector)"
+      raise InputError(f"This model makes {made}, not {num_frames}.")
     return num_frames
 
   def _read_picture(
@@ -285,14 +290,26 @@ class DancePipeline:
       bpm=asked.bpm,
     )
 
-  def _beat_notes(self, condition: Condition, num_frames: int) -> tuple[str, ...]:
-    times = condition.beat_times
+  def _beat_notes(
+    self, music: Music, asked: DanceOptions, num_frames: int
+  ) -> tuple[str, ...]:
+    times = music.condition.beat_times
     inside = (times >= 0) & (times < num_frames / self.fps)
-    if not self.settings.condition.beats or inside.any():
+    if not self.settings.condition.beats:
+      return ()
+    if asked.beats is not None:
+      none = "None of the given beats lies in this part of the music."
+      return () if inside.any() else (none,)
+    if not inside.any():
+      return (
+        "No beats were found in this part of the music, so the dance follows none; "
+        "--beats=FILE can give them.",
+      )
+    if music.beats_are_clear:
       return ()
     return (
-      "No beats were found in this part of the music, so the dance follows none; "
-      "--beats=FILE can give them.",
+      "Beats are hard to hear in this music, and those found may be wrong; "
+      "--beats=FILE can give them, --bpm=N helps to find them.",
     )
 
   def _needs_details(
@@ -309,6 +326,19 @@ class DancePipeline:
       " --no-details shows the model alone."
     )
     return True, (note,)
+
+
+@contextlib.contextmanager
+def weights_that_fit() -> Iterator[None]:
+  """Turns the error of a network about its parameters into one line."""
+  try:
+    yield
+  except flax.errors.FlaxError as error:
+    reason = str(error).strip().splitlines()[0][:160]
+    raise saved_stage.SavedStageError(
+      f"The weights do not fit the config.json beside them ({reason}); get the folder"
+      " again."
+    ) from error
 
 
 def _as_json(

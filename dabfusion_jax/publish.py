@@ -28,8 +28,7 @@ from dabfusion_jax.storage import saved_stage
 from dabfusion_jax.storage.model_card import model_card
 from dabfusion_jax.storage.run_config import MAY_MOVE
 from dabfusion_jax.storage.saved_stage import SavedStage, SavedStageError
-from data_pipeline import files
-from data_pipeline.cli import make_parser, one_line_errors
+from data_pipeline import cli, files
 
 
 def publish(
@@ -52,7 +51,8 @@ def publish(
     SavedStageError: `checkpoint` holds no trained stage, or `output` other weights.
     CheckpointError: no readable checkpoint.
   """
-  checkpoint, output = pathlib.Path(checkpoint), pathlib.Path(output).absolute()
+  output = pathlib.Path(output).absolute()
+  files.check_writable(output.parent, is_folder=True)
   stage = stage_of(checkpoint)
   if figures is not None and not pathlib.Path(figures).is_file():
     raise SavedStageError(f"{figures} is no file of figures.")
@@ -121,15 +121,16 @@ def round_weights(saved: SavedStage) -> SavedStage:
   )
 
 
-def stage_of(folder: pathlib.Path) -> str:
-  """Returns which stage a folder holds: "autoencoder" or "diffusion".
+def stage_of(checkpoint: str | pathlib.Path) -> str:
+  """Returns which stage a checkpoint holds: "autoencoder" or "diffusion".
 
   Raises:
     SavedStageError: neither.
   """
+  folder, _ = saved_stage.locate(checkpoint)
   try:
     stage = json.loads((folder / saved_stage.CONFIG).read_text())["stage"]
-  except (OSError, ValueError, KeyError, TypeError):
+  except (OSError, ValueError, KeyError, TypeError, RecursionError):
     raise SavedStageError(
       f"{folder} is neither the workdir of a training nor a published folder."
     ) from None
@@ -139,19 +140,21 @@ def stage_of(folder: pathlib.Path) -> str:
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-  parser = make_parser("dabfusion_jax.publish", __doc__)
+  parser = cli.make_parser("dabfusion_jax.publish", __doc__)
   add = parser.add_argument
-  add("--checkpoint", required=True, help="workdir or published folder")
-  add("--output", required=True, help="folder to make")
+  add("--checkpoint", type=cli.path, required=True, help="workdir or published folder")
+  add("--output", type=cli.local_path, required=True, help="folder to make")
   add("--float16", action="store_true", help="half the size; weights are rounded")
   add(
     "--share_stage1",
     action="store_true",
     help="put the stage 1 of a stage 2 beside OUTPUT, for others to share",
   )
-  add("--figures", help="file of measured figures to put in and name")
+  add(
+    "--figures", type=cli.local_path, help="file of measured figures to put in and name"
+  )
   args = parser.parse_args(argv)
-  with one_line_errors("publish"):
+  with cli.one_line_errors("publish"):
     publish(args.checkpoint, args.output, args.float16, args.share_stage1, args.figures)
     print(args.output)
 

@@ -4,8 +4,12 @@ python -m dabfusion_jax.train --config=configs/autoencoder.py:demo
 python -m dabfusion_jax.train --config=configs/diffusion.py:demo --workdir=DIR
 """
 
+import contextlib
 import dataclasses
+import os
+import pathlib
 import sys
+from typing import Any
 
 import jax
 import numpy as np
@@ -20,12 +24,14 @@ from dabfusion_jax.settings.diffusion import DiffusionSettings
 from dabfusion_jax.settings.stages import Settings, read_settings
 from dabfusion_jax.stages.autoencoder import check_self_flow
 from dabfusion_jax.storage import checkpoint_files, saved_stage
+from dabfusion_jax.storage.checkpointing import CheckpointError
 from dabfusion_jax.storage.run_config import check_config, read_config
 from dabfusion_jax.storage.run_folder import RunFolder
 from dabfusion_jax.training.loop import train
 from dabfusion_jax.training.warm_start import history_of, make_warm_start
-from data_pipeline.cli import one_line_errors
+from data_pipeline.cli import one_line_errors, path
 from data_pipeline.errors import UserError
+from data_pipeline.locks import hold_folder
 from data_pipeline.records import latent_record, loader, pairs
 from data_pipeline.records.body_parts import PARTS
 from data_pipeline.records.slow_motion import SlowMotion
@@ -41,6 +47,9 @@ _TRACE_STEPS = flags.DEFINE_integer(
 _TRACE_SKIP = flags.DEFINE_integer(
   "skip_first_n_steps_for_profiler", 10, "Steps of this run before them.", lower_bound=0
 )
+
+
+FOLDERS = ("data.folder", "data.latents", "data.autoencoder", "init_from")  # settings
 
 
 class NotReadyError(UserError):
@@ -77,7 +86,7 @@ def train_autoencoder(settings: AutoencoderSettings, run: RunFolder) -> None:
 
   fields = ("frames", "example_id")
   if settings.loss.flow_weight or settings.loss.parts_weight:
-    fields += ("part_map", "part_pose")
+    fields += ("part_map", "part_pose", "surfaces")
 
   def open_pairs(split, augment):
     clips = loader.open_clips(
@@ -202,11 +211,46 @@ def parse_flags(argv: list[str]) -> list[str]:
   sys.exit(2)
 
 
+def _read_config() -> dict[str, Any]:
+  """Returns the config that the command line names and changes."""
+  name = config_flags.get_config_filename(flags.FLAGS["config"])
+  file = pathlib.Path(name.partition(":")[0])
+  if not file.is_file():
+    raise UserError(
+      f"{file}: no such config file; they lie in configs/ of the source of this "
+      "package, not in what pip installs."
+    )
+  return _CONFIG.value.to_dict()
+
+
+def _expand_paths(config: dict[str, Any]) -> dict[str, Any]:
+  """Returns a config with `~` expanded in its folders."""
+  for name in FOLDERS:
+    group, _, key = name.rpartition(".")
+    place = config.get(group, {}) if group else config
+    if isinstance(place.get(key), str):
+      place[key] = path(place[key])
+  return config
+
+
 def main(argv: list[str]) -> None:
   if len(argv) > 1:
     raise app.UsageError(f"Unexpected argument {argv[1]!r}.")
+  try:
+    run_program()
+  except SystemExit as exit:
+    if isinstance(exit.__context__, CheckpointError):
+      # After some failures to save, threads of orbax wait for ever.
+      print(exit.code, file=sys.stderr, flush=True)
+      sys.stdout.flush()
+      os._exit(1)
+    raise
+
+
+def run_program() -> None:
+  """Trains what the flags name."""
   with one_line_errors("train"):
-    settings = read_settings(_CONFIG.value.to_dict(), strict=True)
+    settings = read_settings(_expand_paths(_read_config()), strict=True)
     if _DISTRIBUTED.value:
       jax.distributed.initialize()
       logging.info(
@@ -218,12 +262,17 @@ def main(argv: list[str]) -> None:
       )
     else:
       hardware.use_cpu_cores(settings.batch_size // settings.gradient_accumulation)
+    hardware.check_backend()
     workdir = _WORKDIR.value or f"runs/{settings.variant}_{settings.stage}"
+    workdir = path(workdir)
     logging.info("Training %s in %s.", settings.stage, workdir)
     run = RunFolder(workdir)
     keep_compiled(run)
     programs = {"autoencoder": train_autoencoder, "diffusion": train_diffusion}
-    programs[settings.stage](settings, run)
+    with contextlib.ExitStack() as stack:
+      if jax.process_index() == 0:
+        stack.enter_context(hold_folder(run.path))
+      programs[settings.stage](settings, run)
 
 
 if __name__ == "__main__":

@@ -10,29 +10,28 @@ They are written to the folder named by the environment variable DABFUSION_WEIGH
 else to `weights/` under the current directory; see `pretrained.store`.
 """
 
-import pathlib
 from collections.abc import Sequence
 
 from dabfusion_jax.pretrained.registry import USER_FILES
 from dabfusion_jax.pretrained.store import NAMES, import_weights
-from data_pipeline.cli import make_parser, one_line_errors
+from data_pipeline import cli
 
 
 def main(argv: Sequence[str] | None = None) -> None:
   """Runs the command."""
-  parser = make_parser("dabfusion_jax.weights", __doc__)
+  parser = cli.make_parser("dabfusion_jax.weights", __doc__)
   commands = parser.add_subparsers(dest="command", required=True)
   imports = commands.add_parser("import", help="fetch, check and convert weights")
   imports.add_argument("names", nargs="+", choices=NAMES, metavar="NAME")
   imports.add_argument(
     "--file",
-    type=pathlib.Path,
+    type=cli.local_path,
     help=f"use this file, download nothing ({', '.join(USER_FILES)}: required)",
   )
   args = parser.parse_args(argv)
   if args.file and len(args.names) > 1:
     parser.error("--file can be used with one name only")
-  with one_line_errors("weights"):
+  with cli.one_line_errors("weights"):
     import_weights(args.names, args.file)
 
 

@@ -8,12 +8,15 @@ The output folder may be remote (--output=gs://...); then the data set is built 
 local cache, and sent when it is complete. It contains:
 
   manifest.json  what the data set contains; written last, so it marks a finished one
+  inputs.json    the state of the files it was made from
   report.csv     which videos are missing, broken, left out or too short, and why
   silence.json   the embedding of silence
   shards/        TFDS folder of clip records, read by `data_pipeline.records.loader`
   work/          beats per song and clips per video, kept as they are finished
 
-A video that cannot be used costs one line of the report. The exit status is 3 if any
+A data set is complete for the files it was made from: if videos, songs, annotations or
+metadata are added, replaced or removed, the same command makes what has changed anew. A
+video that cannot be used costs one line of the report. The exit status is 3 if any
 video was broken, and 1 if no data set could be built. After an interruption the same
 command resumes from `work/`, which may be deleted once the manifest exists.
 """
@@ -44,7 +47,12 @@ def main(argv: Sequence[str] | None = None) -> None:
     settings = settings_of(args)
     manifest = data_set.finished_manifest(args.output, settings.description())
     state = "was complete already"
-    if manifest is None:
+    changes = None
+    if manifest is not None:
+      changes = data_set.find_changes(args.output, settings.source.survey())
+    if changes:
+      print(f"{args.output} has changed: {data_set.describe_statuses(changes)}.")
+    if manifest is None or changes:
       manifest, state = _build(settings, args), "is complete"
   for split, count in manifest["videos"].items():
     listed = "" if count["listed"] is None else f" of {count['listed']} listed"

@@ -4,11 +4,15 @@ import argparse
 import contextlib
 import logging
 import math
+import os
+import pathlib
+import re
 import sys
 from collections.abc import Callable, Collection, Iterator
 
 from data_pipeline.errors import UserError
 
+_STORE = re.compile(r"\binstall (gcsfs|s3fs|fsspec)\b")  # what epath says
 INTERRUPTED = 130  # exit status of a program stopped by Ctrl-C, as in a shell
 
 
@@ -28,20 +32,54 @@ def make_parser(module: str, description: str | None) -> argparse.ArgumentParser
 
 @contextlib.contextmanager
 def one_line_errors(program: str) -> Iterator[None]:
-  """Ends the program with "PROGRAM: message", status 1, on a `UserError` or `OSError`.
+  """Ends the program with "PROGRAM: message", status 1, on an error of the user.
 
-  Ctrl-C ends the program with status 130. Any other exception is a bug and keeps its
-  traceback.
+  These are `UserError`, `OSError`, a lack of memory, and an address whose package is
+  missing. Ctrl-C ends the program with status 130. Any other exception is a bug and
+  keeps its traceback.
   """
   try:
     yield
-  except (UserError, OSError) as error:
+  except (UserError, OSError, MemoryError, ImportError) as error:
+    if isinstance(error, ImportError) and not _STORE.search(str(error)):
+      raise
     logging.getLogger(__name__).debug("traceback:", exc_info=True)
-    message = " ".join(str(error).split("\n"))
-    sys.exit(f"{program}: {message}")
+    sys.exit(f"{program}: {_message(error)}")
   except KeyboardInterrupt:
     print(f"{program}: interrupted", file=sys.stderr)
     sys.exit(INTERRUPTED)
+
+
+def _message(error: BaseException) -> str:
+  """Returns what went wrong, in one line."""
+  if isinstance(error, OSError) and error.filename and error.strerror:
+    return f"{os.fsdecode(error.filename)}: {error.strerror}."
+  text = " ".join(str(error).split())
+  if isinstance(error, MemoryError):
+    return f"out of memory ({text or 'no more is said'}); give it smaller inputs."
+  if isinstance(error, ImportError):
+    return f'{text}; for gs:// addresses: pip install "dabfusion_jax[gcs]".'
+  return text
+
+
+def path(text: str) -> str:
+  """Returns a path with `~` expanded, as a `type` of argparse; shells do not always.
+
+  It may also be an address, such as `gs://bucket/folder`.
+  """
+  return os.path.expanduser(text)
+
+
+def paths(text: str) -> tuple[str, ...]:
+  """Parses paths separated by commas, as a `type` of argparse."""
+  return tuple(map(path, comma_separated()(text)))
+
+
+def local_path(text: str) -> pathlib.Path:
+  """Returns a path on this machine with `~` expanded, as a `type` of argparse."""
+  if "://" in text:
+    raise argparse.ArgumentTypeError(f"{text} is an address; name a file or folder")
+  return pathlib.Path(path(text))
 
 
 def positive_int(text: str) -> int:

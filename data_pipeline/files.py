@@ -18,6 +18,8 @@ from typing import Any
 
 from etils import epath
 
+from data_pipeline.errors import UserError
+
 VARIABLE = "DABFUSION_CACHE"
 _COPY_THREADS = 8
 _BLOCK_BYTES = 2**20
@@ -38,7 +40,12 @@ def whole_file(path: epath.PathLike) -> Iterator[pathlib.Path]:
   path = epath.Path(path)
   # On the same disk, so that renaming is enough; a remote store takes whole objects.
   folder = None if is_remote(path) else os.fspath(path.parent)
-  handle, name = tempfile.mkstemp(prefix=".", suffix=f".{path.name}", dir=folder)
+  # A long name, cut, would still be too long with what is put around it.
+  suffix = f".{path.name}"[-100:]
+  try:
+    handle, name = tempfile.mkstemp(prefix=".", suffix=suffix, dir=folder)
+  except OSError as error:
+    raise _about(path, error) from error
   os.close(handle)
   try:
     yield pathlib.Path(name)
@@ -47,8 +54,42 @@ def whole_file(path: epath.PathLike) -> Iterator[pathlib.Path]:
     else:
       os.chmod(name, 0o644)  # temporary files are private
       os.replace(name, path)
+  except OSError as error:
+    if error.errno is None or error.filename not in (None, name):
+      raise
+    raise _about(path, error) from error
   finally:
     pathlib.Path(name).unlink(missing_ok=True)
+
+
+def _about(path: epath.Path, error: OSError) -> OSError:
+  """Returns the error as one of the file that was asked for, not of a temporary one."""
+  return OSError(error.errno, os.strerror(error.errno), os.fspath(path))
+
+
+def check_writable(path: pathlib.Path, *, is_folder: bool) -> None:
+  """Checks that an output can be written, before the work that makes it.
+
+  Args:
+    path: a file, whose folder is made, or a folder, which is made.
+    is_folder: which of the two.
+
+  Raises:
+    UserError: it cannot; the message says why.
+  """
+  folder = path if is_folder else path.parent
+  if not is_folder and path.is_dir():
+    raise UserError(f"{path} is a folder; name a file in it.")
+  try:
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryFile(dir=folder) as file:
+      file.write(b"0")
+  except FileExistsError:
+    raise UserError(f"{folder} is a file; name a folder.") from None
+  except OSError as error:
+    raise UserError(
+      f"{path} cannot be written: {error.strerror}; choose another place."
+    ) from error
 
 
 def write_text(path: epath.PathLike, text: str) -> None:
@@ -65,6 +106,23 @@ def write_json(path: epath.PathLike, content: Any, *, sort_keys: bool = False) -
   """
   text = json.dumps(content, indent=2, sort_keys=sort_keys, allow_nan=False)
   write_text(path, text + "\n")
+
+
+def read_json(path: epath.PathLike) -> dict[str, Any]:
+  """Reads a JSON file that one of our programs has written.
+
+  Raises:
+    UserError: it is damaged, or holds anything but an object.
+    OSError: it cannot be read.
+  """
+  try:
+    content = json.loads(epath.Path(path).read_text(encoding="utf-8"))
+  except (ValueError, RecursionError) as error:
+    reason = str(error)[:80]
+    raise UserError(f"{path} is damaged ({reason}); make or get it again.") from error
+  if not isinstance(content, dict):
+    raise UserError(f"{path} is damaged (no JSON object); make or get it again.")
+  return content
 
 
 def file_sha256(path: pathlib.Path) -> str:

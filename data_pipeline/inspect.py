@@ -18,8 +18,7 @@ import PIL.Image
 import PIL.ImageDraw
 from jaxtyping import Float32, Float64, UInt8
 
-from data_pipeline import files
-from data_pipeline.cli import make_parser, natural_int, one_line_errors, positive_int
+from data_pipeline import cli, files
 from data_pipeline.errors import UserError
 from data_pipeline.media import writer
 from data_pipeline.media.pcm import int16_to_sound
@@ -127,16 +126,16 @@ def write_clip(
 
 def main(argv: Sequence[str] | None = None) -> None:
   """Runs the command."""
-  parser = make_parser("data_pipeline.inspect", __doc__)
+  parser = cli.make_parser("data_pipeline.inspect", __doc__)
   add = parser.add_argument
-  add("data", help="output of data_pipeline.build")
-  add("--output", type=pathlib.Path, help="folder; default: DIR/inspect")
+  add("data", type=cli.path, help="output of data_pipeline.build")
+  add("--output", type=cli.local_path, help="folder; default: DIR/inspect")
   add("--split", help="default: train, if there is one")
-  add("--clip", type=natural_int, default=0, help="index of the clip in the video")
+  add("--clip", type=cli.natural_int, default=0, help="index of the clip in the video")
   add("--beats", choices=list(clip_record.BEATS), default="librosa")
-  add("--rows", type=positive_int, default=12, help="number of clips on the sheet")
+  add("--rows", type=cli.positive_int, default=12, help="number of clips on the sheet")
   args = parser.parse_args(argv)
-  with one_line_errors("inspect"):
+  with cli.one_line_errors("inspect"):
     manifest = loader.read_manifest(args.data)
     print(describe(manifest))
     splits = sorted(manifest["counts"])

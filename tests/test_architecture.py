@@ -14,6 +14,7 @@ _COMMON = {
   "data_pipeline.errors",
   "data_pipeline.files",
   "data_pipeline.cli",
+  "data_pipeline.locks",
   "data_pipeline.numpy_pickle",
 }
 _JAX = {"jax", "jaxtyping", "numpy", "einops"}
@@ -58,8 +59,9 @@ LAWS = {
   "data_pipeline": (
     "data without networks: nothing of dabfusion_jax",
     {"PIL", "absl", "apache_beam", "array_record", "av", "etils", "fsspec", "grain"}
-    | {"jax", "jaxtyping", "librosa", "numba", "numpy", "safetensors", "scipy"}
-    | {"tensorflow_datasets", "threadpoolctl", "torch", "tqdm", "transformers"},
+    | {"jax", "jaxtyping", "librosa", "numba", "numpy", "pillow_heif", "safetensors"}
+    | {"scipy", "tensorflow_datasets", "threadpoolctl", "torch", "tqdm"}
+    | {"transformers"},
   ),
 }
 # Folder or file -> what it must not know. The floors above numerics and storage.

@@ -39,7 +39,7 @@ def _without(config, key):
 
 
 @pytest.mark.parametrize("stage", _TYPES)
-@pytest.mark.parametrize("variant", ["paper", "medium", "demo", "smoke"])
+@pytest.mark.parametrize("variant", ["paper", "people", "medium", "demo", "smoke"])
 def test_settings_survive_their_file(stage, variant):
   settings = read_settings(_config(stage, variant), strict=True)
   assert read_settings(to_mapping(settings), strict=True) == settings

@@ -25,7 +25,7 @@ from dabfusion_jax.training.state import make_init
 from dabfusion_jax.training.step import make_train_step
 
 _CONFIGS = pathlib.Path(__file__).parent.parent / "configs"
-_VARIANTS = ("paper", "medium", "demo", "smoke")
+_VARIANTS = ("paper", "people", "medium", "demo", "smoke")
 
 
 def _settings(name, variant):
@@ -74,6 +74,13 @@ def test_autoencoder_config_traces(variant, monkeypatch):
   size = settings.data.frame_size
   frame = _struct(settings.batch_size, size, size, 3)
   batch = {"ref_image": frame, "driving_frame": frame}
+  if variant == "people":
+    batch |= {
+      "part_pose": _struct(settings.batch_size, 2, 21, 6),
+      "part_map": jax.ShapeDtypeStruct(frame.shape[:3], jnp.uint8),
+      "motion": _struct(settings.batch_size, size, size, 2),
+      "is_visible": jax.ShapeDtypeStruct(frame.shape[:3], bool),
+    }
   state, metrics = _trace_step(stage, settings, batch)
   assert ("perceptual" in metrics) == (settings.loss.network != "none")
   if variant == "paper":
@@ -140,7 +147,7 @@ def test_demo_weights_fit_twelve_megabytes_in_float16():
 
 @pytest.mark.parametrize("name", ["autoencoder", "diffusion"])
 def test_unknown_variant_names_the_known_ones(name):
-  with pytest.raises(ValueError, match="'big'.*paper, medium, demo, smoke"):
+  with pytest.raises(ValueError, match="'big'.*paper, people, medium, demo, smoke"):
     _settings(name, "big")
 
 

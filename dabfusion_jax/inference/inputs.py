@@ -40,17 +40,19 @@ class Music:
 
   audio: Float32[np.ndarray, "s 2"]  # at SAMPLE_RATE, exactly as long as the video
   condition: Condition
+  beats_are_clear: bool = True  # or given
 
 
 def check_number(
   name: str, value: int | float, low: int | float, high: int | float = math.inf
 ) -> None:
   """Raises `InputError` unless `value` is finite and low <= value <= high."""
-  if not (math.isfinite(value) and low <= value <= high):
-    bounds = f"from {low:g} to {high:g}" if math.isfinite(high) else f"at least {low:g}"
+  is_finite = isinstance(value, int) or math.isfinite(value)
+  if not (is_finite and low <= value <= high):
+    bounds = f"from {low} to {high}" if math.isfinite(high) else f"at least {low}"
     if low == -math.inf:
       bounds = "a finite number"
-    raise InputError(f"{name} must be {bounds}, not {value:g}.")
+    raise InputError(f"{name} must be {bounds}, not {str(value)[:20]}.")
 
 
 def read_picture(image: PathLike | np.ndarray) -> UInt8[np.ndarray, "h w 3"]:
@@ -62,8 +64,15 @@ def read_picture(image: PathLike | np.ndarray) -> UInt8[np.ndarray, "h w 3"]:
   Raises:
     InputError, MediaError: a picture that cannot be used.
   """
-  if not isinstance(image, np.ndarray):
+  if isinstance(image, str | pathlib.Path):
     image = reader.read_image(image)
+  is_array = isinstance(image, np.ndarray)
+  if not is_array or image.dtype != np.uint8 or image.shape[2:] != (3,):
+    found = f"{image.dtype} {list(image.shape)}" if is_array else type(image).__name__
+    raise InputError(
+      f"A picture is a file or an array uint8 [height, width, 3], not {found}; convert "
+      "it first."
+    )
   if min(image.shape[:2]) < reader.MIN_IMAGE_SIZE:
     raise InputError(
       f"The picture has {image.shape[1]}x{image.shape[0]} pixels; at least "
@@ -137,6 +146,10 @@ def read_music(
   Raises:
     InputError, MediaError, UserError: input that cannot be used.
   """
+  if not isinstance(path, str | pathlib.Path):
+    raise InputError(
+      f"Music is a file, not {type(path).__name__}; write the sound to one first."
+    )
   audio = reader.read_audio(path, SAMPLE_RATE, mono=False)
   # A hundredth of a second may be lost to encoders.
   if len(audio) / SAMPLE_RATE < start_seconds + seconds - 0.01:
@@ -152,15 +165,21 @@ def read_music(
     embedding = encoder(sound, encoder.sample_rate)
   else:
     embedding = encode_text(encoder, text)
+  are_clear = True
   if beat_times is None:
     song = reader.read_audio(path, beats.SAMPLE_RATE)
-    times = beats.track_beats(song, beats.SAMPLE_RATE, bpm)
+    times, are_clear = beats.hear_beats(song, beats.SAMPLE_RATE, bpm)
   elif isinstance(beat_times, str | pathlib.Path):
     times = read_beats(beat_times)
   else:
-    times = np.unique(np.asarray(beat_times, np.float64))
+    times = check_beats(beat_times)
+  if beat_times is not None and times.min() > len(audio) / SAMPLE_RATE:
+    raise InputError(
+      f"The first beat is at {times.min():g} s, but the music lasts "
+      f"{len(audio) / SAMPLE_RATE:.2f} s; divide milliseconds by 1000."
+    )
   inside = beats.slice_beats(times, start_seconds, seconds)
-  return Music(window, Condition(embedding, inside))
+  return Music(window, Condition(embedding, inside), are_clear)
 
 
 def encode_text(encoder: MusicEncoder, text: str) -> np.ndarray:
@@ -190,7 +209,8 @@ def read_beats(path: PathLike) -> np.ndarray:
     OSError: no such file.
   """
   try:
-    lines = pathlib.Path(path).read_text(encoding="utf-8").splitlines()
+    # With the mark that some editors put in front.
+    lines = pathlib.Path(path).read_text(encoding="utf-8-sig").splitlines()
   except UnicodeDecodeError:
     raise InputError(
       f"{path} is not a text file; write one beat per line, in seconds from the song's"
@@ -209,4 +229,24 @@ def read_beats(path: PathLike) -> np.ndarray:
       raise InputError(
         f"{path}, line {number}: {words[0][:20]!r} is not a number of seconds."
       )
+  if not times:
+    raise InputError(f"{path}: there are no beats in it; write one beat per line.")
   return np.unique(np.asarray(times, np.float64))
+
+
+def check_beats(times: Sequence[float] | np.ndarray) -> np.ndarray:
+  """Returns beat times as float64 [n], ascending.
+
+  Raises:
+    InputError: they are no list of finite numbers, or there are none.
+  """
+  try:
+    array = np.asarray(times, np.float64)
+  except (TypeError, ValueError):
+    array = np.asarray(math.nan)
+  if array.ndim != 1 or not array.size or not np.isfinite(array).all():
+    raise InputError(
+      "Beats are a list of finite numbers, in seconds from the song's start; leave them"
+      " out to have them tracked."
+    )
+  return np.unique(array)

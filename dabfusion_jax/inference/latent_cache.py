@@ -5,7 +5,6 @@ For each clip: flow and occlusion of every frame from the first, and z of the fi
 """
 
 import itertools
-import json
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
@@ -21,6 +20,7 @@ from dabfusion_jax.ops.pixels import from_uint8
 from dabfusion_jax.parallel.row_parallel import RowParallel
 from dabfusion_jax.storage.saved_stage import SavedStage, load_stage
 from data_pipeline import files
+from data_pipeline.locks import LOCK
 from data_pipeline.records import latent_record, loader
 from data_pipeline.records.latent_record import LatentError
 from data_pipeline.records.silence import read_silence
@@ -149,7 +149,7 @@ def _is_finished(output: epath.Path, identity: Mapping[str, Any]) -> bool:
   """Returns whether a cache of the same identity is finished; refuses other content."""
   path = output / "identity.json"
   if path.exists():
-    found = json.loads(path.read_text())
+    found = files.read_json(path)
     differing = [key for key in identity if found.get(key) != identity[key]]
     if differing:
       raise LatentError(
@@ -160,7 +160,8 @@ def _is_finished(output: epath.Path, identity: Mapping[str, Any]) -> bool:
   output.mkdir(parents=True, exist_ok=True)
   if not files.is_remote(output):  # buckets have no folders, and listings may be old
     # Another process may be about to write the same identity.
-    others = {p.name for p in output.iterdir() if not p.name.startswith(".identity.")}
+    begun = (".identity.", LOCK)
+    others = {p.name for p in output.iterdir() if not p.name.startswith(begun)}
     if others - {path.name}:
       raise LatentError(f"{output} holds other files; choose an empty folder.")
   files.write_json(path, identity)
@@ -176,7 +177,7 @@ def _is_written(shard: epath.Path) -> bool:
 
 
 def _read_sums(shard: epath.Path) -> dict[str, Any]:
-  return json.loads(_sums_file(shard).read_text())
+  return files.read_json(_sums_file(shard))
 
 
 def _write_shard(path: epath.Path, clips, analyse, bar) -> None:

@@ -11,7 +11,8 @@ from dabfusion_jax.diffusion.samplers import METHODS
 from dabfusion_jax.inference.inputs import InputError, check_number
 from dabfusion_jax.inference.layers import DECODER, DEFAULT_SIZE, DRAWINGS, OWN
 from dabfusion_jax.settings.diffusion import DiffusionSettings, SamplingSettings
-from data_pipeline.media.reader import MIN_IMAGE_SIZE
+from data_pipeline import cli
+from data_pipeline.media import reader
 
 BPM = (30.0, 300.0)  # tempi that are no slip of the keyboard
 
@@ -34,7 +35,8 @@ class DanceOptions:
 
   text: str | None = _option("style in words, instead of the music's; needs CLAP")
   beats: str | pathlib.Path | Sequence[float] | None = _option(
-    "file of beat times in seconds, one per line, instead of the tracked ones"
+    "file of beat times in seconds, one per line, instead of the tracked ones",
+    type=cli.path,
   )
   bpm: float | None = _option(
     "tempo of the song, if the tracker gets it wrong", type=float
@@ -69,10 +71,10 @@ class DanceOptions:
   seed: int = _option("the same seed gives the same dance", 0, type=int)
 
   def __post_init__(self):
-    check_number("music_start", self.music_start, 0.0)
+    check_number("music_start", self.music_start, 0, reader.MAX_SECONDS)
     check_number("pick", self.pick, 1)
     if self.size is not None:
-      check_number("size", self.size, MIN_IMAGE_SIZE)
+      check_number("size", self.size, reader.MIN_IMAGE_SIZE)
       if self.drawing == DECODER:
         raise InputError("size belongs to layers; the decoder has a size of its own.")
     check_number("seed", self.seed, 0, 2**32 - 1)

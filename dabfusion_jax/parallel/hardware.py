@@ -9,6 +9,8 @@ from typing import Any
 import jax
 from absl import logging
 
+from data_pipeline.errors import UserError
+
 
 @dataclass(frozen=True)
 class Chip:
@@ -60,6 +62,23 @@ def use_cpu_cores(batch_size: int = 0) -> None:
   number = choose_cpu_devices(cores, batch_size)
   if number > 1:
     jax.config.update("jax_num_cpu_devices", number)
+
+
+def check_backend() -> None:
+  """Checks that there is a device of the platform that JAX_PLATFORMS asks for.
+
+  Raises:
+    UserError: there is none.
+  """
+  try:
+    jax.local_devices()
+  except (RuntimeError, AssertionError) as error:
+    asked = os.environ.get("JAX_PLATFORMS") or "its default"
+    reason = (str(error).strip().splitlines() or ["no reason given"])[0]
+    raise UserError(
+      f"JAX finds no device of the platform {asked} ({reason[:160]}); unset "
+      "JAX_PLATFORMS to use what this machine has."
+    ) from error
 
 
 def choose_cpu_devices(cores: int, batch_size: int) -> int:

@@ -26,6 +26,9 @@ class PairData:
   content_sha256: str | None = resolved()  # of the data set, from its manifest
 
 
+MAX_HALVINGS = 16  # of a frame
+
+
 @dataclasses.dataclass(frozen=True)
 class AutoencoderModel:
   """Fields of `models.flow_autoencoder.FlowAutoencoder`."""
@@ -75,6 +78,12 @@ class AutoencoderSettings(LoopSettings):
   def __post_init__(self):
     super().__post_init__()
     size, model = self.data.frame_size, self.model
+    for key in ("num_down", "hourglass_blocks"):
+      halvings = getattr(model, key)
+      if not 0 <= halvings <= MAX_HALVINGS:  # before it becomes a power of two
+        raise UserError(
+          f"model.{key} must be from 0 to {MAX_HALVINGS}, not {halvings}."
+        )
     # The hourglasses work at a quarter of the frame and halve it `hourglass_blocks`
     # times; the codec halves the frame `num_down` times.
     for divisor, keys in (

@@ -7,9 +7,11 @@ a process that is killed at any moment leaves the last complete checkpoint in pl
 An unreadable checkpoint is set aside, with a warning, in favour of the one before it.
 """
 
+import asyncio
 import contextlib
 import errno
 import gc
+import json
 import logging as python_logging
 import sys
 import time
@@ -23,10 +25,15 @@ from etils import epath
 from jax.experimental import multihost_utils
 from orbax.checkpoint import v1 as ocp
 from orbax.checkpoint._src.futures.synchronization import OperationIdGenerator
+from orbax.checkpoint._src.serialization.ocdbt_utils import (
+  merge_ocdbt_per_process_files,
+)
+from orbax.checkpoint._src.serialization.tensorstore_utils import get_ts_context
 
 from dabfusion_jax.storage import checkpoint_files
 from dabfusion_jax.storage.checkpoint_files import FOLDER, complete_steps
 from dabfusion_jax.storage.iterator_checkpoint import IteratorCheckpoint
+from dabfusion_jax.storage.plain_path import plain_path
 from dabfusion_jax.storage.run_folder import folder_at
 from data_pipeline.errors import UserError
 
@@ -54,7 +61,7 @@ class Checkpoints:
     _wait_for_all("leftover checkpoints")
     policies = ocp.training.preservation_policies
     self._checkpointer = ocp.training.Checkpointer(
-      self._folder,
+      plain_path(self._folder),
       # The loop decides when to save. Both policies are given because their
       # defaults save as often as they can and keep everything.
       save_decision_policy=ocp.training.save_decision_policies.FixedIntervalPolicy(1),
@@ -141,8 +148,9 @@ class Checkpoints:
     return None
 
   def _load(self, step: int, abstract: PyTree, batches: Any) -> PyTree:
-    path = self._folder / str(step)
+    path = plain_path(self._folder) / str(step)
     with _alone():
+      _merge_files(path)
       # One at a time: when one of two fails, orbax never awaits the other.
       ocp.load_checkpointables(path, {"data": IteratorCheckpoint(batches)})
       return ocp.load_checkpointables(path, {"state": abstract})["state"]
@@ -197,7 +205,8 @@ def load_params(
   names = ("ema_params" if ema else "params", "batch_stats")
   for candidate in reversed(steps) if step is None else [step]:
     with _quiet_orbax():
-      state, failure = _attempt(_load_part, folder / str(candidate), names)
+      path = plain_path(folder) / str(candidate)
+      state, failure = _attempt(_load_part, path, names)
     if failure is None:
       return *jax.device_put(state), candidate
     message = f"Cannot read checkpoint {candidate} in {folder} ({failure})."
@@ -226,6 +235,7 @@ def _quiet_orbax():
 
 def _load_part(path: epath.PathLike, names: tuple[str, ...]) -> list[PyTree]:
   """Reads some fields of a saved state as numpy arrays, and no others."""
+  _merge_files(path)
   saved = ocp.checkpointables_metadata(path).metadata["state"]
   wanted = {
     name: jax.tree.map(lambda x: np.empty(x.shape, x.dtype), tree)
@@ -235,6 +245,24 @@ def _load_part(path: epath.PathLike, names: tuple[str, ...]) -> list[PyTree]:
   }
   state = ocp.load(path, wanted, checkpointable_name="state")
   return [state[name] for name in names]
+
+
+def _merge_files(path: epath.PathLike) -> None:
+  """Completes a checkpoint that orbax wrote below a folder named like a pattern.
+
+  It could not find the files of the processes there, and so did not merge them.
+  """
+  state = epath.Path(path) / "state"
+  is_merged = (state / "manifest.ocdbt").exists()
+  if is_merged or not (state / "ocdbt.process_0" / "manifest.ocdbt").exists():
+    return
+  metadata = json.loads((state / "_METADATA").read_text())
+  context = get_ts_context(use_ocdbt=True)
+  asyncio.run(
+    merge_ocdbt_per_process_files(
+      state, context, use_zarr3=metadata.get("use_zarr3", False)
+    )
+  )
 
 
 def _attempt(load: Callable, *args) -> tuple[Any, str | None]:

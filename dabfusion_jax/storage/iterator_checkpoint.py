@@ -27,9 +27,9 @@ class IteratorCheckpoint:
 
   async def load(self, directory):
     async def read():
-      states = {
-        path.name: path.read_text() for path in directory.glob("process_*.json")
-      }
+      # No glob: it would take brackets in the path of the run for a pattern.
+      paths = [path for path in directory.iterdir() if path.name.startswith("process_")]
+      states = {path.name: path.read_text() for path in paths}
       name = f"process_{jax.process_index()}-of-{jax.process_count()}.json"
       if name not in states and len(set(states.values())) == 1:
         # A position counted in global batches holds for any number of processes.

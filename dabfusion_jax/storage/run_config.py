@@ -1,6 +1,5 @@
 """The settings of a run beside its checkpoints: WORKDIR/config.json."""
 
-import json
 from typing import TypeVar
 
 import jax
@@ -64,7 +63,7 @@ def read_config(run: RunFolder, settings_type: type[T]) -> T | None:
   if not path.exists():
     return None
   try:
-    return from_mapping(settings_type, json.loads(path.read_text()), strict=False)
+    return from_mapping(settings_type, files.read_json(path), strict=False)
   except ValueError as error:
     raise UserError(f"{path} cannot be read: {error}") from None
 

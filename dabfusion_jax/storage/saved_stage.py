@@ -9,6 +9,7 @@ share one that lies beside them.
 import hashlib
 import importlib.resources
 import json
+import os
 import pathlib
 import shutil
 import tempfile
@@ -25,6 +26,7 @@ from jax.typing import DTypeLike
 
 from dabfusion_jax.settings.mapping import to_mapping
 from dabfusion_jax.settings.stages import Settings, read_settings
+from dabfusion_jax.storage.checkpoint_files import FOLDER
 from dabfusion_jax.storage.run_folder import folder_at
 from data_pipeline import files
 from data_pipeline.errors import UserError
@@ -64,17 +66,35 @@ def digest_of(params: PyTree, batch_stats: PyTree) -> str:
   return digest.hexdigest()
 
 
-def load_stage(folder: epath.PathLike, stage: str) -> SavedStage:
+def locate(checkpoint: epath.PathLike) -> tuple[epath.Path, int | None]:
+  """Returns the folder of a checkpoint, and its step if that is named.
+
+  A checkpoint is named by its workdir or published folder, by the `model.safetensors`
+  in that, by one of the steps in WORKDIR/checkpoints, or by a name in `SHIPPED`.
+  """
+  path = epath.Path(checkpoint)
+  if os.fspath(checkpoint) in SHIPPED and not path.exists():
+    return epath.Path(shipped(os.fspath(checkpoint))), None
+  if path.name == MODEL:
+    return path.parent, None
+  if path.name == FOLDER:
+    return path.parent, None
+  if path.parent.name == FOLDER and path.name.isdigit():
+    return path.parent.parent, int(path.name)
+  return path, None
+
+
+def load_stage(checkpoint: epath.PathLike, stage: str) -> SavedStage:
   """Reads a stage ("autoencoder" or "diffusion") from a workdir or published folder.
 
-  From a workdir it takes the newest checkpoint and the moving average of its weights.
-  Either may lie in a bucket.
+  From a workdir it takes the newest checkpoint, unless a step is named (`locate`), and
+  the moving average of its weights. Either may lie in a bucket.
 
   Raises:
     SavedStageError: no such folder, another stage, or a damaged file.
     CheckpointError: the workdir has no readable checkpoint.
   """
-  folder = epath.Path(folder)
+  folder, wanted_step = locate(checkpoint)
   settings = _load_settings(folder / CONFIG, stage)
   if (folder / MODEL).is_file():
     params, batch_stats, step, expected = _read_model(folder / MODEL)
@@ -82,7 +102,7 @@ def load_stage(folder: epath.PathLike, stage: str) -> SavedStage:
     # Imported here because it brings orbax, which a published model does not need.
     from dabfusion_jax.storage import checkpointing
 
-    params, batch_stats, step = checkpointing.load_params(folder)
+    params, batch_stats, step = checkpointing.load_params(folder, step=wanted_step)
     expected = None
   digest = digest_of(params, batch_stats)
   if expected not in (None, digest):
@@ -100,14 +120,17 @@ def load_stage(folder: epath.PathLike, stage: str) -> SavedStage:
   return SavedStage(settings, params, batch_stats, step, digest)
 
 
-def load_autoencoder_of(folder: epath.PathLike) -> SavedStage:
+def load_autoencoder_of(checkpoint: epath.PathLike) -> SavedStage:
   """Returns the frozen stage 1 inside a stage-2 folder, else the one beside it.
+
+  Args:
+    checkpoint: of stage 2 (`locate`).
 
   Raises:
     SavedStageError, CheckpointError: as `load_stage`. Whether it is the right one, the
       hash in the settings of stage 2 tells.
   """
-  folder = folder_at(folder)
+  folder = folder_at(locate(checkpoint)[0])
   beside = folder.parent / AUTOENCODER
   inside = folder / AUTOENCODER
   is_shared = not inside.is_dir() and beside.is_dir()
@@ -174,7 +197,7 @@ def _load_settings(path: epath.Path, stage: str) -> Settings:
   try:
     mapping = json.loads(path.read_text())
     found = mapping["stage"]
-  except (ValueError, KeyError, TypeError) as error:
+  except (ValueError, KeyError, TypeError, RecursionError) as error:
     raise SavedStageError(f"{path} is not the config of a run ({error!r}).") from None
   if found != stage:
     raise SavedStageError(
@@ -219,5 +242,8 @@ def _read_model(path: epath.Path) -> tuple[PyTree, PyTree, int, str]:
   if not any(name.startswith("params/") for name in flat):
     raise SavedStageError(f"{path} holds no params; it is no published stage.")
   flat = {name: value.astype(np.float32) for name, value in flat.items()}
-  tree = traverse_util.unflatten_dict(flat, sep="/")
+  try:
+    tree = traverse_util.unflatten_dict(flat, sep="/")
+  except (IndexError, TypeError, ValueError):  # a name that is also a folder of names
+    raise SavedStageError(f"{path}: names clash; get the file again.") from None
   return tree["params"], tree.get("batch_stats", {}), step, digest

@@ -40,7 +40,8 @@ from dabfusion_jax.training.trace import Trace
 from dabfusion_jax.training.watchdog import Watchdog
 from data_pipeline.errors import UserError
 
-TERMINATED = 143  # exit status after SIGTERM, 128 + 15 as shells report it
+# Exit statuses after a signal, 128 + its number, as shells report them.
+TERMINATED, INTERRUPTED = 143, 130
 
 
 def train(
@@ -78,7 +79,7 @@ def train(
       steps in a row are bad; the state is not saved.
     CheckpointError: a checkpoint cannot be saved or restored.
     UserError: settings that do not fit the devices, the data or the earlier run.
-    SystemExit: status 143 after SIGTERM, with everything saved.
+    SystemExit: status 143 after SIGTERM, 130 after Ctrl-C, with everything saved.
   """
   changes = check_config(run, settings)
   optimizer = make_optimizer(settings.optimizer)
@@ -116,7 +117,7 @@ def train(
       writers.log_parameter_overview(abstract.params)
     stack.callback(run.send)
     writer = stack.enter_context(writers.open_writer(run.local, start))
-    should_stop = stack.enter_context(sigterm_watch())
+    stop_status = stack.enter_context(signal_watch())
 
     logging.info("Compiling the training step.")
     step_fn, flops = hardware.compile_step(
@@ -170,7 +171,8 @@ def train(
       if pending is not None:
         report(*pending)
       pending = (step, metrics)
-      stop = should_stop(step)
+      status = stop_status(step)
+      stop = status != 0
       saves = step % settings.checkpoint_every == 0 or step == num_steps or stop
       due = [hook for hook in hooks if hook.is_due(step)]
       if saves or due:
@@ -187,8 +189,8 @@ def train(
           loss = held_out.loss_at(step)
         checkpoints.save(step, state, batches, loss)
       if stop and step < num_steps:
-        logging.warning("SIGTERM: saved step %d; the same command resumes.", step)
-        raise SystemExit(TERMINATED)
+        logging.warning("Stopped: saved step %d; the same command resumes.", step)
+        raise SystemExit(status)
       for hook in due:
         if not hook.before_save:
           hook.on_state(step, state)
@@ -218,19 +220,36 @@ def next_batch(batches: Any, step: int) -> PyTree:
 
 
 @contextlib.contextmanager
-def sigterm_watch() -> Iterator[Callable[[int], bool]]:
-  """Yields a function step -> whether to stop after it because of a SIGTERM.
+def signal_watch() -> Iterator[Callable[[int], int]]:
+  """Yields a function step -> the status to stop with after it, 0 to go on.
 
-  With several processes JAX's preemption service settles on one step for all.
+  SIGTERM and Ctrl-C stop a training; a second Ctrl-C does so at once, without saving.
+  With several processes JAX's preemption service settles on one step for all, after a
+  SIGTERM only.
   """
   if jax.process_count() > 1:
-    yield multihost_utils.reached_preemption_sync_point
-  elif threading.current_thread() is not threading.main_thread():
-    yield lambda step: False  # only the main thread may set signal handlers
-  else:
-    received = threading.Event()
-    before = signal.signal(signal.SIGTERM, lambda *unused: received.set())
-    try:
-      yield lambda step: received.is_set()
-    finally:
-      signal.signal(signal.SIGTERM, before)
+    reached = multihost_utils.reached_preemption_sync_point
+    yield lambda step: TERMINATED if reached(step) else 0
+    return
+  if threading.current_thread() is not threading.main_thread():
+    yield lambda step: 0  # only the main thread may set signal handlers
+    return
+  received: list[int] = []
+
+  def terminate(*unused):
+    received.append(TERMINATED)
+
+  def interrupt(*unused):
+    received.append(INTERRUPTED)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    logging.warning("Ctrl-C: saves after this step; again: stops without saving.")
+
+  before = (
+    signal.signal(signal.SIGTERM, terminate),
+    signal.signal(signal.SIGINT, interrupt),
+  )
+  try:
+    yield lambda step: received[0] if received else 0
+  finally:
+    signal.signal(signal.SIGTERM, before[0])
+    signal.signal(signal.SIGINT, before[1])

@@ -26,8 +26,9 @@ from data_pipeline.building.data_set import build_data_set
 from data_pipeline.building.manifest import ClipEntry, clip_entry
 from data_pipeline.building.settings import BuildSettings
 from data_pipeline.building.tfds_builder import write_shards
-from data_pipeline.building.video_work import cut_video, find_beats
+from data_pipeline.building.video_work import cut_video, find_beats, outcome_of
 from data_pipeline.media.errors import MediaError
+from data_pipeline.media.notes import collect_notes
 from data_pipeline.records.clip_record import Record
 from data_pipeline.sources.base import Finding, SourceVideo, Survey
 
@@ -130,8 +131,10 @@ def _try_cut(
   if problem:
     return [], Finding("broken", video.name, problem)
   try:
-    cut = cut_video(settings, video, beats, folder)
-    return list(cut.records), Finding(cut.status, video.name, cut.reason)
+    with collect_notes() as notes:
+      cut = cut_video(settings, video, beats, folder)
+      records = list(cut.records)
+    return records, outcome_of(video.name, cut, notes)
   except MediaError as error:
     return [], Finding("broken", video.name, str(error))
 

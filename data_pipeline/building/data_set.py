@@ -1,12 +1,12 @@
 """Builds the folder of a data set around the clips, wherever these are made.
 
-A finished folder contains `manifest.json`, `report.csv`, `silence.json` and `shards/`.
-The manifest is written last, so its presence marks a finished data set.
+A finished folder contains `manifest.json`, `inputs.json`, `report.csv`, `silence.json`
+and `shards/`. The manifest is written last, so its presence marks a finished data set.
+It is finished for the files it was made from: if these change, it is built again.
 """
 
 import contextlib
 import csv
-import fcntl
 import json
 import pathlib
 import re
@@ -26,10 +26,12 @@ from data_pipeline.building.manifest import (
 from data_pipeline.building.settings import BuildSettings
 from data_pipeline.errors import UserError
 from data_pipeline.extras import needs_extra
+from data_pipeline.locks import LOCK, hold_folder
 from data_pipeline.records.silence import write_silence
 from data_pipeline.sources.base import Finding, Survey
 
 REPORT = "report.csv"
+INPUTS = "inputs.json"
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]+")
 
 # Writes the clips of a survey as shards, given the folders of unfinished work and of
@@ -46,7 +48,7 @@ class BuildError(UserError):
 def build_data_set(
   settings: BuildSettings, output: pathlib.Path, write_clips: WriteClips
 ) -> dict[str, Any]:
-  """Builds a data set, unless it is finished already.
+  """Builds a data set, unless it is finished already and its files are the same.
 
   Args:
     settings: what to build.
@@ -57,20 +59,21 @@ def build_data_set(
     The manifest.
 
   Raises:
-    BuildError: the folder contains a data set of other settings, another build is
-      writing it, or there are no clips.
+    BuildError: the folder contains a data set of other settings, or there are no clips.
+    LockedError: another build is writing it.
   """
   description = settings.description()
-  manifest = finished_manifest(output, description)
-  if manifest is not None:
-    return manifest
   survey = settings.source.survey()
+  manifest = finished_manifest(output, description)
+  changes = [] if manifest is None else find_changes(output, survey)
+  if manifest is not None and not changes:
+    return manifest
   with open_work(output, description) as work:
     write_silence(output, settings.music_encoder())
     unfinished = output / "shards.unfinished"
-    for folder in (unfinished, output / "shards"):
-      shutil.rmtree(folder, ignore_errors=True)
+    shutil.rmtree(unfinished, ignore_errors=True)
     clips, findings = write_clips(survey, work, unfinished)
+    findings = [*findings, *changes]
     write_report(output, findings)
     if not clips:
       raise BuildError(
@@ -78,7 +81,11 @@ def build_data_set(
         f"({describe_statuses(findings) or 'none found'}); see {output / REPORT}. "
         "Lower --num_frames if they are too short."
       )
+    # Until here, a data set that was finished before stays usable.
+    (output / MANIFEST).unlink(missing_ok=True)
+    shutil.rmtree(output / "shards", ignore_errors=True)
     unfinished.replace(output / "shards")
+    files.write_json(output / INPUTS, _digests(survey))
     manifest = make_manifest(description, survey, clips, findings)
     files.write_json(output / MANIFEST, manifest)
     return manifest
@@ -99,7 +106,7 @@ def finished_manifest(
   try:
     manifest = json.loads(path.read_text(encoding="utf-8"))
     settings = manifest["settings"]
-  except (ValueError, KeyError, TypeError):
+  except (ValueError, KeyError, TypeError, RecursionError):
     raise BuildError(
       f"{path} is not the manifest of a data set; choose another --output."
     ) from None
@@ -107,10 +114,34 @@ def finished_manifest(
   return manifest
 
 
+def find_changes(output: epath.PathLike, survey: Survey) -> list[Finding]:
+  """Returns the videos that were added, changed or taken away since the last build.
+
+  A data set of an earlier version, which did not note its files, has none.
+  """
+  path = epath.Path(output) / INPUTS
+  if not path.exists():
+    return []
+  before, now = files.read_json(path), _digests(survey)
+  changes = []
+  for name in sorted(before.keys() | now.keys()):
+    if name not in before:
+      changes.append(Finding("added", name, "since the last build"))
+    elif name not in now:
+      changes.append(Finding("gone", name, "since the last build"))
+    elif before[name] != now[name]:
+      changes.append(Finding("changed", name, "since the last build; made again"))
+  return changes
+
+
+def _digests(survey: Survey) -> dict[str, str]:
+  return {video.name: survey.video_digest(video) for video in survey.videos}
+
+
 def _check_same(
   there: Mapping[str, Any], wanted: Mapping[str, Any], output: epath.PathLike
 ) -> None:
-  wanted = json.loads(json.dumps(wanted))
+  there, wanted = (_without_labels(json.loads(json.dumps(x))) for x in (there, wanted))
   if there != wanted:
     differences = [
       f"{key}: {there.get(key)} there, {wanted.get(key)} wanted"
@@ -123,6 +154,13 @@ def _check_same(
     )
 
 
+def _without_labels(description: dict[str, Any]) -> dict[str, Any]:
+  """Returns a description without the metadata, of which `find_changes` takes care."""
+  source = dict(description.get("source", {}))
+  source.pop("metadata_sha256", None)
+  return description | {"source": source}
+
+
 @contextlib.contextmanager
 def open_work(
   output: pathlib.Path, description: Mapping[str, Any]
@@ -130,20 +168,15 @@ def open_work(
   """Yields the folder of unfinished work, to one build at a time.
 
   Raises:
-    BuildError: another build is using it, or one of other settings did.
+    BuildError: a build of other settings has used it.
+    LockedError: another build is using it.
   """
   work = output / "work"
-  work.mkdir(parents=True, exist_ok=True)
-  with open(work / "lock", "w") as lock:
-    try:
-      fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-      raise BuildError(
-        f"Another build is writing {output}; wait for it or choose another --output."
-      ) from None
+  with hold_folder(output):
+    work.mkdir(exist_ok=True)
     started = work / "settings.json"
     if started.is_file():
-      _check_same(json.loads(started.read_text(encoding="utf-8")), description, output)
+      _check_same(files.read_json(started), description, output)
     files.write_json(started, description)
     yield work
 
@@ -169,7 +202,10 @@ def describe_statuses(findings: Iterable[Finding]) -> str:
 def send(folder: pathlib.Path, output: epath.PathLike) -> None:
   """Copies a finished data set to a remote folder, and deletes it here."""
   paths = [path.relative_to(folder) for path in folder.rglob("*") if path.is_file()]
-  names = [path.as_posix() for path in paths if path.parts[0] not in ("work", MANIFEST)]
+  here = ("work", LOCK, MANIFEST)
+  names = [path.as_posix() for path in paths if path.parts[0] not in here]
+  with needs_extra("gcs"):
+    (epath.Path(output) / MANIFEST).unlink(missing_ok=True)  # of an earlier build
   files.send(folder, sorted(names), output)
   files.send(folder, [MANIFEST], output)  # last, because it marks a finished data set
   shutil.rmtree(folder)

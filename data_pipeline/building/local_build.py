@@ -22,8 +22,9 @@ from data_pipeline.building.data_set import build_data_set
 from data_pipeline.building.local_pool import LocalPool
 from data_pipeline.building.manifest import ClipEntry, clip_entry
 from data_pipeline.building.settings import BuildSettings
-from data_pipeline.building.video_work import cut_video, find_beats
+from data_pipeline.building.video_work import cut_video, find_beats, outcome_of
 from data_pipeline.media.errors import MediaError
+from data_pipeline.media.notes import collect_notes
 from data_pipeline.sources.base import Finding, SourceVideo, Survey
 
 _CRASH = "its process died (bug in a decoder, or out of memory); convert it to mp4."
@@ -103,24 +104,27 @@ def _cut_videos(
     (work / name).mkdir(exist_ok=True)
   findings, videos = [], []
   with LocalPool(num_workers) as pool:
+    beats = {
+      song: _beats_file(song, survey.song_digest(song), work) for song in survey.songs
+    }
     songs = sorted(survey.songs.items())
-    songs = [(settings, song, paths, work) for song, paths in songs]
+    songs = [(settings, song, paths, beats[song]) for song, paths in songs]
     problems = dict(pool.run(_find_beats, songs, "songs", _crashed_song))
     for video in survey.videos:
       if problems[video.song]:
         findings.append(Finding("broken", video.name, problems[video.song]))
       else:
-        videos.append((settings, video, work))
+        digest = survey.video_digest(video)
+        videos.append((settings, video, beats[video.song], digest, work))
     outcomes = pool.run(_cut_video, videos, "videos", _crashed_video)
     findings += [outcome for outcome in outcomes if outcome.status != "whole"]
   return findings
 
 
 def _find_beats(
-  settings: BuildSettings, song: str, paths: Sequence[str], work: pathlib.Path
+  settings: BuildSettings, song: str, paths: Sequence[str], path: pathlib.Path
 ) -> tuple[str, str]:
   """Saves the beats of a song; returns it and its problem, or an empty string."""
-  path = _beats_file(song, work)
   if path.is_file():
     return song, ""
   try:
@@ -133,22 +137,31 @@ def _find_beats(
 
 
 def _crashed_song(
-  settings: BuildSettings, song: str, paths: Sequence[str], work: pathlib.Path
+  settings: BuildSettings, song: str, paths: Sequence[str], path: pathlib.Path
 ) -> tuple[str, str]:
   return song, f"{song}: {_CRASH}"
 
 
 def _cut_video(
-  settings: BuildSettings, video: SourceVideo, work: pathlib.Path
+  settings: BuildSettings,
+  video: SourceVideo,
+  beats_file: pathlib.Path,
+  digest: str,
+  work: pathlib.Path,
 ) -> Finding:
-  """Saves the clips of a video, and then a note of the outcome, which it returns."""
+  """Saves the clips of a video, and then a note of the outcome, which it returns.
+
+  A note of the same digest (`Survey.video_digest`) saves the work.
+  """
   note = _note_file(video.name, work)
   if note.is_file():
     outcome = json.loads(note.read_text())
-    return Finding(outcome["status"], video.name, outcome["reason"])
-  beats = np.load(_beats_file(video.song, work), allow_pickle=False)
+    if outcome.get("digest") == digest:
+      return Finding(outcome["status"], video.name, outcome["reason"])
+  beats = np.load(beats_file, allow_pickle=False)
   clips = []
-  with tempfile.TemporaryDirectory(prefix="video-", dir=work) as folder:
+  folders = tempfile.TemporaryDirectory(prefix="video-", dir=work)
+  with folders as folder, collect_notes() as notes:
     try:
       embeddings = work / "embeddings"
       cut = cut_video(settings, video, beats, pathlib.Path(folder), embeddings)
@@ -157,14 +170,19 @@ def _cut_video(
         save_features(_clip_file(clips[-1].name, work), features)
     except MediaError as error:
       return Finding("broken", video.name, str(error))
+  finding = outcome_of(video.name, cut, notes)
+  outcome = {"status": finding.status, "reason": finding.reason, "digest": digest}
   entries = [dataclasses.asdict(clip) for clip in clips]
-  outcome = {"status": cut.status, "reason": cut.reason, "clips": entries}
-  files.write_json(note, outcome)
-  return Finding(cut.status, video.name, cut.reason)
+  files.write_json(note, outcome | {"clips": entries})
+  return finding
 
 
 def _crashed_video(
-  settings: BuildSettings, video: SourceVideo, work: pathlib.Path
+  settings: BuildSettings,
+  video: SourceVideo,
+  beats_file: pathlib.Path,
+  digest: str,
+  work: pathlib.Path,
 ) -> Finding:
   return Finding("broken", video.name, f"{video.name}: {_CRASH}")
 
@@ -172,8 +190,8 @@ def _crashed_video(
 # --- The files of unfinished work -----------------------------------------------------
 
 
-def _beats_file(song: str, work: pathlib.Path) -> pathlib.Path:
-  return work / "songs" / f"{song}.npy"
+def _beats_file(song: str, digest: str, work: pathlib.Path) -> pathlib.Path:
+  return work / "songs" / f"{song}.{digest}.npy"
 
 
 def _clip_file(name: str, work: pathlib.Path) -> pathlib.Path:

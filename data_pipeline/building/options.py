@@ -4,9 +4,8 @@ import argparse
 import os
 from collections.abc import Sequence
 
-from data_pipeline import files
+from data_pipeline import cli, files
 from data_pipeline.building.settings import BuildSettings
-from data_pipeline.cli import make_parser, positive_int
 from data_pipeline.cutting.ingest import ClipFormat
 from data_pipeline.cutting.windows import Windows
 from data_pipeline.media.framing import FRAMINGS
@@ -29,24 +28,41 @@ def read_arguments(
   argv: Sequence[str] | None, description: str | None
 ) -> argparse.Namespace:
   """Parses the arguments; exits with a message if they do not fit together."""
-  parser = make_parser("data_pipeline.build", description)
+  parser = cli.make_parser("data_pipeline.build", description)
   add = parser.add_argument
+  path = cli.path
   add("--source", choices=["synthdance", "aist", "folder"], required=True)
-  add("--output", required=True, help="folder of the data set, or gs://...")
+  add("--output", type=path, required=True, help="folder of the data set, or gs://...")
   add("--preset", choices=PRESETS, help="synthdance: which data set")
-  add("--videos", help="aist, folder: folder of the videos, with its subfolders")
-  add("--annotations", help="aist: folder of AIST++ with keypoints2d, keypoints3d")
-  add("--music", help="aist: folder of the tracks; default: the sound of the videos")
+  add(
+    "--videos",
+    type=path,
+    help="aist, folder: folder of the videos, with its subfolders",
+  )
+  add(
+    "--annotations",
+    type=path,
+    help="aist: folder of AIST++ with keypoints2d, keypoints3d",
+  )
+  add(
+    "--music",
+    type=path,
+    help="aist: folder of the tracks; default: the sound of the videos",
+  )
   add("--ignore", choices=IGNORE, default="none", help="aist: leave out this list")
-  add("--metadata", help="folder: csv with file, split, song, genre, dancer, camera")
+  add(
+    "--metadata",
+    type=path,
+    help="folder: csv with file, split, song, genre, dancer, camera",
+  )
   add("--test_percent", type=int, default=10, help="folder: songs kept for testing")
   add("--split", default="official", help=(
     "aist, synthdance: test tracks: official, index1, index2 or a file; "
     "aist: also crossmodal"))  # fmt: skip
-  add("--frame_size", type=positive_int, help=(
+  add("--frame_size", type=cli.positive_int, help=(
     "pixels; default: 64 for smoke, demo and medium, else 128"))  # fmt: skip
-  add("--num_frames", type=positive_int, default=40, help="per clip; default: 40")
-  add("--fps", type=positive_int, default=10, help="frames per second; default: 10")
+  add("--num_frames", type=cli.positive_int, default=40, help="per clip; default: 40")
+  add("--fps", type=cli.positive_int, default=10, help="frames per second; default: 10")
   add("--framing", choices=list(FRAMINGS), default="letterbox", help=(
     "the whole picture, the square in its middle, or the square around what moves (for "
     "a fixed camera); default: letterbox"))  # fmt: skip
@@ -57,7 +73,7 @@ def read_arguments(
   add("--test_windows", help="likewise; default: first; synthdance: random:1")
   add("--encoder", default="spectral", help=(
     "of the music: spectral, clap or clap:PATH; default: spectral"))  # fmt: skip
-  add("--workers", type=positive_int, default=os.cpu_count(), help=(
+  add("--workers", type=cli.positive_int, default=os.cpu_count(), help=(
     "number of processes; default: one per core"))  # fmt: skip
   add("--beam", metavar="OPTIONS", help=(
     "build with Apache Beam; options of its pipeline in one string, such as "

@@ -7,7 +7,7 @@ differ in who does it and where the results go.
 import contextlib
 import dataclasses
 import pathlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 from jaxtyping import Float64
@@ -17,11 +17,12 @@ from data_pipeline.cutting import ingest, shots
 from data_pipeline.cutting.windows import WHOLE_TRACK
 from data_pipeline.media import reader
 from data_pipeline.media.errors import MediaError
+from data_pipeline.media.notes import NOTED, SILENT, Note, collect_notes
 from data_pipeline.music.beats import track_beats
 from data_pipeline.music.encoders import cached_encoder
 from data_pipeline.records import clip_record
 from data_pipeline.records.clip_record import Record
-from data_pipeline.sources.base import SourceVideo
+from data_pipeline.sources.base import Finding, SourceVideo
 
 # What a damaged file can raise, in the decoders and in computations on its contents.
 _FILE_ERRORS = (reader.CodecError, ValueError, ArithmeticError, EOFError)
@@ -35,7 +36,8 @@ def find_beats(
   Raises:
     MediaError: the song cannot be read.
   """
-  with _media_errors(song):
+  # What is odd about the files is noted where the clips are cut.
+  with _media_errors(song), collect_notes():
     audio, sample_rate = settings.source.song_audio(song, files)
     return track_beats(audio, sample_rate)
 
@@ -76,6 +78,16 @@ def cut_video(
       video, file, beats, settings.form, encoder, windows, segments
     )
   return dataclasses.replace(cut, records=_encode_all(video.name, cut.records))
+
+
+def outcome_of(name: str, cut: ingest.Cut, notes: Iterable[Note]) -> Finding:
+  """Returns how a video was cut: `whole`, `noted`, `silent` or `too_short`."""
+  notes = list(notes)
+  if cut.status != "whole" or not notes:
+    return Finding(cut.status, name, cut.reason)
+  kinds = {note.kind for note in notes}
+  status = SILENT if SILENT in kinds else NOTED
+  return Finding(status, name, " ".join(note.text for note in notes))
 
 
 def _encode_all(name: str, records: Iterator[Record]) -> Iterator[Record]:

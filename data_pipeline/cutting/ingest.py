@@ -180,11 +180,14 @@ def _cut_sounds(
   sample_rate: int,
 ) -> list[Float32[np.ndarray, "s"]]:
   """Returns the sound of each window, or that of its song if the video is silent."""
+  audio = np.zeros(0, np.float32)
   if file.music is None or reader.has_sound(file.path):
     audio = reader.read_audio(file.path, sample_rate)
-  else:
+  if file.music is not None and reader.is_silent(audio):
     audio = reader.read_audio(file.music, sample_rate)
     audio = audio[round(video.song_start_seconds * sample_rate) :]
+  if reader.is_silent(audio):
+    reader.add_note(file.path, "nothing can be heard in it.", reader.SILENT)
   return [cut_window(audio, sample_rate, start, seconds) for start in starts]
 
 
@@ -217,7 +220,9 @@ def _annotations(
   if file.truth is not None:
     truth = file.truth.take(window.frames).transformed(transform, form.frame_size)
     beats = slice_beats(truth.beats, window.start_seconds, form.seconds)
-    return {
+    mesh = truth.surfaces
+    surfaces = {} if mesh is None else {"surfaces": mesh.encode()}
+    return surfaces | {
       "true_beat_times": beats,
       "joints2d": truth.joints2d,
       "joints3d": truth.joints3d,

@@ -62,7 +62,7 @@ def write_video(
       f"{path}: {width}x{height} pixels cannot be written as h264; "
       "both sides must be even."
     )
-  if path.suffix != ".mp4" or not path.parent.is_dir():
+  if path.suffix.lower() != ".mp4" or not path.parent.is_dir():
     raise MediaError(f"{path}: the name must end in .mp4 and its folder must exist.")
   if audio is not None:
     audio = audio.reshape(len(audio), -1)

@@ -26,6 +26,14 @@ LATE_SECONDS = 0.037
 # three, nor is the predominant local pulse (0.92 on the songs, 0.98 on the tracks).
 # With the tempo given: 0.98, 0.79, 0.99.
 
+# The standard deviation of the onset strength is at most 0.3 for white, pink and brown
+# noise, steady tones and chords, and at least 0.87 for all music tried. From beat to
+# beat, or over 2 or 4, onsets of noise correlate by at most 0.15, those of music with a
+# beat by 0.5 or more (seven free songs, of 10 s or longer).
+MIN_CONTRAST = 0.5
+MIN_REPETITION = 0.2
+MIN_REPEATED_BEATS = 16  # with fewer, the correlation is chance
+
 
 def check_audio(audio: Float32[np.ndarray, "s"]) -> None:
   """Raises UserError if the sound contains NaN or infinity."""
@@ -54,9 +62,20 @@ def track_beats(
   Raises:
     UserError: the sound contains NaN or infinity.
   """
+  return hear_beats(audio, sample_rate, bpm)[0]
+
+
+def hear_beats(
+  audio: Float32[np.ndarray, "s"], sample_rate: int, bpm: float | None = None
+) -> tuple[Float64[np.ndarray, "n"], bool]:
+  """Finds the beats of a whole song as `track_beats`, and says whether they are clear.
+
+  The tracker finds beats in anything. They are unclear where the onsets are as even as
+  those of noise or of a steady tone, or do not repeat from beat to beat.
+  """
   check_audio(audio)
   if len(audio) < MIN_SECONDS * sample_rate or not np.any(audio):
-    return np.zeros(0)
+    return np.zeros(0), False
   if sample_rate != SAMPLE_RATE:
     audio = librosa.resample(audio, orig_sr=sample_rate, target_sr=SAMPLE_RATE)
   grid = {"sr": SAMPLE_RATE, "hop_length": HOP_LENGTH_SAMPLES}
@@ -67,7 +86,24 @@ def track_beats(
     onset_envelope=strength, units="time", trim=False, bpm=bpm, **grid
   )
   times = np.asarray(times, np.float64) - LATE_SECONDS
-  return np.maximum(times[times > -LATE_SECONDS], 0.0)
+  times = np.maximum(times[times > -LATE_SECONDS], 0.0)
+  return times, _are_clear(strength, times)
+
+
+def _are_clear(
+  strength: Float32[np.ndarray, "f"], times: Float64[np.ndarray, "n"]
+) -> bool:
+  if strength.std() < MIN_CONTRAST:
+    return False
+  if len(times) < MIN_REPEATED_BEATS:
+    return True
+  size = len(strength)
+  spectrum = np.fft.rfft(strength - strength.mean(), 2 * size)
+  likeness = np.fft.irfft(np.abs(spectrum) ** 2)[:size]  # to itself, by delay
+  beat = float(np.median(np.diff(times))) * SAMPLE_RATE / HOP_LENGTH_SAMPLES
+  delays = [round(beats * beat) for beats in (1, 2, 4)]  # music repeats by bars
+  repeated = max(likeness[delay - 1 : delay + 2].max(initial=0.0) for delay in delays)
+  return bool(repeated >= MIN_REPETITION * likeness[0])
 
 
 def slice_beats(

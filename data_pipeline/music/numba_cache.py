@@ -1,22 +1,11 @@
-"""Compiles the functions of librosa in one process at a time.
+"""Compiles the functions of librosa before they are used."""
 
-Numba caches compiled functions on disk. Two processes that fill an empty cache at the
-same time can leave it inconsistent, and every later program then dies in librosa with a
-segmentation fault. So the first program fills the cache behind a lock and leaves a mark
-file; once that exists, no program waits.
-"""
-
-import fcntl
 import functools
-import hashlib
-import importlib.metadata
-import os
-import pathlib
-import sys
-import tempfile
 
 import librosa
 import numpy as np
+
+from data_pipeline.numba_cache import fill_once
 
 _SAMPLE_RATE = 22_050
 
@@ -24,30 +13,7 @@ _SAMPLE_RATE = 22_050
 @functools.cache
 def compile_librosa() -> None:
   """Fills an empty cache with the functions for beats, onsets and features."""
-  mark = pathlib.Path(tempfile.gettempdir()) / f"dabfusion_librosa_{_cache_name()}"
-  if mark.is_file():
-    return
-  with open(mark.with_suffix(".lock"), "w") as lock:
-    fcntl.flock(lock, fcntl.LOCK_EX)  # released when the file closes
-    if not mark.is_file():  # another process may have filled it meanwhile
-      _compile()
-      mark.touch()
-
-
-def _cache_name() -> str:
-  """Returns a name that differs per user, cache folder, version and installation."""
-  installed = os.stat(librosa.__file__)
-  identity = (
-    os.getuid(),
-    os.environ.get("NUMBA_CACHE_DIR"),
-    librosa.__file__,
-    installed.st_ctime_ns,
-    installed.st_ino,
-    librosa.__version__,
-    importlib.metadata.version("numba"),
-    sys.version,
-  )
-  return hashlib.sha256(repr(identity).encode()).hexdigest()[:16]
+  fill_once(f"librosa_{librosa.__version__}", [librosa.__file__], lambda: _compile())
 
 
 def _compile() -> None:

@@ -28,6 +28,7 @@ and only generated videos have:
   true_beat_times float64 [n], as above
   part_map        uint8 [t h w], 0 = background, 1 + p = body part p
   part_pose       float32 [t p 6], (x0, y0, r0, x1, y1, r1) of each part
+  surfaces        uint8 [n], of people: `records.surfaces.Surfaces`, encoded
 """
 
 import hashlib
@@ -51,6 +52,7 @@ ARRAYS = {  # of variable length
   "audio": np.int16,
   "beat_times": np.float64,
   "true_beat_times": np.float64,
+  "surfaces": np.uint8,
 }
 FIXED_ARRAYS = {  # of the same shape in all records of a data set
   "music": np.float32,
@@ -61,6 +63,7 @@ FIXED_ARRAYS = {  # of the same shape in all records of a data set
 JOINTS = ("joints2d", "joints3d")
 # Kinds of beats, and the keys that hold their times.
 BEATS = {"librosa": "beat_times", "truth": "true_beat_times"}
+OPTIONAL = ("surfaces",)  # what only some generated videos have
 TRUTH = ("true_beat_times", *JOINTS, "part_map", "part_pose")
 
 
@@ -110,7 +113,7 @@ def encode(record: Mapping[str, Any]) -> dict[str, Any]:
   absent = set(TRUTH) - set(optional) if known else set(TRUTH)
   features: dict[str, Any] = {"schema_version": SCHEMA_VERSION}
   for key in (*TEXTS, *INTEGERS, *FLOATS, *CODED, *ARRAYS, *FIXED_ARRAYS):
-    if key in absent:
+    if key in absent or (key in OPTIONAL and key not in record):
       continue
     if key not in record:
       raise RecordError(f"A clip record without {key!r} cannot be written.")

@@ -86,7 +86,7 @@ def read_manifest(folder: epath.PathLike) -> dict[str, Any]:
       f"{folder} contains no finished latent cache; make it with: python -m "
       f"dabfusion_jax.latents --checkpoint=STAGE1 --data=DIR --output={folder}"
     )
-  manifest = json.loads(path.read_text())
+  manifest = files.read_json(path)
   if manifest.get("schema_version") != SCHEMA_VERSION:
     raise LatentError(
       f"{folder} has latent schema {manifest.get('schema_version')}, this program "

@@ -45,11 +45,12 @@ def read_manifest(data_dir: epath.PathLike) -> dict[str, Any]:
     )
   try:
     manifest = json.loads(path.read_text(encoding="utf-8"))
-  except ValueError as error:
+  except (ValueError, RecursionError) as error:
     raise RecordError(
       f"{path} is damaged ({error}); build the data set again."
     ) from None
-  if not {"settings", "counts"} <= set(manifest):
+  content = manifest if isinstance(manifest, dict) else {}
+  if not all(isinstance(content.get(key), dict) for key in ("settings", "counts")):
     raise RecordError(
       f"{path} is not the manifest of a data set; give the output of "
       "data_pipeline.build."

@@ -4,12 +4,13 @@ from collections.abc import Sequence
 
 import grain
 import numpy as np
-from jaxtyping import Float32, UInt8
+from jaxtyping import Float32
 
 from data_pipeline.errors import UserError
 from data_pipeline.records import loader
 from data_pipeline.records.body_parts import body_motion, is_visible, mirror
 from data_pipeline.records.clip_record import Record
+from data_pipeline.records.surfaces import decode_surfaces
 
 _GREY = np.array([0.299, 0.587, 0.114], np.float32)
 MAX_FACTOR = 0.1  # brightness, contrast and saturation within 1 +- this
@@ -50,15 +51,22 @@ def sample_pair(rng: np.random.Generator, clip: Record, augment: bool = True) ->
   reference, driving = np.ascontiguousarray(images)
   pair: Record = {"ref_image": reference, "driving_frame": driving}
   if "part_map" in clip:
-    parts = clip["part_map"][order], clip["part_pose"][order]
-    pair |= true_motion(*(mirror(*parts) if is_mirrored else parts))
+    pair |= true_motion(clip, *order.tolist(), is_mirrored)
   return pair
 
 
 def true_motion(
-  part_map: UInt8[np.ndarray, "2 h w"], part_pose: Float32[np.ndarray, "2 p 6"]
+  clip: Record, reference: int, driving: int, is_mirrored: bool = False
 ) -> Record:
-  """Computes what is true of a reference and a driving frame, in this order.
+  """Computes what is true of two frames of a generated clip.
+
+  The motion is that of the surface of a person's mesh if the clip has `surfaces`, else
+  that of the parts of a figure.
+
+  Args:
+    clip: with `part_map` and `part_pose`, and for people `surfaces` (`Surfaces`).
+    reference, driving: the frames.
+    is_mirrored: whether the pair is mirrored.
 
   Returns:
     `part_pose`, float32 [2 p 6], of both frames, in pixels; and of the driving frame
@@ -66,12 +74,23 @@ def true_motion(
     is in the reference, less where it is here, (x, y) in pixels; `is_visible`, bool
     [h w], whether it can be seen there (background: whether the body is not over it).
   """
-  motion = body_motion(part_map[1], part_pose[1], part_pose[0])
+  frames = [reference, driving]
+  part_map, part_pose = clip["part_map"][frames], clip["part_pose"][frames]
+  if "surfaces" in clip:
+    motion, visible = clip["surfaces"].motion(driving, reference)
+    visible = np.where(part_map[1] > 0, visible, part_map[0] == 0)
+  else:
+    motion = body_motion(part_map[1], part_pose[1], part_pose[0])
+    visible = is_visible(motion, part_map[1], part_map[0])
+  if is_mirrored:
+    part_map, part_pose = mirror(part_map, part_pose)
+    motion = motion[:, ::-1] * np.float32([-1, 1])
+    visible = visible[:, ::-1]
   return {
     "part_pose": part_pose,
     "part_map": part_map[1],
     "motion": motion,
-    "is_visible": is_visible(motion, part_map[1], part_map[0]),
+    "is_visible": visible,
   }
 
 
@@ -162,6 +181,7 @@ def make_pairs_dataset(
     )
 
   def draw(record: Record, rng: np.random.Generator) -> Record:
+    record = decode_surfaces(record)  # once for all pairs
     pairs = [sample_pair(rng, record, augment) for _ in range(pairs_per_clip)]
     stacked = {key: np.stack([pair[key] for pair in pairs]) for key in pairs[0]}
     example_id = np.full(pairs_per_clip, record["example_id"], np.int32)

@@ -32,4 +32,10 @@ def read_silence(data_dir: epath.PathLike) -> Float32[np.ndarray, "d"]:
       f"{data_dir} has no {SILENCE}, because it was built by an earlier version; build "
       "it again."
     )
-  return np.asarray(json.loads(path.read_text(encoding="utf-8")), np.float32)
+  try:
+    embedding = np.asarray(json.loads(path.read_text(encoding="utf-8")), np.float32)
+  except (ValueError, TypeError, RecursionError):
+    embedding = np.zeros(())
+  if embedding.ndim != 1:
+    raise RecordError(f"{path} is damaged; build the data set again.")
+  return embedding

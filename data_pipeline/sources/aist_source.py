@@ -28,6 +28,7 @@ JOINT_FPS = 60.0  # of AIST++ annotations
 MAX_ANNOTATION_BYTES = 256 * 2**20
 MAX_SONG_FILES = 5  # videos from which a track may be read
 IGNORE = ("none", "aistpp")
+_KINDS = ("keypoints2d", "keypoints3d")  # folders of AIST++
 
 
 @dataclasses.dataclass(frozen=True)
@@ -95,6 +96,7 @@ class AistSource:
             camera=name.camera,
             file=str(file),
             music_file=songs[name.music][0] if self.music is not None else "",
+            other_files=self._annotation_files(name.sequence),
           )
         )
     wanted = sorted(splits.keys() - ignored)
@@ -129,6 +131,11 @@ class AistSource:
       else:
         files[name] = path
     return files, findings
+
+  def _annotation_files(self, sequence: str) -> tuple[str, ...]:
+    if self.annotations is None:
+      return ()
+    return tuple(str(_annotation_file(self.annotations, k, sequence)) for k in _KINDS)
 
   def _songs(
     self, files: Mapping[aist.ClipName, pathlib.Path]
@@ -183,8 +190,9 @@ def read_joints(annotations: str, name: aist.ClipName) -> Joints:
   Raises:
     MediaError: a file is damaged, or does not hold such joints.
   """
-  arrays2d = _read_annotation(annotations, "keypoints2d", name.sequence)
-  arrays3d = _read_annotation(annotations, "keypoints3d", name.sequence)
+  arrays2d, arrays3d = (
+    _read_annotation(annotations, kind, name.sequence) for kind in _KINDS
+  )
   joints2d = np.full((1, 17, 2), np.nan, np.float32)
   joints3d = np.full((1, 17, 3), np.nan, np.float32)
   camera = aist.CAMERAS.index(name.camera)
@@ -202,10 +210,14 @@ def read_joints(annotations: str, name: aist.ClipName) -> Joints:
     ) from error
 
 
+def _annotation_file(folder: str, kind: str, sequence: str) -> pathlib.Path:
+  return pathlib.Path(folder) / kind / f"{sequence}.pkl"
+
+
 def _read_annotation(
   folder: str, kind: str, sequence: str
 ) -> dict[str, np.ndarray] | None:
-  path = pathlib.Path(folder) / kind / f"{sequence}.pkl"
+  path = _annotation_file(folder, kind, sequence)
   if not path.is_file():
     return None
   if path.stat().st_size > MAX_ANNOTATION_BYTES:

@@ -5,6 +5,8 @@ All that differs between AIST, a folder of videos and generated dances is behind
 """
 
 import dataclasses
+import hashlib
+import os
 import pathlib
 import re
 from collections.abc import Mapping, Sequence
@@ -23,7 +25,10 @@ VIDEO_SUFFIXES = (
   *(".mp4", ".mov", ".m4v", ".3gp", ".mkv", ".webm", ".avi", ".ts", ".mts", ".m2ts"),
   *(".mpg", ".mpeg", ".wmv", ".flv", ".ogv"),
 )
-SONG_SUFFIXES = (".wav", ".flac", ".ogg", ".mp3", ".m4a", ".aac")
+SONG_SUFFIXES = (
+  *(".wav", ".flac", ".ogg", ".mp3", ".m4a", ".aac", ".opus", ".wma", ".mka"),
+  *(".aif", ".aiff", ".caf", ".wv"),
+)
 _SAFE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 
 
@@ -39,6 +44,7 @@ class SourceVideo:
     genre, track, dancer, camera: labels of the clip records.
     file: path of the video, unless it is generated.
     music_file: path of its music, used if the video has no sound.
+    other_files: paths of what else its clips are made from, such as annotations.
   """
 
   name: str
@@ -51,6 +57,7 @@ class SourceVideo:
   camera: str = ""
   file: str = ""
   music_file: str = ""
+  other_files: tuple[str, ...] = ()
 
   def __post_init__(self) -> None:
     for name in (self.name, self.split, self.song):
@@ -62,10 +69,11 @@ class SourceVideo:
 
 @dataclasses.dataclass(frozen=True)
 class Finding:
-  """A line of the report: a video that did not become clips, and why.
+  """A line of the report: a video that did not become clips, or became odd ones.
 
   Attributes:
-    status: missing, broken, ignored, unlisted or too_short.
+    status: missing, broken, ignored, unlisted or too_short; of a video that did become
+      clips, silent or noted; compared with the last build, added, changed or gone.
     name: of the video or its file.
     reason: in words; may be empty.
   """
@@ -90,6 +98,18 @@ class Survey:
   songs: Mapping[str, Sequence[str]]
   findings: Sequence[Finding] = ()
   expected: Mapping[str, int] = dataclasses.field(default_factory=dict)
+
+  def song_digest(self, song: str) -> str:
+    """Returns a digest of the files of a song; another one is another song."""
+    return _digest(song, *map(_file_state, self.songs[song]))
+
+  def video_digest(self, video: SourceVideo) -> str:
+    """Returns a digest of all that the clips of a video are made from."""
+    labels = (video.split, video.genre, video.track, video.dancer, video.camera)
+    paths = (video.file, video.music_file, *video.other_files)
+    states = [_file_state(path) for path in paths if path]
+    start = str(video.song_start_seconds)
+    return _digest(self.song_digest(video.song), *labels, start, *states)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -166,19 +186,39 @@ class Source(Protocol):
     ...
 
 
+def _digest(*texts: str) -> str:
+  return hashlib.sha256(repr(texts).encode("utf-8", "surrogateescape")).hexdigest()[:16]
+
+
+def _file_state(path: str) -> str:
+  """Returns size and time of a file, which change if it is replaced."""
+  try:
+    stat = os.stat(path)
+  except OSError:
+    return "absent"
+  return f"{stat.st_size} {stat.st_mtime_ns}"
+
+
 def read_song(song: str, files: Sequence[str]) -> tuple[Float32[np.ndarray, "s"], int]:
-  """Reads a song from the first of `files` that can be read.
+  """Reads a song from the first of `files` that can be read and is not silent.
 
   Returns:
-    Mono samples in [-1, 1], and their rate.
+    Mono samples in [-1, 1], and their rate; silence if there is nothing else.
 
   Raises:
     MediaError: none can be read; the message is about the last one.
   """
   reason = f"{song}: no file contains this song; put its music beside the videos."
+  silence = None
   for file in files:
     try:
-      return reader.read_audio(file, SAMPLE_RATE), SAMPLE_RATE
+      audio = reader.read_audio(file, SAMPLE_RATE)
     except MediaError as error:
       reason = str(error)
+      continue
+    if not reader.is_silent(audio):
+      return audio, SAMPLE_RATE
+    silence = audio
+  if silence is not None:
+    return silence, SAMPLE_RATE
   raise MediaError(reason)

@@ -76,14 +76,21 @@ class FolderSource:
   def survey(self) -> Survey:
     """Lists the videos of the metadata, or all videos of the folder."""
     root = pathlib.Path(self.videos)
+    paths = sorted(root.rglob("*"))
     files = {
       path.relative_to(root).as_posix(): path
-      for path in sorted(root.rglob("*"))
+      for path in paths
       if path.suffix.lower() in VIDEO_SUFFIXES
       and not path.name.startswith(".")
       and (path.is_file() or (path.is_symlink() and not path.exists()))
     }
     rows, findings = self._usable_rows(files)
+    findings += [
+      Finding("ignored", path.relative_to(root).as_posix(), "a link to a folder")
+      for path in paths
+      if path.is_symlink() and path.is_dir()
+    ]
+    beside = _songs_of(paths)
     # Videos of one group go to the same split.
     groups = {
       file: row.get("song") or _content_key(files[file]) for file, row in rows.items()
@@ -92,8 +99,7 @@ class FolderSource:
     videos, songs = [], {}
     for file, row in rows.items():
       name, path = _safe_name(file), files[file]
-      beside = [path.with_suffix(suffix) for suffix in SONG_SUFFIXES]
-      music = next((str(song) for song in beside if song.is_file()), "")
+      music = beside.get(path.with_suffix(""), "")
       in_test = groups[file] in test_groups
       videos.append(
         SourceVideo(
@@ -149,6 +155,13 @@ class FolderSource:
     del folder
     music = pathlib.Path(video.music_file) if video.music_file else None
     return VideoFile(pathlib.Path(video.file), music)
+
+
+def _songs_of(paths: Sequence[pathlib.Path]) -> dict[pathlib.Path, str]:
+  """Returns the songs of a folder by their paths without suffix, the best format."""
+  songs = [p for p in paths if p.suffix.lower() in SONG_SUFFIXES and p.is_file()]
+  songs.sort(key=lambda path: SONG_SUFFIXES.index(path.suffix.lower()), reverse=True)
+  return {path.with_suffix(""): str(path) for path in songs}
 
 
 def _read_metadata(path: str) -> Rows:

@@ -68,6 +68,8 @@ class SynthDanceSource:
       fps=spec.fps,
       seconds=spec.seconds,
       start_seconds=spec.start_seconds,
+      look=spec.look,
+      delay_beats=spec.delay_beats,
     )
     return VideoFile(path, truth=Truth.load(path.with_suffix(".truth.npz")))
 

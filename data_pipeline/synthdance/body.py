@@ -112,7 +112,7 @@ def _length(vector: np.ndarray) -> np.ndarray:
   return np.sqrt((vector * vector).sum(-1, keepdims=True))
 
 
-def _bend(
+def bend_limb(
   start: np.ndarray, end: np.ndarray, upper: float, lower: float, pole: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
   """Solves two-bone inverse kinematics.
@@ -206,7 +206,7 @@ def pose_skeleton(poses: Poses, dancer: Dancer) -> Skeleton:
     foot_turn = _turn("y", poses.feet_yaw[:, s])
     forward = _apply(foot_turn, (0, 0, 1.0))
     pole = forward + _apply(body, (0, 0, 1.0))
-    knee, foot = _bend(hip_at, foot, thigh, shin, pole)
+    knee, foot = bend_limb(hip_at, foot, thigh, shin, pole)
     joints[:, at[f"{side}_hip"]] = hip_at
     joints[:, at[f"{side}_knee"]] = knee
     joints[:, at[f"{side}_ankle"]] = foot
@@ -219,7 +219,7 @@ def pose_skeleton(poses: Poses, dancer: Dancer) -> Skeleton:
     target = shoulder_at + _apply(chest, poses.hands[:, s]) * (upper_arm + forearm)
     target = _outside(target, pelvis, spine, trunk, 0.085 * size)
     pole = _apply(chest, (sign * 0.8, -0.55, -0.45))
-    elbow, wrist = _bend(shoulder_at, target, upper_arm, forearm, pole)
+    elbow, wrist = bend_limb(shoulder_at, target, upper_arm, forearm, pole)
     joints[:, at[f"{side}_shoulder"]] = shoulder_at
     joints[:, at[f"{side}_elbow"]] = elbow
     joints[:, at[f"{side}_wrist"]] = wrist

@@ -17,17 +17,16 @@ from fractions import Fraction
 import numpy as np
 from jaxtyping import Float32, UInt8
 
+from data_pipeline import cli
 from data_pipeline.aist import DANCERS, SITUATIONS, ClipName
-from data_pipeline.cli import make_parser, one_line_errors, positive_float
 from data_pipeline.errors import UserError
 from data_pipeline.media import writer
 from data_pipeline.media.framing import Number, resample_times
 from data_pipeline.music.beats import slice_beats
 from data_pipeline.synthdance import music
-from data_pipeline.synthdance.body import coco_joints, dancer, pose_skeleton
-from data_pipeline.synthdance.choreography import Choreography, seed
-from data_pipeline.synthdance.renderer import render
-from data_pipeline.synthdance.studio import FRAMINGS, make_camera
+from data_pipeline.synthdance.choreography import Choreography
+from data_pipeline.synthdance.film import LOOKS, film
+from data_pipeline.synthdance.studio import FRAMINGS
 from data_pipeline.synthdance.truth import Truth
 
 
@@ -54,6 +53,8 @@ def make_clip(
   seconds: Number | None = None,
   start_seconds: Number = 0.0,
   frame_size: int | None = None,
+  look: str = "figures",
+  delay_beats: int = 0,
 ) -> GeneratedClip:
   """Generates the frames, the sound and the truth of one clip.
 
@@ -64,10 +65,12 @@ def make_clip(
     seconds: length; None for the rest of the sequence.
     start_seconds: position in the sequence at which the clip begins.
     frame_size: width in pixels; 128 for `close` and 256 for `aist` if None.
+    look: one of `film.LOOKS`.
+    delay_beats: of the dance after its music; until then the dancer stands.
 
   Raises:
     UserError: the dancer belongs to another genre, there is no such camera, the clip
-      exceeds its sequence, or the framing or size is invalid.
+      exceeds its sequence, or the framing, size or look is invalid.
   """
   if name.situation not in SITUATIONS:
     raise UserError(
@@ -82,43 +85,32 @@ def make_clip(
   if name.music[1:3] != name.genre:
     raise UserError(f"{name}: the music {name.music} is not of genre {name.genre}.")
   dance = Choreography(name)
+  delay = delay_beats * dance.beat_seconds
+  length = dance.seconds + delay
   if seconds is None:
-    seconds = dance.seconds - start_seconds
+    seconds = length - start_seconds
   # With a tolerance of 1 ms, because 8 s at 120 bpm are a whole basic dance.
-  if (
-    start_seconds < 0 or seconds <= 0 or start_seconds + seconds > dance.seconds + 1e-3
-  ):
+  if start_seconds < 0 or seconds <= 0 or start_seconds + seconds > length + 1e-3:
     raise UserError(
-      f"{name}: the sequence lasts {dance.seconds:.2f} s; it has no clip of "
+      f"{name}: the sequence lasts {length:.2f} s; it has no clip of "
       f"{float(seconds):.2f} s from {float(start_seconds):.2f} s on."
     )
   num_frames = max(int(seconds * fps + 1e-3), 1)
   times = resample_times(num_frames, fps, start_seconds)
-  performer = dancer(name.dancer)
-  poses = dance.poses(times)
-  skeleton = pose_skeleton(poses, performer)
-  camera = make_camera(name.camera, framing, performer.height, frame_size)
-  rendering = render(skeleton, performer, camera, _exposure(name))
-  joints = coco_joints(skeleton)
-  start, length = float(start_seconds), num_frames / float(fps)
-  beats = np.arange(-1, dance.num_beats + 2) * dance.beat_seconds
+  filmed = film(look, name, dance.poses(times - delay), framing, frame_size)
+  start, span = float(start_seconds), num_frames / float(fps)
+  beats = np.arange(-1, dance.num_beats + delay_beats + 2) * dance.beat_seconds
   truth = Truth(
     fps=float(fps),
-    beats=slice_beats(beats, start, length),
-    joints3d=joints.astype(np.float32),
-    joints2d=camera.project(joints)[..., :2].astype(np.float32),
-    part_map=rendering.part_map,
-    part_pose=rendering.part_pose,
+    beats=slice_beats(beats, start, span),
+    joints3d=filmed.joints3d,
+    joints2d=filmed.joints2d,
+    part_map=filmed.part_map,
+    part_pose=filmed.part_pose,
+    surfaces=filmed.surfaces,
   )
-  audio = music.render_music(name.music, start, length)
-  return GeneratedClip(rendering.frames, audio, truth)
-
-
-def _exposure(name: ClipName) -> tuple[float, float, float]:
-  """Draws the exposure of a video: slightly brighter or darker, warmer or cooler."""
-  rng = np.random.default_rng(seed("exposure", str(name)))
-  light, warm = rng.uniform(0.90, 1.0), rng.uniform(-0.02, 0.02)
-  return light * (1 + warm), light, light * (1 - warm)
+  audio = music.render_music(name.music, start, span)
+  return GeneratedClip(filmed.frames, audio, truth)
 
 
 def write_clip(
@@ -130,6 +122,8 @@ def write_clip(
   seconds: Number | None = None,
   start_seconds: Number = 0.0,
   frame_size: int | None = None,
+  look: str = "figures",
+  delay_beats: int = 0,
 ) -> pathlib.Path:
   """Writes NAME.mp4 and NAME.truth.npz to `folder`, which must exist.
 
@@ -146,6 +140,8 @@ def write_clip(
     seconds=seconds,
     start_seconds=start_seconds,
     frame_size=frame_size,
+    look=look,
+    delay_beats=delay_beats,
   )
   return _write(clip, name, pathlib.Path(folder), fps)
 
@@ -183,17 +179,24 @@ def frame_rate(text: str) -> Fraction:
 
 def main(argv: Sequence[str] | None = None) -> None:
   """Runs the command."""
-  parser = make_parser("data_pipeline.synthdance.generate", __doc__)
+  parser = cli.make_parser("data_pipeline.synthdance.generate", __doc__)
   add = parser.add_argument
   add("--name", required=True, help="AIST name of the clip")
-  add("--output", required=True, help="folder to write to")
+  add("--output", type=cli.path, required=True, help="folder to write to")
   add("--framing", choices=FRAMINGS, default="close")
+  add("--look", choices=LOOKS, default="figures")
   add("--fps", type=frame_rate, default="10", help="such as 10 or 60000/1001")
-  add("--seconds", type=positive_float, help="default: the whole dance")
+  add("--seconds", type=cli.positive_float, help="default: the whole dance")
   args = parser.parse_args(argv)
-  with one_line_errors("generate"):
+  with cli.one_line_errors("generate"):
     name = ClipName.parse(args.name)
-    clip = make_clip(name, framing=args.framing, fps=args.fps, seconds=args.seconds)
+    clip = make_clip(
+      name,
+      framing=args.framing,
+      fps=args.fps,
+      seconds=args.seconds,
+      look=args.look,
+    )
     folder = pathlib.Path(args.output)
     folder.mkdir(parents=True, exist_ok=True)
     path = _write(clip, name, folder, args.fps)

@@ -6,6 +6,13 @@
 | `demo` | 240 of 7.1 to 8 s, close | training on a small machine in minutes |
 | `medium` | 1,229 of 7.1 to 8 s, close | an hour or two; the bundled weights |
 | `full` | 12,672 of 4 s, whole stage | the shape of AIST: 1,408 dances, 9 cameras |
+| `backdrops_smoke` | 8 of 4 s, figures before backdrops | tests |
+| `backdrops` | 2,255 of 4 s, figures before backdrops | pictures outside studios |
+| `people_smoke` | 8 of 4 s, people before backdrops | tests |
+| `people` | 2,255 of 4 s, people before backdrops | pictures of people |
+
+Clips before backdrops are of 128 pixels. In a third of them the dancer stands still at
+first, arms down, as people do in pictures: the dance begins late by a beat at most.
 
 A clip is for testing if both its music and its dancer are held out, and for training if
 neither is. Only `full` has clips with one of the two held out, as `test_music` and
@@ -30,8 +37,14 @@ from data_pipeline.aist import (
 from data_pipeline.errors import UserError
 from data_pipeline.synthdance.choreography import seed
 
-PRESETS = ("smoke", "demo", "medium", "full")
+PRESETS = (
+  "smoke", "demo", "medium", "full", "backdrops_smoke", "backdrops", "people_smoke",
+  "people",
+)  # fmt: skip
 CLOSE_SECONDS = 8.0
+HAND_HELD_SECONDS = 4.0
+STANDS_SHARE = 1 / 3  # of the hand-held clips, in which the dancer stands at first
+DELAY_BEATS = 2
 FILM_FPS = Fraction(60000, 1001)
 
 
@@ -44,6 +57,8 @@ class ClipSpec:
   fps: int | Fraction
   seconds: float
   start_seconds: float
+  look: str = "figures"
+  delay_beats: int = 0
 
 
 def clips_of_preset(preset: str) -> Sequence[ClipSpec]:
@@ -52,7 +67,16 @@ def clips_of_preset(preset: str) -> Sequence[ClipSpec]:
   Raises:
     UserError: there is no such preset.
   """
-  makers = {"smoke": _smoke, "demo": _demo, "medium": _medium, "full": _full}
+  makers = {
+    "smoke": _smoke,
+    "demo": _demo,
+    "medium": _medium,
+    "full": _full,
+    "backdrops_smoke": lambda: _hand_held_smoke("figures_backdrops"),
+    "backdrops": lambda: _hand_held("figures_backdrops"),
+    "people_smoke": lambda: _hand_held_smoke("people"),
+    "people": lambda: _hand_held("people"),
+  }
   if preset not in makers:
     raise UserError(f"Unknown preset {preset!r}; expected one of {PRESETS}.")
   return tuple(makers[preset]())
@@ -98,12 +122,41 @@ def _medium() -> Iterator[ClipSpec]:
   return _close("medium", num_train=12, num_test=8)
 
 
-def _close(preset: str, num_train: int, num_test: int) -> Iterator[ClipSpec]:
+def _hand_held_smoke(look: str) -> Iterator[ClipSpec]:
+  for spec in _smoke():
+    yield _in_look(_spec(spec.name, "close", HAND_HELD_SECONDS), look)
+
+
+def _hand_held(look: str) -> Iterator[ClipSpec]:
+  for spec in _close("hand_held", 24, 8, HAND_HELD_SECONDS):
+    yield _in_look(spec, look)
+
+
+def _in_look(spec: ClipSpec, look: str) -> ClipSpec:
+  """Returns the clip in another look; in a third of them the dancer stands at first.
+
+  The music begins anywhere within a beat before the dance does, so that standing still
+  reveals nothing about the beats.
+  """
+  rng = np.random.default_rng(seed("stands", str(spec.name)))
+  if rng.random() > STANDS_SHARE:
+    return dataclasses.replace(spec, look=look)
+  beat_seconds = 60.0 / spec.name.bpm
+  start = int((DELAY_BEATS - rng.random()) * beat_seconds * 1000) / 1000
+  return dataclasses.replace(
+    spec, look=look, delay_beats=DELAY_BEATS, start_seconds=start
+  )
+
+
+def _close(
+  preset: str, num_train: int, num_test: int, seconds: float = CLOSE_SECONDS
+) -> Iterator[ClipSpec]:
   """Yields close clips of every dancer to every track, all of different dances.
 
   Args:
     preset: seeds the choice of dances.
     num_train, num_test: clips per dancer and track in either split.
+    seconds: length of a clip.
   """
   tracks, dancers = held_out_tracks(), held_out_dancers()
   seen = set()
@@ -126,7 +179,7 @@ def _close(preset: str, num_train: int, num_test: int) -> Iterator[ClipSpec]:
           name = ClipName(genre, situation, camera, dancer, music, choreography)
           if name not in seen:
             seen.add(name)
-            yield _spec(name, "close", CLOSE_SECONDS)
+            yield _spec(name, "close", seconds)
 
 
 def _full() -> Iterator[ClipSpec]:

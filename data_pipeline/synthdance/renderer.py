@@ -8,6 +8,7 @@ the frames are the same too.
 """
 
 import dataclasses
+from collections.abc import Callable
 
 import numpy as np
 from jaxtyping import Float32, Float64, UInt8
@@ -15,7 +16,7 @@ from jaxtyping import Float32, Float64, UInt8
 from data_pipeline.records.body_parts import PARTS
 from data_pipeline.synthdance.body import Dancer, Skeleton
 from data_pipeline.synthdance.parts import capsules, part_colours
-from data_pipeline.synthdance.studio import Camera, background, floor_points
+from data_pipeline.synthdance.studio import Camera, floor_points
 
 SAMPLES = 3  # per side of a pixel; odd, so that one is in the middle
 _LIGHT = (-0.28, -0.74, -0.61)  # direction towards the lamp: right, down, ahead
@@ -43,15 +44,17 @@ def render(
   skeleton: Skeleton,
   dancer: Dancer,
   camera: Camera,
-  exposure: tuple[float, float, float] = (1.0, 1.0, 1.0),
+  stage: Float32[np.ndarray, "h w 3"],
+  develop: Callable[[Float32[np.ndarray, "h w 3"]], UInt8[np.ndarray, "h w 3"]],
 ) -> Rendering:
   """Renders a dance.
 
   Args:
     skeleton: the joints in every frame.
     dancer: build and clothes.
-    camera: one of the studio.
-    exposure: factors for red, green and blue.
+    camera: that sees it.
+    stage: what is behind the dancer, in 0..255.
+    develop: turns a picture in 0..255 into a frame; called once per frame, in order.
   """
   ends, radii = capsules(skeleton, dancer)
   projected = camera.project(ends)  # [t, p, 2, 3]
@@ -62,10 +65,8 @@ def render(
   flat = np.round(flat * 64) / 64
   depth = np.round(projected[..., 2] * 16) / 16
   part_pose = flat.reshape(len(flat), len(PARTS), 6).astype(np.float32)
-  stage = background(camera)
   floor = floor_points(camera).astype(np.float32)
   shader = _Shader(dancer, camera)
-  gain = np.float32(exposure)
   num, shape = len(flat), (camera.height, camera.width)
   frames = np.empty((num, *shape, 3), np.uint8)
   part_map = np.zeros((num, *shape), np.uint8)
@@ -76,7 +77,7 @@ def render(
       shader.paint(
         image, part_map[t], hit, skeleton.facing[t], skeleton.chest_facing[t]
       )
-    frames[t] = np.minimum(image * gain + np.float32(0.5), np.float32(255))
+    frames[t] = develop(image)
   return Rendering(frames, part_map, part_pose)
 
 

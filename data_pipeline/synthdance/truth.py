@@ -1,18 +1,23 @@
 """Stores what is known about a generated video.
 
 The truth of a video is a set of arrays in pixels of that video (integers at pixel
-centres). What follows from it for two frames is in `records.body_parts`.
+centres). `Truth.motion` is the motion between two frames. For people it is that of the
+surface of their mesh. For figures it is that of their parts (`records.body_parts`).
 """
 
 import dataclasses
 
 import numpy as np
 from etils.epath import PathLike
-from jaxtyping import Float32, Float64, Int64, UInt8
+from jaxtyping import Bool, Float32, Float64, Int64, UInt8
 
 from data_pipeline import files
 from data_pipeline.errors import UserError
 from data_pipeline.media.framing import Transform, frame_nearest
+from data_pipeline.records.body_parts import body_motion, is_visible
+from data_pipeline.records.surfaces import Surfaces
+
+_MESH = "surfaces"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,6 +31,7 @@ class Truth:
     joints2d: the same joints in pixels.
     part_map: 0 off the body, 1 + part on it.
     part_pose: x0, y0, r0, x1, y1, r1 of the capsule of each part, in pixels.
+    surfaces: the mesh of a person; None for figures.
   """
 
   fps: float
@@ -34,11 +40,18 @@ class Truth:
   joints2d: Float32[np.ndarray, "t 17 2"]
   part_map: UInt8[np.ndarray, "t h w"]
   part_pose: Float32[np.ndarray, "t p 6"]
+  surfaces: Surfaces | None = None
 
   def save(self, path: PathLike) -> None:
     """Writes an npz, whole or not at all."""
+    arrays = {name: getattr(self, name) for name in _names(Truth) if name != _MESH}
+    write = np.savez_compressed
+    if self.surfaces is not None:
+      mesh = self.surfaces
+      arrays |= {f"{_MESH}.{name}": getattr(mesh, name) for name in _names(Surfaces)}
+      write = np.savez  # coding the mesh would take as long as drawing it
     with files.whole_file(path) as file:
-      np.savez_compressed(file, **dataclasses.asdict(self))
+      write(file, **arrays)
 
   @classmethod
   def load(cls, path: PathLike) -> "Truth":
@@ -47,10 +60,12 @@ class Truth:
     Raises:
       UserError: there is no such file, or it is not the truth of a generated video.
     """
-    names = [field.name for field in dataclasses.fields(cls)]
     try:
       with np.load(path, allow_pickle=False) as arrays:
-        values = {name: arrays[name] for name in names}
+        values = {name: arrays[name] for name in _names(cls) if name != _MESH}
+        if any(name.startswith(_MESH) for name in arrays):
+          mesh = {name: arrays[f"{_MESH}.{name}"] for name in _names(Surfaces)}
+          values[_MESH] = Surfaces(**mesh)
     except (OSError, EOFError, KeyError, ValueError) as error:
       raise UserError(
         f"{path}: not the truth of a generated video ({error}); write it again."
@@ -65,6 +80,7 @@ class Truth:
       joints2d=self.joints2d[frames],
       part_map=self.part_map[frames],
       part_pose=self.part_pose[frames],
+      surfaces=self.surfaces and self.surfaces.take(frames),
     )
 
   def transformed(self, transform: Transform, size: int) -> "Truth":
@@ -77,4 +93,52 @@ class Truth:
       joints2d=transform(self.joints2d),
       part_map=frame_nearest(self.part_map, size, transform),
       part_pose=pose.reshape(self.part_pose.shape),
+      surfaces=self.surfaces and self.surfaces.transformed(transform, size),
     )
+
+  def motion(self, to: int, source: int) -> "Motion":
+    """Computes where the surface seen in frame `to` is in frame `source`."""
+    mask, source_mask = self.part_map[to] > 0, self.part_map[source] > 0
+    if self.surfaces is not None:
+      flow, visible = self.surfaces.motion(to, source)
+    else:
+      poses = self.part_pose[to], self.part_pose[source]
+      flow = body_motion(self.part_map[to], *poses)
+      visible = is_visible(flow, self.part_map[to], self.part_map[source])
+    # The background stays where it is, and shows unless the body is before it.
+    return Motion(flow, np.where(mask, visible, ~source_mask), mask)
+
+  def motion_to_first(self) -> "Motion":
+    """Computes the motion of every frame to the first one, stacked over frames.
+
+    Where a body pixel of frame t is in frame 0: `flow` added to its place. Off the
+    body the flow is 0, because cameras do not move, and a pixel is visible unless the
+    body covers it in frame 0. In frame 0 itself, flow is 0 and all is visible.
+    """
+    motions = [self.motion(t, 0) for t in range(len(self.part_map))]
+    return Motion(
+      *(
+        np.stack([getattr(motion, name) for motion in motions])
+        for name in _names(Motion)
+      )
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class Motion:
+  """The motion of all pixels of one frame (or of several) to another one.
+
+  Attributes:
+    flow: displacements (x, y) in pixels: the surface at pixel q is at q + flow in the
+      other frame. 0 off the body.
+    visible: whether the surface shows there, and is not hidden or outside the frame.
+    mask: whether a pixel is on the body.
+  """
+
+  flow: Float32[np.ndarray, "*t h w 2"]
+  visible: Bool[np.ndarray, "*t h w"]
+  mask: Bool[np.ndarray, "*t h w"]
+
+
+def _names(cls: type) -> list[str]:
+  return [field.name for field in dataclasses.fields(cls)]

@@ -7,6 +7,7 @@ import pathlib
 import signal
 import subprocess
 import sys
+import time
 
 import jax
 import jax.numpy as jnp
@@ -26,6 +27,7 @@ from dabfusion_jax.storage.checkpointing import load_params
 from dabfusion_jax.storage.run_config import check_config, write_config
 from dabfusion_jax.storage.run_folder import RunFolder
 from dabfusion_jax.training.health import InvalidMetricError
+from dabfusion_jax.training.loop import signal_watch
 from dabfusion_jax.training.progress import SPEED
 from dabfusion_jax.training.state import TrainState
 from dabfusion_jax.training.step import mean_gradients
@@ -340,3 +342,26 @@ def test_training_in_parts_descends_and_updates_statistics_per_part(tmp_path, st
   assert state.step == 4
   before, after = (s.batch_stats["norm"]["mean"] for s in (straight[1], state))
   assert float(jnp.abs(before - after).max()) > 1e-3  # eight updates instead of four
+
+
+def test_ctrl_c_saves_and_exits_with_130(straight, tmp_path):
+  class Interrupted(ToyStage):
+    def pictures(self, *args):
+      os.kill(os.getpid(), signal.SIGINT)
+      return super().pictures(*args)
+
+  before = signal.getsignal(signal.SIGINT)
+  with pytest.raises(SystemExit) as exit_info:
+    toy_train(tmp_path, stage=Interrupted(), checkpoint_every=100)
+  assert exit_info.value.code == 130
+  assert signal.getsignal(signal.SIGINT) is before
+  assert latest_step(tmp_path) == 3  # the signal came after step 2
+
+
+def test_a_second_ctrl_c_stops_at_once():
+  with signal_watch() as stop_status:
+    os.kill(os.getpid(), signal.SIGINT)
+    assert stop_status(1) == 130
+    with pytest.raises(KeyboardInterrupt):
+      os.kill(os.getpid(), signal.SIGINT)
+      time.sleep(1)

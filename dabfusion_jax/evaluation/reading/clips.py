@@ -12,8 +12,10 @@ import dataclasses
 import hashlib
 import os
 import pathlib
+import struct
 import tempfile
 import zipfile
+import zlib
 from collections.abc import Mapping
 from fractions import Fraction
 from typing import Any
@@ -60,6 +62,13 @@ class Clip:
   truth: Mapping[str, np.ndarray]  # any of `TRUTH`
 
 
+# What NumPy raises for a damaged npz file.
+_DAMAGED = (
+  *(OSError, ValueError, EOFError, KeyError, TypeError, SyntaxError, MemoryError),
+  *(NotImplementedError, OverflowError, struct.error, zipfile.BadZipFile, zlib.error),
+)
+
+
 def find_clips(folder: str | os.PathLike, part: str) -> dict[str, ClipFile]:
   """Returns the clips of a folder by name, sorted; hidden files are skipped.
 
@@ -98,7 +107,10 @@ def _digest(*paths: pathlib.Path) -> str:
   digest = hashlib.sha256()
   for path in sorted(paths, key=lambda p: p.suffix):
     digest.update(path.suffix.encode())
-    digest.update(bytes.fromhex(files.file_sha256(path)))
+    try:
+      digest.update(bytes.fromhex(files.file_sha256(path)))
+    except OSError:  # a dangling link, say: reading it will tell
+      digest.update(b"unreadable")
   return digest.hexdigest()
 
 
@@ -151,7 +163,7 @@ def _read_arrays(file: ClipFile) -> Clip:
   try:
     with np.load(file.arrays, allow_pickle=False) as content:
       arrays = {key: content[key] for key in content.files}
-  except (OSError, ValueError, zipfile.BadZipFile) as error:
+  except _DAMAGED as error:
     raise ClipError(f"{file.arrays}: damaged ({error}).") from None
   frames = arrays.get("frames")
   if frames is None or "fps" not in arrays:
@@ -164,7 +176,8 @@ def _read_arrays(file: ClipFile) -> Clip:
     raise ClipError(
       f"{file.arrays}: frames have shape {frames.shape}, not [t, h, w, 3]."
     )
-  fps = float(arrays["fps"])
+  fps = arrays["fps"]
+  fps = float(fps) if fps.dtype.kind in "iuf" and fps.size == 1 else np.nan
   if not 0 < fps < np.inf:
     raise ClipError(f"{file.arrays}: `fps` is {fps}; it must be positive.")
   for key in ("joints2d", "part_map"):
@@ -176,12 +189,14 @@ def _read_arrays(file: ClipFile) -> Clip:
   audio = None
   if "audio" in arrays:
     sound = arrays["audio"]
-    if sound.dtype != np.int16 or sound.ndim != 1 or "sample_rate" not in arrays:
+    rate = arrays.get("sample_rate", np.zeros(0))
+    is_rate = rate.dtype.kind in "iu" and rate.size == 1 and int(rate) > 0
+    if sound.dtype != np.int16 or sound.ndim != 1 or not is_rate:
       raise ClipError(
         f"{file.arrays}: `audio` must be mono int16 [s] with `sample_rate`, not"
         f" {sound.dtype} {sound.shape}."
       )
-    audio = _resample(sound, int(arrays["sample_rate"]))
+    audio = _resample(sound, int(rate))
   elif file.video:
     audio = _read_sound(file.video)
   truth = {key: arrays[key] for key in TRUTH if key in arrays}

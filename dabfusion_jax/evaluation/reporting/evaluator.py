@@ -1,7 +1,6 @@
 """Evaluates folders of clips: opens what is needed, measures, writes the result."""
 
 import dataclasses
-import json
 import pathlib
 import sys
 from collections.abc import Sequence
@@ -31,6 +30,7 @@ from dabfusion_jax.evaluation.scoring.catalog import NETWORKS
 from dabfusion_jax.evaluation.scoring.measure import Extras, Settings
 from dabfusion_jax.metrics import appearance
 from dabfusion_jax.pretrained import store
+from data_pipeline import files
 from data_pipeline.errors import UserError
 from data_pipeline.records import loader
 
@@ -131,7 +131,7 @@ def evaluate_folders(
 def _read_manifest(folder: str) -> dict[str, Any]:
   """Returns the manifest of an export; empty for any other folder."""
   path = pathlib.Path(folder) / "manifest.json"
-  return json.loads(path.read_text()) if path.is_file() else {}
+  return files.read_json(path) if path.is_file() else {}
 
 
 def _note_unfinished(samples: ClipSet, manifest: dict[str, Any]) -> None:

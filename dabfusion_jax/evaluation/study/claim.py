@@ -102,7 +102,7 @@ def read_claims(path: pathlib.Path, identity: Mapping[str, Any]) -> list[Claim] 
   """Reads the claims of a part; None if there are none, or of another identity."""
   if not path.is_file():
     return None
-  content = json.loads(path.read_text(encoding="utf-8"))
+  content = files.read_json(path)
   if content["identity"] != json.loads(json.dumps(identity)):
     return None
   claims = []

@@ -13,7 +13,8 @@ from dabfusion_jax.evaluation.study.claim import Part
 from dabfusion_jax.evaluation.study.study import Study
 from dabfusion_jax.ops.grid import identity_grid
 from dabfusion_jax.ops.resize import interpolation_matrix, resize_aligned
-from data_pipeline.records.body_parts import body_motion, is_visible
+from data_pipeline.records.pairs import true_motion
+from data_pipeline.records.surfaces import decode_surfaces
 
 # Values of the part map, which are 1 + the place in `body_parts.PARTS`.
 REGIONS = {
@@ -59,22 +60,15 @@ def _flow_errors_by_region(
   record: Mapping[str, Any], flow: Float32[np.ndarray, "t s s 2"]
 ) -> dict[str, tuple[float, float]]:
   """Returns `flow_errors` by region, and those of the true motion on a latent grid."""
-  part_map, motion = record["part_map"], true_motion(record)
+  part_map, record = record["part_map"], decode_surfaces(record)
   body = part_map > 0
-  pairs = zip(motion, part_map, strict=True)
-  visible = np.stack([is_visible(*pair, part_map[0]) for pair in pairs])
+  truth = [true_motion(record, 0, driving) for driving in range(len(part_map))]
+  motion, visible = (np.stack([t[k] for t in truth]) for k in ("motion", "is_visible"))
   masks = {"body": body, "body, seen in both frames": body & visible}
   masks |= {name: np.isin(part_map, values) for name, values in REGIONS.items()}
   errors = {key: flow_errors(flow, motion, mask) for key, mask in masks.items()}
   best = on_grid(motion, body, flow.shape[1])
   return errors | {"true motion on the latent grid": flow_errors(best, motion, body)}
-
-
-def true_motion(record: Mapping[str, Any]) -> Float32[np.ndarray, "t h w 2"]:
-  """Returns the displacement of every body pixel into the first frame, in pixels."""
-  poses = record["part_pose"]
-  frames = zip(record["part_map"], poses, strict=True)
-  return np.stack([body_motion(part_map, pose, poses[0]) for part_map, pose in frames])
 
 
 def flow_errors(

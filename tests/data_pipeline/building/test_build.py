@@ -27,6 +27,7 @@ from data_pipeline.building.options import read_arguments, settings_of
 from data_pipeline.building.settings import BuildSettings
 from data_pipeline.cutting.ingest import ClipFormat
 from data_pipeline.cutting.windows import Windows
+from data_pipeline.locks import LockedError
 from data_pipeline.records import clip_record, loader
 
 FORM = ClipFormat(num_frames=10, fps=10, frame_size=16)
@@ -174,7 +175,7 @@ def test_no_usable_video_is_an_error_with_a_report(tmp_path):
 def test_two_builds_into_one_folder_are_kept_apart(tmp_path):
   description = settings().description()
   with open_work(tmp_path, description):
-    with pytest.raises(BuildError, match="Another build"):
+    with pytest.raises(LockedError, match=f"written by process {os.getpid()} on"):
       build_locally(settings(), tmp_path, 1)
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import PIL.Image
 import pytest
 
-from data_pipeline.media import reader, writer
+from data_pipeline.media import container, reader, writer
 from data_pipeline.media.errors import MediaError
 
 RATE = 22050
@@ -166,7 +166,7 @@ def test_a_playlist_opens_no_other_file(tmp_path, film, monkeypatch, name, text)
   (tmp_path / name).write_text(text)
   assert "not a readable video" in one_line(reader.read_video, tmp_path / name)
   # It would without the list of allowed formats.
-  monkeypatch.delitem(reader._OPEN_OPTIONS, "format_whitelist")
+  monkeypatch.delitem(container.OPEN_OPTIONS, "format_whitelist")
   assert len(reader.read_video(tmp_path / name).frames) == 8
 
 

@@ -77,3 +77,24 @@ def test_beat_features_without_beats_are_zero():
   assert not beats.beat_features(np.zeros(0), 0.0, 40, 10).any()
   single = beats.beat_features(np.array([1.0]), 0.0, 40, 10)
   assert single[10, 0] == 1 and single.sum() == 1
+
+
+@pytest.mark.parametrize("kind", ["silence", "constant", "noise", "sine", "chord"])
+def test_beats_of_what_has_none_are_unclear(kind):
+  t = np.arange(6 * RATE) / RATE
+  sound = {
+    "silence": np.zeros(len(t)),
+    "constant": np.full(len(t), 0.5),
+    "noise": 0.3 * np.random.default_rng(0).standard_normal(len(t)),
+    "sine": 0.5 * np.sin(2 * np.pi * 440 * t),
+    "chord": sum(0.2 * np.sin(2 * np.pi * f * t) for f in (110, 165, 220.7)),
+  }[kind]
+  assert not beats.hear_beats(sound.astype(np.float32), RATE)[1]
+
+
+@pytest.mark.parametrize("level", [1.0, 0.01])
+def test_beats_of_clicks_are_clear_at_any_level(level):
+  audio = np.zeros(10 * RATE, np.float32)
+  audio[:: RATE // 2] = level
+  times, are_clear = beats.hear_beats(audio, RATE)
+  assert are_clear and len(times) >= 18

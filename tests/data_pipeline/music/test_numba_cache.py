@@ -6,7 +6,7 @@ import subprocess
 import sys
 import tempfile
 
-from data_pipeline.music import numba_cache
+from data_pipeline import numba_cache
 
 
 def test_processes_that_start_together_leave_a_working_cache(tmp_path):
@@ -44,3 +44,15 @@ def test_no_process_waits_for_a_filled_cache(tmp_path, monkeypatch):
   monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path))
   fill()  # another cache
   assert len(calls) == 2
+
+
+def test_a_cache_is_chosen_where_neither_home_nor_package_can_be_written(monkeypatch):
+  monkeypatch.setenv("HOME", "/nowhere")
+  monkeypatch.delenv("NUMBA_CACHE_DIR", raising=False)
+  monkeypatch.setattr(os, "access", lambda path, mode: False)
+  numba_cache.choose_cache()
+  assert os.environ["NUMBA_CACHE_DIR"].startswith(tempfile.gettempdir())
+  monkeypatch.delenv("NUMBA_CACHE_DIR")
+  monkeypatch.setattr(os, "access", lambda path, mode: True)
+  numba_cache.choose_cache()
+  assert "NUMBA_CACHE_DIR" not in os.environ

@@ -149,3 +149,12 @@ def test_names_tell_groups():
     "unseen_cr7_mJB1", "JB", track="mJB1", bpm=90
   )
   assert parse_labels("video7") == Labels("video7")
+
+
+@pytest.mark.parametrize("ending", ["mp4", "npz"])
+def test_a_dangling_link_costs_one_clip(tmp_path, ending):
+  (tmp_path / f"dead.{ending}").symlink_to(tmp_path / "nowhere")
+  file = clips.find_clips(tmp_path, "samples")["dead"]
+  with pytest.raises(clips.ClipError) as error:
+    clips.read_clip(file)
+  assert "dead" in str(error.value) and "\n" not in str(error.value)

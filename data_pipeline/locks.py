@@ -1,0 +1,68 @@
+"""Keeps two programs from writing into one folder at the same time.
+
+The lock belongs to an open file, so the system releases it when its process ends,
+however it ends.
+"""
+
+import contextlib
+import errno
+import fcntl
+import logging
+import os
+import pathlib
+import socket
+import time
+from collections.abc import Iterator
+
+from etils import epath
+
+from data_pipeline import files
+from data_pipeline.errors import UserError
+
+LOCK = ".lock"
+# What disks answer that know no locks, such as some that are mounted over a network.
+_NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL)
+
+
+class LockedError(UserError):
+  """A folder that another process is writing into."""
+
+
+@contextlib.contextmanager
+def hold_folder(path: epath.PathLike, part: str = "") -> Iterator[None]:
+  """Holds a folder for this process until the block ends; makes it if necessary.
+
+  A disk that knows no locks costs a warning. Remote folders cannot be held.
+
+  Args:
+    path: of the folder.
+    part: name of a share of the work, for programs that share a folder on purpose.
+
+  Raises:
+    LockedError: another process holds it; the message says which one.
+  """
+  if files.is_remote(path):
+    yield
+    return
+  folder, name = pathlib.Path(path), f"{LOCK}{part}"
+  folder.mkdir(parents=True, exist_ok=True)
+  with open(folder / name, "a+", encoding="utf-8") as file:
+    try:
+      fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+      file.seek(0)
+      holder = file.read().strip() or "another process"
+      raise LockedError(
+        f"{folder} is being written by {holder}; wait for it or choose another folder."
+      ) from None
+    except OSError as error:
+      if error.errno not in _NO_LOCKS:
+        raise
+      logging.getLogger(__name__).warning(
+        "%s lies on a disk without locks: let no other program write there.", folder
+      )
+    file.truncate(0)
+    started = time.strftime("%Y-%m-%d %H:%M:%S")
+    file.write(f"process {os.getpid()} on {socket.gethostname()}, since {started}")
+    file.flush()
+    yield

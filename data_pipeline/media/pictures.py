@@ -1,0 +1,128 @@
+"""Reads pictures."""
+
+import io
+import pathlib
+import struct
+import warnings
+
+import numpy as np
+import PIL.Image
+import PIL.ImageOps
+from etils.epath import PathLike
+from jaxtyping import Shaped, UInt8
+
+from data_pipeline.media.container import MIN_IMAGE_SIZE, check_file
+from data_pipeline.media.errors import MediaError
+
+MAX_IMAGE_SIZE = 4096  # pixels of the longer side; larger pictures are scaled down
+_PNG = b"\x89PNG\r\n\x1a\n"
+_PNG_TEXTS = (b"tEXt", b"zTXt", b"iTXt", b"eXIf")
+_HEIF_BRANDS = (b"heic", b"heix", b"hevc", b"heim", b"heis", b"mif1", b"msf1")
+
+
+def read_image(path: PathLike) -> UInt8[np.ndarray, "h w 3"]:
+  """Reads a picture, turned upright (EXIF) and composited on white.
+
+  A picture larger than `MAX_IMAGE_SIZE` is scaled down by a whole number.
+
+  Raises:
+    MediaError: the file is missing, empty, too large, too small or not a picture.
+  """
+  path = check_file(path)
+  try:
+    with warnings.catch_warnings():
+      warnings.simplefilter("ignore", UserWarning)  # odd metadata
+      warnings.simplefilter("error", PIL.Image.DecompressionBombWarning)
+      with _open_picture(path) as image:
+        image.load()
+        rgba = _scaled(path, _upright(image)).convert("RGBA")
+  except (PIL.Image.DecompressionBombError, PIL.Image.DecompressionBombWarning):
+    raise MediaError(f"{path}: the picture is too large; scale it down.") from None
+  except MediaError:
+    raise
+  except (OSError, ValueError, SyntaxError, struct.error, EOFError) as error:
+    raise MediaError(
+      f"{path}: not a readable picture; convert it to png or jpeg."
+    ) from error
+  white = PIL.Image.new("RGBA", rgba.size, "white")
+  return np.array(PIL.Image.alpha_composite(white, rgba).convert("RGB"))
+
+
+def _open_picture(path: pathlib.Path) -> PIL.Image.Image:
+  with path.open("rb") as file:
+    start = file.read(12)
+  if start[4:8] == b"ftyp" and start[8:12] in _HEIF_BRANDS:
+    try:
+      import pillow_heif
+    except ImportError:
+      raise MediaError(
+        f'{path}: a HEIC picture; convert it to jpeg, or: pip install "dabfusion_jax'
+        '[heic]".'
+      ) from None
+    pillow_heif.register_heif_opener()
+  try:
+    return PIL.Image.open(path)
+  except ValueError:
+    if not start.startswith(_PNG):
+      raise
+    # Pictures of some programs carry more text than Pillow accepts.
+    return PIL.Image.open(io.BytesIO(_without_texts(path.read_bytes())))
+
+
+def _without_texts(png: bytes) -> bytes:
+  """Returns a PNG without the chunks that hold no pixels: texts and EXIF."""
+  kept, at = [_PNG], len(_PNG)
+  while at + 12 <= len(png):
+    (length,) = struct.unpack_from(">I", png, at)
+    end = at + 12 + length
+    if png[at + 4 : at + 8] not in _PNG_TEXTS:
+      kept.append(png[at:end])
+    at = end
+  return b"".join(kept)
+
+
+def _upright(image: PIL.Image.Image) -> PIL.Image.Image:
+  try:
+    return PIL.ImageOps.exif_transpose(image)
+  except (ValueError, SyntaxError, TypeError, KeyError, OverflowError, struct.error):
+    return image  # its EXIF is nonsense
+
+
+def _scaled(path: pathlib.Path, image: PIL.Image.Image) -> PIL.Image.Image:
+  factor = -(-max(image.size) // MAX_IMAGE_SIZE)
+  width, height = image.size
+  if min(width, height) < MIN_IMAGE_SIZE:
+    raise MediaError(
+      f"{path}: {width}x{height} pixels are too few; at least {MIN_IMAGE_SIZE} on each "
+      "side are needed."
+    )
+  if min(width, height) < MIN_IMAGE_SIZE * factor:
+    raise MediaError(
+      f"{path}: {width}x{height} pixels are too narrow a strip; crop the person."
+    )
+  if image.mode == "F" or image.mode.startswith("I"):
+    image = PIL.Image.fromarray(_to_uint8(np.asarray(image)))
+  if factor == 1:
+    return image
+  # Only the values of these modes are brightness, which can be averaged.
+  return (image if image.mode in ("L", "RGB") else image.convert("RGBA")).reduce(factor)
+
+
+def _to_uint8(values: Shaped[np.ndarray, "h w"]) -> UInt8[np.ndarray, "h w"]:
+  """Scales grey values that Pillow would clip: 16 or 32 bits, or floats.
+
+  The range is that of the type for 16 bits, otherwise the smallest that holds all
+  values: [0, 1] for floats, [0, 255], [0, 65535], or else their own.
+  """
+  if values.dtype == np.uint16:
+    return (values >> 8).astype(np.uint8)
+  is_float = values.dtype.kind == "f"
+  values = np.nan_to_num(values.astype(np.float64), posinf=0.0, neginf=0.0)
+  low, high = values.min(), values.max()
+  if is_float and low >= 0 and high <= 1:
+    values = values * 255
+  elif low >= 0 and high <= 65535:
+    values = values if high <= 255 else values / 256
+  else:
+    values = (values - low) * (255 / (high - low))
+  return np.clip(values + 0.5, 0, 255).astype(np.uint8)

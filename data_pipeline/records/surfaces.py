@@ -1,0 +1,126 @@
+"""Follows the surface of a body between any two frames of a clip."""
+
+import dataclasses
+import io
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from jaxtyping import Bool, Float32, Int32, Int64, UInt8
+
+from data_pipeline.media.framing import Transform, frame_nearest
+
+_PER_CM = np.float32(8)  # units of an encoded depth
+_UNITS = np.float32([64, 64, _PER_CM])  # of an encoded point
+_TOLERANCE = 6.0  # cm between a surface and what is seen there
+
+
+@dataclasses.dataclass(frozen=True)
+class Surfaces:
+  """Which place of a triangle mesh each pixel shows, and where its corners are.
+
+  Attributes:
+    triangle: of each pixel, -1 off the body.
+    place: weights of its second and third corner at the sample that is seen.
+    corners: of the triangles: indices into `points`.
+    points: x and y in pixels, and depth in cm.
+    depth: of what the pixel shows; large off the body, 0 where nothing is shown.
+  """
+
+  triangle: Int32[np.ndarray, "t h w"]
+  place: Float32[np.ndarray, "t h w 2"]
+  corners: Int32[np.ndarray, "f 3"]
+  points: Float32[np.ndarray, "t n 3"]
+  depth: Float32[np.ndarray, "t h w"]
+
+  def take(self, frames: Int64[np.ndarray, "n"]) -> "Surfaces":
+    """Returns some frames."""
+    return dataclasses.replace(
+      self,
+      triangle=self.triangle[frames],
+      place=self.place[frames],
+      points=self.points[frames],
+      depth=self.depth[frames],
+    )
+
+  def transformed(self, transform: Transform, size: int) -> "Surfaces":
+    """Returns the surfaces of frames that were brought to `size` x `size` pixels."""
+
+    def framed(pixels: np.ndarray) -> np.ndarray:
+      return frame_nearest(pixels, size, transform)
+
+    flat = transform(self.points[..., :2])
+    return dataclasses.replace(
+      self,
+      triangle=framed(self.triangle + 1) - 1,  # 0 is what frames are padded with
+      place=np.stack([framed(self.place[..., i]) for i in (0, 1)], -1),
+      points=np.concatenate([flat, self.points[..., 2:]], -1, dtype=np.float32),
+      depth=framed(self.depth),
+    )
+
+  def encode(self) -> UInt8[np.ndarray, "n"]:
+    """Returns the bytes that a record holds: places to 1/64 px, depths to 1/8 cm."""
+    t, y, x = np.nonzero(self.triangle >= 0)
+    depth = np.minimum(self.depth * _PER_CM, np.iinfo(np.uint16).max)
+    arrays = {
+      "is_body": np.packbits(self.triangle >= 0),
+      "shape": np.int32(self.triangle.shape),
+      "triangle": np.uint16(self.triangle[t, y, x]),
+      "place": np.uint8(np.clip(self.place[t, y, x], 0, 1) * 255 + 0.5),
+      "depth": np.uint16(depth[t, y, x] + 0.5),
+      "corners": np.uint16(self.corners),
+      "points": np.int16(np.clip(np.round(self.points * _UNITS), -(2**15), 2**15 - 1)),
+    }
+    buffer = io.BytesIO()
+    np.savez(buffer, **arrays)
+    return np.frombuffer(buffer.getvalue(), np.uint8)
+
+  @classmethod
+  def decode(cls, code: UInt8[np.ndarray, "n"]) -> "Surfaces":
+    """Decodes what `encode` made."""
+    with np.load(io.BytesIO(code.tobytes()), allow_pickle=False) as arrays:
+      shape = tuple(arrays["shape"].tolist())
+      is_body = np.unpackbits(arrays["is_body"], count=int(np.prod(shape)))
+      is_body = is_body.reshape(shape).astype(bool)
+      triangle = np.full(shape, -1, np.int32)
+      triangle[is_body] = arrays["triangle"]
+      place = np.zeros((*shape, 2), np.float32)
+      place[is_body] = arrays["place"] / np.float32(255)
+      depth = np.full(shape, np.inf, np.float32)
+      depth[is_body] = arrays["depth"] / _PER_CM
+      corners = arrays["corners"].astype(np.int32)
+      return cls(triangle, place, corners, arrays["points"] / _UNITS, depth)
+
+  def motion(
+    self, to: int, source: int
+  ) -> tuple[Float32[np.ndarray, "h w 2"], Bool[np.ndarray, "h w"]]:
+    """Computes where the surface seen in frame `to` is in frame `source`.
+
+    Returns:
+      Displacements (x, y) in pixels, 0 off the body; and whether the surface shows
+      there in `source`, False off the body.
+    """
+    triangle = self.triangle[to]
+    flow = np.zeros((*triangle.shape, 2), np.float32)
+    visible = np.zeros(triangle.shape, bool)
+    y, x = np.nonzero(triangle >= 0)
+    corners = self.corners[triangle[y, x]]
+    second, third = self.place[to, y, x, 0], self.place[to, y, x, 1]
+    shares = np.stack([1 - second - third, second, third], -1)[..., None]
+    here, there = (
+      (self.points[frame][corners] * shares).sum(1) for frame in (to, source)
+    )
+    flow[y, x] = there[:, :2] - here[:, :2]
+    h, w = triangle.shape
+    row, column = (np.round(v + flow[y, x, i]).astype(int) for v, i in ((y, 1), (x, 0)))
+    inside = (row >= 0) & (row < h) & (column >= 0) & (column < w)
+    seen = self.depth[source, np.clip(row, 0, h - 1), np.clip(column, 0, w - 1)]
+    visible[y, x] = inside & (there[:, 2] < seen + _TOLERANCE)
+    return flow, visible
+
+
+def decode_surfaces(record: Mapping[str, Any]) -> dict[str, Any]:
+  """Returns the record with its `surfaces` decoded, if it has any."""
+  if "surfaces" not in record:
+    return dict(record)
+  return {**record, "surfaces": Surfaces.decode(record["surfaces"])}

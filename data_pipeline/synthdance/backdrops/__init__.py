@@ -1,0 +1,1 @@
+"""Draws where generated dancers stand: cameras, panoramas, walls, floors and lenses."""

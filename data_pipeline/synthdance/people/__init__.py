@@ -1,0 +1,1 @@
+"""Draws people who pass for photographs at 128 pixels, with their exact motion."""

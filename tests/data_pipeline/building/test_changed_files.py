@@ -1,0 +1,113 @@
+"""A data set is complete for the files it was made from."""
+
+import csv
+import shutil
+
+import numpy as np
+import pytest
+from clip_examples import RATE, click_song, toy_frames
+
+from data_pipeline import build
+from data_pipeline.building import local_build
+from data_pipeline.media import writer
+from data_pipeline.records import loader
+
+
+class Inline:
+  """Stands for `LocalPool`: works in this process, which takes no time to start."""
+
+  def __init__(self, num_workers):
+    del num_workers
+
+  def __enter__(self):
+    return self
+
+  def __exit__(self, *unused):
+    pass
+
+  def run(self, function, arguments, unit, on_crash):
+    return [function(*each) for each in arguments]
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+  """A folder of two videos of one second."""
+  monkeypatch.setattr(local_build, "LocalPool", Inline)
+  (tmp_path / "videos").mkdir()
+  for name in "ab":
+    video(tmp_path, name)
+  return tmp_path
+
+
+def video(folder, name, sound=1.0, level=0):
+  frames, audio = toy_frames(12) // 2 + level, sound * click_song()[: 2 * RATE]
+  writer.write_video(folder / "videos" / f"{name}.mp4", frames, 10, audio, RATE)
+
+
+def run(folder, *more):
+  """Builds, and returns the exit status, the clips by name, and the report."""
+  command = ["--source=folder", f"--videos={folder}/videos", f"--output={folder}/set"]
+  form = ["--num_frames=5", "--frame_size=16", "--workers=1", "--test_percent=0"]
+  status = 0
+  try:
+    build.main([*command, *form, *more])
+  except SystemExit as exit:
+    status = exit.code
+  clips = loader.open_clips(folder / "set", "train")
+  with open(folder / "set" / "report.csv") as file:
+    report = [(row["status"], row["name"][0]) for row in csv.DictReader(file)]
+  return status, {clip["name"][0]: clip for clip in clips}, report
+
+
+def test_what_was_added_changed_or_taken_away_is_made_anew(folder, capsys):
+  _, before, report = run(folder)
+  assert before.keys() == {"a", "b"} and not report
+  run(folder)
+  assert "was complete already" in capsys.readouterr().out
+  (folder / "videos" / "a.mp4").unlink()
+  video(folder, "b", level=100)
+  video(folder, "c")
+  note = next((folder / "set" / "work" / "clips").glob("b-*.json"))
+  _, after, report = run(folder)
+  assert "has changed: 1 added, 1 changed, 1 gone" in capsys.readouterr().out
+  assert after.keys() == {"b", "c"}
+  assert report == [("added", "c"), ("changed", "b"), ("gone", "a")]
+  assert after["b"]["frames"].mean() > before["b"]["frames"].mean() + 50
+  assert note.is_file()
+  run(folder)
+  assert "was complete already" in capsys.readouterr().out
+
+
+def test_a_broken_video_that_was_repaired_is_used(folder):
+  whole = (folder / "videos" / "b.mp4").read_bytes()
+  (folder / "videos" / "b.mp4").write_bytes(whole[:1000])
+  status, clips, report = run(folder)
+  assert (status, set(clips), report) == (3, {"a"}, [("broken", "b")])
+  (folder / "videos" / "b.mp4").write_bytes(whole)
+  status, clips, _ = run(folder)
+  assert (status, set(clips)) == (0, {"a", "b"})
+
+
+def test_metadata_may_change(folder):
+  (folder / "list.csv").write_text("file,genre\na.mp4,Tango\n")
+  _, clips, _ = run(folder, f"--metadata={folder}/list.csv")
+  assert clips["a"]["genre"] == "Tango"
+  (folder / "list.csv").write_text("file,genre\na.mp4,Waltz\nb.mp4,Tango\n")
+  _, clips, _ = run(folder, f"--metadata={folder}/list.csv")
+  assert [clips[name]["genre"] for name in "ab"] == ["Waltz", "Tango"]
+
+
+@pytest.mark.parametrize("suffix", [".wav", ".MP3"])
+def test_the_song_beside_a_video_with_a_silent_track_is_used(folder, suffix):
+  video(folder, "a", sound=0.0)
+  shutil.copy(folder / "videos" / "b.mp4", folder / "videos" / f"a{suffix}")
+  _, clips, report = run(folder)
+  assert not report
+  assert np.abs(clips["a"]["audio"]).max() > 1000
+  assert len(clips["a"]["beat_times"])
+
+
+def test_a_video_without_any_sound_to_hear_is_reported(folder):
+  video(folder, "a", sound=0.0)
+  status, clips, report = run(folder)
+  assert (status, set(clips), report) == (0, {"a", "b"}, [("silent", "a")])

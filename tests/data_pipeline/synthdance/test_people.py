@@ -1,0 +1,169 @@
+"""People are dressed, stand where their feet are, and move as their truth says."""
+
+import hashlib
+
+import numpy as np
+import pytest
+
+from data_pipeline.aist import ClipName
+from data_pipeline.records import pairs
+from data_pipeline.records.surfaces import Surfaces
+from data_pipeline.synthdance import presets
+from data_pipeline.synthdance.generate import make_clip, write_clip
+from data_pipeline.synthdance.kernels import compile_kernels
+from data_pipeline.synthdance.people import raster
+from data_pipeline.synthdance.people.anatomy import anatomy
+from data_pipeline.synthdance.people.clip import project
+from data_pipeline.synthdance.people.mesh import SKIN
+from data_pipeline.synthdance.people.person import draw_person
+from data_pipeline.synthdance.studio import make_camera
+from data_pipeline.synthdance.truth import Truth
+
+# sha256 of three frames and part maps. An intended change of the picture changes them;
+# put the new ones here and say so in the commit.
+GOLDEN = {
+  "gBR_sBM_c01_d04_mBR0_ch03": "95960c30d272",
+  "gWA_sFM_c09_d26_mWA4_ch05": "9ee61d878525",
+}
+NAME = ClipName.parse("gLO_sFM_c01_d13_mLO1_ch01")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def kernels():
+  compile_kernels()
+
+
+@pytest.fixture(scope="module")
+def clip():
+  return make_clip(NAME, seconds=1, start_seconds=2.3, look="people")
+
+
+@pytest.mark.parametrize("name", GOLDEN)
+def test_people_are_the_same_on_every_machine(name):
+  clip = make_clip(ClipName.parse(name), seconds=0.3, frame_size=64, look="people")
+  digest = hashlib.sha256(clip.frames.tobytes())
+  digest.update(clip.truth.part_map.tobytes())
+  assert digest.hexdigest()[:12] == GOLDEN[name]
+
+
+def _trunk_of(person, camera):
+  """Returns how many pixels see the trunk, and how many see its bare skin."""
+  mesh, size = person.mesh, camera.width
+  depth = np.full((size, size), np.float32(1e9))
+  face = np.full((size, size), -1, np.int32)
+  place = np.zeros((size, size, 2), np.float32)
+  spots = project(camera, mesh.rest)
+  raster.fill(spots, mesh.faces, mesh.cover, depth, face, place)
+  bones = anatomy().bones
+  trunk = [bones.index(b) for b in ("pelvis", "spine_01", "spine_02")]
+  seen = face[face >= 0]
+  # The neckline may show skin; what is below the armpits may not.
+  chest = person.shape.heads[bones.index("spine_03"), 1]
+  low = mesh.rest[mesh.faces[seen, 0], 1] < chest
+  on_trunk = np.isin(mesh.bone[mesh.faces[seen, 0], 0], trunk) & low
+  return on_trunk.sum(), (on_trunk & (mesh.material[seen] == SKIN)).sum()
+
+
+def test_clothes_cover_the_trunk_of_everybody():
+  for number in range(10):
+    person = draw_person(f"test of clothes {number}")
+    for view in ("c01", "c05", "c03"):
+      camera = make_camera(view, "close", person.shape.height, 128)
+      seen, bare = _trunk_of(person, camera)
+      assert seen > 120 and bare <= 0.01 * seen, (number, view, bare, seen)
+
+
+def test_a_body_without_clothes_would_be_noticed():
+  person = draw_person("test of clothes 0")
+  skin = person.mesh.material == SKIN
+  naked = person.mesh.material.copy()
+  naked[~skin] = SKIN
+  object.__setattr__(person.mesh, "material", naked)
+  camera = make_camera("c01", "close", person.shape.height, 128)
+  seen, bare = _trunk_of(person, camera)
+  assert bare == seen
+
+
+def _warped(image, flow):
+  """Returns the image sampled at every pixel plus its flow, bilinearly."""
+  h, w = flow.shape[:2]
+  y, x = np.mgrid[0:h, 0:w].astype(float)
+  x = np.clip(x + flow[..., 0], 0, w - 1.001)
+  y = np.clip(y + flow[..., 1], 0, h - 1.001)
+  i, j = y.astype(int), x.astype(int)
+  p, q = (y - i)[..., None], (x - j)[..., None]
+  top = image[i, j] * (1 - q) + image[i, j + 1] * q
+  return top * (1 - p) + (image[i + 1, j] * (1 - q) + image[i + 1, j + 1] * q) * p
+
+
+@pytest.mark.parametrize("look", ["people", "figures", "figures_backdrops"])
+def test_the_first_frame_warped_by_the_true_flow_gives_the_others(look):
+  before, after = [], []
+  for name in (NAME, ClipName.parse("gKR_sFM_c02_d28_mKR1_ch04")):
+    made = make_clip(name, seconds=1, start_seconds=2.3, look=look)
+    motion = made.truth.motion_to_first()
+    first = made.frames[0].astype(float)
+    for t in (2, 5, 9):
+      body = motion.mask[t] & motion.visible[t]
+      goal = made.frames[t].astype(float)[body]
+      before.append(((first[body] - goal) ** 2).mean())
+      after.append(((_warped(first, motion.flow[t])[body] - goal) ** 2).mean())
+  gain = 10 * np.log10(np.mean(before) / np.mean(after))
+  assert gain > 4.0, gain
+
+
+def test_flow_off_the_body_is_zero_and_hidden_background_is_known(clip):
+  motion = clip.truth.motion_to_first()
+  assert not motion.flow[~motion.mask].any() and not motion.flow[0].any()
+  assert motion.visible[0].all()
+  first = np.broadcast_to(motion.mask[0], motion.mask.shape)
+  np.testing.assert_array_equal(motion.visible[~motion.mask], ~first[~motion.mask])
+  assert 0.5 < motion.visible[motion.mask].mean() < 1
+
+
+def test_truth_is_read_as_it_was_written_and_can_be_cut(tmp_path, clip):
+  path = write_clip(NAME, tmp_path, seconds=1, start_seconds=2.3, look="people")
+  truth = Truth.load(path.with_suffix(".truth.npz"))
+  taken = truth.take(np.array([3, 7]))
+  flow = taken.motion_to_first().flow[1]
+  np.testing.assert_array_equal(flow, clip.truth.motion(7, 3).flow)
+
+
+def test_planted_feet_stay(clip):
+  ankles = clip.truth.joints3d[:, 15:]
+  low = ankles[..., 1] < ankles[..., 1].min(0) + 0.3
+  stays = low[1:] & low[:-1]
+  moved = np.linalg.norm(np.diff(ankles, axis=0), axis=-1)
+  assert stays.sum() > 5 and np.median(moved[stays]) < 0.2
+
+
+def test_no_two_clips_have_the_same_person():
+  names = [str(spec.name) for spec in presets.clips_of_preset("people_smoke")[:4]]
+  people = [draw_person(name) for name in names]
+  heights = {round(person.shape.height, 2) for person in people}
+  colours = {person.mesh.colour[:50].tobytes() for person in people}
+  assert len(heights) == len(colours) == len(names)
+  assert len({str(s.name) for s in presets.clips_of_preset("people")}) == len(
+    presets.clips_of_preset("people")
+  )
+
+
+def test_a_record_holds_the_motion_of_the_surface(clip):
+  truth = clip.truth
+  surfaces = Surfaces.decode(truth.surfaces.encode())
+  record = {
+    "frames": clip.frames,
+    "part_map": truth.part_map,
+    "part_pose": truth.part_pose,
+    "surfaces": surfaces,
+  }
+  for driving, reference in ((9, 0), (2, 7)):
+    exact = truth.motion(driving, reference)
+    found = pairs.true_motion(record, reference, driving)
+    np.testing.assert_allclose(found["motion"], exact.flow, atol=0.1)
+    assert (found["is_visible"] == exact.visible).mean() > 0.995
+    mirrored = pairs.true_motion(record, reference, driving, is_mirrored=True)
+    np.testing.assert_array_equal(mirrored["part_map"] > 0, exact.mask[:, ::-1])
+    np.testing.assert_allclose(
+      mirrored["motion"], found["motion"][:, ::-1] * np.float32([-1, 1])
+    )

@@ -1,0 +1,327 @@
+r"""Feeds damaged and odd files to every program, and counts what comes of it.
+
+  python tests/soak/damage.py --output=DIR [--kinds=pictures,sounds,...]
+
+Each file must be used or refused in one line: no traceback, no hang, no memory without
+bound, nothing half written. The networks are replaced by stubs where only their inputs
+matter. Prints a table, writes OUTPUT/report.json, and ends with status 1 if anything
+went wrong.
+"""
+
+import argparse
+import contextlib
+import io
+import json
+import math
+import pathlib
+import resource
+import signal
+import sys
+import tempfile
+import traceback
+from collections import Counter
+from collections.abc import Callable, Iterator
+from typing import Any
+from unittest import mock
+
+import damaged_files
+import numpy as np
+from jobs import open_output
+
+from dabfusion_jax import evaluate, export, publish, sample
+from dabfusion_jax.parallel import hardware
+from dabfusion_jax.pipeline import DancePipeline
+from dabfusion_jax.settings import config_files, mapping
+from dabfusion_jax.settings.stages import read_settings
+from dabfusion_jax.storage import saved_stage
+from data_pipeline import build, inspect
+from data_pipeline.building import local_build
+from data_pipeline.errors import UserError
+
+SECONDS = 120  # for one file
+
+
+class Hang(BaseException):
+  """A case that took longer than `SECONDS`."""
+
+
+class Outcomes:
+  """Counts used, refused and failed cases by kind."""
+
+  def __init__(self) -> None:
+    self.counts: dict[str, Counter[str]] = {}
+    self.failures: list[dict[str, str]] = []
+
+  def run(self, kind: str, name: str, call: Callable[[], Any], output=None) -> None:
+    """Runs one case; `output` is the folder it may write to."""
+
+    def stop(*unused):
+      raise Hang
+
+    said = io.StringIO()
+    before = signal.signal(signal.SIGALRM, stop)
+    signal.alarm(SECONDS)
+    try:
+      with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
+        call()
+      result, text = "used", ""
+    except UserError as error:
+      result, text = "refused", str(error)
+    except SystemExit as exit:
+      result = "refused" if exit.code else "used"
+      text = str(exit.code)
+    except Hang:
+      result, text = "hang", "".join(traceback.format_exc()[-600:])
+    except BaseException:
+      result, text = "traceback", traceback.format_exc()[-1500:]
+    finally:
+      signal.alarm(0)
+      signal.signal(signal.SIGALRM, before)
+    if result == "refused" and ("\n" in text or len(text) > 1000):
+      result = "long message"
+    if output is not None and any(p.name[0] == "." for p in output.rglob("*.*")):
+      hidden = [p for p in output.rglob(".*") if not p.name.startswith(".lock")]
+      result = "half written" if hidden else result
+    self.counts.setdefault(kind, Counter())[result] += 1
+    if result not in ("used", "refused"):
+      self.failures.append({"kind": kind, "case": name, "result": result, "text": text})
+      print(f"{kind}: {name}: {result}: {text.strip().splitlines()[-1:]}", flush=True)
+
+
+class Inline:
+  """Stands for `LocalPool`: works in this process."""
+
+  def __init__(self, num_workers: int) -> None:
+    del num_workers
+
+  def __enter__(self) -> "Inline":
+    return self
+
+  def __exit__(self, *unused: Any) -> None:
+    pass
+
+  def run(self, function, arguments, unit, on_crash):
+    """Calls the function on each of the arguments."""
+    return [function(*each) for each in arguments]
+
+
+class StillSampler:
+  """Stands for `BatchSampler`: every dance stands still."""
+
+  def __init__(self, frame_size: int) -> None:
+    self._size, self.devices = frame_size, (None,)
+
+  def encode(self, pictures):
+    return np.zeros((len(pictures), 4, 4, 8), np.float32)
+
+  def draw(self, batch, *unused):
+    shape = (*batch["beats"].shape, 4, 4)
+    return np.zeros((*shape, 2), np.float32), np.zeros((*shape, 1), np.float32)
+
+  def decode(self, z, flow, occlusion):
+    return np.zeros((*flow.shape[:2], self._size, self._size, 3), np.uint8)
+
+  def rebuild(self, z):
+    return np.zeros((len(z), self._size, self._size, 3), np.uint8)
+
+
+@contextlib.contextmanager
+def still_pipeline() -> Iterator[None]:
+  """Replaces the networks of `sample`, and reads their weights once."""
+  pipeline = DancePipeline.from_pretrained(saved_stage.shipped())
+  with still_networks():
+    with mock.patch.object(DancePipeline, "from_pretrained", lambda *unused: pipeline):
+      yield
+
+
+def still_networks() -> Any:
+  """Replaces the networks of `sample`, which reads their weights all the same."""
+  return mock.patch.object(DancePipeline, "batch_sampler", StillSampler(64))
+
+
+# --- The kinds --------------------------------------------------------------------
+
+
+def write_whole(place: pathlib.Path) -> None:
+  """Writes a whole picture and song, beside which damaged ones are tried."""
+  (place / "whole.png").write_bytes(damaged_files.picture("png"))
+  damaged_files.write_media(place / "whole.wav", None, "pcm_s16le")
+
+
+def dance(place: pathlib.Path, **changed: Any) -> None:
+  """Runs `sample` on whole inputs, with some replaced."""
+  given = {"image": place / "whole.png", "music": place / "whole.wav"}
+  given |= {"drawing": "decoder"} | changed
+  command = [f"--{key}={value}" for key, value in given.items()]
+  sample.main([*command, f"--output={place}/out/a.mp4", "--num_inference_steps=1"])
+
+
+def run_pictures(outcomes: Outcomes, place: pathlib.Path) -> None:
+  rng = np.random.default_rng(1)
+  files = dict(damaged_files.odd_pictures())
+  for suffix in damaged_files.PICTURES:
+    for name, data in damaged_files.damages(damaged_files.picture(suffix), rng):
+      files[f"{name}.{suffix}"] = data
+  with still_pipeline():
+    for name, data in files.items():
+      path = place / name
+      path.write_bytes(data)
+      call = lambda path=path: dance(place, image=path, drawing="layers")
+      outcomes.run("pictures", name, call, place / "out")
+
+
+def run_sounds(outcomes: Outcomes, place: pathlib.Path) -> None:
+  rng = np.random.default_rng(2)
+  with still_pipeline():
+    for suffix, codec in damaged_files.SOUNDS.items():
+      path = place / f"song.{suffix}"
+      damaged_files.write_media(path, None, codec)
+      for name, data in damaged_files.damages(path.read_bytes(), rng):
+        path.write_bytes(data)
+        call = lambda path=path: dance(place, music=path)
+        outcomes.run("sounds", f"{name}.{suffix}", call, place / "out")
+
+
+def run_beats(outcomes: Outcomes, place: pathlib.Path) -> None:
+  with still_pipeline():
+    for name, data in damaged_files.BEATS.items():
+      path = place / "beats.txt"
+      path.write_bytes(data)
+      call = lambda path=path: dance(place, beats=path)
+      outcomes.run("beats", name, call, place / "out")
+
+
+def run_videos(outcomes: Outcomes, place: pathlib.Path) -> None:
+  rng = np.random.default_rng(3)
+  videos = place / "videos"
+  videos.mkdir()
+  for suffix, codecs in damaged_files.VIDEOS.items():
+    whole = place / f"whole.{suffix}"
+    damaged_files.write_media(whole, *codecs)
+    (videos / f"whole.{suffix}").write_bytes(whole.read_bytes())
+    for name, data in damaged_files.damages(whole.read_bytes(), rng):
+      path = videos / f"{name}.{suffix}"
+      path.write_bytes(data)
+      command = [f"--samples={path.parent}/one", "--metrics=motion"]
+      one = videos / "one"
+      one.mkdir(exist_ok=True)
+      (one / path.name).write_bytes(data)
+      command.append(f"--output={place}/scores")
+      outcomes.run("videos: evaluate", path.name, lambda c=command: evaluate.main(c))
+      (one / path.name).unlink()
+  command = ["--source=folder", f"--videos={videos}", f"--output={place}/set"]
+  with mock.patch.object(local_build, "LocalPool", Inline):
+    for windows in ("first", "spread:1"):
+      name = f"build, {windows}"
+      more = ["--num_frames=10", "--frame_size=32", f"--train_windows={windows}"]
+      more[-1:] = [more[-1], f"--output={place}/{windows[:5]}"]
+      outcomes.run("videos: build", name, lambda m=more: build.main([*command, *m]))
+
+
+def run_models(outcomes: Outcomes, place: pathlib.Path) -> None:
+  def digest_of(flat):
+    params = {k[7:]: v for k, v in flat.items() if k.startswith("params/")}
+    rest = {k[12:]: v for k, v in flat.items() if k.startswith("batch_stats/")}
+    return saved_stage.digest_of(params, rest)
+
+  model = saved_stage.shipped()
+  for folder in damaged_files.damaged_models(model, place, digest_of):
+    load = lambda f=folder: dance(place, checkpoint=f)
+    with still_networks():
+      outcomes.run("models: sample", folder.name, load, place / "out")
+    command = [f"--checkpoint={folder}", f"--output={place}/published_{folder.name}"]
+    outcomes.run("models: publish", folder.name, lambda c=command: publish.main(c))
+
+
+def run_settings(outcomes: Outcomes, place: pathlib.Path) -> None:
+  configs = pathlib.Path(__file__).parents[2] / "configs"
+  values = (None, "x", -1, 0, 0.5, math.nan, [], {}, 10**30, True, ["a", 1])
+  for stage in ("autoencoder", "diffusion"):
+    whole = mapping.to_mapping(
+      config_files.load_config(configs / f"{stage}.py", "smoke")
+    )
+    for name in mapping.flatten(whole):
+      for value in values:
+        changed = json.loads(json.dumps(whole))
+        *groups, key = name.split(".")
+        inner = changed
+        for group in groups:
+          inner = inner[group]
+        inner[key] = value
+        call = lambda c=changed: read_settings(c, strict=False)
+        outcomes.run("settings", f"{name}={value}", call)
+
+
+def run_data(outcomes: Outcomes, place: pathlib.Path) -> None:
+  """Damages the files of a data set, and gives it to what reads data sets."""
+  rng = np.random.default_rng(4)
+  videos = place / "videos"
+  videos.mkdir()
+  for name in "ab":
+    damaged_files.write_media(videos / f"{name}.mp4", "libx264", "aac")
+  command = ["--source=folder", f"--videos={videos}", f"--output={place}/set"]
+  with mock.patch.object(local_build, "LocalPool", Inline):
+    build.main([*command, "--frame_size=64"])
+  paths = sorted((place / "set").glob("*.json"))
+  paths += sorted(p for p in (place / "set" / "shards").rglob("*.*") if p.is_file())
+  for path in paths:
+    whole = path.read_bytes()
+    for name, data in damaged_files.damages(whole, rng):
+      path.write_bytes(data)
+      case = f"{path.name} {name}"
+      look = [str(place / "set"), f"--output={place}/look"]
+      outcomes.run("data: inspect", case, lambda c=look: inspect.main(c))
+      shipped = saved_stage.shipped()
+      more = [f"--checkpoint={shipped}", f"--data={place}/set", "--num_clips=1"]
+      more += [f"--output={place}/export", "--split=train"]
+      with (
+        mock.patch.object(DancePipeline, "sample_records", lambda *unused: iter(())),
+        mock.patch.object(hardware, "use_cpu_cores"),  # once in a process
+      ):
+        outcomes.run("data: export", case, lambda c=more: export.main(c))
+    path.write_bytes(whole)
+
+
+KINDS = {
+  "pictures": run_pictures,
+  "sounds": run_sounds,
+  "beats": run_beats,
+  "videos": run_videos,
+  "models": run_models,
+  "settings": run_settings,
+  "data": run_data,
+}
+
+
+def main() -> None:
+  parser = argparse.ArgumentParser(description=__doc__)
+  parser.add_argument("--output", type=pathlib.Path, required=True)
+  parser.add_argument("--kinds", default=",".join(KINDS))
+  args = parser.parse_args()
+  open_output(args.output)
+  outcomes = Outcomes()
+  for kind in args.kinds.split(","):
+    with tempfile.TemporaryDirectory(prefix="dabfusion-") as folder:
+      place = pathlib.Path(folder)
+      write_whole(place)
+      KINDS[kind](outcomes, place)
+    gib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    print(f"{kind} done; peak memory so far {gib:.2f} GiB", flush=True)
+  print("| kind | tried | used | refused | failed |\n|---|---|---|---|---|")
+  for kind, counts in outcomes.counts.items():
+    good = counts["used"] + counts["refused"]
+    row = (
+      kind,
+      counts.total(),
+      counts["used"],
+      counts["refused"],
+      counts.total() - good,
+    )
+    print("| " + " | ".join(map(str, row)) + " |")
+  report = {"counts": outcomes.counts, "failures": outcomes.failures}
+  (args.output / "report.json").write_text(json.dumps(report, indent=2))
+  sys.exit(bool(outcomes.failures))
+
+
+if __name__ == "__main__":
+  main()

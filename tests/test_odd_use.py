@@ -1,0 +1,222 @@
+"""What people type and where they run it: paths, outputs, checkpoints, locks."""
+
+import argparse
+import json
+import os
+import pathlib
+import subprocess
+import sys
+
+import flax.linen as nn
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from dabfusion_jax import train
+from dabfusion_jax.inference import inputs
+from dabfusion_jax.inference.inputs import InputError
+from dabfusion_jax.parallel import hardware
+from dabfusion_jax.pipeline import weights_that_fit
+from dabfusion_jax.sample import check_output
+from dabfusion_jax.settings.config_files import load_config
+from dabfusion_jax.settings.mapping import to_mapping
+from dabfusion_jax.settings.stages import read_settings
+from dabfusion_jax.storage import saved_stage
+from dabfusion_jax.storage.checkpointing import CheckpointError
+from data_pipeline import cli, files
+from data_pipeline.errors import UserError
+from data_pipeline.locks import LockedError, hold_folder
+
+
+def test_a_tilde_is_the_home_folder_in_every_path(monkeypatch):
+  monkeypatch.setenv("HOME", "/home/me")
+  assert cli.path("~/a") == "/home/me/a"
+  assert str(cli.local_path("~/a")) == "/home/me/a"
+  assert cli.paths("~/a,b") == ("/home/me/a", "b")
+  assert cli.path("gs://bucket/~") == "gs://bucket/~"
+  with pytest.raises(argparse.ArgumentTypeError, match="address"):
+    cli.local_path("s3://bucket/a.mp4")
+
+
+# --- Outputs ----------------------------------------------------------------------
+
+
+def test_an_output_that_cannot_be_written_is_named_before_the_work(tmp_path):
+  (tmp_path / "a.mp4").mkdir()
+  (tmp_path / "file").touch()
+  for path, reason in (("a.mp4", "is a folder"), ("file/a.mp4", "cannot|is a file")):
+    with pytest.raises(UserError, match=reason):
+      check_output(tmp_path / path)
+  with pytest.raises(UserError, match="is a file"):
+    files.check_writable(tmp_path / "file", is_folder=True)
+  check_output(tmp_path / "new" / "A.MP4")
+  assert not list((tmp_path / "new").iterdir())
+
+
+def test_a_dance_overwrites_only_a_dance(tmp_path):
+  (tmp_path / "dance.png").touch()
+  with pytest.raises(UserError, match="would overwrite .*dance.png"):
+    check_output(tmp_path / "dance.mp4")
+  (tmp_path / "dance.json").write_text(json.dumps({"beat_times": []}))
+  check_output(tmp_path / "dance.mp4")
+
+
+def test_an_error_of_a_write_names_the_file_that_was_asked_for(tmp_path):
+  with pytest.raises(OSError) as error:
+    files.write_text(tmp_path / "none" / "a.txt", "")
+  assert error.value.filename == str(tmp_path / "none" / "a.txt")
+
+
+# --- Checkpoints ------------------------------------------------------------------
+
+
+def test_a_checkpoint_may_be_named_by_its_file_its_step_or_its_bundled_name(tmp_path):
+  for name, step in (("", None), ("model.safetensors", None), ("checkpoints", None),
+                     ("checkpoints/600", 600)):  # fmt: skip
+    folder, found = saved_stage.locate(tmp_path / name)
+    assert (os.fspath(folder), found) == (str(tmp_path), step)
+  assert saved_stage.locate("dance_b")[0].name == "dance_b"
+  assert (saved_stage.locate("dance_b")[0] / "config.json").exists()
+
+
+# --- Inputs -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+  "times", [[0.5, np.nan], [np.inf], [], np.zeros((1, 2)), np.array("x")]
+)
+def test_beats_that_are_no_times_are_refused(times):
+  with pytest.raises(InputError, match="finite numbers"):
+    inputs.check_beats(times)
+
+
+def test_beats_are_sorted_once():
+  np.testing.assert_array_equal(inputs.check_beats([2.0, 1.0, 1.0]), [1.0, 2.0])
+
+
+def test_a_file_of_beats_may_have_a_byte_order_mark_but_not_be_empty(tmp_path):
+  path = tmp_path / "beats.txt"
+  path.write_bytes(b"\xef\xbb\xbf0.5\r\n1.0\r\n")
+  np.testing.assert_array_equal(inputs.read_beats(path), [0.5, 1.0])
+  path.write_text("# none\n")
+  with pytest.raises(InputError, match="no beats in it"):
+    inputs.read_beats(path)
+
+
+@pytest.mark.parametrize(
+  "image",
+  [
+    np.zeros((20, 20, 3), np.float32),
+    np.zeros((20, 20, 4), np.uint8),
+    np.zeros((20, 20), np.uint8),
+    np.zeros((1, 20, 20, 3), np.uint8),
+  ],
+)
+def test_an_array_that_is_no_picture_is_refused(image):
+  with pytest.raises(InputError, match="uint8 .height, width, 3."):
+    inputs.frame_image(image, "letterbox", 16, False)
+
+
+@pytest.mark.parametrize("value", [10**400, -1, float("nan")])
+def test_a_number_out_of_range_is_named_in_a_short_line(value):
+  with pytest.raises(InputError, match="seed must be from 0 to 4294967295") as error:
+    inputs.check_number("seed", value, 0, 2**32 - 1)
+  assert len(str(error.value)) < 80
+
+
+@pytest.mark.parametrize("key", ["num_down", "hourglass_blocks"])
+@pytest.mark.parametrize("value", [-1, 10**30])
+def test_an_absurd_setting_is_refused_at_once(key, value):
+  configs = pathlib.Path(__file__).parents[1] / "configs"
+  settings = to_mapping(load_config(configs / "autoencoder.py", "smoke"))
+  settings["model"][key] = value
+  with pytest.raises(UserError, match=f"model.{key} must be from 0 to 16, not {value}"):
+    read_settings(settings, strict=False)
+
+
+# --- Machines ---------------------------------------------------------------------
+
+
+def test_a_missing_platform_is_one_line(monkeypatch):
+  def fail():
+    raise AssertionError
+
+  monkeypatch.setattr(hardware.jax, "local_devices", fail)
+  monkeypatch.setenv("JAX_PLATFORMS", "cuda")
+  with pytest.raises(UserError, match="platform cuda"):
+    hardware.check_backend()
+
+
+@pytest.mark.parametrize(
+  ("error", "said"),
+  [
+    (MemoryError("17 TiB"), "out of memory"),
+    (ImportError("Please install gcsfs"), r"dabfusion_jax\[gcs\]"),
+    (PermissionError(13, "Permission denied", "a.mp4"), "a.mp4: Permission denied"),
+  ],
+)
+def test_errors_of_the_machine_are_one_line(error, said):
+  with pytest.raises(SystemExit, match=said), cli.one_line_errors("sample"):
+    raise error
+
+
+def test_ctrl_c_is_status_130():
+  with pytest.raises(SystemExit) as stopped, cli.one_line_errors("sample"):
+    raise KeyboardInterrupt
+  assert stopped.value.code == 130
+
+
+def test_weights_of_another_shape_are_one_line():
+  with pytest.raises(UserError, match="do not fit the config.json") as error:
+    with weights_that_fit():
+      nn.Dense(3).apply({"params": {"kernel": jnp.zeros((2, 2))}}, jnp.zeros((1, 2)))
+  assert "\n" not in str(error.value)
+
+
+def test_a_program_that_could_not_save_ends_at_once(monkeypatch, capsys):
+  def fail():
+    with cli.one_line_errors("train"):
+      raise CheckpointError("Cannot save step 5.")
+
+  ended = []
+  monkeypatch.setattr(train, "run_program", fail)
+  monkeypatch.setattr(train.os, "_exit", ended.append)
+  with pytest.raises(SystemExit):  # the real call does not return
+    train.main(["train"])
+  assert ended == [1] and capsys.readouterr().err == "train: Cannot save step 5.\n"
+
+
+# --- Locks ------------------------------------------------------------------------
+
+HOLD = """
+import sys
+from data_pipeline.locks import hold_folder
+with hold_folder(sys.argv[1]):
+  print("held", flush=True)
+  sys.stdin.read()
+"""
+
+
+def test_a_held_folder_names_its_holder_and_is_free_once_that_is_dead(tmp_path):
+  command = [sys.executable, "-c", HOLD, str(tmp_path)]
+  with subprocess.Popen(
+    command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+  ) as holder:
+    assert holder.stdout.readline() == "held\n"
+    with pytest.raises(LockedError, match=f"written by process {holder.pid} on"):
+      with hold_folder(tmp_path):
+        pass
+    with hold_folder(tmp_path, "_another_part"):
+      pass
+    holder.kill()
+  with hold_folder(tmp_path):
+    pass
+
+
+def test_a_disk_without_locks_is_said(tmp_path, monkeypatch, caplog):
+  def fail(*unused):
+    raise OSError(95, "Operation not supported")
+
+  monkeypatch.setattr("fcntl.flock", fail)
+  with hold_folder(tmp_path):
+    assert "without locks" in caplog.text
