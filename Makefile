@@ -39,7 +39,8 @@ runs/demo/$(CLIP).wav: | $(STAMP)
 	$(PY) -m data_pipeline.synthdance.generate --name=$(CLIP) --output=runs/demo
 
 demo: $(STAMP) runs/demo/$(CLIP).wav
-	$(PY) -m dabfusion_jax.sample $(PICTURE_AND_MUSIC) --output=runs/demo/dance.mp4
+	$(PY) -m dabfusion_jax.sample $(PICTURE_AND_MUSIC) --drawing=decoder \
+	  --output=runs/demo/dance.mp4
 	@echo "The dance: runs/demo/dance.mp4, its contact sheet: runs/demo/dance.png"
 
 # The whole recipe; each command resumes, or does nothing if its result is complete.
@@ -62,7 +63,7 @@ miniature: $(STAMP) $(WEIGHTS) runs/demo/$(CLIP).wav
 	$(PY) -m dabfusion_jax.latents --checkpoint=$(STAGE1) --data=$(DATA) --output=$(LATENTS)
 	$(PY) -m dabfusion_jax.train --config=configs/diffusion.py:$(VARIANT) --workdir=$(STAGE2)
 	$(PY) -m dabfusion_jax.sample --checkpoint=$(STAGE2) $(PICTURE_AND_MUSIC) \
-	  --output=$(OUTPUT)/dance.mp4
+	  --drawing=decoder --output=$(OUTPUT)/dance.mp4
 	$(PY) -m dabfusion_jax.evaluate --checkpoint=$(STAGE2) --data=$(DATA) \
 	  --metrics=paired,alignment,motion --output=$(OUTPUT)
 	@echo "The dance: $(OUTPUT)/dance.mp4, its contact sheet: $(OUTPUT)/dance.png"

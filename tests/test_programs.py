@@ -1,5 +1,6 @@
 """The real programs at smoke size, as a user runs them: in their own processes."""
 
+import functools
 import importlib.resources
 import json
 import os
@@ -112,7 +113,7 @@ def test_sample_makes_a_video_with_sound(place, inputs):
   image, music = inputs
   arguments = (
     "dabfusion_jax.sample", "--checkpoint=runs/dance", f"--image={image}",
-    f"--music={music}", "--seed=3",
+    f"--music={music}", "--seed=3", "--drawing=decoder",
   )  # fmt: skip
   for output in ("out/a.mp4", "out/b.mp4"):
     done, printed = place.run(*arguments, f"--output={output}")
@@ -132,6 +133,7 @@ def test_beats_can_be_given_and_silence_has_none(place, inputs):
   image, music = inputs
   pipeline = DancePipeline.from_pretrained(place.folder / "runs/dance")
   (place.folder / "beats.txt").write_text("0.1\n0.6\n1.1\n")
+  pipeline = functools.partial(pipeline, drawing="decoder")
   on_beats = lambda dance: [note for note in dance.notes if "beats" in note]
   given = pipeline(image, music, beats=place.folder / "beats.txt")
   assert given.settings["beat_times"] == [0.1, 0.6, 1.1] and not on_beats(given)
@@ -147,6 +149,7 @@ def test_beats_can_be_given_and_silence_has_none(place, inputs):
 def test_details_are_added_if_the_codec_loses_much(place, inputs):
   image, music = inputs
   pipeline = DancePipeline.from_pretrained(place.folder / "runs/dance")
+  pipeline = functools.partial(pipeline, drawing="decoder")
   shown = pipeline(image, music)
   assert shown.settings["details"] and "dB only" in shown.notes[0]
   alone = pipeline(image, music, details=False)
@@ -178,7 +181,9 @@ def test_without_a_checkpoint_the_bundled_weights_dance(place, inputs, monkeypat
   )
   image, music = inputs
   output = place.folder / "own.mp4"
-  sample.main([f"--image={image}", f"--music={music}", f"--output={output}"])
+  sample.main(
+    [f"--image={image}", f"--music={music}", f"--output={output}", "--drawing=decoder"]
+  )
   assert reader.read_video(output).frames.shape == (8, 32, 32, 3)
   settings = json.loads(output.with_suffix(".json").read_text())
   expected = saved_stage.load_stage(saved_stage.shipped(), "diffusion").digest

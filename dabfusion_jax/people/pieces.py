@@ -19,14 +19,14 @@ from dabfusion_jax.people.skeleton import FEET, HEAD, LIMBS, TORSO, Affine
 
 # Half the width of a piece, relative to the trunk from the hips to the neck.
 _RADII = {"upper_arm": 0.15, "forearm": 0.13, "thigh": 0.24, "shin": 0.17}
-_HEAD_RADIUS, _FOOT_RADIUS, _TORSO_RADIUS = 0.36, 0.12, 0.16
-_HAND, _HAND_RADIUS = 1.3, 0.17  # the hand goes on beyond the knuckles
+_HEAD_RADIUS, _FOOT_RADIUS, _TORSO_RADIUS = 0.36, 0.12, 0.25
+_HAND, _HAND_RADIUS = 1.15, 0.17  # the hand goes on beyond the knuckles
 _OVERLAP = 0.03  # of neighbouring pieces, relative to the trunk
 _TORSO_JOINTS = (lm.LEFT_SHOULDER, lm.RIGHT_SHOULDER, lm.LEFT_HIP, lm.RIGHT_HIP)
-_OUTLINE = 0.6  # of the radius; up to it a piece continues under arms
+_OUTLINE = 0.4  # of the radius; up to it a piece continues under arms
 _JOINT, _ANKLE = 0.8, 0.4  # radii of the discs around joints, relative to the piece
 # Of the radius of an arm: surely the arm; its edge, if colours do not tell; surely not.
-_ARM_CORE, _ARM_LIMIT, _ARM_EDGE = 0.5, 0.95, 1.8
+_ARM_CORE, _ARM_LIMIT, _ARM_EDGE = 0.5, 0.95, 1.4
 _MIXED = 3  # pixels around an arm whose colours are partly the arm's
 _CLEAR_LEVELS = 30  # by which a colour suits one piece better than another
 _BEHIND_ARMS = (TORSO, HEAD, "left_thigh", "right_thigh", "left_shin", "right_shin")
@@ -159,8 +159,18 @@ def _assign(
     clear = np.abs(errors[0] - errors[1]) > _CLEAR_LEVELS
     is_arm = np.where(unsure & clear, errors[0] < errors[1], is_arm)
   is_arm = scipy.ndimage.median_filter(is_arm | core, 5) & body
+  is_left = np.array(["left" in name for name in arms])[nearest_arm]
+  is_arm = _largest_part(is_arm & is_left) | _largest_part(is_arm & ~is_left)
   regions = {name: region & body & ~is_arm for name, region in regions.items()}
   return regions | {name: is_arm & (nearest_arm == i) for i, name in enumerate(arms)}
+
+
+def _largest_part(mask: Bool[np.ndarray, "h w"]) -> Bool[np.ndarray, "h w"]:
+  """Returns the largest connected part of a mask: specks of its colour are no arm."""
+  labels, count = scipy.ndimage.label(mask)
+  if not count:
+    return mask
+  return labels == np.bincount(labels[mask]).argmax()
 
 
 def _neighbours(name: str) -> tuple[str, ...]:

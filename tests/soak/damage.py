@@ -26,7 +26,7 @@ from unittest import mock
 
 import damaged_files
 import numpy as np
-from runs import open_output
+from jobs import open_output
 
 from dabfusion_jax import evaluate, export, publish, sample
 from dabfusion_jax.parallel import hardware

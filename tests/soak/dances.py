@@ -14,7 +14,7 @@ import threading
 import time
 
 import numpy as np
-from runs import open_output
+from jobs import open_output
 
 from dabfusion_jax.pipeline import DancePipeline
 from dabfusion_jax.storage import saved_stage

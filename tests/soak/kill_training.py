@@ -19,8 +19,8 @@ import subprocess
 import sys
 import time
 
+import jobs
 import numpy as np
-import runs
 
 from dabfusion_jax.storage import checkpoint_files
 from data_pipeline import cli, files
@@ -39,7 +39,7 @@ def kill_once(
   process = start(workdir, FOR_EVER)
   starting = rng.random() < _STARTING
   if not starting:
-    runs.wait_for_step(workdir, process, max(runs.history(workdir), default=0) + 1)
+    jobs.wait_for_step(workdir, process, max(jobs.history(workdir), default=0) + 1)
   delay = rng.uniform(0.0, start_up if starting else _STEPPING_SECONDS)
   try:
     process.wait(timeout=delay)
@@ -50,7 +50,7 @@ def kill_once(
   folder = workdir / checkpoint_files.FOLDER
   unfinished = [p for p in folder.glob("*") if checkpoint_files.UNFINISHED in p.name]
   saved = checkpoint_files.latest_step(workdir) or 0
-  reported = max(runs.history(workdir), default=0)
+  reported = max(jobs.history(workdir), default=0)
   return {
     "while": "starting" if starting else "stepping",
     "seconds": round(delay, 2),
@@ -65,10 +65,10 @@ def kill_once(
 def compare(killed: pathlib.Path, straight: pathlib.Path) -> list[str]:
   """Returns the differences between two finished runs; empty if there are none."""
   differences = []
-  if runs.history(killed) != runs.history(straight):
+  if jobs.history(killed) != jobs.history(straight):
     differences.append("metrics differ")
   for ema in (False, True):
-    arrays = (runs.load_arrays(workdir, ema) for workdir in (killed, straight))
+    arrays = (jobs.load_arrays(workdir, ema) for workdir in (killed, straight))
     if not all(np.array_equal(a, b) for a, b in zip(*arrays, strict=True)):
       differences.append(f"arrays differ (ema={ema})")
   return differences
@@ -76,12 +76,12 @@ def compare(killed: pathlib.Path, straight: pathlib.Path) -> list[str]:
 
 def run(args: argparse.Namespace) -> dict:
   """Kills and compares, and returns the report."""
-  output = runs.open_output(args.output)
+  output = jobs.open_output(args.output)
   log = output / "log.txt"
   killed, straight = output / "killed", output / "straight"
 
   def start(workdir, num_steps):
-    return runs.start(
+    return jobs.start(
       args.config,
       workdir,
       log,
@@ -95,7 +95,7 @@ def run(args: argparse.Namespace) -> dict:
   for workdir in (output / "first", output / "second"):
     started = time.monotonic()
     process = start(workdir, FOR_EVER)
-    runs.wait_for_step(workdir, process, 1)
+    jobs.wait_for_step(workdir, process, 1)
     if process.poll() is not None:
       raise RuntimeError(f"The training did not start; see {log}.")
     start_up = time.monotonic() - started
@@ -105,9 +105,9 @@ def run(args: argparse.Namespace) -> dict:
   for number in range(args.kills):
     lives.append(kill_once(start, killed, start_up, rng))
     print(f"kill {number + 1}: {lives[-1]}", flush=True)
-  last = max(runs.history(killed), default=0) + SAVE_EVERY
+  last = max(jobs.history(killed), default=0) + SAVE_EVERY
   for workdir in (killed, straight):
-    runs.finish(start(workdir, last), log)
+    jobs.finish(start(workdir, last), log)
   return {
     "config": args.config,
     "kills": len(lives),

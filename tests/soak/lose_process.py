@@ -17,8 +17,8 @@ import socket
 import subprocess
 import time
 
+import jobs
 import numpy as np
-import runs
 
 from dabfusion_jax.storage import checkpoint_files
 from data_pipeline import cli, files
@@ -55,13 +55,13 @@ def compare(ours: pathlib.Path, theirs: pathlib.Path) -> dict[str, float]:
   Array by array it would be larger: a bias before a BatchNorm has no gradient but
   rounding noise, which Adam scales up.
   """
-  losses = [{s: v["loss"] for s, v in runs.history(w).items()} for w in (ours, theirs)]
+  losses = [{s: v["loss"] for s, v in jobs.history(w).items()} for w in (ours, theirs)]
   if losses[0].keys() != losses[1].keys():
     raise RuntimeError(f"Other steps: {sorted(losses[0])} and {sorted(losses[1])}.")
   a, b = losses
   differences = {"loss": max(abs(a[step] - b[step]) / abs(b[step]) for step in b)}
   for name, ema in (("parameters", False), ("averages", True)):
-    pairs = zip(*(runs.load_arrays(w, ema) for w in (ours, theirs)), strict=True)
+    pairs = zip(*(jobs.load_arrays(w, ema) for w in (ours, theirs)), strict=True)
     norms = [(np.sum((x - y) ** 2.0), np.sum(y**2.0)) for x, y in pairs]
     differences[name] = float(np.sqrt(np.divide(*np.sum(norms, axis=0))))
   return differences
@@ -69,27 +69,27 @@ def compare(ours: pathlib.Path, theirs: pathlib.Path) -> dict[str, float]:
 
 def run(args: argparse.Namespace) -> dict:
   """Kills one process, resumes with the other, and returns the report."""
-  output = runs.open_output(args.output)
+  output = jobs.open_output(args.output)
   straight, lost = output / "straight", output / "lost"
 
   def start(workdir, log, *arguments, **environment):
     options = {"num_steps": args.steps, "save_every": SAVE_EVERY}
     log = output / log
-    return runs.start(args.config, workdir, log, *arguments, **options, **environment)
+    return jobs.start(args.config, workdir, log, *arguments, **options, **environment)
 
   def finish(workdir, log):
-    runs.finish(start(workdir, log, JAX_NUM_CPU_DEVICES="2"), output / log)
+    jobs.finish(start(workdir, log, JAX_NUM_CPU_DEVICES="2"), output / log)
 
   finish(straight, "straight.txt")
   processes = start_two(start, lost)
-  runs.wait_for_step(lost, processes[0], args.kill_after)
+  jobs.wait_for_step(lost, processes[0], args.kill_after)
   processes[1].kill()
   killed = time.monotonic()
   status = processes[0].wait()
   report = {
     "config": args.config,
     "steps": args.steps,
-    "reported_by_two": max(runs.history(lost), default=0),
+    "reported_by_two": max(jobs.history(lost), default=0),
     "saved_by_two": checkpoint_files.latest_step(lost),
     "status_of_the_other": status,
     "seconds_until_it_ended": round(time.monotonic() - killed, 1),
