@@ -5,8 +5,9 @@ generator per example and epoch, whatever the number of threads. The state of an
 iterator (`get_state`, `set_state`) is one small dict that belongs in the checkpoint.
 """
 
+import contextlib
 import json
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any, SupportsIndex
 
 import grain
@@ -128,7 +129,7 @@ class Clips(Sequence[Record]):
     self._fields = None if fields is None else frozenset(fields)
     self._source = self._open_shards()
 
-  def _open_shards(self) -> Sequence[Mapping[str, Any]]:
+  def _open_shards(self) -> grain.sources.RandomAccessDataSource:
     """Returns the features of the split, after copying remote shards."""
 
     def fetch(names: Sequence[str]) -> epath.Path:
@@ -141,9 +142,14 @@ class Clips(Sequence[Record]):
       return epath.Path(here) / SHARDS
 
     folder = fetch(("dataset_info.json", "features.json"))
-    builder = tfds.builder_from_directory(folder)
-    fetch(sorted(builder.info.splits[self.split].filenames))
-    return builder.as_data_source(self.split)
+    with _damage_is_named(self.data_dir):
+      builder = tfds.builder_from_directory(folder)
+      names = sorted(builder.info.splits[self.split].filenames)
+    fetch(names)
+    with _damage_is_named(self.data_dir):
+      source = builder.as_data_source(self.split)
+      len(source)  # opens the shards
+      return source
 
   def __len__(self) -> int:
     return len(self._source)
@@ -152,13 +158,14 @@ class Clips(Sequence[Record]):
     index = int(index)
     if not 0 <= index < len(self):
       raise IndexError(f"Clip {index} of {len(self)}.")
-    features = self._source[index]
     wanted = self._fields
-    if wanted is None:
-      record = clip_record.decode(features)
-    else:
-      needed = wanted | {self._beat_key, "fps"} if wanted & set(DERIVED) else wanted
-      record = clip_record.decode(features, needed)
+    with _damage_is_named(self.data_dir):
+      features = self._source[index]
+      if wanted is None:
+        record = clip_record.decode(features)
+      else:
+        needed = wanted | {self._beat_key, "fps"} if wanted & set(DERIVED) else wanted
+        record = clip_record.decode(features, needed)
     if wanted is None or wanted & set(DERIVED):
       grid = (record[self._beat_key], 0.0, self.num_frames, record["fps"])
       record["example_id"] = np.int32(index)
@@ -172,6 +179,20 @@ class Clips(Sequence[Record]):
   def num_frames(self) -> int:
     """Returns the number of frames of every clip."""
     return self.manifest["settings"]["num_frames"]
+
+
+@contextlib.contextmanager
+def _damage_is_named(data_dir: epath.PathLike) -> Iterator[None]:
+  """Turns whatever the readers of shards raise for damage into a RecordError."""
+  try:
+    yield
+  except (UserError, OSError):
+    raise
+  except Exception as error:
+    reason = (str(error).splitlines() or [type(error).__name__])[0][:120]
+    raise RecordError(
+      f"{data_dir}/shards is damaged ({reason}); delete {data_dir} and build again."
+    ) from error
 
 
 class InMemory(Sequence[Record]):

@@ -276,3 +276,18 @@ def test_a_missing_data_set_split_or_kind_of_beats_is_named(data_dir, tmp_path):
     loader.open_clips(data_dir, "dev")
   with pytest.raises(RecordError, match="no 'madmom' beats"):
     loader.open_clips(data_dir, "train", beats="madmom")
+
+
+@pytest.mark.parametrize("place, cut", [(100, False), (100, True), (-100, True)])
+def test_a_damaged_shard_is_one_line(data_dir, tmp_path, place, cut):
+  copy = tmp_path / "set"
+  shutil.copytree(data_dir, copy)
+  (shard,) = copy.rglob("*-train.*")
+  data = bytearray(shard.read_bytes())
+  data[place : place + 50] = b"" if cut else bytes(range(50))
+  shard.write_bytes(data)
+  with pytest.raises(RecordError, match="shards is damaged") as error:
+    clips = loader.Clips(copy, "train")  # unlike `open_clips`, read by no type check
+    for index in range(len(clips)):
+      clips[index]
+  assert "\n" not in str(error.value)
