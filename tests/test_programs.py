@@ -267,7 +267,7 @@ def test_a_wrong_config_key_or_variant_is_named(place):
   done, printed = place.run(
     "dabfusion_jax.train", f"--config={_ROOT}/configs/diffusion.py:big"
   )
-  assert done == 2 and "paper, medium, demo, smoke" in printed
+  assert done == 2 and "paper, people, medium, demo, smoke" in printed
   assert printed.count("\n") == 1, printed
 
 

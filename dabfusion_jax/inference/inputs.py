@@ -49,7 +49,9 @@ def check_number(
   """Raises `InputError` unless `value` is finite and low <= value <= high."""
   is_finite = isinstance(value, int) or math.isfinite(value)
   if not (is_finite and low <= value <= high):
-    bounds = f"from {low} to {high}" if math.isfinite(high) else f"at least {low}"
+    bounds = f"at least {low:.10g}"
+    if math.isfinite(high):
+      bounds = f"from {low:.10g} to {high:.10g}"
     if low == -math.inf:
       bounds = "a finite number"
     raise InputError(f"{name} must be {bounds}, not {str(value)[:20]}.")
@@ -238,13 +240,13 @@ def check_beats(times: Sequence[float] | np.ndarray) -> np.ndarray:
   """Returns beat times as float64 [n], ascending.
 
   Raises:
-    InputError: they are no list of finite numbers, or there are none.
+    InputError: they are no list of finite numbers. An empty one is: of no beats.
   """
   try:
     array = np.asarray(times, np.float64)
   except (TypeError, ValueError):
     array = np.asarray(math.nan)
-  if array.ndim != 1 or not array.size or not np.isfinite(array).all():
+  if array.ndim != 1 or not np.isfinite(array).all():
     raise InputError(
       "Beats are a list of finite numbers, in seconds from the song's start; leave them"
       " out to have them tracked."

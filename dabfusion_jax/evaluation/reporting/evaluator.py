@@ -34,6 +34,8 @@ from data_pipeline import files
 from data_pipeline.errors import UserError
 from data_pipeline.records import loader
 
+PathLike = str | pathlib.Path
+
 
 @dataclasses.dataclass(frozen=True)
 class Folders:
@@ -48,12 +50,12 @@ class Folders:
     training: data set that the model was trained on.
   """
 
-  samples: str
-  references: str | None
+  samples: PathLike
+  references: PathLike | None
   output: pathlib.Path
-  cache: str | None = None
-  poses: Sequence[str] = ()
-  training: str | None = None
+  cache: PathLike | None = None
+  poses: Sequence[PathLike] = ()
+  training: PathLike | None = None
 
 
 def evaluate_folders(
