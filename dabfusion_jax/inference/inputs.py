@@ -175,7 +175,8 @@ def read_music(
     times = read_beats(beat_times)
   else:
     times = check_beats(beat_times)
-  if beat_times is not None and times.min() > len(audio) / SAMPLE_RATE:
+  is_given = beat_times is not None and len(times) > 0
+  if is_given and times.min() > len(audio) / SAMPLE_RATE:
     raise InputError(
       f"The first beat is at {times.min():g} s, but the music lasts "
       f"{len(audio) / SAMPLE_RATE:.2f} s; divide milliseconds by 1000."
