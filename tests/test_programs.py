@@ -33,6 +33,8 @@ class Place:
       **os.environ,
       "PYTHONPATH": str(_ROOT),
       "JAX_PLATFORMS": "cpu",
+      # Compiling takes most of the time of these tests.
+      "XLA_FLAGS": "--xla_backend_optimization_level=0",
     }
 
   def start(self, module, *arguments):
