@@ -47,7 +47,7 @@ _BORDER = 0.2  # of the body's height around all joints; outside, nothing may mo
 
 @dataclasses.dataclass(frozen=True)
 class Measured:
-  """What is measured of one dance; see `ROWS`."""
+  """Measurements of one dance; see `ROWS`."""
 
   found: float
   spread: float

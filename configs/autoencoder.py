@@ -5,7 +5,7 @@ r"""Stage 1: the latent flow auto-encoder.
 
 Record (two x86-64 cores, jax 0.10.2, 2026; figures: docs/results.md):
   paper   not run: needs AIST++ and an accelerator; compiled for TPUs (docs/scaling.md)
-  people  not run yet; the motion alone, at 64 px on figures, 1,200 steps in 20 min:
+  people  not run yet; 64 px, motion alone, figures (detector_scale 0.5), 1,200 steps:
           flow error 0.37 of no motion on held-out dancers (medium: 0.48)
   medium  1,600 then 5,000 steps at about 2 steps/s, 40 min for the latter; PSNR inside
           the person 19.09 dB; the shipped weights (docs/training.md has the commands)
@@ -62,7 +62,7 @@ def get_config(variant: str = "paper") -> ml_collections.ConfigDict:
   c.loss.perceptual_weights = (10.0,) * 5  # one per feature map; 0 drops the deepest
   c.loss.pixel_weight = 0.0
   c.loss.equivariance_weight = 10.0
-  # Of the errors against the true motion and the true parts of a generated body.
+  # Weights of the errors against the true motion and parts of a generated body.
   c.loss.flow_weight = 0.0
   c.loss.parts_weight = 0.0
 

@@ -36,7 +36,7 @@ class AutoencoderStage:
   """FOMM's full loss on pairs of frames.
 
   Batch: `ref_image` and `driving_frame`, float32 [b h w 3] in [0, 1]; and the true
-  motion of `data_pipeline.records.pairs.true_motion`, if a loss has a use for it.
+  motion of `data_pipeline.records.true_motion`, if a loss has a use for it.
   """
 
   model: FlowAutoencoder

@@ -14,8 +14,8 @@ from jaxtyping import Bool, Float32, Float64, Int64, UInt8
 from data_pipeline import files
 from data_pipeline.errors import UserError
 from data_pipeline.media.framing import Transform, frame_nearest
-from data_pipeline.records.body_parts import body_motion, is_visible
 from data_pipeline.records.surfaces import Surfaces
+from data_pipeline.records.true_motion import true_motion
 
 _MESH = "surfaces"
 
@@ -98,35 +98,16 @@ class Truth:
 
   def motion(self, to: int, source: int) -> "Motion":
     """Computes where the surface seen in frame `to` is in frame `source`."""
-    mask, source_mask = self.part_map[to] > 0, self.part_map[source] > 0
+    clip = {"part_map": self.part_map, "part_pose": self.part_pose}
     if self.surfaces is not None:
-      flow, visible = self.surfaces.motion(to, source)
-    else:
-      poses = self.part_pose[to], self.part_pose[source]
-      flow = body_motion(self.part_map[to], *poses)
-      visible = is_visible(flow, self.part_map[to], self.part_map[source])
-    # The background stays where it is, and shows unless the body is before it.
-    return Motion(flow, np.where(mask, visible, ~source_mask), mask)
-
-  def motion_to_first(self) -> "Motion":
-    """Computes the motion of every frame to the first one, stacked over frames.
-
-    Where a body pixel of frame t is in frame 0: `flow` added to its place. Off the
-    body the flow is 0, because cameras do not move, and a pixel is visible unless the
-    body covers it in frame 0. In frame 0 itself, flow is 0 and all is visible.
-    """
-    motions = [self.motion(t, 0) for t in range(len(self.part_map))]
-    return Motion(
-      *(
-        np.stack([getattr(motion, name) for motion in motions])
-        for name in _names(Motion)
-      )
-    )
+      clip[_MESH] = self.surfaces
+    found = true_motion(clip, source, to)
+    return Motion(found["motion"], found["is_visible"], found["part_map"] > 0)
 
 
 @dataclasses.dataclass(frozen=True)
 class Motion:
-  """The motion of all pixels of one frame (or of several) to another one.
+  """The motion of all pixels of one frame to another one.
 
   Attributes:
     flow: displacements (x, y) in pixels: the surface at pixel q is at q + flow in the
@@ -135,9 +116,9 @@ class Motion:
     mask: whether a pixel is on the body.
   """
 
-  flow: Float32[np.ndarray, "*t h w 2"]
-  visible: Bool[np.ndarray, "*t h w"]
-  mask: Bool[np.ndarray, "*t h w"]
+  flow: Float32[np.ndarray, "h w 2"]
+  visible: Bool[np.ndarray, "h w"]
+  mask: Bool[np.ndarray, "h w"]
 
 
 def _names(cls: type) -> list[str]:

@@ -26,7 +26,7 @@ from data_pipeline.records.picks import even_indices
 
 REPORT = "report.html"
 MAX_CLIPS = 8  # shown as videos
-# What is said first, in words.
+# The first lines of the report, in words.
 _FIRST = ("fvd", "lpips_alex", "psnr_mask", "psnr", "mm_align", "beat_alignment")
 _FIRST += ("av_align", "jitter", "drift", "nearest_training", "stage1_psnr_mask")
 _HISTOGRAMS = ("mm_align", "beat_alignment", "av_align")

@@ -31,7 +31,7 @@ Scores = dict[str, Score]  # by metric
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
-  """What is measured and how; all of it is part of the protocol."""
+  """Settings of a measurement; all of them are part of the protocol."""
 
   groups: tuple[str, ...]  # of `catalog.GROUPS`
   reading: Reading = Reading()

@@ -8,7 +8,7 @@ _GOAL = "goal of this project"
 
 
 class Expectation(NamedTuple):
-  """What is expected of a value.
+  """An expectation of a value.
 
   Attributes:
     relation: "at least" or "at most" compare with `bound`. "above 0" and "not above 0"

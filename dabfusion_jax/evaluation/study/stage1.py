@@ -13,8 +13,8 @@ from dabfusion_jax.evaluation.study.claim import Part
 from dabfusion_jax.evaluation.study.study import Study
 from dabfusion_jax.ops.grid import identity_grid
 from dabfusion_jax.ops.resize import interpolation_matrix, resize_aligned
-from data_pipeline.records.pairs import true_motion
 from data_pipeline.records.surfaces import decode_surfaces
+from data_pipeline.records.true_motion import true_motion
 
 # Values of the part map, which are 1 + the place in `body_parts.PARTS`.
 REGIONS = {

@@ -190,7 +190,7 @@ def test_a_data_set_can_be_built_in_a_remote_folder(
     assert "train: 3 videos, 4 clips." in capsys.readouterr().out
     names = {name.rpartition("/")[2] for name in store.names()}
     assert {"manifest.json", "report.csv", "silence.json", "features.json"} <= names
-    assert not any("/work/" in name for name in store.names())
+    assert not any("work" in name.split("/") for name in store.names())
     assert not any(path.is_file() for path in tmp_path.rglob("*"))
     assert loader.read_manifest("gs://bucket/toy") == finished[1]
     assert len(loader.open_clips("gs://bucket/toy", "train")) == 4
