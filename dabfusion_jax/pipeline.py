@@ -65,10 +65,12 @@ class DancePipeline:
   def from_pretrained(
     cls, folder: str | pathlib.Path, encoder: str | None = None
   ) -> "DancePipeline":
-    """Loads the workdir of a stage-2 training, or a published folder.
+    """Loads a trained stage 2 with its stage 1.
 
     Args:
-      folder: the model.
+      folder: the workdir of a training, a published folder, a name in
+        `saved_stage.SHIPPED`, or a repository of the Hugging Face hub that holds a
+        published folder (`storage.hub`).
       encoder: name of the music encoder (`encoders.make_encoder`), which must be the
         one the model was trained with; it says where the weights are. None: in the
         hub's cache, if it needs any.
@@ -176,7 +178,8 @@ class DancePipeline:
       "weights": self.digests,
       "jax": jax.__version__,
     }
-    return Dance(frames, self.fps, music_window.audio, flow, record, notes)
+    audio = music_window.audio
+    return Dance(frames, self.fps, audio, flow, occlusion, record, notes)
 
   def draw(
     self,

@@ -46,7 +46,7 @@ LAWS = {
   ),
   "dabfusion_jax/storage": (
     "files of runs and models",
-    _LIBRARIES | _COMMON | {"orbax", "dabfusion_jax.settings"},
+    _LIBRARIES | _COMMON | {"orbax", "huggingface_hub", "dabfusion_jax.settings"},
   ),
   "dabfusion_jax/training": (
     "the loop and its hooks; knows stages by their protocol only",

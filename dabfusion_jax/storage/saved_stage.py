@@ -26,6 +26,7 @@ from jax.typing import DTypeLike
 
 from dabfusion_jax.settings.mapping import to_mapping
 from dabfusion_jax.settings.stages import Settings, read_settings
+from dabfusion_jax.storage import hub
 from dabfusion_jax.storage.checkpoint_files import FOLDER
 from dabfusion_jax.storage.run_folder import folder_at
 from data_pipeline import files
@@ -70,8 +71,14 @@ def locate(checkpoint: epath.PathLike) -> tuple[epath.Path, int | None]:
   """Returns the folder of a checkpoint, and its step if that is named.
 
   A checkpoint is named by its workdir or published folder, by the `model.safetensors`
-  in that, by one of the steps in WORKDIR/checkpoints, or by a name in `SHIPPED`.
+  in that, by one of the steps in WORKDIR/checkpoints, by a name in `SHIPPED`, or by a
+  repository of the hub.
+
+  Raises:
+    HubError: a repository that cannot be fetched.
   """
+  if hub.is_repository(checkpoint):
+    return epath.Path(hub.fetch(os.fspath(checkpoint))), None
   path = epath.Path(checkpoint)
   if os.fspath(checkpoint) in SHIPPED and not path.exists():
     return epath.Path(shipped(os.fspath(checkpoint))), None

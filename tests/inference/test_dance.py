@@ -1,0 +1,40 @@
+"""A dance is saved, shown in a notebook, and knows its beats."""
+
+import base64
+import re
+
+import numpy as np
+import pytest
+
+from dabfusion_jax.inference.dance import SAMPLE_RATE, Dance
+from data_pipeline.media import reader
+
+
+@pytest.fixture
+def dance():
+  generator = np.random.default_rng(0)
+  frames = np.repeat(generator.integers(0, 256, (8, 4, 4, 3), np.uint8), 8, 1)
+  audio = 0.1 * np.sin(np.arange(round(0.8 * SAMPLE_RATE)) / 30)
+  return Dance(
+    np.repeat(frames, 8, 2),
+    10.0,
+    np.stack([audio, audio], 1).astype(np.float32),
+    generator.uniform(-1, 1, (8, 4, 4, 2)).astype(np.float32),
+    np.ones((8, 4, 4, 1), np.float32),
+    {"beat_times": [-0.4, 0.1, 0.6, 0.8, 1.1]},
+    ("Beats are <hard> to hear.",),
+  )
+
+
+def test_beats_are_those_within_the_dance(dance):
+  np.testing.assert_array_equal(dance.beats, [0.1, 0.6])
+
+
+def test_a_notebook_plays_the_video_with_its_sound(dance, tmp_path):
+  shown = dance._repr_html_()
+  data = re.search(r'src="data:video/mp4;base64,([^"]+)"', shown)[1]
+  file = tmp_path / "shown.mp4"
+  file.write_bytes(base64.b64decode(data))
+  assert reader.read_video(file).frames.shape == dance.frames.shape
+  assert np.abs(reader.read_audio(file, SAMPLE_RATE)).max() > 0.05
+  assert "&lt;hard&gt;" in shown and "controls" in shown
