@@ -18,6 +18,7 @@ from dabfusion_jax import __version__
 
 PROGRAMS = {
   "sample": "dabfusion_jax.sample",
+  "app": "dabfusion_jax.app",
   "choreograph": "dabfusion_jax.choreograph",
   "build": "data_pipeline.build",
   "inspect": "data_pipeline.inspect",

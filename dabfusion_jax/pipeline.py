@@ -142,7 +142,7 @@ class DancePipeline:
     asked = DanceOptions(**options)
     sampling = asked.sampling(self.settings)
     num_frames = self._check_length(asked.num_frames)
-    layers, ref_image, notes = self._read_picture(image, asked)
+    layers, ref_image, notes = self.read_picture(image, asked)
     with reader.collect_notes() as media_notes:
       music_window = self._read_music(music, asked, num_frames)
     notes += tuple(note.text for note in media_notes)
@@ -180,6 +180,37 @@ class DancePipeline:
     }
     audio = music_window.audio
     return Dance(frames, self.fps, audio, flow, occlusion, record, notes)
+
+  def read_picture(
+    self, image: str | pathlib.Path | UInt8[np.ndarray, "h w 3"], asked: DanceOptions
+  ) -> tuple[Layers | None, UInt8[np.ndarray, "n n 3"], tuple[str, ...]]:
+    """Reads a picture as a dance of it would, before anything else is computed.
+
+    Args:
+      image: file of any size and format, or an array.
+      asked: of which `drawing`, `scene`, `size` and `pick` matter.
+
+    Returns:
+      The layers if it is drawn in layers, the frame that the network is shown, and
+      notes for the user.
+
+    Raises:
+      InputError, MediaError: a picture that cannot be used, in one line.
+    """
+    picture, size = inputs.read_picture(image), self.frame_size
+    scene = str(asked.scene)
+    is_asked = asked.drawing == LAYERS or asked.size is not None
+    is_large = max(picture.shape[:2]) > size
+    layers, notes = None, ()
+    if asked.drawing != DECODER and (is_asked or is_large or scene != OWN):
+      layers, notes = make_layers(picture, scene, asked.size, asked.pick, is_asked)
+    if layers is not None:
+      return layers, layers.reference(size), notes
+    if scene != OWN:
+      picture, notes = choreograph(picture, scene, asked.pick)
+    framing = self.settings.latents.framing
+    pad = self.settings.picture.pad_to_square
+    return None, inputs.frame_image(picture, framing, size, pad), notes
 
   def draw(
     self,
@@ -257,26 +288,6 @@ class DancePipeline:
         made = f"{trained} frames and no other number (its beats are one vector)"
       raise InputError(f"This model makes {made}, not {num_frames}.")
     return num_frames
-
-  def _read_picture(
-    self, image: str | pathlib.Path | np.ndarray, asked: DanceOptions
-  ) -> tuple[Layers | None, UInt8[np.ndarray, "h w 3"], tuple[str, ...]]:
-    """Returns the layers of a picture if it is drawn in layers, what the network is
-    shown, and notes."""
-    picture, size = inputs.read_picture(image), self.frame_size
-    scene = str(asked.scene)
-    is_asked = asked.drawing == LAYERS or asked.size is not None
-    is_large = max(picture.shape[:2]) > size
-    layers, notes = None, ()
-    if asked.drawing != DECODER and (is_asked or is_large or scene != OWN):
-      layers, notes = make_layers(picture, scene, asked.size, asked.pick, is_asked)
-    if layers is not None:
-      return layers, layers.reference(size), notes
-    if scene != OWN:
-      picture, notes = choreograph(picture, scene, asked.pick)
-    framing = self.settings.latents.framing
-    pad = self.settings.picture.pad_to_square
-    return None, inputs.frame_image(picture, framing, size, pad), notes
 
   def _read_music(
     self, music: str | pathlib.Path, asked: DanceOptions, num_frames: int

@@ -31,7 +31,8 @@ nitpick_ignore_regex = [
 
 myst_heading_anchors = 3  # links to headings of other pages are checked
 
-autodoc_mock_imports = ["apache_beam"]  # the one extra that a module imports at its top
+# Extras that a module imports at its top.
+autodoc_mock_imports = ["apache_beam", "gradio"]
 autoclass_content = "both"  # `__init__` documents the arguments of a class
 autodoc_member_order = "bysource"
 autodoc_default_options = {"members": True, "special-members": "__call__"}

@@ -55,6 +55,12 @@ LAWS = {
     | {"PIL", "clu", "tensorboardX", "dabfusion_jax.stages.base"}
     | {f"dabfusion_jax.{n}" for n in ("parallel", "settings", "storage")},
   ),
+  "dabfusion_jax/web": (
+    "the web app: limits, turns and pictures of a dance; no network",
+    {"PIL", "gradio", "jaxtyping", "numpy", "scipy", "dabfusion_jax.pipeline"}
+    | {"dabfusion_jax.inference", "dabfusion_jax.metrics", "data_pipeline.media"}
+    | _COMMON,
+  ),
   "configs": ("settings as ml_collections", {"ml_collections", "configs"}),
   "data_pipeline": (
     "data without networks: nothing of dabfusion_jax",
@@ -69,6 +75,7 @@ FORBIDDEN = {
   "dabfusion_jax/inference": {"dabfusion_jax.training", "dabfusion_jax.evaluation"},
   "dabfusion_jax/config.py": {"dabfusion_jax.training", "data_pipeline.records"},
   "dabfusion_jax/pipeline.py": {"dabfusion_jax.training", "dabfusion_jax.evaluation"},
+  "dabfusion_jax/web": {"dabfusion_jax.training", "dabfusion_jax.evaluation"},
   "dabfusion_jax/evaluation/reading": {
     "dabfusion_jax.evaluation.scoring",
     "dabfusion_jax.evaluation.reporting",
@@ -86,16 +93,17 @@ FORBIDDEN = {
   },
   "dabfusion_jax/evaluation/study": {"dabfusion_jax.training"},
 }
-# One importer each: these libraries are in motion, or bring tensorflow.
+# One importer each: these libraries are in motion, optional, or bring tensorflow.
 ONLY_IN = {
   "orbax": "dabfusion_jax/storage/checkpointing.py",
   "clu": "dabfusion_jax/training/writers.py",
   "tensorboardX": "dabfusion_jax/training/writers.py",
+  "gradio": "dabfusion_jax/web/page.py",
 }
 # `ls dabfusion_jax/*.py`: the programs and the public API.
 TOP = {"__init__", "config", "pipeline", "train", "sample", "export", "evaluate"}
 TOP |= {"claims", "publish", "weights", "latents", "choreograph"}
-TOP |= {"__main__", "doctor"}
+TOP |= {"__main__", "app", "doctor"}
 
 
 def _files(place):
@@ -135,6 +143,7 @@ def test_imports_point_down(place):
   may_use = {
     "dabfusion_jax/pipeline.py": {"dabfusion_jax.config"},
     "dabfusion_jax/inference": {"dabfusion_jax.config"},
+    "dabfusion_jax/web": {"dabfusion_jax.pipeline"},
     "dabfusion_jax/evaluation/study": {
       "dabfusion_jax.config",
       "dabfusion_jax.pipeline",

@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import Float32, Float64, UInt8
 
 from data_pipeline import files
+from data_pipeline.errors import UserError
 from data_pipeline.media import writer
 
 SAMPLE_RATE = 44_100  # of the sound beside the picture
@@ -43,6 +44,14 @@ class Dance:
     writer.write_image(sheet, contact_sheet(self.frames))
     files.write_json(side, self.settings)
     return [path, sheet, side]
+
+  def to_gif(self, path: str | pathlib.Path) -> pathlib.Path:
+    """Writes the frames, without sound, as an animated GIF that repeats."""
+    path = pathlib.Path(path)
+    if path.suffix.lower() != ".gif":
+      raise UserError(f"{path}: the name of a GIF must end in .gif.")
+    writer.write_video(path, self.frames, int(self.fps), None, SAMPLE_RATE)
+    return path
 
   def _repr_html_(self) -> str:
     """Returns a player of the video with its sound, which notebooks show."""

@@ -4,9 +4,11 @@ import base64
 import re
 
 import numpy as np
+import PIL.Image
 import pytest
 
 from dabfusion_jax.inference.dance import SAMPLE_RATE, Dance
+from data_pipeline.errors import UserError
 from data_pipeline.media import reader
 
 
@@ -38,3 +40,12 @@ def test_a_notebook_plays_the_video_with_its_sound(dance, tmp_path):
   assert reader.read_video(file).frames.shape == dance.frames.shape
   assert np.abs(reader.read_audio(file, SAMPLE_RATE)).max() > 0.05
   assert "&lt;hard&gt;" in shown and "controls" in shown
+
+
+def test_a_gif_has_all_frames_at_their_pace_and_repeats(dance, tmp_path):
+  path = dance.to_gif(tmp_path / "dance.gif")
+  with PIL.Image.open(path) as image:
+    assert image.n_frames == len(dance.frames)
+    assert image.info["duration"] == 100 and image.info["loop"] == 0
+  with pytest.raises(UserError, match="must end in .gif"):
+    dance.to_gif(tmp_path / "dance.mp4")

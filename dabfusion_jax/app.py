@@ -1,0 +1,86 @@
+r"""Serves a page in which a picture and a song become a dance.
+
+  python -m dabfusion_jax.app
+  python -m dabfusion_jax.app --checkpoint=RUN --port=8080
+
+It needs the extra `app`, and only this machine sees the page unless --host says
+otherwise. Uploads and dances lie in a private folder. They are removed an hour after
+their last use, and all of them when the program ends (Ctrl-C).
+"""
+
+import argparse
+import logging
+import os
+import pathlib
+import tempfile
+import threading
+from collections.abc import Sequence
+
+from dabfusion_jax.parallel import hardware
+from dabfusion_jax.pipeline import DancePipeline
+from dabfusion_jax.storage import saved_stage
+from dabfusion_jax.web.limits import Limits
+from dabfusion_jax.web.service import DanceService
+from data_pipeline import cli
+from data_pipeline.extras import needs_extra
+from data_pipeline.synthdance.example import write_example
+
+_SWEEP_SECONDS = 60
+
+
+def make_parser() -> argparse.ArgumentParser:
+  """Returns the parser of the command line."""
+  parser = cli.make_parser("dabfusion_jax.app", __doc__)
+  add = parser.add_argument
+  add("--checkpoint", type=cli.path, help="workdir of a stage 2, or published folder")
+  add("--host", default="127.0.0.1", help="address to listen at; 0.0.0.0: the network")
+  add("--port", type=cli.positive_int, default=7860, help="port to listen at")
+  return parser
+
+
+def run(checkpoint: str | pathlib.Path, host: str, port: int, private: str) -> None:
+  """Serves the page until the program is interrupted.
+
+  Args:
+    checkpoint: the model.
+    host, port: where to listen.
+    private: an empty folder.
+  """
+  uploads, examples = pathlib.Path(private, "uploads"), pathlib.Path(private, "example")
+  uploads.mkdir()
+  os.environ["GRADIO_TEMP_DIR"] = str(uploads)
+  with needs_extra("app"):
+    from dabfusion_jax.web import page
+  service = DanceService(DancePipeline.from_pretrained(checkpoint), uploads, Limits())
+  example = write_example(examples)
+  made = page.make_page(service, example)
+  try:
+    print(f"{page.launch(made, service, host, port)} (Ctrl-C ends it)", flush=True)
+    threading.Thread(target=warm_up, args=(service, *example), daemon=True).start()
+    while not threading.Event().wait(_SWEEP_SECONDS):
+      service.sweep()
+  finally:
+    made.close(verbose=False)
+
+
+def warm_up(service: DanceService, image: pathlib.Path, music: pathlib.Path) -> None:
+  """Compiles the model in the background; a failure is told, and ends nothing."""
+  try:
+    service.warm_up(image, music)
+    print("ready: the first dance will not wait for the compiler", flush=True)
+  except Exception:
+    logging.getLogger(__name__).exception("the model could not be compiled ahead")
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+  """Runs the program."""
+  args = make_parser().parse_args(argv)
+  with cli.one_line_errors("app"):
+    hardware.check_backend()
+    checkpoint = args.checkpoint or saved_stage.shipped()
+    with tempfile.TemporaryDirectory(prefix="dabfusion_app_") as private:
+      run(checkpoint, args.host, args.port, private)
+
+
+if __name__ == "__main__":
+  main()

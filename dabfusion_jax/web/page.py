@@ -1,0 +1,155 @@
+"""The page of the web app, in Gradio: what stands where, and what calls what."""
+
+import pathlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import gradio
+import numpy as np
+
+from dabfusion_jax.web.limits import MIN_SECONDS, Request
+from dabfusion_jax.web.service import DanceService
+from data_pipeline.errors import UserError
+
+INTRO = """# One still picture and a song become a dance
+
+The person in the picture is found and framed before anything runs. Only animate
+pictures of people who agree to it, and say that the video is generated."""
+SIZES = (256, 384, 512, 768, 1024)
+# No fonts of other hosts: the page asks for nothing beyond this machine.
+FONTS = ["system-ui", "sans-serif"]
+_PRIVATE = "private"  # no handler is an endpoint for other programs
+
+
+@contextmanager
+def shown() -> Iterator[None]:
+  """Shows an error of the user on the page, as one line."""
+  try:
+    yield
+  except UserError as error:
+    raise gradio.Error(str(error), print_exception=False) from error
+
+
+def make_page(
+  service: DanceService, example: tuple[pathlib.Path, pathlib.Path]
+) -> gradio.Blocks:
+  """Returns the page.
+
+  Args:
+    service: makes the dances.
+    example: a picture and a song for those who bring none.
+  """
+
+  def preview(image: str | None, pick: int | None) -> tuple[np.ndarray | None, str]:
+    if not image:
+      return None, ""
+    with shown():
+      seen = service.preview(image, pick or 1)
+    return seen.picture, "\n".join(seen.notes)
+
+  def dance(
+    image: str | None,
+    music: str | None,
+    seconds: float,
+    music_start: float,
+    steps: int,
+    size: int,
+    pick: int,
+    seed: int,
+    request: gradio.Request,
+    progress: gradio.Progress = gradio.Progress(),  # noqa: B008, as Gradio finds it
+  ) -> tuple[str, str, list[str], str]:
+    asked = Request(image, music, seconds, music_start, steps, size, pick, seed)
+    report = lambda share, text: progress(share, desc=text)
+    with shown():
+      made = service.dance(asked, request.session_hash, report)
+    downloads = [str(path) for path in (made.video, made.gif, made.settings)]
+    return str(made.video), made.chart, downloads, "\n".join(made.notes)
+
+  def stop(request: gradio.Request) -> None:
+    service.stop(request.session_hash)
+
+  limits = service.limits
+  sizes = [size for size in SIZES if size <= limits.size]
+  steps = service.pipeline.settings.sampling.num_inference_steps
+  trained = service.pipeline.settings.data.num_frames / service.pipeline.fps
+  with gradio.Blocks(title="dabfusion_jax", analytics_enabled=False) as page:
+    gradio.Markdown(INTRO)
+    with gradio.Row():
+      with gradio.Column(min_width=320):
+        image = gradio.File(
+          label="Picture of a person", file_types=["image"], height=110, elem_id="image"
+        )
+        music = gradio.File(
+          label="Song", file_types=["audio", "video"], height=110, elem_id="music"
+        )
+        take = gradio.Button("Take the example", elem_id="example")
+        seconds = gradio.Slider(
+          MIN_SECONDS, limits.seconds, trained, step=1, label="Length in seconds"
+        )
+        with gradio.Accordion("More", open=False):
+          start = gradio.Number(0, label="Second of the song to begin at", minimum=0)
+          count = gradio.Slider(1, limits.steps, steps, step=1, label="Steps")
+          size = gradio.Dropdown(sizes, value=512, label="Pixels of the longer side")
+          pick = gradio.Number(
+            1, label="Which person, 1 is the largest", precision=0, minimum=1
+          )
+          seed = gradio.Number(
+            0, label="Seed: another one, another dance", precision=0, minimum=0
+          )
+        with gradio.Row():
+          go = gradio.Button("Dance", variant="primary", elem_id="dance")
+          end = gradio.Button("Stop", variant="stop", elem_id="stop")
+      with gradio.Column(min_width=320):
+        framed = gradio.Image(
+          label="Who will dance", interactive=False, height=320, elem_id="framed"
+        )
+        notes = gradio.Textbox(
+          label="Notes", interactive=False, lines=2, elem_id="notes"
+        )
+      with gradio.Column(min_width=320):
+        video = gradio.Video(
+          label="The dance", autoplay=True, loop=True, height=320, elem_id="video"
+        )
+        chart = gradio.HTML(elem_id="chart")
+        downloads = gradio.File(
+          label="Download", file_count="multiple", elem_id="downloads"
+        )
+    for changed in (image.change, pick.change):
+      changed(preview, [image, pick], [framed, notes], api_visibility=_PRIVATE)
+    take.click(
+      lambda: [str(path) for path in example],
+      None,
+      [image, music],
+      api_visibility=_PRIVATE,
+    )
+    go.click(
+      dance,
+      [image, music, seconds, start, count, size, pick, seed],
+      [video, chart, downloads, notes],
+      concurrency_limit=1,
+      api_visibility=_PRIVATE,
+    )
+    end.click(stop, None, None, queue=False, api_visibility=_PRIVATE)
+    page.unload(stop)
+  return page.queue(max_size=limits.waiting)
+
+
+def launch(page: gradio.Blocks, service: DanceService, host: str, port: int) -> str:
+  """Serves a page until `page.close()`, and returns its address.
+
+  Raises:
+    OSError: the port is taken.
+  """
+  _, address, _ = page.launch(
+    server_name=host,
+    server_port=port,
+    share=False,
+    prevent_thread_lock=True,
+    quiet=True,
+    max_file_size=service.limits.upload_bytes,
+    ssr_mode=False,
+    theme=gradio.themes.Base(font=FONTS, font_mono=["monospace"]),
+    footer_links=[],
+  )
+  return address

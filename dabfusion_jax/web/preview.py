@@ -1,0 +1,43 @@
+"""Shows who will dance: the person as found in the picture, and the frame around them.
+
+It is drawn before anything is computed, so that a wrong picture costs nobody's time.
+"""
+
+import numpy as np
+import PIL.Image
+import PIL.ImageDraw
+import scipy.ndimage
+from jaxtyping import Bool, UInt8
+
+from dabfusion_jax.inference.layers import Layers
+
+OUTLINE = (255, 176, 32)
+_DIMMED = 0.45  # brightness of what does not dance
+_MIN_SHOWN = 256  # pixels per side of a frame without layers
+
+
+def draw_person(layers: Layers) -> UInt8[np.ndarray, "h w 3"]:
+  """Returns the picture with the person outlined, the rest dimmed, in their frame."""
+  picture = layers.scene.picture
+  mask = layers.scene.alpha > 0.5
+  shown = np.where(mask[..., None], picture, picture * _DIMMED).astype(np.uint8)
+  width = max(1, round(max(mask.shape) / 200))
+  shown[outline(mask, width)] = OUTLINE
+  image = PIL.Image.fromarray(shown)
+  frame = layers.frame
+  corners = (frame.left, frame.top, frame.left + frame.side, frame.top + frame.side)
+  PIL.ImageDraw.Draw(image).rectangle(corners, outline=OUTLINE, width=width)
+  return np.asarray(image)
+
+
+def outline(mask: Bool[np.ndarray, "h w"], width: int) -> Bool[np.ndarray, "h w"]:
+  """Returns the pixels just outside of a mask, in a line of some width."""
+  return scipy.ndimage.binary_dilation(mask, iterations=width) & ~mask
+
+
+def enlarge(frame: UInt8[np.ndarray, "n n 3"]) -> UInt8[np.ndarray, "m m 3"]:
+  """Returns the network's own frame by a whole factor, so that its pixels are seen."""
+  factor = max(1, -(-_MIN_SHOWN // len(frame)))
+  image = PIL.Image.fromarray(frame)
+  size = (factor * frame.shape[1], factor * frame.shape[0])
+  return np.asarray(image.resize(size, PIL.Image.NEAREST))

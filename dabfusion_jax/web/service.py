@@ -1,0 +1,232 @@
+"""Makes dances for several users, one after another, in a folder of its own."""
+
+import contextlib
+import dataclasses
+import pathlib
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+
+import numpy as np
+from jaxtyping import UInt8
+
+from dabfusion_jax.inference.dance import Dance
+from dabfusion_jax.inference.layers import DECODER, LAYERS
+from dabfusion_jax.inference.options import DanceOptions
+from dabfusion_jax.metrics.motion import grid_speed
+from dabfusion_jax.pipeline import DancePipeline
+from dabfusion_jax.web import chart, preview
+from dabfusion_jax.web.limits import (
+  Limits,
+  Request,
+  check_pixels,
+  check_request,
+  check_upload,
+)
+from data_pipeline.errors import UserError
+from data_pipeline.media import reader
+
+Report = Callable[[float, str], None]  # (share that is done, what is being done)
+_READ, _SAMPLED = 0.1, 0.8  # share that is done once the inputs are read; the frames
+
+
+class StoppedError(UserError):
+  """A dance that its user no longer wants."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Preview:
+  """Who will dance, as found in a picture.
+
+  Attributes:
+    picture: to be shown.
+    drawing: how a dance of it is drawn, one of `layers.DRAWINGS`.
+    size: pixels of the longer side of the picture.
+    notes: what the user should know.
+  """
+
+  picture: UInt8[np.ndarray, "h w 3"]
+  drawing: str
+  size: int
+  notes: tuple[str, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class Result:
+  """A finished dance: its files, its chart as SVG, and notes."""
+
+  video: pathlib.Path
+  gif: pathlib.Path
+  settings: pathlib.Path
+  chart: str
+  notes: tuple[str, ...]
+
+
+class DanceService:
+  """One model for all users; whoever comes later waits.
+
+  Nothing outside of `folder` is read, whatever path a client names.
+  """
+
+  def __init__(
+    self, pipeline: DancePipeline, folder: pathlib.Path, limits: Limits
+  ) -> None:
+    """Takes a model and a folder.
+
+    Args:
+      pipeline: the model.
+      folder: private; uploads lie in it, and dances are written into it.
+      limits: of what may be asked.
+    """
+    self.pipeline, self.folder, self.limits = pipeline, folder, limits
+    self._turn = threading.Lock()
+    self._stops: dict[str, threading.Event] = {}
+    self._drawing_seconds = 0.0  # per frame, of the last dance
+
+  def preview(self, image: str | pathlib.Path | None, pick: int) -> Preview:
+    """Finds and frames the person in a picture.
+
+    Raises:
+      UserError: a picture that cannot be used, in one line.
+    """
+    path = self._picture(image)
+    with naming_files(path):
+      layers, shown, notes = self.pipeline.read_picture(path, DanceOptions(pick=pick))
+    if layers is None:
+      side = self.pipeline.frame_size
+      return Preview(preview.enlarge(shown), DECODER, side, notes)
+    size = max(layers.scene.alpha.shape)
+    return Preview(preview.draw_person(layers), LAYERS, size, notes)
+
+  def dance(self, request: Request, user: str, report: Report) -> Result:
+    """Makes a dance, after those that were asked for before.
+
+    Args:
+      request: what is asked for.
+      user: whose it is; `stop` takes the same name.
+      report: called as the work goes on.
+
+    Raises:
+      UserError: an input that cannot be used, or the user has stopped it.
+    """
+    check_request(request, self.limits)
+    picture = self._picture(request.image)
+    song = check_upload(request.music, "song", self.folder, self.limits)
+    stop = self._stops[user] = threading.Event()
+    with self._turn, naming_files(picture, song):
+      check_not(stop)
+      report(0.0, "Looking at the picture")
+      seen = self.preview(picture, request.pick)
+      options = {
+        "music_start": float(request.music_start),
+        "num_frames": round(request.seconds * self.pipeline.fps),
+        "num_inference_steps": request.steps,
+        "pick": request.pick,
+        "seed": request.seed,
+        "drawing": seen.drawing,
+      }
+      if seen.drawing == LAYERS:
+        longest = max(reader.read_image(picture).shape[:2])
+        options["size"] = min(request.size, longest)
+      report(_READ / 2, "Listening to the music")
+      clock = _Clock(report, stop, self._drawing_seconds * options["num_frames"])
+      made = self.pipeline(picture, song, callback=clock, **options)
+      self._drawing_seconds = clock.since_last_step() / len(made.frames)
+      check_not(stop)
+      return self._write(made, seen.notes)
+
+  def stop(self, user: str) -> None:
+    """Ends the dance of a user at its next step, or before it begins."""
+    if user in self._stops:
+      self._stops[user].set()
+
+  def warm_up(self, image: pathlib.Path, music: pathlib.Path) -> None:
+    """Compiles the model, so that the first user does not wait for it.
+
+    It makes a dance of the length that the model was trained at, in two steps.
+    """
+    with self._turn:
+      self.pipeline(image, music, num_inference_steps=2, drawing=DECODER)
+
+  def sweep(self, now: float | None = None) -> None:
+    """Removes uploads and dances that nobody has used for `Limits.keep_seconds`."""
+    now = time.time() if now is None else now
+    for path in sorted(self.folder.rglob("*"), reverse=True):  # contents before folders
+      with contextlib.suppress(OSError):  # somebody else's removal, or not empty
+        if path.is_dir():
+          path.rmdir()
+        elif now - path.lstat().st_mtime > self.limits.keep_seconds:
+          path.unlink()
+
+  def _picture(self, image: str | pathlib.Path | None) -> pathlib.Path:
+    path = check_upload(image, "picture", self.folder, self.limits)
+    check_pixels(path, self.limits)
+    return path
+
+  def _write(self, made: Dance, notes: tuple[str, ...]) -> Result:
+    folder = pathlib.Path(tempfile.mkdtemp(prefix="dance_", dir=self.folder))
+    # A client names its files; where they lie here is nobody's business.
+    made.settings["image"] = pathlib.Path(made.settings["image"]).name
+    made.settings["music"] = pathlib.Path(made.settings["music"]).name
+    video, sheet, settings = made.save(folder / "dance.mp4")
+    sheet.unlink()
+    size = (self.pipeline.frame_size, self.pipeline.frame_size)
+    drawn = chart.draw_dance(
+      made.audio, made.beats, grid_speed(made.flow, size), made.fps
+    )
+    notes = tuple(dict.fromkeys(notes + made.notes))
+    return Result(video, made.to_gif(folder / "dance.gif"), settings, drawn, notes)
+
+
+class _Clock:
+  """Reports the steps of a dance with the time left; ends it if it is stopped."""
+
+  def __init__(self, report: Report, stop: threading.Event, drawing: float) -> None:
+    self._report, self._stop, self._drawing = report, stop, drawing
+    self._first = self._last = 0.0
+
+  def __call__(self, done: int, total: int) -> None:
+    check_not(self._stop)
+    self._last = time.monotonic()
+    if done == 1:
+      self._first = self._last  # before it something may have been compiled
+    share = _READ + (_SAMPLED - _READ) * done / total
+    if done == total:
+      self._report(share, "Drawing the frames" + left(self._drawing))
+      return
+    text = f"Step {done} of {total}"
+    if done > 1:
+      per_step = (self._last - self._first) / (done - 1)
+      text += left(per_step * (total - done) + self._drawing)
+    self._report(share, text)
+
+  def since_last_step(self) -> float:
+    return time.monotonic() - self._last
+
+
+def left(seconds: float) -> str:
+  """Returns a remark such as ", about 12 s left"; empty below a second."""
+  if seconds < 1:
+    return ""
+  if seconds < 90:
+    return f", about {seconds:.0f} s left"
+  return f", about {seconds / 60:.0f} min left"
+
+
+def check_not(stop: threading.Event) -> None:
+  """Raises `StoppedError` if a dance was stopped."""
+  if stop.is_set():
+    raise StoppedError("The dance was stopped.")
+
+
+@contextlib.contextmanager
+def naming_files(*paths: pathlib.Path) -> Iterator[None]:
+  """Names files in errors as their user knows them, without the folder they lie in."""
+  try:
+    yield
+  except UserError as error:
+    text = str(error)
+    for path in paths:
+      text = text.replace(str(path), path.name)
+    raise type(error)(text) from error

@@ -1,0 +1,87 @@
+"""Whatever a client sends, only its own files are read, and only so much of them."""
+
+import math
+import pathlib
+
+import numpy as np
+import PIL.Image
+import pytest
+
+from dabfusion_jax.inference.inputs import InputError
+from dabfusion_jax.web.limits import (
+  Limits,
+  Request,
+  UploadError,
+  check_pixels,
+  check_request,
+  check_upload,
+)
+
+GOOD = {"seconds": 4, "music_start": 0.0, "steps": 10, "size": 256, "pick": 1}
+
+
+def request(**changes):
+  path = pathlib.Path("a")
+  return Request(path, path, **(GOOD | {"seed": 0} | changes))
+
+
+def test_a_good_request_passes():
+  check_request(request(), Limits())
+
+
+@pytest.mark.parametrize(
+  ("name", "value"),
+  [
+    ("seconds", 21),
+    ("seconds", 0),
+    ("seconds", math.nan),
+    ("music_start", -1.0),
+    ("music_start", math.inf),
+    ("steps", 101),
+    ("size", 4096),
+    ("pick", 0),
+    ("seed", 2**32),
+  ],
+)
+def test_a_number_out_of_its_range_is_named(name, value):
+  with pytest.raises(InputError, match=f"{name} must be"):
+    check_request(request(**{name: value}), Limits())
+
+
+def test_an_upload_is_read_from_its_folder_only(tmp_path):
+  mine, other = tmp_path / "mine", tmp_path / "other"
+  mine.mkdir()
+  for file in (mine / "a.png", other):
+    file.write_bytes(b"x")
+  (mine / "link.png").symlink_to(other)
+  assert check_upload(str(mine / "a.png"), "picture", mine, Limits()).is_file()
+  for path in (
+    other,
+    mine / "link.png",
+    mine / ".." / "other",
+    "/etc/passwd",
+    f"{tmp_path}/mine_too",
+    "http://localhost/a.png",
+  ):
+    with pytest.raises(UploadError, match="not uploaded here"):
+      check_upload(path, "picture", mine, Limits())
+
+
+def test_what_is_missing_gone_or_too_large_is_said(tmp_path):
+  check = lambda path: check_upload(path, "song", tmp_path, Limits(upload_bytes=9))
+  for path, said in (("", "There is no song"), (tmp_path / "gone", "removed")):
+    with pytest.raises(UploadError, match=said):
+      check(path)
+  (tmp_path / "large").write_bytes(bytes(10))
+  with pytest.raises(UploadError, match="at most"):
+    check(tmp_path / "large")
+
+
+def test_a_picture_of_too_many_pixels_is_refused_by_its_head(tmp_path):
+  path = tmp_path / "a.png"
+  PIL.Image.fromarray(np.zeros((30, 40, 3), np.uint8)).save(path)
+  check_pixels(path, Limits(pixels=1200))
+  with pytest.raises(UploadError, match="40x30 pixels"):
+    check_pixels(path, Limits(pixels=1199))
+  path.write_text("no picture")
+  check_pixels(path, Limits(pixels=1))  # whoever reads it says so

@@ -1,0 +1,152 @@
+"""Users get their dances in turn, can stop them, and leave nothing behind."""
+
+import os
+import threading
+
+import dancers
+import numpy as np
+import PIL.Image
+import pytest
+
+from dabfusion_jax.inference.dance import SAMPLE_RATE, Dance
+from dabfusion_jax.inference.inputs import InputError, frame_image, read_picture
+from dabfusion_jax.pipeline import DancePipeline
+from dabfusion_jax.web import service
+from dabfusion_jax.web.limits import Limits, Request, UploadError
+
+STEPS = 4
+
+
+class Stub(DancePipeline):
+  """A pipeline without networks, whose steps a test can look into."""
+
+  def __init__(self):
+    object.__setattr__(self, "asked", [])
+    object.__setattr__(self, "at_step", lambda step: None)
+
+  fps, frame_size = 10.0, 64
+
+  def read_picture(self, image, asked):
+    read_picture(image)
+    return None, frame_image(image, "letterbox", 64, True), ("A note.",)
+
+  def __call__(self, image, music, *, callback, num_frames, **options):
+    self.asked.append(options)
+    for step in range(STEPS):
+      self.at_step(step)
+      callback(step + 1, STEPS)
+    audio = np.zeros((round(num_frames / 10 * SAMPLE_RATE), 2), np.float32)
+    settings = {"image": str(image), "music": str(music), "beat_times": [0.5]}
+    grid = np.zeros((num_frames, 4, 4, 2), np.float32)
+    frames = np.zeros((num_frames, 64, 64, 3), np.uint8)
+    return Dance(frames, 10.0, audio, grid, grid[..., :1], settings, ("A note.",))
+
+
+@pytest.fixture
+def place(tmp_path):
+  """A service, and a picture and a song that were uploaded to it."""
+  folder = tmp_path / "private"
+  folder.mkdir()
+  PIL.Image.fromarray(dancers.draw()[0]).save(folder / "me.png")
+  (folder / "song.wav").write_bytes(b"any")
+  return service.DanceService(Stub(), folder, Limits())
+
+
+def ask(place, **changes):
+  fields = {"seconds": 1.0, "music_start": 0.0, "steps": 4, "size": 256, "pick": 1}
+  files = {"image": place.folder / "me.png", "music": place.folder / "song.wav"}
+  return Request(**(files | fields | {"seed": 7} | changes))
+
+
+def test_a_dance_is_a_video_a_gif_and_settings_that_name_no_folder(place):
+  said = []
+  result = place.dance(
+    ask(place), "ann", lambda share, text: said.append((share, text))
+  )
+  assert result.video.suffix == ".mp4" and result.gif.suffix == ".gif"
+  assert str(place.folder) not in result.settings.read_text()
+  assert result.notes == ("A note.",) and "<svg" in result.chart
+  shares = [share for share, _ in said]
+  assert shares == sorted(shares) and shares[-1] < 1
+  assert said[-1][1].startswith("Drawing") and f"of {STEPS}" in said[-2][1]
+  assert place.pipeline.asked[0]["seed"] == 7
+
+
+def test_two_users_at_once_are_served_in_turn(place):
+  inside, most = [], []
+
+  def at_step(step):
+    inside.append(threading.get_ident())
+    most.append(len(set(inside[-STEPS:])) if step == STEPS - 1 else 1)
+
+  object.__setattr__(place.pipeline, "at_step", at_step)
+  results = {}
+  quiet = lambda share, text: None
+  users = [
+    threading.Thread(
+      target=lambda n=name: results.update({n: place.dance(ask(place), n, quiet)})
+    )
+    for name in ("ann", "bob")
+  ]
+  for user in users:
+    user.start()
+  for user in users:
+    user.join(60)
+  assert set(most) == {1} and len(inside) == 2 * STEPS
+  assert results["ann"].video != results["bob"].video
+  assert all(result.video.is_file() for result in results.values())
+
+
+def test_a_stopped_dance_ends_at_its_next_step_and_only_that_of_its_user(place):
+  object.__setattr__(
+    place.pipeline, "at_step", lambda step: step == 1 and place.stop("ann")
+  )
+  reached = []
+  with pytest.raises(service.StoppedError):
+    place.dance(ask(place), "ann", lambda share, text: reached.append(text))
+  assert not any("Step 2" in text for text in reached)
+  place.dance(ask(place), "bob", lambda share, text: None)
+
+
+@pytest.mark.parametrize(
+  ("change", "error", "said"),
+  [
+    ({"image": "/etc/hostname"}, UploadError, "not uploaded here"),
+    ({"seconds": 1000.0}, InputError, "seconds must be from 1 to 20"),
+    ({"music": ""}, UploadError, "There is no song"),
+  ],
+)
+def test_bad_requests_end_before_any_work(place, change, error, said):
+  with pytest.raises(error, match=said):
+    place.dance(ask(place, **change), "ann", lambda share, text: None)
+  assert not place.pipeline.asked
+
+
+def test_a_broken_picture_is_named_without_its_folder(place):
+  (place.folder / "me.png").write_text("no picture")
+  with pytest.raises(ValueError, match="^me.png: not a readable picture"):
+    place.preview(place.folder / "me.png", 1)
+
+
+def test_a_preview_shows_the_frame_of_the_network(place):
+  seen = place.preview(place.folder / "me.png", 1)
+  assert seen.picture.shape == (256, 256, 3) and seen.notes == ("A note.",)
+
+
+def test_uploads_and_dances_are_removed_once_nobody_has_used_them_for_long(place):
+  result = place.dance(ask(place), "ann", lambda share, text: None)
+  now = result.video.stat().st_mtime
+  fresh = place.folder / "deep" / "fresh.png"
+  fresh.parent.mkdir()
+  fresh.touch()
+  os.utime(fresh, (now + 3000, now + 3000))
+  place.sweep(now + 10)
+  assert result.video.is_file()
+  place.sweep(now + Limits().keep_seconds + 60)
+  assert [path for path in place.folder.rglob("*") if path.is_file()] == [fresh]
+  assert not result.video.parent.exists() and fresh.parent.is_dir()
+
+
+def test_time_left_is_told_in_words():
+  assert service.left(0.2) == "" and "12 s" in service.left(12.3)
+  assert "3 min" in service.left(170.0)
