@@ -2,6 +2,7 @@
 #   make demo        a dance by the bundled weights
 #   make test        the test suite
 #   make docs        these pages and the API reference, as docs/_build/index.html
+#   make notebook    run docs/quickstart.ipynb
 #   make miniature   build data, train both stages in miniature, and dance with the result
 # Another interpreter: make test PYTHON=python3.13
 PYTHON ?= python3
@@ -14,7 +15,7 @@ VERSION := $(shell $(PYTHON) -c "import sys; print('%d.%d' % sys.version_info[:2
 PINS := $(shell cksum requirements/$(LEVEL).txt | cut -d' ' -f1)
 STAMP := $(VENV)/ready-$(VERSION)-$(PINS)
 
-.PHONY: setup demo miniature test lint docs bench
+.PHONY: setup demo miniature test lint docs notebook bench
 
 setup: $(STAMP)
 
@@ -80,6 +81,10 @@ docs: $(STAMP)
 	$(PY) -m sphinx --quiet --fresh-env --write-all --fail-on-warning --jobs auto \
 	  docs docs/_build
 	@echo "The documentation: docs/_build/index.html"
+
+# docs/quickstart.ipynb, cell by cell.
+notebook: $(STAMP)
+	$(PY) docs/run_notebook.py
 
 # Ratios within one run: how clips are read, what each feature costs, how well beats are
 # found; and published values of the metrics beside ours.

@@ -12,6 +12,7 @@ import argparse
 import logging
 import os
 import pathlib
+import signal
 import tempfile
 import threading
 from collections.abc import Sequence
@@ -75,6 +76,8 @@ def warm_up(service: DanceService, image: pathlib.Path, music: pathlib.Path) -> 
 def main(argv: Sequence[str] | None = None) -> None:
   """Runs the program."""
   args = make_parser().parse_args(argv)
+  # Ended in any usual way, the program leaves no uploads behind.
+  signal.signal(signal.SIGTERM, signal.default_int_handler)
   with cli.one_line_errors("app"):
     hardware.check_backend()
     checkpoint = args.checkpoint or saved_stage.shipped()

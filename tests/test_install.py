@@ -142,11 +142,14 @@ def test_the_configs_of_a_wheel_are_found_in_any_folder(wheel, tmp_path):
 
 
 def test_a_config_in_the_current_folder_comes_first(tmp_path, monkeypatch):
-  (tmp_path / "configs").mkdir()
-  (tmp_path / "configs" / "autoencoder.py").touch()
   monkeypatch.chdir(tmp_path)
-  assert find_config("configs/autoencoder.py") == pathlib.Path("configs/autoencoder.py")
-  assert find_config("configs/none.py") == pathlib.Path("configs/none.py")
+  here = pathlib.Path("configs/autoencoder.py")
+  assert find_config(here) == _ROOT / here  # beside the package of a clone
+  (tmp_path / "configs").mkdir()
+  here.touch()
+  assert find_config(here) == here
+  for none in ("configs/none.py", "autoencoder.py", "/configs/autoencoder.py"):
+    assert find_config(none) == pathlib.Path(none)
 
 
 def test_the_doctor_reports_packages_of_an_installed_copy_only(monkeypatch):

@@ -1,7 +1,7 @@
 """Config files such as `configs/diffusion.py`: found, and read without a command line.
 
-A wheel carries `configs/` inside the package, so that the commands of the documentation
-work in any folder; a file of that name in the current directory comes first.
+A wheel carries `configs/` inside the package, a clone beside it: the commands of the
+documentation work in any folder. A file of that name in the current one comes first.
 """
 
 import importlib
@@ -16,15 +16,20 @@ _FOLDER = "configs"
 
 
 def find_config(path: str | pathlib.Path) -> pathlib.Path:
-  """Returns the path itself, or else that of the packaged file `configs/NAME.py`."""
+  """Returns the path itself if it exists, or else that of our own `configs/NAME.py`.
+
+  What is neither is returned as it is.
+  """
   path = pathlib.Path(path)
-  packaged = pathlib.Path(str(importlib.resources.files("dabfusion_jax"))) / path
-  if path.is_file() or path.parent != pathlib.Path(_FOLDER) or not packaged.is_file():
+  package = pathlib.Path(str(importlib.resources.files("dabfusion_jax")))
+  ours = [folder / path for folder in (package, package.parent)]
+  found = [file for file in ours if file.is_file()]
+  if path.is_file() or path.parent != pathlib.Path(_FOLDER) or not found:
     return path
   if importlib.util.find_spec(_FOLDER) is None:
     # The files import each other by the name that they have in the source.
     sys.modules[_FOLDER] = importlib.import_module(f"dabfusion_jax.{_FOLDER}")
-  return packaged
+  return found[0]
 
 
 def load_config(path: str | pathlib.Path, variant: str) -> Settings:

@@ -58,13 +58,13 @@ def make_page(
     seed: int,
     request: gradio.Request,
     progress: gradio.Progress = gradio.Progress(),  # noqa: B008, as Gradio finds it
-  ) -> tuple[str, str, list[str], str]:
+  ) -> tuple[str, str, str, str, str]:
     asked = Request(image, music, seconds, music_start, steps, size, pick, seed)
     report = lambda share, text: progress(share, desc=text)
     with shown():
       made = service.dance(asked, request.session_hash, report)
-    downloads = [str(path) for path in (made.video, made.gif, made.settings)]
-    return str(made.video), made.chart, downloads, "\n".join(made.notes)
+    film, gif = str(made.video), str(made.gif)
+    return film, made.chart, film, gif, "\n".join(made.notes)
 
   def stop(request: gradio.Request) -> None:
     service.stop(request.session_hash)
@@ -100,23 +100,38 @@ def make_page(
         with gradio.Row():
           go = gradio.Button("Dance", variant="primary", elem_id="dance")
           end = gradio.Button("Stop", variant="stop", elem_id="stop")
-      with gradio.Column(min_width=320):
         framed = gradio.Image(
-          label="Who will dance", interactive=False, height=320, elem_id="framed"
-        )
-        notes = gradio.Textbox(
-          label="Notes", interactive=False, lines=2, elem_id="notes"
+          label="Who will dance",
+          interactive=False,
+          height=300,
+          buttons=["fullscreen"],
+          elem_id="framed",
         )
       with gradio.Column(min_width=320):
         video = gradio.Video(
-          label="The dance", autoplay=True, loop=True, height=320, elem_id="video"
+          label="The dance",
+          interactive=False,
+          autoplay=True,
+          loop=True,
+          height=380,
+          buttons=[],
+          elem_id="video",
         )
+        with gradio.Row():
+          film = gradio.DownloadButton("Download mp4", elem_id="mp4")
+          gif = gradio.DownloadButton("Download GIF", elem_id="gif")
         chart = gradio.HTML(elem_id="chart")
-        downloads = gradio.File(
-          label="Download", file_count="multiple", elem_id="downloads"
+        notes = gradio.Textbox(
+          label="Notes", interactive=False, lines=2, elem_id="notes"
         )
     for changed in (image.change, pick.change):
-      changed(preview, [image, pick], [framed, notes], api_visibility=_PRIVATE)
+      changed(
+        preview,
+        [image, pick],
+        [framed, notes],
+        show_progress_on=framed,
+        api_visibility=_PRIVATE,
+      )
     take.click(
       lambda: [str(path) for path in example],
       None,
@@ -126,7 +141,8 @@ def make_page(
     go.click(
       dance,
       [image, music, seconds, start, count, size, pick, seed],
-      [video, chart, downloads, notes],
+      [video, chart, film, gif, notes],
+      show_progress_on=video,
       concurrency_limit=1,
       api_visibility=_PRIVATE,
     )

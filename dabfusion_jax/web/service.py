@@ -58,7 +58,6 @@ class Result:
 
   video: pathlib.Path
   gif: pathlib.Path
-  settings: pathlib.Path
   chart: str
   notes: tuple[str, ...]
 
@@ -114,6 +113,7 @@ class DanceService:
     picture = self._picture(request.image)
     song = check_upload(request.music, "song", self.folder, self.limits)
     stop = self._stops[user] = threading.Event()
+    report(0.0, "Waiting for the model")
     with self._turn, naming_files(picture, song):
       check_not(stop)
       report(0.0, "Looking at the picture")
@@ -166,17 +166,16 @@ class DanceService:
 
   def _write(self, made: Dance, notes: tuple[str, ...]) -> Result:
     folder = pathlib.Path(tempfile.mkdtemp(prefix="dance_", dir=self.folder))
-    # A client names its files; where they lie here is nobody's business.
-    made.settings["image"] = pathlib.Path(made.settings["image"]).name
-    made.settings["music"] = pathlib.Path(made.settings["music"]).name
-    video, sheet, settings = made.save(folder / "dance.mp4")
-    sheet.unlink()
+    # Users know their files by name; where they lie here is nobody's business.
+    names = {key: pathlib.Path(made.settings[key]).name for key in ("image", "music")}
+    made = dataclasses.replace(made, settings=made.settings | names)
+    video = made.save(folder / "dance.mp4")[0]
     size = (self.pipeline.frame_size, self.pipeline.frame_size)
     drawn = chart.draw_dance(
       made.audio, made.beats, grid_speed(made.flow, size), made.fps
     )
     notes = tuple(dict.fromkeys(notes + made.notes))
-    return Result(video, made.to_gif(folder / "dance.gif"), settings, drawn, notes)
+    return Result(video, made.to_gif(folder / "dance.gif"), drawn, notes)
 
 
 class _Clock:

@@ -1,0 +1,40 @@
+"""The notebook names what exists; `make notebook` runs it."""
+
+import ast
+import importlib
+import importlib.util
+import json
+
+from docs.run_notebook import NOTEBOOK, code_cells
+
+
+def nodes(kind):
+  return [
+    node
+    for source in code_cells(NOTEBOOK)
+    for node in ast.walk(ast.parse(source))
+    if isinstance(node, kind)
+  ]
+
+
+def test_each_name_that_the_notebook_imports_exists():
+  for node in nodes(ast.ImportFrom):
+    module = importlib.import_module(node.module)
+    assert all(hasattr(module, alias.name) for alias in node.names), node.module
+
+
+def test_each_program_that_the_notebook_runs_exists():
+  ran = [
+    node.args[0].value
+    for node in nodes(ast.Call)
+    if isinstance(node.func, ast.Name) and node.func.id == "run"
+  ]
+  assert len(ran) == 5
+  assert all(importlib.util.find_spec(module) for module in ran)
+
+
+def test_the_notebook_is_kept_without_results():
+  cells = json.loads(NOTEBOOK.read_text())["cells"]
+  code = [cell for cell in cells if cell["cell_type"] == "code"]
+  assert all(not cell["outputs"] and not cell["execution_count"] for cell in code)
+  assert len(code_cells(NOTEBOOK)) == len(code) - 1

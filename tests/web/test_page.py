@@ -1,0 +1,58 @@
+"""What the server gives away, and what it takes, asked for without a browser."""
+
+import re
+import urllib.error
+import urllib.parse
+import urllib.request
+
+import pytest
+
+pytest.importorskip("gradio")
+pytestmark = pytest.mark.filterwarnings("ignore")  # of libraries under Gradio
+
+
+def status(request):
+  """Returns the HTTP status of a request."""
+  try:
+    with urllib.request.urlopen(request, timeout=30) as answer:
+      return answer.status
+  except urllib.error.HTTPError as error:
+    return error.code
+
+
+def upload(address, content):
+  """Returns a request that uploads a file."""
+  head = (
+    b'--x\r\nContent-Disposition: form-data; name="files"; filename="a.png"\r\n'
+    b"Content-Type: image/png\r\n\r\n"
+  )
+  return urllib.request.Request(
+    f"{address}gradio_api/upload",
+    data=head + content + b"\r\n--x--\r\n",
+    headers={"Content-Type": "multipart/form-data; boundary=x"},
+  )
+
+
+@pytest.mark.parametrize("path", ["/etc/passwd", __file__, "pyproject.toml", "../x"])
+def test_no_file_outside_its_folder_is_served(served, path):
+  address, _ = served
+  quoted = urllib.parse.quote(path, safe="")
+  for form in (path, quoted):
+    assert status(f"{address}gradio_api/file={form}") in (403, 404)
+
+
+def test_an_upload_lands_in_its_folder_and_a_large_one_is_refused(served):
+  address, service = served
+  before = set(service.folder.rglob("*.png"))
+  assert status(upload(address, bytes(1000))) == 200
+  (new,) = set(service.folder.rglob("*.png")) - before
+  assert new.stat().st_size == 1000
+  assert status(upload(address, bytes(2**21))) == 413
+
+
+def test_the_page_asks_for_nothing_of_other_hosts(served):
+  address, _ = served
+  with urllib.request.urlopen(address, timeout=30) as answer:
+    text = answer.read().decode()
+  loaded = re.findall(r'<(?:link|script)[^>]+(?:href|src)="(https?://[^"]+)"', text)
+  assert not [url for url in loaded if not url.startswith(address)]
