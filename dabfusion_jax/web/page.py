@@ -50,12 +50,12 @@ def make_page(
   def dance(
     image: str | None,
     music: str | None,
-    seconds: float,
-    music_start: float,
-    steps: int,
-    size: int,
-    pick: int,
-    seed: int,
+    seconds: float | int | None,
+    music_start: float | int | None,
+    steps: int | None,
+    size: int | None,
+    pick: int | None,
+    seed: int | None,
     request: gradio.Request,
     progress: gradio.Progress = gradio.Progress(),  # noqa: B008, as Gradio finds it
   ) -> tuple[str, str, str, str, str]:

@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import functools
 import pathlib
 import tempfile
 import threading
@@ -42,7 +43,7 @@ class Preview:
   Attributes:
     picture: to be shown.
     drawing: how a dance of it is drawn, one of `layers.DRAWINGS`.
-    size: pixels of the longer side of the picture.
+    size: most pixels of the longer side of a dance of it.
     notes: what the user should know.
   """
 
@@ -80,6 +81,8 @@ class DanceService:
     """
     self.pipeline, self.folder, self.limits = pipeline, folder, limits
     self._turn = threading.Lock()
+    # What was shown before a dance is not looked for again.
+    self._found = functools.lru_cache(maxsize=32)(self._find)
     self._stops: dict[str, threading.Event] = {}
     self._drawing_seconds = 0.0  # per frame, of the last dance
 
@@ -91,12 +94,7 @@ class DanceService:
     """
     path = self._picture(image)
     with naming_files(path):
-      layers, shown, notes = self.pipeline.read_picture(path, DanceOptions(pick=pick))
-    if layers is None:
-      side = self.pipeline.frame_size
-      return Preview(preview.enlarge(shown), DECODER, side, notes)
-    size = max(layers.scene.alpha.shape)
-    return Preview(preview.draw_person(layers), LAYERS, size, notes)
+      return self._found(path, path.stat().st_size, pick)
 
   def dance(self, request: Request, user: str, report: Report) -> Result:
     """Makes a dance, after those that were asked for before.
@@ -112,9 +110,11 @@ class DanceService:
     check_request(request, self.limits)
     picture = self._picture(request.image)
     song = check_upload(request.music, "song", self.folder, self.limits)
+    for path in (picture, song):
+      path.touch()  # kept from now on, while it waits
     stop = self._stops[user] = threading.Event()
     report(0.0, "Waiting for the model")
-    with self._turn, naming_files(picture, song):
+    with self._turn, naming_files(picture, song), self._forgetting(user, stop):
       check_not(stop)
       report(0.0, "Looking at the picture")
       seen = self.preview(picture, request.pick)
@@ -127,8 +127,7 @@ class DanceService:
         "drawing": seen.drawing,
       }
       if seen.drawing == LAYERS:
-        longest = max(reader.read_image(picture).shape[:2])
-        options["size"] = min(request.size, longest)
+        options["size"] = min(request.size, seen.size)
       report(_READ / 2, "Listening to the music")
       clock = _Clock(report, stop, self._drawing_seconds * options["num_frames"])
       made = self.pipeline(picture, song, callback=clock, **options)
@@ -158,6 +157,24 @@ class DanceService:
           path.rmdir()
         elif now - path.lstat().st_mtime > self.limits.keep_seconds:
           path.unlink()
+
+  def _find(self, path: pathlib.Path, num_bytes: int, pick: int) -> Preview:
+    del num_bytes  # tells a file from an earlier one of its name
+    layers, shown, notes = self.pipeline.read_picture(path, DanceOptions(pick=pick))
+    if layers is None:
+      side = self.pipeline.frame_size
+      return Preview(preview.enlarge(shown), DECODER, side, notes)
+    size = max(reader.read_image(path).shape[:2])
+    return Preview(preview.draw_person(layers), LAYERS, size, notes)
+
+  @contextlib.contextmanager
+  def _forgetting(self, user: str, stop: threading.Event) -> Iterator[None]:
+    """Forgets how to stop a dance once it is done."""
+    try:
+      yield
+    finally:
+      if self._stops.get(user) is stop:
+        del self._stops[user]
 
   def _picture(self, image: str | pathlib.Path | None) -> pathlib.Path:
     path = check_upload(image, "picture", self.folder, self.limits)

@@ -38,6 +38,7 @@ def test_a_dance_is_a_video_a_gif_and_settings_that_name_no_folder(place):
   for file in result.video.parent.iterdir():
     assert str(place.folder).encode() not in file.read_bytes()
   assert result.notes == ("A note.",) and "<svg" in result.chart
+  assert not place._stops
   shares = [share for share, _ in said]
   assert shares == sorted(shares) and shares[-1] < 1
   assert said[-1][1].startswith("Drawing") and f"of {STEPS}" in said[-2][1]
