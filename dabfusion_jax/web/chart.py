@@ -7,7 +7,7 @@ from jaxtyping import Float, Float32
 
 from dabfusion_jax.metrics.motion import strict_kinematic_beats
 
-WIDTH, HEIGHT = 720, 260  # of the drawing; a page scales it to its own width
+WIDTH, HEIGHT = 720, 276  # of the drawing; a page scales it to its own width
 _SOUND, _SPEED = (70, 55), (190, 60)  # middle line or base, and height above it
 _BINS = 360  # of the waveform
 _COLOURS = {"sound": "#7b8794", "beat": "#c0392b", "speed": "#2a6fb0"}
@@ -75,21 +75,21 @@ def _waveform(audio: Float32[np.ndarray, "s 2"]) -> str:
 def _labels(x: Callable[[float | int], float], seconds: float) -> list[str]:
   step = max(1, round(seconds / 10))
   marks = [
-    _text(x(time), 222, f"{time} s", "start" if not time else "middle")
+    _text(x(time), 226, f"{time} s", "start" if not time else "middle")
     for time in range(0, int(seconds - 0.3) + 1, step)
   ]
   legend = (("beat", "beats"), ("speed", "speed of the dance, dots: pauses"))
   for i, (name, text) in enumerate(legend):
-    place = 110 * i
+    place = 120 * i
     marks.append(
-      f'<rect x="{place}" y="240" width="12" height="12" fill="{_COLOURS[name]}"/>'
+      f'<rect x="{place}" y="250" width="16" height="16" fill="{_COLOURS[name]}"/>'
     )
-    marks.append(_text(place + 18, 251, text, "start"))
+    marks.append(_text(place + 24, 265, text, "start"))
   return marks
 
 
 def _text(x: float | int, y: int, text: str, anchor: str) -> str:
   return (
-    f'<text x="{x:.1f}" y="{y:.1f}" font-size="13" font-family="sans-serif"'
+    f'<text x="{x:.1f}" y="{y:.1f}" font-size="20" font-family="sans-serif"'
     f' fill="currentColor" text-anchor="{anchor}">{text}</text>'
   )
