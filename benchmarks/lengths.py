@@ -200,7 +200,7 @@ def main(argv: Sequence[str] | None = None) -> None:
   args = parser.parse_args(argv)
   pipeline = DancePipeline.from_pretrained(args.checkpoint or saved_stage.shipped())
   networks = open_networks(("alex",))
-  trunk = networks["alex"] if "alex" in networks else None
+  trunk = networks["alex"]["trunk"] if "alex" in networks else None
   for line in networks.missing.values():
     print(f"looks are not computed: {line}")
   scores: dict[tuple[str, float], list[dict[str, float]]] = {}

@@ -21,6 +21,7 @@ class Dance:
   fps: float
   audio: Float32[np.ndarray, "s 2"]  # at SAMPLE_RATE, in [-1, 1]
   flow: Float32[np.ndarray, "t z z 2"]  # latent sampling grids in [-1, 1]
+  occlusion: Float32[np.ndarray, "t z z 1"]  # in [0, 1]; 1 where the picture shows all
   settings: dict[str, Any]  # written as JSON beside the video
   notes: tuple[str, ...] = ()  # what the user should know, one line each
   still: UInt8[np.ndarray, "h w 3"] | None = None  # the picture as it is danced in
@@ -34,7 +35,7 @@ class Dance:
       path: of the video.
       side_by_side: whether to show the picture to the left of the dance.
     """
-    part = Part(self.frames, self.flow, self.audio)
+    part = Part(self.frames, self.flow, self.occlusion, self.audio)
     still = self.still if side_by_side else None
     path = pathlib.Path(path)
     return save_dance(path, [part], self.fps, SAMPLE_RATE, self.settings, still)
@@ -69,5 +70,14 @@ class DanceStream:
 
   def collect(self) -> Dance:
     """Makes the whole dance in memory."""
-    frames, flow, audio = map(np.concatenate, zip(*self.parts, strict=True))
-    return Dance(frames, self.fps, audio, flow, self.settings, self.notes, self.still)
+    frames, flow, occlusion, audio = map(np.concatenate, zip(*self.parts, strict=True))
+    return Dance(
+      frames,
+      self.fps,
+      audio,
+      flow,
+      occlusion,
+      self.settings,
+      self.notes,
+      self.still,
+    )

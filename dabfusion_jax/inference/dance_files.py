@@ -16,10 +16,11 @@ MAX_SHEET_FRAMES = 80
 
 
 class Part(NamedTuple):
-  """Consecutive frames of a dance, with the flow and the sound beside them."""
+  """Consecutive frames of a dance, with the motion and the sound beside them."""
 
   frames: UInt8[np.ndarray, "t h w 3"]
   flow: Float32[np.ndarray, "t z z 2"]  # latent sampling grids in [-1, 1]
+  occlusion: Float32[np.ndarray, "t z z 1"]  # in [0, 1]; 1 where the picture shows all
   audio: Float32[np.ndarray, "s 2"]
 
 
@@ -56,7 +57,8 @@ def save_dance(
     try:
       for part in parts:
         first, frames = video.num_frames, part.frames
-        sheet += [x for i, x in enumerate(frames, first) if i in shown]
+        # Copies: a view would keep all frames of its part.
+        sheet += [x.copy() for i, x in enumerate(frames, first) if i in shown]
         if still is not None:
           beside = np.broadcast_to(still, (len(frames), *still.shape))
           frames = np.concatenate([beside, frames], axis=2)

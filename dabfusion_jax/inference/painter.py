@@ -43,16 +43,18 @@ class DecoderPainter:
 def paint_parts(
   motions: Iterator[Motion], painter: Painter, song: Song, fps: float
 ) -> Iterator[Part]:
-  """Yields the frames of a dance, with the flow and the sound beside them."""
-  first, flows = 0, []
+  """Yields the frames of a dance, with the motion and the sound beside them."""
+  first, flows, occlusions = 0, [], []
   for motion in motions:
     frames = painter.paint(motion)
+    num, last = len(frames), first + len(frames)
     flows.append(motion.flow[: motion.num_kept])
-    flow, last = np.concatenate(flows), first + len(frames)
-    flows = [flow[len(frames) :]]  # of frames that come later
-    if len(frames):
+    occlusions.append(motion.occlusion[: motion.num_kept])
+    flow, occlusion = np.concatenate(flows), np.concatenate(occlusions)
+    if num:
       audio = song.audio_between(first / fps, last / fps)
-      yield Part(frames, flow[: len(frames)], audio)
+      yield Part(frames, flow[:num], occlusion[:num], audio)
+    flows, occlusions = [flow[num:]], [occlusion[num:]]  # of frames that come later
     first = last
 
 
