@@ -24,7 +24,7 @@ from dabfusion_jax.web.limits import Limits
 from dabfusion_jax.web.service import DanceService
 from data_pipeline import cli
 from data_pipeline.extras import needs_extra
-from data_pipeline.synthdance.example import write_example
+from data_pipeline.synthdance.example import example_inputs
 
 _SWEEP_SECONDS = 60
 
@@ -53,7 +53,7 @@ def run(checkpoint: str | pathlib.Path, host: str, port: int, private: str) -> N
   with needs_extra("app"):
     from dabfusion_jax.web import page
   service = DanceService(DancePipeline.from_pretrained(checkpoint), uploads, Limits())
-  example = write_example(examples)
+  example = example_inputs(examples)
   made = page.make_page(service, example)
   try:
     print(f"{page.launch(made, service, host, port)} (Ctrl-C ends it)", flush=True)

@@ -16,14 +16,15 @@ import flax.errors
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float32, UInt8
+from jaxtyping import Float32, Float64, UInt8
 
 from dabfusion_jax.config import make_diffusion_stage, make_sampling_plan
 from dabfusion_jax.diffusion import process
+from dabfusion_jax.diffusion.windows import Joiner
 from dabfusion_jax.inference import inputs
 from dabfusion_jax.inference.batch import condition_of, make_batch
-from dabfusion_jax.inference.dance import Dance
-from dabfusion_jax.inference.inputs import InputError, Music
+from dabfusion_jax.inference.dance import Dance, DanceStream
+from dabfusion_jax.inference.inputs import InputError
 from dabfusion_jax.inference.layers import (
   DECODER,
   LAYERS,
@@ -32,18 +33,22 @@ from dabfusion_jax.inference.layers import (
   choreograph,
   make_layers,
 )
-from dabfusion_jax.inference.options import DanceOptions
+from dabfusion_jax.inference.length import MIN_FRAMES, count_frames
+from dabfusion_jax.inference.motion import CHAIN, draw_motions
+from dabfusion_jax.inference.options import LOOP, DanceOptions
+from dabfusion_jax.inference.painter import (
+  DecoderPainter,
+  needs_details,
+  paint_parts,
+)
 from dabfusion_jax.inference.sampler import BatchSampler
-from dabfusion_jax.metrics.image import psnr
-from dabfusion_jax.ops.details import add_details
+from dabfusion_jax.inference.song import Song
 from dabfusion_jax.settings.autoencoder import AutoencoderSettings
 from dabfusion_jax.settings.diffusion import DiffusionSettings, SamplingSettings
 from dabfusion_jax.stages.diffusion import DiffusionStage
 from dabfusion_jax.storage import saved_stage
 from data_pipeline.media import reader
 from data_pipeline.music import encoders
-
-MIN_FRAMES = 2  # one frame is no motion
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -125,61 +130,89 @@ class DancePipeline:
     callback: Callable[[int, int], None] | None = None,
     **options: Any,
   ) -> Dance:
-    """Makes a dance of one picture to one piece of music.
+    """Makes a dance of one picture to one piece of music, in memory.
+
+    Arguments, errors and options are those of `stream`, whose dances are not held in
+    memory.
+
+    Returns:
+      The dance; the same inputs and seed give the same one on any number of devices.
+    """
+    return self.stream(image, music, callback=callback, **options).collect()
+
+  def stream(
+    self,
+    image: str | pathlib.Path | UInt8[np.ndarray, "h w 3"],
+    music: str | pathlib.Path,
+    *,
+    callback: Callable[[int, int], None] | None = None,
+    **options: Any,
+  ) -> DanceStream:
+    """Reads a picture and a piece of music, and returns a dance that is yet to be made.
+
+    A dance longer than a window is drawn window by window (`DanceOptions.joining`).
 
     Args:
       image: file of any size and format, or an array.
       music: any file with sound.
       callback: called after each step with (steps done, steps in all).
-      **options: fields of `DanceOptions`, such as `seed=0` or `num_frames=80`.
-
-    Returns:
-      The dance; the same inputs and seed give the same one on any number of devices.
+      **options: fields of `DanceOptions`, such as `seed=0` or `duration="full"`.
 
     Raises:
       InputError, MediaError, UserError: an input that cannot be used, in one line.
     """
     asked = DanceOptions(**options)
     sampling = asked.sampling(self.settings)
-    num_frames = self._check_length(asked.num_frames)
+    window = self._check_window(asked.num_frames)
     layers, ref_image, notes = self.read_picture(image, asked)
     with reader.collect_notes() as media_notes:
-      music_window = self._read_music(music, asked, num_frames)
+      song = self._read_music(music, asked)
+    num_frames = count_frames(song, asked, window, self.fps)
+    beat_times = song.beats(0.0, num_frames / self.fps)
     notes += tuple(note.text for note in media_notes)
-    notes += self._beat_notes(music_window, asked, num_frames)
+    notes += self._beat_notes(song, asked, beat_times, num_frames)
     with weights_that_fit():
       z = self.batch_sampler.encode([ref_image])
-      batch = make_batch(z, [music_window.condition], num_frames, self.fps)
-      flow, occlusion = self.draw(batch, [0], sampling, asked.seed, callback)
-      frames = self.batch_sampler.decode(z, flow, occlusion)[0]
-    flow, occlusion = np.asarray(flow)[0], np.asarray(occlusion)[0]
-    rebuilt = self.batch_sampler.rebuild(z)[0]
+      rebuilt = self.batch_sampler.rebuild(z)[0]
     details = asked.details
-    if layers is not None:
-      frames, details = layers.draw(flow, occlusion, frames, rebuilt), False
+    if layers is not None or asked.joining == CHAIN:
+      details = False
     elif details is None:
-      details, note = self._needs_details(ref_image, rebuilt)
+      limit = self.settings.picture.details_below_db
+      details, note = needs_details(ref_image, rebuilt, limit)
       notes += note
-    if details:
-      frames = add_details(frames, ref_image, rebuilt, flow)
+    if layers is None:
+      painter, still = DecoderPainter(ref_image, rebuilt, details), ref_image
+    else:
+      painter, still = layers.painter(rebuilt), layers.scene.picture
     record = {
       **dataclasses.asdict(asked),
       "image": "array" if isinstance(image, np.ndarray) else str(image),
       "music": str(music),
       "beats": _as_json(asked.beats),
       "scene": str(asked.scene),
-      "num_frames": num_frames,
+      "num_frames": window,
+      "total_frames": num_frames,
       "fps": self.fps,
       "details": details,
       "drawing": DECODER if layers is None else LAYERS,
-      "size": max(frames.shape[1:3]),
+      "size": max(still.shape[:2]),
       **dataclasses.asdict(sampling),
-      "beat_times": [round(float(t), 3) for t in music_window.condition.beat_times],
+      "beat_times": [round(float(t), 3) for t in beat_times],
       "weights": self.digests,
       "jax": jax.__version__,
     }
-    audio = music_window.audio
-    return Dance(frames, self.fps, audio, flow, occlusion, record, notes)
+
+    def draw(batch, ids, show, joiner):
+      with weights_that_fit():
+        return self.draw(batch, ids, sampling, asked.seed, show, joiner)
+
+    sampler, joining = self.batch_sampler, asked.joining
+    motions = draw_motions(
+      draw, sampler, z, song, num_frames, self.fps, window, joining, callback
+    )
+    parts = paint_parts(motions, painter, song, self.fps)
+    return DanceStream(parts, num_frames, self.fps, record, notes, still)
 
   def read_picture(
     self, image: str | pathlib.Path | UInt8[np.ndarray, "h w 3"], asked: DanceOptions
@@ -188,7 +221,7 @@ class DancePipeline:
 
     Args:
       image: file of any size and format, or an array.
-      asked: of which `drawing`, `scene`, `size` and `pick` matter.
+      asked: of which `drawing`, `joining`, `scene`, `size` and `pick` matter.
 
     Returns:
       The layers if it is drawn in layers, the frame that the network is shown, and
@@ -200,9 +233,10 @@ class DancePipeline:
     picture, size = inputs.read_picture(image), self.frame_size
     scene = str(asked.scene)
     is_asked = asked.drawing == LAYERS or asked.size is not None
+    is_decoded = asked.drawing == DECODER or asked.joining == CHAIN
     is_large = max(picture.shape[:2]) > size
     layers, notes = None, ()
-    if asked.drawing != DECODER and (is_asked or is_large or scene != OWN):
+    if not is_decoded and (is_asked or is_large or scene != OWN):
       layers, notes = make_layers(picture, scene, asked.size, asked.pick, is_asked)
     if layers is not None:
       return layers, layers.reference(size), notes
@@ -219,6 +253,7 @@ class DancePipeline:
     sampling: SamplingSettings,
     seed: int,
     callback: Callable[[int, int], None] | None = None,
+    joiner: Joiner | None = None,
   ) -> tuple[jax.Array, jax.Array]:
     """Draws latent motion for a batch (`make_batch`).
 
@@ -228,6 +263,7 @@ class DancePipeline:
       sampling: how it is drawn.
       seed: of the noise.
       callback: called after each step with (steps done, steps in all).
+      joiner: of longer dances, if the batch is a window of them.
 
     Returns:
       Flow [b, t, s, s, 2] and occlusion [b, t, s, s, 1].
@@ -236,7 +272,7 @@ class DancePipeline:
     keys = process.example_keys(jax.random.key(seed), ids)
     plan = make_sampling_plan(self.settings.diffusion, sampling)
     guidance = sampling.guidance_scale
-    return self.batch_sampler.draw(batch, keys, plan, guidance, callback)
+    return self.batch_sampler.draw(batch, keys, plan, guidance, callback, joiner)
 
   def sample_records(
     self, records: Sequence[Mapping[str, Any]], seed: int, batch_size: int = 4
@@ -276,8 +312,8 @@ class DancePipeline:
     """The music encoder that the model was trained with."""
     return encoders.make_same_encoder(self.settings.latents.encoder, self.encoder_name)
 
-  def _check_length(self, num_frames: int | None) -> int:
-    """Returns the length of a dance in frames, checked against what the model can."""
+  def _check_window(self, num_frames: int | None) -> int:
+    """Returns the frames that are drawn at once, checked against what the model can."""
     trained = self.settings.data.num_frames
     if num_frames is None:
       return trained
@@ -289,25 +325,26 @@ class DancePipeline:
       raise InputError(f"This model makes {made}, not {num_frames}.")
     return num_frames
 
-  def _read_music(
-    self, music: str | pathlib.Path, asked: DanceOptions, num_frames: int
-  ) -> Music:
+  def _read_music(self, music: str | pathlib.Path, asked: DanceOptions) -> Song:
     if not self.settings.condition.beats and (asked.beats, asked.bpm) != (None, None):
       raise InputError("This model follows no beats: leave out --beats and --bpm.")
     return inputs.read_music(
       music,
       self.encoder,
       asked.music_start,
-      num_frames / self.fps,
       text=asked.text,
       beat_times=asked.beats,
       bpm=asked.bpm,
+      is_looped=asked.short_music == LOOP,
     )
 
   def _beat_notes(
-    self, music: Music, asked: DanceOptions, num_frames: int
+    self,
+    song: Song,
+    asked: DanceOptions,
+    times: Float64[np.ndarray, "n"],
+    num_frames: int,
   ) -> tuple[str, ...]:
-    times = music.condition.beat_times
     inside = (times >= 0) & (times < num_frames / self.fps)
     if not self.settings.condition.beats:
       return ()
@@ -319,27 +356,12 @@ class DancePipeline:
         "No beats were found in this part of the music, so the dance follows none; "
         "--beats=FILE can give them.",
       )
-    if music.beats_are_clear:
+    if song.beats_are_clear:
       return ()
     return (
       "Beats are hard to hear in this music, and those found may be wrong; "
       "--beats=FILE can give them, --bpm=N helps to find them.",
     )
-
-  def _needs_details(
-    self, ref_image: np.ndarray, rebuilt: np.ndarray
-  ) -> tuple[bool, tuple[str, ...]]:
-    """Returns whether the codec loses so much that details are added, with a note."""
-    pair = (jnp.asarray(picture, jnp.float32) for picture in (rebuilt, ref_image))
-    quality = float(psnr(*pair, 255))
-    if quality >= self.settings.picture.details_below_db:
-      return False, ()
-    note = (
-      f"The codec reproduces this picture at {quality:.0f} dB only. The details it"
-      " loses are added and moved along, and what motion uncovers is a guess;"
-      " --no-details shows the model alone."
-    )
-    return True, (note,)
 
 
 @contextlib.contextmanager

@@ -1,18 +1,18 @@
-r"""Makes a dance video of one picture and a piece of music.
+r"""Makes dance videos of pictures and pieces of music.
 
+  python -m dabfusion_jax.sample
   python -m dabfusion_jax.sample --image=person.jpg --music=song.mp3 --output=dance.mp4
-  python -m dabfusion_jax.sample --checkpoint=runs/demo_diffusion --image=person.jpg \
-    --music=song.mp3
+  python -m dabfusion_jax.sample --image person.jpg --music song.mp3 --duration=full
+  python -m dabfusion_jax.sample --image people/ --music songs/ --output=out/dance.webm
 
-Without --checkpoint, the bundled weights are used. A person in the picture is cut out
-and moved at the picture's own resolution; --drawing=decoder shows the network's frames,
-as in the paper. A contact sheet (.png) and every
-setting (.json) are written beside the video.
+Without inputs, a generated dancer dances to generated music. Of several pictures and
+songs, or folders of them, all pairs are made. Without --checkpoint, the bundled weights
+are used. A person in the picture is cut out and moved at the picture's own resolution;
+--drawing=decoder shows the network's frames, as in the paper. A contact sheet (.png)
+and every setting (.json) are written beside the video; Ctrl-C keeps what is made.
 """
 
 import argparse
-import json
-import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -20,40 +20,16 @@ import numpy as np
 import tqdm
 
 from dabfusion_jax.inference import options
+from dabfusion_jax.inference.layers import DECODER
+from dabfusion_jax.inference.pairs import Pair, check_output, make_pairs
 from dabfusion_jax.parallel import hardware
 from dabfusion_jax.pipeline import DancePipeline
 from dabfusion_jax.storage import saved_stage
 from data_pipeline import cli, files
 from data_pipeline.errors import UserError
+from data_pipeline.synthdance.example import example_inputs
 
-
-def check_output(path: pathlib.Path, *inputs: str) -> None:
-  """Creates the folder of the video, and checks that the video may be written there.
-
-  Raises:
-    UserError: a name that does not end in .mp4, files that would overwrite an input or
-      what no earlier dance has written, or a place that cannot be written.
-  """
-  if path.suffix.lower() != ".mp4":
-    raise UserError(f"--output={path} must end in .mp4.")
-  written = [path, path.with_suffix(".png"), path.with_suffix(".json")]
-  resolved = [file.resolve() for file in written]
-  for name in inputs:
-    if pathlib.Path(name).resolve() in resolved:
-      raise UserError(f"--output={path} would overwrite {name}; choose another name.")
-  if not _is_dance(written[-1]):
-    for file in written[1:]:
-      if file.exists():
-        raise UserError(f"--output={path} would overwrite {file}; choose another name.")
-  files.check_writable(path, is_folder=False)
-
-
-def _is_dance(path: pathlib.Path) -> bool:
-  """Returns whether a file holds the settings of a dance."""
-  try:
-    return "beat_times" in json.loads(path.read_text())
-  except (OSError, ValueError, TypeError):
-    return False
+_BAR = "{percentage:3.0f}%|{bar}| {desc} [{elapsed}<{remaining}]"
 
 
 def heard_bpm(settings: Mapping[str, Any]) -> float | None:
@@ -64,13 +40,64 @@ def heard_bpm(settings: Mapping[str, Any]) -> float | None:
   return 60 / float(np.median(steps))
 
 
+def make_dances(
+  pipeline: DancePipeline,
+  pairs: Sequence[Pair],
+  asked: Mapping[str, Any],
+  side_by_side: bool,
+) -> None:
+  """Makes a dance of each pair; one that fails does not end the others.
+
+  Raises:
+    UserError: some failed; each has a line of its own. A single one raises its error.
+  """
+  failures = []
+  with tqdm.tqdm(total=float(len(pairs)), bar_format=_BAR) as bar:
+    for number, pair in enumerate(pairs):
+      bar.set_description_str(f"dance {number + 1} of {len(pairs)}")
+
+      def show(done: int, total: int, number: int = number) -> None:
+        bar.update(number + done / total - bar.n)
+
+      try:
+        dance = pipeline.stream(pair.image, pair.music, callback=show, **asked)
+        written = dance.save(pair.output, side_by_side=side_by_side)
+      except (UserError, OSError, MemoryError) as error:
+        if len(pairs) == 1:
+          raise
+        failures.append(f"failed: {pair}: {cli.one_line(error)}")
+      else:
+        for line in (*map(str, written), *_remarks(dance.settings, dance.notes)):
+          bar.write(line)
+      bar.update(number + 1 - bar.n)
+  for line in failures:
+    print(line)
+  if failures:
+    raise UserError(f"{len(failures)} of {len(pairs)} dances failed.")
+
+
+def _remarks(settings: Mapping[str, Any], notes: Sequence[str]) -> list[str]:
+  """Returns what a user should know of a dance."""
+  lines = []
+  bpm = heard_bpm(settings)
+  if bpm is not None:
+    lines.append(f"heard {bpm:.0f} beats per minute; --bpm=N if that is wrong")
+  return lines + [f"note: {note}" for note in notes]
+
+
 def make_parser() -> argparse.ArgumentParser:
   """Returns the parser of the command line."""
   parser = cli.make_parser("dabfusion_jax.sample", __doc__)
   add = parser.add_argument
-  add("--image", type=cli.path, required=True, help="the picture; any size and format")
-  add("--music", type=cli.path, required=True, help="any file with sound")
-  add("--output", type=cli.local_path, default="dance.mp4", help="the video")
+  add("--image", type=cli.path, nargs="+", help="pictures, or folders of them")
+  add("--music", type=cli.path, nargs="+", help="files with sound, or folders of songs")
+  add(
+    "--output",
+    type=cli.local_path,
+    default="dance.mp4",
+    help="the video: .mp4, .webm or .gif; of several, what their names begin with",
+  )
+  add("--side_by_side", action="store_true", help="show the picture beside the dance")
   add("--checkpoint", type=cli.path, help="workdir of a stage 2, or published folder")
   add(
     "--encoder", help="music encoder of the model; clap:PATH says where its weights are"
@@ -82,26 +109,24 @@ def make_parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> None:
   args = make_parser().parse_args(argv)
   with cli.one_line_errors("sample"):
-    read = (args.image, args.music, args.scene, args.beats)
-    check_output(args.output, *filter(None, read))
+    asked = options.from_arguments(args)
+    images, musics = args.image, args.music
+    if not images or not musics:
+      picture, song = map(str, example_inputs(files.cache_folder() / "example"))
+      if not images and asked["size"] is None:
+        asked["drawing"] = (
+          asked["drawing"] or DECODER
+        )  # the dancer is the network's own
+      images, musics = images or [picture], musics or [song]
+    pairs = make_pairs(images, musics, args.output)
+    read = [name for pair in pairs for name in (pair.image, pair.music)]
+    read += filter(None, (args.scene, args.beats))
+    for pair in pairs:
+      check_output(pair.output, *read)
     hardware.check_backend()
     checkpoint = args.checkpoint or saved_stage.shipped()
     pipeline = DancePipeline.from_pretrained(checkpoint, args.encoder)
-    with tqdm.tqdm(desc="sampling", unit="step") as bar:
-
-      def show(done, total):
-        bar.total = total
-        bar.update(done - bar.n)
-
-      asked = options.from_arguments(args)
-      dance = pipeline(args.image, args.music, callback=show, **asked)
-    for path in dance.save(args.output):
-      print(path)
-    bpm = heard_bpm(dance.settings)
-    if bpm is not None:
-      print(f"heard {bpm:.0f} beats per minute; --bpm=N if that is wrong")
-    for note in dance.notes:
-      print(f"note: {note}")
+    make_dances(pipeline, pairs, asked, args.side_by_side)
 
 
 if __name__ == "__main__":

@@ -35,8 +35,8 @@ def one_line_errors(program: str) -> Iterator[None]:
   """Ends the program with "PROGRAM: message", status 1, on an error of the user.
 
   These are `UserError`, `OSError`, a lack of memory, and an address whose package is
-  missing. Ctrl-C ends the program with status 130. Any other exception is a bug and
-  keeps its traceback.
+  missing. Ctrl-C ends the program with status 130; the text of the interrupt, if it
+  has any, says what was kept. Any other exception is a bug and keeps its traceback.
   """
   try:
     yield
@@ -44,13 +44,14 @@ def one_line_errors(program: str) -> Iterator[None]:
     if isinstance(error, ImportError) and not _STORE.search(str(error)):
       raise
     logging.getLogger(__name__).debug("traceback:", exc_info=True)
-    sys.exit(f"{program}: {_message(error)}")
-  except KeyboardInterrupt:
-    print(f"{program}: interrupted", file=sys.stderr)
+    sys.exit(f"{program}: {one_line(error)}")
+  except KeyboardInterrupt as interrupt:
+    kept = f"; {interrupt}" if str(interrupt) else ""
+    print(f"{program}: interrupted{kept}", file=sys.stderr)
     sys.exit(INTERRUPTED)
 
 
-def _message(error: BaseException) -> str:
+def one_line(error: BaseException) -> str:
   """Returns what went wrong, in one line."""
   if isinstance(error, OSError) and error.filename and error.strerror:
     return f"{os.fsdecode(error.filename)}: {error.strerror}."

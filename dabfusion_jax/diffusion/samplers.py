@@ -28,6 +28,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.typing import ArrayLike
 from jaxtyping import Array, Float, Float64, Int, Key
 
 from dabfusion_jax.diffusion.guidance import dynamic_threshold
@@ -216,6 +217,14 @@ def initial_noise(
   return sample_noise(jax.vmap(jax.random.fold_in, in_axes=(0, None))(keys, 0), shape)
 
 
+def step_noise(
+  keys: Key[Array, "b"], t: ArrayLike, shape: tuple[int, ...]
+) -> Float[Array, "b ..."]:
+  """Draws the noise of the step at timestep t."""
+  step_keys = jax.vmap(jax.random.fold_in, in_axes=(0, None))(keys, t + 1)
+  return sample_noise(step_keys, shape)
+
+
 def sample_step(
   eps_fn: Callable[[Array, Array], Array],
   carry: Carry,
@@ -245,6 +254,5 @@ def sample_step(
   )
   x_next = step.on_x0 * x0 + step.on_x_t * x_t + step.on_x0_before * x0_before
   if is_stochastic:
-    step_keys = jax.vmap(jax.random.fold_in, in_axes=(0, None))(keys, step.t + 1)
-    x_next += step.sigma * sample_noise(step_keys, x_t.shape[1:])
+    x_next += step.sigma * step_noise(keys, step.t, x_t.shape[1:])
   return Carry(x_next, x0, x0_before)

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Array, Float32
 
-from dabfusion_jax.inference.inputs import Condition
+from dabfusion_jax.inference.song import Condition
 from data_pipeline.music import beats
 from data_pipeline.records import clip_record
 

@@ -4,13 +4,14 @@ import base64
 import html
 import pathlib
 import tempfile
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from jaxtyping import Float32, Float64, UInt8
 
-from data_pipeline import files
+from dabfusion_jax.inference.dance_files import Part, save_dance
 from data_pipeline.errors import UserError
 from data_pipeline.media import writer
 
@@ -29,6 +30,7 @@ class Dance:
   occlusion: Float32[np.ndarray, "t z z 1"]  # in [0, 1]; 1 where the picture shows all
   settings: dict[str, Any]  # written as JSON beside the video
   notes: tuple[str, ...] = ()  # what the user should know, one line each
+  still: UInt8[np.ndarray, "h w 3"] | None = None  # the picture as it is danced in
 
   @property
   def beats(self) -> Float64[np.ndarray, "n"]:
@@ -36,14 +38,19 @@ class Dance:
     times = np.asarray(self.settings["beat_times"], np.float64)
     return times[(times >= 0) & (times < len(self.frames) / self.fps)]
 
-  def save(self, path: str | pathlib.Path) -> list[pathlib.Path]:
-    """Writes PATH (mp4), a contact sheet (png) and the settings (json) beside it."""
+  def save(
+    self, path: str | pathlib.Path, *, side_by_side: bool = False
+  ) -> list[pathlib.Path]:
+    """Writes PATH (mp4, webm or gif), a contact sheet (png) and the settings (json).
+
+    Args:
+      path: of the video.
+      side_by_side: whether to show the picture to the left of the dance.
+    """
+    part = Part(self.frames, self.flow, self.occlusion, self.audio)
+    still = self.still if side_by_side else None
     path = pathlib.Path(path)
-    sheet, side = path.with_suffix(".png"), path.with_suffix(".json")
-    writer.write_video(path, self.frames, int(self.fps), self.audio, SAMPLE_RATE)
-    writer.write_image(sheet, contact_sheet(self.frames))
-    files.write_json(side, self.settings)
-    return [path, sheet, side]
+    return save_dance(path, [part], self.fps, SAMPLE_RATE, self.settings, still)
 
   def to_gif(self, path: str | pathlib.Path) -> pathlib.Path:
     """Writes the frames, without sound, as an animated GIF that repeats."""
@@ -68,12 +75,43 @@ class Dance:
     )
 
 
-def contact_sheet(
-  frames: UInt8[np.ndarray, "t h w 3"], columns: int = 10
-) -> UInt8[np.ndarray, "sheet_h sheet_w 3"]:
-  """Returns all frames in rows of `columns`, the last row filled with black."""
-  missing = -len(frames) % columns
-  frames = np.concatenate([frames, np.zeros((missing, *frames.shape[1:]), np.uint8)])
-  count, height, width, _ = frames.shape
-  grid = frames.reshape(count // columns, columns, height, width, 3)
-  return grid.swapaxes(1, 2).reshape(-1, columns * width, 3)
+@dataclass(frozen=True)
+class DanceStream:
+  """A dance of any length that is made while it is read or saved, once.
+
+  Memory holds a window of its frames; `Dance` says what the other attributes are.
+  """
+
+  parts: Iterator[Part]
+  num_frames: int
+  fps: float
+  settings: dict[str, Any]
+  notes: tuple[str, ...]
+  still: UInt8[np.ndarray, "h w 3"]
+
+  def save(
+    self, path: str | pathlib.Path, *, side_by_side: bool = False
+  ) -> list[pathlib.Path]:
+    """Writes the dance as it is made; see `Dance.save`.
+
+    Raises:
+      KeyboardInterrupt: after Ctrl-C. What was made by then is saved; the text says
+        what.
+    """
+    still = self.still if side_by_side else None
+    path = pathlib.Path(path)
+    return save_dance(path, self.parts, self.fps, SAMPLE_RATE, self.settings, still)
+
+  def collect(self) -> Dance:
+    """Makes the whole dance in memory."""
+    frames, flow, occlusion, audio = map(np.concatenate, zip(*self.parts, strict=True))
+    return Dance(
+      frames,
+      self.fps,
+      audio,
+      flow,
+      occlusion,
+      self.settings,
+      self.notes,
+      self.still,
+    )

@@ -7,40 +7,23 @@ one line that says what to change.
 import math
 import pathlib
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float32, Float64, UInt8
+from jaxtyping import UInt8
 
 from dabfusion_jax.inference.dance import SAMPLE_RATE
+from dabfusion_jax.inference.song import Song
 from data_pipeline.cutting import person
 from data_pipeline.errors import UserError
 from data_pipeline.media import framing, reader
 from data_pipeline.music import beats
-from data_pipeline.music.encoders import MusicEncoder, cut_window
+from data_pipeline.music.encoders import MusicEncoder
 
 PathLike = str | pathlib.Path
 
 
 class InputError(UserError):
   """An input that cannot become a dance; one line says what to change."""
-
-
-@dataclass(frozen=True)
-class Condition:
-  """What a model is given of a window of music."""
-
-  embedding: Float32[np.ndarray, "d"]  # unit norm
-  beat_times: Float64[np.ndarray, "n"]  # seconds from the window's start
-
-
-@dataclass(frozen=True)
-class Music:
-  """A window of a song: its sound, and the condition computed from it."""
-
-  audio: Float32[np.ndarray, "s 2"]  # at SAMPLE_RATE, exactly as long as the video
-  condition: Condition
-  beats_are_clear: bool = True  # or given
 
 
 def check_number(
@@ -126,24 +109,24 @@ def pad_to_square(image: np.ndarray) -> np.ndarray:
 def read_music(
   path: PathLike,
   encoder: MusicEncoder,
-  start_seconds: float,
-  seconds: float,
+  start_seconds: float = 0.0,
   *,
   text: str | None = None,
   beat_times: PathLike | Sequence[float] | None = None,
   bpm: float | None = None,
-) -> Music:
-  """Reads a window of a song, and computes its condition as for the training data.
+  is_looped: bool = False,
+) -> Song:
+  """Reads a song and its beats.
 
   Args:
     path: any file with sound.
     encoder: the model's.
-    start_seconds: where in the song the window begins.
-    seconds: its length.
+    start_seconds: where in the song the dance begins.
     text: words to embed instead of the sound.
     beat_times: seconds from the song's start, or a file of them (`read_beats`), instead
       of the tracked ones.
     bpm: tempo of the song, if the tracker gets it wrong.
+    is_looped: whether the song begins again where it ends.
 
   Raises:
     InputError, MediaError, UserError: input that cannot be used.
@@ -153,20 +136,15 @@ def read_music(
       f"Music is a file, not {type(path).__name__}; write the sound to one first."
     )
   audio = reader.read_audio(path, SAMPLE_RATE, mono=False)
-  # A hundredth of a second may be lost to encoders.
-  if len(audio) / SAMPLE_RATE < start_seconds + seconds - 0.01:
+  if start_seconds >= len(audio) / SAMPLE_RATE:
     raise InputError(
-      f"{path} lasts {len(audio) / SAMPLE_RATE:.2f} s; a dance of {seconds:g} s from "
-      f"{start_seconds:g} s on needs {start_seconds + seconds:.2f} s: choose longer "
-      "music, another start, or fewer frames."
+      f"{path} lasts {len(audio) / SAMPLE_RATE:.2f} s; a dance cannot begin at"
+      f" {start_seconds:g} s: choose an earlier music_start."
     )
-  window = cut_window(audio, SAMPLE_RATE, start_seconds, seconds)
   if text is None:
-    song = reader.read_audio(path, encoder.sample_rate)
-    sound = cut_window(song, encoder.sample_rate, start_seconds, seconds)
-    embedding = encoder(sound, encoder.sample_rate)
+    sound = reader.read_audio(path, encoder.sample_rate)
   else:
-    embedding = encode_text(encoder, text)
+    sound = encode_text(encoder, text)
   are_clear = True
   if beat_times is None:
     song = reader.read_audio(path, beats.SAMPLE_RATE)
@@ -181,8 +159,17 @@ def read_music(
       f"The first beat is at {times.min():g} s, but the music lasts "
       f"{len(audio) / SAMPLE_RATE:.2f} s; divide milliseconds by 1000."
     )
-  inside = beats.slice_beats(times, start_seconds, seconds)
-  return Music(window, Condition(embedding, inside), are_clear)
+  return Song(
+    str(path),
+    audio,
+    encoder,
+    sound,
+    times,
+    start_seconds,
+    is_looped,
+    is_words=text is not None,
+    beats_are_clear=are_clear,
+  )
 
 
 def encode_text(encoder: MusicEncoder, text: str) -> np.ndarray:

@@ -11,9 +11,11 @@ import functools
 
 import numpy as np
 import PIL.Image
-from jaxtyping import Float, UInt8
+from jaxtyping import UInt8
 
 from dabfusion_jax.inference.inputs import InputError
+from dabfusion_jax.inference.motion import Motion
+from dabfusion_jax.inference.painter import Painter
 from dabfusion_jax.people import drawing, reference, scene, segmenter
 from dabfusion_jax.people.landmarks import LandmarkNetwork
 from dabfusion_jax.people.scene import Scene
@@ -51,29 +53,50 @@ class Layers:
     colours = np.round(shown.colours * _SHOWN_GAIN).astype(np.uint8)
     return _reduce(scene.blend(shown.plate, colours, shown.alpha), size)
 
-  def draw(
-    self,
-    flow: Float[np.ndarray, "t s s 2"],
-    occlusion: Float[np.ndarray, "t s s 1"],
-    decoded: UInt8[np.ndarray, "t n n 3"],
-    rebuilt: UInt8[np.ndarray, "n n 3"],
-  ) -> UInt8[np.ndarray, "t h w 3"]:
-    """Draws the frames of a dance.
+  def painter(self, rebuilt: UInt8[np.ndarray, "n n 3"]) -> Painter:
+    """Returns what draws the frames of a dance.
 
     Args:
-      flow, occlusion: as generated.
-      decoded: the network's frames.
-      rebuilt: its frame without motion.
+      rebuilt: the network's frame without motion.
     """
-    size = len(rebuilt)
-    if self.scene.landmarks is not None:
-      network = _landmark_network().result()
-      (rest,) = drawing.read_joints(network, rebuilt[None])
-      dance = drawing.read_joints(network, decoded)
-      return drawing.draw_pieces(self.scene, self.frame, rest, dance, size)
-    background = _reduce(scene.make_studio(_STUDIO_SIZE), size)
+    if self.scene.landmarks is None:
+      return _FlowPainter(self, _reduce(scene.make_studio(_STUDIO_SIZE), len(rebuilt)))
+    return _PiecePainter(self, rebuilt)
+
+
+@dataclasses.dataclass(eq=False)
+class _PiecePainter:
+  """Moves a person with landmarks."""
+
+  layers: Layers
+  rebuilt: UInt8[np.ndarray, "n n 3"]
+
+  def paint(self, motion: Motion) -> UInt8[np.ndarray, "t h w 3"]:
+    network = _landmark_network().result()
+    decoded = motion.decoded[: motion.num_kept]
+    return self._drawer.draw(drawing.read_joints(network, decoded), motion.is_last)
+
+  @functools.cached_property
+  def _drawer(self) -> drawing.PieceDrawer:
+    network, own = _landmark_network().result(), self.layers
+    (rest,) = drawing.read_joints(network, self.rebuilt[None])
+    return drawing.PieceDrawer(own.scene, own.frame, rest, len(self.rebuilt))
+
+
+@dataclasses.dataclass(frozen=True)
+class _FlowPainter:
+  """Moves anything else, by the flow itself."""
+
+  layers: Layers
+  background: UInt8[np.ndarray, "n n 3"]
+
+  def paint(self, motion: Motion) -> UInt8[np.ndarray, "t h w 3"]:
+    flow, occlusion, decoded = (
+      x[: motion.num_kept] for x in (motion.flow, motion.occlusion, motion.decoded)
+    )
+    own, gain = self.layers, 1 / _SHOWN_GAIN
     return drawing.draw_flow(
-      self.scene, self.frame, flow, occlusion, decoded, background, 1 / _SHOWN_GAIN
+      own.scene, own.frame, flow, occlusion, decoded, self.background, gain
     )
 
 

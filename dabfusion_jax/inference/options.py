@@ -9,12 +9,27 @@ from typing import Any
 
 from dabfusion_jax.diffusion.samplers import METHODS
 from dabfusion_jax.inference.inputs import InputError, check_number
-from dabfusion_jax.inference.layers import DECODER, DEFAULT_SIZE, DRAWINGS, OWN
+from dabfusion_jax.inference.layers import (
+  DECODER,
+  DEFAULT_SIZE,
+  DRAWINGS,
+  LAYERS,
+  OWN,
+)
+from dabfusion_jax.inference.motion import CHAIN, WINDOWS
 from dabfusion_jax.settings.diffusion import DiffusionSettings, SamplingSettings
 from data_pipeline import cli
 from data_pipeline.media import reader
 
 BPM = (30.0, 300.0)  # tempi that are no slip of the keyboard
+FULL = "full"  # duration of the whole song
+MAX_SECONDS = 24 * 3600.0
+REFUSE, LOOP, END = "refuse", "loop", "end"  # music that is shorter than the dance
+
+
+def duration(text: str) -> str | float:
+  """Parses seconds, or `FULL`, as a `type` of argparse."""
+  return FULL if text == FULL else cli.positive_float(text)
 
 
 def _option(text: str, default: Any = None, **argument: Any) -> Any:
@@ -42,7 +57,24 @@ class DanceOptions:
     "tempo of the song, if the tracker gets it wrong", type=float
   )
   music_start: float = _option("second of the song to begin at", 0.0, type=float)
-  num_frames: int | None = _option("length; as trained by default", type=int)
+  duration: str | float | int | None = _option(
+    "seconds of the dance, or full: as long as the music; one window by default",
+    type=duration,
+  )
+  short_music: str = _option(
+    "if the music is shorter than the dance: refuse it, loop it, or end the dance",
+    REFUSE,
+    choices=(REFUSE, LOOP, END),
+  )
+  joining: str = _option(
+    "of dances longer than a window. windows: overlapping ones, denoised together;"
+    " chain: each begins in the last frame of the one before, as in the paper",
+    WINDOWS,
+    choices=(WINDOWS, CHAIN),
+  )
+  num_frames: int | None = _option(
+    "frames of a window, which is drawn at once; as trained by default", type=int
+  )
   method: str | None = _option("sampler", choices=METHODS)
   num_inference_steps: int | None = _option("network evaluations", type=int)
   eta: float | None = _option("noise of DDIM, 0 to 1", type=float)
@@ -78,6 +110,7 @@ class DanceOptions:
       if self.drawing == DECODER:
         raise InputError("size belongs to layers; the decoder has a size of its own.")
     check_number("seed", self.seed, 0, 2**32 - 1)
+    self._check_length()
     for name, low, high in (
       ("bpm", *BPM),
       ("eta", 0.0, 1.0),
@@ -88,6 +121,23 @@ class DanceOptions:
     if self.beats is not None and self.bpm is not None:
       raise InputError(
         "--beats replaces the tracker, --bpm helps it: give one of them."
+      )
+
+  def _check_length(self) -> None:
+    if isinstance(self.duration, str) and self.duration != FULL:
+      raise InputError(f"duration is {FULL!r} or seconds, not {self.duration[:20]!r}.")
+    if isinstance(self.duration, int | float):
+      check_number("duration", self.duration, 0, MAX_SECONDS)
+    for name, known in (
+      ("short_music", (REFUSE, LOOP, END)),
+      ("joining", (WINDOWS, CHAIN)),
+    ):
+      if getattr(self, name) not in known:
+        raise InputError(f"{name} is one of {', '.join(known)}.")
+    if self.joining == CHAIN and (self.drawing == LAYERS or self.details):
+      raise InputError(
+        "A chain draws each window from frames of its own, so neither layers nor"
+        " details of the picture can be moved with it: leave out joining=chain."
       )
 
   def sampling(self, settings: DiffusionSettings) -> SamplingSettings:

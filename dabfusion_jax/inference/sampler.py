@@ -9,6 +9,7 @@ import jax
 import numpy as np
 
 from dabfusion_jax.diffusion import samplers
+from dabfusion_jax.diffusion.windows import Joiner
 from dabfusion_jax.ops.grid import identity_grid
 from dabfusion_jax.ops.pixels import from_uint8, to_uint8
 from dabfusion_jax.parallel.row_parallel import RowParallel
@@ -44,18 +45,26 @@ class BatchSampler:
     plan: samplers.Plan,
     guidance_scale: float,
     callback: Callable[[int, int], None] | None = None,
+    joiner: Joiner | None = None,
   ) -> tuple[jax.Array, jax.Array]:
     """Flow [b, t, s, s, 2] and occlusion [b, t, s, s, 1] of a batch.
 
     Steps on the host, so that progress can be shown; the numbers are those of
-    `DiffusionStage.sample`.
+    `DiffusionStage.sample`. With a joiner, the batch is the next window of longer
+    dances.
     """
     stage, params = self.stage, self._shared_params
     z_term = self._z_term(params, batch["z"])
     step_fn = self._step_fn(guidance_scale, plan.is_stochastic)
     carry = self._rows.split(stage.first_carry(batch, keys))
+    if joiner is not None:
+      joiner.begin(keys)
+      carry = joiner.join(carry, None)
     for i in range(len(plan.t)):
-      carry = step_fn(params, plan.at(i), batch, z_term, keys, carry)
+      step = plan.at(i)
+      carry = step_fn(params, step, batch, z_term, keys, carry)
+      if joiner is not None:
+        carry = joiner.join(carry, step)
       if callback is not None:
         jax.block_until_ready(carry)
         callback(i + 1, len(plan.t))

@@ -14,7 +14,12 @@ from jaxtyping import Float, UInt8
 from dabfusion_jax.people.landmarks import LandmarkNetwork, Landmarks
 from dabfusion_jax.people.pieces import cut_pieces
 from dabfusion_jax.people.scene import Scene, blend
-from dabfusion_jax.people.skeleton import Skeleton, face_forward, smooth_joints
+from dabfusion_jax.people.skeleton import (
+  SMOOTHING_REACH,
+  Skeleton,
+  face_forward,
+  smooth_joints,
+)
 from dabfusion_jax.people.squares import Square
 
 _CELLS = 24  # per side of the mesh that flow moves
@@ -30,37 +35,64 @@ def read_joints(
   ]
 
 
-def draw_pieces(
-  scene: Scene,
-  frame: Square,
-  rest: Landmarks,
-  dance: Sequence[Landmarks],
-  frame_size: int,
-) -> UInt8[np.ndarray, "t h w 3"]:
-  """Draws a dance by the joints of generated frames.
+class PieceDrawer:
+  """Draws a dance by the joints of generated frames, which come part by part.
 
-  Args:
-    scene: with landmarks.
-    frame: where the generated frames lie in the scene.
-    rest: landmarks of the frame without motion, in its pixels.
-    dance: landmarks of the frames.
-    frame_size: pixels per side of a generated frame.
+  Joints are smoothed over time, so the last frames of a part are drawn with the next.
   """
-  scale = lambda points: frame.to_picture(points / frame_size)
-  joints = np.stack([scale(x.points) for x in dance])
-  joints = face_forward(joints, scale(rest.points))
-  joints = smooth_joints(joints, np.stack([x.confidence for x in dance]))
-  skeleton = Skeleton(scene.landmarks.points, scale(rest.points))
-  pieces = cut_pieces(scene.colours, scene.alpha, scene.landmarks.points)
-  height, width = scene.plate.shape[:2]
-  frames = []
-  for pose in joints:
-    canvas = PIL.Image.new("RGBA", (width, height))
-    moves = skeleton.pose(pose)
-    for piece in pieces:
-      piece.draw(canvas, moves[piece.name])
-    frames.append(_over(scene.plate, canvas))
-  return np.stack(frames)
+
+  def __init__(
+    self, scene: Scene, frame: Square, rest: Landmarks, frame_size: int
+  ) -> None:
+    """Cuts the person into pieces.
+
+    Args:
+      scene: with landmarks.
+      frame: where the generated frames lie in the scene.
+      rest: landmarks of the frame without motion, in its pixels.
+      frame_size: pixels per side of a generated frame.
+    """
+    self._scene = scene
+    self._scale = lambda points: frame.to_picture(points / frame_size)
+    self._rest = self._before = self._scale(rest.points)
+    self._skeleton = Skeleton(scene.landmarks.points, self._rest)
+    self._pieces = cut_pieces(scene.colours, scene.alpha, scene.landmarks.points)
+    # Of frames that are not drawn yet, and of those before that they are smoothed with.
+    self._joints = np.empty((0, *self._rest.shape), self._rest.dtype)
+    self._confidence = np.empty((0, len(self._rest)), rest.confidence.dtype)
+    self._num_drawn = 0
+
+  def draw(
+    self, dance: Sequence[Landmarks], is_last: bool
+  ) -> UInt8[np.ndarray, "t h w 3"]:
+    """Draws the frames whose neighbours in time are known.
+
+    Args:
+      dance: landmarks of the next frames, at least one.
+      is_last: whether no more follow; all frames that are left are then drawn.
+    """
+    joints = np.stack([self._scale(x.points) for x in dance])
+    joints = face_forward(joints, self._rest, self._before)
+    self._before = joints[-1]
+    self._joints = np.concatenate([self._joints, joints])
+    confidence = np.stack([x.confidence for x in dance])
+    self._confidence = np.concatenate([self._confidence, confidence])
+    end = len(self._joints)
+    if not is_last:
+      end = max(end - SMOOTHING_REACH, self._num_drawn)
+    smooth = smooth_joints(self._joints, self._confidence)
+    height, width = self._scene.plate.shape[:2]
+    frames = np.empty((end - self._num_drawn, height, width, 3), np.uint8)
+    for i, pose in enumerate(smooth[self._num_drawn : end]):
+      canvas = PIL.Image.new("RGBA", (width, height))
+      moves = self._skeleton.pose(pose)
+      for piece in self._pieces:
+        piece.draw(canvas, moves[piece.name])
+      frames[i] = _over(self._scene.plate, canvas)
+    first = max(end - SMOOTHING_REACH, 0)
+    self._joints, self._confidence = self._joints[first:], self._confidence[first:]
+    self._num_drawn = end - first
+    return frames
 
 
 def draw_flow(

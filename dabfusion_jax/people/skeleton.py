@@ -32,6 +32,7 @@ _TORSO_WIDTHS = (0.85, 1.06)
 _MAX_NOD = np.deg2rad(20)
 _AT_REST = np.deg2rad(25)  # within it, the pose of the picture is kept
 _SMOOTHING = 0.7  # frames; the standard deviation of noise that is taken away
+SMOOTHING_REACH = 3  # frames before and after, by which a smoothed joint is influenced
 
 Joints = Float[np.ndarray, "33 2"]
 Affine = Float[np.ndarray, "2 3"]  # from pixels of the picture to those of a frame
@@ -42,23 +43,30 @@ def smooth_joints(
 ) -> Float[np.ndarray, "t 33 2"]:
   """Smooths joints over time; those of low confidence follow their neighbours."""
   weight = np.maximum(confidence, 1e-3)[..., None]
-  blur = lambda x: scipy.ndimage.gaussian_filter1d(x, _SMOOTHING, 0, mode="nearest")
+  blur = lambda x: scipy.ndimage.gaussian_filter1d(
+    x, _SMOOTHING, 0, mode="nearest", radius=SMOOTHING_REACH
+  )
   return blur(joints * weight) / blur(weight)
 
 
 def face_forward(
-  joints: Float[np.ndarray, "t 33 2"], rest: Joints
+  joints: Float[np.ndarray, "t 33 2"], rest: Joints, before: Joints
 ) -> Float[np.ndarray, "t 33 2"]:
   """Exchanges left and right in frames in which the reading has confused them.
 
   A picture shows one side of a person, so a reading of the other side is taken for a
   confusion: the order is kept that is nearer to the frame before and to `rest`.
+
+  Args:
+    joints: of consecutive frames.
+    rest: of the frame without motion.
+    before: of the frame before the first one; `rest` if there is none.
   """
   swapped = list(range(len(rest)))
   for left, right in lm.PAIRS:
     swapped[left], swapped[right] = right, left
   used = sorted({joint for bone in LIMBS.values() for joint in bone})
-  before, result = rest, []
+  result = []
   for pose in joints:
     costs = [
       sum(

@@ -84,7 +84,7 @@ class DanceService:
     # What was shown before a dance is not looked for again.
     self._found = functools.lru_cache(maxsize=32)(self._find)
     self._stops: dict[str, threading.Event] = {}
-    self._drawing_seconds = 0.0  # per frame, of the last dance
+    self._drawing_seconds = 0.0  # of the last window of the last dance
 
   def preview(self, image: str | pathlib.Path | None, pick: int) -> Preview:
     """Finds and frames the person in a picture.
@@ -120,7 +120,7 @@ class DanceService:
       seen = self.preview(picture, request.pick)
       options = {
         "music_start": float(request.music_start),
-        "num_frames": round(request.seconds * self.pipeline.fps),
+        "duration": request.seconds,
         "num_inference_steps": request.steps,
         "pick": request.pick,
         "seed": request.seed,
@@ -129,9 +129,9 @@ class DanceService:
       if seen.drawing == LAYERS:
         options["size"] = min(request.size, seen.size)
       report(_READ / 2, "Listening to the music")
-      clock = _Clock(report, stop, self._drawing_seconds * options["num_frames"])
+      clock = _Clock(report, stop, self._drawing_seconds)
       made = self.pipeline(picture, song, callback=clock, **options)
-      self._drawing_seconds = clock.since_last_step() / len(made.frames)
+      self._drawing_seconds = clock.since_last_step()
       check_not(stop)
       return self._write(made, seen.notes)
 
@@ -143,7 +143,7 @@ class DanceService:
   def warm_up(self, image: pathlib.Path, music: pathlib.Path) -> None:
     """Compiles the model, so that the first user does not wait for it.
 
-    It makes a dance of the length that the model was trained at, in two steps.
+    It makes a dance of one window in two steps; longer ones are made of the same.
     """
     with self._turn:
       self.pipeline(image, music, num_inference_steps=2, drawing=DECODER)

@@ -91,7 +91,13 @@ def test_pieces_move_and_the_background_stays_bit_for_bit(layered):
   raised = dancers.joints()
   raised[[13, 15, 17, 19]] = [[114, 40], [124, 20], [126, 14], [128, 14]]
   dance = [rest] * 3 + [in_frame(frame, raised, size)] * 5
-  frames = drawing.draw_pieces(layered, frame, rest, dance, size)
+  drawer = lambda: drawing.PieceDrawer(layered, frame, rest, size)
+  frames = drawer().draw(dance, is_last=True)
+  by_parts = drawer()
+  parts = [by_parts.draw(dance[:2], False), by_parts.draw(dance[2:7], False)]
+  parts.append(by_parts.draw(dance[7:], True))
+  assert [len(part) for part in parts] == [0, 4, 4]
+  np.testing.assert_array_equal(np.concatenate(parts), frames)
   assert frames.shape == (8, dancers.HEIGHT, dancers.WIDTH, 3)
   near = np.abs(frames[0].astype(int) - layered.picture).max(-1)
   assert (near[mask] < 12).mean() > 0.85

@@ -72,7 +72,8 @@ def test_a_frame_read_from_behind_is_turned_round():
   for left, right in lm.PAIRS:
     confused[[left, right]] = rest[[right, left]]
   np.testing.assert_array_equal(
-    skeleton.face_forward(np.stack([rest, confused, rest]), rest), np.stack([rest] * 3)
+    skeleton.face_forward(np.stack([rest, confused, rest]), rest, rest),
+    np.stack([rest] * 3),
   )
 
 

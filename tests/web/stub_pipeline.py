@@ -28,14 +28,16 @@ class Stub(DancePipeline):
     read_picture(image)
     return None, frame_image(image, "letterbox", 64, True), ("A note.",)
 
-  def __call__(self, image, music, *, callback, num_frames, **options):
+  def __call__(self, image, music, *, callback, duration, **options):
     self.asked.append(options)
+    num_frames = round(10 * duration)
     for step in range(STEPS):
       self.at_step(step)
       callback(step + 1, STEPS)
     time = np.arange(round(num_frames / 10 * SAMPLE_RATE)) / SAMPLE_RATE
     audio = 0.2 * np.sin(2764 * time)[:, None].repeat(2, 1).astype(np.float32)
     settings = {"image": str(image), "music": str(music), "beat_times": [0.5]}
+    settings["total_frames"] = num_frames
     grid = np.zeros((num_frames, 4, 4, 2), np.float32)
     frames = np.zeros((num_frames, 64, 64, 3), np.uint8)
     return Dance(frames, 10.0, audio, grid, grid[..., :1], settings, ("A note.",))

@@ -10,7 +10,7 @@ from jaxtyping import Shaped, UInt8
 
 from dabfusion_jax.evaluation.reading.cache import Arrays, FeatureCache, Key
 from dabfusion_jax.inference.batch import make_batch
-from dabfusion_jax.inference.inputs import Condition
+from dabfusion_jax.inference.song import Condition
 from dabfusion_jax.pipeline import DancePipeline
 from dabfusion_jax.settings.diffusion import SamplingSettings
 

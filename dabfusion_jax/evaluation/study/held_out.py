@@ -15,7 +15,7 @@ from dabfusion_jax.evaluation.scoring.aggregate import Estimate
 from dabfusion_jax.evaluation.study import latent_motion
 from dabfusion_jax.evaluation.study.cached_sampler import CachedSampler, Latents
 from dabfusion_jax.evaluation.study.latent_motion import BeatTimes, LatentMotion
-from dabfusion_jax.inference.inputs import Condition
+from dabfusion_jax.inference.song import Condition
 from dabfusion_jax.pipeline import DancePipeline
 from dabfusion_jax.settings.diffusion import SamplingSettings
 from data_pipeline.errors import UserError

@@ -1,0 +1,87 @@
+"""The files that a dance is saved as: the video, a contact sheet and its settings."""
+
+import json
+import pathlib
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+from jaxtyping import Float32, UInt8
+
+from data_pipeline import files
+from data_pipeline.media import writer
+from data_pipeline.records.picks import even_indices
+
+MAX_SHEET_FRAMES = 80
+
+
+class Part(NamedTuple):
+  """Consecutive frames of a dance, with the motion and the sound beside them."""
+
+  frames: UInt8[np.ndarray, "t h w 3"]
+  flow: Float32[np.ndarray, "t z z 2"]  # latent sampling grids in [-1, 1]
+  occlusion: Float32[np.ndarray, "t z z 1"]  # in [0, 1]; 1 where the picture shows all
+  audio: Float32[np.ndarray, "s 2"]
+
+
+def save_dance(
+  path: pathlib.Path,
+  parts: Iterable[Part],
+  fps: float,
+  sample_rate: int,
+  settings: Mapping[str, Any],
+  still: UInt8[np.ndarray, "h w 3"] | None = None,
+) -> list[pathlib.Path]:
+  """Writes a dance as its parts are made.
+
+  Args:
+    path: of the video (`writer.SUFFIXES`). A contact sheet (png) and the settings
+      (json) are written beside it; the settings also stand in the video as a comment.
+    parts: in order.
+    fps: frames per second.
+    sample_rate: of the sound.
+    settings: with the number of frames, `total_frames`.
+    still: a picture to show to the left of the dance, of the height of its frames.
+
+  Returns:
+    The three files.
+
+  Raises:
+    KeyboardInterrupt: after Ctrl-C. What was made by then is saved; the text says what.
+  """
+  shown = set(even_indices(settings["total_frames"], MAX_SHEET_FRAMES))
+  sheet: list[np.ndarray] = []
+  interrupted = False
+  comment = json.dumps(settings)
+  with writer.open_video(path, int(fps), sample_rate, comment=comment) as video:
+    try:
+      for part in parts:
+        first, frames = video.num_frames, part.frames
+        # Copies: a view would keep all frames of its part.
+        sheet += [x.copy() for i, x in enumerate(frames, first) if i in shown]
+        if still is not None:
+          beside = np.broadcast_to(still, (len(frames), *still.shape))
+          frames = np.concatenate([beside, frames], axis=2)
+        video.write(frames, part.audio)
+    except KeyboardInterrupt:
+      if not video.num_frames:
+        raise
+      interrupted = True
+    made = video.num_frames
+  written = [path, path.with_suffix(".png"), path.with_suffix(".json")]
+  writer.write_image(written[1], contact_sheet(np.stack(sheet)))
+  files.write_json(written[2], {**settings, "total_frames": made})
+  if interrupted:
+    raise KeyboardInterrupt(f"{path} has the first {made / fps:.1f} s")
+  return written
+
+
+def contact_sheet(
+  frames: UInt8[np.ndarray, "t h w 3"], columns: int = 10
+) -> UInt8[np.ndarray, "sheet_h sheet_w 3"]:
+  """Returns all frames in rows of `columns`, the last row filled with black."""
+  missing = -len(frames) % columns
+  frames = np.concatenate([frames, np.zeros((missing, *frames.shape[1:]), np.uint8)])
+  count, height, width, _ = frames.shape
+  grid = frames.reshape(count // columns, columns, height, width, 3)
+  return grid.swapaxes(1, 2).reshape(-1, columns * width, 3)

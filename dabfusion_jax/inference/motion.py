@@ -1,0 +1,99 @@
+"""The motion of a dance, drawn window by window."""
+
+import functools
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from jaxtyping import Array, Float32, UInt8
+
+from dabfusion_jax.diffusion.windows import Joiner, Windows
+from dabfusion_jax.inference.batch import make_batch
+from dabfusion_jax.inference.sampler import BatchSampler
+from dabfusion_jax.inference.song import Song
+
+WINDOWS, CHAIN = "windows", "chain"  # how windows of a longer dance are joined
+OVERLAP_SHARE = 4  # a quarter of a window is shared with the next one
+# (batch, example numbers, callback, joiner) -> flow and occlusion, [b t s s 2 or 1].
+Draw = Callable[..., tuple[jax.Array, jax.Array]]
+
+
+class Motion(NamedTuple):
+  """The motion of a window, as generated.
+
+  Attributes:
+    flow: sampling grids in [-1, 1].
+    occlusion: in [0, 1].
+    decoded: the network's frames.
+    num_kept: how many of the frames, from the first on, are part of the dance; the
+      others are drawn again in the next window.
+    is_last: whether the dance ends with them.
+  """
+
+  flow: Float32[np.ndarray, "t s s 2"]
+  occlusion: Float32[np.ndarray, "t s s 1"]
+  decoded: UInt8[np.ndarray, "t n n 3"]
+  num_kept: int
+  is_last: bool
+
+
+def make_windows(size: int, joining: str) -> Windows:
+  """Returns the windows of a dance.
+
+  Args:
+    size: frames that are drawn at once.
+    joining: `CHAIN`: a window begins with the frame that the one before ends with; or
+      `WINDOWS`.
+  """
+  return Windows(size, 1 if joining == CHAIN else max(1, size // OVERLAP_SHARE))
+
+
+def draw_motions(
+  draw: Draw,
+  sampler: BatchSampler,
+  z: Float32[Array, "1 s s c"],
+  song: Song,
+  num_frames: int,
+  fps: float,
+  size: int,
+  joining: str,
+  callback: Callable[[int, int], None] | None,
+) -> Iterator[Motion]:
+  """Yields the motion of a dance, window by window; memory holds one of them.
+
+  A window's music and beats are those of its own seconds, as in training. In a chain,
+  the picture of a window is the last frame of the one before (paper, table 7).
+
+  Args:
+    draw: draws a window.
+    sampler: encodes and decodes.
+    z: latent of the picture.
+    song: that is danced to.
+    num_frames: of the dance.
+    fps: frames per second.
+    size: frames of a window.
+    joining: see `make_windows`.
+    callback: called after each step with (steps done, steps in all).
+  """
+  windows = make_windows(size, joining)
+  count = windows.count(num_frames)
+  joiner = Joiner(windows) if count > 1 and joining != CHAIN else None
+  for index in range(count):
+    condition = song.condition(windows.start(index) / fps, size / fps)
+    show = callback and functools.partial(_show, callback, index, count)
+    batch = make_batch(z, [condition], size, fps)
+    motion = draw(batch, [index], show, joiner)
+    frames = sampler.decode(z, *motion)[0]
+    is_last = index + 1 == count
+    if joining == CHAIN and not is_last:
+      z = sampler.encode([frames[-1]])
+    flow, occlusion = (np.asarray(x)[0] for x in motion)
+    yield Motion(flow, occlusion, frames, windows.num_kept(index, num_frames), is_last)
+
+
+def _show(
+  callback: Callable[[int, int], Any], index: int, count: int, done: int, steps: int
+) -> None:
+  """Tells of the steps of one window of many."""
+  callback(index * steps + done, count * steps)

@@ -1,0 +1,76 @@
+"""From the motion of a window to the frames that are shown."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import UInt8
+
+from dabfusion_jax.inference.dance_files import Part
+from dabfusion_jax.inference.motion import Motion
+from dabfusion_jax.inference.song import Song
+from dabfusion_jax.metrics.image import psnr
+from dabfusion_jax.ops.details import add_details
+
+
+@runtime_checkable  # for the type checks of the tests
+class Painter(Protocol):
+  """Draws the frames of a dance, window by window."""
+
+  def paint(self, motion: Motion) -> UInt8[np.ndarray, "t h w 3"]:
+    """Returns the next frames of the dance; the last few may come a window later."""
+    ...
+
+
+@dataclass(frozen=True)
+class DecoderPainter:
+  """Shows the network's frames, perhaps with what the codec loses of the picture."""
+
+  ref_image: UInt8[np.ndarray, "n n 3"]
+  rebuilt: UInt8[np.ndarray, "n n 3"]
+  adds_details: bool
+
+  def paint(self, motion: Motion) -> UInt8[np.ndarray, "t n n 3"]:
+    """Returns the frames that are kept."""
+    frames = motion.decoded
+    if self.adds_details:
+      frames = add_details(frames, self.ref_image, self.rebuilt, motion.flow)
+    return frames[: motion.num_kept]
+
+
+def paint_parts(
+  motions: Iterator[Motion], painter: Painter, song: Song, fps: float
+) -> Iterator[Part]:
+  """Yields the frames of a dance, with the motion and the sound beside them."""
+  first, flows, occlusions = 0, [], []
+  for motion in motions:
+    frames = painter.paint(motion)
+    num, last = len(frames), first + len(frames)
+    flows.append(motion.flow[: motion.num_kept])
+    occlusions.append(motion.occlusion[: motion.num_kept])
+    flow, occlusion = np.concatenate(flows), np.concatenate(occlusions)
+    if num:
+      audio = song.audio_between(first / fps, last / fps)
+      yield Part(frames, flow[:num], occlusion[:num], audio)
+    flows, occlusions = [flow[num:]], [occlusion[num:]]  # of frames that come later
+    first = last
+
+
+def needs_details(
+  ref_image: UInt8[np.ndarray, "n n 3"],
+  rebuilt: UInt8[np.ndarray, "n n 3"],
+  below_db: float,
+) -> tuple[bool, tuple[str, ...]]:
+  """Returns whether the codec loses so much that details are added, with a note."""
+  pair = (jnp.asarray(picture, jnp.float32) for picture in (rebuilt, ref_image))
+  quality = float(psnr(*pair, 255))
+  if quality >= below_db:
+    return False, ()
+  note = (
+    f"The codec reproduces this picture at {quality:.0f} dB only. The details it"
+    " loses are added and moved along, and what motion uncovers is a guess;"
+    " --no-details shows the model alone."
+  )
+  return True, (note,)

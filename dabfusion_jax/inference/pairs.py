@@ -1,0 +1,103 @@
+"""The pairs of pictures and songs to make dances of, and the files they become."""
+
+import json
+import pathlib
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from data_pipeline import files
+from data_pipeline.errors import UserError
+from data_pipeline.media import writer
+from data_pipeline.sources.base import SONG_SUFFIXES
+
+PICTURE_SUFFIXES = (
+  *(".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".heic", ".heif"),
+)
+
+
+class Pair(NamedTuple):
+  """A picture, a song, and the video of the dance."""
+
+  image: str
+  music: str
+  output: pathlib.Path
+
+  def __str__(self) -> str:
+    return f"{self.image} to {self.music}"
+
+
+def make_pairs(
+  images: Sequence[str], musics: Sequence[str], output: pathlib.Path
+) -> list[Pair]:
+  """Returns all pairs of pictures and songs.
+
+  Args:
+    images, musics: files, or folders of them.
+    output: of the video. If there are several, the names of picture and song are added
+      to its name.
+
+  Raises:
+    UserError: nothing of the kind is in a folder.
+  """
+  images = _files_in(images, PICTURE_SUFFIXES, "picture")
+  musics = _files_in(musics, SONG_SUFFIXES, "song")
+  chosen = [(image, music) for music in musics for image in images]
+  if len(chosen) == 1:
+    return [Pair(*chosen[0], output)]
+  pairs, taken = [], set()
+  for image, music in chosen:
+    stem = f"{output.stem}_{pathlib.Path(image).stem}_{pathlib.Path(music).stem}"
+    name, count = stem, 1
+    while name in taken:
+      count += 1
+      name = f"{stem}_{count}"
+    taken.add(name)
+    pairs.append(Pair(image, music, output.with_name(name + output.suffix)))
+  return pairs
+
+
+def _files_in(names: Sequence[str], suffixes: Sequence[str], kind: str) -> list[str]:
+  """Returns files as they are, and the files of folders in the order of their names."""
+  found: list[str] = []
+  for name in names:
+    if "://" in name or not pathlib.Path(name).is_dir():
+      found.append(name)
+      continue
+    inside = [
+      str(path)
+      for path in sorted(pathlib.Path(name).iterdir())
+      if path.suffix.lower() in suffixes and not path.name.startswith(".")
+    ]
+    if not inside:
+      raise UserError(f"{name}: there is no {kind} in this folder; name another one.")
+    found += inside
+  return found
+
+
+def check_output(path: pathlib.Path, *inputs: str) -> None:
+  """Creates the folder of the video, and checks that the video may be written there.
+
+  Raises:
+    UserError: a name with another ending, files that would overwrite an input or
+      what no earlier dance has written, or a place that cannot be written.
+  """
+  if path.suffix.lower() not in writer.SUFFIXES:
+    raise UserError(f"--output={path} must end in {', '.join(writer.SUFFIXES)}.")
+  written = [path, path.with_suffix(".png"), path.with_suffix(".json")]
+  resolved = [file.resolve() for file in written]
+  for name in inputs:
+    if pathlib.Path(name).resolve() in resolved:
+      raise UserError(f"--output={path} would overwrite {name}; choose another name.")
+  if not _is_dance(written[-1]):
+    for file in written[1:]:
+      if file.exists():
+        raise UserError(f"--output={path} would overwrite {file}; choose another name.")
+  files.check_writable(path, is_folder=False)
+
+
+def _is_dance(path: pathlib.Path) -> bool:
+  """Returns whether a file holds the settings of a dance."""
+  try:
+    return "beat_times" in json.loads(path.read_text())
+  except (OSError, ValueError, TypeError):
+    return False

@@ -1,0 +1,71 @@
+"""Pictures and songs become all pairs, and a failure ends none of the others."""
+
+import types
+
+import pytest
+
+from dabfusion_jax import sample
+from dabfusion_jax.inference.pairs import Pair, make_pairs
+from dabfusion_jax.pipeline import DancePipeline
+from data_pipeline.errors import UserError
+
+
+@pytest.fixture
+def folder(tmp_path):
+  for name in ("people/b.png", "people/a.JPG", "people/.c.png", "people/note.txt",
+               "other/a.png", "songs/x.mp3", "songs/y.wav", "none/z.txt"):  # fmt: skip
+    (tmp_path / name).parent.mkdir(exist_ok=True)
+    (tmp_path / name).touch()
+  return tmp_path
+
+
+def test_one_pair_keeps_the_name_it_was_given(tmp_path):
+  output = tmp_path / "dance.mp4"
+  assert make_pairs(["a.png"], ["x.mp3"], output) == [Pair("a.png", "x.mp3", output)]
+
+
+def test_folders_become_all_pairs_with_a_name_of_their_own(folder):
+  images = [str(folder / "people"), str(folder / "other")]
+  pairs = make_pairs(images, [str(folder / "songs")], folder / "out" / "d.webm")
+  names = [pair.output.name for pair in pairs]
+  assert names == [
+    "d_a_x.webm", "d_b_x.webm", "d_a_x_2.webm",
+    "d_a_y.webm", "d_b_y.webm", "d_a_y_2.webm",
+  ]  # fmt: skip
+  assert {pair.output.parent for pair in pairs} == {folder / "out"}
+  with pytest.raises(UserError, match="no song in this folder"):
+    make_pairs(images, [str(folder / "none")], folder / "d.mp4")
+
+
+class _Pipeline(DancePipeline):
+  """Makes dances of text; one of the pictures cannot be used."""
+
+  def __init__(self):
+    pass
+
+  def stream(self, image, music, callback):
+    if image == "bad.png":
+      raise UserError("bad.png is no picture; choose another.")
+    callback(1, 2)
+
+    def save(output, side_by_side):
+      output.write_text(f"{image} {music} {side_by_side}")
+      return [output]
+
+    settings = {"beat_times": [0.5, 1.0], "beats": None, "bpm": None}
+    return types.SimpleNamespace(save=save, settings=settings, notes=("It is so.",))
+
+
+def test_a_failure_ends_no_other_dance_and_is_told_at_the_end(tmp_path, capsys):
+  images = ["good.png", "bad.png", "fine.png"]
+  pairs = make_pairs(images, ["x.mp3"], tmp_path / "d.mp4")
+  with pytest.raises(UserError, match="1 of 3 dances failed"):
+    sample.make_dances(_Pipeline(), pairs, {}, True)
+  assert (tmp_path / "d_fine_x.mp4").read_text() == "fine.png x.mp3 True"
+  printed = capsys.readouterr().out.splitlines()
+  assert (
+    printed[-1] == "failed: bad.png to x.mp3: bad.png is no picture; choose another."
+  )
+  assert printed.count("heard 120 beats per minute; --bpm=N if that is wrong") == 2
+  with pytest.raises(UserError, match="no picture"):
+    sample.make_dances(_Pipeline(), make_pairs(["bad.png"], ["x"], tmp_path), {}, False)

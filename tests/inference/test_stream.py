@@ -1,0 +1,151 @@
+"""A dance of any length is made part by part, and what is made is kept."""
+
+import json
+import weakref
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from dabfusion_jax.diffusion import samplers
+from dabfusion_jax.inference.sampler import BatchSampler
+from dabfusion_jax.pipeline import DancePipeline
+from dabfusion_jax.storage import saved_stage
+from data_pipeline.media import reader
+from data_pipeline.synthdance.generate import write_wav
+
+_FRAME, _LATENT = 64, 16
+
+
+class ToySampler(BatchSampler):
+  """Stands for `BatchSampler`: dances of noise that is joined, in two steps.
+
+  Attributes:
+    most_held: the largest number of decoded frames that were alive at once.
+  """
+
+  devices = (None,)
+
+  def __init__(self):
+    self.most_held, self._made = 0, []
+
+  def encode(self, pictures):
+    return jnp.zeros((len(pictures), _LATENT, _LATENT, 1))
+
+  def draw(self, batch, keys, plan, guidance, callback, joiner):
+    shape = (batch["beats"].shape[1], _LATENT, _LATENT, 3)
+    carry = samplers.first_carry(keys, shape)
+    if joiner is not None:
+      joiner.begin(keys)
+      carry = joiner.join(carry, None)
+    for i in range(2):
+      carry = samplers.Carry(0.5 * carry.x + 0.1, *carry[1:])
+      carry = carry if joiner is None else joiner.join(carry, plan.at(i))
+      if callback is not None:
+        callback(i + 1, 2)
+    return jnp.clip(carry.x[..., :2], -1, 1), jnp.ones_like(carry.x[..., 2:])
+
+  def decode(self, z, flow, occlusion):
+    level = np.asarray(flow).mean((2, 3, 4))[..., None, None, None]
+    levels = np.uint8(np.clip(128 + 400 * level, 0, 255))
+    frames = np.broadcast_to(levels, (*levels.shape[:2], _FRAME, _FRAME, 3)).copy()
+    self._made.append(weakref.ref(frames))
+    alive = [made() for made in self._made]
+    held = sum(x.shape[1] for x in alive if x is not None)
+    self.most_held = max(self.most_held, held)
+    return frames
+
+  def rebuild(self, z):
+    return np.zeros((len(z), _FRAME, _FRAME, 3), np.uint8)
+
+
+@pytest.fixture(scope="module")
+def music(tmp_path_factory):
+  path = tmp_path_factory.mktemp("stream") / "song.wav"
+  time = np.arange(round(13.37 * 44_100)) / 44_100
+  clicks = np.sin(5000 * time) * np.exp(-40 * (time % 0.5))
+  write_wav(path, np.repeat(clicks[:, None], 2, 1).astype(np.float32))
+  return path
+
+
+@pytest.fixture(scope="module")
+def pipeline():
+  return DancePipeline.from_pretrained(saved_stage.shipped())
+
+
+@pytest.fixture
+def toy(monkeypatch):
+  sampler = ToySampler()
+  monkeypatch.setattr(DancePipeline, "batch_sampler", sampler)
+  return sampler
+
+
+def stream(pipeline, music, **options):
+  picture = np.full((_FRAME, _FRAME, 3), 90, np.uint8)
+  options = {"drawing": "decoder", "beats": [0.5, 1.0], "details": False} | options
+  return pipeline.stream(picture, music, **options)
+
+
+def test_a_full_dance_lasts_as_long_as_its_music(pipeline, toy, music, tmp_path):
+  dance = stream(pipeline, music, duration="full")
+  assert abs(dance.num_frames / 10 - 13.37) <= 0.1
+  path, sheet, settings = dance.save(tmp_path / "a.mp4", side_by_side=True)
+  video = reader.read_video(path)
+  assert video.frames.shape == (dance.num_frames, _FRAME, 2 * _FRAME, 3)
+  np.testing.assert_allclose(video.frames[:, :, : _FRAME - 4], 90, atol=4)
+  sound = reader.read_audio(path, 44_100)
+  assert abs(len(sound) / 44_100 - dance.num_frames / 10) < 0.05
+  assert json.loads(settings.read_text())["total_frames"] == dance.num_frames
+
+
+def test_a_window_is_drawn_as_one_and_a_longer_dance_begins_with_it(
+  pipeline, toy, music
+):
+  one = stream(pipeline, music).collect()
+  assert len(one.frames) == len(one.flow) == len(one.occlusion) == 40
+  assert len(one.audio) == 4 * 44_100
+  longer = stream(pipeline, music, duration=9).collect()
+  assert len(longer.frames) == len(longer.flow) == 90
+  np.testing.assert_array_equal(longer.flow[:30], one.flow[:30])
+  np.testing.assert_array_equal(longer.audio[: 4 * 44_100], one.audio)
+  again = stream(pipeline, music, duration=9).collect()
+  np.testing.assert_array_equal(longer.frames, again.frames)
+
+
+def test_memory_holds_few_frames_whatever_the_length(pipeline, toy, music, tmp_path):
+  dance = stream(pipeline, music, duration=60, short_music="loop")
+  dance.save(tmp_path / "a.mp4")
+  assert dance.num_frames == 600 and toy.most_held <= 120
+
+
+@pytest.mark.parametrize("joining", ["windows", "chain"])
+def test_every_step_is_counted_once(pipeline, toy, music, joining):
+  seen = []
+  dance = stream(
+    pipeline,
+    music,
+    duration="full",
+    joining=joining,
+    callback=lambda done, total: seen.append((done, total)),
+  )
+  assert sum(len(part.frames) for part in dance.parts) == dance.num_frames
+  assert seen == [(i, len(seen)) for i in range(1, len(seen) + 1)]
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".gif"])
+def test_ctrl_c_keeps_what_was_made(pipeline, toy, music, tmp_path, suffix):
+  def stop(done, total):
+    if done == 5:  # in the third window
+      raise KeyboardInterrupt
+
+  path = tmp_path / f"a{suffix}"
+  with pytest.raises(KeyboardInterrupt, match="has the first 6.0 s"):
+    stream(pipeline, music, duration="full", callback=stop).save(path)
+  settings = json.loads(path.with_suffix(".json").read_text())
+  assert settings["total_frames"] == 60
+  if suffix == ".mp4":
+    assert len(reader.read_video(path).frames) == 60
+  with pytest.raises(KeyboardInterrupt):
+    nothing = lambda *unused: stop(5, 0)
+    stream(pipeline, music, callback=nothing).save(tmp_path / f"b{suffix}")
+  assert not list(tmp_path.glob("*b.*"))
