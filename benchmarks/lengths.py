@@ -124,7 +124,7 @@ def around(
   """Returns which of `num` items are at an offset in `reach` from a join."""
   chosen = np.zeros(num, bool)
   for start in starts[1:]:
-    at = start + np.asarray(reach)
+    at = start + np.asarray(reach, int)
     chosen[at[(at >= 0) & (at < num)]] = True
   return chosen
 
