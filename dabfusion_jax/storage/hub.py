@@ -51,15 +51,14 @@ def fetch(name: str) -> pathlib.Path:
       cache, or no such repository.
   """
   try:
-    import huggingface_hub
+    from huggingface_hub import errors, snapshot_download
   except ImportError:
     raise HubError(
       f"{name}: no such folder; if it is a repository of the Hugging Face hub, run:"
       ' pip install "dabfusion_jax[hub]".'
     ) from None
-  errors = huggingface_hub.errors
   try:
-    folder = huggingface_hub.snapshot_download(name, allow_patterns=list(PATTERNS))
+    folder = snapshot_download(name, allow_patterns=list(PATTERNS))
   except errors.RepositoryNotFoundError:
     raise HubError(
       f"{name}: no such folder here, and no such repository on the Hugging Face hub, or"
