@@ -14,7 +14,7 @@ _SIZE = 32
 
 
 @pytest.fixture(scope="module")
-def tiny(quick_init):
+def tiny():
   """Returns a small network and weights that are all perturbed, jacobians included."""
   model = FlowAutoencoder(
     num_keypoints=3,
@@ -26,7 +26,7 @@ def tiny(quick_init):
     num_residual=1,
   )
   image = jax.random.uniform(jax.random.key(0), (2, _SIZE, _SIZE, 3))
-  variables = quick_init(model, jax.random.key(1), image, image)
+  variables = jax.jit(model.init)(jax.random.key(1), image, image)
   leaves, structure = jax.tree.flatten(variables["params"])
   keys = jax.random.split(jax.random.key(2), len(leaves))
   noisy = [
