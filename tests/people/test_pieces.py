@@ -55,6 +55,19 @@ def test_behind_an_arm_that_moves_away_there_is_shirt(cut):
   np.testing.assert_allclose((red, green, blue), dancers.SHIRT, atol=30)
 
 
+def test_an_arm_along_the_trunk_takes_nothing_of_the_shirt_along():
+  points = dancers.joints()
+  points[[13, 15, 17, 19]] = [[101, 80], [101, 104], [101, 110], [101, 111]]
+  picture, mask = dancers.draw(points)
+  parts = pieces.cut_pieces(picture, mask.astype(np.float32), points)
+  (arm,) = [piece for piece in parts if piece.name == "left_upper_arm"]
+  pixels = np.asarray(arm.image).astype(int)
+  below_shoulder = pixels[70 - arm.top :]
+  seen = below_shoulder[below_shoulder[..., 3] > 100][:, :3]
+  assert len(seen) > 50
+  assert (np.abs(seen - dancers.SHIRT).max(-1) > 40).all()
+
+
 def test_a_piece_moves_by_its_map(cut):
   _, _, parts = cut
   (head,) = [piece for piece in parts if piece.name == "head"]
