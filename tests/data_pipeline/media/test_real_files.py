@@ -312,7 +312,7 @@ def test_a_picture_of_an_iphone_is_read_or_its_package_named():
 
 
 def open_gop(path):
-  """Writes a film of 2 s whose first pictures behind a key frame need the one before."""
+  """Writes a film of 2 s whose leading pictures need an earlier key frame."""
   options = {"x265-params": "open-gop=1:keyint=8:min-keyint=8:bframes=3:log-level=none"}
   return film(
     path,
