@@ -11,9 +11,9 @@ import sys
 from collections.abc import Callable, Collection, Iterator
 
 from data_pipeline.errors import UserError
+from data_pipeline.interrupts import INTERRUPTED, take_back
 
 _STORE = re.compile(r"\binstall (gcsfs|s3fs|fsspec)\b")  # what epath says
-INTERRUPTED = 130  # exit status of a program stopped by Ctrl-C, as in a shell
 
 
 def make_parser(module: str, description: str | None) -> argparse.ArgumentParser:
@@ -38,6 +38,7 @@ def one_line_errors(program: str) -> Iterator[None]:
   missing. Ctrl-C ends the program with status 130. Any other exception is a bug and
   keeps its traceback.
   """
+  take_back()
   try:
     yield
   except (UserError, OSError, MemoryError, ImportError) as error:

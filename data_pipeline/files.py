@@ -134,7 +134,7 @@ def file_sha256(path: pathlib.Path) -> str:
 def cache_folder() -> pathlib.Path:
   """Returns the folder for copies of remote files."""
   default = pathlib.Path.home() / ".cache" / "dabfusion_jax"
-  return pathlib.Path(os.environ.get(VARIABLE) or default)
+  return pathlib.Path(os.environ.get(VARIABLE) or default).expanduser()
 
 
 def local_folder(path: epath.PathLike, key: str) -> pathlib.Path:

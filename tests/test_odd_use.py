@@ -213,10 +213,18 @@ def test_a_held_folder_names_its_holder_and_is_free_once_that_is_dead(tmp_path):
     pass
 
 
-def test_a_disk_without_locks_is_said(tmp_path, monkeypatch, caplog):
+def test_what_cannot_be_locked_is_said(tmp_path, monkeypatch, caplog):
   def fail(*unused):
     raise OSError(95, "Operation not supported")
 
   monkeypatch.setattr("fcntl.flock", fail)
-  with hold_folder(tmp_path):
-    assert "without locks" in caplog.text
+  for folder in (tmp_path, "gs://bucket/run"):
+    with hold_folder(folder):
+      assert f"{folder} cannot be locked" in caplog.text
+
+
+def test_a_folder_that_may_not_be_written_is_one_line(tmp_path):
+  (tmp_path / "file").touch()
+  with pytest.raises(UserError, match="cannot be written|is a file"):
+    with hold_folder(tmp_path / "file"):
+      pass
