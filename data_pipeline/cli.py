@@ -10,6 +10,7 @@ import re
 import sys
 from collections.abc import Callable, Collection, Iterator
 
+from data_pipeline import files
 from data_pipeline.errors import UserError
 from data_pipeline.interrupts import INTERRUPTED, take_back
 
@@ -54,7 +55,9 @@ def one_line_errors(program: str) -> Iterator[None]:
 def _message(error: BaseException) -> str:
   """Returns what went wrong, in one line."""
   if isinstance(error, OSError) and error.filename and error.strerror:
-    return f"{os.fsdecode(error.filename)}: {error.strerror}."
+    cure = "; free space and run the same command again"
+    cure = cure if files.is_disk_full(error) else ""
+    return f"{os.fsdecode(error.filename)}: {error.strerror}{cure}."
   text = " ".join(str(error).split())
   if isinstance(error, MemoryError):
     return f"out of memory ({text or 'no more is said'}); give it smaller inputs."
