@@ -21,7 +21,7 @@ from dabfusion_jax.sample import check_output
 from dabfusion_jax.settings.config_files import load_config
 from dabfusion_jax.settings.mapping import to_mapping
 from dabfusion_jax.settings.stages import read_settings
-from dabfusion_jax.storage import saved_stage
+from dabfusion_jax.storage import checkpoint_files, saved_stage
 from dabfusion_jax.storage.checkpointing import CheckpointError
 from data_pipeline import cli, files
 from data_pipeline.errors import UserError
@@ -77,6 +77,14 @@ def test_a_checkpoint_may_be_named_by_its_file_its_step_or_its_bundled_name(tmp_
     assert (os.fspath(folder), found) == (str(tmp_path), step)
   assert saved_stage.locate("dance_b")[0].name == "dance_b"
   assert (saved_stage.locate("dance_b")[0] / "config.json").exists()
+
+
+def test_the_newest_checkpoint_is_that_of_the_highest_step_whatever_the_clock(tmp_path):
+  for step, seconds in ((9, 2e9), (10, 1e9)):  # the clock was set back between them
+    folder = tmp_path / checkpoint_files.FOLDER / str(step)
+    folder.mkdir(parents=True)
+    os.utime(folder, (seconds, seconds))
+  assert checkpoint_files.latest_step(tmp_path) == 10
 
 
 # --- Inputs -----------------------------------------------------------------------
