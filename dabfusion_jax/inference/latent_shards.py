@@ -21,8 +21,9 @@ from data_pipeline.records.clip_record import Record
 FIELDS = ("name", "window", "frames", "music", "beat_times", "true_beat_times")
 _MADE_FROM = ("frames", "music", "beat_times", "true_beat_times")
 
-# Maps clips to (clip, (motion, z)).
-Analyse = Callable[[Iterable[Record]], Iterator[tuple[Record, Any]]]
+Example = tuple[Record, int]  # a clip, and which frame is its picture
+# Maps examples to (clip, (motion, z)).
+Analyse = Callable[[Iterable[Example]], Iterator[tuple[Record, Any]]]
 
 
 def clip_name(clip: Record) -> str:
@@ -30,9 +31,9 @@ def clip_name(clip: Record) -> str:
   return f"{clip['name']}.{clip['window']}"
 
 
-def clip_digest(clip: Record) -> str:
+def clip_digest(clip: Record, picture: int) -> str:
   """Returns a digest of all that the latents of a clip are made from."""
-  digest = hashlib.sha256()
+  digest = hashlib.sha256(f"picture {picture}".encode())
   for key in _MADE_FROM:
     if key in clip:
       array = np.ascontiguousarray(clip[key])
@@ -99,7 +100,7 @@ class Kept:
 
 def write_shard(
   path: epath.Path,
-  clips: Iterable[Record],
+  examples: Iterable[Example],
   analyse: Analyse,
   kept: Kept,
   bar: tqdm.tqdm,
@@ -108,7 +109,7 @@ def write_shard(
 
   Args:
     path: of the shard.
-    clips: with `FIELDS`, in their order.
+    examples: clips with `FIELDS`, and the frames that are their pictures.
     analyse: runs stage 1.
     kept: records that need not be made.
     bar: counts the clips.
@@ -116,13 +117,13 @@ def write_shard(
   found: dict[str, tuple[bytes, dict[str, Any]]] = {}
   order: list[str] = []
 
-  def missing() -> Iterator[Record]:
-    for clip in clips:
-      name, digest = clip_name(clip), clip_digest(clip)
+  def missing() -> Iterator[Example]:
+    for clip, picture in examples:
+      name, digest = clip_name(clip), clip_digest(clip, picture)
       order.append(name)
       taken = kept.take(name, digest)
       if taken is None:
-        yield clip | {"digest": digest}
+        yield clip | {"digest": digest}, picture
       else:
         found[name] = taken
         bar.update()
