@@ -28,10 +28,11 @@ class Song:
     name: of its file.
     audio: of the whole song at SAMPLE_RATE.
     encoder: the model's.
-    sound: the whole song as the encoder takes it, or words already embedded.
+    sound: the whole song as the encoder takes it, or the embedding of words.
     beat_times: seconds from the song's start.
     start_seconds: where the dance begins.
     is_looped: whether the song begins again where it ends.
+    is_words: whether `sound` is of words.
     beats_are_clear: or given.
   """
 
