@@ -41,7 +41,7 @@ from dabfusion_jax.settings.diffusion import DiffusionSettings, SamplingSettings
 from dabfusion_jax.stages.diffusion import DiffusionStage
 from dabfusion_jax.storage import saved_stage
 from data_pipeline.media import reader
-from data_pipeline.music import encoders
+from data_pipeline.music import encoders, trackers
 
 MIN_FRAMES = 2  # one frame is no motion
 
@@ -172,7 +172,9 @@ class DancePipeline:
       "drawing": DECODER if layers is None else LAYERS,
       "size": max(frames.shape[1:3]),
       **dataclasses.asdict(sampling),
+      "beat_tracker": music_window.tracker,
       "beat_times": [round(float(t), 3) for t in music_window.condition.beat_times],
+      "downbeat_times": [round(float(t), 3) for t in music_window.downbeat_times],
       "weights": self.digests,
       "jax": jax.__version__,
     }
@@ -280,6 +282,7 @@ class DancePipeline:
   ) -> Music:
     if not self.settings.condition.beats and (asked.beats, asked.bpm) != (None, None):
       raise InputError("This model follows no beats: leave out --beats and --bpm.")
+    tracker = asked.beat_tracker and trackers.make_tracker(asked.beat_tracker)
     return inputs.read_music(
       music,
       self.encoder,
@@ -288,6 +291,7 @@ class DancePipeline:
       text=asked.text,
       beat_times=asked.beats,
       bpm=asked.bpm,
+      tracker=tracker or None,
     )
 
   def _beat_notes(
@@ -300,16 +304,15 @@ class DancePipeline:
     if asked.beats is not None:
       none = "None of the given beats lies in this part of the music."
       return () if inside.any() else (none,)
+    doubt = music.tracked.doubt
     if not inside.any():
-      return (
-        "No beats were found in this part of the music, so the dance follows none; "
-        "--beats=FILE can give them.",
-      )
-    if music.beats_are_clear:
+      none = "No beats were found in this part of the music, so the dance follows none"
+      return (f"{none}; --beats=FILE can give them.",)
+    if not doubt:
       return ()
     return (
-      "Beats are hard to hear in this music, and those found may be wrong; "
-      "--beats=FILE can give them, --bpm=N helps to find them.",
+      f"The beats of the music may be wrong. {doubt} --beats=FILE can give them, "
+      "--bpm=N helps to find them.",
     )
 
   def _needs_details(

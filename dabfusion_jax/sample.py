@@ -23,8 +23,10 @@ from dabfusion_jax.inference import options
 from dabfusion_jax.parallel import hardware
 from dabfusion_jax.pipeline import DancePipeline
 from dabfusion_jax.storage import saved_stage
-from data_pipeline import cli, files
+from data_pipeline import cli, files, weights
 from data_pipeline.errors import UserError
+from data_pipeline.music import trackers
+from data_pipeline.music.beat_network import NAMES
 
 
 def check_output(path: pathlib.Path, *inputs: str) -> None:
@@ -56,12 +58,16 @@ def _is_dance(path: pathlib.Path) -> bool:
     return False
 
 
-def heard_bpm(settings: Mapping[str, Any]) -> float | None:
-  """Returns the tempo that the tracker found; None if beats or tempo were given."""
+def describe_beats(settings: Mapping[str, Any]) -> str | None:
+  """Returns a line on the tempo that was heard; None if beats or tempo were given."""
   steps = np.diff(settings["beat_times"])
   if settings["beats"] is not None or settings["bpm"] is not None or not len(steps):
     return None
-  return 60 / float(np.median(steps))
+  tracker, hint = settings["beat_tracker"], ""
+  if tracker == trackers.LIBROSA and trackers.best_tracker()[1]:
+    hint = f"; crnn hears better, once imported: {' '.join([weights.COMMAND, *NAMES])}"
+  bpm = 60 / float(np.median(steps))
+  return f"{tracker} heard {bpm:.0f} beats per minute; --bpm=N if that is wrong{hint}"
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -97,9 +103,9 @@ def main(argv: Sequence[str] | None = None) -> None:
       dance = pipeline(args.image, args.music, callback=show, **asked)
     for path in dance.save(args.output):
       print(path)
-    bpm = heard_bpm(dance.settings)
-    if bpm is not None:
-      print(f"heard {bpm:.0f} beats per minute; --bpm=N if that is wrong")
+    line = describe_beats(dance.settings)
+    if line is not None:
+      print(line)
     for note in dance.notes:
       print(f"note: {note}")
 

@@ -12,12 +12,14 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float32, Float64, UInt8
 
+from dabfusion_jax.inference import beats_file
 from dabfusion_jax.inference.dance import SAMPLE_RATE
 from data_pipeline.cutting import person
 from data_pipeline.errors import UserError
 from data_pipeline.media import framing, reader
-from data_pipeline.music import beats
+from data_pipeline.music import beats, onsets, trackers
 from data_pipeline.music.encoders import MusicEncoder, cut_window
+from data_pipeline.music.trackers import BeatTracker, Tracked
 
 PathLike = str | pathlib.Path
 
@@ -40,7 +42,9 @@ class Music:
 
   audio: Float32[np.ndarray, "s 2"]  # at SAMPLE_RATE, exactly as long as the video
   condition: Condition
-  beats_are_clear: bool = True  # or given
+  downbeat_times: Float64[np.ndarray, "m"]  # those beats that begin a bar, if told
+  tracked: Tracked | None  # beats of the whole song; None if they were given
+  tracker: str | None  # its name
 
 
 def check_number(
@@ -132,6 +136,7 @@ def read_music(
   text: str | None = None,
   beat_times: PathLike | Sequence[float] | None = None,
   bpm: float | None = None,
+  tracker: BeatTracker | None = None,
 ) -> Music:
   """Reads a window of a song, and computes its condition as for the training data.
 
@@ -141,9 +146,10 @@ def read_music(
     start_seconds: where in the song the window begins.
     seconds: its length.
     text: words to embed instead of the sound.
-    beat_times: seconds from the song's start, or a file of them (`read_beats`), instead
+    beat_times: seconds from the song's start, or a file of them (`beats_file`), instead
       of the tracked ones.
     bpm: tempo of the song, if the tracker gets it wrong.
+    tracker: of the beats; `trackers.best_tracker` if None.
 
   Raises:
     InputError, MediaError, UserError: input that cannot be used.
@@ -167,14 +173,16 @@ def read_music(
     embedding = encoder(sound, encoder.sample_rate)
   else:
     embedding = encode_text(encoder, text)
-  are_clear = True
+  tracked = None
   if beat_times is None:
-    song = reader.read_audio(path, beats.SAMPLE_RATE)
-    times, are_clear = beats.hear_beats(song, beats.SAMPLE_RATE, bpm)
+    tracker = tracker or trackers.best_tracker()[0]
+    song = reader.read_audio(path, onsets.SAMPLE_RATE)
+    tracked = tracker(song, onsets.SAMPLE_RATE, bpm)
+    times = tracked.times
   elif isinstance(beat_times, str | pathlib.Path):
-    times = read_beats(beat_times)
+    times = beats_file.read(beat_times)
   else:
-    times = check_beats(beat_times)
+    times = beats_file.check_times(beat_times)
   is_given = beat_times is not None and len(times) > 0
   if is_given and times.min() > len(audio) / SAMPLE_RATE:
     raise InputError(
@@ -182,7 +190,12 @@ def read_music(
       f"{len(audio) / SAMPLE_RATE:.2f} s; divide milliseconds by 1000."
     )
   inside = beats.slice_beats(times, start_seconds, seconds)
-  return Music(window, Condition(embedding, inside), are_clear)
+  downbeats = inside[:0]
+  if tracked is not None:
+    downbeats = beats.slice_beats(tracked.downbeats, start_seconds, seconds)
+    downbeats = downbeats[np.isin(downbeats, inside)]
+  name = None if tracked is None else tracker.name
+  return Music(window, Condition(embedding, inside), downbeats, tracked, name)
 
 
 def encode_text(encoder: MusicEncoder, text: str) -> np.ndarray:
@@ -199,57 +212,3 @@ def encode_text(encoder: MusicEncoder, text: str) -> np.ndarray:
   if not text.strip():
     raise InputError("The text is empty; describe a style of dance or music.")
   return encoder.encode_texts([text])[0]
-
-
-def read_beats(path: PathLike) -> np.ndarray:
-  """Returns the beat times in a text file: float64 [n], ascending.
-
-  One beat per line, in seconds from the song's start. The rest of a line (labels of an
-  audio editor), empty lines and lines that begin with # are ignored.
-
-  Raises:
-    InputError: a line that does not begin with a number, or no text file.
-    OSError: no such file.
-  """
-  try:
-    # With the mark that some editors put in front.
-    lines = pathlib.Path(path).read_text(encoding="utf-8-sig").splitlines()
-  except UnicodeDecodeError:
-    raise InputError(
-      f"{path} is not a text file; write one beat per line, in seconds from the song's"
-      " start."
-    ) from None
-  times = []
-  for number, line in enumerate(lines, 1):
-    words = line.split()
-    if not words or words[0].startswith("#"):
-      continue
-    try:
-      times.append(float(words[0]))
-    except ValueError:
-      times.append(math.nan)
-    if not math.isfinite(times[-1]):
-      raise InputError(
-        f"{path}, line {number}: {words[0][:20]!r} is not a number of seconds."
-      )
-  if not times:
-    raise InputError(f"{path}: there are no beats in it; write one beat per line.")
-  return np.unique(np.asarray(times, np.float64))
-
-
-def check_beats(times: Sequence[float] | np.ndarray) -> np.ndarray:
-  """Returns beat times as float64 [n], ascending.
-
-  Raises:
-    InputError: they are no list of finite numbers. An empty one is: of no beats.
-  """
-  try:
-    array = np.asarray(times, np.float64)
-  except (TypeError, ValueError):
-    array = np.asarray(math.nan)
-  if array.ndim != 1 or not np.isfinite(array).all():
-    raise InputError(
-      "Beats are a list of finite numbers, in seconds from the song's start; leave them"
-      " out to have them tracked."
-    )
-  return np.unique(array)

@@ -67,6 +67,7 @@ def cache_latents(
   trained = stage1.settings.data
   expect = {"frame_size": trained.frame_size, "fps": trained.fps}
   fields = ("name", "window", "frames", "music", "beat_times", "true_beat_times")
+  tracker = manifest["beats"][0]
   shards: dict[str, list[str]] = {}
   number, num_clips, started = 0, 0, time.monotonic()
   for split in sorted(manifest["counts"]):
@@ -82,7 +83,8 @@ def cache_latents(
         if (number - 1) % process_count != process_index or _is_written(output / name):
           bar.update(len(chosen))
         else:
-          _write_shard(output / name, (clips[i] for i in chosen), analyse, bar)
+          picked = (clips[i] for i in chosen)
+          _write_shard(output / name, picked, analyse, bar, tracker)
           num_clips += len(chosen)
   speed = num_clips / (time.monotonic() - started)
   print(f"{num_clips} clips written, {speed:.2f} per second.")
@@ -180,7 +182,7 @@ def _read_sums(shard: epath.Path) -> dict[str, Any]:
   return files.read_json(_sums_file(shard))
 
 
-def _write_shard(path: epath.Path, clips, analyse, bar) -> None:
+def _write_shard(path: epath.Path, clips, analyse, bar, tracker: str) -> None:
   """Writes a shard, then the sums of its residual flow beside it; both whole."""
   count, square, largest = 0, 0.0, 0.0
   with files.whole_file(path) as file:
@@ -191,7 +193,7 @@ def _write_shard(path: epath.Path, clips, analyse, bar) -> None:
         "occlusion": np.asarray(motion.occlusion),
         "z": np.asarray(z),
         "music": clip["music"],
-        "librosa_beats": clip["beat_times"],
+        f"{tracker}_beats": clip["beat_times"],
       }
       if "true_beat_times" in clip:
         record["truth_beats"] = clip["true_beat_times"]

@@ -24,7 +24,7 @@ from dabfusion_jax.evaluation.reporting.result import (
 )
 from dabfusion_jax.evaluation.scoring.measure import Extras, Settings
 from dabfusion_jax.metrics.features import i3d
-from data_pipeline.music.beats import LATE_SECONDS
+from data_pipeline.music.onsets import LATE_SECONDS
 
 _NONE = Networks({}, {})
 _QUICK = ("paired", "alignment", "motion")
