@@ -5,6 +5,8 @@ import pytest
 
 from data_pipeline.errors import UserError
 from data_pipeline.music import beat_network, crnn_tracker, onsets, trackers
+from data_pipeline.sources.synthdance_source import SynthDanceSource
+from data_pipeline.synthdance import music
 from data_pipeline.weights import MissingWeightsError
 
 RATE = 22050
@@ -101,6 +103,20 @@ def test_the_network_is_preferred_once_it_is_imported(tmp_path, monkeypatch):
   monkeypatch.setattr(crnn_tracker, "BeatNetwork", ClickNetwork)
   assert trackers.best_tracker()[0].identity["weights"] == "clicks"
   trackers.make_tracker.cache_clear()
+
+
+def test_the_real_network_hears_a_generated_song():
+  trackers.make_tracker.cache_clear()
+  try:
+    tracker = trackers.make_tracker("crnn")
+  except MissingWeightsError as error:
+    pytest.skip(str(error))
+  audio, rate = SynthDanceSource("smoke").song_audio("mHO2", ())
+  true = music.beat_times("mHO2")
+  true = true[true < 5.9]
+  found = tracker(audio[: round(5.9 * rate)], rate)
+  np.testing.assert_allclose(found.times, true, atol=0.05)
+  assert np.isin(found.downbeats, found.times).all() and not found.doubt
 
 
 def test_an_unknown_tracker_is_refused():
