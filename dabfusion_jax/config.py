@@ -2,16 +2,22 @@
 
 import dataclasses
 import functools
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from absl import logging
+from jaxtyping import Array
 
 from dabfusion_jax.diffusion.samplers import Plan, make_plan
 from dabfusion_jax.diffusion.schedule import NoiseSchedule, cosine_schedule
 from dabfusion_jax.models.flow_autoencoder import FlowAutoencoder
 from dabfusion_jax.models.unet3d import UNet3D
-from dabfusion_jax.ops.image_features import VGG_FIRST_TAPS, vgg_features
+from dabfusion_jax.ops.image_features import (
+  ALEXNET_TAPS,
+  VGG_FIRST_TAPS,
+  alexnet_features,
+  vgg_features,
+)
 from dabfusion_jax.parallel import sharding
 from dabfusion_jax.pretrained import store
 from dabfusion_jax.settings.autoencoder import AutoencoderModel, AutoencoderSettings
@@ -26,8 +32,19 @@ from dabfusion_jax.stages.diffusion import DiffusionStage
 from dabfusion_jax.storage.saved_stage import SavedStage
 from data_pipeline.errors import UserError
 
-# Perceptual network -> its imported weights.
-_WEIGHTS = {"vgg19": "vgg19", "vgg16": "lpips-vgg16"}
+
+@dataclasses.dataclass(frozen=True)
+class _Perceptual:
+  weights: str  # of `pretrained.store`
+  features: Callable[..., Sequence[Array]]
+  taps: tuple[str, ...]
+
+
+_PERCEPTUAL = {
+  "vgg19": _Perceptual("vgg19", vgg_features, VGG_FIRST_TAPS),
+  "vgg16": _Perceptual("lpips-vgg16", vgg_features, VGG_FIRST_TAPS),
+  "alexnet": _Perceptual("lpips-alex", alexnet_features, ALEXNET_TAPS),
+}
 
 
 def make_autoencoder(model: AutoencoderModel) -> FlowAutoencoder:
@@ -50,16 +67,17 @@ def make_autoencoder_stage(
   loss = settings.loss
   features, perceptual_weights = None, loss.perceptual_weights
   if loss.network != "none":
-    if len(perceptual_weights) != len(VGG_FIRST_TAPS):
+    network = _PERCEPTUAL[loss.network]
+    if len(perceptual_weights) != len(network.taps):
       raise UserError(
-        f"loss.perceptual_weights must be {len(VGG_FIRST_TAPS)} numbers, not"
+        f"loss.perceptual_weights must be {len(network.taps)} numbers, not"
         f" {perceptual_weights}."
       )
-    trunk = store.load(_WEIGHTS[loss.network])["trunk"] if trunk is None else trunk
+    trunk = store.load(network.weights)["trunk"] if trunk is None else trunk
     # A map of weight zero is not computed.
-    used = [p for p in zip(VGG_FIRST_TAPS, perceptual_weights, strict=True) if p[1]]
+    used = [p for p in zip(network.taps, perceptual_weights, strict=True) if p[1]]
     taps, perceptual_weights = zip(*used, strict=True)
-    features = functools.partial(vgg_features, trunk, taps=taps)
+    features = functools.partial(network.features, trunk, taps=taps)
   logging.info("Perceptual loss: %s.", loss.network)
   return AutoencoderStage(
     model=make_autoencoder(settings.model),
@@ -110,7 +128,8 @@ def resolve_diffusion(
       flow_scale=scale,
       latent_bound=max(1.0, statistics["residual_max"] * scale),
     )
-  size = stage1.settings.data.frame_size // 2**stage1.settings.model.num_down
+  model = stage1.settings.model
+  size = model.flow_size(stage1.settings.data.frame_size)
   levels = len(settings.unet.channel_multipliers)
   if size % 2 ** (levels - 1):
     raise UserError(
@@ -119,7 +138,10 @@ def resolve_diffusion(
     )
   info = {key: manifest[key] for key in ("autoencoder", "data", "fps", "framing")}
   latents = LatentsInfo(
-    **info, encoder=manifest["encoder"], z_channels=stage1.settings.model.z_channels
+    **info,
+    encoder=manifest["encoder"],
+    z_channels=model.z_channels,
+    z_pool=2**model.motion_down,
   )
   return dataclasses.replace(settings, diffusion=diffusion, latents=latents)
 
@@ -155,6 +177,7 @@ def make_diffusion_stage(
     unet=UNet3D(
       **dataclasses.asdict(unet),
       z_channels=settings.latents.z_channels,
+      z_pool=settings.latents.z_pool,
       beat_mode=condition.beat_mode,
       constrain=sharding.constrain_batch,
     ),

@@ -31,12 +31,23 @@ def main(argv: Sequence[str] | None = None) -> None:
   add("--output", type=path, required=True, help="folder of the cache")
   add("--process_index", type=cli.natural_int, default=0, help="this process")
   add("--process_count", type=cli.positive_int, default=1, help="number of processes")
+  add(
+    "--elsewhere",
+    type=float,
+    default=0.0,
+    help="share of the training clips whose picture is any of their frames",
+  )
   args = parser.parse_args(argv)
   part = f"_{args.process_index}_of_{args.process_count}"
   with cli.one_line_errors("latents"), hold_folder(args.output, part):
     hardware.check_backend()
     cache_latents(
-      args.checkpoint, args.data, args.output, args.process_index, args.process_count
+      args.checkpoint,
+      args.data,
+      args.output,
+      args.process_index,
+      args.process_count,
+      args.elsewhere,
     )
 
 

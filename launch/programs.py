@@ -161,11 +161,12 @@ def _latent_batch(
   settings: DiffusionSettings, stage1: AutoencoderSettings, b: int
 ) -> dict[str, jax.ShapeDtypeStruct]:
   t = settings.data.num_frames
-  size = stage1.data.frame_size // 2**stage1.model.num_down
+  size = stage1.model.flow_size(stage1.data.frame_size)
+  z_size = size * 2**stage1.model.motion_down
   return {
     "flow": _floats(b, t, size, size, 2),
     "occlusion": _floats(b, t, size, size, 1),
-    "z": _floats(b, size, size, stage1.model.z_channels),
+    "z": _floats(b, z_size, z_size, stage1.model.z_channels),
     "music": _floats(b, MUSIC_FEATURES),
     "beats": _floats(b, t),
     "beat_features": _floats(b, t, 5),

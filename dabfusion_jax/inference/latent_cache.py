@@ -1,9 +1,13 @@
 """Cached outputs of a frozen stage 1, so that stage 2 never touches pixels.
 
-For each clip: flow and occlusion of every frame from the first, and z of the first
-(paper sec. 3.3), as ArrayRecord shards. Every local device takes a clip at a time.
+For each clip: flow and occlusion of every frame from the picture, and z of the picture
+(paper sec. 3.3), as ArrayRecord shards. The picture is the first frame, or in a share
+of the training clips any frame: the windows of a long dance do not begin in the pose of
+its picture. Every local device takes a clip at a time.
 """
 
+import functools
+import hashlib
 import itertools
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -27,6 +31,8 @@ from data_pipeline.records.silence import read_silence
 
 CLIPS_PER_SHARD = 64
 
+Example = tuple[Mapping[str, Any], int]  # a clip, and which frame is its picture
+
 
 def cache_latents(
   checkpoint: epath.PathLike,
@@ -34,6 +40,7 @@ def cache_latents(
   output: epath.PathLike,
   process_index: int = 0,
   process_count: int = 1,
+  elsewhere: float = 0.0,
 ) -> None:
   """Writes, or completes, the latent cache of all splits of a data set.
 
@@ -43,6 +50,8 @@ def cache_latents(
     output: folder of the cache.
     process_index: which share of the shards to write, from 0.
     process_count: how many shares there are.
+    elsewhere: share of the training clips whose picture is any of their frames; 0 in
+      the paper.
 
   Raises:
     LatentError: the folder holds a cache of other weights, data or settings.
@@ -50,6 +59,8 @@ def cache_latents(
   """
   if not 0 <= process_index < process_count:
     raise LatentError(f"There is no process {process_index} of {process_count}.")
+  if not 0 <= elsewhere <= 1:
+    raise LatentError(f"elsewhere is a share, from 0 to 1, not {elsewhere}.")
   stage1 = load_stage(checkpoint, "autoencoder")
   manifest = loader.read_manifest(data)
   identity = {
@@ -57,6 +68,7 @@ def cache_latents(
     "autoencoder": stage1.digest,
     "data": manifest["content_sha256"],
     "clips_per_shard": CLIPS_PER_SHARD,
+    "elsewhere": elsewhere,
   }
   output = epath.Path(output)
   if _is_finished(output, identity):
@@ -64,6 +76,7 @@ def cache_latents(
     return
   silence = read_silence(data)
   analyse = _make_analysis(stage1, jax.local_devices())
+  pick = {"train": functools.partial(_picture_of, share=elsewhere)}
   trained = stage1.settings.data
   expect = {"frame_size": trained.frame_size, "fps": trained.fps}
   fields = ("name", "window", "frames", "music", "beat_times", "true_beat_times")
@@ -83,8 +96,11 @@ def cache_latents(
         if (number - 1) % process_count != process_index or _is_written(output / name):
           bar.update(len(chosen))
         else:
-          picked = (clips[i] for i in chosen)
-          _write_shard(output / name, picked, analyse, bar, tracker)
+          examples = (
+            (clip, pick[split](clip) if split in pick else 0)
+            for clip in map(clips.__getitem__, chosen)
+          )
+          _write_shard(output / name, examples, analyse, bar, tracker)
           num_clips += len(chosen)
   speed = num_clips / (time.monotonic() - started)
   print(f"{num_clips} clips written, {speed:.2f} per second.")
@@ -113,24 +129,27 @@ def cache_latents(
 
 def _make_analysis(
   stage1: SavedStage, devices: Sequence[jax.Device]
-) -> Callable[[Iterable[Mapping[str, Any]]], Iterator[tuple[Mapping[str, Any], Any]]]:
-  """Returns a function clips -> (clip, (motion, z)) that uses all devices at once."""
+) -> Callable[[Iterable[Example]], Iterator[tuple[Mapping[str, Any], Any]]]:
+  """Returns a function examples -> (clip, (motion, z)), run on all devices at once."""
   model = make_autoencoder(stage1.settings.model)
   rows = RowParallel(devices)
   variables = rows.share(stage1.variables)
 
-  def analyse_clip(variables, frames):
-    return model.apply(variables, from_uint8(frames), method="analyse_clip")
+  def analyse_clip(variables, frames, picture):
+    frames = from_uint8(frames)
+    return model.apply(variables, frames, picture, method="analyse_clip")
 
-  analyse = rows.compile(jax.vmap(analyse_clip, in_axes=(None, 0)), num_shared=1)
+  analyse = rows.compile(jax.vmap(analyse_clip, in_axes=(None, 0, 0)), num_shared=1)
 
-  def run(clips):
+  def run(examples):
     before = None
-    clips = iter(clips)
-    while group := list(itertools.islice(clips, len(devices))):
-      frames = [clip["frames"] for clip in group]
-      frames += frames[-1:] * (len(devices) - len(frames))
-      outputs = analyse(variables, rows.split(np.stack(frames)))
+    examples = iter(examples)
+    while given := list(itertools.islice(examples, len(devices))):
+      group = [clip for clip, _ in given]
+      padded = given + given[-1:] * (len(devices) - len(given))
+      frames = np.stack([clip["frames"] for clip, _ in padded])
+      pictures = np.array([picture for _, picture in padded], np.int32)
+      outputs = analyse(variables, rows.split(frames), rows.split(pictures))
       # The next clips are decoded while these are computed.
       if before is not None:
         yield from _unstack(*before)
@@ -139,6 +158,14 @@ def _make_analysis(
       yield from _unstack(*before)
 
   return run
+
+
+def _picture_of(clip: Mapping[str, Any], share: float) -> int:
+  """Returns which frame of a clip is its picture, always the same for the same clip."""
+  name = f"{clip['name']}.{clip['window']}".encode()
+  digest = hashlib.sha256(name).digest()
+  rng = np.random.default_rng(int.from_bytes(digest[:8], "little"))
+  return int(rng.integers(len(clip["frames"]))) if rng.random() < share else 0
 
 
 def _unstack(group: list[Any], outputs: Any) -> Iterator[tuple[Any, Any]]:
@@ -182,12 +209,12 @@ def _read_sums(shard: epath.Path) -> dict[str, Any]:
   return files.read_json(_sums_file(shard))
 
 
-def _write_shard(path: epath.Path, clips, analyse, bar, tracker: str) -> None:
+def _write_shard(path: epath.Path, examples, analyse, bar, tracker: str) -> None:
   """Writes a shard, then the sums of its residual flow beside it; both whole."""
   count, square, largest = 0, 0.0, 0.0
   with files.whole_file(path) as file:
     writer = array_record_module.ArrayRecordWriter(str(file), "group_size:1")
-    for clip, (motion, z) in analyse(clips):
+    for clip, (motion, z) in analyse(examples):
       record = {
         "flow": np.asarray(motion.flow),
         "occlusion": np.asarray(motion.occlusion),

@@ -6,7 +6,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
 from dabfusion_jax.models.dense_motion import DenseMotion, Motion
 from dabfusion_jax.models.image_codec import ImageDecoder, ImageEncoder
@@ -48,6 +48,7 @@ class FlowAutoencoder(nn.Module):
   codec_features: int = 64
   codec_max_features: int = 512
   num_down: int = 2
+  motion_down: int = 0  # how often flow and occlusion are halved below z
   num_residual: int = 6
   dtype: DTypeLike = jnp.float32
 
@@ -69,10 +70,9 @@ class FlowAutoencoder(nn.Module):
       scale=self.detector_scale,
       **hourglass,
     )
-    # The flow has the resolution of the latent.
-    self.dense_motion = DenseMotion(
-      self.motion_features, scale=0.5**self.num_down, **hourglass
-    )
+    # By default the flow has the resolution of the latent.
+    scale = 0.5 ** (self.num_down + self.motion_down)
+    self.dense_motion = DenseMotion(self.motion_features, scale=scale, **hourglass)
     self.encoder = ImageEncoder(**codec)
     self.decoder = ImageDecoder(num_residual=self.num_residual, **codec)
 
@@ -107,14 +107,19 @@ class FlowAutoencoder(nn.Module):
     return self.decoder(warp_latent(z, flow, occlusion), train)
 
   def analyse_clip(
-    self, frames: Float[Array, "t h w 3"]
+    self, frames: Float[Array, "t h w 3"], reference: int | Int[Array, ""] = 0
   ) -> tuple[Motion, Float[Array, "s s c"]]:
-    """Returns the motion from the first frame to every frame, and the first one's z."""
+    """Returns the motion from the reference frame to every frame, and its z.
+
+    Args:
+      frames: of the clip, in [0, 1].
+      reference: index of the frame that all others are warped from.
+    """
     keypoints = self.detector(frames, False)
-    repeat = lambda x: jnp.broadcast_to(x[:1], x.shape)
-    reference = Keypoints(*(repeat(leaf) for leaf in keypoints))
-    motion = self.dense_motion(repeat(frames), reference, keypoints, False)
-    return motion, self.encoder(frames[:1], False)[0]
+    repeat = lambda x: jnp.broadcast_to(x[reference], x.shape)
+    ref_keypoints = Keypoints(*(repeat(leaf) for leaf in keypoints))
+    motion = self.dense_motion(repeat(frames), ref_keypoints, keypoints, False)
+    return motion, self.encoder(frames[reference][None], False)[0]
 
   def __call__(
     self,

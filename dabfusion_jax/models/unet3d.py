@@ -30,6 +30,7 @@ from dabfusion_jax.models.frame_blocks import (
   ResidualBlock,
 )
 from dabfusion_jax.ops.convolutions import conv_few_channels, conv_frames
+from dabfusion_jax.ops.pooling import average_pool
 
 FLOW_CHANNELS = 3  # flow x, flow y, occlusion
 
@@ -126,6 +127,7 @@ class UNet3D(nn.Module):
     channel_multipliers: width of each level over `base_channels`. Every level but the
       last halves the size, so sizes must be multiples of 2^(levels - 1).
     z_channels: channels of the picture's latent z.
+    z_pool: cells of z per cell of flow and side; z is averaged over them.
     num_heads, head_dim: of every attention layer, whatever the level's width.
     num_groups: of every group norm; must divide the widths.
     beat_mode: one of `conditioning.BEAT_MODES`. With "per_frame_film" beat features
@@ -141,6 +143,7 @@ class UNet3D(nn.Module):
   base_channels: int = 64
   channel_multipliers: tuple[int, ...] = (1, 2, 4, 8)
   z_channels: int = 256
+  z_pool: int = 1
   num_heads: int = 8
   head_dim: int = 32
   num_groups: int = 8
@@ -154,7 +157,7 @@ class UNet3D(nn.Module):
     self,
     x_t: Float[Array, "b t h w 3"],
     timestep: Int[Array, "b"],
-    z: Float[Array, "bz h w cz"] | None,
+    z: Float[Array, "bz zh zw cz"] | None,
     condition: Float[Array, "b d"],
     frame_condition: Float[Array, "b t f"] | None = None,
     z_term: Float[Array, "bz 1 h w base"] | None = None,
@@ -191,6 +194,7 @@ class UNet3D(nn.Module):
     embedding = jnp.concatenate([embedding, condition], axis=-1)
     bias = RelativePositionBias(self.num_heads, name="rel_bias")(x_t.shape[1])
 
+    z = None if z is None else average_pool(z, self.z_pool)
     x = InputConv(base, self.z_channels, name="input_conv")(
       x_t.astype(self.dtype), z, z_term
     )
@@ -225,7 +229,7 @@ class UNet3D(nn.Module):
 
   @nn.nowrap
   def z_term(
-    self, params: Mapping, z: Float[Array, "bz h w cz"]
+    self, params: Mapping, z: Float[Array, "bz zh zw cz"]
   ) -> Float[Array, "bz 1 h w base"]:
     """Computes the part of the network that depends on nothing but the picture.
 
@@ -236,7 +240,8 @@ class UNet3D(nn.Module):
       z: latents of the pictures.
     """
     params = params["input_conv"]
-    return input_conv_z_term(params["kernel"], params["bias"], z.astype(self.dtype))
+    z = average_pool(z, self.z_pool).astype(self.dtype)
+    return input_conv_z_term(params["kernel"], params["bias"], z)
 
   def _check(self, x_t, z, z_term, frame_condition):
     factor = 2 ** (len(self.channel_multipliers) - 1)

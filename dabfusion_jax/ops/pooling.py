@@ -1,4 +1,4 @@
-"""Max pooling of images [b h w c]."""
+"""Pooling of images [b h w c]."""
 
 import functools
 
@@ -31,3 +31,15 @@ def max_pool(x: Float[Array, "b h w c"], *, size: int) -> Float[Array, "b _ _ c"
   """
   window, strides = (1, size, size, 1), (1, 2, 2, 1)
   return jax.lax.reduce_window(x, -jnp.inf, jax.lax.max, window, strides, "VALID")
+
+
+def average_pool(x: Float[Array, "b h w c"], size: int) -> Float[Array, "b _ _ c"]:
+  """Returns the means of windows of `size` x `size` that do not overlap.
+
+  The sides must be multiples of `size`; with 1, images are returned as they are.
+  """
+  if size == 1:
+    return x
+  batch, height, width, channels = x.shape
+  x = x.reshape(batch, height // size, size, width // size, size, channels)
+  return x.mean((2, 4))

@@ -7,7 +7,7 @@ from dabfusion_jax.settings.loop import LoopSettings
 from dabfusion_jax.settings.mapping import resolved
 from data_pipeline.errors import UserError
 
-NETWORKS = ("vgg19", "vgg16", "none")  # of the perceptual loss
+NETWORKS = ("vgg19", "vgg16", "alexnet", "none")  # of the perceptual loss
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,11 +44,16 @@ class AutoencoderModel:
   num_residual: int
   dtype: str
   detector_scale: float = 0.25  # at which the detector sees a frame
+  motion_down: int = 0  # how often flow and occlusion are halved below z
 
   @property
   def z_channels(self) -> int:
     """Channels of the latent image z."""
     return min(self.codec_max_features, self.codec_features * 2**self.num_down)
+
+  def flow_size(self, frame_size: int) -> int:
+    """Returns the cells per side of flow and occlusion."""
+    return frame_size // 2 ** (self.num_down + self.motion_down)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,17 +83,18 @@ class AutoencoderSettings(LoopSettings):
   def __post_init__(self):
     super().__post_init__()
     size, model = self.data.frame_size, self.model
-    for key in ("num_down", "hourglass_blocks"):
+    for key in ("num_down", "motion_down", "hourglass_blocks"):
       halvings = getattr(model, key)
       if not 0 <= halvings <= MAX_HALVINGS:  # before it becomes a power of two
         raise UserError(
           f"model.{key} must be from 0 to {MAX_HALVINGS}, not {halvings}."
         )
     # The hourglasses work at a quarter of the frame and halve it `hourglass_blocks`
-    # times; the codec halves the frame `num_down` times.
+    # times; the codec halves the frame `num_down` times, the flow `motion_down` more.
     for divisor, keys in (
       (4, "data.frame_size"),
       (2**model.num_down, "model.num_down"),
+      (2 ** (model.num_down + model.motion_down), "model.motion_down"),
     ):
       if size % divisor:
         raise UserError(f"{keys}: a frame of {size} px does not divide by {divisor}.")

@@ -112,6 +112,7 @@ class LatentsInfo:
   encoder: dict[str, Any]  # identity of the music encoder
   framing: str
   z_channels: int
+  z_pool: int = 1  # cells of z per cell of flow and side
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -145,7 +145,7 @@ class DiffusionStage:
 
   def first_carry(self, batch: Batch, keys: Key[Array, "b"]) -> samplers.Carry:
     """Returns the state of sampling before the first step."""
-    size = batch["z"].shape[1]
+    size = batch["z"].shape[1] // self.unet.z_pool
     return samplers.first_carry(keys, (batch["beats"].shape[1], size, size, 3))
 
   def sample_step(

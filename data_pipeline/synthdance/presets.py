@@ -7,9 +7,9 @@
 | `medium` | 1,229 of 7.1 to 8 s, close | an hour or two; the bundled weights |
 | `full` | 12,672 of 4 s, whole stage | the shape of AIST: 1,408 dances, 9 cameras |
 | `backdrops_smoke` | 8 of 4 s, figures before backdrops | tests |
-| `backdrops` | 2,255 of 4 s, figures before backdrops | pictures outside studios |
+| `backdrops` | 1,240 of 4 s, figures before backdrops | pictures outside studios |
 | `people_smoke` | 8 of 4 s, people before backdrops | tests |
-| `people` | 2,255 of 4 s, people before backdrops | pictures of people |
+| `people` | 1,240 of 4 s, people before backdrops | pictures of people |
 
 Clips before backdrops are of 128 pixels. In a third of them the dancer stands still at
 first, arms down, as people do in pictures: the dance begins late by a beat at most.
@@ -128,7 +128,7 @@ def _hand_held_smoke(look: str) -> Iterator[ClipSpec]:
 
 
 def _hand_held(look: str) -> Iterator[ClipSpec]:
-  for spec in _close("hand_held", 24, 8, HAND_HELD_SECONDS):
+  for spec in _close("hand_held", 12, 8, HAND_HELD_SECONDS):
     yield _in_look(spec, look)
 
 

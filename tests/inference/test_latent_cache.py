@@ -12,6 +12,7 @@ from stores import objects
 
 from dabfusion_jax.config import make_autoencoder
 from dabfusion_jax.inference import latent_cache
+from dabfusion_jax.ops.grid import identity_grid
 from dabfusion_jax.settings.config_files import load_config
 from dabfusion_jax.storage import saved_stage
 from data_pipeline import files
@@ -104,6 +105,23 @@ def test_every_clip_is_there_and_is_what_stage_one_says(cache, stage1, data):
     np.testing.assert_allclose(record["occlusion"], motion.occlusion, atol=1e-3)
     np.testing.assert_allclose(record["z"], z, atol=2e-3)
     np.testing.assert_array_equal(record["truth_beats"], clip["true_beat_times"])
+
+
+def test_the_picture_of_a_training_clip_may_be_any_of_its_frames(
+  stage1, data, tmp_path
+):
+  latent_cache.cache_latents(stage1, data, tmp_path / "a", elsewhere=1.0)
+
+  def pictures(split):
+    for record in names_and_records(tmp_path / "a", split).values():
+      still = np.asarray(identity_grid(*record["flow"].shape[1:3]))
+      moves = np.abs(record["flow"] - still).max((1, 2, 3))
+      yield np.flatnonzero(moves < 1e-6)
+
+  of_training = list(pictures("train"))
+  assert all(len(frames) == 1 for frames in of_training)
+  assert any(frames != 0 for frames in of_training)
+  assert all(frames == 0 for frames in pictures("test"))
 
 
 def test_processes_share_the_work_and_a_killed_one_resumes(

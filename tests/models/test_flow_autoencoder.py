@@ -66,6 +66,16 @@ def test_self_flow_is_the_identity_for_any_weights(tiny, scale):
   assert np.abs(np.asarray(out.driving.jacobian) - np.eye(2)).max() > 1e-3
 
 
+def test_the_flow_may_be_coarser_than_the_latent_which_keeps_its_size(tiny):
+  model, variables, _, image, _ = tiny
+  coarse = model.clone(motion_down=1)
+  out = jax.eval_shape(coarse.apply, variables, image, image)
+  assert out.image.shape == image.shape
+  assert out.z.shape[1:3] == (_SIZE // 4, _SIZE // 4)
+  assert out.motion.flow.shape[1:3] == (_SIZE // 8, _SIZE // 8)
+  assert out.motion.occlusion.shape[1:3] == (_SIZE // 8, _SIZE // 8)
+
+
 def test_different_frames_have_another_flow(tiny):
   _, _, perturbed, image, apply = tiny
   out = apply(perturbed, image, image[::-1])

@@ -126,6 +126,20 @@ def test_a_precomputed_picture_shared_by_two_clips_equals_passing_it_twice():
   np.testing.assert_allclose(shared, plain, atol=2e-5)
 
 
+def test_a_finer_picture_is_averaged_over_the_cells_of_the_flow():
+  variables, apply = _tiny()
+  x_t, t, z, condition = _inputs()
+  fine = jnp.repeat(jnp.repeat(z, 2, axis=1), 2, axis=2)
+  fine = fine.at[:, ::2].add(1.0).at[:, 1::2].add(-1.0)  # the same means
+  pooled = UNet3D(**TINY, z_pool=2)
+  term = pooled.z_term(variables["params"], fine)
+  np.testing.assert_allclose(
+    term, UNet3D(**TINY).z_term(variables["params"], z), atol=1e-5
+  )
+  shape = jax.eval_shape(pooled.apply, variables, x_t, t, fine, condition).shape
+  assert shape == x_t.shape
+
+
 def test_per_frame_film_with_a_zero_last_layer_equals_the_model_without_beats():
   """It is initialised so (`test_conditioning`)."""
   variables, _ = _tiny()

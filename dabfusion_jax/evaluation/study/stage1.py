@@ -45,7 +45,7 @@ def measure(study: Study) -> Part:
   regions: dict[str, list[tuple[float, float]]] = {}
   pairs = zip(clips.records, clips.latents.flow, strict=True)
   for record, flow in tqdm.tqdm(pairs, "flow errors", len(clips), leave=False):
-    for key, both in _flow_errors_by_region(record, flow).items():
+    for key, both in flow_errors_by_region(record, flow).items():
       regions.setdefault(key, []).append(both)
   for key, both in regions.items():
     error, null = np.array(both).T
@@ -56,7 +56,7 @@ def measure(study: Study) -> Part:
   return part
 
 
-def _flow_errors_by_region(
+def flow_errors_by_region(
   record: Mapping[str, Any], flow: Float32[np.ndarray, "t s s 2"]
 ) -> dict[str, tuple[float, float]]:
   """Returns `flow_errors` by region, and those of the true motion on a latent grid."""

@@ -1,0 +1,188 @@
+r"""How well a stage 1 moves people and gives pictures back, and sheets to look at.
+
+  python -m benchmarks.stage1 --checkpoint=STAGE1 --data=DIR --pictures=DIR --output=DIR
+
+--data is a data set of `data_pipeline.build`, of generated clips or of film; errors of
+the flow are measured where the true motion is known. Every frame of its test clips is
+rebuilt from the first. The moving part of a frame is where it differs from the first by
+more than a tenth of the grey levels. --pictures are given back without motion, as are
+the first frames of the clips. Sheets: first frame, frame, rebuilt, warped first frame.
+"""
+
+import argparse
+import pathlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Float, UInt8
+
+from dabfusion_jax.config import make_autoencoder
+from dabfusion_jax.evaluation.reading.labels import parse_labels
+from dabfusion_jax.evaluation.scoring import aggregate
+from dabfusion_jax.evaluation.study.stage1 import flow_errors_by_region
+from dabfusion_jax.inference.inputs import frame_image
+from dabfusion_jax.metrics import image
+from dabfusion_jax.metrics.features import lpips
+from dabfusion_jax.ops.grid import identity_grid
+from dabfusion_jax.ops.pixels import from_uint8, to_uint8
+from dabfusion_jax.ops.resize import resize_aligned
+from dabfusion_jax.ops.warp import warp
+from dabfusion_jax.pretrained import store
+from dabfusion_jax.storage.saved_stage import SavedStage, load_stage
+from data_pipeline import cli
+from data_pipeline.media import reader, writer
+from data_pipeline.records import loader
+from data_pipeline.records.picks import even_indices
+
+MOVING = 25.5  # of 255 grey levels
+SHEET_FRAMES = (5, 15, 25, 35)
+_PICTURES = (".jpg", ".jpeg", ".png", ".webp")
+
+Frames = UInt8[np.ndarray, "t h w 3"]
+Rows = dict[str, list[float]]  # measure -> value of each clip
+
+
+class Codec:
+  """Stage 1 on clips."""
+
+  def __init__(self, stage1: SavedStage):
+    model, variables = make_autoencoder(stage1.settings.model), stage1.variables
+
+    @jax.jit
+    def rebuild(frames):
+      motion, z = model.apply(variables, frames, method="analyse_clip")
+      z = jnp.broadcast_to(z, (len(frames), *z.shape))
+      moved = model.apply(variables, z, *motion, method="decode")
+      flow = resize_aligned(motion.flow, *frames.shape[1:3])
+      warped = jax.vmap(warp, (None, 0))(frames[0], flow)
+      return moved, warped, motion.flow
+
+    @jax.jit
+    def give_back(pictures):
+      z = model.apply(variables, pictures, method="encode")
+      size = z.shape[1]
+      still = jnp.broadcast_to(identity_grid(size, size), (len(z), size, size, 2))
+      seen = jnp.ones((len(z), size, size, 1))
+      return model.apply(variables, z, still, seen, method="decode")
+
+    self._rebuild, self._give_back = rebuild, give_back
+
+  def rebuild(self, frames: Frames) -> tuple[Frames, Frames, Float[np.ndarray, "..."]]:
+    """Returns the frames rebuilt from the first, the first one warped, and the flow."""
+    moved, warped, flow = self._rebuild(from_uint8(frames))
+    return to_uint8(moved), to_uint8(warped), np.asarray(flow)
+
+  def given_back(self, picture: UInt8[np.ndarray, "h w 3"]) -> float:
+    """Returns the PSNR (dB) of a picture that is encoded and decoded."""
+    back = to_uint8(self._give_back(from_uint8(picture[None])))[0]
+    return float(image.psnr(back.astype(np.float32), picture.astype(np.float32), 255))
+
+
+def measure_clip(
+  record: Mapping[str, Any], codec: Codec, distances: Mapping[str, Callable]
+) -> tuple[dict[str, float], Frames]:
+  """Returns the measures of one clip, and its sheet."""
+  frames = record["frames"]
+  moved, warped, flow = codec.rebuild(frames)
+  frozen = np.broadcast_to(frames[:1], frames.shape)
+  grey = frames.astype(np.float32).mean(-1)
+  masks = {"the moving part": np.abs(grey - grey[:1]) > MOVING}
+  values = {"first frame given back [dB]": codec.given_back(frames[0])}
+  if "part_map" in record:
+    masks["the person"] = record["part_map"] > 0
+    for region, (error, null) in flow_errors_by_region(record, flow).items():
+      values[f"flow error, {region} [px]"] = error
+      values[f"no motion, {region} [px]"] = null
+  for name, mask in masks.items():
+    for key, guess in (("rebuilt", moved), ("frozen", frozen)):
+      pair = (x[1:].astype(np.float32) for x in (guess, frames))
+      psnr = np.asarray(image.psnr(*pair, 255, mask[1:]))
+      psnr = np.minimum(psnr, image.PSNR_CAP)
+      values[f"PSNR of {name}, {key} [dB]"] = float(np.nanmean(psnr))
+  for name, distance in distances.items():
+    for key, guess in (("rebuilt", moved), ("frozen", frozen)):
+      values[f"{name}, {key}"] = float(distance(guess[1:], frames[1:]).mean())
+  chosen = [t for t in SHEET_FRAMES if t < len(frames)]
+  rows = [np.stack([frames[0]] * len(chosen))] + [
+    x[chosen] for x in (frames, moved, warped)
+  ]
+  return values, np.concatenate([np.concatenate(list(row), 1) for row in rows], 0)
+
+
+def table(rows: Rows, sequences: Sequence[str]) -> Iterator[str]:
+  """Yields the lines of a table: means, and those relative to the null."""
+  yield f"| measure, n = {len(sequences)} clips | value | null | |"
+  yield "|---|---|---|---|"
+  for key, values in rows.items():
+    if key.startswith("no motion") or "frozen" in key:
+      continue
+    null = key.replace("flow error", "no motion").replace("rebuilt", "frozen")
+    value = aggregate.estimate(values, sequences)
+    if null == key:
+      yield f"| {key} | {value} | | |"
+      continue
+    gain = (
+      f"{aggregate.estimate(np.subtract(values, rows[null]), sequences)} above it"
+      if "PSNR" in key
+      else f"{aggregate.ratio(values, rows[null], sequences)} of it"
+    )
+    yield f"| {key} | {value} | {aggregate.estimate(rows[null], sequences)} | {gain} |"
+
+
+def run(args: argparse.Namespace) -> None:
+  """Measures, prints the tables, and writes the sheets."""
+  args.output.mkdir(parents=True, exist_ok=True)
+  stage1 = load_stage(args.checkpoint, "autoencoder")
+  codec, size = Codec(stage1), stage1.settings.data.frame_size
+  weights = {net: store.load(name) for net, name in lpips.WEIGHTS.items()}
+  distances = {
+    f"LPIPS ({net})": lambda a, b, net=net: lpips.clip_lpips(weights[net], net, a, b)
+    for net in weights
+  }
+  print(f"{args.checkpoint}, step {stage1.step}\n")
+  if args.data:
+    clips = loader.open_clips(args.data, args.split, expect={"frame_size": size})
+    chosen = even_indices(len(clips), args.num_clips)
+    rows: Rows = {}
+    sequences = []
+    for i in chosen:
+      record = clips[i]
+      values, sheet = measure_clip(record, codec, distances)
+      writer.write_image(args.output / f"{record['name']}.png", sheet)
+      sequences.append(parse_labels(record["name"]).sequence)
+      for key, value in values.items():
+        rows.setdefault(key, []).append(value)
+    print("\n".join(table(rows, sequences)))
+  if args.pictures:
+    back = {}
+    for path in sorted(args.pictures.iterdir()):
+      if path.suffix.lower() in _PICTURES:
+        picture = reader.read_image(path)
+        back[path.stem] = codec.given_back(frame_image(picture, "crop", size, True))
+    values = np.array(list(back.values()))
+    error = aggregate.with_error(values.mean(), aggregate.standard_error(values))
+    print(
+      f"\n{len(back)} pictures given back: {error} dB, the worst {values.min():.1f}"
+    )
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+  """Runs the measurement."""
+  parser = cli.make_parser("benchmarks.stage1", __doc__)
+  add = parser.add_argument
+  add("--checkpoint", required=True, help="stage 1: a workdir or a published folder")
+  add("--data", type=cli.path)
+  add("--split", default="test")
+  add("--num_clips", type=cli.positive_int, default=32)
+  add("--pictures", type=pathlib.Path)
+  add("--output", type=pathlib.Path, required=True)
+  args = parser.parse_args(argv)
+  with cli.one_line_errors("stage1"):
+    run(args)
+
+
+if __name__ == "__main__":
+  main()
