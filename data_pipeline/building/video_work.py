@@ -63,7 +63,7 @@ def cut_video(
   with _media_errors(video.name):
     file = settings.source.video_file(video, folder)
     if beats.doubt:
-      add_note(video.name, f"the beats of its song may be wrong. {beats.doubt}")
+      add_note(video.name, f"about the beats of its song: {beats.doubt}")
     segments = WHOLE_TRACK
     if settings.source.finds_shots:
       segments = shots.find_shots(file.path)
