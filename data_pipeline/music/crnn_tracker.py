@@ -15,9 +15,9 @@ from data_pipeline.music.trackers import Tracked
 _RATIOS = (1 / 2, 2 / 3, 3 / 2, 2)
 # Weight of the onset strength at the beats, per second and e-fold, beside the
 # network's log-likelihood. It decides where the network prefers every other beat
-# although those between lie on stronger onsets. Anything from 21 to 30 gives the right
-# tempo for all of six free songs, 26 AIST clips and 15 generated tracks; 0 is wrong for
-# two of them.
+# although those between lie on stronger onsets. Anything from about 21 to 30 gives the
+# right tempo for all of six free songs, 26 AIST clips and 15 generated tracks; 0 is
+# wrong for two of them.
 _ONSET_WEIGHT = 25.0
 # Log-likelihood per second by which a tempo must be better than the next.
 _MIN_MARGIN = 2.0
