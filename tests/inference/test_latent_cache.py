@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from clip_examples import make_record
+from fresh_weights import draw_variables
 from stores import objects
 
 from dabfusion_jax.config import make_autoencoder
@@ -37,9 +38,7 @@ def stage1(tmp_path_factory):
   settings = load_config(_CONFIGS / "autoencoder.py", "smoke")
   model = make_autoencoder(settings.model)
   image = jnp.zeros((1, SIZE, SIZE, 3))
-  init = jax.jit(lambda key: model.init(key, image, image))
-  options = {"xla_backend_optimization_level": 0}
-  variables = init.lower(jax.random.key(0)).compile(options)(jax.random.key(0))
+  variables = draw_variables(model.init, image, image)
   params, batch_stats = variables["params"], variables["batch_stats"]
   digest = saved_stage.digest_of(params, batch_stats)
   folder = tmp_path_factory.mktemp("stage1") / "published"

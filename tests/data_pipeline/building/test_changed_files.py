@@ -6,6 +6,7 @@ import shutil
 import numpy as np
 import pytest
 from clip_examples import RATE, click_song, toy_frames
+from inline_pool import InlinePool
 
 from data_pipeline import build
 from data_pipeline.building import local_build
@@ -13,26 +14,10 @@ from data_pipeline.media import writer
 from data_pipeline.records import loader
 
 
-class Inline:
-  """Stands for `LocalPool`: works in this process, which takes no time to start."""
-
-  def __init__(self, num_workers):
-    del num_workers
-
-  def __enter__(self):
-    return self
-
-  def __exit__(self, *unused):
-    pass
-
-  def run(self, function, arguments, unit, on_crash):
-    return [function(*each) for each in arguments]
-
-
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
   """A folder of two videos of one second."""
-  monkeypatch.setattr(local_build, "LocalPool", Inline)
+  monkeypatch.setattr(local_build, "LocalPool", InlinePool)
   (tmp_path / "videos").mkdir()
   for name in "ab":
     video(tmp_path, name)
