@@ -30,7 +30,7 @@ class MissingWeightsError(WeightsError):
 
 def weights_folder() -> Path:
   """Returns the folder of imported weights: $DABFUSION_WEIGHTS or ./weights."""
-  return Path(os.environ.get("DABFUSION_WEIGHTS") or "weights")
+  return Path(os.environ.get("DABFUSION_WEIGHTS") or "weights").expanduser()
 
 
 def read(

@@ -15,7 +15,7 @@ def test_processes_that_start_together_leave_a_working_cache(tmp_path):
     "click = np.zeros(88200, np.float32); click[::11025] = 1;"
     "print(len(trackers.make_tracker('librosa')(click, 22050).times))"
   )
-  environment = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path), "NUMBA_OPT": "0"}
+  environment = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path)}
 
   def start():
     return subprocess.Popen(

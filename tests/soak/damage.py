@@ -27,6 +27,7 @@ from stubs import Inline, still_networks, still_pipeline
 from dabfusion_jax import evaluate, export, publish, sample
 from dabfusion_jax.parallel import hardware
 from dabfusion_jax.pipeline import DancePipeline
+from dabfusion_jax.pretrained import store
 from dabfusion_jax.settings import config_files, mapping
 from dabfusion_jax.settings.stages import read_settings
 from dabfusion_jax.storage import saved_stage
@@ -54,11 +55,13 @@ def run_pictures(outcomes: Outcomes, place: pathlib.Path) -> None:
   for suffix in damaged_files.PICTURES:
     for name, data in damaged_files.damages(damaged_files.picture(suffix), rng):
       files[f"{name}.{suffix}"] = data
+  # Without the networks that find people, every picture would be refused for that.
+  drawing = "layers" if (store.weights_folder() / "selfie.json").exists() else "decoder"
   with still_pipeline():
     for name, data in files.items():
       path = place / name
       path.write_bytes(data)
-      call = lambda path=path: dance(place, image=path, drawing="layers")
+      call = lambda path=path: dance(place, image=path, drawing=drawing)
       outcomes.run("pictures", name, call, place / "out")
 
 

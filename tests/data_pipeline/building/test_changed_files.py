@@ -1,6 +1,7 @@
 """A data set is complete for the files it was made from."""
 
 import csv
+import os
 import shutil
 
 import numpy as np
@@ -53,12 +54,26 @@ def test_what_was_added_changed_or_taken_away_is_made_anew(folder, capsys):
   video(folder, "b", level=100)
   video(folder, "c")
   note = next((folder / "set" / "work" / "clips").glob("b-*.json"))
+  half = note.with_name(".half.npz")
+  half.touch()  # as a killed worker leaves it
   _, after, report = run(folder)
   assert "has changed: 1 added, 1 changed, 1 gone" in capsys.readouterr().out
   assert after.keys() == {"b", "c"}
   assert report == [("added", "c"), ("changed", "b"), ("gone", "a")]
   assert after["b"]["frames"].mean() > before["b"]["frames"].mean() + 50
-  assert note.is_file()
+  assert note.is_file() and not half.exists()
+  run(folder)
+  assert "was complete already" in capsys.readouterr().out
+
+
+def test_time_stamps_are_compared_but_never_with_the_clock(folder, capsys):
+  run(folder)
+  for name, year in (("a", 1971), ("b", 2100)):
+    seconds = (year - 1970) * 365.25 * 86400
+    os.utime(folder / "videos" / f"{name}.mp4", (seconds, seconds))
+  _, clips, report = run(folder)
+  assert clips.keys() == {"a", "b"} and report == [("changed", "a"), ("changed", "b")]
+  capsys.readouterr()
   run(folder)
   assert "was complete already" in capsys.readouterr().out
 
