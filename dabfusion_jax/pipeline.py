@@ -48,7 +48,7 @@ from dabfusion_jax.settings.diffusion import DiffusionSettings, SamplingSettings
 from dabfusion_jax.stages.diffusion import DiffusionStage
 from dabfusion_jax.storage import saved_stage
 from data_pipeline.media import reader
-from data_pipeline.music import encoders
+from data_pipeline.music import encoders, trackers
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -198,7 +198,9 @@ class DancePipeline:
       "drawing": DECODER if layers is None else LAYERS,
       "size": max(still.shape[:2]),
       **dataclasses.asdict(sampling),
-      "beat_times": [round(float(t), 3) for t in beat_times],
+      "beat_tracker": song.tracker,
+      "beat_times": _rounded(beat_times),
+      "downbeat_times": _rounded(song.downbeats(0.0, num_frames / self.fps)),
       "weights": self.digests,
       "jax": jax.__version__,
     }
@@ -328,6 +330,7 @@ class DancePipeline:
   def _read_music(self, music: str | pathlib.Path, asked: DanceOptions) -> Song:
     if not self.settings.condition.beats and (asked.beats, asked.bpm) != (None, None):
       raise InputError("This model follows no beats: leave out --beats and --bpm.")
+    tracker = asked.beat_tracker and trackers.make_tracker(asked.beat_tracker)
     return inputs.read_music(
       music,
       self.encoder,
@@ -336,6 +339,7 @@ class DancePipeline:
       beat_times=asked.beats,
       bpm=asked.bpm,
       is_looped=asked.short_music == LOOP,
+      tracker=tracker or None,
     )
 
   def _beat_notes(
@@ -351,16 +355,15 @@ class DancePipeline:
     if asked.beats is not None:
       none = "None of the given beats lies in this part of the music."
       return () if inside.any() else (none,)
+    doubt = song.tracked.doubt
     if not inside.any():
-      return (
-        "No beats were found in this part of the music, so the dance follows none; "
-        "--beats=FILE can give them.",
-      )
-    if song.beats_are_clear:
+      none = "No beats were found in this part of the music, so the dance follows none"
+      return (f"{none}; --beats=FILE can give them.",)
+    if not doubt:
       return ()
     return (
-      "Beats are hard to hear in this music, and those found may be wrong; "
-      "--beats=FILE can give them, --bpm=N helps to find them.",
+      f"The beats of the music may be wrong. {doubt} --beats=FILE can give them, "
+      "--bpm=N helps to find them.",
     )
 
 
@@ -375,6 +378,10 @@ def weights_that_fit() -> Iterator[None]:
       f"The weights do not fit the config.json beside them ({reason}); get the folder"
       " again."
     ) from error
+
+
+def _rounded(times: Float64[np.ndarray, "n"]) -> list[float]:
+  return [round(float(t), 3) for t in times]
 
 
 def _as_json(

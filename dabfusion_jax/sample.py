@@ -25,19 +25,25 @@ from dabfusion_jax.inference.pairs import Pair, check_output, make_pairs
 from dabfusion_jax.parallel import hardware
 from dabfusion_jax.pipeline import DancePipeline
 from dabfusion_jax.storage import saved_stage
-from data_pipeline import cli, files
+from data_pipeline import cli, files, weights
 from data_pipeline.errors import UserError
+from data_pipeline.music import trackers
+from data_pipeline.music.beat_network import NAMES
 from data_pipeline.synthdance.example import example_inputs
 
 _BAR = "{percentage:3.0f}%|{bar}| {desc} [{elapsed}<{remaining}]"
 
 
-def heard_bpm(settings: Mapping[str, Any]) -> float | None:
-  """Returns the tempo that the tracker found; None if beats or tempo were given."""
+def describe_beats(settings: Mapping[str, Any]) -> str | None:
+  """Returns a line on the tempo that was heard; None if beats or tempo were given."""
   steps = np.diff(settings["beat_times"])
   if settings["beats"] is not None or settings["bpm"] is not None or not len(steps):
     return None
-  return 60 / float(np.median(steps))
+  tracker, hint = settings["beat_tracker"], ""
+  if tracker == trackers.LIBROSA and trackers.best_tracker()[1]:
+    hint = f"; crnn hears better, once imported: {' '.join([weights.COMMAND, *NAMES])}"
+  bpm = 60 / float(np.median(steps))
+  return f"{tracker} heard {bpm:.0f} beats per minute; --bpm=N if that is wrong{hint}"
 
 
 def make_dances(
@@ -78,11 +84,8 @@ def make_dances(
 
 def _remarks(settings: Mapping[str, Any], notes: Sequence[str]) -> list[str]:
   """Returns what a user should know of a dance."""
-  lines = []
-  bpm = heard_bpm(settings)
-  if bpm is not None:
-    lines.append(f"heard {bpm:.0f} beats per minute; --bpm=N if that is wrong")
-  return lines + [f"note: {note}" for note in notes]
+  line = describe_beats(settings)
+  return ([] if line is None else [line]) + [f"note: {note}" for note in notes]
 
 
 def make_parser() -> argparse.ArgumentParser:

@@ -1,7 +1,8 @@
-r"""Imports pretrained weights of the perceptual loss and of the metrics.
+r"""Imports pretrained weights: of losses, measures, pictures of people, and beats.
 
   python -m dabfusion_jax.weights import lpips-alex lpips-vgg16 i3d
   python -m dabfusion_jax.weights import blazepose-detector blazepose-full
+  python -m dabfusion_jax.weights import beatnet-1 beatnet-2 beatnet-3
   python -m dabfusion_jax.weights import vgg19 --file=vgg19-dcbb9e9d.pth
   python -m dabfusion_jax.weights import clip-vit-b32 --file=model.safetensors
   python -m dabfusion_jax.weights import wav2clip --file=Wav2CLIP.pt

@@ -132,7 +132,8 @@ def main(argv: Sequence[str] | None = None) -> None:
   add("--output", type=cli.local_path, help="folder; default: DIR/inspect")
   add("--split", help="default: train, if there is one")
   add("--clip", type=cli.natural_int, default=0, help="index of the clip in the video")
-  add("--beats", choices=list(clip_record.BEATS), default="librosa")
+  add("--beats", choices=list(clip_record.BEATS), help=(
+    "default: the tracked ones"))  # fmt: skip
   add("--rows", type=cli.positive_int, default=12, help="number of clips on the sheet")
   args = parser.parse_args(argv)
   with cli.one_line_errors("inspect"):
@@ -152,7 +153,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     sheet = make_sheet([clips[i] for i in even_indices(len(clips), args.rows)])
     writer.write_image(folder / "sheet.png", sheet)
     clip = clips[args.clip]
-    path = write_clip(clip, clip[clip_record.BEATS[args.beats]], folder)
+    path = write_clip(
+      clip, clip[clip_record.BEATS[args.beats or manifest["beats"][0]]], folder
+    )
   print(f"{folder / 'sheet.png'}\n{path}")
 
 

@@ -16,6 +16,7 @@ _COMMON = {
   "data_pipeline.cli",
   "data_pipeline.locks",
   "data_pipeline.numpy_pickle",
+  "data_pipeline.weights",
 }
 _JAX = {"jax", "jaxtyping", "numpy", "einops"}
 _NUMERICS = _JAX | {"flax", "scipy", "cv2", "dabfusion_jax.ops"}

@@ -91,27 +91,6 @@ def test_the_newest_checkpoint_is_that_of_the_highest_step_whatever_the_clock(tm
 
 
 @pytest.mark.parametrize(
-  "times", [[0.5, np.nan], [np.inf], np.zeros((1, 2)), np.array("x")]
-)
-def test_beats_that_are_no_times_are_refused(times):
-  with pytest.raises(InputError, match="finite numbers"):
-    inputs.check_beats(times)
-
-
-def test_beats_are_sorted_once():
-  np.testing.assert_array_equal(inputs.check_beats([2.0, 1.0, 1.0]), [1.0, 2.0])
-
-
-def test_a_file_of_beats_may_have_a_byte_order_mark_but_not_be_empty(tmp_path):
-  path = tmp_path / "beats.txt"
-  path.write_bytes(b"\xef\xbb\xbf0.5\r\n1.0\r\n")
-  np.testing.assert_array_equal(inputs.read_beats(path), [0.5, 1.0])
-  path.write_text("# none\n")
-  with pytest.raises(InputError, match="no beats in it"):
-    inputs.read_beats(path)
-
-
-@pytest.mark.parametrize(
   "image",
   [
     np.zeros((20, 20, 3), np.float32),

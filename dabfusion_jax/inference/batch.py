@@ -32,6 +32,6 @@ def condition_of(record: Mapping[str, Any], kind: str) -> Condition:
 
   Args:
     record: of `data_pipeline.records.loader`.
-    kind: which of its beats, "librosa" or "truth".
+    kind: which of its beats, a key of `clip_record.BEATS`.
   """
   return Condition(record["music"], record[clip_record.BEATS[kind]])

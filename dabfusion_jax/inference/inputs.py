@@ -11,13 +11,15 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import UInt8
 
+from dabfusion_jax.inference import beats_file
 from dabfusion_jax.inference.dance import SAMPLE_RATE
 from dabfusion_jax.inference.song import Song
 from data_pipeline.cutting import person
 from data_pipeline.errors import UserError
 from data_pipeline.media import framing, reader
-from data_pipeline.music import beats
+from data_pipeline.music import onsets, trackers
 from data_pipeline.music.encoders import MusicEncoder
+from data_pipeline.music.trackers import BeatTracker
 
 PathLike = str | pathlib.Path
 
@@ -115,6 +117,7 @@ def read_music(
   beat_times: PathLike | Sequence[float] | None = None,
   bpm: float | None = None,
   is_looped: bool = False,
+  tracker: BeatTracker | None = None,
 ) -> Song:
   """Reads a song and its beats.
 
@@ -123,10 +126,11 @@ def read_music(
     encoder: the model's.
     start_seconds: where in the song the dance begins.
     text: words to embed instead of the sound.
-    beat_times: seconds from the song's start, or a file of them (`read_beats`), instead
+    beat_times: seconds from the song's start, or a file of them (`beats_file`), instead
       of the tracked ones.
     bpm: tempo of the song, if the tracker gets it wrong.
     is_looped: whether the song begins again where it ends.
+    tracker: of the beats; `trackers.best_tracker` if None.
 
   Raises:
     InputError, MediaError, UserError: input that cannot be used.
@@ -145,14 +149,16 @@ def read_music(
     sound = reader.read_audio(path, encoder.sample_rate)
   else:
     sound = encode_text(encoder, text)
-  are_clear = True
+  tracked = None
   if beat_times is None:
-    song = reader.read_audio(path, beats.SAMPLE_RATE)
-    times, are_clear = beats.hear_beats(song, beats.SAMPLE_RATE, bpm)
+    tracker = tracker or trackers.best_tracker()[0]
+    song = reader.read_audio(path, onsets.SAMPLE_RATE)
+    tracked = tracker(song, onsets.SAMPLE_RATE, bpm)
+    times = tracked.times
   elif isinstance(beat_times, str | pathlib.Path):
-    times = read_beats(beat_times)
+    times = beats_file.read(beat_times)
   else:
-    times = check_beats(beat_times)
+    times = beats_file.check_times(beat_times)
   is_given = beat_times is not None and len(times) > 0
   if is_given and times.min() > len(audio) / SAMPLE_RATE:
     raise InputError(
@@ -168,7 +174,8 @@ def read_music(
     start_seconds,
     is_looped,
     is_words=text is not None,
-    beats_are_clear=are_clear,
+    tracked=tracked,
+    tracker=None if tracked is None else tracker.name,
   )
 
 
@@ -186,57 +193,3 @@ def encode_text(encoder: MusicEncoder, text: str) -> np.ndarray:
   if not text.strip():
     raise InputError("The text is empty; describe a style of dance or music.")
   return encoder.encode_texts([text])[0]
-
-
-def read_beats(path: PathLike) -> np.ndarray:
-  """Returns the beat times in a text file: float64 [n], ascending.
-
-  One beat per line, in seconds from the song's start. The rest of a line (labels of an
-  audio editor), empty lines and lines that begin with # are ignored.
-
-  Raises:
-    InputError: a line that does not begin with a number, or no text file.
-    OSError: no such file.
-  """
-  try:
-    # With the mark that some editors put in front.
-    lines = pathlib.Path(path).read_text(encoding="utf-8-sig").splitlines()
-  except UnicodeDecodeError:
-    raise InputError(
-      f"{path} is not a text file; write one beat per line, in seconds from the song's"
-      " start."
-    ) from None
-  times = []
-  for number, line in enumerate(lines, 1):
-    words = line.split()
-    if not words or words[0].startswith("#"):
-      continue
-    try:
-      times.append(float(words[0]))
-    except ValueError:
-      times.append(math.nan)
-    if not math.isfinite(times[-1]):
-      raise InputError(
-        f"{path}, line {number}: {words[0][:20]!r} is not a number of seconds."
-      )
-  if not times:
-    raise InputError(f"{path}: there are no beats in it; write one beat per line.")
-  return np.unique(np.asarray(times, np.float64))
-
-
-def check_beats(times: Sequence[float] | np.ndarray) -> np.ndarray:
-  """Returns beat times as float64 [n], ascending.
-
-  Raises:
-    InputError: they are no list of finite numbers. An empty one is: of no beats.
-  """
-  try:
-    array = np.asarray(times, np.float64)
-  except (TypeError, ValueError):
-    array = np.asarray(math.nan)
-  if array.ndim != 1 or not np.isfinite(array).all():
-    raise InputError(
-      "Beats are a list of finite numbers, in seconds from the song's start; leave them"
-      " out to have them tracked."
-    )
-  return np.unique(array)

@@ -90,6 +90,7 @@ def cache_latents(
   pick = {"train": functools.partial(_picture_of, share=elsewhere)}
   trained = stage1.settings.data
   expect = {"frame_size": trained.frame_size, "fps": trained.fps}
+  tracker = manifest["beats"][0]
   number, num_clips, started = 0, 0, time.monotonic()
   for split, names in shards.items():
     clips = loader.open_clips(data, split, expect=expect, fields=latent_shards.FIELDS)
@@ -106,7 +107,7 @@ def cache_latents(
           (clip, pick[split](clip) if split in pick else 0)
           for clip in map(clips.__getitem__, chosen)
         )
-        latent_shards.write_shard(path, examples, analyse, kept, bar)
+        latent_shards.write_shard(path, examples, analyse, kept, tracker, bar)
         num_clips += len(chosen)
   speed = num_clips / (time.monotonic() - started)
   again = f", {kept.num_used} of them kept" if kept.num_used else ""

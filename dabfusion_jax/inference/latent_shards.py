@@ -103,6 +103,7 @@ def write_shard(
   examples: Iterable[Example],
   analyse: Analyse,
   kept: Kept,
+  tracker: str,
   bar: tqdm.tqdm,
 ) -> None:
   """Writes a shard, then the list of its clips; both whole.
@@ -112,6 +113,7 @@ def write_shard(
     examples: clips with `FIELDS`, and the frames that are their pictures.
     analyse: runs stage 1.
     kept: records that need not be made.
+    tracker: of the beats of the clips.
     bar: counts the clips.
   """
   found: dict[str, tuple[bytes, dict[str, Any]]] = {}
@@ -123,7 +125,7 @@ def write_shard(
       order.append(name)
       taken = kept.take(name, digest)
       if taken is None:
-        yield clip | {"digest": digest}, picture
+        yield clip | {"digest": digest, "tracker": tracker}, picture
       else:
         found[name] = taken
         bar.update()
@@ -157,7 +159,7 @@ def _record_of(clip: Record, outputs: Any) -> tuple[bytes, dict[str, Any]]:
     "occlusion": np.asarray(motion.occlusion),
     "z": np.asarray(z),
     "music": clip["music"],
-    "librosa_beats": clip["beat_times"],
+    f"{clip['tracker']}_beats": clip["beat_times"],
   }
   if "true_beat_times" in clip:
     record["truth_beats"] = clip["true_beat_times"]

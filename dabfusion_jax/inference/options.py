@@ -20,6 +20,7 @@ from dabfusion_jax.inference.motion import CHAIN, WINDOWS
 from dabfusion_jax.settings.diffusion import DiffusionSettings, SamplingSettings
 from data_pipeline import cli
 from data_pipeline.media import reader
+from data_pipeline.music.trackers import TRACKERS
 
 BPM = (30.0, 300.0)  # tempi that are no slip of the keyboard
 FULL = "full"  # duration of the whole song
@@ -41,7 +42,7 @@ def _option(text: str, default: Any = None, **argument: Any) -> Any:
 class DanceOptions:
   """Options of a dance. None takes the model's own setting.
 
-  `beats` is a file (`inputs.read_beats`) or a sequence of seconds from the song's
+  `beats` is a file (`beats_file.read`) or a sequence of seconds from the song's
   start. The help texts of the fields are the documentation of the others.
 
   Raises:
@@ -50,8 +51,14 @@ class DanceOptions:
 
   text: str | None = _option("style in words, instead of the music's; needs CLAP")
   beats: str | pathlib.Path | Sequence[float] | None = _option(
-    "file of beat times in seconds, one per line, instead of the tracked ones",
+    "file of beat times in seconds, instead of the tracked ones: one per line, labels"
+    " of an audio editor, csv with a header, or JSON",
     type=cli.path,
+  )
+  beat_tracker: str | None = _option(
+    "crnn, a network that hears real songs better; or librosa, the paper's; by default"
+    " crnn if its weights are imported",
+    choices=TRACKERS,
   )
   bpm: float | None = _option(
     "tempo of the song, if the tracker gets it wrong", type=float
@@ -122,6 +129,8 @@ class DanceOptions:
       raise InputError(
         "--beats replaces the tracker, --bpm helps it: give one of them."
       )
+    if self.beats is not None and self.beat_tracker is not None:
+      raise InputError("--beats replaces the tracker: leave out --beat_tracker.")
 
   def _check_length(self) -> None:
     if isinstance(self.duration, str) and self.duration != FULL:

@@ -8,6 +8,7 @@ from jaxtyping import Float32, Float64
 from dabfusion_jax.inference.dance import SAMPLE_RATE
 from data_pipeline.music import beats
 from data_pipeline.music.encoders import MusicEncoder, cut_window
+from data_pipeline.music.trackers import Tracked
 
 SLACK_SECONDS = 0.01  # of a song, that may be lost to encoders
 
@@ -33,7 +34,8 @@ class Song:
     start_seconds: where the dance begins.
     is_looped: whether the song begins again where it ends.
     is_words: whether `sound` is of words.
-    beats_are_clear: or given.
+    tracked: what was heard of the beats; None if they were given.
+    tracker: the name of who heard them.
   """
 
   name: str
@@ -44,7 +46,8 @@ class Song:
   start_seconds: float
   is_looped: bool = False
   is_words: bool = False
-  beats_are_clear: bool = True
+  tracked: Tracked | None = None
+  tracker: str | None = None
 
   @property
   def seconds(self) -> float:
@@ -82,7 +85,19 @@ class Song:
       first_seconds: from the start of the dance.
       seconds: length of the window.
     """
-    begin, times = self.start_seconds + first_seconds, self.beat_times
+    return self._between(self.beat_times, first_seconds, seconds)
+
+  def downbeats(self, first_seconds: float, seconds: float) -> Float64[np.ndarray, "n"]:
+    """Returns those beats of a window that begin a bar, none if nobody told them."""
+    if self.tracked is None:
+      return np.zeros(0)
+    downbeats = self._between(self.tracked.downbeats, first_seconds, seconds)
+    return downbeats[np.isin(downbeats, self.beats(first_seconds, seconds))]
+
+  def _between(
+    self, times: Float64[np.ndarray, "m"], first_seconds: float, seconds: float
+  ) -> Float64[np.ndarray, "n"]:
+    begin = self.start_seconds + first_seconds
     if self.is_looped:
       rounds = np.arange(
         begin // self.seconds - 1, (begin + seconds) // self.seconds + 2

@@ -73,6 +73,26 @@ def convert_i3d(tensors: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
   return converted
 
 
+def convert_beatnet(tensors: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+  """Converts the state dict of BeatNet for `data_pipeline.music.beat_network`.
+
+  Torch adds two biases per recurrent layer, which are one here.
+  """
+  converted = {
+    "conv/kernel": tensors["conv1.weight"][:, 0].T,
+    "conv/bias": tensors["conv1.bias"],
+  }
+  for name, layer in (("dense", "linear0"), ("output", "linear")):
+    converted[f"{name}/kernel"] = tensors[f"{layer}.weight"].T
+    converted[f"{name}/bias"] = tensors[f"{layer}.bias"]
+  for i in range(2):
+    biases = [tensors[f"lstm.bias_{part}_l{i}"] for part in ("ih", "hh")]
+    converted[f"lstm_{i + 1}/input"] = tensors[f"lstm.weight_ih_l{i}"].T
+    converted[f"lstm_{i + 1}/recurrent"] = tensors[f"lstm.weight_hh_l{i}"].T
+    converted[f"lstm_{i + 1}/bias"] = sum(biases)
+  return converted
+
+
 def convert_vgg19(tensors: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
   """Converts torchvision's state dict.
 

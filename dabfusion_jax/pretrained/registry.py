@@ -44,6 +44,19 @@ _MEDIAPIPE = {
   "wheel_tags": "cp311-cp311-manylinux_2_28_x86_64",
   "licence": "Apache-2.0",
 }
+# Heydari, Cwitkowitz and Duan, ISMIR 2021; the three were trained on different music.
+_BEATNET = {
+  "package": "BeatNet",
+  "version": "1.1.3",
+  "archive_sha256": "1ecfa17bdcbe899975a88bdb6efebd6970d846a4f3b6cfd5c6f320647c641c7e",
+  "wheel_tags": "py3-none-any",
+  "licence": "CC BY 4.0 (Mojtaba Heydari, Frank Cwitkowitz, Zhiyao Duan: BeatNet)",
+}
+_BEATNET_SHA256 = (
+  "619091bc317ca3e83b45591d46f6de3d5a41588bcb39fe9fe7be30cffa6aca84",
+  "5878a18c079fa0b0139879b14ed2b5b7595faef8c3d16210aed141fd00fa2d58",
+  "0c52a074ea38e8cb4a760ecfa3747c9cf91a1e3cd19f238eed80b0de763989ca",
+)
 PACKAGED_FILES = {
   "lpips-alex": PackagedFile(
     **_LPIPS,
@@ -78,6 +91,13 @@ PACKAGED_FILES = {
     member="mediapipe/modules/selfie_segmentation/selfie_segmentation.tflite",
     file_sha256="9ee168ec7c8f2a16c56fe8e1cfbc514974cbbb7e434051b455635f1bd1462f5c",
   ),
+} | {
+  f"beatnet-{number}": PackagedFile(
+    **_BEATNET,
+    member=f"BeatNet/models/model_{number}_weights.pt",
+    file_sha256=sha256,
+  )
+  for number, sha256 in enumerate(_BEATNET_SHA256, 1)
 }
 
 

@@ -1,9 +1,7 @@
 """Imports and loads the pretrained weights of the perceptual loss and the metrics.
 
-Weights are kept as NAME.safetensors and NAME.json in the folder named by the
-environment variable DABFUSION_WEIGHTS, or else in `weights/` under the current
-directory. Only `import_weights` writes there, and nothing else in the project downloads
-anything.
+`data_pipeline.weights` says where they are kept. Only `import_weights` writes there,
+and nothing else in the project downloads anything.
 
 Packages that contain weights are used as archives only: pip fetches one and checks its
 hash first, then a single file is extracted, checked again, and read by a restricted
@@ -13,7 +11,6 @@ reader. Code of the package is never imported.
 import dataclasses
 import hashlib
 import json
-import os
 import subprocess
 import sys
 import tarfile
@@ -29,28 +26,15 @@ from flax import traverse_util
 from dabfusion_jax.pretrained import converters
 from dabfusion_jax.pretrained.registry import PACKAGED_FILES, USER_FILES, PackagedFile
 from dabfusion_jax.pretrained.torch_reader import read_torch_file
-from data_pipeline import files
+from data_pipeline import files, weights
 from data_pipeline.errors import UserError
 from data_pipeline.numpy_pickle import read_arrays
 
-CONVERTER_VERSION = 1  # raise when the layout of a written file changes
-_COMMAND = "python -m dabfusion_jax.weights import"
-
-
-class WeightsError(UserError):
-  """Weights that cannot be imported or loaded, and what to do about it."""
-
-
-class MissingWeightsError(WeightsError):
-  """Weights that have not been imported yet."""
-
+# Callers catch these errors of `load`.
+from data_pipeline.weights import MissingWeightsError as MissingWeightsError
+from data_pipeline.weights import WeightsError, weights_folder
 
 NAMES = (*PACKAGED_FILES, *USER_FILES)
-
-
-def weights_folder() -> Path:
-  """Returns the folder of imported weights: $DABFUSION_WEIGHTS or ./weights."""
-  return Path(os.environ.get("DABFUSION_WEIGHTS") or "weights").expanduser()
 
 
 def load(name: str, folder: Path | None = None) -> dict:
@@ -64,20 +48,18 @@ def load(name: str, folder: Path | None = None) -> dict:
     A nested dict of float32 arrays. `lpips-alex`, `lpips-vgg16`: {"trunk": {layer:
     {"kernel" HWIO, "bias"}}, "heads": {"tap1" .. "tap5": [c]}}. `vgg19`: {"trunk":
     ...}. `i3d`, `clip-vit-b32`, `wav2clip`: the variables of the network of that name
-    in `metrics.features`. `blazepose-*`: {"model"}, the bytes of a tflite file as
-    uint8.
+    in `metrics.features`. `beatnet-*`: the arrays of
+    `data_pipeline.music.beat_network`. `blazepose-*`: {"model"}, the bytes of a tflite
+    file as uint8.
 
   Raises:
     MissingWeightsError: the weights have not been imported; the message names the file
       and the command that supplies it.
     WeightsError: the name is unknown, or the file is damaged or of an older layout.
   """
-  info = describe(name, folder)
-  path = (folder or weights_folder()) / f"{name}.safetensors"
-  content = path.read_bytes()
-  if hashlib.sha256(content).hexdigest() != info["sha256"]:
-    raise WeightsError(f"{path} is damaged; delete it and run: {_command(name)}")
-  return traverse_util.unflatten_dict(safetensors.numpy.load(content), sep="/")
+  _check_name(name)
+  arrays = weights.read(name, folder, _command(name))
+  return traverse_util.unflatten_dict(arrays, sep="/")
 
 
 def describe(name: str, folder: Path | None = None) -> dict:
@@ -86,24 +68,13 @@ def describe(name: str, folder: Path | None = None) -> dict:
   Raises:
     MissingWeightsError, WeightsError: as for `load`.
   """
+  _check_name(name)
+  return weights.describe(name, folder, _command(name))
+
+
+def _check_name(name: str) -> None:
   if name not in NAMES:
     raise WeightsError(f"unknown weights {name!r}; known are {', '.join(NAMES)}")
-  folder = folder or weights_folder()
-  path = folder / f"{name}.json"
-  for wanted in (folder / f"{name}.safetensors", path):
-    if not wanted.is_file():
-      raise MissingWeightsError(
-        f"no weights {name!r}: {wanted.absolute()} is missing; run: {_command(name)}"
-        " (DABFUSION_WEIGHTS names another folder)"
-      )
-  try:
-    info = json.loads(path.read_text())
-    is_current = info["converter_version"] == CONVERTER_VERSION and "sha256" in info
-  except (ValueError, TypeError, KeyError):
-    is_current = False
-  if not is_current:
-    raise WeightsError(f"{path} is damaged or outdated; run: {_command(name)}")
-  return info
 
 
 def import_weights(
@@ -156,7 +127,7 @@ def import_commands(names: Sequence[str]) -> str:
 
 def _command(name: str) -> str:
   file = f" --file={USER_FILES[name].file}" if name in USER_FILES else ""
-  return f"{_COMMAND} {name}{file}"
+  return f"{weights.COMMAND} {name}{file}"
 
 
 def _convert_packaged(
@@ -182,6 +153,10 @@ def _convert_packaged(
   info = {"source": source.package} | dataclasses.asdict(source)
   if source.member.endswith(".tflite"):  # another runtime runs it unchanged
     return {"model": np.frombuffer(content, np.uint8)}, info
+  if source.member.endswith(".pt"):
+    file = scratch / Path(source.member).name
+    file.write_bytes(content)
+    return converters.convert_beatnet(read_torch_file(file)), info
   tensors = read_arrays(content)
   for tensor, value in tensors.items():
     if value.dtype != np.float32:
@@ -209,7 +184,7 @@ def _download(source: PackagedFile, scratch: Path) -> None:
   if source.wheel_tags:  # for any machine, because none of its code is run
     python, abi, platform = source.wheel_tags.split("-")
     command += ["--only-binary", ":all:", "--platform", platform, "--abi", abi]
-    command += ["--implementation", "cp", "--python-version", python.removeprefix("cp")]
+    command += ["--implementation", "cp", "--python-version", python.lstrip("cpy")]
   else:
     command += ["--no-binary", source.package]
   command += ["--dest", str(scratch), "-r", str(requirements)]
@@ -272,7 +247,7 @@ def _write(folder: Path, name: str, tensors: dict, info: dict) -> None:
   content = safetensors.numpy.save(tensors)
   info = {"name": name} | info
   info |= {
-    "converter_version": CONVERTER_VERSION,
+    "converter_version": weights.CONVERTER_VERSION,
     "num_values": sum(v.size for v in tensors.values()),
     "sha256": hashlib.sha256(content).hexdigest(),
   }

@@ -8,7 +8,7 @@ from dabfusion_jax.settings.loop import LoopSettings
 from dabfusion_jax.settings.mapping import resolved
 from data_pipeline.errors import UserError
 
-BEATS = ("librosa", "truth")
+BEATS = ("librosa", "crnn", "truth")
 BEAT_MODES = ("none", "global_concat", "per_frame_film")
 PREDICTIONS = ("eps", "v")
 FLOW_PARAMS = ("absolute", "residual")

@@ -25,6 +25,7 @@ from data_pipeline.building.settings import BuildSettings
 from data_pipeline.building.video_work import cut_video, find_beats, outcome_of
 from data_pipeline.media.errors import MediaError
 from data_pipeline.media.notes import collect_notes
+from data_pipeline.music.trackers import Tracked
 from data_pipeline.sources.base import Finding, SourceVideo, Survey
 
 _CRASH = "its process died (bug in a decoder, or out of memory); convert it to mp4."
@@ -130,11 +131,11 @@ def _find_beats(
   if path.is_file():
     return song, ""
   try:
-    times = find_beats(settings, song, paths)
+    tracked = find_beats(settings, song, paths)
   except MediaError as error:
     return song, str(error)
   with files.whole_file(path) as temporary, open(temporary, "wb") as file:
-    np.save(file, times)
+    np.savez(file, times=tracked.times, doubt=tracked.doubt)
   return song, ""
 
 
@@ -160,7 +161,8 @@ def _cut_video(
     outcome = json.loads(note.read_text())
     if outcome.get("digest") == digest:
       return Finding(outcome["status"], video.name, outcome["reason"])
-  beats = np.load(beats_file, allow_pickle=False)
+  with np.load(beats_file, allow_pickle=False) as saved:
+    beats = Tracked(saved["times"], doubt=str(saved["doubt"]))
   clips = []
   folders = tempfile.TemporaryDirectory(prefix="video-", dir=work)
   with folders as folder, collect_notes() as notes:
@@ -193,7 +195,7 @@ def _crashed_video(
 
 
 def _beats_file(song: str, digest: str, work: pathlib.Path) -> pathlib.Path:
-  return work / "songs" / f"{song}.{digest}.npy"
+  return work / "songs" / f"{song}.{digest}.npz"
 
 
 def _clip_file(name: str, work: pathlib.Path) -> pathlib.Path:

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from data_pipeline.music.trackers import LIBROSA
 from data_pipeline.records import clip_record
 from data_pipeline.sources.base import Finding, Survey
 
@@ -73,6 +74,8 @@ def make_manifest(
   Returns:
     The content of `manifest.json`; its `content_sha256` identifies the clips.
   """
+  # Absent where librosa tracked, as in data sets older than the choice.
+  tracker = description.get("beat_tracker", {"name": LIBROSA})["name"]
   clips = sorted(clips, key=lambda clip: (clip.split, f"{clip.name}.npz"))
   digest = hashlib.sha256()
   splits: dict[str, list[str]] = {}
@@ -92,7 +95,7 @@ def make_manifest(
   found = Counter(video.split for video in survey.videos)
   return {
     "settings": description,
-    "beats": ["librosa"] + ["truth"] * ("true_beat_times" in clips[0].truth),
+    "beats": [tracker] + ["truth"] * ("true_beat_times" in clips[0].truth),
     "counts": counts,
     "videos": {
       split: {"found": found[split], "listed": survey.expected.get(split)}

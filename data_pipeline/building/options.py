@@ -9,6 +9,7 @@ from data_pipeline.building.settings import BuildSettings
 from data_pipeline.cutting.ingest import ClipFormat
 from data_pipeline.cutting.windows import Windows
 from data_pipeline.media.framing import FRAMINGS
+from data_pipeline.music.trackers import LIBROSA, TRACKERS
 from data_pipeline.sources.aist_source import IGNORE, AistSource
 from data_pipeline.sources.base import Source
 from data_pipeline.sources.folder_source import FolderSource
@@ -73,6 +74,9 @@ def read_arguments(
   add("--test_windows", help="likewise; default: first; synthdance: random:1")
   add("--encoder", default="spectral", help=(
     "of the music: spectral, clap or clap:PATH; default: spectral"))  # fmt: skip
+  add("--beat_tracker", choices=TRACKERS, default=LIBROSA, help=(
+    "librosa, the paper's; or crnn, a network that hears real songs better and needs "
+    "its weights; default: librosa"))  # fmt: skip
   add("--workers", type=cli.positive_int, default=os.cpu_count(), help=(
     "number of processes; default: one per core"))  # fmt: skip
   add("--beam", metavar="OPTIONS", help=(
@@ -103,6 +107,7 @@ def settings_of(args: argparse.Namespace) -> BuildSettings:
       framing=args.framing,
     ),
     encoder=args.encoder,
+    beat_tracker=args.beat_tracker,
     train_windows=Windows.parse(args.train_windows or _train_windows(args)),
     other_windows=Windows.parse(args.test_windows or TEST_WINDOWS[args.source]),
   )

@@ -9,17 +9,14 @@ import dataclasses
 import pathlib
 from collections.abc import Iterable, Iterator, Sequence
 
-import numpy as np
-from jaxtyping import Float64
-
 from data_pipeline.building.settings import BuildSettings
 from data_pipeline.cutting import ingest, shots
 from data_pipeline.cutting.windows import WHOLE_TRACK
 from data_pipeline.media import reader
 from data_pipeline.media.errors import MediaError
-from data_pipeline.media.notes import NOTED, SILENT, Note, collect_notes
-from data_pipeline.music.beats import track_beats
+from data_pipeline.media.notes import NOTED, SILENT, Note, add_note, collect_notes
 from data_pipeline.music.encoders import cached_encoder
+from data_pipeline.music.trackers import Tracked
 from data_pipeline.records import clip_record
 from data_pipeline.records.clip_record import Record
 from data_pipeline.sources.base import Finding, SourceVideo
@@ -28,10 +25,8 @@ from data_pipeline.sources.base import Finding, SourceVideo
 _FILE_ERRORS = (reader.CodecError, ValueError, ArithmeticError, EOFError)
 
 
-def find_beats(
-  settings: BuildSettings, song: str, files: Sequence[str]
-) -> Float64[np.ndarray, "n"]:
-  """Returns the beats of a song, in seconds from its start.
+def find_beats(settings: BuildSettings, song: str, files: Sequence[str]) -> Tracked:
+  """Returns the beats of a song.
 
   Raises:
     MediaError: the song cannot be read.
@@ -39,13 +34,13 @@ def find_beats(
   # What is odd about the files is noted where the clips are cut.
   with _media_errors(song), collect_notes():
     audio, sample_rate = settings.source.song_audio(song, files)
-    return track_beats(audio, sample_rate)
+    return settings.tracker()(audio, sample_rate)
 
 
 def cut_video(
   settings: BuildSettings,
   video: SourceVideo,
-  beats: Float64[np.ndarray, "n"],
+  beats: Tracked,
   folder: pathlib.Path,
   embeddings: pathlib.Path | None = None,
 ) -> ingest.Cut:
@@ -67,6 +62,8 @@ def cut_video(
   """
   with _media_errors(video.name):
     file = settings.source.video_file(video, folder)
+    if beats.doubt:
+      add_note(video.name, f"about the beats of its song: {beats.doubt}")
     segments = WHOLE_TRACK
     if settings.source.finds_shots:
       segments = shots.find_shots(file.path)
@@ -75,7 +72,7 @@ def cut_video(
       encoder = cached_encoder(encoder, embeddings)
     windows = settings.windows(video.split)
     cut = ingest.cut_clips(
-      video, file, beats, settings.form, encoder, windows, segments
+      video, file, beats.times, settings.form, encoder, windows, segments
     )
   return dataclasses.replace(cut, records=_encode_all(video.name, cut.records))
 

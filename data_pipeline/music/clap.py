@@ -15,7 +15,7 @@ from jaxtyping import Float32
 
 from data_pipeline.errors import UserError
 from data_pipeline.extras import needs_extra
-from data_pipeline.music.beats import MIN_SECONDS, check_audio
+from data_pipeline.music.onsets import MIN_SECONDS, check_audio
 
 HUB_NAME = "laion/clap-htsat-unfused"
 VARIABLE = "DABFUSION_CLAP"  # environment variable with another folder or name

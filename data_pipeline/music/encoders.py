@@ -17,8 +17,8 @@ from jaxtyping import Float32
 from data_pipeline.errors import UserError
 from data_pipeline.files import whole_file
 from data_pipeline.media.framing import Number
-from data_pipeline.music.beats import MIN_SECONDS, check_audio
 from data_pipeline.music.numba_cache import compile_librosa
+from data_pipeline.music.onsets import MIN_SECONDS, check_audio
 
 _CONSTANTS_FOLDER = pathlib.Path(__file__).parent / "constants"
 

@@ -61,8 +61,12 @@ FIXED_ARRAYS = {  # of the same shape in all records of a data set
   "part_pose": np.float32,
 }
 JOINTS = ("joints2d", "joints3d")
-# Kinds of beats, and the keys that hold their times.
-BEATS = {"librosa": "beat_times", "truth": "true_beat_times"}
+# Kinds of beats, and the keys that hold their times. A data set has one tracker.
+BEATS = {
+  "librosa": "beat_times",
+  "crnn": "beat_times",
+  "truth": "true_beat_times",
+}
 OPTIONAL = ("surfaces",)  # what only some generated videos have
 TRUTH = ("true_beat_times", *JOINTS, "part_map", "part_pose")
 

@@ -50,8 +50,8 @@ def encode(record: Mapping[str, np.ndarray], name: str) -> bytes:
 
   Args:
     record: `flow` [t, s, s, 2], a sampling grid; `occlusion` [t, s, s, 1]; `z` [s, s,
-      c]; `music` [d]; `librosa_beats` and, if known, `truth_beats`, in seconds from the
-      window's start.
+      c]; `music` [d]; `librosa_beats` or `crnn_beats`, by their tracker, and, if known,
+      `truth_beats`, in seconds from the window's start.
     name: of the clip.
   """
   arrays = dict(record)
@@ -123,7 +123,7 @@ def to_example(
 
   Args:
     record: as returned by `decode`.
-    beats: "librosa" or "truth".
+    beats: a tracker, or "truth".
     fps: frames per second.
 
   Returns:

@@ -109,7 +109,7 @@ class Clips(Sequence[Record]):
     split: str,
     *,
     expect: Mapping[str, Any] | None = None,
-    beats: str = "librosa",
+    beats: str | None = None,
     fields: Collection[str] | None = None,
   ) -> None:
     self.data_dir, self.split = data_dir, split
@@ -120,6 +120,7 @@ class Clips(Sequence[Record]):
         f"{data_dir} has no split {split!r}; it has "
         f"{', '.join(sorted(self.manifest['counts']))}."
       )
+    beats = beats or self.manifest["beats"][0]
     if beats not in self.manifest["beats"]:
       raise RecordError(
         f"{data_dir} has no {beats!r} beats; it has "
@@ -218,7 +219,7 @@ def open_clips(
   split: str,
   *,
   expect: Mapping[str, Any] | None = None,
-  beats: str = "librosa",
+  beats: str | None = None,
   fields: Collection[str] | None = None,
   cache_in_memory: bool = False,
 ) -> Sequence[Record]:
@@ -229,7 +230,8 @@ def open_clips(
       of the split are copied to this machine (`data_pipeline.files`).
     split: train, test, ...
     expect: expected settings, see `check_manifest`.
-    beats: source of `beats` and `beat_features`: `librosa`, or `truth` if known.
+    beats: source of `beats` and `beat_features`: the tracker of the data set, or
+      `truth` if known; the tracker if None.
     fields: keys wanted; reading is faster without the others. All if None.
     cache_in_memory: keep decoded records; 40 frames of 64 pixels alone take 0.5 MB.
 

@@ -11,9 +11,9 @@ from data_pipeline import numba_cache
 
 def test_processes_that_start_together_leave_a_working_cache(tmp_path):
   code = (
-    "import numpy as np; from data_pipeline.music.beats import track_beats;"
+    "import numpy as np; from data_pipeline.music import trackers;"
     "click = np.zeros(88200, np.float32); click[::11025] = 1;"
-    "print(len(track_beats(click, 22050)))"
+    "print(len(trackers.make_tracker('librosa')(click, 22050).times))"
   )
   environment = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path)}
 

@@ -7,7 +7,7 @@ from evaluations import ALL_BUT_NETWORKS, QUICK, evaluate_folders, write_folders
 
 from dabfusion_jax.evaluation.reading import clips
 from dabfusion_jax.evaluation.reading.features import Reading
-from data_pipeline.music.beats import LATE_SECONDS
+from data_pipeline.music.onsets import LATE_SECONDS
 
 
 @pytest.fixture(scope="module")

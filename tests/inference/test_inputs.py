@@ -9,6 +9,7 @@ from dabfusion_jax.inference.options import DanceOptions
 from data_pipeline.cutting import ingest
 from data_pipeline.cutting.windows import Windows
 from data_pipeline.media import writer
+from data_pipeline.music import trackers
 from data_pipeline.music.encoders import make_encoder
 from data_pipeline.sources.base import SourceVideo, VideoFile
 
@@ -95,7 +96,10 @@ def test_sampling_encodes_music_as_training_did(film):
 
 def test_beats_are_tracked_given_or_absent(film, tmp_path):
   def hear(**given):
-    return inputs.read_music(film, Ear(), 2.0, **given).beats(0.0, 4.0)
+    librosa = trackers.make_tracker(trackers.LIBROSA)
+    song = inputs.read_music(film, Ear(), 2.0, tracker=librosa, **given)
+    assert (song.tracker is None) == ("beat_times" in given)
+    return song.beats(0.0, 4.0)
 
   tracked = hear()
   np.testing.assert_allclose(np.diff(tracked), 0.5, atol=0.05)
@@ -108,21 +112,6 @@ def test_beats_are_tracked_given_or_absent(film, tmp_path):
   np.testing.assert_array_equal(hear(beat_times=path), expected)
   np.testing.assert_array_equal(hear(beat_times=[9.0, 7.0, 3.5, 3.0, 1.5]), expected)
   assert not len(hear(beat_times=[]))
-
-
-@pytest.mark.parametrize(
-  ("content", "message"),
-  [
-    (b"1.0\nlate\n", "line 2: 'late'"),
-    (b"nan", "line 1: 'nan'"),
-    (b"\xff\xfe\x00", "not a text file"),
-  ],
-)
-def test_a_bad_file_of_beats_is_one_line(tmp_path, content, message):
-  (tmp_path / "beats.txt").write_bytes(content)
-  with pytest.raises(InputError, match=message) as error:
-    inputs.read_beats(tmp_path / "beats.txt")
-  assert "\n" not in str(error.value)
 
 
 def test_text_replaces_the_sound_if_the_encoder_takes_it(film):
@@ -154,5 +143,7 @@ def test_options_out_of_range_or_in_conflict_are_refused():
       DanceOptions(bpm=float(bpm))
   with pytest.raises(InputError, match="one of them"):
     DanceOptions(bpm=120.0, beats=[0.5])
+  with pytest.raises(InputError, match="leave out --beat_tracker"):
+    DanceOptions(beat_tracker="crnn", beats=[0.5])
   with pytest.raises(TypeError, match="num_step"):
     DanceOptions(num_step=3)

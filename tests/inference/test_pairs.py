@@ -53,6 +53,7 @@ class _Pipeline(DancePipeline):
       return [output]
 
     settings = {"beat_times": [0.5, 1.0], "beats": None, "bpm": None}
+    settings |= {"beat_tracker": "crnn"}
     return types.SimpleNamespace(save=save, settings=settings, notes=("It is so.",))
 
 
@@ -66,6 +67,6 @@ def test_a_failure_ends_no_other_dance_and_is_told_at_the_end(tmp_path, capsys):
   assert (
     printed[-1] == "failed: bad.png to x.mp3: bad.png is no picture; choose another."
   )
-  assert printed.count("heard 120 beats per minute; --bpm=N if that is wrong") == 2
+  assert printed.count("crnn heard 120 beats per minute; --bpm=N if that is wrong") == 2
   with pytest.raises(UserError, match="no picture"):
     sample.make_dances(_Pipeline(), make_pairs(["bad.png"], ["x"], tmp_path), {}, False)

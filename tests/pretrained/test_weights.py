@@ -4,6 +4,7 @@ import dataclasses
 import hashlib
 import io
 import json
+import os
 import pickle
 import tarfile
 import zipfile
@@ -121,7 +122,7 @@ def test_a_wrong_hash_is_refused_and_nothing_is_written(archive, monkeypatch, fi
 
 
 def test_an_interruption_between_the_two_files_is_repaired(archive, monkeypatch):
-  replace, calls = store.os.replace, []
+  replace, calls = os.replace, []
 
   def interrupted(source, target):
     calls.append(target)
@@ -129,7 +130,7 @@ def test_an_interruption_between_the_two_files_is_repaired(archive, monkeypatch)
       raise KeyboardInterrupt
     replace(source, target)
 
-  monkeypatch.setattr(store.os, "replace", interrupted)
+  monkeypatch.setattr(os, "replace", interrupted)
   with pytest.raises(KeyboardInterrupt):
     store.import_weights(["lpips-alex"], archive)
   with pytest.raises(store.MissingWeightsError):

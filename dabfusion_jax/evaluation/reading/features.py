@@ -17,7 +17,7 @@ from dabfusion_jax.evaluation.reading.networks import Networks
 from dabfusion_jax.evaluation.reading.poses import PoseSource
 from dabfusion_jax.metrics import appearance, optical_flow
 from dabfusion_jax.metrics.features import clip_image, i3d, wav2clip
-from data_pipeline.music.beats import LATE_SECONDS
+from data_pipeline.music.onsets import LATE_SECONDS
 
 NUM_LOGITS = 400  # classes of Kinetics-400
 _EMBEDDING_SIZE = 512  # of Wav2CLIP

@@ -6,10 +6,10 @@ import librosa
 import numpy as np
 from jaxtyping import Float32, Float64
 
-from data_pipeline.music import beats
+from data_pipeline.music import onsets, trackers
 from data_pipeline.music.numba_cache import compile_librosa
 
-SAMPLE_RATE = beats.SAMPLE_RATE
+SAMPLE_RATE = onsets.SAMPLE_RATE
 HOP_LENGTH_SAMPLES = 512
 
 
@@ -22,7 +22,7 @@ def find_onsets(audio: Float32[np.ndarray, "s"]) -> Float64[np.ndarray, "n"]:
   Returns:
     Seconds; empty for silence, and for sound shorter than a few hops.
   """
-  beats.check_audio(audio)
+  onsets.check_audio(audio)
   if len(audio) < 4 * HOP_LENGTH_SAMPLES or not np.any(audio):
     return np.zeros(0)
   compile_librosa()
@@ -33,7 +33,7 @@ def find_onsets(audio: Float32[np.ndarray, "s"]) -> Float64[np.ndarray, "n"]:
 
 def find_beats(audio: Float32[np.ndarray, "s"]) -> Float64[np.ndarray, "n"]:
   """Tracks beats in the clip alone. A last resort: in 4 s often an octave off."""
-  return beats.track_beats(audio, SAMPLE_RATE)
+  return trackers.make_tracker(trackers.LIBROSA)(audio, SAMPLE_RATE).times
 
 
 def resample(

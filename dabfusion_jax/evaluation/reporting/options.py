@@ -7,7 +7,7 @@ from dabfusion_jax.evaluation.scoring.catalog import GROUPS
 from dabfusion_jax.evaluation.scoring.measure import Settings
 from dabfusion_jax.metrics.features import i3d
 from data_pipeline import cli
-from data_pipeline.music.beats import LATE_SECONDS
+from data_pipeline.music.onsets import LATE_SECONDS
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

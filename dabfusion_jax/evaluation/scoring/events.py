@@ -10,7 +10,7 @@ from dabfusion_jax.evaluation.reading.features import ClipFeatures
 from dabfusion_jax.evaluation.reading.labels import Labels
 from dabfusion_jax.evaluation.reading.networks import Networks
 from dabfusion_jax.evaluation.scoring import baselines
-from data_pipeline.music import beats as beat_tracker
+from data_pipeline.music.onsets import LATE_SECONDS
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,7 +43,7 @@ def collect_events(
   reference: ClipFeatures | None,
   labels: Labels,
   networks: Networks,
-  beats_late_seconds: float = beat_tracker.LATE_SECONDS,
+  beats_late_seconds: float = LATE_SECONDS,
 ) -> Events:
   """Collects the music events of a clip.
 
@@ -62,7 +62,7 @@ def collect_events(
   clips = [clip for clip in (sample, reference) if clip is not None]
   source_clip = next((clip for clip in clips if clip.info["has_sound"]), None)
   # The trackers have subtracted their own default already.
-  correction = beat_tracker.LATE_SECONDS - beats_late_seconds
+  correction = LATE_SECONDS - beats_late_seconds
   candidates = [
     (clip.truth[key] + shift, source)
     for key, shift, source in (

@@ -24,7 +24,7 @@ from dabfusion_jax.evaluation.scoring.events import Events, collect_events
 from dabfusion_jax.evaluation.scoring.scores import Motion
 from dabfusion_jax.metrics import alignment, appearance
 from dabfusion_jax.metrics.alignment import Score
-from data_pipeline.music.beats import LATE_SECONDS
+from data_pipeline.music.onsets import LATE_SECONDS
 
 Scores = dict[str, Score]  # by metric
 

@@ -19,6 +19,8 @@ from tensorflow_datasets.core import shuffle
 
 from data_pipeline import build, files
 from data_pipeline.building import local_build
+from data_pipeline.building import manifest as manifests
+from data_pipeline.building import settings as building_settings
 from data_pipeline.building.data_set import BuildError, open_work
 from data_pipeline.building.local_build import (
   build_locally,
@@ -27,9 +29,13 @@ from data_pipeline.building.local_build import (
 )
 from data_pipeline.building.local_pool import LocalPool
 from data_pipeline.building.settings import BuildSettings
+from data_pipeline.building.video_work import cut_video, outcome_of
 from data_pipeline.cutting.ingest import ClipFormat
 from data_pipeline.cutting.windows import Windows
 from data_pipeline.locks import LockedError
+from data_pipeline.media.notes import collect_notes
+from data_pipeline.music.librosa_tracker import LibrosaTracker
+from data_pipeline.music.trackers import Tracked
 from data_pipeline.records import clip_record, loader
 
 FORM = ClipFormat(num_frames=10, fps=10, frame_size=16)
@@ -95,6 +101,31 @@ def test_the_manifest_describes_the_shards(finished):
   # Every window has clicks every half second.
   for clip in clips:
     np.testing.assert_allclose(np.diff(clip["beat_times"]), 0.5, atol=0.05)
+
+
+def test_the_tracker_of_beats_is_part_of_a_data_set(monkeypatch):
+  class Ear(LibrosaTracker):
+    name = "crnn"
+
+  monkeypatch.setattr(building_settings, "make_tracker", lambda name: Ear())
+  made = dataclasses.replace(settings(), beat_tracker="crnn")
+  assert "beat_tracker" not in settings().description()
+  assert made.description()["beat_tracker"]["name"] == "crnn"
+  tags = {key: "" for key in manifests.COUNTED}
+  clip = manifests.ClipEntry("train", "toy0.0", "0", tags, ["true_beat_times"])
+  survey = made.source.survey()
+  manifest = manifests.make_manifest(made.description(), survey, [clip], [])
+  assert manifest["beats"] == ["crnn", "truth"]
+
+
+def test_doubtful_beats_are_noted_in_the_report(tmp_path):
+  video = settings().source.survey().videos[0]
+  doubtful = Tracked(np.arange(8.0), doubt="Its tempo is not steady.")
+  with collect_notes() as notes:
+    cut = cut_video(settings(), video, doubtful, tmp_path)
+  finding = outcome_of(video.name, cut, notes)
+  assert finding.status == "noted" and "toy0: about the beats" in finding.reason
+  assert finding.reason.endswith(doubtful.doubt)
 
 
 def test_a_finished_data_set_is_left_alone(finished):
