@@ -72,7 +72,7 @@ miniature: $(STAMP) $(WEIGHTS) runs/demo/$(CLIP).wav
 	@echo "The dance: $(OUTPUT)/dance.mp4, its contact sheet: $(OUTPUT)/dance.png"
 
 test: $(STAMP) $(WEIGHTS)
-	$(PY) -m pytest -n 2 --dist loadfile
+	$(PY) -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 lint: $(STAMP)
 	$(PY) -m ruff check .

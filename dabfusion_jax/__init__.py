@@ -6,6 +6,9 @@ The public API is loaded when it is first used, so that importing the package is
 import importlib
 from typing import Any
 
+from data_pipeline.interrupts import end_quietly
+
+end_quietly()
 __version__ = "0.2.0"
 __all__ = ["Dance", "DancePipeline", "__version__"]
 

@@ -14,7 +14,7 @@ import pathlib
 from collections.abc import Sequence
 
 from dabfusion_jax.inference import inputs, layers
-from data_pipeline import cli
+from data_pipeline import cli, files
 from data_pipeline.errors import UserError
 from data_pipeline.media import writer
 
@@ -25,11 +25,21 @@ def make_parser() -> argparse.ArgumentParser:
   """Returns the parser of the command line."""
   parser = cli.make_parser("dabfusion_jax.choreograph", __doc__)
   add = parser.add_argument
-  add("--person", required=True, help="picture of the person; any size and format")
-  add("--scene", default=layers.OWN, help="own, studio, or a picture of a dancer")
+  add(
+    "--person",
+    type=cli.path,
+    required=True,
+    help="picture of the person; any size and format",
+  )
+  add(
+    "--scene",
+    type=cli.path,
+    default=layers.OWN,
+    help="own, studio, or a picture of a dancer",
+  )
   add("--pick", type=cli.positive_int, default=1, help="which person; 1: the largest")
   add("--size", type=cli.positive_int, help="pixels of the longer side")
-  add("--output", type=pathlib.Path, default="ref.png", help="the picture to write")
+  add("--output", type=cli.local_path, default="ref.png", help="the picture to write")
   return parser
 
 
@@ -42,9 +52,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     read = [args.person, *({args.scene} - {layers.OWN, layers.STUDIO})]
     if args.output.resolve() in [pathlib.Path(name).resolve() for name in read]:
       raise UserError(f"--output={args.output} would overwrite an input; rename it.")
+    files.check_writable(args.output, is_folder=False)
     picture = inputs.read_picture(args.person)
     made, notes = layers.choreograph(picture, args.scene, args.pick, args.size)
-    args.output.parent.mkdir(parents=True, exist_ok=True)
     writer.write_image(args.output, made)
     print(args.output)
     for note in notes:

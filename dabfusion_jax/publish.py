@@ -81,7 +81,8 @@ def publish(
   name = None
   if figures is not None:
     name = f"figures{pathlib.Path(figures).suffix}"
-    shutil.copyfile(figures, output / name)
+    with files.whole_file(output / name) as copy:
+      shutil.copyfile(figures, copy)
   models = (folder / saved_stage.MODEL for folder in stages)
   weight_files = {os.path.relpath(model, output): model for model in models}
   dtype = "float16" if float16 else "float32"

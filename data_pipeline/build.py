@@ -36,6 +36,7 @@ from data_pipeline.building.options import read_arguments, settings_of
 from data_pipeline.building.settings import BuildSettings
 from data_pipeline.cli import one_line_errors
 from data_pipeline.extras import needs_extra
+from data_pipeline.locks import hold_folder
 
 BROKEN = 3  # exit status: the data set is complete, but some videos were broken
 
@@ -76,7 +77,8 @@ def _build(settings: BuildSettings, args: argparse.Namespace) -> dict[str, Any]:
   folder = files.local_folder(args.output, "build")
   manifest = build_locally(settings, folder, args.workers)
   if files.is_remote(args.output):
-    data_set.send(folder, args.output)
+    with hold_folder(args.output):
+      data_set.send(folder, args.output)
   return manifest
 
 

@@ -10,10 +10,11 @@ import re
 import sys
 from collections.abc import Callable, Collection, Iterator
 
+from data_pipeline import files
 from data_pipeline.errors import UserError
+from data_pipeline.interrupts import INTERRUPTED, take_back
 
 _STORE = re.compile(r"\binstall (gcsfs|s3fs|fsspec)\b")  # what epath says
-INTERRUPTED = 130  # exit status of a program stopped by Ctrl-C, as in a shell
 
 
 def make_parser(module: str, description: str | None) -> argparse.ArgumentParser:
@@ -38,6 +39,7 @@ def one_line_errors(program: str) -> Iterator[None]:
   missing. Ctrl-C ends the program with status 130. Any other exception is a bug and
   keeps its traceback.
   """
+  take_back()
   try:
     yield
   except (UserError, OSError, MemoryError, ImportError) as error:
@@ -53,7 +55,9 @@ def one_line_errors(program: str) -> Iterator[None]:
 def _message(error: BaseException) -> str:
   """Returns what went wrong, in one line."""
   if isinstance(error, OSError) and error.filename and error.strerror:
-    return f"{os.fsdecode(error.filename)}: {error.strerror}."
+    cure = "; free space and run the same command again"
+    cure = cure if files.is_disk_full(error) else ""
+    return f"{os.fsdecode(error.filename)}: {error.strerror}{cure}."
   text = " ".join(str(error).split())
   if isinstance(error, MemoryError):
     return f"out of memory ({text or 'no more is said'}); give it smaller inputs."

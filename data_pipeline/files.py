@@ -7,10 +7,12 @@ are copied once into a cache: `$DABFUSION_CACHE`, or `~/.cache/dabfusion_jax`.
 
 import concurrent.futures
 import contextlib
+import errno
 import hashlib
 import json
 import os
 import pathlib
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -23,6 +25,11 @@ from data_pipeline.errors import UserError
 VARIABLE = "DABFUSION_CACHE"
 _COPY_THREADS = 8
 _BLOCK_BYTES = 2**20
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+# What libraries say instead of an error number; the last is numpy's short write.
+_SAYS_FULL = re.compile(
+  r"No space left on device|Disk quota exceeded|\d+ requested and \d+ written"
+)
 
 
 def is_remote(path: epath.PathLike) -> bool:
@@ -54,12 +61,39 @@ def whole_file(path: epath.PathLike) -> Iterator[pathlib.Path]:
     else:
       os.chmod(name, 0o644)  # temporary files are private
       os.replace(name, path)
-  except OSError as error:
-    if error.errno is None or error.filename not in (None, name):
+  except Exception as error:
+    if is_disk_full(error):
+      raise _full(path) from error
+    is_ours = isinstance(error, OSError) and error.filename in (None, name)
+    if not is_ours or error.errno is None:
       raise
     raise _about(path, error) from error
   finally:
     pathlib.Path(name).unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def full_disk_names(path: epath.PathLike) -> Iterator[None]:
+  """Turns whatever the block raises on a full disk into an OSError that names `path`.
+
+  For what a library writes in its own way, or into a temporary folder.
+  """
+  try:
+    yield
+  except Exception as error:
+    if not is_disk_full(error):
+      raise
+    raise _full(path) from error
+
+
+def is_disk_full(error: BaseException) -> bool:
+  """Returns whether a full disk, or a quota, caused an error of any library."""
+  number = getattr(error, "errno", None)
+  return number in _FULL or _SAYS_FULL.search(str(error)) is not None
+
+
+def _full(path: epath.PathLike) -> OSError:
+  return OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), os.fspath(path))
 
 
 def _about(path: epath.Path, error: OSError) -> OSError:
@@ -134,7 +168,7 @@ def file_sha256(path: pathlib.Path) -> str:
 def cache_folder() -> pathlib.Path:
   """Returns the folder for copies of remote files."""
   default = pathlib.Path.home() / ".cache" / "dabfusion_jax"
-  return pathlib.Path(os.environ.get(VARIABLE) or default)
+  return pathlib.Path(os.environ.get(VARIABLE) or default).expanduser()
 
 
 def local_folder(path: epath.PathLike, key: str) -> pathlib.Path:

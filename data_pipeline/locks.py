@@ -32,7 +32,8 @@ class LockedError(UserError):
 def hold_folder(path: epath.PathLike, part: str = "") -> Iterator[None]:
   """Holds a folder for this process until the block ends; makes it if necessary.
 
-  A disk that knows no locks costs a warning. Remote folders cannot be held.
+  What cannot be held, a remote folder or one on a disk that knows no locks, costs a
+  warning.
 
   Args:
     path: of the folder.
@@ -40,12 +41,14 @@ def hold_folder(path: epath.PathLike, part: str = "") -> Iterator[None]:
 
   Raises:
     LockedError: another process holds it; the message says which one.
+    UserError: the folder cannot be written.
   """
   if files.is_remote(path):
+    _warn_unheld(path)
     yield
     return
   folder, name = pathlib.Path(path), f"{LOCK}{part}"
-  folder.mkdir(parents=True, exist_ok=True)
+  files.check_writable(folder, is_folder=True)
   with open(folder / name, "a+", encoding="utf-8") as file:
     try:
       fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -58,11 +61,15 @@ def hold_folder(path: epath.PathLike, part: str = "") -> Iterator[None]:
     except OSError as error:
       if error.errno not in _NO_LOCKS:
         raise
-      logging.getLogger(__name__).warning(
-        "%s lies on a disk without locks: let no other program write there.", folder
-      )
+      _warn_unheld(folder)
     file.truncate(0)
     started = time.strftime("%Y-%m-%d %H:%M:%S")
     file.write(f"process {os.getpid()} on {socket.gethostname()}, since {started}")
     file.flush()
     yield
+
+
+def _warn_unheld(path: epath.PathLike) -> None:
+  logging.getLogger(__name__).warning(
+    "%s cannot be locked there: let no other program write to it.", path
+  )

@@ -1,15 +1,20 @@
-"""Simulated devices, strict numerics and shared compilation for every test."""
+"""Simulated devices, strict numerics and quick, shared compilation for every test."""
 
 import os
 import shutil
 import tempfile
 
 import jax
-import pytest
 from absl import flags
 
 from data_pipeline.music.numba_cache import compile_librosa
 
+# Compiling takes most of the time of the suite; with these it takes a third. Programs
+# that tests start inherit them. If XLA_FLAGS is set, even to nothing, it stands.
+QUICK = "--xla_backend_optimization_level=0 --xla_cpu_parallel_codegen_split_count=1"
+if jax.__version_info__ < (0, 11):  # later ones know no other emitters
+  QUICK += " --xla_cpu_use_fusion_emitters=false"
+os.environ.setdefault("XLA_FLAGS", QUICK)
 jax.config.update("jax_platforms", "cpu")
 jax.config.update("jax_num_cpu_devices", 8)
 jax.config.update("jax_numpy_rank_promotion", "raise")
@@ -18,33 +23,36 @@ flags.FLAGS.mark_as_parsed()
 compile_librosa()  # before two test processes do it at once
 
 
+# The files that take longest: begun last, one would run alone.
+LONGEST_FIRST = (
+  "tests/test_programs.py",
+  "tests/parallel/test_devices.py",
+  "tests/data_pipeline/building/test_build.py",
+  "tests/stages/test_diffusion.py",
+  "tests/data_pipeline/test_numba_cache.py",
+  "tests/inference/test_latent_cache.py",
+  "tests/models/test_flow_autoencoder.py",
+  "tests/stages/test_autoencoder.py",
+)
+
+
+def pytest_collection_modifyitems(items):
+  """Puts the files that take longest first, for `--dist loadfile`."""
+  place = {file: i for i, file in enumerate(LONGEST_FIRST)}
+  items.sort(key=lambda item: place.get(item.nodeid.split("::")[0], len(place)))
+
+
 def pytest_configure(config):
   """Lets all processes of this run, programs included, share what they compile."""
   if not hasattr(config, "workerinput"):  # else the parent has done it
     os.environ["JAX_COMPILATION_CACHE_DIR"] = tempfile.mkdtemp(prefix="dabfusion_jax_")
-    os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.5"
+    os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.1"
   jax.config.update(
     "jax_compilation_cache_dir", os.environ["JAX_COMPILATION_CACHE_DIR"]
   )
-  jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
+  jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
 
 
 def pytest_unconfigure(config):
   if not hasattr(config, "workerinput"):
     shutil.rmtree(os.environ["JAX_COMPILATION_CACHE_DIR"], ignore_errors=True)
-
-
-@pytest.fixture(scope="session")
-def quick_init():
-  """`quick_init(model, key, *inputs)`: `model.init`, compiled without optimisation.
-
-  Initialisation is all random bits, whose optimised compilation takes eight times as
-  long as everything else in a small test.
-  """
-
-  def init(model, key, *inputs):
-    lowered = jax.jit(model.init).lower(key, *inputs)
-    compiled = lowered.compile(compiler_options={"xla_backend_optimization_level": 0})
-    return compiled(key, *inputs)
-
-  return init

@@ -21,7 +21,7 @@ from dabfusion_jax.sample import check_output
 from dabfusion_jax.settings.config_files import load_config
 from dabfusion_jax.settings.mapping import to_mapping
 from dabfusion_jax.settings.stages import read_settings
-from dabfusion_jax.storage import saved_stage
+from dabfusion_jax.storage import checkpoint_files, saved_stage
 from dabfusion_jax.storage.checkpointing import CheckpointError
 from data_pipeline import cli, files
 from data_pipeline.errors import UserError
@@ -77,6 +77,14 @@ def test_a_checkpoint_may_be_named_by_its_file_its_step_or_its_bundled_name(tmp_
     assert (os.fspath(folder), found) == (str(tmp_path), step)
   assert saved_stage.locate("dance_b")[0].name == "dance_b"
   assert (saved_stage.locate("dance_b")[0] / "config.json").exists()
+
+
+def test_the_newest_checkpoint_is_that_of_the_highest_step_whatever_the_clock(tmp_path):
+  for step, seconds in ((9, 2e9), (10, 1e9)):  # the clock was set back between them
+    folder = tmp_path / checkpoint_files.FOLDER / str(step)
+    folder.mkdir(parents=True)
+    os.utime(folder, (seconds, seconds))
+  assert checkpoint_files.latest_step(tmp_path) == 10
 
 
 # --- Inputs -----------------------------------------------------------------------
@@ -213,10 +221,18 @@ def test_a_held_folder_names_its_holder_and_is_free_once_that_is_dead(tmp_path):
     pass
 
 
-def test_a_disk_without_locks_is_said(tmp_path, monkeypatch, caplog):
+def test_what_cannot_be_locked_is_said(tmp_path, monkeypatch, caplog):
   def fail(*unused):
     raise OSError(95, "Operation not supported")
 
   monkeypatch.setattr("fcntl.flock", fail)
-  with hold_folder(tmp_path):
-    assert "without locks" in caplog.text
+  for folder in (tmp_path, "gs://bucket/run"):
+    with hold_folder(folder):
+      assert f"{folder} cannot be locked" in caplog.text
+
+
+def test_a_folder_that_may_not_be_written_is_one_line(tmp_path):
+  (tmp_path / "file").touch()
+  with pytest.raises(UserError, match="cannot be written|is a file"):
+    with hold_folder(tmp_path / "file"):
+      pass

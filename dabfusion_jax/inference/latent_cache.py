@@ -9,6 +9,7 @@ its picture. Every local device takes a clip at a time.
 import functools
 import hashlib
 import itertools
+import json
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
@@ -16,22 +17,22 @@ from typing import Any
 import jax
 import numpy as np
 import tqdm
-from array_record.python import array_record_module
 from etils import epath
 
 from dabfusion_jax.config import make_autoencoder
+from dabfusion_jax.inference import latent_shards
+from dabfusion_jax.inference.latent_shards import Example
 from dabfusion_jax.ops.pixels import from_uint8
 from dabfusion_jax.parallel.row_parallel import RowParallel
 from dabfusion_jax.storage.saved_stage import SavedStage, load_stage
 from data_pipeline import files
+from data_pipeline.building.manifest import without_labels
 from data_pipeline.locks import LOCK
 from data_pipeline.records import latent_record, loader
 from data_pipeline.records.latent_record import LatentError
 from data_pipeline.records.silence import read_silence
 
 CLIPS_PER_SHARD = 64
-
-Example = tuple[Mapping[str, Any], int]  # a clip, and which frame is its picture
 
 
 def cache_latents(
@@ -44,6 +45,9 @@ def cache_latents(
 ) -> None:
   """Writes, or completes, the latent cache of all splits of a data set.
 
+  If the data set has changed since, the latents of clips that are the same are kept.
+  Until the new ones are complete, the old ones can be used.
+
   Args:
     checkpoint: stage 1, a workdir or published folder.
     data: folder made by `data_pipeline.build`.
@@ -54,7 +58,8 @@ def cache_latents(
       the paper.
 
   Raises:
-    LatentError: the folder holds a cache of other weights, data or settings.
+    LatentError: the folder holds a cache of other weights, settings, or of a data set
+      without any clip of this one.
     SavedStageError, RecordError: stage 1 or the data are not there.
   """
   if not 0 <= process_index < process_count:
@@ -67,6 +72,7 @@ def cache_latents(
     "schema_version": latent_record.SCHEMA_VERSION,
     "autoencoder": stage1.digest,
     "data": manifest["content_sha256"],
+    "settings": _digest(without_labels(manifest["settings"])),
     "clips_per_shard": CLIPS_PER_SHARD,
     "elsewhere": elsewhere,
   }
@@ -74,40 +80,42 @@ def cache_latents(
   if _is_finished(output, identity):
     print(f"{output} is complete.")
     return
+  shards = _name_shards(manifest)
+  ours = {name for names in shards.values() for name in names}
+  others = [p for p in output.glob("*.array_record") if p.name not in ours]
+  kept = latent_shards.Kept(others, stage1.digest)
+  _begin(output, identity, data, kept.names & _clip_names(manifest))
   silence = read_silence(data)
   analyse = _make_analysis(stage1, jax.local_devices())
   pick = {"train": functools.partial(_picture_of, share=elsewhere)}
   trained = stage1.settings.data
   expect = {"frame_size": trained.frame_size, "fps": trained.fps}
-  fields = ("name", "window", "frames", "music", "beat_times", "true_beat_times")
-  shards: dict[str, list[str]] = {}
   number, num_clips, started = 0, 0, time.monotonic()
-  for split in sorted(manifest["counts"]):
-    clips = loader.open_clips(data, split, expect=expect, fields=fields)
-    starts = range(0, len(clips), CLIPS_PER_SHARD)
-    shards[split] = []
+  for split, names in shards.items():
+    clips = loader.open_clips(data, split, expect=expect, fields=latent_shards.FIELDS)
     with tqdm.tqdm(total=len(clips), desc=f"latents, {split}", unit="clip") as bar:
-      for index, start in enumerate(starts):
-        name = f"{split}-{index:05d}-of-{len(starts):05d}.array_record"
-        shards[split].append(name)
-        number += 1
+      for index, name in enumerate(names):
+        start, path = index * CLIPS_PER_SHARD, output / name
         chosen = range(start, min(start + CLIPS_PER_SHARD, len(clips)))
-        if (number - 1) % process_count != process_index or _is_written(output / name):
+        is_ours = number % process_count == process_index
+        number += 1
+        if not is_ours or latent_shards.is_written(path):
           bar.update(len(chosen))
-        else:
-          examples = (
-            (clip, pick[split](clip) if split in pick else 0)
-            for clip in map(clips.__getitem__, chosen)
-          )
-          _write_shard(output / name, examples, analyse, bar)
-          num_clips += len(chosen)
+          continue
+        examples = (
+          (clip, pick[split](clip) if split in pick else 0)
+          for clip in map(clips.__getitem__, chosen)
+        )
+        latent_shards.write_shard(path, examples, analyse, kept, bar)
+        num_clips += len(chosen)
   speed = num_clips / (time.monotonic() - started)
-  print(f"{num_clips} clips written, {speed:.2f} per second.")
+  again = f", {kept.num_used} of them kept" if kept.num_used else ""
+  print(f"{num_clips} clips written{again}, {speed:.2f} per second.")
   paths = [output / name for names in shards.values() for name in names]
-  if not all(map(_is_written, paths)):
+  if not all(map(latent_shards.is_written, paths)):
     print(f"{output} waits for the other processes.")
     return
-  sums = [_read_sums(output / name) for name in shards.get("train", [])]
+  lists = (latent_shards.read_list(output / name) for name in shards.get("train", []))
   counts = {split: manifest["counts"][split]["clips"] for split in shards}
   files.write_json(
     output / latent_record.MANIFEST,
@@ -116,14 +124,37 @@ def cache_latents(
       key: manifest["settings"][key]
       for key in ("fps", "num_frames", "encoder", "frame_size", "framing")
     }
-    | {"shards": shards, "counts": counts, "statistics": _combine(sums)}
-    | {"silence": silence.tolist()},
+    | {"shards": shards, "counts": counts}
+    | {"statistics": latent_shards.combine(lists), "silence": silence.tolist()},
   )
+  latent_shards.remove_others(output, sorted(ours))
   size = sum(path.stat().length for path in paths)
   print(
     f"{output}: {size / 2**20:.1f} MiB, {size / sum(counts.values()) / 1e3:.0f} kB per"
     " clip."
   )
+
+
+def _name_shards(manifest: Mapping[str, Any]) -> dict[str, list[str]]:
+  """Returns the names of the shards by split; another content gives other names."""
+  shards = {}
+  for split in sorted(manifest["counts"]):
+    count = -(-manifest["counts"][split]["clips"] // CLIPS_PER_SHARD)
+    content = manifest["content_sha256"][:8]
+    shards[split] = [
+      f"{split}-{content}-{index:05d}-of-{count:05d}.array_record"
+      for index in range(count)
+    ]
+  return shards
+
+
+def _clip_names(manifest: Mapping[str, Any]) -> set[str]:
+  return {name for names in manifest.get("splits", {}).values() for name in names}
+
+
+def _digest(content: Mapping[str, Any]) -> str:
+  text = json.dumps(content, sort_keys=True)
+  return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _make_analysis(
@@ -174,71 +205,48 @@ def _unstack(group: list[Any], outputs: Any) -> Iterator[tuple[Any, Any]]:
 
 
 def _is_finished(output: epath.Path, identity: Mapping[str, Any]) -> bool:
-  """Returns whether a cache of the same identity is finished; refuses other content."""
+  """Returns whether a cache of the same identity is finished."""
+  path = output / latent_record.MANIFEST
+  return path.exists() and not _differing(files.read_json(path), identity)
+
+
+def _differing(found: Mapping[str, Any], identity: Mapping[str, Any]) -> list[str]:
+  """Returns the keys with other values; earlier versions did not note all of them."""
+  found = {"elsewhere": 0.0, **found}
+  return [key for key in identity if key in found and found[key] != identity[key]]
+
+
+def _begin(
+  output: epath.Path, identity: Mapping[str, Any], data: epath.PathLike, same: set[str]
+) -> None:
+  """Notes what is cached here, unless that has begun.
+
+  Args:
+    output: folder of the cache.
+    identity: of what is to be cached.
+    data: the data set, for the message.
+    same: names of the clips that are in the data set and in the cache.
+
+  Raises:
+    LatentError: the folder holds something else.
+  """
   path = output / "identity.json"
   if path.exists():
-    found = files.read_json(path)
-    differing = [key for key in identity if found.get(key) != identity[key]]
-    if differing:
+    differing = _differing(files.read_json(path), identity)
+    if not differing:
+      return
+    if differing != ["data"] or not same:
       raise LatentError(
         f"{output} caches other latents ({', '.join(differing)} differ); choose another"
         " --output or delete it."
       )
-    return (output / latent_record.MANIFEST).exists()
-  output.mkdir(parents=True, exist_ok=True)
-  if not files.is_remote(output):  # buckets have no folders, and listings may be old
-    # Another process may be about to write the same identity.
-    begun = (".identity.", LOCK)
-    others = {p.name for p in output.iterdir() if not p.name.startswith(begun)}
-    if others - {path.name}:
-      raise LatentError(f"{output} holds other files; choose an empty folder.")
+    print(f"{data} has changed; what is new or different in it is made anew.")
+  else:
+    output.mkdir(parents=True, exist_ok=True)
+    if not files.is_remote(output):  # buckets have no folders, and listings may be old
+      # Another process may be about to write the same identity.
+      begun = (".identity.", LOCK)
+      others = {p.name for p in output.iterdir() if not p.name.startswith(begun)}
+      if others - {path.name}:
+        raise LatentError(f"{output} holds other files; choose an empty folder.")
   files.write_json(path, identity)
-  return False
-
-
-def _sums_file(shard: epath.Path) -> epath.Path:
-  return shard.with_name(f"{shard.name}.json")
-
-
-def _is_written(shard: epath.Path) -> bool:
-  return shard.exists() and _sums_file(shard).exists()
-
-
-def _read_sums(shard: epath.Path) -> dict[str, Any]:
-  return files.read_json(_sums_file(shard))
-
-
-def _write_shard(path: epath.Path, examples, analyse, bar) -> None:
-  """Writes a shard, then the sums of its residual flow beside it; both whole."""
-  count, square, largest = 0, 0.0, 0.0
-  with files.whole_file(path) as file:
-    writer = array_record_module.ArrayRecordWriter(str(file), "group_size:1")
-    for clip, (motion, z) in analyse(examples):
-      record = {
-        "flow": np.asarray(motion.flow),
-        "occlusion": np.asarray(motion.occlusion),
-        "z": np.asarray(z),
-        "music": clip["music"],
-        "librosa_beats": clip["beat_times"],
-      }
-      if "true_beat_times" in clip:
-        record["truth_beats"] = clip["true_beat_times"]
-      writer.write(latent_record.encode(record, f"{clip['name']}.{clip['window']}"))
-      grid = latent_record.identity_grid(*record["flow"].shape[1:3])
-      residual = record["flow"] - grid
-      count += residual.size
-      square += float(np.square(residual, dtype=np.float64).sum())
-      largest = max(largest, float(np.abs(residual).max()))
-      bar.update()
-    writer.close()
-  sums = {"count": count, "square": square, "largest": largest}
-  files.write_json(_sums_file(path), sums)
-
-
-def _combine(sums: Sequence[dict[str, Any]]) -> dict[str, Any]:
-  """Returns the rms and the largest magnitude of the training clips' residual flow."""
-  count = max(sum(s["count"] for s in sums), 1)
-  return {
-    "residual_rms": (sum(s["square"] for s in sums) / count) ** 0.5,
-    "residual_max": max((s["largest"] for s in sums), default=0.0),
-  }

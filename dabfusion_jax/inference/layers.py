@@ -160,7 +160,12 @@ def make_layers(
     raise InputError(
       f"In this picture {fault} (or take it as it is: --drawing=decoder)."
     )
-  if person.others and pick == 1:
+  if person.landmarks is None and not notes:
+    notes += (
+      "No arms and legs were recognised in this picture: what was cut out moves as a"
+      " whole.",
+    )
+  elif person.others and pick == 1:
     notes += (
       f"The largest of {person.others + 1} people dances; --pick=2 is the next.",
     )

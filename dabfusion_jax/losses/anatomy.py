@@ -7,9 +7,11 @@ no flow moved. Where the motion of every pixel is known, these errors ask for it
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 from jaxtyping import Array, Bool, Float, UInt8
 
 from dabfusion_jax.ops.grid import identity_grid
+from dabfusion_jax.ops.pooling import average_pool
 from dabfusion_jax.ops.resize import resize_aligned
 
 _ASPECT = 3.0  # of a limb, length by width; brings jacobians to about 1
@@ -100,3 +102,25 @@ def region_error(
   parts = jnp.asarray(part_map)[:, pick][:, :, pick].astype(jnp.int32)
   error = -jnp.take_along_axis(jax.nn.log_softmax(logits), parts[..., None], -1)[..., 0]
   return masked_mean(error, parts > 0) + masked_mean(error, parts == 0)
+
+
+def visibility_error(
+  logits: Float[Array, "b s s 1"],
+  is_visible: Bool[Array | np.ndarray, "b h h"],
+  part_map: UInt8[Array | np.ndarray, "b h h"],
+) -> Float[Array, ""]:
+  """Returns the cross entropy (nats) of the occlusion against what can be seen.
+
+  The mean over the body and that over the background count alike.
+
+  Args:
+    logits: of the occlusion map.
+    is_visible: what the reference shows of the driving frame.
+    part_map: of the driving frame, 0 being the background.
+  """
+  size = is_visible.shape[1] // logits.shape[1]
+  cells = lambda x: average_pool(jnp.asarray(x, jnp.float32)[..., None], size)
+  body = cells(part_map > 0)
+  error = optax.sigmoid_binary_cross_entropy(logits, cells(is_visible))
+  mean = lambda weight: (error * weight).sum() / jnp.maximum(weight.sum(), 1)
+  return mean(body) + mean(1 - body)

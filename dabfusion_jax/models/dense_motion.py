@@ -15,6 +15,7 @@ from dabfusion_jax.ops.resize import antialias_down
 from dabfusion_jax.ops.warp import warp
 
 REGIONS = "region_logits"  # [b h w r], sown: to which region a cell belongs
+OCCLUSION = "occlusion_logits"  # [b h w 1], sown: before the sigmoid
 
 
 class Motion(NamedTuple):
@@ -90,5 +91,6 @@ class DenseMotion(nn.Module):
     grid = identity_grid(height, width)
     offset = jnp.einsum("bhwr,brhwd->bhwd", mask, motions - grid[None, None])
     flow = grid[None] + offset
-    occlusion = nn.sigmoid(Conv(1, 7, name="occlusion")(x))
-    return Motion(flow, occlusion)
+    logits = Conv(1, 7, name="occlusion")(x)
+    self.sow("intermediates", OCCLUSION, logits)
+    return Motion(flow, nn.sigmoid(logits))

@@ -42,6 +42,8 @@ class FlowAutoencoder(nn.Module):
   num_keypoints: int = 10
   detector_features: int = 32
   detector_scale: float = 0.25  # at which the detector sees a frame
+  detector_temperature: float = 0.1
+  detector_head_size: int = 7
   motion_features: int = 64
   hourglass_max_features: int = 1024
   hourglass_blocks: int = 5
@@ -68,6 +70,8 @@ class FlowAutoencoder(nn.Module):
       self.num_keypoints,
       self.detector_features,
       scale=self.detector_scale,
+      temperature=self.detector_temperature,
+      head_size=self.detector_head_size,
       **hourglass,
     )
     # By default the flow has the resolution of the latent.

@@ -37,7 +37,7 @@ def _identity_jacobians(key, shape, dtype=jnp.float32):
 class KeypointDetector(nn.Module):
   """An hourglass on the reduced frame, with a softmax map and a jacobian per keypoint.
 
-  Source: FOMM, except that the heads are zero-padded by 3 and keep the size of their
+  Source: FOMM, except that the heads are zero-padded and keep the size of their
   input, so that heatmaps lie on the same corner-aligned grid as everything else. The
   initial jacobians are exactly the identity.
   """
@@ -47,7 +47,8 @@ class KeypointDetector(nn.Module):
   max_features: int = 1024
   num_blocks: int = 5
   scale: float = 0.25  # at which the frame is seen
-  temperature: float = 0.1
+  temperature: float = 0.1  # of the softmax over a map
+  head_size: int = 7  # kernels of the heads
   dtype: DTypeLike = jnp.float32
 
   @nn.compact
@@ -62,14 +63,15 @@ class KeypointDetector(nn.Module):
     )(x, train)
     # Bfloat16 is too coarse for coordinates and for a softmax at temperature 0.1.
     x = x.astype(jnp.float32)
-    logits = Conv(self.num_keypoints, 7, name="heatmap")(x) / self.temperature
+    logits = Conv(self.num_keypoints, self.head_size, name="heatmap")(x)
+    logits /= self.temperature
     self.sow("intermediates", HEATMAP, logits)
     height, width = logits.shape[1:3]
     heatmap = nn.softmax(logits.reshape(-1, height * width, self.num_keypoints), axis=1)
     heatmap = heatmap.reshape(logits.shape)
     jacobian_maps = Conv(
       4 * self.num_keypoints,
-      7,
+      self.head_size,
       kernel_init=nn.initializers.zeros,
       bias_init=_identity_jacobians,
       name="jacobian",

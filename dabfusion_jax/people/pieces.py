@@ -76,17 +76,22 @@ def cut_pieces(
   regions = _assign(shapes, body, picture)
   arms = np.logical_or.reduce([regions[name] for name in regions if "arm" in name])
   to_arm = scipy.ndimage.distance_transform_edt(~arms)
+  to_rest = scipy.ndimage.distance_transform_edt(arms | ~body)
   pieces = []
   for name in _ORDER:
     own = regions[name]
     if not own.any():
       continue
     near = np.logical_or.reduce([own, *(regions[other] for other in _neighbours(name))])
-    shown = _dilate(own, _OVERLAP * unit)
-    shown |= _joint_discs(name, joints, unit, own.shape)
+    discs = _joint_discs(name, joints, unit, own.shape)
+    wider = _dilate(own, _OVERLAP * unit)
+    # Along the trunk an arm must take nothing of it along, only at the shoulder.
+    shown = (own | wider & discs if "arm" in name else wider) | discs
     shown &= near
     # What arms cover, inside the outline of what is behind them.
     covered, known = np.zeros_like(shown), shown
+    if "arm" in name:
+      known = shown & arms & (to_rest > _MIXED)
     if name in _BEHIND_ARMS:
       covered = (shapes[name] < _OUTLINE) & arms & ~shown
       known = shown & (to_arm > _MIXED)

@@ -50,7 +50,7 @@ NAMES = (*PACKAGED_FILES, *USER_FILES)
 
 def weights_folder() -> Path:
   """Returns the folder of imported weights: $DABFUSION_WEIGHTS or ./weights."""
-  return Path(os.environ.get("DABFUSION_WEIGHTS") or "weights")
+  return Path(os.environ.get("DABFUSION_WEIGHTS") or "weights").expanduser()
 
 
 def load(name: str, folder: Path | None = None) -> dict:

@@ -44,6 +44,8 @@ class AutoencoderModel:
   num_residual: int
   dtype: str
   detector_scale: float = 0.25  # at which the detector sees a frame
+  detector_temperature: float = 0.1  # of the softmax over a heatmap
+  detector_head_size: int = 7  # kernels that draw heatmaps and jacobians
   motion_down: int = 0  # how often flow and occlusion are halved below z
 
   @property

@@ -14,10 +14,11 @@ from dabfusion_jax.losses.anatomy import (
   masked_mean,
   part_keypoints,
   region_error,
+  visibility_error,
 )
 from dabfusion_jax.losses.equivariance import equivariance_errors, transform_frame
 from dabfusion_jax.losses.perceptual import perceptual_loss
-from dabfusion_jax.models.dense_motion import REGIONS
+from dabfusion_jax.models.dense_motion import OCCLUSION, REGIONS
 from dabfusion_jax.models.flow_autoencoder import (
   FlowAutoencoder,
   Reconstruction,
@@ -107,7 +108,8 @@ class AutoencoderStage:
       sown = updates["intermediates"]
       (heatmaps,) = sown["detector"][HEATMAP]
       (regions,) = sown["dense_motion"][REGIONS]
-      loss, errors = _parts_loss(heatmaps, out, regions, batch)
+      (occlusion,) = sown["dense_motion"][OCCLUSION]
+      loss, errors = _parts_loss(heatmaps, out, regions, occlusion, batch)
       total += self.parts_weight * loss
       metrics |= errors
     if self.features is not None:
@@ -177,15 +179,19 @@ def _parts_loss(
   heatmaps: Float[Array, "b2 s s p"],
   out: Reconstruction,
   regions: Float[Array, "b s s r"],
+  occlusion: Float[Array, "b s s 1"],
   batch: Batch,
 ) -> tuple[jax.Array, dict[str, jax.Array]]:
-  """Returns the error of keypoints and regions against the body's parts, and metrics.
+  """Returns the error against what is known of the body, and metrics.
+
+  It is that of keypoints and regions against the body's parts, and of the occlusion
+  against what the reference shows.
 
   Args:
     heatmaps: logits of the reference and driving frames.
     out: of the network.
-    regions: logits of the driving frames.
-    batch: with `part_pose` and `part_map`.
+    regions, occlusion: logits of the driving frames.
+    batch: with `part_pose`, `part_map` and `is_visible`.
   """
   size = batch["ref_image"].shape[1]
   pose = jnp.concatenate([batch["part_pose"][:, 0], batch["part_pose"][:, 1]])
@@ -195,6 +201,9 @@ def _parts_loss(
     "part_heatmap": heatmap_divergence(heatmaps[: len(pose)], position),
     "part_jacobian": jnp.abs(found.jacobian - jacobian).mean(),
     "part_regions": region_error(regions, batch["part_map"]),
+    "part_visibility": visibility_error(
+      occlusion, batch["is_visible"], batch["part_map"]
+    ),
   }
   total = sum(metrics.values())
   metrics["part_position"] = jnp.abs(found.position - position).mean()

@@ -9,7 +9,6 @@ An unreadable checkpoint is set aside, with a warning, in favour of the one befo
 
 import asyncio
 import contextlib
-import errno
 import gc
 import json
 import logging as python_logging
@@ -35,6 +34,7 @@ from dabfusion_jax.storage.checkpoint_files import FOLDER, complete_steps
 from dabfusion_jax.storage.iterator_checkpoint import IteratorCheckpoint
 from dabfusion_jax.storage.plain_path import plain_path
 from dabfusion_jax.storage.run_folder import folder_at
+from data_pipeline import files
 from data_pipeline.errors import UserError
 
 PyTree = Any
@@ -173,7 +173,7 @@ class Checkpoints:
       good = complete_steps(self._folder)
       state = f"step {good[-1]} is safe" if good else "nothing was saved before"
       cause, cure = _first_line(error), ""
-      if is_disk_full(error):
+      if files.is_disk_full(error):
         cause, cure = "the disk is full", "; free space and run the same command again"
       raise CheckpointError(
         f"Cannot save {what} in {self._folder}: {cause} ({state}){cure}."
@@ -212,13 +212,6 @@ def load_params(
     message = f"Cannot read checkpoint {candidate} in {folder} ({failure})."
     logging.warning("%s", message)
   raise CheckpointError(message)
-
-
-def is_disk_full(error: BaseException) -> bool:
-  """Returns whether a full disk caused an error; orbax wraps it in a ValueError."""
-  return getattr(error, "errno", None) == errno.ENOSPC or (
-    "No space left on device" in str(error)
-  )
 
 
 @contextlib.contextmanager

@@ -177,12 +177,13 @@ def save_stage(
   temporary = pathlib.Path(tempfile.mkdtemp(prefix=".", dir=folder.parent))
   try:
     temporary.chmod(0o755)  # temporary folders are private
-    files.write_json(temporary / CONFIG, to_mapping(saved.settings), sort_keys=True)
     flat = _flatten(saved.params, saved.batch_stats)
     flat = {name: value.astype(dtype) for name, value in flat.items()}
     metadata = {"step": str(saved.step), "digest": saved.digest}
-    with files.whole_file(temporary / MODEL) as file:
-      safetensors.numpy.save_file(flat, file, metadata)
+    with files.full_disk_names(folder):
+      files.write_json(temporary / CONFIG, to_mapping(saved.settings), sort_keys=True)
+      with files.whole_file(temporary / MODEL) as file:
+        safetensors.numpy.save_file(flat, file, metadata)
     temporary.replace(folder)
   finally:
     shutil.rmtree(temporary, ignore_errors=True)

@@ -19,6 +19,7 @@ from absl import logging
 from etils import epath
 
 from dabfusion_jax.training.hooks import Hook
+from data_pipeline import files
 
 FOLDER = "heartbeats"
 STALLED = 75  # exit status: try again (EX_TEMPFAIL)
@@ -69,7 +70,7 @@ class Watchdog(Hook):
       self._written = self._beaten
       path = self._folder / f"{jax.process_index()}.json"
       beat = {"step": step, "time": time.time(), "host": socket.gethostname()}
-      path.write_text(json.dumps(beat))
+      files.write_json(path, beat)
 
   def _watch(self):
     while not self._done.wait(min(1.0, self._stall_seconds / 4)):
@@ -101,6 +102,6 @@ def find_stragglers(folder: epath.PathLike, num_processes: int) -> str:
     index, beat = min(beats.items(), key=lambda item: item[1]["time"])
     parts.append(
       f"The oldest is that of process {index} on {beat['host']}, from"
-      f" {time.time() - beat['time']:.0f} s ago after step {beat['step']}."
+      f" {max(time.time() - beat['time'], 0):.0f} s ago after step {beat['step']}."
     )
   return " ".join(parts)

@@ -84,10 +84,11 @@ class Writer:
   def write_scalars(self, step: int, scalars: Mapping[str, float]) -> None:
     """Logs, writes and flushes; what is written survives the process."""
     values = {k: float(v) if math.isfinite(v) else None for k, v in scalars.items()}
-    self._lines.write(json.dumps({"step": step, **values}) + "\n")
-    self._lines.flush()
-    self._events.write_scalars(step, scalars)
-    self._events.flush()
+    with files.full_disk_names(self._lines.name):
+      self._lines.write(json.dumps({"step": step, **values}) + "\n")
+      self._lines.flush()
+      self._events.write_scalars(step, scalars)
+      self._events.flush()
     line = ", ".join(f"{name}={value:.6g}" for name, value in sorted(scalars.items()))
     logging.info("[%d] %s", step, line)
 
@@ -113,9 +114,11 @@ class Writer:
           f"picture {name!r} must be uint8 [H, W, 3], got {picture.dtype} "
           f"{picture.shape}."
         )
-      Image.fromarray(picture).save(folder / f"{name}_{step:07d}.png")
-    self._events.write_images(step, pictures)
-    self._events.flush()
+      with files.whole_file(folder / f"{name}_{step:07d}.png") as file:
+        Image.fromarray(picture).save(file)
+    with files.full_disk_names(self._workdir / "events"):
+      self._events.write_images(step, pictures)
+      self._events.flush()
 
 
 class NullWriter:

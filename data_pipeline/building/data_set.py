@@ -22,6 +22,7 @@ from data_pipeline.building.manifest import (
   ClipEntry,
   count_statuses,
   make_manifest,
+  without_labels,
 )
 from data_pipeline.building.settings import BuildSettings
 from data_pipeline.errors import UserError
@@ -141,7 +142,7 @@ def _digests(survey: Survey) -> dict[str, str]:
 def _check_same(
   there: Mapping[str, Any], wanted: Mapping[str, Any], output: epath.PathLike
 ) -> None:
-  there, wanted = (_without_labels(json.loads(json.dumps(x))) for x in (there, wanted))
+  there, wanted = (without_labels(json.loads(json.dumps(x))) for x in (there, wanted))
   if there != wanted:
     differences = [
       f"{key}: {there.get(key)} there, {wanted.get(key)} wanted"
@@ -152,13 +153,6 @@ def _check_same(
       f"{output} contains a data set of other settings ({'; '.join(differences)}); "
       "choose another --output or delete it."
     )
-
-
-def _without_labels(description: dict[str, Any]) -> dict[str, Any]:
-  """Returns a description without the metadata, of which `find_changes` takes care."""
-  source = dict(description.get("source", {}))
-  source.pop("metadata_sha256", None)
-  return description | {"source": source}
 
 
 @contextlib.contextmanager

@@ -102,6 +102,8 @@ def _cut_videos(
   """Tracks the beats of all songs and cuts all videos; returns what went wrong."""
   for name in ("songs", "clips"):
     (work / name).mkdir(exist_ok=True)
+  for path in filter(pathlib.Path.is_file, work.rglob(".*")):
+    path.unlink()  # half a file, left behind by a killed worker
   findings, videos = [], []
   with LocalPool(num_workers) as pool:
     beats = {

@@ -49,6 +49,13 @@ def count_statuses(findings: Iterable[Finding]) -> dict[str, int]:
   return dict(sorted(counts.items()))
 
 
+def without_labels(description: Mapping[str, Any]) -> dict[str, Any]:
+  """Returns settings without the metadata, which may change as its files may."""
+  source = dict(description.get("source", {}))
+  source.pop("metadata_sha256", None)
+  return {**description, "source": source}
+
+
 def make_manifest(
   description: Mapping[str, Any],
   survey: Survey,

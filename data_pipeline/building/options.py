@@ -56,7 +56,7 @@ def read_arguments(
     help="folder: csv with file, split, song, genre, dancer, camera",
   )
   add("--test_percent", type=int, default=10, help="folder: songs kept for testing")
-  add("--split", default="official", help=(
+  add("--split", type=path, default="official", help=(
     "aist, synthdance: test tracks: official, index1, index2 or a file; "
     "aist: also crossmodal"))  # fmt: skip
   add("--frame_size", type=cli.positive_int, help=(

@@ -15,6 +15,7 @@ import numpy as np
 import tensorflow_datasets as tfds
 
 from data_pipeline.building.tfds_buckets import local_buckets
+from data_pipeline.files import full_disk_names
 from data_pipeline.records import clip_record
 
 
@@ -89,7 +90,8 @@ def write_shards(
   config = tfds.download.DownloadConfig(beam_options=beam_options)
   # Otherwise it prints "Downloading and preparing ...", though it downloads nothing.
   with contextlib.redirect_stdout(io.StringIO()), local_buckets():
-    builder.download_and_prepare(
-      download_dir=str(folder / "downloads"), download_config=config
-    )
+    with full_disk_names(folder):
+      builder.download_and_prepare(
+        download_dir=str(folder / "downloads"), download_config=config
+      )
   shutil.rmtree(folder / "downloads", ignore_errors=True)

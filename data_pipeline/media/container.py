@@ -5,6 +5,7 @@ anyone: no playlists, no network, and length and picture size are checked before
 is allocated.
 """
 
+import math
 import os
 import pathlib
 from collections.abc import Iterator, Sequence
@@ -29,6 +30,7 @@ MIN_IMAGE_SIZE = 16  # pixels of the shorter side; smaller pictures show nothing
 MAX_SECONDS = 600  # per file; keeps a worker below 1 GB of memory
 MAX_PIXELS = 4096 * 2304  # per frame
 _MAX_BROKEN_READS = 100  # of one file
+_RESTART_SECONDS = 1.0  # time stamps that go back further begin anew (joined files)
 
 
 def check_file(path: PathLike) -> pathlib.Path:
@@ -108,13 +110,55 @@ def check_size(path: PathLike, width: int, height: int) -> None:
 def read_packets(
   container: av.container.InputContainer, streams: Sequence[av.stream.Stream]
 ) -> Iterator[av.packet.Packet]:
-  """Yields all packets of some streams, and passes over what is no packet."""
+  """Yields all packets of some streams, and passes over what is no packet.
+
+  Where the time stamps of joined files begin anew, they are made to go on; what cannot
+  be decoded there, before the first key frame, is left out.
+  """
+  wanted = {stream.index for stream in streams}
+  # All of them, so that a join is the same for picture and sound, whoever reads it.
+  timed = (*container.streams.video, *container.streams.audio)
+  joins = _Joins()
   for _ in range(_MAX_BROKEN_READS):
     try:
-      yield from container.demux(*streams)
+      for packet in container.demux(*timed):
+        if joins.shift(packet) and packet.stream_index in wanted:
+          yield packet
       return
     except av.error.InvalidDataError:
       continue
+
+
+class _Joins:
+  """Shifts the packets behind each join by the length of what is before it."""
+
+  def __init__(self) -> None:
+    self._shifts = [0.0]  # seconds, of each joined part
+    self._parts: dict[int, int] = {}  # in which part each stream is
+    self._ends: dict[int, float] = {}  # of each stream so far, in seconds
+    self._keys: dict[int, float] = {}  # of the first key frame behind a join
+
+  def shift(self, packet: av.packet.Packet) -> bool:
+    """Shifts the time stamps of the next packet; returns whether it can be decoded."""
+    if packet.dts is None or packet.time_base is None:
+      return True
+    index, unit = packet.stream_index, float(packet.time_base)
+    part, end = self._parts.get(index, 0), self._ends.get(index, -math.inf)
+    if packet.dts * unit + self._shifts[part] < end - _RESTART_SECONDS:
+      part += 1
+      self._keys[index] = math.inf
+      if part == len(self._shifts):
+        self._shifts.append(max(self._ends.values()) - packet.dts * unit)
+    self._parts[index] = part
+    if self._shifts[part]:
+      shift = round(self._shifts[part] / unit)
+      packet.dts += shift
+      packet.pts = None if packet.pts is None else packet.pts + shift
+    self._ends[index] = (packet.dts + (packet.duration or 0)) * unit
+    shown = packet.dts if packet.pts is None else packet.pts
+    if packet.is_keyframe:
+      self._keys[index] = min(shown, self._keys.get(index, -math.inf))
+    return shown >= self._keys.get(index, -math.inf)
 
 
 class ShownStamps:

@@ -25,7 +25,6 @@ from data_pipeline.media.notes import add_note
 SILENCE = 1e-4  # peak; three steps of 16 bits
 MAX_LOST = 0.5  # share of the packets
 _TOLERANCE_SECONDS = 0.02  # between a time stamp and the samples so far
-_RESTART_SECONDS = 1.0  # stamps that go back further begin anew (joined files)
 _ANTIPHASE = 0.1  # level of the mean to that of the channels
 
 
@@ -159,7 +158,6 @@ class _Decoder:
     self._resampler: av.AudioResampler | None = None
     self._form: tuple[str, str, int] | None = None
     self._end = 0.0  # time stamp behind the last sample
-    self._offset = 0.0  # added to the stamps, after these began anew
     self._num_packets = self._num_lost = 0
     self._mean_power = self._channel_power = 0.0
 
@@ -212,7 +210,8 @@ class _Decoder:
     return np.concatenate(parts).astype(np.float32)
 
   def _add(self, frame: av.AudioFrame) -> None:
-    start = self._place(frame)
+    has_stamp = frame.pts is not None
+    start = float(frame.pts * frame.time_base) if has_stamp else self._end
     form = (frame.format.name, frame.layout.name, frame.sample_rate)
     is_gap = abs(start - self._end) > _TOLERANCE_SECONDS
     if not self.segments or form != self._form or is_gap:
@@ -225,16 +224,6 @@ class _Decoder:
     self.segments[-1].chunks += map(self._unpack, self._resampler.resample(frame))
     self._end += frame.samples / frame.sample_rate
     check_length(self._path, self._end - self.segments[0].start)
-
-  def _place(self, frame: av.AudioFrame) -> float:
-    """Returns where a frame begins, in seconds."""
-    if frame.pts is None:
-      return self._end
-    start = float(frame.pts * frame.time_base) + self._offset
-    if self.segments and start < self._end - _RESTART_SECONDS:
-      self._offset += self._end - start
-      return self._end
-    return start
 
   def _flush(self) -> None:
     if self._resampler is not None:

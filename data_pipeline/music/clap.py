@@ -50,7 +50,7 @@ class ClapEncoder:
       UserError: the extra `clap` is missing.
       ClapError: the weights are missing; nothing is downloaded here.
     """
-    path = path or os.environ.get(VARIABLE) or HUB_NAME
+    path = os.path.expanduser(path or os.environ.get(VARIABLE) or HUB_NAME)
     with needs_extra("clap"):
       import torch
       import transformers

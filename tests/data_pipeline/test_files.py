@@ -1,12 +1,18 @@
 """Files appear whole; remote folders are copied from and to this machine."""
 
+import os
 import pathlib
+import subprocess
 
+import numpy as np
 import pytest
+import safetensors.numpy
+from array_record.python import array_record_module
 from etils import epath
 from stores import objects
 
-from data_pipeline import files
+from data_pipeline import cli, files
+from data_pipeline.media import writer
 
 
 @pytest.fixture
@@ -65,3 +71,64 @@ def test_an_incomplete_copy_is_not_kept(store, tmp_path, monkeypatch):
 def test_local_folders_stay_where_they_are(tmp_path):
   assert files.fetch(tmp_path, ["not looked for"], "key") == tmp_path
   assert files.local_folder("data/x", "key") == pathlib.Path("data/x")
+
+
+def write_array(path, array):
+  with files.whole_file(path) as file, open(file, "wb") as opened:
+    np.save(opened, array)
+
+
+def write_tensors(path, array):
+  with files.whole_file(path) as file:
+    safetensors.numpy.save_file({"a": array}, file)
+
+
+def write_archive(path, array):
+  with files.whole_file(path) as file:
+    array_writer = array_record_module.ArrayRecordWriter(str(file), "group_size:1")
+    array_writer.write(array.tobytes())
+    array_writer.close()
+
+
+def write_picture(path, array):
+  writer.write_image(path, array.view(np.uint8)[: 3 * 300 * 300].reshape(300, 300, 3))
+
+
+@pytest.fixture(scope="module")
+def full_disk(tmp_path_factory):
+  """A disk of 64 KiB."""
+  folder = tmp_path_factory.mktemp("disk")
+  mount = ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(folder)]
+  if os.getuid() or subprocess.run(mount, capture_output=True).returncode:
+    pytest.skip("only who may mount a disk can fill it")
+  yield folder
+  subprocess.run(["umount", str(folder)], check=True)
+
+
+@pytest.mark.parametrize(
+  "write, name",
+  [
+    (write_array, "a.npy"),
+    (write_tensors, "a.safetensors"),
+    (write_archive, "a.array_record"),
+    (write_picture, "a.png"),
+  ],
+)
+def test_on_a_full_disk_the_file_is_named_and_no_part_of_it_stays(
+  full_disk, write, name
+):
+  array = np.random.default_rng(0).standard_normal(100_000)
+  with pytest.raises(SystemExit) as stopped, cli.one_line_errors("program"):
+    write(full_disk / name, array)
+  text = f"program: {full_disk / name}: No space left on device; free space and run"
+  assert str(stopped.value).startswith(text)
+  assert not list(full_disk.iterdir())
+
+
+def test_a_full_disk_below_a_library_names_what_was_asked_for(tmp_path):
+  with pytest.raises(OSError, match="No space left") as error:
+    with files.full_disk_names(tmp_path / "set"):
+      raise RuntimeError("write() failed: No space left on device; writing x-00000")
+  assert error.value.filename == str(tmp_path / "set")
+  with pytest.raises(RuntimeError), files.full_disk_names(tmp_path):
+    raise RuntimeError("a bug")

@@ -8,10 +8,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from clip_examples import make_record
+from fresh_weights import draw_variables
 from stores import objects
 
 from dabfusion_jax.config import make_autoencoder
-from dabfusion_jax.inference import latent_cache
+from dabfusion_jax.inference import latent_cache, latent_shards
 from dabfusion_jax.ops.grid import identity_grid
 from dabfusion_jax.settings.config_files import load_config
 from dabfusion_jax.storage import saved_stage
@@ -37,9 +38,7 @@ def stage1(tmp_path_factory):
   settings = load_config(_CONFIGS / "autoencoder.py", "smoke")
   model = make_autoencoder(settings.model)
   image = jnp.zeros((1, SIZE, SIZE, 3))
-  init = jax.jit(lambda key: model.init(key, image, image))
-  options = {"xla_backend_optimization_level": 0}
-  variables = init.lower(jax.random.key(0)).compile(options)(jax.random.key(0))
+  variables = draw_variables(model.init, image, image)
   params, batch_stats = variables["params"], variables["batch_stats"]
   digest = saved_stage.digest_of(params, batch_stats)
   folder = tmp_path_factory.mktemp("stage1") / "published"
@@ -48,28 +47,36 @@ def stage1(tmp_path_factory):
   return folder
 
 
-@pytest.fixture(scope="module")
-def data(tmp_path_factory):
-  folder = tmp_path_factory.mktemp("data")
-  records = [
-    clip_record.encode(make_record(seed, True, NUM_FRAMES, SIZE))
-    for seed in range(CLIPS)
-  ]
-  splits = {"train": list(enumerate(records)), "test": list(enumerate(records[:2]))}
-  write_shards(folder / "shards", records[0], splits)
+def write_data(folder, seeds, content):
+  """Writes a data set of a record per seed, the first two of them in test as well."""
+  records = {
+    seed: clip_record.encode(make_record(seed, True, NUM_FRAMES, SIZE))
+    for seed in seeds
+  }
+  splits = {
+    "train": [(str(seed), record) for seed, record in records.items()],
+    "test": [(str(seed), records[seed]) for seed in seeds[:2]],
+  }
+  write_shards(folder / "shards", records[seeds[0]], splits)
   settings = {
     "schema_version": clip_record.SCHEMA_VERSION,
     "num_frames": NUM_FRAMES,
     "fps": 10,
   }
   settings |= {"frame_size": SIZE, "framing": "person"}
-  settings |= {"encoder": {"name": "spectral"}}
+  settings |= {"encoder": {"name": "spectral"}, "source": {"name": "folder"}}
   counts = {split: {"clips": len(clips)} for split, clips in splits.items()}
   manifest = {"settings": settings, "beats": ["librosa", "truth"], "counts": counts}
-  manifest |= {"content_sha256": "abc"}
+  names = [f"{record['name']}.{record['window']}" for record in records.values()]
+  manifest |= {"content_sha256": content, "splits": {"train": names}}
   (folder / "manifest.json").write_text(json.dumps(manifest))
   (folder / "silence.json").write_text(json.dumps([0.0, 1.0]))
   return folder
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+  return write_data(tmp_path_factory.mktemp("data"), range(CLIPS), "abc")
 
 
 @pytest.fixture(scope="module")
@@ -167,16 +174,52 @@ def test_a_cache_may_lie_on_another_machine(cache, stage1, data, tmp_path, monke
 
 
 def test_another_stage_or_data_is_refused(cache, stage1, data, tmp_path):
-  other = tmp_path / "data"
-  other.mkdir()
   manifest = json.loads((data / "manifest.json").read_text())
-  manifest["content_sha256"] = "def"
-  (other / "manifest.json").write_text(json.dumps(manifest))
-  with pytest.raises(LatentError, match="other latents.*data"):
-    latent_cache.cache_latents(stage1, other, cache)
+  form = manifest["settings"] | {"frame_size": 64}
+  for number, change in enumerate(
+    ({"splits": {"train": ["nobody.0"]}}, {"settings": form})
+  ):
+    other = tmp_path / f"data{number}"
+    other.mkdir()
+    changed = manifest | {"content_sha256": "def"} | change
+    (other / "manifest.json").write_text(json.dumps(changed))
+    with pytest.raises(LatentError, match="other latents.*data"):
+      latent_cache.cache_latents(stage1, other, cache)
   (tmp_path / "full").mkdir()
   (tmp_path / "full" / "thesis.txt").write_text("mine")
   with pytest.raises(LatentError, match="holds other files"):
     latent_cache.cache_latents(stage1, data, tmp_path / "full")
   with pytest.raises(LatentError, match="no process 2 of 2"):
     latent_cache.cache_latents(stage1, data, tmp_path / "new", 2, 2)
+
+
+def test_what_has_changed_in_the_data_is_made_anew_and_nothing_else(
+  stage1, data, tmp_path, monkeypatch, capsys
+):
+  monkeypatch.setattr(latent_cache, "CLIPS_PER_SHARD", 3)
+  ours, theirs = tmp_path / "ours", tmp_path / "theirs"
+  latent_cache.cache_latents(stage1, data, ours)
+  # Two clips left, one came, and all moved to other places.
+  changed = tmp_path / "changed"
+  changed.mkdir()
+  write_data(changed, [CLIPS, *range(2, CLIPS)], "def")
+  made = []
+  record_of = latent_shards._record_of
+
+  def count(clip, outputs):
+    made.append(int(clip["name"].removeprefix("clip")))
+    return record_of(clip, outputs)
+
+  monkeypatch.setattr(latent_shards, "_record_of", count)
+  latent_cache.cache_latents(stage1, changed, ours, 1, 2)  # the other process died
+  assert len(names_and_records(ours, "train")) == CLIPS  # can still be used
+  latent_cache.cache_latents(stage1, changed, ours)
+  said = capsys.readouterr().out
+  assert "has changed; what is new" in said and " of them kept" in said
+  assert set(made) == {CLIPS}
+  latent_cache.cache_latents(stage1, changed, theirs)
+  manifests = [json.loads((f / "manifest.json").read_text()) for f in (ours, theirs)]
+  assert manifests[0] == manifests[1]
+  assert {p.name for p in ours.iterdir()} == {p.name for p in theirs.iterdir()}
+  for path in theirs.glob("*.array_record"):
+    assert (ours / path.name).read_bytes() == path.read_bytes()

@@ -1,5 +1,7 @@
 """A picture of a person becomes layers, without weights by a plainer rule."""
 
+import dataclasses
+
 import dancers
 import numpy as np
 import PIL.Image
@@ -9,6 +11,7 @@ from dabfusion_jax import choreograph
 from dabfusion_jax.inference import layers
 from dabfusion_jax.inference.inputs import InputError
 from dabfusion_jax.inference.options import DanceOptions
+from dabfusion_jax.people import segmenter
 
 
 @pytest.fixture(autouse=True)
@@ -28,6 +31,15 @@ def test_without_weights_a_person_before_a_wall_is_found_and_it_is_said():
   overlap = (made.scene.alpha > 0.5) & mask
   assert overlap.sum() > 0.85 * mask.sum()
   assert made.scene.landmarks is None
+
+
+def test_what_has_no_arms_and_legs_moves_as_a_whole_and_it_is_said(monkeypatch):
+  found = segmenter.find_by_contrast(dancers.draw()[0])
+  cat = dataclasses.replace(found, landmarks=None, others=1)
+  monkeypatch.setattr(layers, "_segmenter", lambda: lambda picture, pick: cat)
+  made, notes = make(dancers.draw()[0])
+  assert made.scene.landmarks is None
+  assert len(notes) == 1 and "moves as a whole" in notes[0]
 
 
 def test_without_weights_and_unasked_the_decoder_draws_and_a_note_says_why():

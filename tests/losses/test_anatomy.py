@@ -9,6 +9,7 @@ from dabfusion_jax.losses.anatomy import (
   masked_mean,
   part_keypoints,
   region_error,
+  visibility_error,
 )
 from dabfusion_jax.models.dense_motion import sparse_motions
 from dabfusion_jax.models.keypoint_detector import Keypoints
@@ -56,6 +57,18 @@ def test_regions_that_know_the_parts_have_no_error():
   # Saying background everywhere is right for most cells, yet counts as half wrong.
   nothing = region_error(jnp.zeros((1, 4, 4, 3)).at[..., 0].set(30.0), part_map)
   np.testing.assert_allclose(nothing, 30.0, rtol=1e-3)
+
+
+def test_occlusion_that_knows_what_is_hidden_has_no_error():
+  parts = np.zeros((1, 8, 8), np.uint8)
+  parts[:, :4] = 3
+  seen = np.ones((1, 8, 8), bool)
+  seen[:, :4, :4] = False
+  right = np.where(seen[:, ::4, ::4, None], 20, -20).astype(np.float32)
+  assert visibility_error(jnp.asarray(right), seen, parts) < 1e-6
+  # Half of the body is wrong; the background is right.
+  wrong = visibility_error(jnp.full((1, 2, 2, 1), 20.0), seen, parts)
+  np.testing.assert_allclose(wrong, 10, atol=1e-5)
 
 
 def test_keypoints_at_a_part_move_its_surface_as_it_moves():

@@ -17,6 +17,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from fresh_weights import draw_leaf
 
 from dabfusion_jax.config import make_sampling_plan
 from dabfusion_jax.diffusion import process, samplers
@@ -43,28 +44,22 @@ def _mesh(number):
 
 
 def _value(path, leaf):
-  """Something a training could hold: kernels at their usual scale, gains of one."""
+  """Something a training could hold: new weights, random batches."""
   if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
     keys = jax.random.split(jax.random.key(3), max(1, math.prod(leaf.shape)))
     return keys.reshape(leaf.shape) if leaf.shape else keys[0]
   name = jax.tree_util.keystr(path, simple=True, separator="/")
   if leaf.dtype == jnp.int32 or "opt_state" in name:
     return np.zeros(leaf.shape, leaf.dtype)
-  if name.endswith(("scale", "gain", "norm", "var")):
-    return np.ones(leaf.shape, leaf.dtype)
+  if name.startswith("0/"):  # the state or, of the sampler, the parameters
+    return draw_leaf(path, leaf)
   rng = np.random.default_rng(zlib.crc32(name.encode()))
-  if "params" in name:
-    fan_in = max(1, math.prod(leaf.shape[:-1]))
-    return np.float32(rng.standard_normal(leaf.shape) * fan_in**-0.5)
   return rng.random(leaf.shape, np.float32)
 
 
 def _compile(program, mesh):
-  """Compiled with little effort, which is most of the time of these tests."""
   with jax.set_mesh(mesh):
-    lowered = program.function.lower(*program.arguments)
-    options = {"xla_backend_optimization_level": 0}
-    compiled = lowered.compile(compiler_options=options)
+    compiled = program.function.lower(*program.arguments).compile()
   values = jax.tree_util.tree_map_with_path(_value, program.arguments)
   placed = jax.tree.map(
     lambda x, spec: jax.device_put(x, spec.sharding), values, program.arguments

@@ -4,6 +4,7 @@ import dancers
 import numpy as np
 import PIL.Image
 import pytest
+import scipy.ndimage
 
 from dabfusion_jax.people import pieces, skeleton
 from dabfusion_jax.people.skeleton import Skeleton
@@ -53,6 +54,21 @@ def test_behind_an_arm_that_moves_away_there_is_shirt(cut):
   red, green, blue, alpha = torso.image.getpixel((84 - torso.left, 82 - torso.top))
   assert alpha > 200
   np.testing.assert_allclose((red, green, blue), dancers.SHIRT, atol=30)
+
+
+def test_a_forearm_along_the_trunk_takes_nothing_of_the_shirt_along():
+  points = dancers.joints()
+  points[[13, 15, 17, 19]] = [[101, 70], [101, 94], [101, 100], [101, 101]]
+  picture, mask = dancers.draw(points)
+  # Edges of a photograph are mixed.
+  soft = scipy.ndimage.gaussian_filter(picture.astype(float), (1, 1, 0))
+  parts = pieces.cut_pieces(soft.astype(np.uint8), mask.astype(np.float32), points)
+  (arm,) = [piece for piece in parts if piece.name == "left_forearm"]
+  pixels = np.asarray(arm.image).astype(int)[78 - arm.top : 94 - arm.top]
+  inner = pixels[:, : 101 - arm.left]  # the half towards the trunk
+  seen = inner[inner[..., 3] > 100][:, :3]
+  assert len(seen) > 50
+  assert (np.abs(seen - dancers.SKIN).max(-1) < 30).all()
 
 
 def test_a_piece_moves_by_its_map(cut):

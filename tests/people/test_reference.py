@@ -50,6 +50,14 @@ def test_a_faulty_picture_gets_its_line(faulty, message):
   assert message in fault and "\n" not in fault and "give a picture" in fault
 
 
+def test_knees_that_the_network_only_guesses_are_not_there():
+  # As in a portrait, whose knees are guessed to lie beside the hips.
+  found = person(sitting(), rows=slice(0, 140))
+  legs = [getattr(lm, f"{s}_{n}") for s in ("LEFT", "RIGHT") for n in ("KNEE", "ANKLE")]
+  found.landmarks.confidence[legs] = 0.6
+  assert "cut off below the hips" in reference.find_fault(found, 1.0)
+
+
 def test_a_standing_person_has_no_fault():
   assert reference.find_fault(person(), 1.0) is None
 

@@ -9,144 +9,30 @@ went wrong.
 """
 
 import argparse
-import contextlib
-import io
 import json
 import math
 import pathlib
 import resource
-import signal
 import sys
 import tempfile
-import traceback
-from collections import Counter
-from collections.abc import Callable, Iterator
 from typing import Any
 from unittest import mock
 
 import damaged_files
 import numpy as np
 from jobs import open_output
+from outcomes import SECONDS, Outcomes
+from stubs import Inline, still_networks, still_pipeline
 
 from dabfusion_jax import evaluate, export, publish, sample
 from dabfusion_jax.parallel import hardware
 from dabfusion_jax.pipeline import DancePipeline
+from dabfusion_jax.pretrained import store
 from dabfusion_jax.settings import config_files, mapping
 from dabfusion_jax.settings.stages import read_settings
 from dabfusion_jax.storage import saved_stage
 from data_pipeline import build, inspect
 from data_pipeline.building import local_build
-from data_pipeline.errors import UserError
-
-SECONDS = 120  # for one file
-
-
-class Hang(BaseException):
-  """A case that took longer than `SECONDS`."""
-
-
-class Outcomes:
-  """Counts used, refused and failed cases by kind."""
-
-  def __init__(self) -> None:
-    self.counts: dict[str, Counter[str]] = {}
-    self.failures: list[dict[str, str]] = []
-
-  def run(
-    self,
-    kind: str,
-    name: str,
-    call: Callable[[], Any],
-    output: pathlib.Path | None = None,
-    seconds: int = SECONDS,
-  ) -> None:
-    """Runs one case; `output` is the folder it may write to."""
-
-    def stop(*unused):
-      raise Hang
-
-    said = io.StringIO()
-    before = signal.signal(signal.SIGALRM, stop)
-    signal.alarm(seconds)
-    try:
-      with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
-        call()
-      result, text = "used", ""
-    except UserError as error:
-      result, text = "refused", str(error)
-    except SystemExit as exit:
-      result = "refused" if exit.code else "used"
-      text = str(exit.code)
-    except Hang:
-      result, text = "hang", "".join(traceback.format_exc()[-600:])
-    except BaseException:
-      result, text = "traceback", traceback.format_exc()[-1500:]
-    finally:
-      signal.alarm(0)
-      signal.signal(signal.SIGALRM, before)
-    if result == "refused" and ("\n" in text or len(text) > 1000):
-      result = "long message"
-    if output is not None and any(p.name[0] == "." for p in output.rglob("*.*")):
-      hidden = [p for p in output.rglob(".*") if not p.name.startswith(".lock")]
-      result = "half written" if hidden else result
-    self.counts.setdefault(kind, Counter())[result] += 1
-    if result not in ("used", "refused"):
-      self.failures.append({"kind": kind, "case": name, "result": result, "text": text})
-      print(f"{kind}: {name}: {result}: {text.strip().splitlines()[-1:]}", flush=True)
-
-
-class Inline:
-  """Stands for `LocalPool`: works in this process."""
-
-  def __init__(self, num_workers: int) -> None:
-    del num_workers
-
-  def __enter__(self) -> "Inline":
-    return self
-
-  def __exit__(self, *unused: Any) -> None:
-    pass
-
-  def run(self, function, arguments, unit, on_crash):
-    """Calls the function on each of the arguments."""
-    return [function(*each) for each in arguments]
-
-
-class StillSampler:
-  """Stands for `BatchSampler`: every dance stands still."""
-
-  def __init__(self, frame_size: int) -> None:
-    self._size, self.devices = frame_size, (None,)
-
-  def encode(self, pictures):
-    return np.zeros((len(pictures), 4, 4, 8), np.float32)
-
-  def draw(self, batch, *unused):
-    shape = (*batch["beats"].shape, 4, 4)
-    return np.zeros((*shape, 2), np.float32), np.zeros((*shape, 1), np.float32)
-
-  def decode(self, z, flow, occlusion):
-    return np.zeros((*flow.shape[:2], self._size, self._size, 3), np.uint8)
-
-  def rebuild(self, z):
-    return np.zeros((len(z), self._size, self._size, 3), np.uint8)
-
-
-@contextlib.contextmanager
-def still_pipeline() -> Iterator[None]:
-  """Replaces the networks of `sample`, and reads their weights once."""
-  pipeline = DancePipeline.from_pretrained(saved_stage.shipped())
-  with still_networks():
-    with mock.patch.object(DancePipeline, "from_pretrained", lambda *unused: pipeline):
-      yield
-
-
-def still_networks() -> Any:
-  """Replaces the networks of `sample`, which reads their weights all the same."""
-  return mock.patch.object(DancePipeline, "batch_sampler", StillSampler(64))
-
-
-# --- The kinds --------------------------------------------------------------------
 
 
 def write_whole(place: pathlib.Path) -> None:
@@ -169,11 +55,13 @@ def run_pictures(outcomes: Outcomes, place: pathlib.Path) -> None:
   for suffix in damaged_files.PICTURES:
     for name, data in damaged_files.damages(damaged_files.picture(suffix), rng):
       files[f"{name}.{suffix}"] = data
+  # Without the networks that find people, every picture would be refused for that.
+  drawing = "layers" if (store.weights_folder() / "selfie.json").exists() else "decoder"
   with still_pipeline():
     for name, data in files.items():
       path = place / name
       path.write_bytes(data)
-      call = lambda path=path: dance(place, image=path, drawing="layers")
+      call = lambda path=path: dance(place, image=path, drawing=drawing)
       outcomes.run("pictures", name, call, place / "out")
 
 

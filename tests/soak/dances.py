@@ -1,6 +1,6 @@
 r"""Makes many dances in one process, from two threads, and watches its memory.
 
-  python tests/soak/dances.py --output=DIR [--minutes=30] [--threads=2]
+  python tests/soak/dances.py --output=DIR [--minutes=30] [--dances=N] [--threads=2]
 
 Writes OUTPUT/memory.csv, a line per dance: seconds, resident memory [MiB]. Ends with
 status 1 if the memory of the last quarter is more than 5 % above that of the second.
@@ -34,6 +34,7 @@ def main() -> None:
   parser = argparse.ArgumentParser(description=__doc__)
   parser.add_argument("--output", type=pathlib.Path, required=True)
   parser.add_argument("--minutes", type=float, default=30.0)
+  parser.add_argument("--dances", type=int, help="stop after so many")
   parser.add_argument("--threads", type=int, default=2)
   args = parser.parse_args()
   open_output(args.output)
@@ -45,6 +46,8 @@ def main() -> None:
   def work(thread: int) -> None:
     seed = 0
     while time.monotonic() - started < 60 * args.minutes:
+      if args.dances is not None and len(lines) >= args.dances:
+        break
       dance = pipeline(image, music, num_inference_steps=5, seed=seed)
       dance.save(args.output / f"dance{thread}.mp4")
       seed += 1

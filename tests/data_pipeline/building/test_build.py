@@ -13,17 +13,19 @@ import time
 import numpy as np
 import pytest
 from clip_examples import ToySource, assert_same, make_record
+from inline_pool import InlinePool
 from stores import objects
 from tensorflow_datasets.core import shuffle
 
 from data_pipeline import build, files
+from data_pipeline.building import local_build
 from data_pipeline.building.data_set import BuildError, open_work
 from data_pipeline.building.local_build import (
   build_locally,
   load_features,
   save_features,
 )
-from data_pipeline.building.options import read_arguments, settings_of
+from data_pipeline.building.local_pool import LocalPool
 from data_pipeline.building.settings import BuildSettings
 from data_pipeline.cutting.ingest import ClipFormat
 from data_pipeline.cutting.windows import Windows
@@ -31,6 +33,14 @@ from data_pipeline.locks import LockedError
 from data_pipeline.records import clip_record, loader
 
 FORM = ClipFormat(num_frames=10, fps=10, frame_size=16)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def no_workers():
+  """Builds work in this process unless a test is about the worker processes."""
+  with pytest.MonkeyPatch.context() as patch:
+    patch.setattr(local_build, "LocalPool", InlinePool)
+    yield
 
 
 def settings(**source):
@@ -87,26 +97,6 @@ def test_the_manifest_describes_the_shards(finished):
     np.testing.assert_allclose(np.diff(clip["beat_times"]), 0.5, atol=0.05)
 
 
-def test_the_description_of_a_data_set_does_not_change():
-  """Ensures that data sets which were built before do not have to be built again."""
-  arguments = read_arguments(
-    ["--source=synthdance", "--preset=smoke", "--output=x"], None
-  )
-  assert settings_of(arguments).description() == {
-    "schema_version": 2,
-    "source": {"name": "synthdance", "preset": "smoke", "split": "official"},
-    "num_frames": 40,
-    "fps": 10,
-    "frame_size": 64,
-    "framing": "letterbox",
-    "short": "drop",
-    "encoder": {"name": "spectral", "version": 1, "size": 512},
-    "train_windows": "random:1",
-    "other_windows": "random:1",
-    "tempo_prior": False,
-  }
-
-
 def test_a_finished_data_set_is_left_alone(finished):
   output, manifest = finished
   before = {p: p.stat().st_mtime_ns for p in output.rglob("*")}
@@ -157,7 +147,8 @@ def test_a_bad_video_costs_a_line_of_the_report(
   assert manifest["content_sha256"] == finished[1]["content_sha256"]
 
 
-def test_a_video_that_crashes_its_process_is_found(tmp_path):
+def test_a_video_that_crashes_its_process_is_found(tmp_path, monkeypatch):
+  monkeypatch.setattr(local_build, "LocalPool", LocalPool)
   output = tmp_path / "set"
   manifest = build_locally(settings(deadly=2), output, 2)
   assert manifest["report"] == {"broken": 1, "too_short": 1}
@@ -258,69 +249,6 @@ def test_a_stopped_build_leaves_no_worker_and_resumes(tmp_path, finished, ending
   assert [path.stat().st_mtime_ns for path in clips] == kept
   assert manifest["content_sha256"] == finished[1]["content_sha256"]
   assert [p.name for p in output.iterdir() if "unfinished" in p.name] == []
-
-
-@pytest.mark.parametrize(
-  ("argument", "message"),
-  [
-    ("--encoder=vgg", "Unknown music encoder 'vgg'"),
-    ("--split=no", "Unknown split 'no'; use index1, index2, official or"),
-    ("--train_windows=all", "Unknown windows 'all'"),
-    ("--frame_size=8", "the minimum is 1 frame of 16 pixels"),
-  ],
-)
-def test_a_wrong_setting_is_one_line(tmp_path, argument, message):
-  command = ["--source=synthdance", "--preset=smoke", f"--output={tmp_path}"]
-  with pytest.raises(SystemExit) as stopped:
-    build.main([*command, argument])
-  text = str(stopped.value)
-  assert text.startswith("build: ") and message in text and "\n" not in text
-
-
-@pytest.mark.parametrize(
-  ("arguments", "message"),
-  [
-    (["--source=synthdance", "--preset=huge"], "invalid choice: 'huge'"),
-    (["--source=synthdance"], "needs --preset"),
-    (["--source=folder"], "needs --videos"),
-    (["--source=aist", "--videos=x", "--fps=0"], "must be at least 1, not 0"),
-  ],
-)
-def test_wrong_usage_is_one_line_after_the_usage(capsys, arguments, message):
-  with pytest.raises(SystemExit) as stopped:
-    build.main([*arguments, "--output=x"])
-  assert stopped.value.code == 2
-  assert message in capsys.readouterr().err.splitlines()[-1]
-
-
-def test_a_build_with_beam_but_without_its_extra_names_the_extra(tmp_path, monkeypatch):
-  monkeypatch.setitem(sys.modules, "apache_beam", None)  # as if it were not installed
-  monkeypatch.delitem(sys.modules, "data_pipeline.building.beam_build", False)
-  command = ["--source=synthdance", "--preset=smoke", f"--output={tmp_path}"]
-  with pytest.raises(SystemExit, match=r'run: pip install "dabfusion_jax\[beam\]"'):
-    build.main([*command, "--beam=--runner=DirectRunner"])
-
-
-def test_workers_import_neither_jax_nor_tensorflow():
-  program = (
-    "import sys, data_pipeline.build, data_pipeline.building.local_build; "
-    "print([m for m in ('jax', 'tensorflow', 'tensorflow_datasets', 'grain') "
-    "if m in sys.modules])"
-  )
-  done = subprocess.run(
-    [sys.executable, "-c", program], capture_output=True, text=True, check=True
-  )
-  assert done.stdout.strip() == "[]"
-
-
-def test_reading_needs_no_tensorflow():
-  program = (
-    "import sys, data_pipeline.records.loader; print('tensorflow' in sys.modules)"
-  )
-  done = subprocess.run(
-    [sys.executable, "-c", program], capture_output=True, text=True, check=True
-  )
-  assert done.stdout.strip() == "False"
 
 
 def test_features_of_unfinished_work_survive_the_disk(tmp_path):

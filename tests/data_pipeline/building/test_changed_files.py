@@ -1,11 +1,13 @@
 """A data set is complete for the files it was made from."""
 
 import csv
+import os
 import shutil
 
 import numpy as np
 import pytest
 from clip_examples import RATE, click_song, toy_frames
+from inline_pool import InlinePool
 
 from data_pipeline import build
 from data_pipeline.building import local_build
@@ -13,26 +15,10 @@ from data_pipeline.media import writer
 from data_pipeline.records import loader
 
 
-class Inline:
-  """Stands for `LocalPool`: works in this process, which takes no time to start."""
-
-  def __init__(self, num_workers):
-    del num_workers
-
-  def __enter__(self):
-    return self
-
-  def __exit__(self, *unused):
-    pass
-
-  def run(self, function, arguments, unit, on_crash):
-    return [function(*each) for each in arguments]
-
-
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
   """A folder of two videos of one second."""
-  monkeypatch.setattr(local_build, "LocalPool", Inline)
+  monkeypatch.setattr(local_build, "LocalPool", InlinePool)
   (tmp_path / "videos").mkdir()
   for name in "ab":
     video(tmp_path, name)
@@ -68,12 +54,26 @@ def test_what_was_added_changed_or_taken_away_is_made_anew(folder, capsys):
   video(folder, "b", level=100)
   video(folder, "c")
   note = next((folder / "set" / "work" / "clips").glob("b-*.json"))
+  half = note.with_name(".half.npz")
+  half.touch()  # as a killed worker leaves it
   _, after, report = run(folder)
   assert "has changed: 1 added, 1 changed, 1 gone" in capsys.readouterr().out
   assert after.keys() == {"b", "c"}
   assert report == [("added", "c"), ("changed", "b"), ("gone", "a")]
   assert after["b"]["frames"].mean() > before["b"]["frames"].mean() + 50
-  assert note.is_file()
+  assert note.is_file() and not half.exists()
+  run(folder)
+  assert "was complete already" in capsys.readouterr().out
+
+
+def test_time_stamps_are_compared_but_never_with_the_clock(folder, capsys):
+  run(folder)
+  for name, year in (("a", 1971), ("b", 2100)):
+    seconds = (year - 1970) * 365.25 * 86400
+    os.utime(folder / "videos" / f"{name}.mp4", (seconds, seconds))
+  _, clips, report = run(folder)
+  assert clips.keys() == {"a", "b"} and report == [("changed", "a"), ("changed", "b")]
+  capsys.readouterr()
   run(folder)
   assert "was complete already" in capsys.readouterr().out
 

@@ -57,13 +57,22 @@ def test_picture_and_sound_of_a_cut_film_are_in_step(name, first):
 # --- Films that are made here -----------------------------------------------------
 
 
-def film(path, *, tracks=(), vcodec="libx264", size=(64, 48), aspect=None, num=20):
+def film(
+  path,
+  *,
+  tracks=(),
+  vcodec="libx264",
+  size=(64, 48),
+  aspect=None,
+  num=20,
+  options=None,
+):
   """Writes a film of 2 s at 10 fps.
 
   A track is (samples, whether it is the default, which times to drop or None).
   """
   with av.open(str(path), "w") as container:
-    video = container.add_stream(vcodec, rate=10)
+    video = container.add_stream(vcodec, rate=10, options=options or {})
     video.width, video.height = size
     video.pix_fmt = "yuv420p"
     if aspect:
@@ -297,3 +306,62 @@ def test_a_picture_of_an_iphone_is_read_or_its_package_named():
     assert reader.read_image(FILMS / "phone.heic").ndim == 3
   except MediaError as error:
     assert "a HEIC picture" in str(error) and "\n" not in str(error)
+
+
+# --- Open groups of pictures, and joined recordings -------------------------------
+
+
+def open_gop(path):
+  """Writes a film of 2 s whose leading pictures need an earlier key frame."""
+  options = {"x265-params": "open-gop=1:keyint=8:min-keyint=8:bframes=3:log-level=none"}
+  return film(
+    path,
+    tracks=[(beeps([0.2, 1.0, 1.7]), True, None)],
+    vcodec="libx265",
+    options=options,
+  )
+
+
+def copy_from(path, number, target):
+  """Copies a film from a key frame on, as lossless cutters do."""
+  with av.open(str(path)) as source, av.open(str(target), "w") as out:
+    streams = [out.add_stream_from_template(stream) for stream in source.streams]
+    packets = [packet for packet in source.demux() if packet.dts is not None]
+    keys = [p for p in packets if p.is_keyframe and p.stream.type == "video"]
+    first = keys[number].dts * keys[number].time_base
+    for packet in packets:
+      if packet.dts * packet.time_base >= first:
+        packet.stream = streams[packet.stream.index]
+        out.mux(packet)
+  return target
+
+
+def levels_of(video):
+  """Returns the numbers of the frames of a `film`, by their grey level."""
+  return [round(float(image[-4:, -4:].mean()) / 10) for image in video.frames]
+
+
+@pytest.mark.parametrize("suffix", ["mkv", "ts"])
+def test_a_cut_of_an_open_group_of_pictures_is_in_step(tmp_path, suffix):
+  whole = open_gop(tmp_path / "whole.ts")
+  assert levels_of(reader.read_video(whole)) == list(range(20))
+  cut = copy_from(whole, 1, tmp_path / f"cut.{suffix}")
+  video = reader.read_video(cut)
+  assert levels_of(video) == list(range(8, 20))
+  heard = onsets(reader.read_audio(cut, RATE))
+  np.testing.assert_allclose(heard[-2:], [0.2, 0.9], atol=0.05)
+
+
+def test_a_joined_recording_goes_on_where_its_time_stamps_begin_anew(tmp_path):
+  whole = open_gop(tmp_path / "whole.ts")
+  cut = copy_from(whole, 1, tmp_path / "cut.ts")
+  joined = tmp_path / "joined.ts"
+  joined.write_bytes(cut.read_bytes() + whole.read_bytes())
+  video = reader.read_video(joined)
+  numbers = levels_of(video)
+  assert numbers == [*range(8, 20), *range(20)]
+  assert np.diff(video.times).max() < 0.5
+  heard = onsets(reader.read_audio(joined, RATE))
+  # Of the second part: its clicks, as long behind its first frame as in the whole film.
+  second = video.times[numbers.index(0)]
+  np.testing.assert_allclose(heard[-3:] - second, [0.2, 1.0, 1.7], atol=0.05)

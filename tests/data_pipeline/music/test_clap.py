@@ -1,6 +1,8 @@
 """CLAP agrees with the library it comes from, on a small model of random weights."""
 
 import json
+import sys
+import types
 
 import numpy as np
 import pytest
@@ -43,6 +45,23 @@ def folder(tmp_path_factory):
 @pytest.fixture(scope="module")
 def encoder(folder):
   return make_encoder(f"clap:{folder}")
+
+
+def test_a_tilde_is_the_home_folder(monkeypatch):
+  def from_pretrained(path, local_files_only):
+    raise OSError(path)
+
+  transformers = types.SimpleNamespace(
+    utils=types.SimpleNamespace(
+      logging=types.SimpleNamespace(disable_progress_bar=lambda: None)
+    ),
+    ClapModel=types.SimpleNamespace(from_pretrained=from_pretrained),
+  )
+  monkeypatch.setitem(sys.modules, "torch", types.SimpleNamespace())
+  monkeypatch.setitem(sys.modules, "transformers", transformers)
+  monkeypatch.setenv("HOME", "/home/me")
+  with pytest.raises(UserError, match="no weights of CLAP in '/home/me/x'"):
+    make_encoder("clap:~/x")
 
 
 def noise(seconds, seed=0):

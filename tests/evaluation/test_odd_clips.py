@@ -1,0 +1,128 @@
+"""Odd clips are measured as far as they can be, and refused or counted otherwise."""
+
+import clip_folders
+import numpy as np
+import pytest
+from evaluations import ALL_BUT_NETWORKS, QUICK, evaluate_folders, write_folders
+
+from dabfusion_jax.evaluation.reading import clips
+from dabfusion_jax.evaluation.reading.features import Reading
+from data_pipeline.music.beats import LATE_SECONDS
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory):
+  return write_folders(tmp_path_factory.mktemp("folders"))
+
+
+def test_clips_without_a_partner_have_unpaired_metrics_only(folders, tmp_path):
+  for i in range(3):
+    arrays = {"frames": clip_folders.make_frames(i), "fps": 10}
+    clips.write_arrays(tmp_path / f"video{i}.npz", arrays)
+  result, _ = evaluate_folders(tmp_path, folders / "real", tmp_path / "cache")
+  rows = result["summary"]["all"]
+  assert rows["psnr"]["reasons"] == {"no_reference": 3}
+  assert rows["speed"]["n"] == 3 and result["protocol"]["num_paired"] == 0
+  assert rows["av_align"]["reasons"] == {"no_sound": 3}
+
+
+def test_edge_cases_are_counted_not_averaged(folders, tmp_path):
+  name, real = clip_folders.name_of, folders / "real"
+  frames = clip_folders.make_frames(0)
+  silence = np.zeros(int(2.4 * clip_folders.RATE), np.int16)
+  sound = {"audio": silence, "sample_rate": clip_folders.RATE}
+  black = {"frames": np.zeros_like(frames), "fps": 10}
+  clips.write_arrays(tmp_path / f"{name(0)}.npz", {"frames": frames, "fps": 10})
+  clips.write_arrays(tmp_path / f"{name(1)}.npz", black)
+  clips.write_arrays(tmp_path / f"{name(2)}.npz", {"frames": frames[:1], "fps": 10})
+  clips.write_arrays(tmp_path / f"{name(3)}.npz", {"frames": frames[:20], "fps": 10})
+  clips.write_arrays(tmp_path / "quiet.npz", {"frames": frames, "fps": 10} | sound)
+  nan = {"frames": np.full(frames.shape, np.nan, np.float32), "fps": 10}
+  clips.write_arrays(tmp_path / "nan.npz", nan)
+  result, measured = evaluate_folders(tmp_path, real, tmp_path / "cache", QUICK)
+  rows = result["summary"]["all"]
+  assert list(result["failures"]["samples"]) == ["nan"]
+  assert rows["psnr"]["n"] == 2 and rows["psnr"]["n_undefined"] == 3
+  assert rows["psnr"]["reasons"] == {"length_differs": 2, "no_reference": 1}
+  assert rows["speed"]["reasons"] == {"too_short": 1}
+  of = dict(zip(measured.names, measured.scores["sample"], strict=True))
+  assert of["quiet"]["beat_alignment"] == (None, "no_music_beat")
+  assert of["quiet"]["av_align"].value == 0.0  # motion, no onset
+  assert of[name(1)]["beat_alignment"] == (0.0, "no_kinematic_beat")
+  assert of[name(2)]["av_align"] == (None, "too_short")
+
+
+def test_a_clip_without_sound_but_with_known_beats_is_not_silent(tmp_path):
+  """AV-Align of a clip without its sound is undefined, not 0."""
+  beats = {"beat_times": np.arange(-1, 6) * 0.5, "fps": 10}
+  for i in range(2):
+    arrays = {"frames": clip_folders.make_frames(i)} | beats
+    (tmp_path / "a").mkdir(exist_ok=True)
+    clips.write_arrays(tmp_path / "a" / f"{clip_folders.name_of(i)}.npz", arrays)
+  folder = tmp_path / "a"
+  result, _ = evaluate_folders(folder, folder, tmp_path / "cache", ("alignment",))
+  rows = result["summary"]["all"]
+  assert rows["av_align"]["reasons"] == {"no_sound": 2}
+  assert rows["clip_score"]["reasons"] == {"no_sound": 2}
+  assert rows["beat_alignment"]["n"] == 2
+
+
+def test_different_sizes_or_rates_are_refused_with_the_option_that_helps(
+  folders, tmp_path
+):
+  clip_folders.write_folder(tmp_path / "small", 2, size=16)
+  with pytest.raises(clips.ClipError, match=r"16x16 pixels.*--frame_size"):
+    evaluate_folders(tmp_path / "small", folders / "real", tmp_path / "cache")
+  result, _ = evaluate_folders(
+    tmp_path / "small",
+    folders / "real",
+    tmp_path / "cache",
+    ("paired",),
+    reading=Reading(frame_size=24),
+  )
+  assert result["protocol"]["width"] == 24
+  (tmp_path / "fast").mkdir()
+  frames = clip_folders.make_frames(0)
+  clips.write_arrays(tmp_path / "fast" / "a.npz", {"frames": frames, "fps": 30})
+  with pytest.raises(clips.ClipError, match=r"30.0 fps.*--fps"):
+    evaluate_folders(tmp_path / "fast", folders / "real", tmp_path / "cache")
+
+
+def test_clips_of_odd_size_can_be_measured(tmp_path):
+  clip_folders.write_folder(tmp_path / "a", 2, size=33)
+  result, _ = evaluate_folders(
+    tmp_path / "a", tmp_path / "a", tmp_path / "c", ALL_BUT_NETWORKS
+  )
+  ssim = result["summary"]["all"]["ssim"]
+  assert ssim["n"] == ssim["nulls"]["codec"]["n"] == 2
+
+
+def test_a_single_clip_has_no_noise_and_no_other_music(tmp_path):
+  clip_folders.write_folder(tmp_path / "a", 1)
+  result, _ = evaluate_folders(tmp_path / "a", tmp_path / "a", tmp_path / "c", QUICK)
+  rows = result["summary"]["all"]
+  assert "noise unknown" in rows["psnr"]["words"]
+  assert rows["av_align"]["words"].startswith("no null")
+
+
+def test_tracked_beats_are_corrected_by_what_is_given_and_true_ones_are_not(tmp_path):
+  beats = np.arange(-1, 6) * 0.5
+  for key in ("beat_times", "true_beat_times"):
+    folder = tmp_path / key
+    folder.mkdir()
+    for i in range(2):
+      arrays = {"frames": clip_folders.make_frames(i), "fps": 10, key: beats}
+      clips.write_arrays(folder / f"{clip_folders.name_of(i)}.npz", arrays)
+
+  def evaluate_late(key, seconds):
+    folder, cache = tmp_path / key, tmp_path / "cache"
+    result, measured = evaluate_folders(
+      folder, folder, cache, ("alignment",), beats_late_seconds=seconds
+    )
+    assert result["protocol"]["music_events"]["beats_late_seconds"] == seconds
+    return measured.events[0].beats
+
+  np.testing.assert_array_equal(evaluate_late("beat_times", LATE_SECONDS), beats)
+  uncorrected = evaluate_late("beat_times", 0.0)
+  np.testing.assert_allclose(uncorrected, beats + LATE_SECONDS)
+  np.testing.assert_array_equal(evaluate_late("true_beat_times", 0.0), beats)
