@@ -247,7 +247,9 @@ def run(args: argparse.Namespace) -> bool:
       "arguments": sys.argv[1:],
       "programs": [dataclasses.asdict(row) for row in rows],
       "not_measured": missed,
-      "difference_from_cpu": compared,
+      # JSON has no nan; null then: a result was not finite.
+      "difference_from_cpu": compared
+      and {n: v if np.isfinite(v) else None for n, v in compared.items()},
       name: memory,
     },
   )
