@@ -15,6 +15,7 @@ the largest difference relative to the largest value is compared with a toleranc
 """
 
 import argparse
+import collections
 import dataclasses
 import pathlib
 import platform
@@ -109,27 +110,28 @@ def measure(
   mesh = _mesh(jax.local_devices()[0])
   variant = "smoke" if smoke else "paper"
   started, rows, missed = time.monotonic(), [], []
-  for job in jobs(smoke):
+  # Every program at its smallest batch before any at a larger one.
+  queue = collections.deque((job, job.first_batch, 0.0) for job in jobs(smoke))
+  while queue:
+    job, batch_size, last_seconds = queue.popleft()
+    begun = time.monotonic()
+    name = f"{job.make.__name__} of {job.stage}, {job.precision}, batch {batch_size}"
+    # A larger batch takes about as long as the one before, since compilation prevails.
+    if begun - started + last_seconds > seconds:
+      missed.append(f"{name}: out of time")
+      continue
     settings = read_settings(variant, job.precision)
-    batch_size, last_seconds = job.first_batch, 0.0
-    while batch_size <= job.last_batch:
-      begun = time.monotonic()
-      name = f"{job.make.__name__} of {job.stage}, {job.precision}, batch {batch_size}"
-      # The next batch takes about as long as this one, since compilation prevails.
-      if begun - started + last_seconds > seconds:
-        missed.append(f"{name}: out of time")
-        break
-      program = job.make(settings[job.stage], settings["autoencoder"], mesh, batch_size)
-      try:
-        with jax.default_matmul_precision(PRECISIONS[job.precision][1]):
-          row = time_program(program, job.precision, mesh, num_calls)
-      except TooLargeError:
-        missed.append(f"{name}: out of memory")
-        break
-      rows.append(row)
-      print(line(row), flush=True)
-      last_seconds = time.monotonic() - begun
-      batch_size *= 4
+    program = job.make(settings[job.stage], settings["autoencoder"], mesh, batch_size)
+    try:
+      with jax.default_matmul_precision(PRECISIONS[job.precision][1]):
+        row = time_program(program, job.precision, mesh, num_calls)
+    except TooLargeError:
+      missed.append(f"{name}: out of memory")
+      continue
+    rows.append(row)
+    print(line(row), flush=True)
+    if 4 * batch_size <= job.last_batch:
+      queue.append((job, 4 * batch_size, time.monotonic() - begun))
   return rows, missed
 
 
