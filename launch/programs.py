@@ -4,6 +4,7 @@ Nothing is computed or stored: parameters, data and even the frozen networks are
 `jax.ShapeDtypeStruct`s with their shardings, ready to be lowered.
 """
 
+import dataclasses
 import functools
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ import jax
 import jax.numpy as jnp
 
 from dabfusion_jax.config import (
+  make_autoencoder,
   make_autoencoder_stage,
   make_diffusion_stage,
   resolve_diffusion,
@@ -129,6 +131,36 @@ def make_sampler_program(
     ),
     batch_size,
     len(stage.plan.t),
+  )
+
+
+def make_decoder_program(
+  settings: DiffusionSettings,
+  stage1: AutoencoderSettings,
+  mesh: jax.sharding.Mesh,
+  batch_size: int,
+) -> Program:
+  """Returns the drawing of the frames of `batch_size` clips from their latents."""
+  settings, saved = _resolve(settings, stage1)
+  size = stage1.data.frame_size
+  image, model = _floats(1, size, size, 3), make_autoencoder(stage1.model)
+  variables = jax.eval_shape(model.init, jax.random.key(0), image, image)
+  batch = _latent_batch(settings, stage1, batch_size)
+
+  def decode(variables, z, flow, occlusion):
+    loaded = dataclasses.replace(saved, **variables)
+    return make_diffusion_stage(settings, loaded).decode(z, flow, occlusion)
+
+  latents = tuple(batch[name] for name in ("z", "flow", "occlusion"))
+  return Program(
+    "decoder",
+    jax.jit(decode, out_shardings=sharding.batch_sharding(mesh)),
+    (
+      sharding.place(variables, jax.NamedSharding(mesh, jax.P())),
+      *sharding.place(latents, sharding.batch_sharding(mesh)),
+    ),
+    batch_size,
+    1,
   )
 
 
