@@ -7,7 +7,6 @@ no flow moved. Where the motion of every pixel is known, these errors ask for it
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 from jaxtyping import Array, Bool, Float, UInt8
 
 from dabfusion_jax.ops.grid import identity_grid
@@ -121,6 +120,6 @@ def visibility_error(
   size = is_visible.shape[1] // logits.shape[1]
   cells = lambda x: average_pool(jnp.asarray(x, jnp.float32)[..., None], size)
   body = cells(part_map > 0)
-  error = optax.sigmoid_binary_cross_entropy(logits, cells(is_visible))
+  error = jax.nn.softplus(logits) - logits * cells(is_visible)
   mean = lambda weight: (error * weight).sum() / jnp.maximum(weight.sum(), 1)
   return mean(body) + mean(1 - body)
