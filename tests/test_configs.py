@@ -51,8 +51,19 @@ def _trace_step(stage, settings, batch):
   return state, metrics
 
 
-def _fake_trunk():
-  """Shapes of VGG-19 without its values."""
+def _fake_trunk(name):
+  """Shapes of AlexNet, or of VGG-19, without its values."""
+  if name == "lpips-alex":
+    layers = ((11, 3, 64), (5, 64, 192), (3, 192, 384), (3, 384, 256), (3, 256, 256))
+    return {
+      "trunk": {
+        f"conv{i + 1}": {
+          "kernel": np.zeros((side, side, channels, width), np.float32),
+          "bias": np.zeros(width, np.float32),
+        }
+        for i, (side, channels, width) in enumerate(layers)
+      }
+    }
   widths = {1: (64, 2), 2: (128, 2), 3: (256, 4), 4: (512, 4), 5: (512, 1)}
   trunk, channels = {}, 3
   for block, (width, number) in widths.items():
@@ -68,7 +79,7 @@ def _fake_trunk():
 
 @pytest.mark.parametrize("variant", _VARIANTS)
 def test_autoencoder_config_traces(variant, monkeypatch):
-  monkeypatch.setattr(store, "load", lambda name: _fake_trunk())
+  monkeypatch.setattr(store, "load", _fake_trunk)
   settings = _settings("autoencoder", variant)
   stage = make_autoencoder_stage(settings)
   size = settings.data.frame_size
@@ -104,12 +115,13 @@ def _diffusion(variant, **condition):
   }
   settings = resolve_diffusion(settings, stage1, manifest)
   stage = make_diffusion_stage(settings, stage1)
-  size = stage1.settings.data.frame_size // 4
+  size = stage1.settings.model.flow_size(stage1.settings.data.frame_size)
+  z_size = size * settings.latents.z_pool
   b, t = settings.batch_size, settings.data.num_frames
   batch = {
     "flow": _struct(b, t, size, size, 2),
     "occlusion": _struct(b, t, size, size, 1),
-    "z": _struct(b, size, size, settings.latents.z_channels),
+    "z": _struct(b, z_size, z_size, settings.latents.z_channels),
     "music": _struct(b, 512),
     "beats": _struct(b, t),
     "beat_features": _struct(b, t, 5),

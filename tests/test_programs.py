@@ -137,7 +137,9 @@ def test_sample_makes_a_video_with_sound(place, inputs, dance):
   assert settings["seed"] == 3 and settings["weights"]["diffusion"]
   dance(image, music, seed=3).save(place.folder / "out/b.mp4")
   sheets = [PIL.Image.open(place.folder / f"out/{n}.png") for n in "ab"]
-  assert np.array_equal(*map(np.asarray, sheets))  # same seed, same dance
+  # Same seed, same dance, but for the rounding of another number of devices.
+  levels = np.abs(np.subtract(*(np.asarray(s, np.int16) for s in sheets)))
+  assert levels.max() <= 2
 
 
 def test_beats_can_be_given_and_silence_has_none(place, inputs, dance):

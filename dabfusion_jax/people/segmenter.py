@@ -71,7 +71,7 @@ class Segmenter:
       pick: which one: 1 is the largest.
     """
     height, width = picture.shape[:2]
-    side = max(height, width)
+    side = float(max(height, width))
     whole = Square((width - side) / 2, (height - side) / 2, side)
     people = separate(self._mask(picture, whole))
     if pick > len(people):

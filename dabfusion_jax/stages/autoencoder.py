@@ -178,8 +178,8 @@ def _flow_loss(
 def _parts_loss(
   heatmaps: Float[Array, "b2 s s p"],
   out: Reconstruction,
-  regions: Float[Array, "b s s r"],
-  occlusion: Float[Array, "b s s 1"],
+  regions: Float[Array, "b m m r"],
+  occlusion: Float[Array, "b m m 1"],
   batch: Batch,
 ) -> tuple[jax.Array, dict[str, jax.Array]]:
   """Returns the error against what is known of the body, and metrics.

@@ -14,7 +14,7 @@ import kubernetes_validate
 import pytest
 import yaml
 
-from dabfusion_jax.config import _WEIGHTS
+from dabfusion_jax.config import _PERCEPTUAL
 from dabfusion_jax.pretrained import store
 
 _ROOT = pathlib.Path(__file__).parent.parent.parent
@@ -109,7 +109,7 @@ def test_setup_installs_everywhere_and_imports_the_loss_once():
   assert everywhere[0].strip().endswith("launch/tpu_worker.sh bucket")
   name = re.search(r"dabfusion_jax\.weights import (\S+)", once[0])[1]
   assert name in store.NAMES and "DABFUSION_WEIGHTS=/gcs/weights" in once[0]
-  assert _WEIGHTS[_demo_network()] == name
+  assert _PERCEPTUAL[_demo_network()].weights == name
 
 
 def test_workers_install_pins_that_exist():

@@ -15,6 +15,7 @@ from data_pipeline.cutting.ingest import ClipFormat
 from data_pipeline.cutting.windows import Windows
 from data_pipeline.media import writer
 from data_pipeline.media.errors import MediaError
+from data_pipeline.music.trackers import Tracked
 from data_pipeline.records import clip_record
 from data_pipeline.sources.aist_source import AistSource, read_joints
 
@@ -119,7 +120,7 @@ def test_an_annotated_video_becomes_a_record_with_joints(tmp_path):
   form, windows = ClipFormat(20, 10, 32), Windows("first")
   settings = BuildSettings(source, form, train_windows=windows)
   (video,) = source.survey().videos
-  cut = cut_video(settings, video, np.arange(4) / 2, tmp_path)
+  cut = cut_video(settings, video, Tracked(np.arange(4) / 2), tmp_path)
   (features,) = cut.records
   assert cut.status == "whole"
   record = clip_record.decode(features)
