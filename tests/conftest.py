@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 import tempfile
 
 import jax
@@ -20,6 +21,9 @@ jax.config.update("jax_num_cpu_devices", 8)
 jax.config.update("jax_numpy_rank_promotion", "raise")
 # Grain reads absl flags in its workers; under pytest nobody has parsed them.
 flags.FLAGS.mark_as_parsed()
+# Shells start jobs in the background with Ctrl-C ignored, and programs inherit it.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+  signal.signal(signal.SIGINT, signal.default_int_handler)
 compile_librosa()  # before two test processes do it at once
 
 
