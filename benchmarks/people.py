@@ -22,6 +22,7 @@ from dabfusion_jax.evaluation.reading.poses import JOINTS
 from dabfusion_jax.evaluation.scoring.aggregate import standard_error, with_error
 from dabfusion_jax.inference import layers
 from dabfusion_jax.inference.dance import Dance
+from dabfusion_jax.inference.pairs import PICTURE_SUFFIXES
 from dabfusion_jax.metrics.alignment import chance_level, mm_align
 from dabfusion_jax.pipeline import DancePipeline
 from dabfusion_jax.storage import saved_stage
@@ -41,7 +42,6 @@ _LIMBS = tuple(
     ("knee", "ankle"),
   )
 )
-_PICTURES = (".jpg", ".jpeg", ".png", ".webp")
 _BORDER = 0.2  # of the body's height around all joints; outside, nothing may move
 
 
@@ -213,7 +213,8 @@ def main(argv: Sequence[str] | None = None) -> None:
 def run(args: argparse.Namespace) -> None:
   """Makes all dances, then prints the table."""
   args.output.mkdir(parents=True, exist_ok=True)
-  pictures = [p for p in sorted(args.pictures.iterdir()) if p.suffix in _PICTURES]
+  files = sorted(args.pictures.iterdir())
+  pictures = [p for p in files if p.suffix.lower() in PICTURE_SUFFIXES]
   songs = [p for p in sorted(args.music.iterdir()) if p.suffix in SONG_SUFFIXES]
   songs = songs[: args.num_songs]
   pipe = DancePipeline.from_pretrained(args.checkpoint or saved_stage.shipped())

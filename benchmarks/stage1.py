@@ -6,7 +6,9 @@ r"""How well a stage 1 moves people and gives pictures back, and sheets to look 
 the flow are measured where the true motion is known. Every frame of its test clips is
 rebuilt from the first. The moving part of a frame is where it differs from the first by
 more than a tenth of the grey levels. --pictures are given back without motion, as are
-the first frames of the clips. Sheets: first frame, frame, rebuilt, warped first frame.
+the first frames of the clips. A stage 1 whose loss is AlexNet's (`loss.network`) has
+been trained on what LPIPS (alex) measures; LPIPS (vgg) is then the fairer one. Sheets:
+first frame, frame, rebuilt, warped first frame.
 """
 
 import argparse
@@ -24,6 +26,7 @@ from dabfusion_jax.evaluation.reading.labels import parse_labels
 from dabfusion_jax.evaluation.scoring import aggregate
 from dabfusion_jax.evaluation.study.stage1 import flow_errors_by_region
 from dabfusion_jax.inference.inputs import frame_image
+from dabfusion_jax.inference.pairs import PICTURE_SUFFIXES
 from dabfusion_jax.metrics import image
 from dabfusion_jax.metrics.features import lpips
 from dabfusion_jax.ops.grid import identity_grid
@@ -39,7 +42,6 @@ from data_pipeline.records.picks import even_indices
 
 MOVING = 25.5  # of 255 grey levels
 SHEET_FRAMES = (5, 15, 25, 35)
-_PICTURES = (".jpg", ".jpeg", ".png", ".webp")
 
 Frames = UInt8[np.ndarray, "t h w 3"]
 Rows = dict[str, list[float]]  # measure -> value of each clip
@@ -159,7 +161,7 @@ def run(args: argparse.Namespace) -> None:
   if args.pictures:
     back = {}
     for path in sorted(args.pictures.iterdir()):
-      if path.suffix.lower() in _PICTURES:
+      if path.suffix.lower() in PICTURE_SUFFIXES:
         picture = reader.read_image(path)
         back[path.stem] = codec.given_back(frame_image(picture, "crop", size, True))
     values = np.array(list(back.values()))

@@ -6,8 +6,8 @@ r"""Stage 1: the latent flow auto-encoder.
 Record (two x86-64 cores, jax 0.10.2, 2026; figures: docs/results.md):
   paper   not run: needs AIST++ and an accelerator; compiled for TPUs (docs/scaling.md)
   people  not finished; after 1,000 of 4,000 steps at 0.9 steps/s, flow error 0.57 of no
-          motion on held-out people. Seen at a quarter of the frame, temperature 0.1,
-          it took 2,000 steps. Figures at 64 px: 0.37 after 1,200 steps (medium: 0.48)
+          motion on held-out people. A quarter of the frame, temperature 0.1 and a rate
+          of 4e-4 took 2,000. Figures at 64 px: 0.37 after 1,200 steps (medium: 0.48)
   medium  1,600 then 5,000 steps at about 2 steps/s, 40 min for the latter; PSNR inside
           the person 19.09 dB; the shipped weights (docs/training.md has the commands)
   demo    600 steps at 1.5 steps/s, 6.5 min; PSNR inside the person 15.49 dB

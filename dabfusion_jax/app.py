@@ -15,6 +15,7 @@ import pathlib
 import signal
 import tempfile
 import threading
+import time
 from collections.abc import Sequence
 
 from dabfusion_jax.parallel import hardware
@@ -58,7 +59,8 @@ def run(checkpoint: str | pathlib.Path, host: str, port: int, private: str) -> N
   try:
     print(f"{page.launch(made, service, host, port)} (Ctrl-C ends it)", flush=True)
     threading.Thread(target=warm_up, args=(service, *example), daemon=True).start()
-    while not threading.Event().wait(_SWEEP_SECONDS):
+    while True:
+      time.sleep(_SWEEP_SECONDS)
       service.sweep()
   finally:
     made.close(verbose=False)

@@ -57,7 +57,8 @@ class PieceDrawer:
     self._rest = self._before = self._scale(rest.points)
     self._skeleton = Skeleton(scene.landmarks.points, self._rest)
     self._pieces = cut_pieces(scene.colours, scene.alpha, scene.landmarks.points)
-    # Of frames that are not drawn yet, and of those before that they are smoothed with.
+    # The joints of frames that are not drawn yet, and of the ones before them, which
+    # smoothing needs.
     self._joints = np.empty((0, *self._rest.shape), self._rest.dtype)
     self._confidence = np.empty((0, len(self._rest)), rest.confidence.dtype)
     self._num_drawn = 0

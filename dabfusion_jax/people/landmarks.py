@@ -24,7 +24,7 @@ LEFT_ELBOW, RIGHT_ELBOW, LEFT_WRIST, RIGHT_WRIST = 13, 14, 15, 16
 LEFT_HIP, RIGHT_HIP, LEFT_KNEE, RIGHT_KNEE = 23, 24, 25, 26
 LEFT_HAND, RIGHT_HAND = (17, 19), (18, 20)  # first joints of little and index finger
 LEFT_ANKLE, RIGHT_ANKLE, LEFT_TOE, RIGHT_TOE = 27, 28, 31, 32
-# Of the left and the right side: inner eyes to ears, mouth, shoulders to toes.
+# Pairs of a left and a right landmark: inner eyes to ears, mouth, shoulders to toes.
 PAIRS = ((1, 4), (2, 5), (3, 6), *((i, i + 1) for i in range(7, 33, 2)))
 _SIZE = 256
 

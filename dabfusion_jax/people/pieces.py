@@ -25,7 +25,8 @@ _OVERLAP = 0.03  # of neighbouring pieces, relative to the trunk
 _TORSO_JOINTS = (lm.LEFT_SHOULDER, lm.RIGHT_SHOULDER, lm.LEFT_HIP, lm.RIGHT_HIP)
 _OUTLINE = 0.4  # of the radius; up to it a piece continues under arms
 _JOINT, _ANKLE = 0.8, 0.4  # radii of the discs around joints, relative to the piece
-# Of the radius of an arm: surely the arm; its edge, if colours do not tell; surely not.
+# Relative to the radius of an arm: a pixel within the first is the arm's, one beyond
+# the last is not; the middle one is the edge if colours do not tell.
 _ARM_CORE, _ARM_LIMIT, _ARM_EDGE = 0.5, 0.95, 1.4
 _MIXED = 3  # pixels around an arm whose colours are partly the arm's
 _CLEAR_LEVELS = 30  # by which a colour suits one piece better than another

@@ -16,7 +16,7 @@ from dabfusion_jax.people.landmarks import Landmarks
 from dabfusion_jax.people.segmenter import Person
 from dabfusion_jax.people.squares import Square
 
-# Where a dancer stands in the frames of SynthDance: height and lower end of the body,
+# The place of a dancer in the frames of SynthDance: height and lower end of the body,
 # relative to the frame.
 DANCER_HEIGHT, DANCER_FLOOR = 0.79, 0.955
 _HORIZON = 0.73  # of the studio: where the wall ends

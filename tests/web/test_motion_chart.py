@@ -35,7 +35,8 @@ def test_pauses_of_the_motion_are_marked_and_rest_has_none():
 
 @pytest.mark.parametrize("samples", [0, 5])
 def test_silence_and_short_sound_can_be_drawn(samples):
-  ElementTree.fromstring(draw([], [1.0], np.zeros((samples, 2), np.float32)))
+  drawn = ElementTree.fromstring(draw([], [1.0], np.zeros((samples, 2), np.float32)))
+  assert drawn.tag.endswith("svg")
 
 
 def test_an_outline_surrounds_a_person_and_covers_nothing_of_them():
