@@ -1,0 +1,333 @@
+"""What the accelerator benchmark measures: programs, whole dances, a second device."""
+
+import abc
+import dataclasses
+import pathlib
+import statistics
+import time
+from collections.abc import Callable, Iterator, Sequence
+
+import jax
+import numpy as np
+
+from benchmarks import program_times
+from benchmarks.program_times import Compiled, ProgramTimes, fill
+from dabfusion_jax.diffusion.samplers import make_plan
+from dabfusion_jax.parallel import sharding
+from dabfusion_jax.settings.autoencoder import AutoencoderSettings
+from dabfusion_jax.settings.config_files import load_config
+from dabfusion_jax.settings.diffusion import DiffusionSettings
+from launch import programs
+from launch.programs import Program
+
+_CONFIGS = pathlib.Path(__file__).parent.parent / "configs"
+# Name -> (dtype of activations, precision of products of float32). On TPUs JAX takes
+# "tensorfloat32" as three passes of bf16.
+PRECISIONS = {
+  "float32": ("float32", "highest"),
+  "tf32": ("float32", "tensorfloat32"),
+  "bf16": ("bfloat16", "default"),
+}
+DANCE_STEPS = (25, 10)  # of DDIM
+GUIDANCE = 2.0  # two predictions per step, as the bundled weights sample
+FPS = 10.0  # of the clips, for seconds of dance
+
+Settings = AutoencoderSettings | DiffusionSettings
+MakeProgram = Callable[..., Program]
+
+
+@dataclasses.dataclass(frozen=True)
+class DanceTimes:
+  """What a finished dance takes: noise, sampling, decoding, frames on the host."""
+
+  batch_size: int
+  num_steps: int
+  precision: str
+  seconds: float  # median, warm
+  dance_seconds: float  # of the whole batch
+  timed_beside: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Difference:
+  """How far a result is from the CPU's, relative to the largest value."""
+
+  program: str
+  value: float
+
+
+Row = ProgramTimes | DanceTimes | Difference
+
+
+class Task(abc.ABC):
+  """Something to compile, beside other compilations, and then to measure alone."""
+
+  name: str
+  needs: tuple["Task", ...] = ()
+  failed = False
+
+  @abc.abstractmethod
+  def compile(self) -> None:
+    """Compiles; runs in a thread of its own."""
+
+  @abc.abstractmethod
+  def measure(
+    self, num_calls: int, compiled_beside: str, timed_beside: str
+  ) -> Iterator[Row]:
+    """Yields what was measured, as soon as it is."""
+
+
+class ProgramTask(Task):
+  """One program of the paper's (or the smoke variant's) size at one precision."""
+
+  def __init__(
+    self,
+    make: MakeProgram,
+    stage: str,
+    precision: str,
+    batch_size: int,
+    variant: str = "paper",
+    guidance: float = GUIDANCE,
+  ):
+    kind = make.__name__.removeprefix("make_").removesuffix("_program")
+    self.name = f"{kind} of {stage}, {precision}, batch {batch_size}"
+    self.make, self.stage, self.precision = make, stage, precision
+    self.batch_size, self.variant, self.guidance = batch_size, variant, guidance
+    self.mesh = first_device_mesh()
+    self.program: Program | None = None
+    self.compiled: Compiled | None = None
+    self.row: ProgramTimes | None = None  # the latest
+
+  def build(self) -> Program:
+    """Returns the program over shapes."""
+    settings = read_settings(self.variant, self.precision, self.guidance)
+    stage1 = settings["autoencoder"]
+    program = self.make(settings[self.stage], stage1, self.mesh, self.batch_size)
+    if self.make is programs.make_sampler_program:
+      name = f"sampler step, guidance {self.guidance:g}"
+      # Not "... step": it carries no state of an optimizer.
+      program = dataclasses.replace(program, name=name)
+    return program
+
+  def compile(self) -> None:
+    self.program = self.build()
+    with jax.default_matmul_precision(PRECISIONS[self.precision][1]):
+      self.compiled = program_times.compile_program(self.program, self.mesh)
+
+  def measure(
+    self, num_calls: int, compiled_beside: str, timed_beside: str
+  ) -> Iterator[Row]:
+    row = program_times.time_program(
+      self.program, self.compiled, self.precision, self.mesh, num_calls, timed_beside
+    )
+    self.row = dataclasses.replace(row, compiled_beside=compiled_beside)
+    yield self.row
+
+
+class CachedTask(Task):
+  """The program of another task, compiled again: XLA's part is read from the cache."""
+
+  def __init__(self, task: ProgramTask):
+    self.task, self.needs = task, (task,)
+    self.name = f"{task.name}, from the cache"
+
+  def compile(self) -> None:
+    task, program = self.task, self.task.build()
+    with jax.default_matmul_precision(PRECISIONS[task.precision][1]):
+      compiled = program_times.compile_program(program, task.mesh)
+    self.seconds = compiled.compile_seconds
+
+  def measure(
+    self, num_calls: int, compiled_beside: str, timed_beside: str
+  ) -> Iterator[Row]:
+    yield dataclasses.replace(self.task.row, cached_compile_seconds=self.seconds)
+
+
+class DanceTask(Task):
+  """Whole dances with the compiled sampler step and decoder of two other tasks."""
+
+  def __init__(self, sampler: ProgramTask, decoder: ProgramTask):
+    self.sampler, self.decoder, self.needs = sampler, decoder, (sampler, decoder)
+    self.name = f"dance, {sampler.precision}, batch {sampler.batch_size}"
+
+  def compile(self) -> None:
+    sampler = self.sampler
+    settings = read_settings(sampler.variant, sampler.precision, sampler.guidance)
+    self.settings = settings["diffusion"]
+    stage = programs.make_abstract_diffusion(self.settings, settings["autoencoder"])
+    self.stage = stage
+    params, _, batch, z_term, keys, carry = sampler.program.arguments
+    split = sharding.batch_sharding(sampler.mesh)
+
+    def begin(params, batch, keys):
+      return stage.unet.z_term(params, batch["z"]), stage.first_carry(batch, keys)
+
+    begin, end = (jax.jit(f, out_shardings=split) for f in (begin, stage.to_flow))
+    with jax.set_mesh(sampler.mesh):
+      with program_times.HOST:
+        begin, end = begin.lower(params, batch, keys), end.lower(carry.x)
+      self.begin, self.end = begin.compile(), end.compile()
+
+  def measure(
+    self, num_calls: int, compiled_beside: str, timed_beside: str
+  ) -> Iterator[Row]:
+    sampler, schedule = self.sampler, self.stage.schedule
+    dance_seconds = sampler.batch_size * self.settings.data.num_frames / FPS
+    with program_times.HOST, jax.set_mesh(sampler.mesh):
+      params, _, batch, _, keys, _ = fill(sampler.program.arguments)
+      variables = fill(self.decoder.program.arguments[0])
+
+      def dance(plan) -> np.ndarray:
+        z_term, carry = self.begin(params, batch, keys)
+        for i in range(len(plan.t)):
+          step = plan.at(i)
+          carry = sampler.compiled.call(params, step, batch, z_term, keys, carry)
+        flow, occlusion = self.end(carry.x)
+        frames = self.decoder.compiled.call(variables, batch["z"], flow, occlusion)
+        return np.asarray(frames)
+
+      for num_steps in DANCE_STEPS:
+        plan = make_plan(schedule, "ddim", num_steps)
+        times = []
+        for _ in range(min(num_calls, 5) + 1):
+          started = time.perf_counter()
+          dance(plan)
+          times.append(time.perf_counter() - started)
+        yield DanceTimes(
+          sampler.batch_size,
+          num_steps,
+          sampler.precision,
+          statistics.median(times[1:]),
+          dance_seconds,
+          timed_beside,
+        )
+
+
+class CompareTask(Task):
+  """One program at smoke size in float32, on this device and on the CPU."""
+
+  def __init__(self, make: MakeProgram, stage: str, cpu: jax.Device):
+    self.make, self.stage = make, stage
+    self.meshes = (first_device_mesh(), _mesh(cpu))
+    self.name = f"comparison with the CPU: {make.__name__} of {stage}"
+
+  def compile(self) -> None:
+    settings = read_settings("smoke", "float32", GUIDANCE)
+    results = []
+    with jax.default_matmul_precision("highest"):
+      for mesh in self.meshes:
+        program = self.make(settings[self.stage], settings["autoencoder"], mesh, 2)
+        result = program_times.run_once(program, mesh)
+        if program_times.is_training(program):
+          result = result[1]["loss"]  # Adam divides small gradients by their own size
+        results.append(result)
+    self.difference = Difference(program.name, difference(*results))
+
+  def measure(
+    self, num_calls: int, compiled_beside: str, timed_beside: str
+  ) -> Iterator[Row]:
+    yield self.difference
+
+
+def make_waves(smoke: bool) -> list[list[Task]]:
+  """Returns groups of tasks, the most telling first; a group is compiled at once."""
+  step, stage1, stage2 = make_step, "autoencoder", "diffusion"
+  sampler, decoder = programs.make_sampler_program, programs.make_decoder_program
+  if smoke:
+    task = lambda *names, **options: ProgramTask(*names, variant="smoke", **options)
+    small = task(sampler, stage2, "float32", 1), task(decoder, stage2, "float32", 1)
+    first = task(step, stage2, "float32", 2)
+    return [[first], [*small, DanceTask(*small), CachedTask(first)]]
+  task = ProgramTask
+  one = task(sampler, stage2, "bf16", 1), task(decoder, stage2, "bf16", 1)
+  four = task(sampler, stage2, "bf16", 4), task(decoder, stage2, "bf16", 4)
+  first = task(step, stage2, "bf16", 2)
+  waves = [
+    [first],
+    [
+      one[0],
+      task(step, stage2, "bf16", 8),
+      one[1],
+      task(step, stage2, "bf16", 32),
+      DanceTask(*one),
+      task(step, stage1, "bf16", 16),
+      task(step, stage1, "bf16", 100),
+      four[0],
+    ],
+    [
+      task(step, stage2, "tf32", 8),
+      task(step, stage2, "float32", 8),
+      task(step, stage1, "tf32", 16),
+      task(step, stage1, "float32", 16),
+      task(sampler, stage2, "bf16", 1, guidance=1.0),
+      four[1],
+      DanceTask(*four),
+      CachedTask(first),
+    ],
+  ]
+  if (cpu := _cpu_beside()) is not None:
+    pairs = ((step, stage2), (sampler, stage2), (decoder, stage2), (step, stage1))
+    waves.append([CompareTask(make, stage, cpu) for make, stage in pairs])
+  return waves
+
+
+def make_step(
+  settings: Settings,
+  stage1: AutoencoderSettings,
+  mesh: jax.sharding.Mesh,
+  batch_size: int,
+) -> Program:
+  """Returns the training step of either stage."""
+  return programs.make_step_program(settings, stage1, mesh, batch_size)
+
+
+def read_settings(variant: str, precision: str, guidance: float) -> dict[str, Settings]:
+  """Returns the settings of both stages, by name, at a precision."""
+  dtype = PRECISIONS[precision][0]
+  stage1 = load_config(_CONFIGS / "autoencoder.py", variant)
+  stage2 = load_config(_CONFIGS / "diffusion.py", variant)
+  replace = dataclasses.replace
+  sampling = replace(
+    stage2.sampling,
+    method="ddim",
+    num_inference_steps=DANCE_STEPS[0],
+    guidance_scale=guidance,
+  )
+  # The loop's accumulation would hide the largest batch.
+  stage1 = replace(
+    stage1, gradient_accumulation=1, model=replace(stage1.model, dtype=dtype)
+  )
+  stage2 = replace(
+    stage2,
+    gradient_accumulation=1,
+    unet=replace(stage2.unet, dtype=dtype),
+    sampling=sampling,
+  )
+  return {"autoencoder": stage1, "diffusion": stage2}
+
+
+def difference(ours: Sequence, theirs: Sequence) -> float:
+  """Returns the largest difference of two trees, relative to the largest value."""
+  pairs = zip(jax.tree.leaves(ours), jax.tree.leaves(theirs), strict=True)
+  return max(
+    float(np.max(np.abs(a - b)) / max(np.max(np.abs(b)), 1e-30)) for a, b in pairs
+  )
+
+
+def first_device_mesh() -> jax.sharding.Mesh:
+  """Returns a mesh of the first device alone."""
+  return _mesh(jax.local_devices()[0])
+
+
+def _mesh(device: jax.Device) -> jax.sharding.Mesh:
+  return sharding.mesh_of([device], (("data", 1), ("fsdp", 1)))
+
+
+def _cpu_beside() -> jax.Device | None:
+  """Returns a CPU to compare with; None if there is nothing else here."""
+  if jax.local_devices()[0].platform == "cpu":
+    return None
+  try:
+    return jax.local_devices(backend="cpu")[0]
+  except RuntimeError:
+    return None
