@@ -70,8 +70,7 @@ def run(args: argparse.Namespace) -> int:
   timer.daemon = True
   timer.start()
   with program_times.empty_cache():
-    for group in accelerator_tasks.make_waves(args.smoke):
-      pool.run(group)
+    pool.run(accelerator_tasks.make_groups(args.smoke))
   neighbour.measure_alone(clock.left() - 5)
   timer.cancel()
   end(timed_out=False)

@@ -11,7 +11,7 @@ import jax
 import numpy as np
 
 from benchmarks import program_times
-from benchmarks.program_times import Compiled, ProgramTimes, fill
+from benchmarks.program_times import ProgramTimes, Traced, fill
 from dabfusion_jax.diffusion.samplers import make_plan
 from dabfusion_jax.parallel import sharding
 from dabfusion_jax.settings.autoencoder import AutoencoderSettings
@@ -60,11 +60,14 @@ Row = ProgramTimes | DanceTimes | Difference
 
 
 class Task(abc.ABC):
-  """Something to compile, beside other compilations, and then to measure alone."""
+  """Something to trace, to compile beside other compilations, and then to measure."""
 
   name: str
-  needs: tuple["Task", ...] = ()
-  failed = False
+  needs: tuple["Task", ...] = ()  # earlier ones, to be compiled before
+
+  @abc.abstractmethod
+  def trace(self) -> None:
+    """Traces what `compile` takes; runs in the thread that traces all tasks."""
 
   @abc.abstractmethod
   def compile(self) -> None:
@@ -94,12 +97,13 @@ class ProgramTask(Task):
     self.make, self.stage, self.precision = make, stage, precision
     self.batch_size, self.variant, self.guidance = batch_size, variant, guidance
     self.mesh = first_device_mesh()
-    self.program: Program | None = None
-    self.compiled: Compiled | None = None
     self.row: ProgramTimes | None = None  # the latest
 
-  def build(self) -> Program:
-    """Returns the program over shapes."""
+  def trace(self) -> None:
+    self.program, self.traced = self.trace_anew()
+
+  def trace_anew(self) -> tuple[Program, Traced]:
+    """Returns the program over shapes, traced."""
     settings = read_settings(self.variant, self.precision, self.guidance)
     stage1 = settings["autoencoder"]
     program = self.make(settings[self.stage], stage1, self.mesh, self.batch_size)
@@ -107,18 +111,23 @@ class ProgramTask(Task):
       name = f"sampler step, guidance {self.guidance:g}"
       # Not "... step": it carries no state of an optimizer.
       program = dataclasses.replace(program, name=name)
-    return program
+    with jax.default_matmul_precision(PRECISIONS[self.precision][1]):
+      return program, program_times.trace_program(program, self.mesh)
 
   def compile(self) -> None:
-    self.program = self.build()
-    with jax.default_matmul_precision(PRECISIONS[self.precision][1]):
-      self.compiled = program_times.compile_program(self.program, self.mesh)
+    self.compiled = program_times.compile_program(self.traced, self.mesh)
 
   def measure(
     self, num_calls: int, compiled_beside: str, timed_beside: str
   ) -> Iterator[Row]:
     row = program_times.time_program(
-      self.program, self.compiled, self.precision, self.mesh, num_calls, timed_beside
+      self.program,
+      self.traced,
+      self.compiled,
+      self.precision,
+      self.mesh,
+      num_calls,
+      timed_beside,
     )
     self.row = dataclasses.replace(row, compiled_beside=compiled_beside)
     yield self.row
@@ -131,11 +140,12 @@ class CachedTask(Task):
     self.task, self.needs = task, (task,)
     self.name = f"{task.name}, from the cache"
 
+  def trace(self) -> None:
+    _, self.traced = self.task.trace_anew()
+
   def compile(self) -> None:
-    task, program = self.task, self.task.build()
-    with jax.default_matmul_precision(PRECISIONS[task.precision][1]):
-      compiled = program_times.compile_program(program, task.mesh)
-    self.seconds = compiled.compile_seconds
+    compiled = program_times.compile_program(self.traced, self.task.mesh)
+    self.seconds = compiled.seconds
 
   def measure(
     self, num_calls: int, compiled_beside: str, timed_beside: str
@@ -150,7 +160,7 @@ class DanceTask(Task):
     self.sampler, self.decoder, self.needs = sampler, decoder, (sampler, decoder)
     self.name = f"dance, {sampler.precision}, batch {sampler.batch_size}"
 
-  def compile(self) -> None:
+  def trace(self) -> None:
     sampler = self.sampler
     settings = read_settings(sampler.variant, sampler.precision, sampler.guidance)
     self.settings = settings["diffusion"]
@@ -163,17 +173,19 @@ class DanceTask(Task):
       return stage.unet.z_term(params, batch["z"]), stage.first_carry(batch, keys)
 
     begin, end = (jax.jit(f, out_shardings=split) for f in (begin, stage.to_flow))
-    with jax.set_mesh(sampler.mesh):
-      with program_times.HOST:
-        begin, end = begin.lower(params, batch, keys), end.lower(carry.x)
-      self.begin, self.end = begin.compile(), end.compile()
+    with program_times.HOST.tracing(), jax.set_mesh(sampler.mesh):
+      self.traced = begin.lower(params, batch, keys), end.lower(carry.x)
+
+  def compile(self) -> None:
+    with jax.set_mesh(self.sampler.mesh):
+      self.begin, self.end = (lowered.compile() for lowered in self.traced)
 
   def measure(
     self, num_calls: int, compiled_beside: str, timed_beside: str
   ) -> Iterator[Row]:
     sampler, schedule = self.sampler, self.stage.schedule
     dance_seconds = sampler.batch_size * self.settings.data.num_frames / FPS
-    with program_times.HOST, jax.set_mesh(sampler.mesh):
+    with program_times.HOST.timing(), jax.set_mesh(sampler.mesh):
       params, _, batch, _, keys, _ = fill(sampler.program.arguments)
       variables = fill(self.decoder.program.arguments[0])
 
@@ -211,16 +223,24 @@ class CompareTask(Task):
     self.meshes = (first_device_mesh(), _mesh(cpu))
     self.name = f"comparison with the CPU: {make.__name__} of {stage}"
 
-  def compile(self) -> None:
+  def trace(self) -> None:
     settings = read_settings("smoke", "float32", GUIDANCE)
-    results = []
+    self.programs = []
     with jax.default_matmul_precision("highest"):
       for mesh in self.meshes:
         program = self.make(settings[self.stage], settings["autoencoder"], mesh, 2)
-        result = program_times.run_once(program, mesh)
-        if program_times.is_training(program):
-          result = result[1]["loss"]  # Adam divides small gradients by their own size
-        results.append(result)
+        traced = program_times.trace_program(program, mesh)
+        self.programs.append((program, traced, mesh))
+
+  def compile(self) -> None:
+    results = []
+    for program, traced, mesh in self.programs:
+      compiled = program_times.compile_program(traced, mesh)
+      with jax.set_mesh(mesh):
+        result = jax.device_get(compiled.call(*fill(program.arguments)))
+      if program_times.is_training(program):
+        result = result[1]["loss"]  # Adam divides small gradients by their own size
+      results.append(result)
     self.difference = Difference(program.name, difference(*results))
 
   def measure(
@@ -229,7 +249,7 @@ class CompareTask(Task):
     yield self.difference
 
 
-def make_waves(smoke: bool) -> list[list[Task]]:
+def make_groups(smoke: bool) -> list[list[Task]]:
   """Returns groups of tasks, the most telling first; a group is compiled at once."""
   step, stage1, stage2 = make_step, "autoencoder", "diffusion"
   sampler, decoder = programs.make_sampler_program, programs.make_decoder_program
@@ -242,7 +262,7 @@ def make_waves(smoke: bool) -> list[list[Task]]:
   one = task(sampler, stage2, "bf16", 1), task(decoder, stage2, "bf16", 1)
   four = task(sampler, stage2, "bf16", 4), task(decoder, stage2, "bf16", 4)
   first = task(step, stage2, "bf16", 2)
-  waves = [
+  groups = [
     [first],
     [
       one[0],
@@ -267,8 +287,8 @@ def make_waves(smoke: bool) -> list[list[Task]]:
   ]
   if (cpu := _cpu_beside()) is not None:
     pairs = ((step, stage2), (sampler, stage2), (decoder, stage2), (step, stage1))
-    waves.append([CompareTask(make, stage, cpu) for make, stage in pairs])
-  return waves
+    groups.append([CompareTask(make, stage, cpu) for make, stage in pairs])
+  return groups
 
 
 def make_step(

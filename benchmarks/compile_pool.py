@@ -5,7 +5,7 @@ import contextlib
 import queue
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 
 from benchmarks.accelerator_tasks import Row, Task
 from data_pipeline import cli
@@ -55,7 +55,8 @@ class Neighbour:
 class CompilePool:
   """Runs groups of tasks: all of a group compile in threads, each is then measured.
 
-  XLA releases the interpreter lock while it compiles. A task is measured as soon as it
+  XLA releases the interpreter lock while it compiles, so one more thread traces all
+  tasks, also those of later groups. A task is measured as soon as it
   is compiled, beside the other compilations if there are any, and again at the end of
   its group, when nothing compiles. Rows say what ran beside them.
 
@@ -84,39 +85,57 @@ class CompilePool:
     self._running: dict[Task, int] = {}  # with the most compilations beside it
     self._compiled: queue.Queue[tuple[Task, Exception | None]] = queue.Queue()
     self._finished: dict[Task, str] = {}  # with what ran beside its compilation
+    self._failed: set[Task] = set()
+    self._traced: dict[Task, threading.Event] = {}
+    self._untraced: dict[Task, Exception] = {}
 
   def unfinished(self) -> list[Task]:
     """Returns the tasks that are compiled now or wait for it."""
     return [*self._running, *self._waiting]
 
-  def _beside(self, compilations: int) -> str:
-    texts = [f"compiling {compilations}" if compilations else ""]
-    return ", ".join(filter(None, [*texts, self._neighbour.beside()]))
+  def run(self, groups: Sequence[Sequence[Task]]) -> None:
+    """Measures all tasks, group by group."""
+    tasks = [task for group in groups for task in group]
+    self._waiting.extend(tasks)
+    self._traced = {task: threading.Event() for task in tasks}
+    tracer = threading.Thread(target=self._trace, args=(tasks,), daemon=True)
+    tracer.start()
+    for group in groups:
+      self._run_group(group)
 
-  def run(self, group: Iterable[Task]) -> None:
-    """Compiles and measures the tasks of a group."""
-    self._waiting.extend(group)
+  def _beside(self, compilations: int, tracing: bool) -> str:
+    texts = (
+      f"compiling {compilations}" if compilations else "",
+      "tracing" if tracing else "",
+      self._neighbour.beside(),
+    )
+    return ", ".join(filter(None, texts))
+
+  def _run_group(self, group: Sequence[Task]) -> None:
     disturbed = []
-    self._start()
+    self._start(group)
     while self._running:
       task, error = self._compiled.get()
-      self._finished[task] = self._beside(self._running.pop(task))
+      tracing = not all(event.is_set() for event in self._traced.values())
+      self._finished[task] = self._beside(self._running.pop(task), tracing)
       if error is not None:
         self._miss(task, error)
-      self._start()  # before measuring: compilation is what takes the time
-      if error is None and self._measure(task):
+      self._start(group)  # before measuring: compilation is what takes the time
+      if error is None and not self._measure(task, last=False):
         disturbed.append(task)
     for task in disturbed:
       with self._neighbour.stopped():
-        self._measure(task)
+        self._measure(task, last=True)
 
-  def _start(self) -> None:
+  def _start(self, group: Sequence[Task]) -> None:
     """Starts compilations up to the number of threads, in order."""
     for task in tuple(self._waiting):
+      if task not in group:
+        continue
       reason = self._reason_not_to(task)
       if reason:
         self._waiting.remove(task)
-        task.failed = True
+        self._failed.add(task)
         self._add_missed(f"{task.name}: {reason}")
       elif len(self._running) < self._num_threads and all(
         needed in self._finished for needed in task.needs
@@ -130,32 +149,45 @@ class CompilePool:
   def _reason_not_to(self, task: Task) -> str:
     if self._clock.elapsed() > _LAST_START * self._clock.seconds:
       return "out of time"
-    if any(needed.failed for needed in task.needs):
+    if not self._failed.isdisjoint(task.needs):
       return "needs a program that was not compiled"
     return ""
 
+  def _trace(self, tasks: Sequence[Task]) -> None:
+    """Traces all tasks in order, in a thread of its own."""
+    for task in tasks:
+      try:
+        task.trace()
+      except Exception as error:  # of any kind: the other tasks go on
+        self._untraced[task] = error
+      self._traced[task].set()
+
   def _compile(self, task: Task) -> None:
+    self._traced[task].wait()
     try:
+      if task in self._untraced:
+        raise self._untraced[task]
       task.compile()
     except Exception as error:  # of any kind: the other tasks go on
       self._compiled.put((task, error))
     else:
       self._compiled.put((task, None))
 
-  def _measure(self, task: Task) -> bool:
-    """Measures a task; returns whether something ran beside it."""
+  def _measure(self, task: Task, last: bool) -> bool:
+    """Measures a task; returns whether nothing ran beside it."""
+    beside = ""
     try:
       with self._neighbour.waiting():
-        beside = self._beside(len(self._running))
+        beside = self._beside(len(self._running), tracing=False)
         for row in task.measure(self._num_calls, self._finished[task], beside):
           self._add_row(row)
     except Exception as error:  # of any kind: the other tasks go on
-      self._miss(task, error)
-      return False
-    return bool(beside)
+      if last or not beside:  # else there may be memory for it later
+        self._miss(task, error)
+    return not beside
 
   def _miss(self, task: Task, error: Exception) -> None:
-    task.failed = True
+    self._failed.add(task)
     text = f"{type(error).__name__}: {cli.one_line(error)}"
     if "RESOURCE_EXHAUSTED" in text or "out of memory" in text.lower():
       text = "out of memory"

@@ -19,10 +19,34 @@ from launch.programs import Program
 
 PyTree = Any
 
-# Tracing holds Python's interpreter lock, and would delay the calls that are timed:
-# whoever traces or times holds this one.
-HOST = threading.Lock()
 _MIN_CALLS, _MAX_SECONDS = 3, 3.0  # of the timed calls of a program
+
+
+class HostLock:
+  """Keeps tracing away from timing: it holds Python's interpreter lock for seconds.
+
+  Whoever wants to time waits for the current trace, but not for the next one.
+  """
+
+  def __init__(self):
+    self._next, self._busy = threading.Lock(), threading.Lock()
+
+  @contextlib.contextmanager
+  def tracing(self) -> Iterator[None]:
+    """Returns a context in which nothing is timed."""
+    with self._next:
+      pass
+    with self._busy:
+      yield
+
+  @contextlib.contextmanager
+  def timing(self) -> Iterator[None]:
+    """Returns a context in which nothing is traced."""
+    with self._next, self._busy:
+      yield
+
+
+HOST = HostLock()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,13 +70,20 @@ class ProgramTimes:
 
 
 @dataclasses.dataclass(frozen=True)
+class Traced:
+  """A program ready to be compiled."""
+
+  lowered: jax.stages.Lowered
+  seconds: float
+  flops: float  # 0: not known
+
+
+@dataclasses.dataclass(frozen=True)
 class Compiled:
-  """A compiled program, and what compiling it took."""
+  """A compiled program, and what it took."""
 
   call: jax.stages.Compiled
-  trace_seconds: float
-  compile_seconds: float
-  flops: float  # 0: not known
+  seconds: float
 
 
 def fill(abstract: PyTree) -> PyTree:
@@ -92,30 +123,25 @@ def is_training(program: Program) -> bool:
   return program.name.endswith(" step")
 
 
-def run_once(program: Program, mesh: jax.sharding.Mesh) -> PyTree:
-  """Returns what a program gives for the numbers of `fill`; compiles it first."""
-  with jax.set_mesh(mesh):
-    with HOST:
-      lowered = program.function.lower(*program.arguments)
-      arguments = fill(program.arguments)
-    return jax.device_get(lowered.compile()(*arguments))
-
-
-def compile_program(program: Program, mesh: jax.sharding.Mesh) -> Compiled:
-  """Traces and compiles a program."""
-  with jax.set_mesh(mesh):
-    with HOST:
-      started = time.perf_counter()
-      lowered = program.function.lower(*program.arguments)
-      trace_seconds = time.perf_counter() - started
-      flops = program_flops(lowered)
+def trace_program(program: Program, mesh: jax.sharding.Mesh) -> Traced:
+  """Traces and lowers a program."""
+  with HOST.tracing(), jax.set_mesh(mesh):
     started = time.perf_counter()
-    call = lowered.compile()
-    return Compiled(call, trace_seconds, time.perf_counter() - started, flops)
+    lowered = program.function.lower(*program.arguments)
+    return Traced(lowered, time.perf_counter() - started, program_flops(lowered))
+
+
+def compile_program(traced: Traced, mesh: jax.sharding.Mesh) -> Compiled:
+  """Compiles a program."""
+  with jax.set_mesh(mesh):
+    started = time.perf_counter()
+    call = traced.lowered.compile()
+    return Compiled(call, time.perf_counter() - started)
 
 
 def time_program(
   program: Program,
+  traced: Traced,
   compiled: Compiled,
   precision: str,
   mesh: jax.sharding.Mesh,
@@ -126,7 +152,7 @@ def time_program(
 
   A training step gets the state that the step before returned.
   """
-  with HOST, jax.set_mesh(mesh):
+  with HOST.timing(), jax.set_mesh(mesh):
     arguments = fill(program.arguments)
     times, is_finite = [], True
     while len(times) <= num_calls:  # the first call warms up
@@ -141,7 +167,7 @@ def time_program(
         is_finite &= bool(np.isfinite(metrics["loss"]))
   seconds = statistics.median(times[1:])
   chip = hardware.chip_of(mesh.devices.flat[0])
-  known = chip is not None and compiled.flops > 0
+  known = chip is not None and traced.flops > 0
   return ProgramTimes(
     program=program.name,
     precision=precision,
@@ -149,13 +175,13 @@ def time_program(
     milliseconds=1e3 * seconds,
     num_calls=len(times) - 1,
     timed_beside=timed_beside,
-    trace_seconds=compiled.trace_seconds,
-    compile_seconds=compiled.compile_seconds,
+    trace_seconds=traced.seconds,
+    compile_seconds=compiled.seconds,
     compiled_beside="",
     cached_compile_seconds=None,
     memory_gib=peak_gib(compiled.call),
-    gflop=compiled.flops / 1e9,
-    flop_utilisation=compiled.flops / seconds / chip.bf16_flops if known else None,
+    gflop=traced.flops / 1e9,
+    flop_utilisation=traced.flops / seconds / chip.bf16_flops if known else None,
     is_finite=is_finite,
   )
 

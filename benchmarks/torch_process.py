@@ -39,8 +39,11 @@ class TorchProcess(Neighbour):
     self._stopped = False
     command = [sys.executable, "-m", "benchmarks.torch_reference"]
     command += ["--again", f"--lock={self._file.name}"] + ["--smoke"] * smoke
+    # It takes settings from code that imports JAX, which must leave the device alone.
+    environment = os.environ | {"JAX_PLATFORMS": "cpu"}
     self._process = subprocess.Popen(
       command,
+      env=environment,
       stdin=subprocess.PIPE,
       stdout=subprocess.PIPE,
       stderr=self._log,
