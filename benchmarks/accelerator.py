@@ -47,7 +47,8 @@ def run(args: argparse.Namespace) -> int:
   print(accelerator_report.HEAD, flush=True)
   neighbour = Neighbour()
   if args.torch:
-    neighbour = TorchProcess(args.smoke, report.add_torch, report.add_missed)
+    add_row = lambda row: report.add_torch(row | {"timed_beside": pool.compiling()})
+    neighbour = TorchProcess(args.smoke, add_row, report.add_missed)
   pool = CompilePool(
     clock, args.threads, args.calls, report.add, report.add_missed, neighbour
   )

@@ -93,6 +93,10 @@ class CompilePool:
     """Returns the tasks that are compiled now or wait for it."""
     return [*self._running, *self._waiting]
 
+  def compiling(self) -> str:
+    """Returns what is compiled now, "" for nothing."""
+    return f"compiling {len(self._running)}" if self._running else ""
+
   def run(self, groups: Sequence[Sequence[Task]]) -> None:
     """Measures all tasks, group by group."""
     tasks = [task for group in groups for task in group]
@@ -103,10 +107,11 @@ class CompilePool:
     for group in groups:
       self._run_group(group)
 
-  def _beside(self, compilations: int, tracing: bool) -> str:
+  def _compiled_beside(self, compilations: int) -> str:
+    traced = all(event.is_set() for event in self._traced.values())
     texts = (
       f"compiling {compilations}" if compilations else "",
-      "tracing" if tracing else "",
+      "" if traced else "tracing",
       self._neighbour.beside(),
     )
     return ", ".join(filter(None, texts))
@@ -116,8 +121,7 @@ class CompilePool:
     self._start(group)
     while self._running:
       task, error = self._compiled.get()
-      tracing = not all(event.is_set() for event in self._traced.values())
-      self._finished[task] = self._beside(self._running.pop(task), tracing)
+      self._finished[task] = self._compiled_beside(self._running.pop(task))
       if error is not None:
         self._miss(task, error)
       self._start(group)  # before measuring: compilation is what takes the time
@@ -178,7 +182,7 @@ class CompilePool:
     beside = ""
     try:
       with self._neighbour.waiting():
-        beside = self._beside(len(self._running), tracing=False)
+        beside = ", ".join(filter(None, (self.compiling(), self._neighbour.beside())))
         for row in task.measure(self._num_calls, self._finished[task], beside):
           self._add_row(row)
     except Exception as error:  # of any kind: the other tasks go on
