@@ -72,7 +72,6 @@ def run(args: argparse.Namespace) -> int:
   timer.start()
   with program_times.empty_cache():
     pool.run(accelerator_tasks.make_groups(args.smoke))
-  neighbour.measure_alone(clock.left() - 5)
   timer.cancel()
   end(timed_out=False)
   return _status(report)

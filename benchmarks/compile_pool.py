@@ -13,6 +13,7 @@ from data_pipeline import cli
 # The share of the time after which no compilation begins: it would not end in time, and
 # would disturb what is measured until then.
 _LAST_START = 0.85
+_SECONDS_TO_END = 3.0  # an ordinary end takes less
 
 
 class Clock:
@@ -45,8 +46,8 @@ class Neighbour:
     """Returns a context in which it does nothing at all."""
     return contextlib.nullcontext()
 
-  def measure_alone(self, seconds: float) -> None:
-    """Gives it the device for at most so long."""
+  def measure_alone(self, seconds: float, last: bool) -> None:
+    """Gives it the device for at most so long; `last`: no such chance follows."""
 
   def end(self) -> None:
     """Ends it."""
@@ -106,6 +107,8 @@ class CompilePool:
     tracer.start()
     for group in groups:
       self._run_group(group)
+      left = self._clock.left() - _SECONDS_TO_END
+      self._neighbour.measure_alone(left, last=group is groups[-1])
 
   def _compiled_beside(self, compilations: int) -> str:
     traced = all(event.is_set() for event in self._traced.values())

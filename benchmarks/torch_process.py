@@ -36,7 +36,8 @@ class TorchProcess(Neighbour):
     self._add_row, self._add_missed = add_row, add_missed
     self._file = tempfile.NamedTemporaryFile(prefix="timing_", suffix=".lock")
     self._log = tempfile.TemporaryFile("w+")
-    self._stopped = False
+    self._stopped, self._asked = False, False
+    self._done = threading.Event()
     command = [sys.executable, "-m", "benchmarks.torch_reference"]
     command += ["--again", f"--lock={self._file.name}"] + ["--smoke"] * smoke
     # It takes settings from code that imports JAX, which must leave the device alone.
@@ -75,8 +76,14 @@ class TorchProcess(Neighbour):
       self._stopped = False
       self._signal(signal.SIGCONT)
 
-  def measure_alone(self, seconds: float) -> None:
-    """Asks for all rows once more, since nothing disturbs them any longer."""
+  def measure_alone(self, seconds: float, last: bool) -> None:
+    """Asks for all rows once more, since nothing disturbs them now.
+
+    Before the last chance it waits for nothing that is not yet compiled.
+    """
+    if self._asked or not (last or self._done.is_set()):
+      return
+    self._asked = True
     if self._process.poll() is None:
       with contextlib.suppress(OSError):
         self._process.stdin.write("again\n")
@@ -94,7 +101,9 @@ class TorchProcess(Neighbour):
         row = json.loads(line)
       except ValueError:
         continue  # a library's own words
-      if "missed" in row:
+      if "done" in row:
+        self._done.set()
+      elif "missed" in row:
         self._add_missed(f"{NAME}: {row['missed']}")
       else:
         self._add_row(row)
