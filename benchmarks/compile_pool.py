@@ -154,16 +154,21 @@ class CompilePool:
       self._running[task] = max(most, len(self._running) - 1)
 
   def _reason_not_to(self, task: Task) -> str:
-    if self._clock.elapsed() > _LAST_START * self._clock.seconds:
+    if self._is_late():
       return "out of time"
     if not self._failed.isdisjoint(task.needs):
       return "needs a program that was not compiled"
     return ""
 
+  def _is_late(self) -> bool:
+    return self._clock.elapsed() > _LAST_START * self._clock.seconds
+
   def _trace(self, tasks: Sequence[Task]) -> None:
     """Traces all tasks in order, in a thread of its own."""
     for task in tasks:
       try:
+        if self._is_late() and task not in self._running:
+          raise TimeoutError("out of time")
         task.trace()
       except Exception as error:  # of any kind: the other tasks go on
         self._untraced[task] = error
