@@ -58,6 +58,8 @@ def run(args: argparse.Namespace) -> int:
       for task in pool.unfinished():
         report.add_missed(f"{task.name}: out of time")
     neighbour.end()
+    if accelerator_tasks.cpu_beside() is None:
+      report.add_missed("difference from the CPU: there is nothing beside it here")
     report.add_missed("shards and latents read from a disk: see benchmarks.loader")
     report.set("seconds", clock.elapsed())
     print(f"- {clock.elapsed():.0f} s in all", flush=True)

@@ -285,7 +285,7 @@ def make_groups(smoke: bool) -> list[list[Task]]:
       CachedTask(first),
     ],
   ]
-  if (cpu := _cpu_beside()) is not None:
+  if (cpu := cpu_beside()) is not None:
     pairs = ((step, stage2), (sampler, stage2), (decoder, stage2), (step, stage1))
     groups.append([CompareTask(make, stage, cpu) for make, stage in pairs])
   return groups
@@ -343,7 +343,7 @@ def _mesh(device: jax.Device) -> jax.sharding.Mesh:
   return sharding.mesh_of([device], (("data", 1), ("fsdp", 1)))
 
 
-def _cpu_beside() -> jax.Device | None:
+def cpu_beside() -> jax.Device | None:
   """Returns a CPU to compare with; None if there is nothing else here."""
   if jax.local_devices()[0].platform == "cpu":
     return None

@@ -16,7 +16,7 @@ def test_the_reference_in_torch_gives_the_output_of_the_flax_network():
   sizes |= dict(num_heads=2, head_dim=4)
   rng = np.random.default_rng(0)
   draw = lambda *shape: rng.standard_normal(shape, np.float32)
-  x_t, z, condition = draw(2, 5, 8, 8, 3), draw(2, 8, 8, 5), draw(2, 6)
+  x_t, z, condition = draw(2, 5, 4, 4, 3), draw(2, 4, 4, 5), draw(2, 6)
   t = np.array([3, 700], np.int32)
   ours = UNet3D(**sizes, beat_mode="global_concat")
   params = jax.jit(ours.init)(jax.random.key(0), x_t, t, z, condition)["params"]

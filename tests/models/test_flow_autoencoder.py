@@ -84,7 +84,10 @@ def test_self_flow_is_the_identity_for_oriented_heat_as_well(tiny):
   out = jax.jit(oriented.apply)(perturbed, image, image)
   grid = np.broadcast_to(identity_grid(_SIZE // 4, _SIZE // 4), out.motion.flow.shape)
   np.testing.assert_allclose(out.motion.flow, grid, atol=1e-5)
-  assert np.abs(out.motion.occlusion - apply(perturbed, image, image).motion.occlusion).max() > 0
+  assert (
+    np.abs(out.motion.occlusion - apply(perturbed, image, image).motion.occlusion).max()
+    > 0
+  )
 
 
 def test_oriented_heat_is_round_for_the_identity_and_long_along_a_part():
