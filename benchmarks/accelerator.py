@@ -9,7 +9,7 @@ the most telling first, and are timed one at a time. A row is printed as soon as
 measured, and the file rewritten, so a run that is killed leaves what it has; after
 `--seconds` the program ends by itself. Whatever was not measured is listed with the
 reason. `--torch` trains the same U-Net in PyTorch on the same device, in a process of
-its own (`benchmarks.torch_reference`). The share of peak is
+its own (`benchmarks.torch_reference.measure`). The share of peak is
 
   operations of the program as written / (median seconds x bf16 peak of the device)
 
@@ -27,7 +27,7 @@ from collections.abc import Sequence
 
 import jax
 
-from benchmarks import accelerator_report, accelerator_tasks, program_times
+from benchmarks import accelerator_groups, accelerator_report, program_times
 from benchmarks.accelerator_report import Report
 from benchmarks.compile_pool import Clock, CompilePool, Neighbour
 from benchmarks.torch_process import TorchProcess
@@ -58,7 +58,7 @@ def run(args: argparse.Namespace) -> int:
       for task in pool.unfinished():
         report.add_missed(f"{task.name}: out of time")
     neighbour.end()
-    if accelerator_tasks.cpu_beside() is None:
+    if accelerator_groups.cpu_beside() is None:
       report.add_missed("difference from the CPU: there is nothing beside it here")
     report.add_missed("shards and latents read from a disk: see benchmarks.loader")
     report.set("seconds", clock.elapsed())
@@ -73,7 +73,7 @@ def run(args: argparse.Namespace) -> int:
   timer.daemon = True
   timer.start()
   with program_times.empty_cache():
-    pool.run(accelerator_tasks.make_groups(args.smoke))
+    pool.run(accelerator_groups.make_groups(args.smoke))
   timer.cancel()
   end(timed_out=False)
   return _status(report)

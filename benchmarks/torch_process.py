@@ -21,7 +21,7 @@ NAME = "torch"
 
 
 class TorchProcess(Neighbour):
-  """Starts `benchmarks.torch_reference`, which prints a JSON object per row.
+  """Starts `benchmarks.torch_reference.measure`, which prints a JSON object per row.
 
   Either side holds the lock of a file while it times; this side can also stop the
   process, compilation included.
@@ -38,7 +38,7 @@ class TorchProcess(Neighbour):
     self._log = tempfile.TemporaryFile("w+")
     self._stopped, self._asked = False, False
     self._done = threading.Event()
-    command = [sys.executable, "-m", "benchmarks.torch_reference"]
+    command = [sys.executable, "-m", "benchmarks.torch_reference.measure"]
     command += ["--again", f"--lock={self._file.name}"] + ["--smoke"] * smoke
     # It takes settings from code that imports JAX, which must leave the device alone.
     environment = os.environ | {"JAX_PLATFORMS": "cpu"}

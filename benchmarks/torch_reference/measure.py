@@ -1,6 +1,6 @@
 r"""How fast PyTorch trains the same U-Net: eager, channels last, compiled.
 
-  python -m benchmarks.torch_reference [--batches=8,32,2] [--smoke]
+  python -m benchmarks.torch_reference.measure [--batches=8,32,2] [--smoke]
 
 Prints one JSON object per line: a row, or {"missed": reason}. Run by
 `benchmarks.accelerator --torch`, with a file whose lock is held by whoever times.
@@ -128,7 +128,7 @@ def _print(row: dict[str, object]) -> None:
 
 def main() -> None:
   """Runs the reference."""
-  parser = cli.make_parser("benchmarks.torch_reference", __doc__)
+  parser = cli.make_parser("benchmarks.torch_reference.measure", __doc__)
   add = parser.add_argument
   add("--smoke", action="store_true", help="a tiny network, batch 2")
   add("--batches", default="8,32,2", help="in this order")
