@@ -36,6 +36,7 @@ def make_groups(smoke: bool) -> list[list[Task]]:
       DanceTask(*one),
       task(step, stage1, "bf16", 16),
       task(step, stage1, "bf16", 100),
+      CachedTask(first),
       four[0],
     ],
     [
@@ -46,7 +47,6 @@ def make_groups(smoke: bool) -> list[list[Task]]:
       task(sampler, stage2, "bf16", 1, guidance=1.0),
       four[1],
       DanceTask(*four),
-      CachedTask(first),
     ],
   ]
   if (cpu := cpu_beside()) is not None:
