@@ -50,8 +50,9 @@ demo: $(STAMP) runs/demo/$(CLIP).wav
 VARIANT := demo
 # Pixels, frames and data set of a variant, as in configs/autoencoder.py.
 SIZES_smoke := --frame_size=32 --num_frames=8
-# In half of the clips the picture is not the first frame: long dances need it.
-ELSEWHERE_people := --elsewhere=0.5
+# In half of the clips the picture is not the first frame: long dances need it. Arms move
+# as the generated ones do, not as little as stage 1 finds.
+LATENTS_people := --elsewhere=0.5 --true_motion
 DATA := data/synthdance_$(VARIANT)
 STAGE1 := runs/$(VARIANT)_autoencoder
 STAGE2 := runs/$(VARIANT)_diffusion
@@ -65,7 +66,7 @@ miniature: $(STAMP) $(WEIGHTS) runs/demo/$(CLIP).wav
 	  $(SIZES_$(VARIANT)) --output=$(DATA)
 	$(PY) -m dabfusion_jax.train --config=configs/autoencoder.py:$(VARIANT) --workdir=$(STAGE1)
 	$(PY) -m dabfusion_jax.latents --checkpoint=$(STAGE1) --data=$(DATA) \
-	  $(ELSEWHERE_$(VARIANT)) --output=$(LATENTS)
+	  $(LATENTS_$(VARIANT)) --output=$(LATENTS)
 	$(PY) -m dabfusion_jax.train --config=configs/diffusion.py:$(VARIANT) --workdir=$(STAGE2)
 	$(PY) -m dabfusion_jax.sample --checkpoint=$(STAGE2) $(PICTURE_AND_MUSIC) \
 	  --drawing=decoder --output=$(OUTPUT)/dance.mp4

@@ -37,6 +37,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     default=0.0,
     help="share of the training clips whose picture is any of their frames",
   )
+  add(
+    "--true_motion",
+    action="store_true",
+    help="of generated bodies, instead of what stage 1 finds",
+  )
   args = parser.parse_args(argv)
   part = f"_{args.process_index}_of_{args.process_count}"
   with cli.one_line_errors("latents"), hold_folder(args.output, part):
@@ -48,6 +53,7 @@ def main(argv: Sequence[str] | None = None) -> None:
       args.process_index,
       args.process_count,
       args.elsewhere,
+      args.true_motion,
     )
 
 

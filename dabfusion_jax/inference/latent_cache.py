@@ -22,7 +22,9 @@ from etils import epath
 from dabfusion_jax.config import make_autoencoder
 from dabfusion_jax.inference import latent_shards
 from dabfusion_jax.inference.latent_shards import Example
+from dabfusion_jax.models.dense_motion import Motion
 from dabfusion_jax.ops.pixels import from_uint8
+from dabfusion_jax.ops.true_flow import true_flow
 from dabfusion_jax.parallel.row_parallel import RowParallel
 from dabfusion_jax.storage.saved_stage import SavedStage, load_stage
 from data_pipeline import files
@@ -31,6 +33,8 @@ from data_pipeline.locks import LOCK
 from data_pipeline.records import latent_record, loader
 from data_pipeline.records.latent_record import LatentError
 from data_pipeline.records.silence import read_silence
+from data_pipeline.records.surfaces import decode_surfaces
+from data_pipeline.records.true_motion import true_motion
 
 CLIPS_PER_SHARD = 64
 
@@ -42,6 +46,7 @@ def cache_latents(
   process_index: int = 0,
   process_count: int = 1,
   elsewhere: float = 0.0,
+  is_true: bool = False,
 ) -> None:
   """Writes, or completes, the latent cache of all splits of a data set.
 
@@ -56,10 +61,12 @@ def cache_latents(
     process_count: how many shares there are.
     elsewhere: share of the training clips whose picture is any of their frames; 0 in
       the paper.
+    is_true: flow and occlusion are those of the generated bodies, and not what stage 1
+      finds; a departure.
 
   Raises:
-    LatentError: the folder holds a cache of other weights, settings, or of a data set
-      without any clip of this one.
+    LatentError: the true motion is asked for, but not known; or the folder holds a
+      cache of other weights, settings, or of a data set without any clip of this one.
     SavedStageError, RecordError: stage 1 or the data are not there.
   """
   if not 0 <= process_index < process_count:
@@ -75,7 +82,11 @@ def cache_latents(
     "settings": _digest(without_labels(manifest["settings"])),
     "clips_per_shard": CLIPS_PER_SHARD,
     "elsewhere": elsewhere,
+    "is_true": is_true,
   }
+  fields = latent_shards.FIELDS
+  if is_true:
+    fields = (*fields, "part_map", "part_pose", "surfaces")
   output = epath.Path(output)
   if _is_finished(output, identity):
     print(f"{output} is complete.")
@@ -86,14 +97,19 @@ def cache_latents(
   kept = latent_shards.Kept(others, stage1.digest)
   _begin(output, identity, data, kept.names & _clip_names(manifest))
   silence = read_silence(data)
-  analyse = _make_analysis(stage1, jax.local_devices())
+  make_analysis = _make_true_analysis if is_true else _make_analysis
+  analyse = make_analysis(stage1, jax.local_devices())
   pick = {"train": functools.partial(_picture_of, share=elsewhere)}
   trained = stage1.settings.data
   expect = {"frame_size": trained.frame_size, "fps": trained.fps}
   tracker = manifest["beats"][0]
   number, num_clips, started = 0, 0, time.monotonic()
   for split, names in shards.items():
-    clips = loader.open_clips(data, split, expect=expect, fields=latent_shards.FIELDS)
+    clips = loader.open_clips(data, split, expect=expect, fields=fields)
+    if is_true and "part_map" not in clips[0]:
+      raise LatentError(
+        f"{data} does not hold the true motion; leave out --true_motion."
+      )
     with tqdm.tqdm(total=len(clips), desc=f"latents, {split}", unit="clip") as bar:
       for index, name in enumerate(names):
         start, path = index * CLIPS_PER_SHARD, output / name
@@ -191,6 +207,30 @@ def _make_analysis(
   return run
 
 
+def _make_true_analysis(
+  stage1: SavedStage, devices: Sequence[jax.Device]
+) -> Callable[[Iterable[Example]], Iterator[tuple[Mapping[str, Any], Any]]]:
+  """Returns a function examples -> (clip, (true motion, z)), run on one device."""
+  model = make_autoencoder(stage1.settings.model)
+  variables = jax.device_put(stage1.variables, devices[0])
+  size = stage1.settings.model.flow_size(stage1.settings.data.frame_size)
+  encode = jax.jit(functools.partial(model.apply, method="encode"))
+
+  def run(examples):
+    for clip, picture in examples:
+      z = encode(variables, from_uint8(clip["frames"][picture][None]))[0]
+      known = decode_surfaces(clip)
+      frames = range(len(clip["frames"]))
+      truth = [true_motion(known, picture, frame) for frame in frames]
+      motion, part_map, visible = (
+        np.stack([frame[key] for frame in truth])
+        for key in ("motion", "part_map", "is_visible")
+      )
+      yield clip, (Motion(*true_flow(motion, part_map > 0, visible, size)), z)
+
+  return run
+
+
 def _picture_of(clip: Mapping[str, Any], share: float) -> int:
   """Returns which frame of a clip is its picture, always the same for the same clip."""
   name = f"{clip['name']}.{clip['window']}".encode()
@@ -213,7 +253,7 @@ def _is_finished(output: epath.Path, identity: Mapping[str, Any]) -> bool:
 
 def _differing(found: Mapping[str, Any], identity: Mapping[str, Any]) -> list[str]:
   """Returns the keys with other values; earlier versions did not note all of them."""
-  found = {"elsewhere": 0.0, **found}
+  found = {"elsewhere": 0.0, "is_true": False, **found}
   return [key for key in identity if key in found and found[key] != identity[key]]
 
 

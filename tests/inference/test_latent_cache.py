@@ -47,10 +47,15 @@ def stage1(tmp_path_factory):
   return folder
 
 
-def write_data(folder, seeds, content):
-  """Writes a data set of a record per seed, the first two of them in test as well."""
+def write_data(folder, seeds, content, has_truth=True, truth=None):
+  """Writes a data set of a record per seed, the first two of them in test as well.
+
+  The truth of a record is that of `make_record`, changed by `truth`.
+  """
   records = {
-    seed: clip_record.encode(make_record(seed, True, NUM_FRAMES, SIZE))
+    seed: clip_record.encode(
+      make_record(seed, has_truth, NUM_FRAMES, SIZE) | (truth or {})
+    )
     for seed in seeds
   }
   splits = {
@@ -129,6 +134,32 @@ def test_the_picture_of_a_training_clip_may_be_any_of_its_frames(
   assert all(len(frames) == 1 for frames in of_training)
   assert any(frames != 0 for frames in of_training)
   assert all(frames == 0 for frames in pictures("test"))
+
+
+def test_the_motion_may_be_that_of_the_generated_body(stage1, cache, tmp_path):
+  part_map = np.zeros((NUM_FRAMES, SIZE, SIZE), np.uint8)
+  part_map[:, 12:20, 8:24] = 1
+  pose = np.tile(np.float32([8, 16, 4, 24, 16, 4]), (NUM_FRAMES, 21, 1))
+  pose[1:, :, [0, 3]] += 2.0  # two pixels to the right of where it is at first
+  truth = {"part_map": part_map, "part_pose": pose}
+  data = write_data(tmp_path / "data", range(3), "abd", truth=truth)
+  latent_cache.cache_latents(stage1, data, tmp_path / "true", is_true=True)
+  still = np.asarray(identity_grid(SIZE // 4, SIZE // 4))
+  found = names_and_records(cache, "train")
+  for key, record in names_and_records(tmp_path / "true", "train").items():
+    pixels = (record["flow"] - still) * (SIZE - 1) / 2
+    np.testing.assert_allclose(pixels[0], 0, atol=1e-3)
+    np.testing.assert_allclose(pixels[1, 4, 4], (-2, 0), atol=0.1)
+    np.testing.assert_allclose(pixels[1, 0, 0], 0, atol=1e-3)
+    np.testing.assert_allclose(record["z"], found[key]["z"], atol=2e-3)
+  with pytest.raises(LatentError, match="is_true differ"):
+    latent_cache.cache_latents(stage1, data, tmp_path / "true")
+
+
+def test_motion_that_is_not_known_cannot_be_cached(stage1, tmp_path):
+  data = write_data(tmp_path / "data", range(2), "abe", has_truth=False)
+  with pytest.raises(LatentError, match="does not hold the true motion"):
+    latent_cache.cache_latents(stage1, data, tmp_path / "true", is_true=True)
 
 
 def test_processes_share_the_work_and_a_killed_one_resumes(

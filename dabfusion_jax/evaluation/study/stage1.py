@@ -12,7 +12,8 @@ from dabfusion_jax.evaluation.reading.changes import FROZEN
 from dabfusion_jax.evaluation.study.claim import Part
 from dabfusion_jax.evaluation.study.study import Study
 from dabfusion_jax.ops.grid import identity_grid
-from dabfusion_jax.ops.resize import interpolation_matrix, resize_aligned
+from dabfusion_jax.ops.resize import resize_aligned
+from dabfusion_jax.ops.true_flow import on_grid
 from data_pipeline.records.surfaces import decode_surfaces
 from data_pipeline.records.true_motion import true_motion
 
@@ -98,19 +99,3 @@ def flow_errors(
     for guess in (pixels, np.zeros_like(motion))
   )
   return error, null
-
-
-def on_grid(
-  motion: Float[np.ndarray, "t h w 2"], mask: Bool[np.ndarray, "t h w"], size: int
-) -> Float32[np.ndarray, "t size size 2"]:
-  """Returns the true motion as well as a latent grid can hold it, as sampling grids.
-
-  Each cell holds the mean over the body around it, weighted as the cell is read.
-  """
-  height, width = motion.shape[1:3]
-  rows, columns = (interpolation_matrix(size, side) for side in (height, width))
-  spread = lambda x: np.einsum("thwc,hi,wj->tijc", x, rows, columns)
-  weight = mask[..., None].astype(np.float64)
-  pixels = spread(motion * weight) / np.maximum(spread(weight), 1e-6)
-  grid = pixels / ((width - 1) / 2, (height - 1) / 2)
-  return (grid + np.asarray(identity_grid(size, size))).astype(np.float32)
