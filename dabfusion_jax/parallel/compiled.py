@@ -30,26 +30,24 @@ def keep_compiled(folder: epath.PathLike | None = None) -> None:
   Args:
     folder: where, also an address; None: `default_folder`.
   """
-  if (
-    jax.config.jax_compilation_cache_dir or not jax.config.jax_enable_compilation_cache
-  ):
+  config = jax.config
+  if config.jax_compilation_cache_dir or not config.jax_enable_compilation_cache:
     return
   if folder is None:
-    folder = default_folder()
     try:
+      folder = default_folder()
       _make_private(folder)
       remove_oldest(folder, MAX_BYTES)
-    except OSError as error:
+    except (OSError, RuntimeError) as error:  # RuntimeError: a user without a home
       logging.warning(
-        "Compiled programs are not kept: %s: %s; name another folder with %s.",
-        folder,
-        error.strerror,
+        "Compiled programs are not kept (%s); name a folder for them with %s.",
+        error,
         files.VARIABLE,
       )
       return
-  jax.config.update("jax_compilation_cache_dir", os.fspath(folder))
+  config.update("jax_compilation_cache_dir", os.fspath(folder))
   # Small programs too: there are many, and reading one takes a tenth of compiling it.
-  jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+  config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
 
 
 def default_folder() -> pathlib.Path:
