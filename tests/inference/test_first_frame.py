@@ -49,7 +49,7 @@ def _dance(pipeline, folder, seed):
     drawing="decoder",
     num_frames=8,
     duration=0.8,
-    num_inference_steps=2,
+    num_inference_steps=2 + seed,
     seed=seed,
   )
 
