@@ -1,10 +1,13 @@
 """Times, memory and operations of one compiled program on one device."""
 
+import contextlib
 import dataclasses
 import math
 import statistics
 import tempfile
+import threading
 import time
+from collections.abc import Iterator
 from typing import Any
 
 import jax
@@ -16,9 +19,35 @@ from launch.programs import Program
 
 PyTree = Any
 
+_MIN_CALLS, _MAX_SECONDS = 3, 2.0  # of the timed calls of a program
+_NUMBERS = 1_000_003  # drawn once, then repeated: drawing all would take seconds
 
-class TooLargeError(Exception):
-  """The program does not fit into the memory of the device."""
+
+class HostLock:
+  """Keeps tracing away from timing: it holds Python's interpreter lock for seconds.
+
+  Whoever wants to time waits for the current trace, but not for the next one.
+  """
+
+  def __init__(self):
+    self._next, self._busy = threading.Lock(), threading.Lock()
+
+  @contextlib.contextmanager
+  def tracing(self) -> Iterator[None]:
+    """Returns a context in which nothing is timed."""
+    with self._next:
+      pass
+    with self._busy:
+      yield
+
+  @contextlib.contextmanager
+  def timing(self) -> Iterator[None]:
+    """Returns a context in which nothing is traced."""
+    with self._next, self._busy:
+      yield
+
+
+HOST = HostLock()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,12 +59,32 @@ class ProgramTimes:
   batch_size: int
   milliseconds: float  # median of one call, warm
   num_calls: int
-  compile_seconds: float  # from an empty cache, tracing included
-  cached_compile_seconds: float  # the same again, from the persistent cache
-  memory_gib: float  # peak of the program by XLA
+  timed_beside: str  # what else ran while it was timed; "": nothing of this benchmark
+  trace_seconds: float  # by Python; it does not wait for other programs' tracing
+  compile_seconds: float  # by XLA, from an empty cache
+  compiled_beside: str  # what else ran meanwhile; then both take longer than alone
+  cached_compile_seconds: float | None  # from the persistent cache; None: not measured
+  memory_gib: float | None  # peak of the program by XLA; None: it does not say
   gflop: float  # of the program as written; the body of a loop counts once
   flop_utilisation: float | None  # None: the peak of the device is not known
   is_finite: bool
+
+
+@dataclasses.dataclass(frozen=True)
+class Traced:
+  """A program ready to be compiled."""
+
+  lowered: jax.stages.Lowered
+  seconds: float
+  flops: float  # 0: not known
+
+
+@dataclasses.dataclass(frozen=True)
+class Compiled:
+  """A compiled program, and what it took."""
+
+  call: jax.stages.Compiled
+  seconds: float
 
 
 def fill(abstract: PyTree) -> PyTree:
@@ -45,6 +94,7 @@ def fill(abstract: PyTree) -> PyTree:
   the state of an optimizer 0, all else uniform in [0, 1).
   """
   rng = np.random.default_rng(0)
+  normal = rng.standard_normal(_NUMBERS, np.float32)
 
   def values(path: tuple, leaf: jax.ShapeDtypeStruct) -> jax.Array:
     if jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key):
@@ -55,116 +105,137 @@ def fill(abstract: PyTree) -> PyTree:
     text = jax.tree_util.keystr(path)
     name = text.rstrip("]'").rpartition("'")[2]
     if "opt_state" in text or not jax.dtypes.issubdtype(leaf.dtype, np.floating):
-      array = np.zeros(leaf.shape)
+      array = np.zeros(leaf.shape, leaf.dtype)
     elif name in ("scale", "var"):
       array = np.ones(leaf.shape)
     elif name == "kernel":
-      array = rng.standard_normal(leaf.shape) / math.sqrt(math.prod(leaf.shape[:-1]))
+      begin = rng.integers(_NUMBERS // 2)  # no two kernels begin alike
+      array = np.resize(normal[begin:], leaf.shape)
+      array /= math.sqrt(math.prod(leaf.shape[:-1]))
     elif len(leaf.shape) == 1:
       array = np.zeros(leaf.shape)
     else:
-      array = rng.random(leaf.shape)
+      array = rng.random(leaf.shape, np.float32)
     return jax.device_put(np.asarray(array, leaf.dtype), leaf.sharding)
 
   return jax.tree_util.tree_map_with_path(values, abstract)
 
 
-def run_once(program: Program, mesh: jax.sharding.Mesh) -> PyTree:
-  """Returns what a program gives for the numbers of `fill`."""
+def is_training(program: Program) -> bool:
+  """Returns whether a program maps (state, ...) to (state, metrics)."""
+  return program.name.endswith(" step")
+
+
+def trace_program(program: Program, mesh: jax.sharding.Mesh) -> Traced:
+  """Traces and lowers a program."""
+  with HOST.tracing(), jax.set_mesh(mesh):
+    started = time.perf_counter()
+    lowered = program.function.lower(*program.arguments)
+    return Traced(lowered, time.perf_counter() - started, program_flops(lowered))
+
+
+def compile_program(traced: Traced, mesh: jax.sharding.Mesh) -> Compiled:
+  """Compiles a program."""
   with jax.set_mesh(mesh):
-    return jax.device_get(program.function(*fill(program.arguments)))
+    started = time.perf_counter()
+    call = traced.lowered.compile()
+    return Compiled(call, time.perf_counter() - started)
 
 
 def time_program(
-  program: Program, precision: str, mesh: jax.sharding.Mesh, num_calls: int
+  program: Program,
+  traced: Traced,
+  compiled: Compiled,
+  precision: str,
+  mesh: jax.sharding.Mesh,
+  num_calls: int,
+  timed_beside: str = "",
 ) -> ProgramTimes:
-  """Compiles a program twice, without and with a cache, and measures warm calls.
+  """Measures warm calls: `num_calls`, fewer if they take more than two seconds.
 
   A training step gets the state that the step before returned.
-
-  Raises:
-    TooLargeError: the device has too little memory.
   """
-  try:
-    return _time_program(program, precision, mesh, num_calls)
-  except jax.errors.JaxRuntimeError as error:
-    if "RESOURCE_EXHAUSTED" not in str(error):
-      raise
-    raise TooLargeError from error
-
-
-def _time_program(
-  program: Program, precision: str, mesh: jax.sharding.Mesh, num_calls: int
-) -> ProgramTimes:
-  with jax.set_mesh(mesh), tempfile.TemporaryDirectory() as cache:
-    with _cache_in(cache):
-      compile_seconds, lowered, compiled = _compile(program)
-      jax.clear_caches()
-      cached_seconds, _, compiled = _compile(program)
-    memory = compiled.memory_analysis()
-    flops = program_flops(lowered)
+  with HOST.timing(), jax.set_mesh(mesh):
     arguments = fill(program.arguments)
     times, is_finite = [], True
-    for _ in range(num_calls + 1):  # the first one warms up
+    while len(times) <= num_calls:  # the first call warms up
+      if len(times) > _MIN_CALLS and sum(times[1:]) > _MAX_SECONDS:
+        break
       started = time.perf_counter()
-      result = jax.block_until_ready(compiled(*arguments))
+      result = jax.block_until_ready(compiled.call(*arguments))
       times.append(time.perf_counter() - started)
-      if program.name.endswith(" step"):
+      if is_training(program):
         state, metrics = result
         arguments = (state, *arguments[1:])
         is_finite &= bool(np.isfinite(metrics["loss"]))
-    seconds = statistics.median(times[1:])
+  seconds = statistics.median(times[1:])
   chip = hardware.chip_of(mesh.devices.flat[0])
-  known = chip is not None and flops > 0
+  known = chip is not None and traced.flops > 0
   return ProgramTimes(
-    program.name,
-    precision,
-    program.batch_size,
-    1e3 * seconds,
-    num_calls,
-    compile_seconds,
-    cached_seconds,
-    float(memory.peak_memory_in_bytes) / 2**30,
-    flops / 1e9,
-    flops / seconds / chip.bf16_flops if known else None,
-    is_finite,
+    program=program.name,
+    precision=precision,
+    batch_size=program.batch_size,
+    milliseconds=1e3 * seconds,
+    num_calls=len(times) - 1,
+    timed_beside=timed_beside,
+    trace_seconds=traced.seconds,
+    compile_seconds=compiled.seconds,
+    compiled_beside="",
+    cached_compile_seconds=None,
+    memory_gib=peak_gib(compiled.call),
+    gflop=traced.flops / 1e9,
+    flop_utilisation=traced.flops / seconds / chip.bf16_flops if known else None,
+    is_finite=is_finite,
   )
 
 
 def program_flops(lowered: jax.stages.Lowered) -> float:
   """Returns the operations of a program before XLA changes it; 0 if it does not say."""
-  return max(0.0, (lowered.cost_analysis() or {}).get("flops", 0.0))
+  try:
+    cost = lowered.cost_analysis()
+  except Exception:  # of any kind: a backend may not count, and times matter more
+    return 0.0
+  return max(0.0, (cost or {}).get("flops", 0.0))
 
 
-def _compile(program: Program) -> tuple[float, Any, Any]:
-  """Returns (seconds, lowered, compiled)."""
-  started = time.perf_counter()
-  lowered = program.function.lower(*program.arguments)
-  compiled = lowered.compile()
-  return time.perf_counter() - started, lowered, compiled
+def peak_gib(compiled: jax.stages.Compiled) -> float | None:
+  """Returns the memory that a program needs by XLA, arguments included.
 
-
-class _cache_in:
-  """Keeps compiled programs in a folder for a while."""
-
-  _NAMES = (
-    "jax_compilation_cache_dir",
-    "jax_persistent_cache_min_compile_time_secs",
-    "jax_persistent_cache_min_entry_size_bytes",
+  Backends that do not count a peak give an upper bound. None: it does not say.
+  """
+  memory = compiled.memory_analysis()
+  if memory is None:
+    return None
+  parts = (
+    memory.argument_size_in_bytes
+    + memory.output_size_in_bytes
+    - memory.alias_size_in_bytes
+    + memory.temp_size_in_bytes
   )
+  return float(memory.peak_memory_in_bytes or parts) / 2**30
 
-  def __init__(self, folder: str):
-    self._values = (folder, 0.0, -1)
 
-  def __enter__(self) -> None:
-    self._before = tuple(getattr(jax.config, name) for name in self._NAMES)
-    self._set(self._values)
+@contextlib.contextmanager
+def empty_cache() -> Iterator[None]:
+  """Keeps all compiled programs in an empty persistent cache for a while."""
+  with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+    values = {
+      "jax_compilation_cache_dir": folder,
+      "jax_persistent_cache_min_compile_time_secs": 0.0,
+      "jax_persistent_cache_min_entry_size_bytes": -1,
+      # One folder of tuned kernels for programs that compile at once: left alone.
+      "jax_persistent_cache_enable_xla_caches": "none",
+    }
+    before = {name: getattr(jax.config, name) for name in values}
+    _update_config(values)
+    try:
+      yield
+    finally:
+      _update_config(before)
 
-  def __exit__(self, *unused: object) -> None:
-    self._set(self._before)
 
-  def _set(self, values: tuple) -> None:
-    for name, value in zip(self._NAMES, values, strict=True):
-      jax.config.update(name, value)
-    # JAX opens the folder once per process; without this it keeps the first one.
-    compilation_cache.reset_cache()
+def _update_config(values: dict[str, Any]) -> None:
+  for name, value in values.items():
+    jax.config.update(name, value)
+  # JAX opens the folder once per process; without this it keeps the first one.
+  compilation_cache.reset_cache()

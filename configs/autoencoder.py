@@ -56,6 +56,8 @@ def get_config(variant: str = "paper") -> ml_collections.ConfigDict:
   c.model.codec_max_features = 512
   c.model.num_down = 2
   c.model.motion_down = 0  # how often flow and occlusion are halved below z
+  c.model.heat_variance = 0.01  # of the Gaussians that show keypoints to the motion
+  c.model.oriented_heat = False  # Gaussians as long as the jacobians: a departure
   c.model.num_residual = 6
   c.model.dtype = "float32"  # of the convolutions; coordinates are always float32
 
@@ -90,10 +92,12 @@ def get_config(variant: str = "paper") -> ml_collections.ConfigDict:
     # softmax of temperature 0.1 does not settle at this learning rate.
     c.model.detector_scale, c.model.detector_temperature = 0.5, 1.0
     c.model.detector_head_size = 3
-    c.model.motion_features, c.model.hourglass_max_features = 48, 128
+    c.model.detector_features, c.model.hourglass_max_features = 32, 96
     # A flow of 16 x 16 cells can be within 0.09 of the true motion of a body, hands
     # within 0.26; one of 32 x 32 halves that, and stage 2 costs four times as much.
     c.model.motion_down = 1
+    # Limbs are two pixels wide; round Gaussians of variance 0.01 cover several.
+    c.model.heat_variance, c.model.oriented_heat = 0.0025, True
     c.loss.network, c.loss.perceptual_weights = "alexnet", (1.0,) * 5
     c.loss.pixel_weight = 60.0
     c.loss.flow_weight, c.loss.parts_weight = 100.0, 3.0

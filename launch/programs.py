@@ -24,6 +24,7 @@ from dabfusion_jax.pretrained.converters import VGG19_LAYERS
 from dabfusion_jax.settings.autoencoder import AutoencoderSettings
 from dabfusion_jax.settings.diffusion import DiffusionSettings
 from dabfusion_jax.settings.stages import Settings
+from dabfusion_jax.stages.diffusion import DiffusionStage
 from dabfusion_jax.storage.saved_stage import SavedStage
 from dabfusion_jax.training.optimizer import make_optimizer
 from dabfusion_jax.training.state import make_init
@@ -107,8 +108,7 @@ def make_sampler_program(
   It is the step that `inference.sampler` runs on the host, here over a batch that
   `parallel.sharding` splits. `repeats` is the number of steps of a sample.
   """
-  settings, saved = _resolve(settings, stage1)
-  stage = make_diffusion_stage(settings, saved)
+  stage = make_abstract_diffusion(settings, stage1)
   batch = _latent_batch(settings, stage1, batch_size)
   params, _ = jax.eval_shape(stage.init, jax.random.key(0), batch)
   del batch["flow"], batch["occlusion"]
@@ -132,6 +132,16 @@ def make_sampler_program(
     batch_size,
     len(stage.plan.t),
   )
+
+
+def make_abstract_diffusion(
+  settings: DiffusionSettings, stage1: AutoencoderSettings
+) -> DiffusionStage:
+  """Returns the stage of diffusion settings as if their latents were there.
+
+  Its stage 1 has no variables, so it cannot decode.
+  """
+  return make_diffusion_stage(*_resolve(settings, stage1))
 
 
 def make_decoder_program(

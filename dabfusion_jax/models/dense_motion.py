@@ -9,7 +9,11 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
 from dabfusion_jax.models.blocks import Conv, Hourglass
-from dabfusion_jax.models.keypoint_detector import Keypoints, gaussian_heatmap
+from dabfusion_jax.models.keypoint_detector import (
+  Keypoints,
+  gaussian_heatmap,
+  oriented_heatmap,
+)
 from dabfusion_jax.ops.grid import identity_grid, inverse_2x2
 from dabfusion_jax.ops.resize import antialias_down
 from dabfusion_jax.ops.warp import warp
@@ -33,9 +37,12 @@ def sparse_motions(
   The background is the identity; T_k(u) = p_S + J_S J_D^-1 (u - p_D) for keypoint k.
   """
   grid = identity_grid(height, width)
-  affine = reference.jacobian @ inverse_2x2(driving.jacobian)
+  # Accelerators default to fewer digits than coordinates need.
+  affine = jnp.matmul(
+    reference.jacobian, inverse_2x2(driving.jacobian), precision="highest"
+  )
   offset = grid[None, None] - driving.position[:, :, None, None]
-  local = jnp.einsum("bkij,bkhwj->bkhwi", affine, offset)
+  local = jnp.einsum("bkij,bkhwj->bkhwi", affine, offset, precision="highest")
   local += reference.position[:, :, None, None]
   background = jnp.broadcast_to(grid, (local.shape[0], 1, *grid.shape))
   return jnp.concatenate([background, local], axis=1)
@@ -54,6 +61,9 @@ class DenseMotion(nn.Module):
   num_blocks: int = 5
   scale: float = 0.25
   variance: float = 0.01
+  # Show where each driving keypoint's part lies, as long as its jacobian says, instead
+  # of how the keypoints differ: a departure, for keypoints that are parts of a body.
+  oriented: bool = False
   dtype: DTypeLike = jnp.float32
 
   @nn.compact
@@ -68,8 +78,11 @@ class DenseMotion(nn.Module):
     batch, height, width, channels = small.shape
     motions = sparse_motions(reference, driving, height, width)
     regions = motions.shape[1]
-    heat = gaussian_heatmap(driving.position, height, width, self.variance)
-    heat -= gaussian_heatmap(reference.position, height, width, self.variance)
+    if self.oriented:
+      heat = oriented_heatmap(driving, height, width, self.variance)
+    else:
+      heat = gaussian_heatmap(driving.position, height, width, self.variance)
+      heat -= gaussian_heatmap(reference.position, height, width, self.variance)
     heat = jnp.pad(heat, ((0, 0), (0, 0), (0, 0), (1, 0)))  # background: 0
     deformed = jax.vmap(jax.vmap(warp, in_axes=(None, 0)))(small, motions)
     deformed = jnp.moveaxis(deformed, 1, 3)  # b h w r c
@@ -89,7 +102,9 @@ class DenseMotion(nn.Module):
     mask = nn.softmax(logits, axis=-1)
     # Summed as offsets from the identity, equal keypoints remain exact in float32.
     grid = identity_grid(height, width)
-    offset = jnp.einsum("bhwr,brhwd->bhwd", mask, motions - grid[None, None])
+    offset = jnp.einsum(
+      "bhwr,brhwd->bhwd", mask, motions - grid[None, None], precision="highest"
+    )
     flow = grid[None] + offset
     logits = Conv(1, 7, name="occlusion")(x)
     self.sow("intermediates", OCCLUSION, logits)

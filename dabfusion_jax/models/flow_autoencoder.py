@@ -51,6 +51,8 @@ class FlowAutoencoder(nn.Module):
   codec_max_features: int = 512
   num_down: int = 2
   motion_down: int = 0  # how often flow and occlusion are halved below z
+  heat_variance: float = 0.01  # of the Gaussians that show keypoints to the motion
+  oriented_heat: bool = False  # whether those are as long as the jacobians
   num_residual: int = 6
   dtype: DTypeLike = jnp.float32
 
@@ -76,7 +78,13 @@ class FlowAutoencoder(nn.Module):
     )
     # By default the flow has the resolution of the latent.
     scale = 0.5 ** (self.num_down + self.motion_down)
-    self.dense_motion = DenseMotion(self.motion_features, scale=scale, **hourglass)
+    self.dense_motion = DenseMotion(
+      self.motion_features,
+      scale=scale,
+      variance=self.heat_variance,
+      oriented=self.oriented_heat,
+      **hourglass,
+    )
     self.encoder = ImageEncoder(**codec)
     self.decoder = ImageDecoder(num_residual=self.num_residual, **codec)
 

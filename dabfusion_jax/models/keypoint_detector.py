@@ -9,7 +9,7 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
 from dabfusion_jax.models.blocks import Conv, Hourglass
-from dabfusion_jax.ops.grid import identity_grid
+from dabfusion_jax.ops.grid import identity_grid, inverse_2x2
 from dabfusion_jax.ops.resize import antialias_down
 
 HEATMAP = "heatmap_logits"  # [b h w k], sown: before the softmax over a map
@@ -26,7 +26,8 @@ class Keypoints(NamedTuple):
 def heatmap_to_position(heatmap: Float[Array, "b h w k"]) -> Float[Array, "b k 2"]:
   """Returns the expected grid coordinate (x, y) under each map."""
   grid = identity_grid(*heatmap.shape[1:3])
-  return jnp.einsum("bhwk,hwd->bkd", heatmap, grid)
+  # Accelerators default to fewer digits than coordinates need.
+  return jnp.einsum("bhwk,hwd->bkd", heatmap, grid, precision="highest")
 
 
 def _identity_jacobians(key, shape, dtype=jnp.float32):
@@ -88,3 +89,19 @@ def gaussian_heatmap(
   grid = identity_grid(height, width)[None, :, :, None]
   distance = ((grid - position[:, None, None]) ** 2).sum(-1)
   return jnp.exp(-distance / np.float32(2.0 * variance))
+
+
+def oriented_heatmap(
+  keypoints: Keypoints, height: int, width: int, variance: float
+) -> Float[Array, "b h w k"]:
+  """Returns exp(-|J^-1 (u - p)|^2 / (2 variance)): Gaussians as long as the parts are.
+
+  A jacobian that is the axis of a body part (`losses.anatomy.part_keypoints`) stretches
+  the Gaussian along it.
+  """
+  offset = identity_grid(height, width)[None, :, :, None]
+  offset = offset - keypoints.position[:, None, None]
+  local = jnp.einsum(
+    "bkij,bhwkj->bhwki", inverse_2x2(keypoints.jacobian), offset, precision="highest"
+  )
+  return jnp.exp(-(local**2).sum(-1) / np.float32(2.0 * variance))

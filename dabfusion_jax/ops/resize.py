@@ -123,4 +123,5 @@ def resize_aligned(
     return x
   rows = interpolation_matrix(x.shape[-3], height)
   columns = interpolation_matrix(x.shape[-2], width)
-  return apply_separably(rows, columns, x)
+  # Accelerators default to fewer digits than coordinates need.
+  return apply_separably(rows, columns, x, precision="highest")

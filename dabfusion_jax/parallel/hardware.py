@@ -23,8 +23,8 @@ class Chip:
 
 
 # Google Cloud's pages on TPU v4, v5e, v5p and v6e, whose interconnect figures in Gbps
-# count one direction; NVIDIA's data sheets of the A100 and H100 SXM (80 GB), half of
-# their NVLink figures.
+# count one direction; NVIDIA's data sheets of the A100 (80 GB), H100 and H200 SXM, half
+# of their NVLink figures.
 CHIPS = {
   "v4": Chip(275e12, 32 * 2.0**30, 1200e9, 2400e9 / 8),
   "v5e": Chip(197e12, 16 * 2.0**30, 819e9, 1600e9 / 8),
@@ -32,6 +32,7 @@ CHIPS = {
   "v6e": Chip(918e12, 32 * 2.0**30, 1638e9, 3200e9 / 8),
   "a100": Chip(312e12, 80e9, 2039e9, 300e9),
   "h100": Chip(989e12, 80e9, 3350e9, 450e9),
+  "h200": Chip(989e12, 141e9, 4800e9, 450e9),
 }
 # Names by JAX, in `device_kind`.
 _KINDS = {
@@ -43,6 +44,7 @@ _KINDS = {
   "TPU v6e": "v6e",
   "NVIDIA A100-SXM4-80GB": "a100",
   "NVIDIA H100 80GB HBM3": "h100",
+  "NVIDIA H200": "h200",
 }
 
 

@@ -47,6 +47,8 @@ class AutoencoderModel:
   detector_temperature: float = 0.1  # of the softmax over a heatmap
   detector_head_size: int = 7  # kernels that draw heatmaps and jacobians
   motion_down: int = 0  # how often flow and occlusion are halved below z
+  heat_variance: float = 0.01  # of the Gaussians that show keypoints to the motion
+  oriented_heat: bool = False  # whether those are as long as the jacobians
 
   @property
   def z_channels(self) -> int:

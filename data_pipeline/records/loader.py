@@ -7,6 +7,7 @@ iterator (`get_state`, `set_state`) is one small dict that belongs in the checkp
 
 import contextlib
 import json
+import os
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any, SupportsIndex
 
@@ -252,7 +253,7 @@ def batches(
   process_index: int = 0,
   process_count: int = 1,
   *,
-  num_threads: int = 2,
+  num_threads: int | None = None,
   batch_fn: Callable[[Sequence[Record]], Record] | None = None,
 ) -> grain.IterDataset:
   """Makes endless batches of a source, shuffled again in every epoch.
@@ -268,7 +269,8 @@ def batches(
     transform: makes an example of a record and a random generator of its own; the
       example is the record itself if None.
     process_index, process_count: which part of each batch to read.
-    num_threads: number of threads that read ahead, and of batches kept ready.
+    num_threads: number of threads that read ahead, and of batches kept ready; as many
+      as there are cores if None.
     batch_fn: joins examples to a batch; stacks them if None.
 
   Returns:
@@ -290,6 +292,7 @@ def batches(
   # With batches of 4 over 2 processes, process 1 reads the examples marked x:
   #   index  0 1 2 3 | 4 5 6 7 | ...
   #              x x |     x x |
+  num_threads = num_threads or os.cpu_count() or 1
   part = batch_size // process_count
   first = part * process_index
   mine = lambda i: examples[i // part * batch_size + first + i % part]

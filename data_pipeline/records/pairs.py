@@ -114,7 +114,7 @@ def make_pairs_dataset(
   augment: bool = True,
   process_index: int = 0,
   process_count: int = 1,
-  num_threads: int = 2,
+  num_threads: int | None = None,
 ) -> grain.IterDataset:
   """Makes the batches of stage 1: pairs of frames (`sample_pair`).
 

@@ -7,7 +7,12 @@ import pytest
 
 from dabfusion_jax.models.dense_motion import sparse_motions
 from dabfusion_jax.models.flow_autoencoder import FlowAutoencoder, warp_latent
-from dabfusion_jax.models.keypoint_detector import Keypoints, heatmap_to_position
+from dabfusion_jax.models.keypoint_detector import (
+  Keypoints,
+  gaussian_heatmap,
+  heatmap_to_position,
+  oriented_heatmap,
+)
 from dabfusion_jax.ops.grid import identity_grid
 
 _SIZE = 32
@@ -71,6 +76,33 @@ def test_the_flow_may_be_coarser_than_the_latent_which_keeps_its_size(tiny):
   assert out.z.shape[1:3] == (_SIZE // 4, _SIZE // 4)
   assert out.motion.flow.shape[1:3] == (_SIZE // 8, _SIZE // 8)
   assert out.motion.occlusion.shape[1:3] == (_SIZE // 8, _SIZE // 8)
+
+
+def test_self_flow_is_the_identity_for_oriented_heat_as_well(tiny):
+  model, _, perturbed, image, apply = tiny
+  oriented = model.clone(oriented_heat=True, heat_variance=0.0025)
+  out = jax.jit(oriented.apply)(perturbed, image, image)
+  grid = np.broadcast_to(identity_grid(_SIZE // 4, _SIZE // 4), out.motion.flow.shape)
+  np.testing.assert_allclose(out.motion.flow, grid, atol=1e-5)
+  assert (
+    np.abs(out.motion.occlusion - apply(perturbed, image, image).motion.occlusion).max()
+    > 0
+  )
+
+
+def test_oriented_heat_is_round_for_the_identity_and_long_along_a_part():
+  position = identity_grid(9, 9)[4, 4][None, None]
+  round_one = Keypoints(position, jnp.eye(2)[None, None], None)
+  np.testing.assert_allclose(
+    oriented_heatmap(round_one, 9, 9, 0.04), gaussian_heatmap(position, 9, 9, 0.04)
+  )
+  # The part lies along the diagonal, twice as long as wide.
+  axis, normal = np.array([1, 1]) / np.sqrt(2), np.array([-1, 1]) / np.sqrt(2)
+  jacobian = jnp.asarray(np.stack([2 * axis, normal], -1), jnp.float32)
+  heat = oriented_heatmap(Keypoints(position, jacobian[None, None], None), 9, 9, 0.04)
+  along, across = heat[0, 6, 6, 0], heat[0, 6, 2, 0]
+  np.testing.assert_allclose(along**4, across, rtol=1e-4)
+  assert across < 0.2 < along
 
 
 def test_different_frames_have_another_flow(tiny):

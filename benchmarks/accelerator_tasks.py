@@ -1,0 +1,301 @@
+"""What the accelerator benchmark measures: programs, whole dances, a second device."""
+
+import abc
+import dataclasses
+import pathlib
+import statistics
+import time
+from collections.abc import Callable, Iterator, Sequence
+
+import jax
+import numpy as np
+
+from benchmarks import program_times
+from benchmarks.program_times import ProgramTimes, Traced, fill
+from dabfusion_jax.diffusion.samplers import make_plan
+from dabfusion_jax.parallel import sharding
+from dabfusion_jax.settings.autoencoder import AutoencoderSettings
+from dabfusion_jax.settings.config_files import load_config
+from dabfusion_jax.settings.diffusion import DiffusionSettings
+from launch import programs
+from launch.programs import Program
+
+_CONFIGS = pathlib.Path(__file__).parent.parent / "configs"
+# Name -> (dtype of activations, precision of products of float32). On TPUs JAX takes
+# "tensorfloat32" as three passes of bf16.
+PRECISIONS = {
+  "float32": ("float32", "highest"),
+  "tf32": ("float32", "tensorfloat32"),
+  "bf16": ("bfloat16", "default"),
+}
+DANCE_STEPS = (25, 10)  # of DDIM
+GUIDANCE = 2.0  # two predictions per step, as the bundled weights sample
+FPS = 10.0  # of the clips, for seconds of dance
+
+Settings = AutoencoderSettings | DiffusionSettings
+MakeProgram = Callable[..., Program]
+
+
+@dataclasses.dataclass(frozen=True)
+class DanceTimes:
+  """What a finished dance takes: noise, sampling, decoding, frames on the host."""
+
+  batch_size: int
+  num_steps: int
+  precision: str
+  seconds: float  # median, warm
+  dance_seconds: float  # of the whole batch
+  timed_beside: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Difference:
+  """How far a result is from the CPU's, relative to the largest value."""
+
+  program: str
+  value: float
+
+
+Row = ProgramTimes | DanceTimes | Difference
+
+
+class Task(abc.ABC):
+  """Something to trace, to compile beside other compilations, and then to measure."""
+
+  name: str
+  needs: tuple["Task", ...] = ()  # earlier ones, to be compiled before
+
+  @abc.abstractmethod
+  def trace(self) -> None:
+    """Traces what `compile` takes; runs in the thread that traces all tasks."""
+
+  @abc.abstractmethod
+  def compile(self) -> None:
+    """Compiles; runs in a thread of its own."""
+
+  @abc.abstractmethod
+  def measure(
+    self, num_calls: int, compiled_beside: str, timed_beside: str
+  ) -> Iterator[Row]:
+    """Yields what was measured, as soon as it is."""
+
+
+class ProgramTask(Task):
+  """One program of the paper's (or the smoke variant's) size at one precision."""
+
+  def __init__(
+    self,
+    make: MakeProgram,
+    stage: str,
+    precision: str,
+    batch_size: int,
+    variant: str = "paper",
+    guidance: float = GUIDANCE,
+  ):
+    kind = make.__name__.removeprefix("make_").removesuffix("_program")
+    self.name = f"{kind} of {stage}, {precision}, batch {batch_size}"
+    self.make, self.stage, self.precision = make, stage, precision
+    self.batch_size, self.variant, self.guidance = batch_size, variant, guidance
+    self.mesh = first_device_mesh()
+    self.row: ProgramTimes | None = None  # the latest
+
+  def trace(self) -> None:
+    self.program, self.traced = self.trace_anew()
+
+  def trace_anew(self) -> tuple[Program, Traced]:
+    """Returns the program over shapes, traced."""
+    settings = read_settings(self.variant, self.precision, self.guidance)
+    stage1 = settings["autoencoder"]
+    program = self.make(settings[self.stage], stage1, self.mesh, self.batch_size)
+    if self.make is programs.make_sampler_program:
+      name = f"sampler step, guidance {self.guidance:g}"
+      # Not "... step": it carries no state of an optimizer.
+      program = dataclasses.replace(program, name=name)
+    with jax.default_matmul_precision(PRECISIONS[self.precision][1]):
+      return program, program_times.trace_program(program, self.mesh)
+
+  def compile(self) -> None:
+    self.compiled = program_times.compile_program(self.traced, self.mesh)
+
+  def measure(
+    self, num_calls: int, compiled_beside: str, timed_beside: str
+  ) -> Iterator[Row]:
+    row = program_times.time_program(
+      self.program,
+      self.traced,
+      self.compiled,
+      self.precision,
+      self.mesh,
+      num_calls,
+      timed_beside,
+    )
+    self.row = dataclasses.replace(row, compiled_beside=compiled_beside)
+    yield self.row
+
+
+class CachedTask(Task):
+  """The program of another task, compiled again: XLA's part is read from the cache."""
+
+  def __init__(self, task: ProgramTask):
+    self.task, self.needs = task, (task,)
+    self.name = f"{task.name}, from the cache"
+
+  def trace(self) -> None:
+    _, self.traced = self.task.trace_anew()
+
+  def compile(self) -> None:
+    compiled = program_times.compile_program(self.traced, self.task.mesh)
+    self.seconds = compiled.seconds
+
+  def measure(
+    self, num_calls: int, compiled_beside: str, timed_beside: str
+  ) -> Iterator[Row]:
+    yield dataclasses.replace(self.task.row, cached_compile_seconds=self.seconds)
+
+
+class DanceTask(Task):
+  """Whole dances with the compiled sampler step and decoder of two other tasks."""
+
+  def __init__(self, sampler: ProgramTask, decoder: ProgramTask):
+    self.sampler, self.decoder, self.needs = sampler, decoder, (sampler, decoder)
+    self.name = f"dance, {sampler.precision}, batch {sampler.batch_size}"
+
+  def trace(self) -> None:
+    sampler = self.sampler
+    settings = read_settings(sampler.variant, sampler.precision, sampler.guidance)
+    self.settings = settings["diffusion"]
+    stage = programs.make_abstract_diffusion(self.settings, settings["autoencoder"])
+    self.stage = stage
+    params, _, batch, z_term, keys, carry = sampler.program.arguments
+    split = sharding.batch_sharding(sampler.mesh)
+
+    def begin(params, batch, keys):
+      return stage.unet.z_term(params, batch["z"]), stage.first_carry(batch, keys)
+
+    begin, end = (jax.jit(f, out_shardings=split) for f in (begin, stage.to_flow))
+    with program_times.HOST.tracing(), jax.set_mesh(sampler.mesh):
+      self.traced = begin.lower(params, batch, keys), end.lower(carry.x)
+
+  def compile(self) -> None:
+    with jax.set_mesh(self.sampler.mesh):
+      self.begin, self.end = (lowered.compile() for lowered in self.traced)
+
+  def measure(
+    self, num_calls: int, compiled_beside: str, timed_beside: str
+  ) -> Iterator[Row]:
+    sampler, schedule = self.sampler, self.stage.schedule
+    dance_seconds = sampler.batch_size * self.settings.data.num_frames / FPS
+    with program_times.HOST.timing(), jax.set_mesh(sampler.mesh):
+      params, _, batch, _, keys, _ = fill(sampler.program.arguments)
+      variables = fill(self.decoder.program.arguments[0])
+
+      def dance(plan) -> np.ndarray:
+        z_term, carry = self.begin(params, batch, keys)
+        for i in range(len(plan.t)):
+          step = plan.at(i)
+          carry = sampler.compiled.call(params, step, batch, z_term, keys, carry)
+        flow, occlusion = self.end(carry.x)
+        frames = self.decoder.compiled.call(variables, batch["z"], flow, occlusion)
+        return np.asarray(frames)
+
+      for num_steps in DANCE_STEPS:
+        plan = make_plan(schedule, "ddim", num_steps)
+        times = []
+        for _ in range(min(num_calls, 5) + 1):
+          started = time.perf_counter()
+          dance(plan)
+          times.append(time.perf_counter() - started)
+        yield DanceTimes(
+          sampler.batch_size,
+          num_steps,
+          sampler.precision,
+          statistics.median(times[1:]),
+          dance_seconds,
+          timed_beside,
+        )
+
+
+class CompareTask(Task):
+  """One program at smoke size in float32, on this device and on the CPU."""
+
+  def __init__(self, make: MakeProgram, stage: str, cpu: jax.Device):
+    self.make, self.stage = make, stage
+    self.meshes = (first_device_mesh(), _mesh(cpu))
+    self.name = f"comparison with the CPU: {make.__name__} of {stage}"
+
+  def trace(self) -> None:
+    settings = read_settings("smoke", "float32", GUIDANCE)
+    self.programs = []
+    with jax.default_matmul_precision("highest"):
+      for mesh in self.meshes:
+        program = self.make(settings[self.stage], settings["autoencoder"], mesh, 2)
+        traced = program_times.trace_program(program, mesh)
+        self.programs.append((program, traced, mesh))
+
+  def compile(self) -> None:
+    results = []
+    for program, traced, mesh in self.programs:
+      compiled = program_times.compile_program(traced, mesh)
+      with jax.set_mesh(mesh):
+        result = jax.device_get(compiled.call(*fill(program.arguments)))
+      if program_times.is_training(program):
+        result = result[1]["loss"]  # Adam divides small gradients by their own size
+      results.append(result)
+    self.difference = Difference(program.name, difference(*results))
+
+  def measure(
+    self, num_calls: int, compiled_beside: str, timed_beside: str
+  ) -> Iterator[Row]:
+    yield self.difference
+
+
+def make_step(
+  settings: Settings,
+  stage1: AutoencoderSettings,
+  mesh: jax.sharding.Mesh,
+  batch_size: int,
+) -> Program:
+  """Returns the training step of either stage."""
+  return programs.make_step_program(settings, stage1, mesh, batch_size)
+
+
+def read_settings(variant: str, precision: str, guidance: float) -> dict[str, Settings]:
+  """Returns the settings of both stages, by name, at a precision."""
+  dtype = PRECISIONS[precision][0]
+  stage1 = load_config(_CONFIGS / "autoencoder.py", variant)
+  stage2 = load_config(_CONFIGS / "diffusion.py", variant)
+  replace = dataclasses.replace
+  sampling = replace(
+    stage2.sampling,
+    method="ddim",
+    num_inference_steps=DANCE_STEPS[0],
+    guidance_scale=guidance,
+  )
+  # The loop's accumulation would hide the largest batch.
+  stage1 = replace(
+    stage1, gradient_accumulation=1, model=replace(stage1.model, dtype=dtype)
+  )
+  stage2 = replace(
+    stage2,
+    gradient_accumulation=1,
+    unet=replace(stage2.unet, dtype=dtype),
+    sampling=sampling,
+  )
+  return {"autoencoder": stage1, "diffusion": stage2}
+
+
+def difference(ours: Sequence, theirs: Sequence) -> float:
+  """Returns the largest difference of two trees, relative to the largest value."""
+  pairs = zip(jax.tree.leaves(ours), jax.tree.leaves(theirs), strict=True)
+  return max(
+    float(np.max(np.abs(a - b)) / max(np.max(np.abs(b)), 1e-30)) for a, b in pairs
+  )
+
+
+def first_device_mesh() -> jax.sharding.Mesh:
+  """Returns a mesh of the first device alone."""
+  return _mesh(jax.local_devices()[0])
+
+
+def _mesh(device: jax.Device) -> jax.sharding.Mesh:
+  return sharding.mesh_of([device], (("data", 1), ("fsdp", 1)))
