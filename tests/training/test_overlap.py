@@ -41,7 +41,7 @@ def test_steps_go_on_while_a_checkpoint_is_written(tmp_path, monkeypatch):
     write = await save(self, directory)
 
     async def wait_and_write():
-      in_time.append(await asyncio.to_thread(trained.wait, 5))
+      in_time.append(await asyncio.to_thread(trained.wait, 60))
       await write
 
     return wait_and_write()
