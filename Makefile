@@ -92,10 +92,11 @@ notebook: $(STAMP)
 	$(PY) docs/run_notebook.py
 
 # Ratios within one run: how clips are read, what each feature costs, how well beats are
-# found; and published values of the metrics beside ours.
+# found; published values of the metrics beside ours; and where a first dance's time goes.
 bench: $(STAMP) $(WEIGHTS)
 	$(PY) -m data_pipeline.build --source=synthdance --preset=demo --output=data/synthdance_demo
 	$(PY) -m benchmarks.loader --data=data/synthdance_demo
 	$(PY) -m benchmarks.features
 	$(PY) -m benchmarks.beats
 	$(PY) -m benchmarks.check_values
+	$(PY) -m benchmarks.first_frame

@@ -19,6 +19,7 @@ import time
 from collections.abc import Sequence
 
 from dabfusion_jax.parallel import hardware
+from dabfusion_jax.parallel.compiled import keep_compiled
 from dabfusion_jax.pipeline import DancePipeline
 from dabfusion_jax.storage import saved_stage
 from dabfusion_jax.web.limits import Limits
@@ -82,6 +83,7 @@ def main(argv: Sequence[str] | None = None) -> None:
   signal.signal(signal.SIGTERM, signal.default_int_handler)
   with cli.one_line_errors("app"):
     hardware.check_backend()
+    keep_compiled()
     checkpoint = args.checkpoint or saved_stage.shipped()
     with tempfile.TemporaryDirectory(prefix="dabfusion_app_") as private:
       run(checkpoint, args.host, args.port, private)

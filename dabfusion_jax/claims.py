@@ -30,6 +30,7 @@ from dabfusion_jax.evaluation.study.held_out import MIN_SEQUENCES
 from dabfusion_jax.evaluation.study.parts import PARTS
 from dabfusion_jax.evaluation.study.study import open_study
 from dabfusion_jax.parallel import hardware
+from dabfusion_jax.parallel.compiled import keep_compiled
 from data_pipeline import cli, files
 from data_pipeline.locks import hold_folder
 
@@ -121,6 +122,7 @@ def main(argv: Sequence[str] | None = None) -> None:
   args = make_parser().parse_args(argv)
   with cli.one_line_errors("claims"), hold_folder(args.output):
     hardware.check_backend()
+    keep_compiled()
     run(args)
 
 

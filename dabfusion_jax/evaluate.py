@@ -30,6 +30,7 @@ from dabfusion_jax.evaluation.reading.changes import rebuilt_by
 from dabfusion_jax.evaluation.reporting import options, report, tables
 from dabfusion_jax.evaluation.reporting.evaluator import Folders, evaluate_folders
 from dabfusion_jax.parallel import hardware
+from dabfusion_jax.parallel.compiled import keep_compiled
 from dabfusion_jax.pipeline import DancePipeline
 from data_pipeline import cli, files
 from data_pipeline.locks import hold_folder
@@ -42,6 +43,7 @@ def run_evaluate(args: argparse.Namespace) -> None:
   if args.checkpoint:
     hardware.use_cpu_cores()
     hardware.check_backend()
+    keep_compiled()
     samples = references = export_dances(args)
     pipeline = DancePipeline.from_pretrained(args.checkpoint)
     stage1 = rebuilt_by(pipeline.stage, pipeline.digests["autoencoder"])

@@ -27,6 +27,7 @@ import tqdm
 
 from dabfusion_jax.evaluation.reading import clips
 from dabfusion_jax.parallel import hardware
+from dabfusion_jax.parallel.compiled import keep_compiled
 from dabfusion_jax.pipeline import DancePipeline
 from data_pipeline import cli, files
 from data_pipeline.errors import UserError
@@ -214,6 +215,7 @@ def main(argv: Sequence[str] | None = None) -> None:
       # Whoever is done waits for the others, by default for at most 5 minutes.
       jax.distributed.initialize(shutdown_timeout_seconds=_MAX_WAIT_SECONDS)
     hardware.check_backend()
+    keep_compiled()
     run(args)
 
 

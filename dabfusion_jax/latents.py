@@ -13,6 +13,7 @@ from collections.abc import Sequence
 
 from dabfusion_jax.inference.latent_cache import cache_latents
 from dabfusion_jax.parallel import hardware
+from dabfusion_jax.parallel.compiled import keep_compiled
 from data_pipeline import cli
 from data_pipeline.locks import hold_folder
 
@@ -46,6 +47,7 @@ def main(argv: Sequence[str] | None = None) -> None:
   part = f"_{args.process_index}_of_{args.process_count}"
   with cli.one_line_errors("latents"), hold_folder(args.output, part):
     hardware.check_backend()
+    keep_compiled()
     cache_latents(
       args.checkpoint,
       args.data,

@@ -166,7 +166,7 @@ class DancePipeline:
     window = self._check_window(asked.num_frames)
     layers, ref_image, notes = self.read_picture(image, asked)
     with reader.collect_notes() as media_notes:
-      song = self._read_music(music, asked)
+      song = self._read_music(music, asked, self._compiling(window, sampling))
     num_frames = count_frames(song, asked, window, self.fps)
     beat_times = song.beats(0.0, num_frames / self.fps)
     notes += tuple(note.text for note in media_notes)
@@ -327,7 +327,24 @@ class DancePipeline:
       raise InputError(f"This model makes {made}, not {num_frames}.")
     return num_frames
 
-  def _read_music(self, music: str | pathlib.Path, asked: DanceOptions) -> Song:
+  def _compiling(
+    self, num_frames: int, sampling: SamplingSettings
+  ) -> contextlib.AbstractContextManager:
+    """Returns the context that compiles what a dance needs beside something else."""
+    return self.batch_sampler.compiling(
+      self.frame_size,
+      num_frames,
+      self.encoder.size,
+      make_sampling_plan(self.settings.diffusion, sampling),
+      sampling.guidance_scale,
+    )
+
+  def _read_music(
+    self,
+    music: str | pathlib.Path,
+    asked: DanceOptions,
+    beside: contextlib.AbstractContextManager,
+  ) -> Song:
     if not self.settings.condition.beats and (asked.beats, asked.bpm) != (None, None):
       raise InputError("This model follows no beats: leave out --beats and --bpm.")
     tracker = asked.beat_tracker and trackers.make_tracker(asked.beat_tracker)
@@ -340,6 +357,7 @@ class DancePipeline:
       bpm=asked.bpm,
       is_looped=asked.short_music == LOOP,
       tracker=tracker or None,
+      beside=beside,
     )
 
   def _beat_notes(

@@ -23,6 +23,7 @@ from dabfusion_jax.inference import options
 from dabfusion_jax.inference.layers import DECODER
 from dabfusion_jax.inference.pairs import Pair, check_output, make_pairs
 from dabfusion_jax.parallel import hardware
+from dabfusion_jax.parallel.compiled import keep_compiled
 from dabfusion_jax.pipeline import DancePipeline
 from dabfusion_jax.storage import saved_stage
 from data_pipeline import cli, files, weights
@@ -127,6 +128,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     for pair in pairs:
       check_output(pair.output, *read)
     hardware.check_backend()
+    keep_compiled()
     checkpoint = args.checkpoint or saved_stage.shipped()
     pipeline = DancePipeline.from_pretrained(checkpoint, args.encoder)
     make_dances(pipeline, pairs, asked, args.side_by_side)

@@ -19,6 +19,7 @@ from ml_collections import config_flags
 
 from dabfusion_jax import config
 from dabfusion_jax.parallel import hardware
+from dabfusion_jax.parallel.compiled import keep_compiled
 from dabfusion_jax.settings.autoencoder import AutoencoderSettings
 from dabfusion_jax.settings.config_files import find_config
 from dabfusion_jax.settings.diffusion import DiffusionSettings
@@ -190,13 +191,6 @@ def build_command(settings: AutoencoderSettings) -> str:
   )
 
 
-def keep_compiled(run: RunFolder) -> None:
-  """Keeps compiled programs in the workdir, for a restart."""
-  if jax.default_backend() != "cpu":  # there XLA warns about other machines' programs
-    cache = run.path / "compilation_cache"
-    jax.config.update("jax_compilation_cache_dir", str(cache))
-
-
 def _with_found_config(word: str) -> str:
   """Returns a word of the command line; --config=FILE names the file to read."""
   flag, equals, value = word.partition("=")
@@ -277,7 +271,9 @@ def run_program() -> None:
     workdir = path(workdir)
     logging.info("Training %s in %s.", settings.stage, workdir)
     run = RunFolder(workdir)
-    keep_compiled(run)
+    # A restarted machine of a pod has an empty disk, but the workdir is still there.
+    is_cpu = jax.default_backend() == "cpu"
+    keep_compiled(None if is_cpu else run.path / "compilation_cache")
     programs = {"autoencoder": train_autoencoder, "diffusion": train_diffusion}
     with contextlib.ExitStack() as stack:
       if jax.process_index() == 0:

@@ -4,6 +4,7 @@ An input that cannot be used raises an `InputError`, or a `MediaError` of its fi
 one line that says what to change.
 """
 
+import contextlib
 import math
 import pathlib
 from collections.abc import Sequence
@@ -118,6 +119,7 @@ def read_music(
   bpm: float | None = None,
   is_looped: bool = False,
   tracker: BeatTracker | None = None,
+  beside: contextlib.AbstractContextManager | None = None,
 ) -> Song:
   """Reads a song and its beats.
 
@@ -131,6 +133,7 @@ def read_music(
     bpm: tempo of the song, if the tracker gets it wrong.
     is_looped: whether the song begins again where it ends.
     tracker: of the beats; `trackers.best_tracker` if None.
+    beside: entered for the time of the listening, once the inputs have been checked.
 
   Raises:
     InputError, MediaError, UserError: input that cannot be used.
@@ -149,22 +152,22 @@ def read_music(
     sound = reader.read_audio(path, encoder.sample_rate)
   else:
     sound = encode_text(encoder, text)
-  tracked = None
-  if beat_times is None:
-    tracker = tracker or trackers.best_tracker()[0]
-    song = reader.read_audio(path, onsets.SAMPLE_RATE)
-    tracked = tracker(song, onsets.SAMPLE_RATE, bpm)
-    times = tracked.times
-  elif isinstance(beat_times, str | pathlib.Path):
+  tracked, times = None, np.zeros(0)
+  if isinstance(beat_times, str | pathlib.Path):
     times = beats_file.read(beat_times)
-  else:
+  elif beat_times is not None:
     times = beats_file.check_times(beat_times)
-  is_given = beat_times is not None and len(times) > 0
-  if is_given and times.min() > len(audio) / SAMPLE_RATE:
+  if len(times) and times.min() > len(audio) / SAMPLE_RATE:
     raise InputError(
       f"The first beat is at {times.min():g} s, but the music lasts "
       f"{len(audio) / SAMPLE_RATE:.2f} s; divide milliseconds by 1000."
     )
+  with beside or contextlib.nullcontext():
+    if beat_times is None:
+      tracker = tracker or trackers.best_tracker()[0]
+      song = reader.read_audio(path, onsets.SAMPLE_RATE)
+      tracked = tracker(song, onsets.SAMPLE_RATE, bpm)
+      times = tracked.times
   return Song(
     str(path),
     audio,

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
-import jax.numpy as jnp
+import jax
 import numpy as np
 from jaxtyping import UInt8
 
@@ -13,6 +13,8 @@ from dabfusion_jax.inference.motion import Motion
 from dabfusion_jax.inference.song import Song
 from dabfusion_jax.metrics.image import psnr
 from dabfusion_jax.ops.details import add_details
+
+_psnr = jax.jit(psnr, static_argnums=2)
 
 
 @runtime_checkable  # for the type checks of the tests
@@ -64,8 +66,8 @@ def needs_details(
   below_db: float,
 ) -> tuple[bool, tuple[str, ...]]:
   """Returns whether the codec loses so much that details are added, with a note."""
-  pair = (jnp.asarray(picture, jnp.float32) for picture in (rebuilt, ref_image))
-  quality = float(psnr(*pair, 255))
+  pair = (picture.astype(np.float32) for picture in (rebuilt, ref_image))
+  quality = float(_psnr(*pair, 255))
   if quality >= below_db:
     return False, ()
   note = (

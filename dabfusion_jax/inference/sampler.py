@@ -1,15 +1,20 @@
 """Both stages of a trained model on batches: pictures in, latents, frames out."""
 
+import concurrent.futures
+import contextlib
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
-from dabfusion_jax.diffusion import samplers
+from dabfusion_jax.diffusion import process, samplers
 from dabfusion_jax.diffusion.windows import Joiner
+from dabfusion_jax.inference.batch import make_batch
+from dabfusion_jax.inference.song import Condition
 from dabfusion_jax.ops.grid import identity_grid
 from dabfusion_jax.ops.pixels import from_uint8, to_uint8
 from dabfusion_jax.parallel.row_parallel import RowParallel
@@ -70,6 +75,56 @@ class BatchSampler:
         callback(i + 1, len(plan.t))
     return stage.to_flow(carry.x)
 
+  @contextlib.contextmanager
+  def compiling(
+    self,
+    frame_size: int,
+    num_frames: int,
+    music_size: int,
+    plan: samplers.Plan,
+    guidance_scale: float,
+  ) -> Iterator[None]:
+    """Compiles the programs of a dance while the block does something else.
+
+    Afterwards `encode`, `rebuild`, `draw` and `decode` of one example of these sizes
+    find them. What fails here, fails there again with its own error.
+    """
+    key = (frame_size, num_frames, guidance_scale, plan.is_stochastic)
+    if key in self._compiled or len(self.devices) > 1:
+      yield
+      return
+    self._compiled.add(key)
+    # Made here, by one thread: the others share them.
+    stage, rows = self.stage, self._rows
+    params, z_term, decode = self._shared_params, self._z_term, self._decode
+    picture = jax.ShapeDtypeStruct((1, frame_size, frame_size, 3), np.float32)
+    z = rows.split(np.zeros(jax.eval_shape(self._encode, picture).shape, np.float32))
+    silence = Condition(np.zeros(music_size, np.float32), np.zeros(0))
+    batch = make_batch(z, [silence], num_frames, 1.0)
+    keys = process.example_keys(jax.random.key(0), jnp.zeros(1, jnp.int32))
+
+    def compile_step() -> None:
+      step_fn = self._step_fn(guidance_scale, plan.is_stochastic)
+      shapes = (
+        jax.eval_shape(z_term, params, z),
+        jax.eval_shape(stage.first_carry, batch, keys),
+      )
+      of_z, carry = map(rows.like_output, shapes)
+      step_fn.lower(params, plan.at(0), batch, of_z, keys, carry).compile()
+
+    def compile_others() -> None:
+      self._encode.lower(picture).compile()
+      decode.lower(z, *_still(z)).compile()
+      z_term.lower(params, z).compile()
+      # Many small programs, which are compiled as they run.
+      motion = stage.to_flow(rows.split(stage.first_carry(batch, keys)).x)
+      decode.lower(z, *motion).compile()
+
+    with concurrent.futures.ThreadPoolExecutor() as pool:
+      pool.submit(compile_step)
+      pool.submit(compile_others)
+      yield
+
   def encode(self, ref_images: Sequence[np.ndarray]) -> jax.Array:
     """Pictures uint8 [h, w, 3] -> z [b, s, s, c]."""
     return self._encode(from_uint8(np.stack(ref_images)))
@@ -80,10 +135,11 @@ class BatchSampler:
 
   def rebuild(self, z: Any) -> np.ndarray:
     """What the codec makes of pictures without motion: uint8 [b, h, w, 3]."""
-    size = np.shape(z)[1:3]
-    still = np.broadcast_to(identity_grid(*size), (len(z), 1, *size, 2))
-    seen = np.ones((len(z), 1, *size, 1), np.float32)
-    return self.decode(z, still, seen)[:, 0]
+    return self.decode(z, *_still(z))[:, 0]
+
+  @functools.cached_property
+  def _compiled(self) -> set[tuple]:
+    return set()
 
   @functools.cached_property
   def _rows(self) -> RowParallel:
@@ -122,3 +178,10 @@ class BatchSampler:
       return self._rows.compile(step_fn, num_shared=2)
 
     return compiled
+
+
+def _still(z: Any) -> tuple[np.ndarray, np.ndarray]:
+  """Returns flow [b, 1, s, s, 2] and occlusion of pictures with latents like `z`."""
+  count, *size = z.shape[:3]
+  still = np.broadcast_to(np.asarray(identity_grid(*size)), (count, 1, *size, 2))
+  return still, np.ones((count, 1, *size, 1), np.float32)

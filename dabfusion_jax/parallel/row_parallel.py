@@ -40,6 +40,13 @@ class RowParallel:
     """Shards inputs like outputs of a compiled function, so that it compiles once."""
     return jax.device_put(tree, jax.NamedSharding(self._mesh, jax.P("row")))
 
+  def like_output(self, shapes: Any) -> Any:
+    """Returns shapes with the sharding that outputs of a compiled function have."""
+    rows = jax.NamedSharding(self._mesh, jax.P("row"))
+    return jax.tree.map(
+      lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=rows), shapes
+    )
+
   def share(self, tree: Any) -> Any:
     """Copies arrays to every device, once instead of with every call."""
     return jax.device_put(tree, jax.NamedSharding(self._mesh, jax.P()))

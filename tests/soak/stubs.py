@@ -44,6 +44,9 @@ class StillSampler:
   def decode(self, z, flow, occlusion):
     return np.zeros((*flow.shape[:2], self._size, self._size, 3), np.uint8)
 
+  def compiling(self, *unused):
+    return contextlib.nullcontext()
+
   def rebuild(self, z):
     return np.zeros((len(z), self._size, self._size, 3), np.uint8)
 

@@ -1,5 +1,9 @@
 """A video is written as it is made, in three formats, with a note of its making."""
 
+import os
+import subprocess
+import sys
+
 import av
 import numpy as np
 import PIL.Image
@@ -68,3 +72,27 @@ def test_what_was_written_is_lost_if_the_block_raises(tmp_path):
   assert not list(tmp_path.iterdir())
   with pytest.raises(MediaError, match="must end in .mp4, .webm, .gif"):
     writer.write_video(tmp_path / "a.avi", frames(), 10, None, RATE)
+
+
+def test_equal_frames_give_equal_files_whatever_was_in_memory_before(tmp_path):
+  code = """
+import sys
+import numpy as np
+from data_pipeline.media.writer import write_video
+rng = np.random.default_rng(0)
+for width in (64, 144):
+  t, y, x, c = np.ogrid[:40, :64, :width, :3]
+  waves = np.sin(x / 5 + t / 3 + c) * np.cos(y / 7 - t / 5)
+  frames = np.uint8(128 + 90 * waves + 30 * rng.random((40, 64, width, 3)))
+  write_video(f"{sys.argv[1]}_{width}.mp4", frames, 10, None, 44_100)
+"""
+  written = []
+  for filling in ("1", "85"):
+    path = tmp_path / filling
+    environment = {**os.environ, "MALLOC_PERTURB_": filling}
+    subprocess.run([sys.executable, "-c", code, path], env=environment, check=True)
+    written.append(
+      [file.read_bytes() for file in sorted(tmp_path.glob(f"{filling}_*"))]
+    )
+  assert len(written[0]) == 2
+  assert written[0] == written[1]

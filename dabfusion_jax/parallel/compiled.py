@@ -1,0 +1,102 @@
+"""Keeps compiled programs on disk, so that a later process does not compile them again.
+
+JAX reads and writes the folder (its persistent compilation cache). What is read from it
+runs as code, so it is private to its user.
+"""
+
+import contextlib
+import hashlib
+import os
+import pathlib
+import platform
+
+import jax
+from absl import logging
+from etils import epath
+
+from data_pipeline import files
+
+MAX_BYTES = 2**30  # of what is kept; the oldest goes first
+
+
+def keep_compiled(folder: epath.PathLike | None = None) -> None:
+  """Keeps what this process compiles; call it before anything is compiled.
+
+  A folder that the user has chosen (JAX_COMPILATION_CACHE_DIR) stands, and
+  JAX_ENABLE_COMPILATION_CACHE=false keeps nothing. A folder that cannot be written is
+  told in one line, and the program compiles as without it; so is an entry that cannot
+  be read.
+
+  Args:
+    folder: where, also an address; None: `default_folder`.
+  """
+  config = jax.config
+  if config.jax_compilation_cache_dir or not config.jax_enable_compilation_cache:
+    return
+  if folder is None:
+    try:
+      folder = default_folder()
+      _make_private(folder)
+      remove_oldest(folder, MAX_BYTES)
+    except (OSError, RuntimeError) as error:  # RuntimeError: a user without a home
+      logging.warning(
+        "Compiled programs are not kept (%s); name a folder for them with %s.",
+        error,
+        files.VARIABLE,
+      )
+      return
+  config.update("jax_compilation_cache_dir", os.fspath(folder))
+  # Small programs too: there are many, and reading one takes a tenth of compiling it.
+  config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+
+
+def default_folder() -> pathlib.Path:
+  """Returns this user's folder for programs of this kind of processor.
+
+  On CPU, programs use whatever the processor has, which another one that shares the
+  home may lack.
+  """
+  return files.cache_folder() / "compiled" / _processor()
+
+
+def remove_oldest(folder: pathlib.Path, max_bytes: int) -> None:
+  """Removes the oldest files of a folder until the rest takes at most `max_bytes`."""
+  found = []
+  for path in folder.rglob("*"):
+    with contextlib.suppress(FileNotFoundError):  # another process has removed it
+      if path.is_file():
+        status = path.stat()
+        found.append((status.st_mtime, status.st_size, path))
+  total = sum(size for _, size, _ in found)
+  for _, size, path in sorted(found, key=lambda entry: entry[0]):
+    if total <= max_bytes:
+      return
+    path.unlink(missing_ok=True)
+    total -= size
+
+
+def _make_private(folder: pathlib.Path) -> None:
+  """Makes a folder that only its user can enter, and checks that it can be written.
+
+  Raises:
+    OSError: it cannot, or it is somebody else's.
+  """
+  folder.mkdir(parents=True, exist_ok=True)
+  folder.chmod(0o700)  # an error for a folder of somebody else
+  probe = folder / f".{os.getpid()}"
+  probe.write_bytes(b"0")  # an error on a full disk
+  probe.unlink()
+
+
+def _processor() -> str:
+  """Returns a name that differs between processors of different features."""
+  features = platform.processor()
+  try:
+    text = pathlib.Path("/proc/cpuinfo").read_text()
+  except OSError:  # not Linux
+    text = ""
+  named = ("model name", "flags", "CPU part", "Features")
+  first = text.partition("\n\n")[0].splitlines()
+  lines = [line for line in first if line.startswith(named)]
+  key = "\n".join([platform.machine(), features, *lines])
+  return f"{platform.machine()}_{hashlib.sha256(key.encode()).hexdigest()[:12]}"

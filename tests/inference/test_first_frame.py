@@ -1,0 +1,67 @@
+"""What a dance compiles: each program once, and nothing at all for the next one."""
+
+import contextlib
+import threading
+
+import jax
+import numpy as np
+import pytest
+
+from dabfusion_jax.pipeline import DancePipeline
+from dabfusion_jax.storage import saved_stage
+from data_pipeline.synthdance.generate import write_wav
+
+_COMPILED = "/jax/core/compile/backend_compile_duration"
+_PROGRAMS = 5  # of a dance: encoder, still decoder, term of z, step, decoder
+
+
+@pytest.fixture(scope="module")
+def pipeline():
+  return DancePipeline.from_pretrained(saved_stage.shipped())
+
+
+@contextlib.contextmanager
+def compilations():
+  """Yields (program, whether the main thread waited for it) of all compilations."""
+  main, found = threading.main_thread(), []
+
+  def listen(event, seconds, **about):
+    if event == _COMPILED:
+      found.append((about.get("fun_name"), threading.current_thread() is main))
+
+  jax.monitoring.register_event_duration_secs_listener(listen)
+  try:
+    yield found
+  finally:
+    jax.monitoring.unregister_event_duration_listener(listen)
+
+
+def _dance(pipeline, folder, seed):
+  """Returns a dance of a picture and song of its own."""
+  rng = np.random.default_rng(seed)
+  song = folder / f"{seed}.wav"
+  write_wav(song, 0.1 * rng.standard_normal((44_100, 2)).astype(np.float32))
+  picture = rng.integers(0, 256, (64, 64, 3), np.uint8)
+  return pipeline(
+    picture,
+    song,
+    beats=[0.1, 0.2 + seed / 10],
+    drawing="decoder",
+    num_frames=8,
+    duration=0.8,
+    num_inference_steps=2 + seed,
+    seed=seed,
+  )
+
+
+def test_programs_compile_beside_the_listening_and_the_next_dance_compiles_none(
+  pipeline, tmp_path
+):
+  with compilations() as first:
+    _dance(pipeline, tmp_path, 0)
+  # Compiled for other shapes or shardings than the dance's, they would be there twice.
+  assert first.count(("jit(run)", False)) == _PROGRAMS
+  assert ("jit(run)", True) not in first
+  with compilations() as second:
+    _dance(pipeline, tmp_path, 1)
+  assert second == []

@@ -1,0 +1,78 @@
+"""What the loop does at the same time, and whose memory a step uses."""
+
+import asyncio
+import threading
+
+import jax
+from toy_stage import ToyStage, toy_train
+
+from dabfusion_jax.storage.checkpoint_files import complete_steps
+from dabfusion_jax.storage.iterator_checkpoint import IteratorCheckpoint
+from dabfusion_jax.training import loop
+from dabfusion_jax.training.health import HealthCheck
+
+
+def test_the_next_batch_is_placed_and_its_step_started_before_a_step_is_waited_for(
+  tmp_path, monkeypatch
+):
+  events = []
+  place, check = loop.sharding.to_global_batch, HealthCheck.after_step
+
+  def told_place(*arguments):
+    events.append("placed")
+    return place(*arguments)
+
+  def told_check(self, step, metrics):
+    events.append(step)
+    check(self, step, metrics)
+
+  monkeypatch.setattr(loop.sharding, "to_global_batch", told_place)
+  monkeypatch.setattr(HealthCheck, "after_step", told_check)
+  toy_train(tmp_path, num_steps=3, checkpoint_every=3, picture_every=3)
+  assert events == ["placed", "placed", 1, "placed", 2, 3]
+
+
+def test_steps_go_on_while_a_checkpoint_is_written(tmp_path, monkeypatch):
+  trained = threading.Event()
+  in_time = []
+  save = IteratorCheckpoint.save
+
+  async def slow_save(self, directory):
+    write = await save(self, directory)
+
+    async def wait_and_write():
+      in_time.append(await asyncio.to_thread(trained.wait, 60))
+      await write
+
+    return wait_and_write()
+
+  class Counting(ToyStage):
+    def pictures(self, *arguments):
+      if not trained.is_set():
+        assert not complete_steps(tmp_path / "checkpoints")  # it is still being written
+      trained.set()
+      return super().pictures(*arguments)
+
+  monkeypatch.setattr(IteratorCheckpoint, "save", slow_save)
+  settings = {"num_steps": 4, "checkpoint_every": 2, "picture_every": 3}
+  toy_train(tmp_path, Counting(), **settings)
+  assert in_time and all(in_time)
+
+
+def test_a_step_takes_over_the_memory_of_the_state_before(tmp_path, monkeypatch):
+  given = []
+  compile_step = loop.hardware.compile_step
+
+  def remember(*arguments):
+    step_fn, flops = compile_step(*arguments)
+
+    def step(state, *others):
+      given.append(state)
+      return step_fn(state, *others)
+
+    return step, flops
+
+  monkeypatch.setattr(loop.hardware, "compile_step", remember)
+  toy_train(tmp_path, num_steps=2)
+  leaves = jax.tree.leaves([(state.params, state.opt_state) for state in given])
+  assert leaves and all(x.is_deleted() for x in leaves)
