@@ -142,6 +142,7 @@ def resolve_diffusion(
     encoder=manifest["encoder"],
     z_channels=model.z_channels,
     z_pool=2**model.motion_down,
+    elsewhere=manifest.get("elsewhere", 0.0),
   )
   return dataclasses.replace(settings, diffusion=diffusion, latents=latents)
 
@@ -193,4 +194,5 @@ def make_diffusion_stage(
     plan=make_sampling_plan(diffusion, settings.sampling),
     autoencoder=make_autoencoder(stage1.settings.model),
     autoencoder_variables=stage1.variables,
+    begins_anywhere=settings.latents.elsewhere > 0,
   )

@@ -101,6 +101,17 @@ def eps_to_x0(
   return (x_t - noise * eps) / signal
 
 
+def x0_to_eps(
+  schedule: NoiseSchedule,
+  x_t: Float[Array, "b ..."],
+  x0: Float[Array, "b ..."],
+  t: Int[Array, "b"],
+) -> Float[Array, "b ..."]:
+  """Solves (1) for the noise; unreliable near t = 0, where x_t contains none."""
+  signal, noise = signal_and_noise(schedule, t, x_t.ndim)
+  return (x_t - signal * x0) / noise
+
+
 def eps_to_v(
   schedule: NoiseSchedule,
   x0: Float[Array, "b ..."],

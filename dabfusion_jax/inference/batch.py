@@ -16,11 +16,21 @@ def make_batch(
   conditions: Sequence[Condition],
   num_frames: int,
   fps: float,
+  begins: bool = True,
 ) -> dict[str, Any]:
-  """Returns a batch for `BatchSampler`, of pictures by their latents and conditions."""
+  """Returns a batch for `BatchSampler`.
+
+  Args:
+    z: pictures, by their latents.
+    conditions: what is danced to.
+    num_frames: of each dance.
+    fps: frames per second.
+    begins: whether the first frame is the picture; not so in later windows of a dance.
+  """
   grids = [(c.beat_times, 0.0, num_frames, fps) for c in conditions]
   return {
     "z": z,
+    "begins": np.full(len(conditions), begins),
     "music": np.stack([c.embedding for c in conditions]),
     "beats": np.stack([beats.beat_vector(*grid) for grid in grids]),
     "beat_features": np.stack([beats.beat_features(*grid) for grid in grids]),

@@ -82,7 +82,8 @@ def draw_motions(
   for index in range(count):
     condition = song.condition(windows.start(index) / fps, size / fps)
     show = callback and functools.partial(_show, callback, index, count)
-    batch = make_batch(z, [condition], size, fps)
+    begins = index == 0 or joining == CHAIN
+    batch = make_batch(z, [condition], size, fps, begins)
     motion = draw(batch, [index], show, joiner)
     frames = sampler.decode(z, *motion)[0]
     is_last = index + 1 == count

@@ -113,6 +113,7 @@ class LatentsInfo:
   framing: str
   z_channels: int
   z_pool: int = 1  # cells of z per cell of flow and side
+  elsewhere: float = 0.0  # share of the clips whose picture is any of their frames
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

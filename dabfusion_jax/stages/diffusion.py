@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int, Key, PyTree
+from jaxtyping import Array, Bool, Float, Int, Key, PyTree
 
 from dabfusion_jax.diffusion import process, samplers
 from dabfusion_jax.diffusion.guidance import dynamic_threshold, guided_eps
@@ -17,6 +17,7 @@ from dabfusion_jax.models.conditioning import (
 )
 from dabfusion_jax.models.flow_autoencoder import FlowAutoencoder
 from dabfusion_jax.models.unet3d import UNet3D
+from dabfusion_jax.ops.grid import identity_grid
 from dabfusion_jax.ops.pixels import to_uint8
 from dabfusion_jax.stages.base import Batch
 
@@ -27,7 +28,8 @@ class DiffusionStage:
 
   Batch, float32: `flow` [b t s s 2] (absolute grid), `occlusion` [b t s s 1], `z`
   [b s s c], `music` [b d], `beats` [b t], `beat_features` [b t 5]. Sampling needs
-  neither `flow` nor `occlusion`.
+  neither `flow` nor `occlusion`, and takes `begins`, bool [b], if `begins_anywhere`:
+  whose first frame is the picture.
   """
 
   unet: UNet3D
@@ -43,6 +45,9 @@ class DiffusionStage:
   plan: samplers.Plan  # for the pictures
   autoencoder: FlowAutoencoder  # frozen; used by the pictures only
   autoencoder_variables: PyTree
+  # Whether the pictures of the training clips were any of their frames. Samples that
+  # are to begin with the picture then have to be told so.
+  begins_anywhere: bool = False
 
   def __post_init__(self):
     if self.prediction not in ("eps", "v"):
@@ -212,7 +217,26 @@ class DiffusionStage:
         out = process.v_to_eps(self.schedule, x_t, out, t)
       return out
 
-    return guided_eps(predict, x_t, t, condition, null_condition, guidance_scale)
+    eps = guided_eps(predict, x_t, t, condition, null_condition, guidance_scale)
+    if self.begins_anywhere and "begins" in batch:
+      eps = self._begin_with_picture(x_t, eps, t, batch["begins"])
+    return eps
+
+  def _begin_with_picture(
+    self,
+    x_t: Float[Array, "b t s s 3"],
+    eps: Float[Array, "b t s s 3"],
+    t: Int[Array, "b"],
+    begins: Bool[Array, "b"],
+  ) -> Float[Array, "b t s s 3"]:
+    """Replaces the prediction for the first frames by that of no motion."""
+    size = x_t.shape[2]
+    still = jnp.broadcast_to(identity_grid(size, size), (*x_t[:, :1].shape[:-1], 2))
+    seen = jnp.ones((*still.shape[:-1], 1))
+    x0 = process.flow_to_latent(still, seen, self.flow_param, self.flow_scale)
+    first = process.x0_to_eps(self.schedule, x_t[:, :1], x0, t)
+    first = jnp.where(begins[:, None, None, None, None], first, eps[:, :1])
+    return jnp.concatenate([first, eps[:, 1:]], axis=1)
 
   def to_flow(
     self, latent: Float[Array, "b t s s 3"]

@@ -93,6 +93,25 @@ def test_initial_loss_is_finite_and_depends_on_the_key_alone(setting):
   np.testing.assert_allclose(first, parts / 3, rtol=1e-5)
 
 
+def test_a_dance_begins_with_its_picture_if_it_is_to(setting):
+  stage, params, batch, sample = setting
+  anywhere = dataclasses.replace(stage, begins_anywhere=True)
+  draw = jax.jit(
+    lambda batch: anywhere.sample(params, batch, _keys(0, 1, 2), stage.plan)
+  )
+  free = np.asarray(draw(batch)[0])
+  np.testing.assert_allclose(free, sample(params, batch, _keys(0, 1, 2))[0], atol=1e-4)
+  begins = jnp.array([True, False, True])
+  begun, seen = map(np.asarray, draw(batch | {"begins": begins}))
+  still = np.asarray(identity_grid(_SIZE, _SIZE))
+  for i in (0, 2):
+    np.testing.assert_allclose(begun[i, 0], still, atol=1e-5)
+    np.testing.assert_allclose(seen[i, 0], 1, atol=1e-5)
+    assert np.abs(begun[i, 1:] - free[i, 1:]).max() > 1e-4  # the rest follows from it
+  np.testing.assert_allclose(begun[1], free[1], atol=1e-4)
+  assert np.abs(free[:, 0] - still).max() > 1e-2
+
+
 def test_held_out_loss_drops_no_condition(setting):
   stage, params, batch, _ = setting
 
