@@ -15,9 +15,8 @@ from dabfusion_jax.stages import autoencoder
 from dabfusion_jax.stages.autoencoder import (
   AutoencoderStage,
   check_self_flow,
-  flow_to_colour,
-  mark_keypoints,
 )
+from dabfusion_jax.stages.drawing import flow_to_colour, mark_keypoints
 
 
 @pytest.fixture(scope="module")
