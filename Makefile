@@ -47,6 +47,7 @@ demo: $(STAMP) runs/demo/$(CLIP).wav
 
 # The whole recipe; each command resumes, or does nothing if its result is complete.
 # The same at the size of the bundled weights: make miniature VARIANT=medium
+# STAGE1_FLAGS and STAGE2_FLAGS go to the trainings (docs/training.md has those for a GPU).
 VARIANT := demo
 # Pixels, frames and data set of a variant, as in configs/autoencoder.py.
 SIZES_smoke := --frame_size=32 --num_frames=8
@@ -64,10 +65,12 @@ miniature: export GLIBC_TUNABLES = glibc.malloc.hugetlb=1
 miniature: $(STAMP) $(WEIGHTS) runs/demo/$(CLIP).wav
 	$(PY) -m data_pipeline.build --source=synthdance --preset=$(VARIANT) \
 	  $(SIZES_$(VARIANT)) --output=$(DATA)
-	$(PY) -m dabfusion_jax.train --config=configs/autoencoder.py:$(VARIANT) --workdir=$(STAGE1)
+	$(PY) -m dabfusion_jax.train --config=configs/autoencoder.py:$(VARIANT) \
+	  --workdir=$(STAGE1) $(STAGE1_FLAGS)
 	$(PY) -m dabfusion_jax.latents --checkpoint=$(STAGE1) --data=$(DATA) \
 	  $(LATENTS_$(VARIANT)) --output=$(LATENTS)
-	$(PY) -m dabfusion_jax.train --config=configs/diffusion.py:$(VARIANT) --workdir=$(STAGE2)
+	$(PY) -m dabfusion_jax.train --config=configs/diffusion.py:$(VARIANT) \
+	  --workdir=$(STAGE2) $(STAGE2_FLAGS)
 	$(PY) -m dabfusion_jax.sample --checkpoint=$(STAGE2) $(PICTURE_AND_MUSIC) \
 	  --drawing=decoder --output=$(OUTPUT)/dance.mp4
 	$(PY) -m dabfusion_jax.evaluate --checkpoint=$(STAGE2) --data=$(DATA) \

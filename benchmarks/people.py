@@ -9,10 +9,12 @@ length and rate; --films may be left out. DIR/NAME.SONG.png are the contact shee
 """
 
 import argparse
+import contextlib
 import dataclasses
 import pathlib
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
+from unittest import mock
 
 import numpy as np
 from jaxtyping import Bool, Float, UInt8
@@ -22,6 +24,8 @@ from dabfusion_jax.evaluation.reading.poses import JOINTS
 from dabfusion_jax.evaluation.scoring.aggregate import standard_error, with_error
 from dabfusion_jax.inference import layers
 from dabfusion_jax.inference.dance import Dance
+from dabfusion_jax.inference.motion import Motion
+from dabfusion_jax.inference.painter import Painter
 from dabfusion_jax.inference.pairs import PICTURE_SUFFIXES
 from dabfusion_jax.metrics.alignment import chance_level, mm_align
 from dabfusion_jax.pipeline import DancePipeline
@@ -178,20 +182,35 @@ def score(
   )
 
 
-def timed(function: Callable) -> Callable:
-  """Returns a function that also appends the CPU time of its calls to `.seconds`.
+@dataclasses.dataclass
+class TimedPainter:
+  """Draws as another painter does, and adds up its CPU time.
 
   CPU time of all threads: other work on the machine does not count.
   """
 
-  def run(*args):
-    started = time.process_time()
-    result = function(*args)
-    run.seconds.append(time.process_time() - started)
-    return result
+  painter: Painter
+  seconds: float = 0.0
 
-  run.seconds = []
-  return run
+  def paint(self, motion: Motion) -> UInt8[np.ndarray, "t h w 3"]:
+    started = time.process_time()
+    frames = self.painter.paint(motion)
+    self.seconds += time.process_time() - started
+    return frames
+
+
+@contextlib.contextmanager
+def timed_painters() -> Iterator[list[TimedPainter]]:
+  """Yields the list of what draws layers from here on, timed."""
+  painters: list[TimedPainter] = []
+  make = layers.Layers.painter
+
+  def make_timed(self: layers.Layers, rebuilt: UInt8[np.ndarray, "n n 3"]) -> Painter:
+    painters.append(TimedPainter(make(self, rebuilt)))
+    return painters[-1]
+
+  with mock.patch.object(layers.Layers, "painter", make_timed):
+    yield painters
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -218,18 +237,17 @@ def run(args: argparse.Namespace) -> None:
   songs = [p for p in sorted(args.music.iterdir()) if p.suffix in SONG_SUFFIXES]
   songs = songs[: args.num_songs]
   pipe = DancePipeline.from_pretrained(args.checkpoint or saved_stage.shipped())
-  draw = timed(layers.Layers.draw)
-  layers.Layers.draw = lambda *given: draw(*given)
   pose = BlazePose()
   dances: dict[tuple[pathlib.Path, pathlib.Path], tuple[Dance, float]] = {}
   for path in pictures:
     for number, song in enumerate(songs):
-      try:
-        dance = pipe(path, song, seed=number, drawing=args.drawing)
-      except UserError as error:
-        print(f"{path.name}: {error}")
-        break
-      dances[path, song] = dance, draw.seconds[-1] if draw.seconds else np.nan
+      with timed_painters() as painters:
+        try:
+          dance = pipe(path, song, seed=number, drawing=args.drawing)
+        except UserError as error:
+          print(f"{path.name}: {error}")
+          break
+      dances[path, song] = dance, sum(p.seconds for p in painters) or np.nan
       dance.save(args.output / f"{path.stem}.{song.stem}.mp4")
   measured = []
   for (path, song), (dance, seconds) in dances.items():

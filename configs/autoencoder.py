@@ -5,9 +5,8 @@ r"""Stage 1: the latent flow auto-encoder.
 
 Record (two x86-64 cores, jax 0.10.2, 2026; figures: docs/results.md):
   paper   not run: needs AIST++ and an accelerator; compiled for TPUs (docs/scaling.md)
-  people  not finished; after 1,000 of 4,000 steps at 0.9 steps/s, flow error 0.57 of no
-          motion on held-out people. A quarter of the frame, temperature 0.1 and a rate
-          of 4e-4 took 2,000. Figures at 64 px: 0.37 after 1,200 steps (medium: 0.48)
+  people  not finished; 1,279 steps of 32 pairs on an H100, 9 steps/s: flow error 0.61
+          of no motion on held-out people (docs/training.md). `rebuild_by_truth` not run
   medium  1,600 then 5,000 steps at about 2 steps/s, 40 min for the latter; PSNR inside
           the person 19.09 dB; the shipped weights (docs/training.md has the commands)
   demo    600 steps at 1.5 steps/s, 6.5 min; PSNR inside the person 15.49 dB
@@ -71,6 +70,8 @@ def get_config(variant: str = "paper") -> ml_collections.ConfigDict:
   # Weights of the errors against the true motion and parts of a generated body.
   c.loss.flow_weight = 0.0
   c.loss.parts_weight = 0.0
+  # Whether frames are rebuilt by the true motion, for `latents --true_motion`.
+  c.loss.rebuild_by_truth = False
 
   # Optimizer: x0.1 after epochs 60, 90, 120 (sec. 4.1); betas of LFDM.
   c.optimizer.learning_rate = 2e-4
@@ -101,6 +102,8 @@ def get_config(variant: str = "paper") -> ml_collections.ConfigDict:
     c.loss.network, c.loss.perceptual_weights = "alexnet", (1.0,) * 5
     c.loss.pixel_weight = 60.0
     c.loss.flow_weight, c.loss.parts_weight = 100.0, 3.0
+    # Stage 2 learns from it too: of arms, stage 1 finds a third of the motion.
+    c.loss.rebuild_by_truth = True
     c.loss.equivariance_weight = 0.0
     c.optimizer.clip_norm = 50.0
   elif variant == "medium":

@@ -4,8 +4,8 @@ r"""Serves a page in which a picture and a song become a dance.
   python -m dabfusion_jax.app --checkpoint=RUN --port=8080
 
 It needs the extra `app`, and only this machine sees the page unless --host says
-otherwise. Uploads and dances lie in a private folder. They are removed an hour after
-their last use, and all of them when the program ends (Ctrl-C).
+otherwise. Uploads and dances lie in a private folder. They are removed after an hour
+without use, and all of them when the program ends (Ctrl-C).
 """
 
 import argparse
@@ -37,7 +37,7 @@ def make_parser() -> argparse.ArgumentParser:
   add = parser.add_argument
   add("--checkpoint", type=cli.path, help="workdir of a stage 2, or published folder")
   add("--host", default="127.0.0.1", help="address to listen at; 0.0.0.0: the network")
-  add("--port", type=cli.positive_int, default=7860, help="port to listen at")
+  add("--port", type=cli.port, default=7860, help="port to listen at")
   return parser
 
 

@@ -88,6 +88,7 @@ def make_autoencoder_stage(
     equivariance_weight=loss.equivariance_weight,
     flow_weight=loss.flow_weight,
     parts_weight=loss.parts_weight,
+    rebuild_by_truth=loss.rebuild_by_truth,
   )
 
 

@@ -5,50 +5,35 @@ dance = pipe("person.jpg", "song.mp3", num_inference_steps=50, seed=0)
 dance.save("dance.mp4")
 """
 
-import contextlib
 import dataclasses
 import functools
 import pathlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-import flax.errors
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float32, Float64, UInt8
+from jaxtyping import UInt8
 
 from dabfusion_jax.config import make_diffusion_stage, make_sampling_plan
 from dabfusion_jax.diffusion import process
 from dabfusion_jax.diffusion.windows import Joiner
-from dabfusion_jax.inference import inputs
 from dabfusion_jax.inference.batch import condition_of, make_batch
 from dabfusion_jax.inference.dance import Dance, DanceStream
-from dabfusion_jax.inference.inputs import InputError
-from dabfusion_jax.inference.layers import (
-  DECODER,
-  LAYERS,
-  OWN,
-  Layers,
-  choreograph,
-  make_layers,
-)
-from dabfusion_jax.inference.length import MIN_FRAMES, count_frames
-from dabfusion_jax.inference.motion import CHAIN, draw_motions
-from dabfusion_jax.inference.options import LOOP, DanceOptions
-from dabfusion_jax.inference.painter import (
-  DecoderPainter,
-  needs_details,
-  paint_parts,
-)
+from dabfusion_jax.inference.draft import Picture, read_drafts
+from dabfusion_jax.inference.inputs import PathLike, check_number
+from dabfusion_jax.inference.layers import Layers
+from dabfusion_jax.inference.length import check_window
+from dabfusion_jax.inference.motion import draw_motions, motions_of
+from dabfusion_jax.inference.options import DanceOptions
+from dabfusion_jax.inference.picture import read_picture
 from dabfusion_jax.inference.sampler import BatchSampler
-from dabfusion_jax.inference.song import Song
 from dabfusion_jax.settings.autoencoder import AutoencoderSettings
 from dabfusion_jax.settings.diffusion import DiffusionSettings, SamplingSettings
 from dabfusion_jax.stages.diffusion import DiffusionStage
-from dabfusion_jax.storage import saved_stage
-from data_pipeline.media import reader
-from data_pipeline.music import encoders, trackers
+from dabfusion_jax.storage.saved_stage import load_both_stages, weights_that_fit
+from data_pipeline.music import encoders
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -83,14 +68,7 @@ class DancePipeline:
     Raises:
       SavedStageError, CheckpointError: no trained stage 2 there, or no stage 1 in it.
     """
-    diffusion = saved_stage.load_stage(folder, "diffusion")
-    stage1 = saved_stage.load_autoencoder_of(folder)
-    expected = diffusion.settings.latents.autoencoder
-    if stage1.digest != expected:
-      raise saved_stage.SavedStageError(
-        f"The stage 1 in {folder} has the hash {stage1.digest[:12]}, but stage 2 was"
-        f" trained with {expected[:12]}; restore the right one."
-      )
+    diffusion, stage1 = load_both_stages(folder)
     return cls(
       make_diffusion_stage(diffusion.settings, stage1),
       diffusion.params,
@@ -162,91 +140,55 @@ class DancePipeline:
       InputError, MediaError, UserError: an input that cannot be used, in one line.
     """
     asked = DanceOptions(**options)
-    sampling = asked.sampling(self.settings)
-    window = self._check_window(asked.num_frames)
-    layers, ref_image, notes = self.read_picture(image, asked)
-    with reader.collect_notes() as media_notes:
-      song = self._read_music(music, asked, self._compiling(window, sampling))
-    num_frames = count_frames(song, asked, window, self.fps)
-    beat_times = song.beats(0.0, num_frames / self.fps)
-    notes += tuple(note.text for note in media_notes)
-    notes += self._beat_notes(song, asked, beat_times, num_frames)
-    with weights_that_fit():
-      z = self.batch_sampler.encode([ref_image])
-      rebuilt = self.batch_sampler.rebuild(z)[0]
-    details = asked.details
-    if layers is not None or asked.joining == CHAIN:
-      details = False
-    elif details is None:
-      limit = self.settings.picture.details_below_db
-      details, note = needs_details(ref_image, rebuilt, limit)
-      notes += note
-    if layers is None:
-      painter, still = DecoderPainter(ref_image, rebuilt, details), ref_image
-    else:
-      painter, still = layers.painter(rebuilt), layers.scene.picture
-    record = {
-      **dataclasses.asdict(asked),
-      "image": "array" if isinstance(image, np.ndarray) else str(image),
-      "music": str(music),
-      "beats": _as_json(asked.beats),
-      "scene": str(asked.scene),
-      "num_frames": window,
-      "total_frames": num_frames,
-      "fps": self.fps,
-      "details": details,
-      "drawing": DECODER if layers is None else LAYERS,
-      "size": max(still.shape[:2]),
-      **dataclasses.asdict(sampling),
-      "beat_tracker": song.tracker,
-      "beat_times": _rounded(beat_times),
-      "downbeat_times": _rounded(song.downbeats(0.0, num_frames / self.fps)),
-      "weights": self.digests,
-      "jax": jax.__version__,
-    }
+    return self._streams([(image, music)], asked, 1, callback)[0]
 
-    def draw(batch, ids, show, joiner):
-      with weights_that_fit():
-        return self.draw(batch, ids, sampling, asked.seed, show, joiner)
+  def stream_all(
+    self,
+    pairs: Sequence[tuple[Picture, PathLike]],
+    *,
+    batch_size: int = 4,
+    callback: Callable[[float, int], None] | None = None,
+    **options: Any,
+  ) -> Iterator[DanceStream]:
+    """Makes dances of many pictures and pieces of music, several at once.
 
-    sampler, joining = self.batch_sampler, asked.joining
-    motions = draw_motions(
-      draw, sampler, z, song, num_frames, self.fps, window, joining, callback
-    )
-    parts = paint_parts(motions, painter, song, self.fps)
-    return DanceStream(parts, num_frames, self.fps, record, notes, still)
+    Each is the dance that `stream` makes, up to the rounding of float32. Memory holds
+    the motion of one batch; its frames are painted while a dance is saved or collected.
+
+    Args:
+      pairs: (picture, piece of music) of each dance, as `stream` takes them.
+      batch_size: dances per device that are drawn at once.
+      callback: called after each step with (dances done, dances in all), where the
+        first number counts parts of dances too.
+      **options: of all dances, fields of `DanceOptions`.
+
+    Yields:
+      The dances in the order of the pairs.
+
+    Raises:
+      InputError, MediaError, UserError: an input that cannot be used, in one line, when
+        the batch that it belongs to is begun.
+    """
+    check_number("batch_size", batch_size, 1)
+    asked = DanceOptions(**options)
+    per_device = min(batch_size, -(-len(pairs) // len(self.batch_sampler.devices)))
+    num_rows = per_device * len(self.batch_sampler.devices)
+    for first in range(0, len(pairs), max(1, num_rows)):
+      part = pairs[first : first + num_rows]
+      num = len(part)
+      show = lambda done, steps, first=first, num=num: callback(
+        first + num * done / steps, len(pairs)
+      )
+      yield from self._streams(part, asked, num_rows, callback and show)
 
   def read_picture(
     self, image: str | pathlib.Path | UInt8[np.ndarray, "h w 3"], asked: DanceOptions
   ) -> tuple[Layers | None, UInt8[np.ndarray, "n n 3"], tuple[str, ...]]:
     """Reads a picture as a dance of it would, before anything else is computed.
 
-    Args:
-      image: file of any size and format, or an array.
-      asked: of which `drawing`, `joining`, `scene`, `size` and `pick` matter.
-
-    Returns:
-      The layers if it is drawn in layers, the frame that the network is shown, and
-      notes for the user.
-
-    Raises:
-      InputError, MediaError: a picture that cannot be used, in one line.
+    See `inference.picture.read_picture`.
     """
-    picture, size = inputs.read_picture(image), self.frame_size
-    scene = str(asked.scene)
-    is_asked = asked.drawing == LAYERS or asked.size is not None
-    is_decoded = asked.drawing == DECODER or asked.joining == CHAIN
-    is_large = max(picture.shape[:2]) > size
-    layers, notes = None, ()
-    if not is_decoded and (is_asked or is_large or scene != OWN):
-      layers, notes = make_layers(picture, scene, asked.size, asked.pick, is_asked)
-    if layers is not None:
-      return layers, layers.reference(size), notes
-    if scene != OWN:
-      picture, notes = choreograph(picture, scene, asked.pick)
-    framing = self.settings.latents.framing
-    pad = self.settings.picture.pad_to_square
-    return None, inputs.frame_image(picture, framing, size, pad), notes
+    return read_picture(image, asked, self.settings, self.frame_size)
 
   def draw(
     self,
@@ -314,97 +256,43 @@ class DancePipeline:
     """The music encoder that the model was trained with."""
     return encoders.make_same_encoder(self.settings.latents.encoder, self.encoder_name)
 
-  def _check_window(self, num_frames: int | None) -> int:
-    """Returns the frames that are drawn at once, checked against what the model can."""
-    trained = self.settings.data.num_frames
-    if num_frames is None:
-      return trained
-    is_fixed = self.settings.condition.beat_mode == "global_concat"
-    if num_frames < MIN_FRAMES or (is_fixed and num_frames != trained):
-      made = f"at least {MIN_FRAMES} frames"
-      if is_fixed:
-        made = f"{trained} frames and no other number (its beats are one vector)"
-      raise InputError(f"This model makes {made}, not {num_frames}.")
-    return num_frames
-
-  def _compiling(
-    self, num_frames: int, sampling: SamplingSettings
-  ) -> contextlib.AbstractContextManager:
-    """Returns the context that compiles what a dance needs beside something else."""
-    return self.batch_sampler.compiling(
-      self.frame_size,
-      num_frames,
-      self.encoder.size,
-      make_sampling_plan(self.settings.diffusion, sampling),
-      sampling.guidance_scale,
-    )
-
-  def _read_music(
+  def _streams(
     self,
-    music: str | pathlib.Path,
+    pairs: Sequence[tuple[Picture, PathLike]],
     asked: DanceOptions,
-    beside: contextlib.AbstractContextManager,
-  ) -> Song:
-    if not self.settings.condition.beats and (asked.beats, asked.bpm) != (None, None):
-      raise InputError("This model follows no beats: leave out --beats and --bpm.")
-    tracker = asked.beat_tracker and trackers.make_tracker(asked.beat_tracker)
-    return inputs.read_music(
-      music,
-      self.encoder,
-      asked.music_start,
-      text=asked.text,
-      beat_times=asked.beats,
-      bpm=asked.bpm,
-      is_looped=asked.short_music == LOOP,
-      tracker=tracker or None,
-      beside=beside,
+    num_rows: int,
+    callback: Callable[[int, int], None] | None,
+  ) -> list[DanceStream]:
+    """Returns a dance for each pair: one is drawn while it is read, several here.
+
+    A batch has `num_rows`, those beyond the pairs filled up: one shape, one program.
+    """
+    sampler, settings = self.batch_sampler, self.settings
+    sampling = asked.sampling(settings)
+    window = check_window(asked.num_frames, settings)
+    plan = make_sampling_plan(settings.diffusion, sampling)
+    guidance = sampling.guidance_scale
+    size, music_size = self.frame_size, self.encoder.size
+    beside = sampler.compiling(num_rows, size, window, music_size, plan, guidance)
+    drafts = read_drafts(pairs, asked, settings, size, self.encoder, beside)
+    rows = drafts + [drafts[-1]] * (num_rows - len(drafts))
+    with weights_that_fit():
+      z = sampler.encode([draft.ref_image for draft in rows])
+      rebuilt = sampler.rebuild(z)
+
+    def draw(batch, ids, show, joiner):
+      with weights_that_fit():
+        return self.draw(batch, ids, sampling, asked.seed, show, joiner)
+
+    songs, lengths = zip(*((row.song, row.num_frames) for row in rows), strict=True)
+    motions = draw_motions(
+      draw, sampler, z, songs, lengths, self.fps, window, asked.joining, callback
     )
-
-  def _beat_notes(
-    self,
-    song: Song,
-    asked: DanceOptions,
-    times: Float64[np.ndarray, "n"],
-    num_frames: int,
-  ) -> tuple[str, ...]:
-    inside = (times >= 0) & (times < num_frames / self.fps)
-    if not self.settings.condition.beats:
-      return ()
-    if asked.beats is not None:
-      none = "None of the given beats lies in this part of the music."
-      return () if inside.any() else (none,)
-    doubt = song.tracked.doubt
-    if not inside.any():
-      none = "No beats were found in this part of the music, so the dance follows none"
-      return (f"{none}; --beats=FILE can give them.",)
-    if not doubt:
-      return ()
-    return (
-      f"The beats of the music may be wrong. {doubt} --beats=FILE can give them, "
-      "--bpm=N helps to find them.",
-    )
-
-
-@contextlib.contextmanager
-def weights_that_fit() -> Iterator[None]:
-  """Turns the error of a network about its parameters into one line."""
-  try:
-    yield
-  except flax.errors.FlaxError as error:
-    reason = str(error).strip().splitlines()[0][:160]
-    raise saved_stage.SavedStageError(
-      f"The weights do not fit the config.json beside them ({reason}); get the folder"
-      " again."
-    ) from error
-
-
-def _rounded(times: Float64[np.ndarray, "n"]) -> list[float]:
-  return [round(float(t), 3) for t in times]
-
-
-def _as_json(
-  beats: str | pathlib.Path | Sequence[float] | Float32[np.ndarray, "n"] | None,
-) -> str | list[float] | None:
-  if beats is None or isinstance(beats, str | pathlib.Path):
-    return beats and str(beats)
-  return [float(time) for time in beats]
+    if len(pairs) > 1:
+      motions = list(motions)
+    drawn_by = {**dataclasses.asdict(sampling), "weights": self.digests}
+    below_db = settings.picture.details_below_db
+    return [
+      draft.stream(motions_of(motions, i), rebuilt[i], below_db, drawn_by)
+      for i, draft in enumerate(drafts)
+    ]

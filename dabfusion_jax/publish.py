@@ -2,7 +2,7 @@ r"""Checkpoint -> a folder to give away: safetensors, config, model card.
 
   python -m dabfusion_jax.publish --checkpoint=runs/demo_diffusion --output=DIR
   python -m dabfusion_jax.publish --checkpoint=RUN --output=DIR --float16 \
-    --figures=result.json
+    --figures=result.json --sample=dance.gif
 
 Every program that takes `--checkpoint` takes the folder as well, and training starts
 from it with `--config.init_from=DIR`. Several stages 2 with the same stage 1 store it
@@ -21,6 +21,8 @@ from collections.abc import Sequence
 
 import jax
 import numpy as np
+import PIL.Image
+import PIL.ImageSequence
 
 from dabfusion_jax.settings.mapping import to_mapping
 from dabfusion_jax.settings.stages import Settings, read_settings
@@ -30,6 +32,12 @@ from dabfusion_jax.storage.run_config import MAY_MOVE
 from dabfusion_jax.storage.saved_stage import SavedStage, SavedStageError
 from data_pipeline import cli, files
 
+SAMPLE = "sample.webp"
+Frames = tuple[list[PIL.Image.Image], int]  # and milliseconds of each
+_MAX_SIDE, _MAX_FRAMES = 512, 100  # of a sample
+_MILLISECONDS = 100  # of a frame that does not tell
+_QUALITY = 50  # of WebP: 23 kB for 40 frames of 128 px
+
 
 def publish(
   checkpoint: str | pathlib.Path,
@@ -37,6 +45,7 @@ def publish(
   float16: bool,
   share_stage1: bool = False,
   figures: str | pathlib.Path | None = None,
+  sample: str | pathlib.Path | None = None,
 ) -> pathlib.Path:
   """Writes a published folder and returns its path.
 
@@ -46,9 +55,11 @@ def publish(
     float16: whether to round the weights.
     share_stage1: whether to put the stage 1 of a stage 2 beside `output` instead.
     figures: file of measured figures to copy in; the model card names it.
+    sample: GIF or WebP of a dance of the model, which the model card shows.
 
   Raises:
-    SavedStageError: `checkpoint` holds no trained stage, or `output` other weights.
+    SavedStageError: `checkpoint` holds no trained stage, or `output` other weights;
+      no figures, or no moving sample.
     CheckpointError: no readable checkpoint.
   """
   output = pathlib.Path(output).absolute()
@@ -56,6 +67,7 @@ def publish(
   stage = stage_of(checkpoint)
   if figures is not None and not pathlib.Path(figures).is_file():
     raise SavedStageError(f"{figures} is no file of figures.")
+  frames = None if sample is None else read_sample(sample)
   stages = {output: without_paths(saved_stage.load_stage(checkpoint, stage))}
   if stage == "diffusion":
     place = (output.parent if share_stage1 else output) / saved_stage.AUTOENCODER
@@ -83,12 +95,57 @@ def publish(
     name = f"figures{pathlib.Path(figures).suffix}"
     with files.whole_file(output / name) as copy:
       shutil.copyfile(figures, copy)
+  if frames is not None:
+    write_sample(frames, output / SAMPLE)
   models = (folder / saved_stage.MODEL for folder in stages)
   weight_files = {os.path.relpath(model, output): model for model in models}
   dtype = "float16" if float16 else "float32"
-  card = model_card([*stages.values()], weight_files, dtype, name)
+  shown = None if frames is None else SAMPLE
+  card = model_card([*stages.values()], weight_files, dtype, name, shown)
   files.write_text(output / "README.md", card)
   return output
+
+
+def read_sample(path: str | pathlib.Path) -> Frames:
+  """Reads the frames of a GIF or WebP, and how long they are shown.
+
+  Raises:
+    SavedStageError: it is no moving picture, or a large one.
+  """
+  try:
+    with PIL.Image.open(path) as moving:
+      side, count = max(moving.size), getattr(moving, "n_frames", 1)
+      if side > _MAX_SIDE or not 1 < count <= _MAX_FRAMES:
+        raise SavedStageError(
+          f"{path} has {count} frames of {side} pixels; a sample has from 2 to"
+          f" {_MAX_FRAMES}, of {_MAX_SIDE} pixels at most: make a shorter or smaller"
+          " dance."
+        )
+      frames = [frame.convert("RGB") for frame in PIL.ImageSequence.Iterator(moving)]
+      return frames, int(moving.info.get("duration", _MILLISECONDS))
+  except SavedStageError:
+    raise
+  except (PIL.Image.DecompressionBombError, OSError, SyntaxError, ValueError) as error:
+    raise SavedStageError(
+      f"{path} is no GIF or WebP that can be read; make one with"
+      " `python -m dabfusion_jax.sample --output=dance.gif`."
+    ) from error
+
+
+def write_sample(moving: Frames, path: pathlib.Path) -> None:
+  """Writes frames as a small WebP that repeats, whole or not at all."""
+  (first, *others), milliseconds = moving
+  with files.whole_file(path) as file:
+    first.save(
+      file,
+      "WEBP",
+      save_all=True,
+      append_images=others,
+      duration=milliseconds,
+      loop=0,
+      quality=_QUALITY,
+      method=6,
+    )
 
 
 def without_paths(saved: SavedStage) -> SavedStage:
@@ -154,9 +211,17 @@ def main(argv: Sequence[str] | None = None) -> None:
   add(
     "--figures", type=cli.local_path, help="file of measured figures to put in and name"
   )
+  add("--sample", type=cli.local_path, help="GIF or WebP of a dance to show")
   args = parser.parse_args(argv)
   with cli.one_line_errors("publish"):
-    publish(args.checkpoint, args.output, args.float16, args.share_stage1, args.figures)
+    publish(
+      args.checkpoint,
+      args.output,
+      args.float16,
+      args.share_stage1,
+      args.figures,
+      args.sample,
+    )
     print(args.output)
 
 

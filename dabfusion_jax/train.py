@@ -87,7 +87,8 @@ def train_autoencoder(settings: AutoencoderSettings, run: RunFolder) -> None:
   }
 
   fields = ("frames", "example_id")
-  if settings.loss.flow_weight or settings.loss.parts_weight:
+  loss = settings.loss
+  if loss.flow_weight or loss.parts_weight or loss.rebuild_by_truth:
     fields += ("part_map", "part_pose", "surfaces")
 
   def open_pairs(split, augment):

@@ -15,6 +15,8 @@ from data_pipeline.errors import UserError
 from data_pipeline.interrupts import INTERRUPTED, take_back
 
 _CURE = "; free space and run the same command again"  # of a full disk
+_MAX_PORT = 65_535
+_SHOWN = 40  # characters of a wrong argument that are repeated
 _STORE = re.compile(r"\binstall (gcsfs|s3fs|fsspec)\b")  # what epath says
 
 
@@ -92,31 +94,58 @@ def local_path(text: str) -> pathlib.Path:
   return pathlib.Path(path(text))
 
 
+def whole_number(text: str) -> int:
+  """Parses an integer, as a `type` of argparse."""
+  try:
+    return int(text)
+  except ValueError:
+    raise _not(text, "a whole number, such as 3") from None
+
+
+def number(text: str) -> float:
+  """Parses a number, as a `type` of argparse."""
+  try:
+    return float(text)
+  except ValueError:
+    raise _not(text, "a number, such as 12.5") from None
+
+
 def positive_int(text: str) -> int:
   """Parses an integer of at least 1, as a `type` of argparse."""
-  return _at_least(1, int(text))
+  return at_least(1)(text)
 
 
 def positive_float(text: str) -> float:
   """Parses a finite number above 0, as a `type` of argparse."""
-  value = float(text)
+  value = number(text)
   if not (value > 0 and math.isfinite(value)):
-    raise argparse.ArgumentTypeError(f"must be above 0, not {text}")
+    raise _not(text, "finite and above 0" if value > 0 else "above 0")
   return value
 
 
 def natural_int(text: str) -> int:
   """Parses an integer of at least 0, as a `type` of argparse."""
-  return _at_least(0, int(text))
+  return at_least(0)(text)
 
 
 def at_least(least: int) -> Callable[[str], int]:
   """Returns a `type` of argparse that parses an integer of at least `least`."""
 
   def integer(text: str) -> int:
-    return _at_least(least, int(text))
+    value = whole_number(text)
+    if value < least:
+      raise _not(text, f"at least {least}")
+    return value
 
   return integer
+
+
+def port(text: str) -> int:
+  """Parses the number of a port to listen at, as a `type` of argparse."""
+  value = whole_number(text)
+  if not 1 <= value <= _MAX_PORT:
+    raise _not(text, f"from 1 to {_MAX_PORT}")
+  return value
 
 
 def comma_separated(
@@ -139,7 +168,5 @@ def comma_separated(
   return parse
 
 
-def _at_least(least: int, value: int) -> int:
-  if value < least:
-    raise argparse.ArgumentTypeError(f"must be at least {least}, not {value}")
-  return value
+def _not(text: str, wanted: str) -> argparse.ArgumentTypeError:
+  return argparse.ArgumentTypeError(f"must be {wanted}, not {text[:_SHOWN]}")

@@ -13,17 +13,17 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dabfusion_jax import train
+from dabfusion_jax import app, sample, train
 from dabfusion_jax.inference import inputs
 from dabfusion_jax.inference.inputs import InputError
 from dabfusion_jax.parallel import hardware
-from dabfusion_jax.pipeline import weights_that_fit
 from dabfusion_jax.sample import check_output
 from dabfusion_jax.settings.config_files import load_config
 from dabfusion_jax.settings.mapping import to_mapping
 from dabfusion_jax.settings.stages import read_settings
 from dabfusion_jax.storage import checkpoint_files, saved_stage
 from dabfusion_jax.storage.checkpointing import CheckpointError
+from dabfusion_jax.storage.saved_stage import weights_that_fit
 from data_pipeline import cli, files
 from data_pipeline.errors import UserError
 from data_pipeline.locks import LOCK, LockedError, hold_folder
@@ -37,6 +37,35 @@ def test_a_tilde_is_the_home_folder_in_every_path(monkeypatch):
   assert cli.path("gs://bucket/~") == "gs://bucket/~"
   with pytest.raises(argparse.ArgumentTypeError, match="address"):
     cli.local_path("s3://bucket/a.mp4")
+
+
+def test_a_wrong_number_or_word_is_told_what_would_be_right(capsys):
+  wrong = {
+    "duration": ("soon", "-1", "inf"),
+    "music_start": ("later",),
+    "bpm": ("fast",),
+    "eta": ("none",),
+    "guidance_scale": ("high",),
+    "num_frames": ("1.5",),
+    "num_inference_steps": ("many",),
+    "size": ("big",),
+    "pick": ("me",),
+    "seed": ("x" * 90,),
+    "joining": ("glue",),
+  }
+  for name, values in wrong.items():
+    for value in values:
+      with pytest.raises(SystemExit) as ended:
+        sample.make_parser().parse_args([f"--{name}={value}"])
+      said = capsys.readouterr().err.splitlines()[-1]
+      assert ended.value.code == 2 and f"argument --{name}: " in said
+      assert "such as" in said or "choose from" in said, said
+      assert len(said) < 160
+  for value in ("soon", "0", "70000"):
+    with pytest.raises(SystemExit):
+      app.make_parser().parse_args([f"--port={value}"])
+    said = capsys.readouterr().err.splitlines()[-1]
+    assert "such as" in said or "from 1 to 65535" in said
 
 
 # --- Outputs ----------------------------------------------------------------------

@@ -10,6 +10,7 @@ import shutil
 import jax
 import jax.numpy as jnp
 import numpy as np
+import PIL.Image
 import pytest
 from toy_stage import assert_trees_equal
 
@@ -119,6 +120,27 @@ def test_model_card_says_what_and_from_what(run, tmp_path):
   assert (folder / "figures.json").read_text() == "{}"
   written = "".join(path.read_text() for path in folder.rglob("*.json"))
   assert "clips" in written and "of/mine" not in written + card
+
+
+def test_a_moving_sample_is_shown_by_the_card_and_a_still_one_is_refused(run, tmp_path):
+  colours = ("red", "green", "blue")
+  frames = [PIL.Image.new("RGB", (64, 64), colour) for colour in colours]
+  moving, still = tmp_path / "dance.gif", tmp_path / "still.png"
+  frames[0].save(moving, save_all=True, append_images=frames[1:], duration=80)
+  frames[0].save(still)
+  plain = publish(run, tmp_path / "plain", float16=False)
+  assert "![" not in (plain / "README.md").read_text()
+  folder = publish(run, tmp_path / "out", float16=False, sample=moving)
+  assert "](sample.webp)" in (folder / "README.md").read_text()
+  with PIL.Image.open(folder / "sample.webp") as written:
+    written.load()
+    assert written.n_frames == 3 and written.info["duration"] == 80
+    assert written.convert("RGB").getpixel((5, 5))[0] > 200
+  assert (folder / "sample.webp").stat().st_size < 4096
+  for bad, said in ((still, "has 1 frames"), (folder / "README.md", "no GIF or WebP")):
+    with pytest.raises(saved_stage.SavedStageError, match=said):
+      publish(run, tmp_path / "none", float16=False, sample=bad)
+  assert not (tmp_path / "none").exists()
 
 
 def test_two_stages_2_share_one_stage_1(run, tmp_path):

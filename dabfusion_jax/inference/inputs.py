@@ -146,7 +146,7 @@ def read_music(
   if start_seconds >= len(audio) / SAMPLE_RATE:
     raise InputError(
       f"{path} lasts {len(audio) / SAMPLE_RATE:.2f} s; a dance cannot begin at"
-      f" {start_seconds:g} s: choose an earlier music_start."
+      f" {start_seconds:g} s: choose an earlier --music_start."
     )
   if text is None:
     sound = reader.read_audio(path, encoder.sample_rate)

@@ -214,11 +214,14 @@ def _make_true_analysis(
   model = make_autoencoder(stage1.settings.model)
   variables = jax.device_put(stage1.variables, devices[0])
   size = stage1.settings.model.flow_size(stage1.settings.data.frame_size)
-  encode = jax.jit(functools.partial(model.apply, method="encode"))
+
+  @jax.jit
+  def combine(variables, picture, motion, is_body, is_visible):
+    z = model.apply(variables, from_uint8(picture)[None], method="encode")[0]
+    return Motion(*true_flow(motion, is_body, is_visible, size)), z
 
   def run(examples):
     for clip, picture in examples:
-      z = encode(variables, from_uint8(clip["frames"][picture][None]))[0]
       known = decode_surfaces(clip)
       frames = range(len(clip["frames"]))
       truth = [true_motion(known, picture, frame) for frame in frames]
@@ -226,7 +229,8 @@ def _make_true_analysis(
         np.stack([frame[key] for frame in truth])
         for key in ("motion", "part_map", "is_visible")
       )
-      yield clip, (Motion(*true_flow(motion, part_map > 0, visible, size)), z)
+      first = clip["frames"][picture]
+      yield clip, combine(variables, first, motion, part_map > 0, visible)
 
   return run
 

@@ -5,8 +5,31 @@ import math
 from dabfusion_jax.inference.inputs import InputError
 from dabfusion_jax.inference.options import END, FULL, REFUSE, DanceOptions
 from dabfusion_jax.inference.song import SLACK_SECONDS, Song
+from dabfusion_jax.settings.diffusion import DiffusionSettings
 
 MIN_FRAMES = 2  # one frame is no motion
+
+
+def check_window(num_frames: int | None, settings: DiffusionSettings) -> int:
+  """Returns the frames that are drawn at once, checked against what a model can.
+
+  Args:
+    num_frames: as asked for; None: as trained.
+    settings: the model's.
+
+  Raises:
+    InputError: a number of frames that the model cannot draw.
+  """
+  trained = settings.data.num_frames
+  if num_frames is None:
+    return trained
+  is_fixed = settings.condition.beat_mode == "global_concat"
+  if num_frames < MIN_FRAMES or (is_fixed and num_frames != trained):
+    made = f"at least {MIN_FRAMES} frames"
+    if is_fixed:
+      made = f"{trained} frames and no other number (its beats are one vector)"
+    raise InputError(f"This model makes {made}, not {num_frames}.")
+  return num_frames
 
 
 def count_frames(song: Song, asked: DanceOptions, window: int, fps: float) -> int:

@@ -1,7 +1,7 @@
 """The motion of a dance, drawn window by window."""
 
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -52,45 +52,68 @@ def make_windows(size: int, joining: str) -> Windows:
 def draw_motions(
   draw: Draw,
   sampler: BatchSampler,
-  z: Float32[Array, "1 s s c"],
-  song: Song,
-  num_frames: int,
+  z: Float32[Array, "b s s c"],
+  songs: Sequence[Song],
+  num_frames: Sequence[int],
   fps: float,
   size: int,
   joining: str,
   callback: Callable[[int, int], None] | None,
-) -> Iterator[Motion]:
-  """Yields the motion of a dance, window by window; memory holds one of them.
+) -> Iterator[list[Motion | None]]:
+  """Yields the motion of dances, window by window; memory holds one window of each.
 
   A window's music and beats are those of its own seconds, as in training. In a chain,
-  the picture of a window is the last frame of the one before (paper, table 7).
+  the picture of a window is the last frame of the one before (paper, table 7). Noise
+  depends on the window alone, so a dance is the same whatever it is drawn beside.
 
   Args:
     draw: draws a window.
     sampler: encodes and decodes.
-    z: latent of the picture.
-    song: that is danced to.
-    num_frames: of the dance.
+    z: latents of the b pictures.
+    songs: b pieces of music that are danced to.
+    num_frames: of each dance.
     fps: frames per second.
     size: frames of a window.
     joining: see `make_windows`.
     callback: called after each step with (steps done, steps in all).
+
+  Yields:
+    For each window the motion of each dance, None for those that have ended.
   """
   windows = make_windows(size, joining)
-  count = windows.count(num_frames)
+  counts = [windows.count(num) for num in num_frames]
+  count = max(counts)
   joiner = Joiner(windows) if count > 1 and joining != CHAIN else None
   for index in range(count):
-    condition = song.condition(windows.start(index) / fps, size / fps)
+    # The row of a dance that has ended is drawn all the same: one shape, one program.
+    starts = [windows.start(min(index, own - 1)) / fps for own in counts]
+    conditions = [
+      song.condition(start, size / fps)
+      for song, start in zip(songs, starts, strict=True)
+    ]
     show = callback and functools.partial(_show, callback, index, count)
     begins = index == 0 or joining == CHAIN
-    batch = make_batch(z, [condition], size, fps, begins)
-    motion = draw(batch, [index], show, joiner)
-    frames = sampler.decode(z, *motion)[0]
-    is_last = index + 1 == count
-    if joining == CHAIN and not is_last:
-      z = sampler.encode([frames[-1]])
-    flow, occlusion = (np.asarray(x)[0] for x in motion)
-    yield Motion(flow, occlusion, frames, windows.num_kept(index, num_frames), is_last)
+    batch = make_batch(z, conditions, size, fps, begins)
+    motion = draw(batch, [index] * len(songs), show, joiner)
+    decoded = sampler.decode(z, *motion)
+    if joining == CHAIN and index + 1 < count:
+      z = sampler.encode(decoded[:, -1])
+    flow, occlusion = map(np.asarray, motion)
+    made: list[Motion | None] = [None] * len(songs)
+    for i, own in enumerate(counts):
+      if index < own:
+        kept = windows.num_kept(index, num_frames[i])
+        made[i] = Motion(flow[i], occlusion[i], decoded[i], kept, index + 1 == own)
+    yield made
+
+
+def motions_of(windows: Iterable[list[Motion | None]], row: int) -> Iterator[Motion]:
+  """Yields the motion of one of the dances that `draw_motions` draws."""
+  for window in windows:
+    motion = window[row]
+    if motion is None:
+      return
+    yield motion
 
 
 def _show(

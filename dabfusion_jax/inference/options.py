@@ -30,7 +30,14 @@ REFUSE, LOOP, END = "refuse", "loop", "end"  # music that is shorter than the da
 
 def duration(text: str) -> str | float:
   """Parses seconds, or `FULL`, as a `type` of argparse."""
-  return FULL if text == FULL else cli.positive_float(text)
+  if text == FULL:
+    return FULL
+  try:
+    return cli.positive_float(text)
+  except argparse.ArgumentTypeError:
+    raise argparse.ArgumentTypeError(
+      f"must be seconds above 0, such as 12.5, or {FULL}, not {text[:20]}"
+    ) from None
 
 
 def _option(text: str, default: Any = None, **argument: Any) -> Any:
@@ -61,9 +68,9 @@ class DanceOptions:
     choices=TRACKERS,
   )
   bpm: float | None = _option(
-    "tempo of the song, if the tracker gets it wrong", type=float
+    "tempo of the song, if the tracker gets it wrong", type=cli.number
   )
-  music_start: float = _option("second of the song to begin at", 0.0, type=float)
+  music_start: float = _option("second of the song to begin at", 0.0, type=cli.number)
   duration: str | float | int | None = _option(
     "seconds of the dance, or full: as long as the music; one window by default",
     type=duration,
@@ -80,12 +87,15 @@ class DanceOptions:
     choices=(WINDOWS, CHAIN),
   )
   num_frames: int | None = _option(
-    "frames of a window, which is drawn at once; as trained by default", type=int
+    "frames of a window, which is drawn at once; as trained by default",
+    type=cli.whole_number,
   )
   method: str | None = _option("sampler", choices=METHODS)
-  num_inference_steps: int | None = _option("network evaluations", type=int)
-  eta: float | None = _option("noise of DDIM, 0 to 1", type=float)
-  guidance_scale: float | None = _option("1 is none", type=float)
+  num_inference_steps: int | None = _option(
+    "network evaluations", type=cli.whole_number
+  )
+  eta: float | None = _option("noise of DDIM, 0 to 1", type=cli.number)
+  guidance_scale: float | None = _option("1 is none", type=cli.number)
   details: bool | None = _option(
     "add the details that the codec loses of the picture, moved along; by default only"
     " if it loses much",
@@ -102,12 +112,12 @@ class DanceOptions:
   size: int | None = _option(
     f"pixels of the longer side, for layers; {DEFAULT_SIZE} by default, or as many as"
     " the picture has",
-    type=int,
+    type=cli.whole_number,
   )
   pick: int = _option(
-    "which person of the picture dances; 1 is the largest", 1, type=int
+    "which person of the picture dances; 1 is the largest", 1, type=cli.whole_number
   )
-  seed: int = _option("the same seed gives the same dance", 0, type=int)
+  seed: int = _option("the same seed gives the same dance", 0, type=cli.whole_number)
 
   def __post_init__(self):
     check_number("music_start", self.music_start, 0, reader.MAX_SECONDS)

@@ -78,6 +78,7 @@ class BatchSampler:
   @contextlib.contextmanager
   def compiling(
     self,
+    num_rows: int,
     frame_size: int,
     num_frames: int,
     music_size: int,
@@ -86,10 +87,10 @@ class BatchSampler:
   ) -> Iterator[None]:
     """Compiles the programs of a dance while the block does something else.
 
-    Afterwards `encode`, `rebuild`, `draw` and `decode` of one example of these sizes
-    find them. What fails here, fails there again with its own error.
+    Afterwards `encode`, `rebuild`, `draw` and `decode` of a batch of these sizes find
+    them. What fails here, fails there again with its own error.
     """
-    key = (frame_size, num_frames, guidance_scale, plan.is_stochastic)
+    key = (num_rows, frame_size, num_frames, guidance_scale, plan.is_stochastic)
     if key in self._compiled or len(self.devices) > 1:
       yield
       return
@@ -97,11 +98,11 @@ class BatchSampler:
     # Made here, by one thread: the others share them.
     stage, rows = self.stage, self._rows
     params, z_term, decode = self._shared_params, self._z_term, self._decode
-    picture = jax.ShapeDtypeStruct((1, frame_size, frame_size, 3), np.float32)
+    picture = jax.ShapeDtypeStruct((num_rows, frame_size, frame_size, 3), np.float32)
     z = rows.split(np.zeros(jax.eval_shape(self._encode, picture).shape, np.float32))
     silence = Condition(np.zeros(music_size, np.float32), np.zeros(0))
-    batch = make_batch(z, [silence], num_frames, 1.0)
-    keys = process.example_keys(jax.random.key(0), jnp.zeros(1, jnp.int32))
+    batch = make_batch(z, [silence] * num_rows, num_frames, 1.0)
+    keys = process.example_keys(jax.random.key(0), jnp.zeros(num_rows, jnp.int32))
 
     def compile_step() -> None:
       step_fn = self._step_fn(guidance_scale, plan.is_stochastic)

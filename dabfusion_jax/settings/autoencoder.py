@@ -71,6 +71,7 @@ class LossSettings:
   equivariance_weight: float
   flow_weight: float = 0.0
   parts_weight: float = 0.0
+  rebuild_by_truth: bool = False
 
   def __post_init__(self):
     check_choice("loss.network", self.network, NETWORKS)

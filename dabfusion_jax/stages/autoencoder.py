@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Float32, PyTree
+from jaxtyping import Array, Float, PyTree
 
 from dabfusion_jax.losses.anatomy import (
   flow_errors,
@@ -18,7 +18,7 @@ from dabfusion_jax.losses.anatomy import (
 )
 from dabfusion_jax.losses.equivariance import equivariance_errors, transform_frame
 from dabfusion_jax.losses.perceptual import perceptual_loss
-from dabfusion_jax.models.dense_motion import OCCLUSION, REGIONS
+from dabfusion_jax.models.dense_motion import OCCLUSION, REGIONS, Motion
 from dabfusion_jax.models.flow_autoencoder import (
   FlowAutoencoder,
   Reconstruction,
@@ -28,8 +28,10 @@ from dabfusion_jax.models.keypoint_detector import HEATMAP, Keypoints
 from dabfusion_jax.ops.grid import identity_grid, sample_transform
 from dabfusion_jax.ops.pixels import to_uint8
 from dabfusion_jax.ops.resize import resize_aligned
+from dabfusion_jax.ops.true_flow import true_flow
 from dabfusion_jax.ops.warp import warp
 from dabfusion_jax.stages.base import Batch
+from dabfusion_jax.stages.drawing import flow_to_colour, mark_keypoints
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,6 +52,9 @@ class AutoencoderStage:
   flow_weight: float = 0.0  # of the error against the true motion; 0 in the paper
   # Of the error of keypoints and regions, which then are body parts; 0 in the paper.
   parts_weight: float = 0.0
+  # Whether frames are rebuilt by the true motion, as the flow of a stage 2 that has
+  # learnt from it (`latents --true_motion`); not so in the paper.
+  rebuild_by_truth: bool = False
   sigma_affine: float = 0.05
   sigma_tps: float = 0.005
 
@@ -74,10 +79,12 @@ class AutoencoderStage:
       draw = lambda k: sample_transform(k, self.sigma_affine, self.sigma_tps)
       theta, coefficients = jax.vmap(draw)(keys)
       frames.append(jax.vmap(transform_frame)(driving, theta, coefficients))
+    truth = self._truth(batch) if self.rebuild_by_truth else None
     (out, of_last_frame), updates = self.model.apply(
       {"params": params, "batch_stats": batch_stats},
       frames,
       train,
+      truth,
       method=_forward,
       mutable=["batch_stats", "intermediates"],
     )
@@ -118,6 +125,13 @@ class AutoencoderStage:
       )
       total += metrics["perceptual"]
     return total, (updates["batch_stats"], metrics)
+
+  def _truth(self, batch: Batch) -> Motion:
+    """Returns the true motion of a batch on the grid of the flow."""
+    size = batch["ref_image"].shape[1]
+    cells = size // 2 ** (self.model.num_down + self.model.motion_down)
+    is_body = batch["part_map"] > 0
+    return Motion(*true_flow(batch["motion"], is_body, batch["is_visible"], cells))
 
   def reconstruct(
     self,
@@ -233,9 +247,14 @@ def check_self_flow(model: FlowAutoencoder, variables: PyTree, frame_size: int) 
 
 
 def _forward(
-  model: FlowAutoencoder, frames: Sequence[Float[Array, "b h w 3"]], train: bool
+  model: FlowAutoencoder,
+  frames: Sequence[Float[Array, "b h w 3"]],
+  train: bool,
+  truth: Motion | None,
 ) -> tuple[Reconstruction, Keypoints]:
   """Passes [ref_image, driving_frame] or [ref_image, driving_frame, transformed].
+
+  If the true motion is given, the image is rebuilt by it.
 
   Keypoints of all frames are detected in one batch, so that the detector's batch norm
   sees them together; FOMM makes three passes with statistics of their own.
@@ -248,39 +267,6 @@ def _forward(
   reference, driving, *others = split_keypoints(keypoints, len(frames))
   motion = model.predict_motion(ref_image, reference, driving, train)
   z = model.encode(ref_image, train)
-  image = model.decode(z, motion.flow, motion.occlusion, train)
+  image = model.decode(z, *(truth or motion), train)
   rebuilt = Reconstruction(image, motion, z, reference, driving)
   return rebuilt, (others or [driving])[-1]
-
-
-def flow_to_colour(
-  flow: Float[Array | np.ndarray, "*b h w 2"], scale: float = 0.25
-) -> Float32[np.ndarray, "*b h w 3"]:
-  """Draws the displacement from the identity: direction as hue, length as saturation.
-
-  No displacement is white; saturation is full at `scale`, in units of the grid.
-  """
-  flow = np.asarray(flow, np.float32)
-  offset = flow - np.asarray(identity_grid(*flow.shape[-3:-1]))
-  angle = np.arctan2(offset[..., 1], offset[..., 0])
-  strength = np.clip(np.hypot(offset[..., 0], offset[..., 1]) / scale, 0, 1)
-  phase = angle[..., None] + np.array([0, 2, 4], np.float32) * (np.pi / 3)
-  return 1 - strength[..., None] * (0.5 - 0.5 * np.cos(phase))
-
-
-def mark_keypoints(
-  images: Float[Array | np.ndarray, "b h w 3"],
-  position: Float[Array | np.ndarray, "b k 2"],
-) -> Float[np.ndarray, "b h w 3"]:
-  """Returns a copy of the images with a 3 x 3 dot of its own colour per keypoint."""
-  images = np.array(images)
-  height, width = images.shape[1:3]
-  number = position.shape[1]
-  for image, points in zip(images, np.asarray(position), strict=True):
-    for k, (x, y) in enumerate(points):
-      column = int(round((x + 1) / 2 * (width - 1)))
-      row = int(round((y + 1) / 2 * (height - 1)))
-      hue = 2 * np.pi * (k / number + np.arange(3) / 3)
-      rows = slice(max(row - 1, 0), row + 2)
-      image[rows, max(column - 1, 0) : column + 2] = 0.5 + 0.5 * np.cos(hue)
-  return images

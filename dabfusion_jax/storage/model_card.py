@@ -39,6 +39,7 @@ def model_card(
   weight_files: Mapping[str, pathlib.Path],
   dtype: str,
   figures: str | None,
+  sample: str | None = None,
 ) -> str:
   """Returns the card as Markdown.
 
@@ -47,6 +48,7 @@ def model_card(
     weight_files: files of weights, by the names the card lists their hashes under.
     dtype: of the weights.
     figures: name of a file of measured figures in the folder, if there is one.
+    sample: name of a moving picture in the folder, if there is one.
   """
   saved = stages[0]
   settings = saved.settings
@@ -60,6 +62,7 @@ def model_card(
     "",
     _PURPOSE[settings.stage],
     "",
+    *([f"![A dance by this model]({sample})", ""] if sample else []),
     f"- **Size:** {' + '.join(f'{n:,}' for n in counts)} parameters, {dtype}",
     f"- **Steps:** {saved.step} of {settings.num_steps}, batch"
     f" {settings.batch_size}{average}",

@@ -6,6 +6,7 @@ statistics). A stage-2 folder of either kind carries its frozen stage 1, publish
 share one that lies beside them.
 """
 
+import contextlib
 import hashlib
 import importlib.resources
 import json
@@ -13,9 +14,11 @@ import os
 import pathlib
 import shutil
 import tempfile
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+import flax.errors
 import jax
 import numpy as np
 import safetensors.numpy
@@ -144,6 +147,23 @@ def load_autoencoder_of(checkpoint: epath.PathLike) -> SavedStage:
   return load_stage(beside if is_shared else inside, "autoencoder")
 
 
+def load_both_stages(checkpoint: epath.PathLike) -> tuple[SavedStage, SavedStage]:
+  """Returns a stage 2 and the stage 1 that it was trained with.
+
+  Raises:
+    SavedStageError, CheckpointError: as `load_stage`, or the stage 1 is another one.
+  """
+  diffusion = load_stage(checkpoint, "diffusion")
+  stage1 = load_autoencoder_of(checkpoint)
+  expected = diffusion.settings.latents.autoencoder
+  if stage1.digest != expected:
+    raise SavedStageError(
+      f"The stage 1 in {checkpoint} has the hash {stage1.digest[:12]}, but stage 2 was"
+      f" trained with {expected[:12]}; restore the right one."
+    )
+  return diffusion, stage1
+
+
 def shipped(name: str = SHIPPED[0]) -> pathlib.Path:
   """Returns the folder of a stage 2 bundled with the package, one of `SHIPPED`.
 
@@ -256,3 +276,16 @@ def _read_model(path: epath.Path) -> tuple[PyTree, PyTree, int, str]:
   except (IndexError, TypeError, ValueError):  # a name that is also a folder of names
     raise SavedStageError(f"{path}: names clash; get the file again.") from None
   return tree["params"], tree.get("batch_stats", {}), step, digest
+
+
+@contextlib.contextmanager
+def weights_that_fit() -> Iterator[None]:
+  """Turns the error of a network about its parameters into one line."""
+  try:
+    yield
+  except flax.errors.FlaxError as error:
+    reason = str(error).strip().splitlines()[0][:160]
+    raise SavedStageError(
+      f"The weights do not fit the config.json beside them ({reason}); get the folder"
+      " again."
+    ) from error

@@ -6,6 +6,7 @@ import pathlib
 import PIL.Image
 
 from dabfusion_jax.inference.inputs import InputError, check_number
+from dabfusion_jax.inference.options import BPM
 from data_pipeline.errors import UserError
 
 
@@ -44,6 +45,7 @@ class Request:
     image, music: files, as the client names them.
     seconds: its length.
     music_start: second of the song that it begins at.
+    bpm: tempo of the song; None: as it is heard.
     steps: network evaluations.
     size: pixels of the longer side, at most those of the picture.
     pick: which person dances; 1 is the largest.
@@ -54,6 +56,7 @@ class Request:
   music: str | pathlib.Path | None
   seconds: float | int | None
   music_start: float | int | None
+  bpm: float | int | None
   steps: int | None
   size: int | None
   pick: int | None
@@ -68,6 +71,7 @@ def check_request(request: Request, limits: Limits) -> None:
   for name, low, high in (
     ("seconds", MIN_SECONDS, limits.seconds),
     ("music_start", 0, None),
+    ("bpm", *BPM),
     ("steps", 1, limits.steps),
     ("size", MIN_SIZE, limits.size),
     ("pick", 1, None),
@@ -75,6 +79,8 @@ def check_request(request: Request, limits: Limits) -> None:
   ):
     value = getattr(request, name)
     if value is None:
+      if name == "bpm":
+        continue
       raise InputError(f"{name} is empty; give a number.")
     bounds = (low,) if high is None else (low, high)
     check_number(name, value, *bounds)

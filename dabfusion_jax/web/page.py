@@ -9,6 +9,7 @@ import numpy as np
 
 from dabfusion_jax.web.limits import MIN_SECONDS, Request
 from dabfusion_jax.web.service import DanceService
+from dabfusion_jax.web.wording import CONTROLS
 from data_pipeline.errors import UserError
 
 INTRO = """# One still picture and a song become a dance
@@ -52,6 +53,7 @@ def make_page(
     music: str | None,
     seconds: float | int | None,
     music_start: float | int | None,
+    bpm: float | int | None,
     steps: int | None,
     size: int | None,
     pick: int | None,
@@ -59,7 +61,7 @@ def make_page(
     request: gradio.Request,
     progress: gradio.Progress = gradio.Progress(),  # noqa: B008, as Gradio finds it
   ) -> tuple[str, str, str, str, str]:
-    asked = Request(image, music, seconds, music_start, steps, size, pick, seed)
+    asked = Request(image, music, seconds, music_start, bpm, steps, size, pick, seed)
     report = lambda share, text: progress(share, desc=text)
     with shown():
       made = service.dance(asked, request.session_hash, report)
@@ -85,17 +87,24 @@ def make_page(
         )
         take = gradio.Button("Take the example", elem_id="example")
         seconds = gradio.Slider(
-          MIN_SECONDS, limits.seconds, trained, step=1, label="Length in seconds"
+          MIN_SECONDS, limits.seconds, trained, step=1, label=CONTROLS["seconds"]
         )
         with gradio.Accordion("More", open=False):
-          start = gradio.Number(0, label="Second of the song to begin at", minimum=0)
-          count = gradio.Slider(1, limits.steps, steps, step=1, label="Steps")
-          size = gradio.Dropdown(sizes, value=512, label="Pixels of the longer side")
+          start = gradio.Number(0, label=CONTROLS["music_start"], minimum=0)
+          bpm = gradio.Number(
+            None, label=CONTROLS["bpm"], placeholder="as heard", elem_id="bpm"
+          )
+          count = gradio.Slider(1, limits.steps, steps, step=1, label=CONTROLS["steps"])
+          size = gradio.Dropdown(sizes, value=512, label=CONTROLS["size"])
           pick = gradio.Number(
-            1, label="Which person, 1 is the largest", precision=0, minimum=1
+            1, label=CONTROLS["pick"], info="1 is the largest", precision=0, minimum=1
           )
           seed = gradio.Number(
-            0, label="Seed: another one, another dance", precision=0, minimum=0
+            0,
+            label=CONTROLS["seed"],
+            info="Another one, another dance",
+            precision=0,
+            minimum=0,
           )
         with gradio.Row():
           go = gradio.Button("Dance", variant="primary", elem_id="dance")
@@ -140,7 +149,7 @@ def make_page(
     )
     go.click(
       dance,
-      [image, music, seconds, start, count, size, pick, seed],
+      [image, music, seconds, start, bpm, count, size, pick, seed],
       [video, chart, film, gif, notes],
       show_progress_on=video,
       concurrency_limit=1,

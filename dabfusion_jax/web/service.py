@@ -25,6 +25,7 @@ from dabfusion_jax.web.limits import (
   check_request,
   check_upload,
 )
+from dabfusion_jax.web.wording import for_page
 from data_pipeline.errors import UserError
 from data_pipeline.media import reader
 
@@ -107,7 +108,8 @@ class DanceService:
     Raises:
       UserError: an input that cannot be used, or the user has stopped it.
     """
-    check_request(request, self.limits)
+    with naming_files():
+      check_request(request, self.limits)
     picture = self._picture(request.image)
     song = check_upload(request.music, "song", self.folder, self.limits)
     for path in (picture, song):
@@ -121,6 +123,7 @@ class DanceService:
       options = {
         "music_start": float(request.music_start),
         "duration": request.seconds,
+        "bpm": request.bpm,
         "num_inference_steps": request.steps,
         "pick": request.pick,
         "seed": request.seed,
@@ -163,9 +166,9 @@ class DanceService:
     layers, shown, notes = self.pipeline.read_picture(path, DanceOptions(pick=pick))
     if layers is None:
       side = self.pipeline.frame_size
-      return Preview(preview.enlarge(shown), DECODER, side, notes)
+      return Preview(preview.enlarge(shown), DECODER, side, said(notes))
     size = max(reader.read_image(path).shape[:2])
-    return Preview(preview.draw_person(layers), LAYERS, size, notes)
+    return Preview(preview.draw_person(layers), LAYERS, size, said(notes))
 
   @contextlib.contextmanager
   def _forgetting(self, user: str, stop: threading.Event) -> Iterator[None]:
@@ -191,7 +194,7 @@ class DanceService:
     drawn = chart.draw_dance(
       made.audio, made.beats, grid_speed(made.flow, size), made.fps
     )
-    notes = tuple(dict.fromkeys(notes + made.notes))
+    notes = said(notes + made.notes)
     return Result(video, made.to_gif(folder / "dance.gif"), drawn, notes)
 
 
@@ -236,13 +239,21 @@ def check_not(stop: threading.Event) -> None:
     raise StoppedError("The dance was stopped.")
 
 
+def said(notes: tuple[str, ...]) -> tuple[str, ...]:
+  """Returns notes in the words of the page, each once."""
+  return tuple(dict.fromkeys(filter(None, map(for_page, notes))))
+
+
 @contextlib.contextmanager
 def naming_files(*paths: pathlib.Path) -> Iterator[None]:
-  """Names files in errors as their user knows them, without the folder they lie in."""
+  """Says errors as users of the page know files and options.
+
+  Files are named without the folder they lie in.
+  """
   try:
     yield
   except UserError as error:
     text = str(error)
     for path in paths:
       text = text.replace(str(path), path.name)
-    raise type(error)(text) from error
+    raise type(error)(for_page(text) or text) from error

@@ -65,29 +65,23 @@ class CrnnTracker:
 
     candidates = [decode(bpm)]
     if bpm is None and len(candidates[0][1].frames) > 1:
-      tempo = tempo_of(candidates[0][1].frames / FPS)
+      tempo = trackers.tempo_of(candidates[0][1].frames / FPS)
       low, high = beat_decoder.BPM_RANGE
       tempi = [ratio * tempo for ratio in _RATIOS]
       candidates += [decode(tempo) for tempo in tempi if low <= tempo <= high]
     candidates.sort(key=lambda candidate: candidate[0], reverse=True)
     path = candidates[0][1]
     times = np.maximum(path.frames / FPS, 0.0)
-    doubt = trackers.doubt_of_tempo(times)
+    doubt, other = trackers.doubt_of_tempo(times), None
     if not doubt and _activation(activations, path) < _MIN_ACTIVATION:
       doubt = trackers.UNCLEAR
     if not doubt and len(candidates) > 1:
       margin = candidates[0][0] - candidates[1][0]
       if margin < _MIN_MARGIN:
-        other = tempo_of(candidates[1][1].frames / FPS)
-        doubt = (
-          f"Its tempo may be {other:.0f} beats per minute, not {tempo_of(times):.0f}."
-        )
-    return Tracked(times, times[path.positions == 0], doubt)
-
-
-def tempo_of(times: Float64[np.ndarray, "n"]) -> float:
-  """Returns the median tempo in beats per minute."""
-  return 60 / float(np.median(np.diff(times)))
+        other = trackers.tempo_of(candidates[1][1].frames / FPS)
+        heard = trackers.tempo_of(times)
+        doubt = f"Its tempo may be {other:.0f} beats per minute, not {heard:.0f}."
+    return Tracked(times, times[path.positions == 0], doubt, other)
 
 
 def _activation(activations: Float64[np.ndarray, "t 2"], path: BeatPath) -> float:

@@ -34,6 +34,7 @@ class Tracked:
     times: of all beats, ascending, none below zero; empty if there are none.
     downbeats: those of them that begin a bar; empty if the tracker does not tell.
     doubt: a sentence on why they may be wrong, or an empty string.
+    other_bpm: the tempo they may have instead, if the doubt is which of two it is.
   """
 
   times: Float64[np.ndarray, "n"]
@@ -41,6 +42,7 @@ class Tracked:
     default_factory=lambda: np.zeros(0)
   )
   doubt: str = ""
+  other_bpm: float | None = None
 
 
 @runtime_checkable  # for the type checks of the tests
@@ -102,6 +104,11 @@ def best_tracker() -> tuple[BeatTracker, str]:
     return make_tracker(CRNN), ""
   except MissingWeightsError as error:
     return make_tracker(LIBROSA), str(error)
+
+
+def tempo_of(times: Float64[np.ndarray, "n"]) -> float:
+  """Returns the median tempo of beats, in beats per minute."""
+  return 60 / float(np.median(np.diff(times)))
 
 
 def doubt_of_tempo(times: Float64[np.ndarray, "n"]) -> str:

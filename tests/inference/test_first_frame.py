@@ -65,3 +65,20 @@ def test_programs_compile_beside_the_listening_and_the_next_dance_compiles_none(
   with compilations() as second:
     _dance(pipeline, tmp_path, 1)
   assert second == []
+
+
+def test_a_dance_does_not_depend_on_those_drawn_beside_it(pipeline, tmp_path):
+  pairs = []
+  for seed in range(2):
+    rng = np.random.default_rng(seed)
+    song = tmp_path / f"{seed}.wav"
+    write_wav(song, 0.1 * rng.standard_normal((44_100, 2)).astype(np.float32))
+    pairs.append((rng.integers(0, 256, (64, 64, 3), np.uint8), song))
+  options = {"beats": [0.1, 0.3], "drawing": "decoder", "num_frames": 8}
+  options |= {"duration": 0.8, "num_inference_steps": 2, "seed": 4}
+  alone = pipeline(*pairs[1], **options)
+  _, together = pipeline.stream_all(pairs, **options)
+  made = together.collect()
+  np.testing.assert_allclose(made.flow, alone.flow, atol=1e-4)
+  difference = np.abs(made.frames.astype(int) - alone.frames)
+  assert difference.max() <= 2

@@ -124,7 +124,7 @@ def test_text_replaces_the_sound_if_the_encoder_takes_it(film):
 
 
 def test_a_dance_cannot_begin_where_its_music_has_ended(film):
-  with pytest.raises(InputError, match="lasts 8.0.* earlier music_start"):
+  with pytest.raises(InputError, match="lasts 8.0.* earlier --music_start"):
     inputs.read_music(film, Ear(), 8.1)
 
 

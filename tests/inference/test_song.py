@@ -1,13 +1,17 @@
 """A dance lasts as long as its music, or as told, and each window hears its own."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
+from dabfusion_jax.inference.beat_notes import beat_notes
 from dabfusion_jax.inference.dance import SAMPLE_RATE
 from dabfusion_jax.inference.inputs import InputError
 from dabfusion_jax.inference.length import count_frames
 from dabfusion_jax.inference.options import DanceOptions
 from dabfusion_jax.inference.song import Song
+from data_pipeline.music.trackers import UNCLEAR, Tracked
 
 _RATE = 100  # of what the encoder hears
 
@@ -108,3 +112,18 @@ def test_music_that_is_too_short_is_refused_with_advice():
 def test_a_length_that_cannot_be_is_refused(options, message):
   with pytest.raises(InputError, match=message):
     DanceOptions(**options)
+
+
+def test_a_tempo_heard_at_half_or_double_is_told_with_its_cure():
+  times = np.arange(0.0, 10.0, 60 / 62)
+
+  def told(**doubt):
+    music = dataclasses.replace(song(), tracked=Tracked(times, **doubt))
+    return beat_notes(music, music.beats(0.0, 4.0), 4.0)
+
+  assert told() == ()
+  (note,) = told(doubt="Its tempo may be another.", other_bpm=124.2)
+  assert "heard at 62 beats per minute" in note and "feels like 124" in note
+  assert "--bpm=124" in note
+  (note,) = told(doubt=UNCLEAR)
+  assert UNCLEAR in note and "--bpm=N" in note

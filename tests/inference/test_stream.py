@@ -12,6 +12,7 @@ from dabfusion_jax.diffusion import samplers
 from dabfusion_jax.inference.sampler import BatchSampler
 from dabfusion_jax.pipeline import DancePipeline
 from dabfusion_jax.storage import saved_stage
+from data_pipeline.errors import UserError
 from data_pipeline.media import reader
 from data_pipeline.synthdance.generate import write_wav
 
@@ -134,6 +135,46 @@ def test_every_step_is_counted_once(pipeline, toy, music, joining):
   )
   assert sum(len(part.frames) for part in dance.parts) == dance.num_frames
   assert seen == [(i, len(seen)) for i in range(1, len(seen) + 1)]
+
+
+@pytest.mark.parametrize("joining", ["windows", "chain"])
+def test_dances_of_a_batch_are_those_that_are_made_alone(
+  pipeline, toy, music, tmp_path, joining
+):
+  rate, short = 44_100, tmp_path / "short.wav"
+  write_wav(short, np.zeros((5 * rate, 2), np.float32))
+  picture = np.full((_FRAME, _FRAME, 3), 90, np.uint8)
+  songs = [music, short, music, short, short]
+  options = {"drawing": "decoder", "beats": [0.5, 1.0], "seed": 3, "duration": "full"}
+  options |= {"joining": joining, "details": False if joining == "windows" else None}
+  alone = [pipeline(picture, song, **options) for song in songs]
+  seen, together = [], []
+  for dance in pipeline.stream_all(
+    [(picture, song) for song in songs],
+    batch_size=2,
+    callback=lambda done, total: seen.append((done, total)),
+    **options,
+  ):
+    together.append(dance.collect())
+  assert [len(dance.frames) for dance in together] == [134, 50, 134, 50, 50]
+  for one, other in zip(alone, together, strict=True):
+    np.testing.assert_array_equal(other.frames, one.frames)
+    np.testing.assert_array_equal(other.flow, one.flow)
+    assert other.settings == one.settings and other.notes == one.notes
+  shares = [done for done, _ in seen]
+  assert shares == sorted(shares) and 0 < shares[0] < 1 and seen[-1] == (5, 5)
+
+
+def test_a_bad_input_of_many_is_named_and_ends_no_batch_before_it(pipeline, toy, music):
+  picture = np.full((_FRAME, _FRAME, 3), 90, np.uint8)
+  pairs = [(picture, music), (picture, "nowhere.wav"), (picture, "nowhere.wav")]
+  dances = pipeline.stream_all(pairs, batch_size=1, drawing="decoder", beats=[0.5])
+  assert next(dances).num_frames == 40
+  with pytest.raises(UserError, match="nowhere.wav"):
+    next(dances)
+  with pytest.raises(UserError, match="^array to nowhere.wav: "):
+    next(pipeline.stream_all(pairs, drawing="decoder", beats=[0.5]))
+  assert list(pipeline.stream_all([])) == []
 
 
 @pytest.mark.parametrize("suffix", [".mp4", ".gif"])

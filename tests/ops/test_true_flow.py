@@ -17,7 +17,7 @@ def body():
 
 
 def displacement(flow):
-  return (flow - np.asarray(identity_grid(CELLS, CELLS))) * (SIZE - 1) / 2
+  return (np.asarray(flow) - np.asarray(identity_grid(CELLS, CELLS))) * (SIZE - 1) / 2
 
 
 def test_cells_of_the_body_move_with_it_and_those_far_away_rest():
@@ -47,7 +47,7 @@ def test_occlusion_is_the_share_that_the_picture_shows():
   motion, mask = body()
   visible = np.ones_like(mask)
   visible[:, :, : SIZE // 2] = False
-  occlusion = true_flow(motion, mask, visible, CELLS)[1][0, ..., 0]
+  occlusion = np.asarray(true_flow(motion, mask, visible, CELLS)[1])[0, ..., 0]
   np.testing.assert_allclose(occlusion[:, :3], 0, atol=1e-6)
   np.testing.assert_allclose(occlusion[:, 5:], 1, atol=1e-6)
   assert (np.abs(occlusion[:, 3:5] - 0.5) < 0.5).all()

@@ -15,9 +15,8 @@ from dabfusion_jax.stages import autoencoder
 from dabfusion_jax.stages.autoencoder import (
   AutoencoderStage,
   check_self_flow,
-  flow_to_colour,
-  mark_keypoints,
 )
+from dabfusion_jax.stages.drawing import flow_to_colour, mark_keypoints
 
 
 @pytest.fixture(scope="module")
@@ -67,6 +66,40 @@ def test_equivariance_can_be_left_out_as_in_the_papers_equation(setting):
   assert "perceptual" not in metrics
 
 
+def make_truth():
+  """Returns a made-up true motion of the batch."""
+  rng = np.random.default_rng(0)
+  return {
+    "part_pose": rng.uniform(2, 14, (4, 2, 3, 6)).astype(np.float32),
+    "part_map": rng.integers(0, 4, (4, 16, 16)).astype(np.uint8),
+    "motion": rng.normal(0, 3, (4, 16, 16, 2)).astype(np.float32),
+    "is_visible": rng.random((4, 16, 16)) < 0.7,
+  }
+
+
+def test_frames_may_be_rebuilt_by_the_true_motion(setting):
+  stage, params, stats, batch = setting
+  stage = dataclasses.replace(
+    stage,
+    equivariance_weight=0.0,
+    features=None,
+    pixel_weight=1.0,
+    rebuild_by_truth=True,
+  )
+  truth = make_truth()
+  step = jax.jit(jax.value_and_grad(stage.loss, has_aux=True))
+  (loss, _), grads = step(params, stats, batch | truth, jax.random.key(2))
+  largest = {
+    name: max(float(jnp.abs(g).max()) for g in jax.tree.leaves(tree))
+    for name, tree in grads.items()
+  }
+  assert largest["detector"] == largest["dense_motion"] == 0
+  assert largest["encoder"] > 0 and largest["decoder"] > 0
+  other = truth | {"motion": -truth["motion"]}
+  (again, _), _ = step(params, stats, batch | other, jax.random.key(2))
+  assert abs(again - loss) > 1e-5
+
+
 def test_the_true_motion_trains_keypoints_and_flow_but_not_the_codec(setting):
   stage, params, stats, batch = setting
   stage = dataclasses.replace(
@@ -77,13 +110,7 @@ def test_the_true_motion_trains_keypoints_and_flow_but_not_the_codec(setting):
     flow_weight=5.0,
     parts_weight=2.0,
   )
-  rng = np.random.default_rng(0)
-  truth = {
-    "part_pose": rng.uniform(2, 14, (4, 2, 3, 6)).astype(np.float32),
-    "part_map": rng.integers(0, 4, (4, 16, 16)).astype(np.uint8),
-    "motion": rng.normal(0, 3, (4, 16, 16, 2)).astype(np.float32),
-    "is_visible": rng.random((4, 16, 16)) < 0.7,
-  }
+  truth = make_truth()
   step = jax.jit(jax.value_and_grad(stage.loss, has_aux=True))
   (loss, (new_stats, m)), grads = step(params, stats, batch | truth, jax.random.key(2))
   assert new_stats.keys() == stats.keys()  # nothing that was sown is kept

@@ -18,6 +18,7 @@ from dabfusion_jax.web.limits import (
 )
 
 GOOD = {"seconds": 4, "music_start": 0.0, "steps": 10, "size": 256, "pick": 1}
+GOOD["bpm"] = None
 
 
 def request(**changes):
@@ -37,6 +38,7 @@ def test_a_good_request_passes():
     ("seconds", math.nan),
     ("music_start", -1.0),
     ("music_start", math.inf),
+    ("bpm", 5),
     ("steps", 101),
     ("size", 4096),
     ("pick", 0),

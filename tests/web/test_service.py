@@ -25,6 +25,7 @@ def place(tmp_path):
 
 def ask(place, **changes):
   fields = {"seconds": 1.0, "music_start": 0.0, "steps": 4, "size": 256, "pick": 1}
+  fields["bpm"] = None
   files = {"image": place.folder / "me.png", "music": place.folder / "song.wav"}
   return Request(**(files | fields | {"seed": 7} | changes))
 
@@ -85,7 +86,7 @@ def test_a_stopped_dance_ends_at_its_next_step_and_only_that_of_its_user(place):
   ("change", "error", "said"),
   [
     ({"image": "/etc/hostname"}, UploadError, "not uploaded here"),
-    ({"seconds": 1000.0}, InputError, "seconds must be from 1 to 20"),
+    ({"seconds": 1000.0}, InputError, "Length in seconds must be from 1 to 20"),
     ({"music": ""}, UploadError, "There is no song"),
   ],
 )

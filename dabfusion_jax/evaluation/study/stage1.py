@@ -68,7 +68,7 @@ def flow_errors_by_region(
   masks = {"body": body, "body, seen in both frames": body & visible}
   masks |= {name: np.isin(part_map, values) for name, values in REGIONS.items()}
   errors = {key: flow_errors(flow, motion, mask) for key, mask in masks.items()}
-  best = on_grid(motion, body, flow.shape[1])
+  best = np.asarray(on_grid(motion, body, flow.shape[1]))
   return errors | {"true motion on the latent grid": flow_errors(best, motion, body)}
 
 

@@ -79,6 +79,17 @@ def test_a_change_of_tempo_is_told(tracker):
   assert "tempo changes" in tracker(click_track(times, 24), RATE).doubt
 
 
+def test_a_tempo_heard_nearly_as_well_is_told_as_a_number(monkeypatch):
+  monkeypatch.setattr(crnn_tracker, "BeatNetwork", ClickNetwork)
+  audio = click_track(np.arange(0.0, 9.9, 0.5), 10)
+  assert crnn_tracker.CrnnTracker()(audio, RATE).other_bpm is None
+  monkeypatch.setattr(crnn_tracker, "_MIN_MARGIN", np.inf)
+  found = crnn_tracker.CrnnTracker()(audio, RATE)
+  ratio = found.other_bpm / trackers.tempo_of(found.times)
+  assert min(abs(ratio - r) for r in (1 / 2, 2 / 3, 3 / 2, 2)) < 0.05
+  assert f"{found.other_bpm:.0f} beats per minute" in found.doubt
+
+
 def test_a_tempo_that_is_given_is_kept(tracker):
   times = np.arange(0.0, 7.9, 0.4)
   for bpm in (75.0, 150.0):

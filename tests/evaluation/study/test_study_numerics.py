@@ -109,7 +109,9 @@ def test_a_latent_grid_can_hold_a_motion_that_is_the_same_all_over_the_body():
   mask[:, 10:50, 20:40] = True
 
   def errors(motion):
-    return stage1.flow_errors(stage1.on_grid(motion, mask, 16), motion, mask)
+    return stage1.flow_errors(
+      np.asarray(stage1.on_grid(motion, mask, 16)), motion, mask
+    )
 
   motion = np.broadcast_to(np.float32([3, -2]), (2, 64, 64, 2)).copy()
   error, no_motion = errors(motion)

@@ -1,0 +1,207 @@
+"""A dance whose picture and music are read, and whose motion is yet to be drawn."""
+
+import contextlib
+import dataclasses
+import pathlib
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+from jaxtyping import Float32, Float64, UInt8
+
+from dabfusion_jax.inference import inputs
+from dabfusion_jax.inference.beat_notes import beat_notes
+from dabfusion_jax.inference.dance import DanceStream
+from dabfusion_jax.inference.inputs import InputError, PathLike
+from dabfusion_jax.inference.layers import DECODER, LAYERS, Layers
+from dabfusion_jax.inference.length import check_window, count_frames
+from dabfusion_jax.inference.motion import CHAIN, Motion
+from dabfusion_jax.inference.options import LOOP, DanceOptions
+from dabfusion_jax.inference.painter import DecoderPainter, needs_details, paint_parts
+from dabfusion_jax.inference.picture import read_picture
+from dabfusion_jax.inference.song import Song
+from dabfusion_jax.settings.diffusion import DiffusionSettings
+from data_pipeline.errors import UserError
+from data_pipeline.media import reader
+from data_pipeline.music import trackers
+from data_pipeline.music.encoders import MusicEncoder
+
+Picture = PathLike | UInt8[np.ndarray, "h w 3"]
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Draft:
+  """What is known of a dance before anything is drawn.
+
+  Attributes:
+    asked: the user's options.
+    image: the picture, as given.
+    layers: of the picture, if it is drawn in layers.
+    ref_image: the frame that the network is shown.
+    song: that is danced to.
+    window: frames that are drawn at once.
+    num_frames: of the whole dance.
+    fps: frames per second.
+    notes: what the user should know.
+  """
+
+  asked: DanceOptions
+  image: Picture
+  layers: Layers | None
+  ref_image: UInt8[np.ndarray, "n n 3"]
+  song: Song
+  window: int
+  num_frames: int
+  fps: float
+  notes: tuple[str, ...]
+
+  def stream(
+    self,
+    motions: Iterator[Motion],
+    rebuilt: UInt8[np.ndarray, "n n 3"],
+    details_below_db: float,
+    drawn_by: Mapping[str, Any],
+  ) -> DanceStream:
+    """Returns the dance, which is painted while it is read.
+
+    Args:
+      motions: its windows, in order.
+      rebuilt: the network's frame without motion.
+      details_below_db: see `painter.needs_details`.
+      drawn_by: settings of the sampler and digests of the weights, to be recorded.
+    """
+    details, notes, asked = self.asked.details, self.notes, self.asked
+    if self.layers is not None or asked.joining == CHAIN:
+      details = False
+    elif details is None:
+      details, more = needs_details(self.ref_image, rebuilt, details_below_db)
+      notes += more
+    if self.layers is None:
+      painter = DecoderPainter(self.ref_image, rebuilt, details)
+      still = self.ref_image
+    else:
+      painter, still = self.layers.painter(rebuilt), self.layers.scene.picture
+    seconds = self.num_frames / self.fps
+    settings = {
+      **dataclasses.asdict(asked),
+      "image": _name(self.image),
+      "music": self.song.name,
+      "beats": _as_json(asked.beats),
+      "scene": str(asked.scene),
+      "num_frames": self.window,
+      "total_frames": self.num_frames,
+      "fps": self.fps,
+      "details": details,
+      "drawing": DECODER if self.layers is None else LAYERS,
+      "size": max(still.shape[:2]),
+      **drawn_by,
+      "beat_tracker": self.song.tracker,
+      "beat_times": _rounded(self.song.beats(0.0, seconds)),
+      "downbeat_times": _rounded(self.song.downbeats(0.0, seconds)),
+      "jax": jax.__version__,
+    }
+    parts = paint_parts(motions, painter, self.song, self.fps)
+    return DanceStream(parts, self.num_frames, self.fps, settings, notes, still)
+
+
+def read_drafts(
+  pairs: Sequence[tuple[Picture, PathLike]],
+  asked: DanceOptions,
+  settings: DiffusionSettings,
+  frame_size: int,
+  encoder: MusicEncoder,
+  beside: contextlib.AbstractContextManager,
+) -> list[Draft]:
+  """Reads pictures and pieces of music, each piece once.
+
+  Args:
+    pairs: a picture and a piece of music for each dance.
+    asked: options of all of them.
+    settings: the model's.
+    frame_size: pixels per side of the model's frame.
+    encoder: the model's.
+    beside: entered while the first piece of music is listened to.
+
+  Raises:
+    InputError, MediaError, UserError: an input that cannot be used, in one line.
+  """
+  fps, window = float(settings.latents.fps), check_window(asked.num_frames, settings)
+  heard: dict[str, tuple[Song, tuple[str, ...]]] = {}
+  drafts = []
+  for image, music in pairs:
+    with _naming(image, music, len(pairs) > 1):
+      layers, ref_image, notes = read_picture(image, asked, settings, frame_size)
+      if str(music) not in heard:
+        heard[str(music)] = read_song(music, asked, settings, encoder, beside)
+        beside = contextlib.nullcontext()
+      song, more = heard[str(music)]
+      num_frames = count_frames(song, asked, window, fps)
+    notes += more
+    if settings.condition.beats:
+      seconds = num_frames / fps
+      notes += beat_notes(song, song.beats(0.0, seconds), seconds)
+    drafts.append(
+      Draft(asked, image, layers, ref_image, song, window, num_frames, fps, notes)
+    )
+  return drafts
+
+
+def read_song(
+  music: PathLike,
+  asked: DanceOptions,
+  settings: DiffusionSettings,
+  encoder: MusicEncoder,
+  beside: contextlib.AbstractContextManager,
+) -> tuple[Song, tuple[str, ...]]:
+  """Reads a piece of music as a dance to it would.
+
+  Returns:
+    The song, and notes on its file.
+
+  Raises:
+    InputError, MediaError, UserError: music that cannot be used, in one line.
+  """
+  if not settings.condition.beats and (asked.beats, asked.bpm) != (None, None):
+    raise InputError("This model follows no beats: leave out --bpm, or --beats.")
+  tracker = asked.beat_tracker and trackers.make_tracker(asked.beat_tracker)
+  with reader.collect_notes() as notes:
+    song = inputs.read_music(
+      music,
+      encoder,
+      asked.music_start,
+      text=asked.text,
+      beat_times=asked.beats,
+      bpm=asked.bpm,
+      is_looped=asked.short_music == LOOP,
+      tracker=tracker or None,
+      beside=beside,
+    )
+  return song, tuple(note.text for note in notes)
+
+
+@contextlib.contextmanager
+def _naming(image: Picture, music: PathLike, is_one_of_many: bool) -> Iterator[None]:
+  """Says in an error which of many dances it belongs to."""
+  try:
+    yield
+  except UserError as error:
+    if not is_one_of_many:
+      raise
+    raise type(error)(f"{_name(image)} to {music}: {error}") from error
+
+
+def _name(image: Picture) -> str:
+  return "array" if isinstance(image, np.ndarray) else str(image)
+
+
+def _rounded(times: Float64[np.ndarray, "n"]) -> list[float]:
+  return [round(float(t), 3) for t in times]
+
+
+def _as_json(
+  beats: PathLike | Sequence[float] | Float32[np.ndarray, "n"] | None,
+) -> str | list[float] | None:
+  if beats is None or isinstance(beats, str | pathlib.Path):
+    return beats and str(beats)
+  return [float(time) for time in beats]

@@ -1,0 +1,54 @@
+"""A picture as a dance shows it: in layers, or as the network's own frame."""
+
+import numpy as np
+from jaxtyping import UInt8
+
+from dabfusion_jax.inference import inputs
+from dabfusion_jax.inference.inputs import PathLike
+from dabfusion_jax.inference.layers import (
+  DECODER,
+  LAYERS,
+  OWN,
+  Layers,
+  choreograph,
+  make_layers,
+)
+from dabfusion_jax.inference.motion import CHAIN
+from dabfusion_jax.inference.options import DanceOptions
+from dabfusion_jax.settings.diffusion import DiffusionSettings
+
+
+def read_picture(
+  image: PathLike | UInt8[np.ndarray, "h w 3"],
+  asked: DanceOptions,
+  settings: DiffusionSettings,
+  frame_size: int,
+) -> tuple[Layers | None, UInt8[np.ndarray, "n n 3"], tuple[str, ...]]:
+  """Reads a picture as a dance of it would, before anything else is computed.
+
+  Args:
+    image: file of any size and format, or an array.
+    asked: of which `drawing`, `joining`, `scene`, `size` and `pick` matter.
+    settings: the model's, for its framing.
+    frame_size: pixels per side of the model's frame.
+
+  Returns:
+    The layers if it is drawn in layers, the frame that the network is shown, and
+    notes for the user.
+
+  Raises:
+    InputError, MediaError: a picture that cannot be used, in one line.
+  """
+  picture, scene = inputs.read_picture(image), str(asked.scene)
+  is_asked = asked.drawing == LAYERS or asked.size is not None
+  is_decoded = asked.drawing == DECODER or asked.joining == CHAIN
+  is_large = max(picture.shape[:2]) > frame_size
+  layers, notes = None, ()
+  if not is_decoded and (is_asked or is_large or scene != OWN):
+    layers, notes = make_layers(picture, scene, asked.size, asked.pick, is_asked)
+  if layers is not None:
+    return layers, layers.reference(frame_size), notes
+  if scene != OWN:
+    picture, notes = choreograph(picture, scene, asked.pick)
+  framing, pad = settings.latents.framing, settings.picture.pad_to_square
+  return None, inputs.frame_image(picture, framing, frame_size, pad), notes
