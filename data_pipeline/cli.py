@@ -14,6 +14,7 @@ from data_pipeline import files
 from data_pipeline.errors import UserError
 from data_pipeline.interrupts import INTERRUPTED, take_back
 
+_CURE = "; free space and run the same command again"  # of a full disk
 _MAX_PORT = 65_535
 _SHOWN = 40  # characters of a wrong argument that are repeated
 _STORE = re.compile(r"\binstall (gcsfs|s3fs|fsspec)\b")  # what epath says
@@ -37,15 +38,18 @@ def make_parser(module: str, description: str | None) -> argparse.ArgumentParser
 def one_line_errors(program: str) -> Iterator[None]:
   """Ends the program with "PROGRAM: message", status 1, on an error of the user.
 
-  These are `UserError`, `OSError`, a lack of memory, and an address whose package is
-  missing. Ctrl-C ends the program with status 130; the text of the interrupt, if it
-  has any, says what was kept. Any other exception is a bug and keeps its traceback.
+  These are `UserError`, `OSError`, a lack of memory, an address whose package is
+  missing, and whatever a library raises on a full disk. Ctrl-C ends the program with
+  status 130; the text of the interrupt, if it has any, says what was kept. Any other
+  exception is a bug and keeps its traceback.
   """
   take_back()
   try:
     yield
-  except (UserError, OSError, MemoryError, ImportError) as error:
-    if isinstance(error, ImportError) and not _STORE.search(str(error)):
+  except Exception as error:
+    is_store = isinstance(error, ImportError) and _STORE.search(str(error))
+    is_expected = isinstance(error, UserError | OSError | MemoryError)
+    if not (is_store or is_expected or files.is_disk_full(error)):
       raise
     logging.getLogger(__name__).debug("traceback:", exc_info=True)
     sys.exit(f"{program}: {one_line(error)}")
@@ -58,10 +62,11 @@ def one_line_errors(program: str) -> Iterator[None]:
 def one_line(error: BaseException) -> str:
   """Returns what went wrong, in one line."""
   if isinstance(error, OSError) and error.filename and error.strerror:
-    cure = "; free space and run the same command again"
-    cure = cure if files.is_disk_full(error) else ""
+    cure = _CURE if files.is_disk_full(error) else ""
     return f"{os.fsdecode(error.filename)}: {error.strerror}{cure}."
   text = " ".join(str(error).split())
+  if files.is_disk_full(error) and not isinstance(error, UserError):
+    return f"a disk is full ({text[:160]}){_CURE}."
   if isinstance(error, MemoryError):
     return f"out of memory ({text or 'no more is said'}); give it smaller inputs."
   if isinstance(error, ImportError):

@@ -110,6 +110,7 @@ def check_writable(path: pathlib.Path, *, is_folder: bool) -> None:
 
   Raises:
     UserError: it cannot; the message says why.
+    OSError: the disk is full.
   """
   folder = path if is_folder else path.parent
   if not is_folder and path.is_dir():
@@ -121,6 +122,8 @@ def check_writable(path: pathlib.Path, *, is_folder: bool) -> None:
   except FileExistsError:
     raise UserError(f"{folder} is a file; name a folder.") from None
   except OSError as error:
+    if is_disk_full(error):
+      raise _full(path) from error
     raise UserError(
       f"{path} cannot be written: {error.strerror}; choose another place."
     ) from error

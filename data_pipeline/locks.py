@@ -7,6 +7,7 @@ however it ends.
 import contextlib
 import errno
 import fcntl
+import io
 import logging
 import os
 import pathlib
@@ -40,8 +41,10 @@ def hold_folder(path: epath.PathLike, part: str = "") -> Iterator[None]:
     part: name of a share of the work, for programs that share a folder on purpose.
 
   Raises:
-    LockedError: another process holds it; the message says which one.
+    LockedError: another process holds it, and the message says which one; or another
+      user has left a lock there that this one may not write.
     UserError: the folder cannot be written.
+    OSError: the disk is full.
   """
   if files.is_remote(path):
     _warn_unheld(path)
@@ -49,12 +52,12 @@ def hold_folder(path: epath.PathLike, part: str = "") -> Iterator[None]:
     return
   folder, name = pathlib.Path(path), f"{LOCK}{part}"
   files.check_writable(folder, is_folder=True)
-  with open(folder / name, "a+", encoding="utf-8") as file:
+  with _open(folder / name) as file:
     try:
       fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
       file.seek(0)
-      holder = file.read().strip() or "another process"
+      holder = file.read().decode().strip() or "another process"
       raise LockedError(
         f"{folder} is being written by {holder}; wait for it or choose another folder."
       ) from None
@@ -62,11 +65,23 @@ def hold_folder(path: epath.PathLike, part: str = "") -> Iterator[None]:
       if error.errno not in _NO_LOCKS:
         raise
       _warn_unheld(folder)
-    file.truncate(0)
     started = time.strftime("%Y-%m-%d %H:%M:%S")
-    file.write(f"process {os.getpid()} on {socket.gethostname()}, since {started}")
-    file.flush()
+    text = f"process {os.getpid()} on {socket.gethostname()}, since {started}"
+    with files.full_disk_names(folder):
+      file.truncate(0)
+      file.write(text.encode())
     yield
+
+
+def _open(path: pathlib.Path) -> io.FileIO:
+  """Opens a lock, without a buffer: what a full disk refuses is not tried again."""
+  try:
+    return open(path, "ab+", buffering=0)
+  except PermissionError as error:
+    raise LockedError(
+      f"{path.parent} was last written by another user, whose {path.name} in it you may"
+      " not write; have it deleted once nobody writes there, or choose another folder."
+    ) from error
 
 
 def _warn_unheld(path: epath.PathLike) -> None:

@@ -3,9 +3,11 @@
 import os
 import shutil
 import signal
+import subprocess
 import tempfile
 
 import jax
+import pytest
 from absl import flags
 
 from data_pipeline.music.numba_cache import compile_librosa
@@ -25,6 +27,18 @@ flags.FLAGS.mark_as_parsed()
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
   signal.signal(signal.SIGINT, signal.default_int_handler)
 compile_librosa()  # before two test processes do it at once
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+  """Mounts a disk of 64 KiB, which is full soon."""
+  folder = tmp_path / "disk"
+  folder.mkdir()
+  mount = ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(folder)]
+  if os.getuid() or subprocess.run(mount, capture_output=True).returncode:
+    pytest.skip("only who may mount a disk can fill it")
+  yield folder
+  subprocess.run(["umount", "--lazy", str(folder)], check=True)
 
 
 # The files that take longest: begun last, one would run alone.

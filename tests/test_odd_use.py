@@ -6,6 +6,7 @@ import os
 import pathlib
 import subprocess
 import sys
+import tempfile
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -25,7 +26,7 @@ from dabfusion_jax.storage.checkpointing import CheckpointError
 from dabfusion_jax.storage.saved_stage import weights_that_fit
 from data_pipeline import cli, files
 from data_pipeline.errors import UserError
-from data_pipeline.locks import LockedError, hold_folder
+from data_pipeline.locks import LOCK, LockedError, hold_folder
 
 
 def test_a_tilde_is_the_home_folder_in_every_path(monkeypatch):
@@ -244,3 +245,29 @@ def test_a_folder_that_may_not_be_written_is_one_line(tmp_path):
   with pytest.raises(UserError, match="cannot be written|is a file"):
     with hold_folder(tmp_path / "file"):
       pass
+
+
+@pytest.fixture
+def nobody():
+  """Lets a test run with the rights of nobody, if it runs as root."""
+  if os.geteuid():
+    yield
+    return
+  os.seteuid(65534)
+  yield
+  os.seteuid(0)
+
+
+def test_what_another_user_has_left_or_closed_is_one_line(nobody):
+  with tempfile.TemporaryDirectory() as place:
+    folder = pathlib.Path(place) / "run"
+    with hold_folder(folder):
+      pass
+    (folder / LOCK).chmod(0o400)
+    with pytest.raises(UserError, match="run was last written by another user") as left:
+      hold_folder(folder).__enter__()
+    folder.chmod(0o500)
+    with pytest.raises(UserError, match="run cannot be written: .*denied") as closed:
+      hold_folder(folder).__enter__()
+    assert "\n" not in f"{left.value}{closed.value}"
+    folder.chmod(0o700)

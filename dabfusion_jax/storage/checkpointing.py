@@ -9,19 +9,13 @@ An unreadable checkpoint is set aside, with a warning, in favour of the one befo
 
 import asyncio
 import contextlib
-import gc
 import json
-import logging as python_logging
-import sys
-import time
-from collections.abc import Callable
 from typing import Any
 
 import jax
 import numpy as np
 from absl import logging
 from etils import epath
-from jax.experimental import multihost_utils
 from orbax.checkpoint import v1 as ocp
 from orbax.checkpoint._src.futures.synchronization import OperationIdGenerator
 from orbax.checkpoint._src.serialization.ocdbt_utils import (
@@ -29,7 +23,7 @@ from orbax.checkpoint._src.serialization.ocdbt_utils import (
 )
 from orbax.checkpoint._src.serialization.tensorstore_utils import get_ts_context
 
-from dabfusion_jax.storage import checkpoint_files
+from dabfusion_jax.storage import agreement, attempts, checkpoint_files
 from dabfusion_jax.storage.checkpoint_files import FOLDER, complete_steps
 from dabfusion_jax.storage.iterator_checkpoint import IteratorCheckpoint
 from dabfusion_jax.storage.plain_path import plain_path
@@ -58,7 +52,7 @@ class Checkpoints:
     self._folder = folder_at(workdir) / FOLDER
     if jax.process_index() == 0:
       checkpoint_files.remove_leftovers(self._folder)
-    _wait_for_all("leftover checkpoints")
+    agreement.wait_for_all("leftover checkpoints")
     policies = ocp.training.preservation_policies
     self._checkpointer = ocp.training.Checkpointer(
       plain_path(self._folder),
@@ -130,9 +124,9 @@ class Checkpoints:
       CheckpointError: there are checkpoints and none can be read.
     """
     failures, unreadable, step = [], [], None
-    while (step := _newest_for_all(self._folder, before=step)) is not None:
-      state, failure = _attempt(self._load, step, abstract, batches)
-      others = _failing_processes(failed=failure is not None)
+    while (step := agreement.newest_step(self._folder, before=step)) is not None:
+      state, failure = attempts.attempt(self._load, step, abstract, batches)
+      others = agreement.failing_processes(failed=failure is not None)
       _align_operations()
       if not others:
         self._set_aside(unreadable)
@@ -161,7 +155,7 @@ class Checkpoints:
     if jax.process_index() == 0:
       for step in unreadable:
         checkpoint_files.set_aside(self._folder, step)
-    _wait_for_all("unreadable checkpoints")
+    agreement.wait_for_all("unreadable checkpoints")
     self._checkpointer.reload()
 
   @contextlib.contextmanager
@@ -172,7 +166,7 @@ class Checkpoints:
     except Exception as error:
       good = complete_steps(self._folder)
       state = f"step {good[-1]} is safe" if good else "nothing was saved before"
-      cause, cure = _first_line(error), ""
+      cause, cure = attempts.first_line(error), ""
       if files.is_disk_full(error):
         cause, cure = "the disk is full", "; free space and run the same command again"
       raise CheckpointError(
@@ -206,7 +200,7 @@ def load_params(
   for candidate in reversed(steps) if step is None else [step]:
     with _quiet_orbax():
       path = plain_path(folder) / str(candidate)
-      state, failure = _attempt(_load_part, path, names)
+      state, failure = attempts.attempt(_load_part, path, names)
     if failure is None:
       return *jax.device_put(state), candidate
     message = f"Cannot read checkpoint {candidate} in {folder} ({failure})."
@@ -258,27 +252,6 @@ def _merge_files(path: epath.PathLike) -> None:
   )
 
 
-def _attempt(load: Callable, *args) -> tuple[Any, str | None]:
-  """Returns (`load(*args)`, None), or (None, one line that says why not).
-
-  If one array cannot be read, orbax abandons the reads of all others, and each prints a
-  page once it is garbage-collected. That would bury the line that matters, so they are
-  collected here, silently.
-  """
-  hook, asyncio_log = sys.unraisablehook, python_logging.getLogger("asyncio")
-  sys.unraisablehook, asyncio_log.disabled = lambda unused: None, True
-  try:
-    try:
-      return load(*args), None
-    except Exception as error:  # orbax raises whatever its storage raised
-      failure = _first_line(error)
-    time.sleep(0.5)  # for unfinished reads to end
-    gc.collect()
-    return None, failure
-  finally:
-    sys.unraisablehook, asyncio_log.disabled = hook, False
-
-
 def _alone() -> ocp.Context:
   """Lets orbax read without waiting for other processes.
 
@@ -291,40 +264,12 @@ def _alone() -> ocp.Context:
   return ocp.Context(multiprocessing_options=options)
 
 
-def _newest_for_all(folder: epath.PathLike, before: int | None) -> int | None:
-  """Returns the newest step (below `before`) as process 0 sees it."""
-  steps = [s for s in complete_steps(folder) if before is None or s < before]
-  newest = max(steps, default=-1)
-  if jax.process_count() > 1:
-    newest = int(multihost_utils.broadcast_one_to_all(np.int32(newest)))
-  return None if newest < 0 else newest
-
-
-def _failing_processes(failed: bool) -> list[int]:
-  """Returns the processes that call this with `failed`; all must call it."""
-  if jax.process_count() == 1:
-    return [0] if failed else []
-  return np.flatnonzero(multihost_utils.process_allgather(np.array(failed))).tolist()
-
-
 def _align_operations() -> None:
   """Brings orbax's operation counts of all processes to the same number.
 
   Processes synchronise under that number: if one failed earlier than another, the
   counts differ and the next save would never end.
   """
-  if jax.process_count() > 1:
-    done = int(OperationIdGenerator.get_current_operation_id())
-    most = int(multihost_utils.process_allgather(np.int32(done)).max())
-    for _ in range(done, most):
-      OperationIdGenerator.next_operation_id()
-
-
-def _wait_for_all(name: str) -> None:
-  if jax.process_count() > 1:
-    multihost_utils.sync_global_devices(name)
-
-
-def _first_line(error: BaseException) -> str:
-  lines = str(error).strip().splitlines() or ["no message"]
-  return f"{type(error).__name__}: {lines[0][:160]}"
+  done = int(OperationIdGenerator.get_current_operation_id())
+  for _ in range(done, agreement.largest(done)):
+    OperationIdGenerator.next_operation_id()

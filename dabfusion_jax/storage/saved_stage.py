@@ -200,8 +200,9 @@ def save_stage(
       f"{folder} holds other weights (not those of digest {saved.digest[:12]}); choose"
       " another folder."
     )
-  folder.parent.mkdir(parents=True, exist_ok=True)
-  temporary = pathlib.Path(tempfile.mkdtemp(prefix=".", dir=folder.parent))
+  with files.full_disk_names(folder):
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    temporary = pathlib.Path(tempfile.mkdtemp(prefix=".", dir=folder.parent))
   try:
     temporary.chmod(0o755)  # temporary folders are private
     flat = _flatten(saved.params, saved.batch_stats)

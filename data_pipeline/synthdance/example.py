@@ -2,7 +2,6 @@
 
 import pathlib
 
-from data_pipeline import files
 from data_pipeline.aist import ClipName
 from data_pipeline.media import writer
 from data_pipeline.synthdance import music
@@ -24,6 +23,5 @@ def example_inputs(folder: pathlib.Path) -> tuple[pathlib.Path, pathlib.Path]:
     clip = make_clip(NAME, seconds=0.1, frame_size=SIZE)
     writer.write_image(picture, clip.frames[0])
   if not song.is_file():
-    with files.whole_file(song) as file:
-      write_wav(file, music.render_music(NAME.music))
+    write_wav(song, music.render_music(NAME.music))
   return picture, song

@@ -17,7 +17,7 @@ from fractions import Fraction
 import numpy as np
 from jaxtyping import Float32, UInt8
 
-from data_pipeline import cli
+from data_pipeline import cli, files
 from data_pipeline.aist import DANCERS, SITUATIONS, ClipName
 from data_pipeline.errors import UserError
 from data_pipeline.media import writer
@@ -158,12 +158,13 @@ def _write(
 
 
 def write_wav(path: str | pathlib.Path, audio: Float32[np.ndarray, "s 2"]) -> None:
-  """Writes 16-bit stereo at 44.1 kHz."""
-  with wave.open(str(path), "wb") as file:
+  """Writes 16-bit stereo at 44.1 kHz, whole or not at all."""
+  sound = music.to_int16(audio).astype("<i2").tobytes()
+  with files.whole_file(path) as whole, wave.open(str(whole), "wb") as file:
     file.setnchannels(2)
     file.setsampwidth(2)
     file.setframerate(music.SAMPLE_RATE)
-    file.writeframes(music.to_int16(audio).astype("<i2").tobytes())
+    file.writeframes(sound)
 
 
 def frame_rate(text: str) -> Fraction:

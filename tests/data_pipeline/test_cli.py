@@ -20,6 +20,10 @@ def _wrong_setting_while_tracing():
   jax.jit(lambda x: x / aist.tempo_bpm("mXX0"))(jnp.zeros(3))
 
 
+def _full_disk_below_a_library():
+  raise RuntimeError("page 1\nwrite() failed: No space left on device\npage 2")
+
+
 def _missing_file():
   open("/nowhere/at/all")
 
@@ -27,6 +31,7 @@ def _missing_file():
 @pytest.mark.parametrize(
   ("fail", "message"),
   [
+    (_full_disk_below_a_library, "page 2); free space and run the same command"),
     (_wrong_setting, "'mXX0' is not an AIST track"),
     (_wrong_setting_while_tracing, "'mXX0' is not an AIST track"),
     (_missing_file, "/nowhere/at/all"),

@@ -1,8 +1,6 @@
 """Files appear whole; remote folders are copied from and to this machine."""
 
-import os
 import pathlib
-import subprocess
 
 import numpy as np
 import pytest
@@ -11,8 +9,9 @@ from array_record.python import array_record_module
 from etils import epath
 from stores import objects
 
-from data_pipeline import cli, files
+from data_pipeline import cli, files, locks
 from data_pipeline.media import writer
+from data_pipeline.synthdance import generate
 
 
 @pytest.fixture
@@ -94,15 +93,18 @@ def write_picture(path, array):
   writer.write_image(path, array.view(np.uint8)[: 3 * 300 * 300].reshape(300, 300, 3))
 
 
-@pytest.fixture(scope="module")
-def full_disk(tmp_path_factory):
-  """A disk of 64 KiB."""
-  folder = tmp_path_factory.mktemp("disk")
-  mount = ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(folder)]
-  if os.getuid() or subprocess.run(mount, capture_output=True).returncode:
-    pytest.skip("only who may mount a disk can fill it")
-  yield folder
-  subprocess.run(["umount", str(folder)], check=True)
+def write_video(path, array):
+  frames = array.view(np.uint8)[: 32 * 3 * 64 * 64].reshape(32, 64, 64, 3)
+  writer.write_video(path, frames, 10, array[:35_280].astype(np.float32) / 9, 11_025, 0)
+
+
+def write_sound(path, array):
+  generate.write_wav(path, array.reshape(-1, 2).astype(np.float32) / 9)
+
+
+def write_truth(path, array):
+  with files.whole_file(path) as file:
+    np.savez_compressed(file, a=array, b=array)
 
 
 @pytest.mark.parametrize(
@@ -112,17 +114,33 @@ def full_disk(tmp_path_factory):
     (write_tensors, "a.safetensors"),
     (write_archive, "a.array_record"),
     (write_picture, "a.png"),
+    (write_video, "a.mp4"),
+    (write_video, "a.gif"),
+    (write_sound, "a.wav"),
+    (write_truth, "a.npz"),
   ],
 )
 def test_on_a_full_disk_the_file_is_named_and_no_part_of_it_stays(
-  full_disk, write, name
+  small_disk, write, name
 ):
   array = np.random.default_rng(0).standard_normal(100_000)
   with pytest.raises(SystemExit) as stopped, cli.one_line_errors("program"):
-    write(full_disk / name, array)
-  text = f"program: {full_disk / name}: No space left on device; free space and run"
+    write(small_disk / name, array)
+  text = f"program: {small_disk / name}: No space left on device; free space and run"
   assert str(stopped.value).startswith(text)
-  assert not list(full_disk.iterdir())
+  assert not list(small_disk.iterdir())
+
+
+def test_an_output_on_a_full_disk_wants_space_and_no_other_place(small_disk):
+  (small_disk / "rest").write_bytes(bytes(64 * 1024))
+  for check in (
+    lambda: files.check_writable(small_disk, is_folder=True),
+    lambda: locks.hold_folder(small_disk).__enter__(),
+  ):
+    with pytest.raises(SystemExit) as stopped, cli.one_line_errors("program"):
+      check()
+    text = f"program: {small_disk}: No space left on device; free space and run"
+    assert str(stopped.value).startswith(text)
 
 
 def test_a_full_disk_below_a_library_names_what_was_asked_for(tmp_path):

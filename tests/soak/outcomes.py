@@ -24,6 +24,7 @@ class Outcomes:
   def __init__(self) -> None:
     self.counts: dict[str, Counter[str]] = {}
     self.failures: list[dict[str, str]] = []
+    self.refused: list[dict[str, str]] = []
 
   def run(
     self,
@@ -63,6 +64,9 @@ class Outcomes:
       hidden = [p for p in output.rglob(".*") if not p.name.startswith(".lock")]
       result = "half written" if hidden else result
     self.counts.setdefault(kind, Counter())[result] += 1
-    if result not in ("used", "refused"):
-      self.failures.append({"kind": kind, "case": name, "result": result, "text": text})
+    case = {"kind": kind, "case": name, "result": result, "text": text}
+    if result == "refused":
+      self.refused.append(case)
+    elif result != "used":
+      self.failures.append(case)
       print(f"{kind}: {name}: {result}: {text.strip().splitlines()[-1:]}", flush=True)

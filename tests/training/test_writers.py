@@ -83,3 +83,16 @@ def test_tensorflow_is_never_imported():
     [sys.executable, "-c", script], capture_output=True, text=True, timeout=120
   )
   assert result.stdout.strip() == "False", result.stderr
+
+
+def test_on_a_full_disk_the_metrics_are_named_and_the_whole_lines_stay(small_disk):
+  with pytest.raises(OSError) as error, writers.Writer(small_disk, 0) as writer:
+    (small_disk / "rest").write_bytes(bytes(48 * 1024))
+    for step in range(1, 1000):
+      writer.write_scalars(step, {"loss": 0.5})
+  assert error.value.filename == str(small_disk / "metrics.jsonl")
+  (small_disk / "rest").unlink()
+  with writers.Writer(small_disk, step - 1) as writer:  # the same command again
+    writer.write_scalars(step, {"loss": 0.5})
+  lines = (small_disk / "metrics.jsonl").read_text().splitlines()
+  assert [json.loads(line)["step"] for line in lines] == list(range(1, step + 1))

@@ -7,7 +7,7 @@ import av
 import jax
 import jax.numpy as jnp
 
-from dabfusion_jax.evaluation.reading import clips
+from dabfusion_jax.evaluation.reading import clips, coding
 from dabfusion_jax.ops.pixels import from_uint8, to_uint8
 from dabfusion_jax.stages.diffusion import DiffusionStage
 
@@ -21,7 +21,7 @@ class Change:
   apply: Callable[[clips.Clip], clips.Clip]
 
 
-CODED = Change("coded", av.__version__, clips.after_coding)
+CODED = Change("coded", av.__version__, coding.after_coding)
 FROZEN = Change("frozen", "1", clips.frozen)
 
 

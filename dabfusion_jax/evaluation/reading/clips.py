@@ -13,11 +13,9 @@ import hashlib
 import os
 import pathlib
 import struct
-import tempfile
 import zipfile
 import zlib
 from collections.abc import Mapping
-from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -25,7 +23,7 @@ from jaxtyping import Float32, Shaped, UInt8
 
 from data_pipeline import files
 from data_pipeline.errors import UserError
-from data_pipeline.media import framing, pcm, reader, writer
+from data_pipeline.media import framing, pcm, reader
 from data_pipeline.media.errors import MediaError
 
 SAMPLE_RATE = 22_050
@@ -281,28 +279,3 @@ def hold_first(x: Shaped[np.ndarray, "t *rest"]) -> Shaped[np.ndarray, "t *rest"
 def frozen(clip: Clip) -> Clip:
   """Returns the clip with its first frame held still: the null of paired scores."""
   return dataclasses.replace(clip, frames=hold_first(clip.frames))
-
-
-def after_coding(clip: Clip) -> Clip:
-  """Returns the clip with frames coded as mp4 and decoded again; sound is kept."""
-  _, height, width, _ = clip.frames.shape
-  with tempfile.TemporaryDirectory(prefix="dabfusion-") as folder:
-    path = pathlib.Path(folder) / "clip.mp4"
-    path.write_bytes(encode_mp4(clip.frames, clip.fps, None))
-    frames = reader.read_video(path).frames[:, :height, :width]
-  return dataclasses.replace(clip, frames=frames, lossless=False)
-
-
-def encode_mp4(
-  frames: UInt8[np.ndarray, "t h w 3"],
-  fps: float | int,
-  audio: Float32[np.ndarray, "s"] | None,
-) -> bytes:
-  """Codes a clip as mp4, as browsers play it; odd sides are extended by a pixel."""
-  rows, columns = (n % 2 for n in frames.shape[1:3])
-  frames = np.pad(frames, ((0, 0), (0, rows), (0, columns), (0, 0)), mode="edge")
-  rate = Fraction(fps).limit_denominator(1001)
-  with tempfile.TemporaryDirectory(prefix="dabfusion-") as folder:
-    path = pathlib.Path(folder) / "clip.mp4"
-    writer.write_video(path, frames, rate, audio, SAMPLE_RATE)
-    return path.read_bytes()

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
 
-from dabfusion_jax.evaluation.reading import clips
+from dabfusion_jax.evaluation.reading import clips, coding
 from dabfusion_jax.evaluation.reading.features import Reading
 from dabfusion_jax.evaluation.reporting import chart, html
 from dabfusion_jax.evaluation.reporting.protocol import ProtocolError
@@ -232,7 +232,7 @@ def _videos(
     shown["generated"] = sample.frames
     shown["null: first frame"] = clips.hold_first((real or sample).frames)
     videos = {
-      caption: clips.encode_mp4(frames, sample.fps, sample.audio)
+      caption: coding.encode_mp4(frames, sample.fps, sample.audio)
       for caption, frames in shown.items()
     }
     other = next((c for c in known[i:] + known if c["track"] != track), None)
@@ -240,7 +240,7 @@ def _videos(
     if audio is not None:
       music = other["track"] or other["name"]
       caption = f"null: generated, with the music of {music}"
-      videos[caption] = clips.encode_mp4(sample.frames, sample.fps, audio)
+      videos[caption] = coding.encode_mp4(sample.frames, sample.fps, audio)
     text = "; ".join(
       f"{TITLES[line['metric']]} {line['value']:.3g}"
       for line in scores

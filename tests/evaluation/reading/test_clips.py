@@ -4,7 +4,7 @@ import clip_folders
 import numpy as np
 import pytest
 
-from dabfusion_jax.evaluation.reading import clips
+from dabfusion_jax.evaluation.reading import clips, coding
 from dabfusion_jax.evaluation.reading.labels import Labels, parse_labels
 
 
@@ -69,7 +69,7 @@ def test_a_video_of_one_frame_has_no_rate_unless_it_is_given(tmp_path):
 def test_coding_changes_frames_a_little_and_never_their_shape(tmp_path):
   clip_folders.write_folder(tmp_path, 1, size=33)
   clip = _read(tmp_path)
-  coded = clips.after_coding(clip)
+  coded = coding.after_coding(clip)
   change = np.abs(coded.frames.astype(int) - clip.frames).mean()
   assert coded.frames.shape == clip.frames.shape and not coded.lossless
   assert 0 < change < 10
