@@ -89,6 +89,8 @@ def cut_pieces(
     # Along the trunk an arm must take nothing of it along, only at the shoulder.
     shown = (own | wider & discs if "arm" in name else wider) | discs
     shown &= near
+    if "arm" in name:  # a bit of sleeve that hangs on by nothing would fly along
+      shown = _largest_part(shown)
     # What arms cover, inside the outline of what is behind them.
     covered, known = np.zeros_like(shown), shown
     if "arm" in name:
@@ -168,7 +170,17 @@ def _assign(
   is_left = np.array(["left" in name for name in arms])[nearest_arm]
   is_arm = _largest_part(is_arm & is_left) | _largest_part(is_arm & ~is_left)
   regions = {name: region & body & ~is_arm for name, region in regions.items()}
-  return regions | {name: is_arm & (nearest_arm == i) for i, name in enumerate(arms)}
+  # Bits of a sleeve beyond the arm's outline, which the arm has cut off from the trunk.
+  bits = regions[TORSO] & ~_largest_part(regions[TORSO])
+  regions[TORSO] &= ~bits
+  is_arm |= bits
+  of_arms = {name: is_arm & (nearest_arm == i) for i, name in enumerate(arms)}
+  for side in ("left", "right"):  # bits of a sleeve that are nearer to the forearm
+    upper, lower = f"{side}_upper_arm", f"{side}_forearm"
+    whole = _largest_part(of_arms[lower])
+    of_arms[upper] |= of_arms[lower] & ~whole
+    of_arms[lower] = whole
+  return regions | of_arms
 
 
 def _largest_part(mask: Bool[np.ndarray, "h w"]) -> Bool[np.ndarray, "h w"]:

@@ -71,6 +71,19 @@ def test_a_forearm_along_the_trunk_takes_nothing_of_the_shirt_along():
   assert (np.abs(seen - dancers.SKIN).max(-1) < 30).all()
 
 
+def test_the_outer_edge_of_a_sleeve_does_not_stay_with_the_trunk():
+  points = dancers.joints()
+  picture, mask = dancers.draw(points)
+  y, x = np.round((points[11] + points[13]) / 2).astype(int)[::-1]
+  edge = np.flatnonzero(mask[y]).max() + 1  # beyond the arm
+  bit = (slice(y - 4, y + 4), slice(edge, edge + 8))
+  picture[bit], mask[bit] = dancers.SHIRT, True
+  parts = pieces.cut_pieces(picture, mask.astype(np.float32), points)
+  (torso,) = [piece for piece in parts if piece.name == "torso"]
+  labels, count = scipy.ndimage.label(np.asarray(torso.image)[..., 3] > 20)
+  assert count == 1
+
+
 def test_a_piece_moves_by_its_map(cut):
   _, _, parts = cut
   (head,) = [piece for piece in parts if piece.name == "head"]
