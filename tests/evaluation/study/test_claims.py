@@ -22,7 +22,7 @@ _NEEDED = ["--checkpoint_e=x", "--data=y", "--latents=z", "--output=w"]
     ("--methods=euler", "unknown name 'euler'"),
     ("--method=euler", "invalid choice: 'euler'"),
     ("--long_steps=250,0", "must be at least 1, not 0"),
-    ("--long_steps=many", "invalid step_numbers value: 'many'"),
+    ("--long_steps=many", "must be a whole number, such as 3, not many"),
   ],
 )
 def test_a_wrong_command_line_is_a_usage_error(capsys, argument, message):
