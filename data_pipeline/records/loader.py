@@ -22,6 +22,7 @@ from data_pipeline.extras import needs_extra
 from data_pipeline.music.beats import beat_features, beat_vector
 from data_pipeline.records import clip_record
 from data_pipeline.records.clip_record import Record, RecordError
+from data_pipeline.records.in_memory import InMemory
 
 MANIFEST = "manifest.json"
 SHARDS = f"shards/dance_clips/{clip_record.SCHEMA_VERSION}.0.0"  # as TFDS names it
@@ -195,24 +196,6 @@ def _damage_is_named(data_dir: epath.PathLike) -> Iterator[None]:
     raise RecordError(
       f"{data_dir}/shards is damaged ({reason}); delete {data_dir} and build again."
     ) from error
-
-
-class InMemory(Sequence[Record]):
-  """Keeps every record of a source after its first reading, for small data sets."""
-
-  def __init__(self, source: Sequence[Record]) -> None:
-    self._source = source
-    self._records: list[Record | None] = [None] * len(source)
-
-  def __len__(self) -> int:
-    return len(self._records)
-
-  def __getitem__(self, index: SupportsIndex) -> Record:
-    index = int(index)
-    record = self._records[index]
-    if record is None:  # two threads may both read it, with the same result
-      record = self._records[index] = self._source[index]
-    return record
 
 
 def open_clips(
