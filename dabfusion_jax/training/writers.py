@@ -80,8 +80,10 @@ class Writer:
   def __exit__(self, *unused):
     # What a full disk refused once is tried again here.
     with files.full_disk_names(self._lines.name):
-      self._lines.close()
-      self._events.close()
+      try:
+        self._lines.close()
+      finally:
+        self._events.close()
 
   def write_scalars(self, step: int, scalars: Mapping[str, float]) -> None:
     """Logs, writes and flushes; what is written survives the process."""
