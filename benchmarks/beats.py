@@ -24,7 +24,8 @@ from jaxtyping import Float64
 from data_pipeline import aist
 from data_pipeline.media import reader
 from data_pipeline.music import onsets, trackers
-from data_pipeline.music.trackers import BeatTracker, Tracked
+from data_pipeline.music.tracked import TRACKERS, Tracked
+from data_pipeline.music.trackers import BeatTracker
 from data_pipeline.sources.base import SONG_SUFFIXES, VIDEO_SUFFIXES
 from data_pipeline.sources.synthdance_source import SynthDanceSource
 from data_pipeline.synthdance import music
@@ -117,7 +118,7 @@ def main() -> None:
   add("--music", type=pathlib.Path, help="folder of songs with json")
   add("--clips", type=pathlib.Path, help="folder of videos with AIST names")
   add("--every", type=int, default=1, help="of the generated tracks; 0: none")
-  add("--trackers", nargs="+", choices=trackers.TRACKERS, default=trackers.TRACKERS)
+  add("--trackers", nargs="+", choices=TRACKERS, default=TRACKERS)
   args = parser.parse_args()
   print("| source | tracker | n | mean F | tempo right | late, ms | doubtful |")
   print("|---|---|---|---|---|---|---|")

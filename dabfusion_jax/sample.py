@@ -28,8 +28,9 @@ from dabfusion_jax.pipeline import DancePipeline
 from dabfusion_jax.storage import saved_stage
 from data_pipeline import cli, files, weights
 from data_pipeline.errors import UserError
-from data_pipeline.music import trackers
 from data_pipeline.music.beat_network import NAMES
+from data_pipeline.music.tracked import LIBROSA
+from data_pipeline.music.trackers import best_tracker
 from data_pipeline.synthdance.example import example_inputs
 
 _BAR = "{percentage:3.0f}%|{bar}| {desc} [{elapsed}<{remaining}]"
@@ -41,7 +42,7 @@ def describe_beats(settings: Mapping[str, Any]) -> str | None:
   if settings["beats"] is not None or settings["bpm"] is not None or not len(steps):
     return None
   tracker, hint = settings["beat_tracker"], ""
-  if tracker == trackers.LIBROSA and trackers.best_tracker()[1]:
+  if tracker == LIBROSA and best_tracker()[1]:
     hint = f"; crnn hears better, once imported: {' '.join([weights.COMMAND, *NAMES])}"
   bpm = 60 / float(np.median(steps))
   return f"{tracker} heard {bpm:.0f} beats per minute; --bpm=N if that is wrong{hint}"

@@ -4,7 +4,7 @@ import numpy as np
 from jaxtyping import Float64
 
 from dabfusion_jax.inference.song import Song
-from data_pipeline.music import trackers
+from data_pipeline.music.tracked import tempo_of
 
 
 def beat_notes(
@@ -28,7 +28,7 @@ def beat_notes(
   if not tracked.doubt:
     return ()
   if tracked.other_bpm is not None:
-    heard, other = trackers.tempo_of(tracked.times), tracked.other_bpm
+    heard, other = tempo_of(tracked.times), tracked.other_bpm
     return (
       f"The music was heard at {heard:.0f} beats per minute; if it feels like"
       f" {other:.0f}, dance to it with --bpm={other:.0f}.",

@@ -20,7 +20,7 @@ from dabfusion_jax.inference.motion import CHAIN, WINDOWS
 from dabfusion_jax.settings.diffusion import DiffusionSettings, SamplingSettings
 from data_pipeline import cli
 from data_pipeline.media import reader
-from data_pipeline.music.trackers import TRACKERS
+from data_pipeline.music.tracked import TRACKERS
 
 BPM = (30.0, 300.0)  # tempi that are no slip of the keyboard
 FULL = "full"  # duration of the whole song

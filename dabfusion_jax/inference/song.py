@@ -8,7 +8,7 @@ from jaxtyping import Float32, Float64
 from dabfusion_jax.inference.dance import SAMPLE_RATE
 from data_pipeline.music import beats
 from data_pipeline.music.encoders import MusicEncoder, cut_window
-from data_pipeline.music.trackers import Tracked
+from data_pipeline.music.tracked import Tracked
 
 SLACK_SECONDS = 0.01  # of a song, that may be lost to encoders
 

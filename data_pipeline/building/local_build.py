@@ -25,7 +25,7 @@ from data_pipeline.building.settings import BuildSettings
 from data_pipeline.building.video_work import cut_video, find_beats, outcome_of
 from data_pipeline.media.errors import MediaError
 from data_pipeline.media.notes import collect_notes
-from data_pipeline.music.trackers import Tracked
+from data_pipeline.music.tracked import Tracked
 from data_pipeline.sources.base import Finding, SourceVideo, Survey
 
 _CRASH = "its process died (bug in a decoder, or out of memory); convert it to mp4."

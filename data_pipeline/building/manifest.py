@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from data_pipeline.music.trackers import LIBROSA
+from data_pipeline.music.tracked import LIBROSA
 from data_pipeline.records import clip_record
 from data_pipeline.sources.base import Finding, Survey
 

@@ -9,7 +9,7 @@ from data_pipeline.building.settings import BuildSettings
 from data_pipeline.cutting.ingest import ClipFormat
 from data_pipeline.cutting.windows import Windows
 from data_pipeline.media.framing import FRAMINGS
-from data_pipeline.music.trackers import LIBROSA, TRACKERS
+from data_pipeline.music.tracked import LIBROSA, TRACKERS
 from data_pipeline.sources.aist_source import IGNORE, AistSource
 from data_pipeline.sources.base import Source
 from data_pipeline.sources.folder_source import FolderSource

@@ -7,7 +7,8 @@ from typing import Any
 from data_pipeline.cutting.ingest import ClipFormat
 from data_pipeline.cutting.windows import Windows
 from data_pipeline.music.encoders import MusicEncoder, make_encoder
-from data_pipeline.music.trackers import LIBROSA, BeatTracker, make_tracker
+from data_pipeline.music.tracked import LIBROSA
+from data_pipeline.music.trackers import BeatTracker, make_tracker
 from data_pipeline.records import clip_record
 from data_pipeline.sources.base import Source
 

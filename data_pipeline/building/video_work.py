@@ -16,7 +16,7 @@ from data_pipeline.media import reader
 from data_pipeline.media.errors import MediaError
 from data_pipeline.media.notes import NOTED, SILENT, Note, add_note, collect_notes
 from data_pipeline.music.encoders import cached_encoder
-from data_pipeline.music.trackers import Tracked
+from data_pipeline.music.tracked import Tracked
 from data_pipeline.records import clip_record
 from data_pipeline.records.clip_record import Record
 from data_pipeline.sources.base import Finding, SourceVideo

@@ -6,10 +6,10 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float32, Float64
 
-from data_pipeline.music import beat_decoder, beat_network, onsets, trackers
+from data_pipeline.music import beat_decoder, beat_network, onsets, tracked
 from data_pipeline.music.beat_decoder import BeatPath
 from data_pipeline.music.beat_network import FPS, BeatNetwork
-from data_pipeline.music.trackers import Tracked
+from data_pipeline.music.tracked import Tracked
 
 # Other tempi that the same music may be heard at, as factors of the likeliest.
 _RATIOS = (1 / 2, 2 / 3, 3 / 2, 2)
@@ -28,7 +28,7 @@ _MIN_ACTIVATION = 0.42
 class CrnnTracker:
   """The beats that a network hears, at the likeliest tempo from 55 to 215 bpm."""
 
-  name = trackers.CRNN
+  name = tracked.CRNN
 
   def __init__(self) -> None:
     """Reads the weights.
@@ -54,7 +54,7 @@ class CrnnTracker:
       return Tracked(np.zeros(0))
     activations = self._network(audio)
     if not onsets.has_beat(strength):
-      return Tracked(np.zeros(0), doubt=trackers.NO_BEAT)
+      return Tracked(np.zeros(0), doubt=tracked.NO_BEAT)
     seconds = len(audio) / beat_network.SAMPLE_RATE
 
     def decode(tempo: float | None) -> tuple[float, BeatPath]:
@@ -65,21 +65,21 @@ class CrnnTracker:
 
     candidates = [decode(bpm)]
     if bpm is None and len(candidates[0][1].frames) > 1:
-      tempo = trackers.tempo_of(candidates[0][1].frames / FPS)
+      tempo = tracked.tempo_of(candidates[0][1].frames / FPS)
       low, high = beat_decoder.BPM_RANGE
       tempi = [ratio * tempo for ratio in _RATIOS]
       candidates += [decode(tempo) for tempo in tempi if low <= tempo <= high]
     candidates.sort(key=lambda candidate: candidate[0], reverse=True)
     path = candidates[0][1]
     times = np.maximum(path.frames / FPS, 0.0)
-    doubt, other = trackers.doubt_of_tempo(times), None
+    doubt, other = tracked.doubt_of_tempo(times), None
     if not doubt and _activation(activations, path) < _MIN_ACTIVATION:
-      doubt = trackers.UNCLEAR
+      doubt = tracked.UNCLEAR
     if not doubt and len(candidates) > 1:
       margin = candidates[0][0] - candidates[1][0]
       if margin < _MIN_MARGIN:
-        other = trackers.tempo_of(candidates[1][1].frames / FPS)
-        heard = trackers.tempo_of(times)
+        other = tracked.tempo_of(candidates[1][1].frames / FPS)
+        heard = tracked.tempo_of(times)
         doubt = f"Its tempo may be {other:.0f} beats per minute, not {heard:.0f}."
     return Tracked(times, times[path.positions == 0], doubt, other)
 

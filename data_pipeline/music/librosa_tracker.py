@@ -6,9 +6,9 @@ import librosa
 import numpy as np
 from jaxtyping import Float32
 
-from data_pipeline.music import onsets, trackers
+from data_pipeline.music import onsets, tracked
 from data_pipeline.music.onsets import HOP_LENGTH_SAMPLES
-from data_pipeline.music.trackers import Tracked
+from data_pipeline.music.tracked import Tracked
 
 # Besides the lateness, everything is librosa's default. F-measures at 70 ms on six free
 # songs, 26 AIST clips of 4 s and 60 generated tracks: 0.70, 0.70, 0.99. Most misses are
@@ -26,7 +26,7 @@ class LibrosaTracker:
   ms on clicks. It keeps one tempo for the whole song, and tells no downbeats.
   """
 
-  name = trackers.LIBROSA
+  name = tracked.LIBROSA
 
   @property
   def identity(self) -> dict[str, Any]:
@@ -41,7 +41,7 @@ class LibrosaTracker:
     if not len(strength):
       return Tracked(np.zeros(0))
     if not onsets.has_beat(strength):
-      return Tracked(np.zeros(0), doubt=trackers.NO_BEAT)
+      return Tracked(np.zeros(0), doubt=tracked.NO_BEAT)
     # Keep even weak first and last beats, because windows begin and end there.
     _, times = librosa.beat.beat_track(
       onset_envelope=strength,
@@ -54,7 +54,7 @@ class LibrosaTracker:
     times = np.asarray(times, np.float64) - onsets.LATE_SECONDS
     times = np.maximum(times[times > -onsets.LATE_SECONDS], 0.0)
     is_clear = onsets.repeats(strength, times)
-    doubt = "" if is_clear else trackers.UNCLEAR
+    doubt = "" if is_clear else tracked.UNCLEAR
     return Tracked(times, doubt=doubt or _doubt_of_tempo(strength))
 
 
@@ -66,4 +66,4 @@ def _doubt_of_tempo(strength: Float32[np.ndarray, "f"]) -> str:
     float(librosa.feature.tempo(onset_envelope=half, sr=onsets.SAMPLE_RATE)[0])
     for half in np.array_split(strength, 2)
   ]
-  return trackers.doubt_of_tempi(*tempi)
+  return tracked.doubt_of_tempi(*tempi)

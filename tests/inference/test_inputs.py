@@ -11,6 +11,7 @@ from data_pipeline.cutting.windows import Windows
 from data_pipeline.media import writer
 from data_pipeline.music import trackers
 from data_pipeline.music.encoders import make_encoder
+from data_pipeline.music.tracked import LIBROSA
 from data_pipeline.sources.base import SourceVideo, VideoFile
 
 RATE = 44_100
@@ -96,7 +97,7 @@ def test_sampling_encodes_music_as_training_did(film):
 
 def test_beats_are_tracked_given_or_absent(film, tmp_path):
   def hear(**given):
-    librosa = trackers.make_tracker(trackers.LIBROSA)
+    librosa = trackers.make_tracker(LIBROSA)
     song = inputs.read_music(film, Ear(), 2.0, tracker=librosa, **given)
     assert (song.tracker is None) == ("beat_times" in given)
     return song.beats(0.0, 4.0)

@@ -6,8 +6,10 @@ import librosa
 import numpy as np
 from jaxtyping import Float32, Float64
 
-from data_pipeline.music import onsets, trackers
+from data_pipeline.music import onsets
 from data_pipeline.music.numba_cache import compile_librosa
+from data_pipeline.music.tracked import LIBROSA
+from data_pipeline.music.trackers import make_tracker
 
 SAMPLE_RATE = onsets.SAMPLE_RATE
 HOP_LENGTH_SAMPLES = 512
@@ -33,7 +35,7 @@ def find_onsets(audio: Float32[np.ndarray, "s"]) -> Float64[np.ndarray, "n"]:
 
 def find_beats(audio: Float32[np.ndarray, "s"]) -> Float64[np.ndarray, "n"]:
   """Tracks beats in the clip alone. A last resort: in 4 s often an octave off."""
-  return trackers.make_tracker(trackers.LIBROSA)(audio, SAMPLE_RATE).times
+  return make_tracker(LIBROSA)(audio, SAMPLE_RATE).times
 
 
 def resample(

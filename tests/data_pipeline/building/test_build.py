@@ -35,7 +35,7 @@ from data_pipeline.cutting.windows import Windows
 from data_pipeline.locks import LockedError
 from data_pipeline.media.notes import collect_notes
 from data_pipeline.music.librosa_tracker import LibrosaTracker
-from data_pipeline.music.trackers import Tracked
+from data_pipeline.music.tracked import Tracked
 from data_pipeline.records import clip_record, loader
 
 FORM = ClipFormat(num_frames=10, fps=10, frame_size=16)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from data_pipeline.errors import UserError
-from data_pipeline.music import beat_network, crnn_tracker, onsets, trackers
+from data_pipeline.music import beat_network, crnn_tracker, onsets, tracked, trackers
 from data_pipeline.sources.synthdance_source import SynthDanceSource
 from data_pipeline.synthdance import music
 from data_pipeline.weights import MissingWeightsError
@@ -34,7 +34,7 @@ class ClickNetwork:
     return np.stack([np.where(loud, 0.9, 0.01), np.full(len(loud), 0.005)], axis=1)
 
 
-@pytest.fixture(params=trackers.TRACKERS)
+@pytest.fixture(params=tracked.TRACKERS)
 def tracker(request, monkeypatch):
   trackers.make_tracker.cache_clear()
   monkeypatch.setattr(crnn_tracker, "BeatNetwork", ClickNetwork)
@@ -64,7 +64,7 @@ def test_sound_without_a_beat_has_none_and_says_so(tracker, kind):
   }[kind]
   found = tracker(sound.astype(np.float32), RATE)
   assert not len(found.times) and not len(found.downbeats)
-  assert found.doubt == trackers.NO_BEAT
+  assert found.doubt == tracked.NO_BEAT
 
 
 def test_silence_has_no_beats_and_nan_is_refused(tracker):
@@ -85,7 +85,7 @@ def test_a_tempo_heard_nearly_as_well_is_told_as_a_number(monkeypatch):
   assert crnn_tracker.CrnnTracker()(audio, RATE).other_bpm is None
   monkeypatch.setattr(crnn_tracker, "_MIN_MARGIN", np.inf)
   found = crnn_tracker.CrnnTracker()(audio, RATE)
-  ratio = found.other_bpm / trackers.tempo_of(found.times)
+  ratio = found.other_bpm / tracked.tempo_of(found.times)
   assert min(abs(ratio - r) for r in (1 / 2, 2 / 3, 3 / 2, 2)) < 0.05
   assert f"{found.other_bpm:.0f} beats per minute" in found.doubt
 
@@ -99,9 +99,9 @@ def test_a_tempo_that_is_given_is_kept(tracker):
 
 def test_beats_without_a_rule_are_told():
   steps = np.random.default_rng(0).uniform(0.3, 0.7, 40)
-  assert trackers.doubt_of_tempo(np.cumsum(steps))
-  assert not trackers.doubt_of_tempo(np.cumsum(np.full(40, 0.5)))
-  assert not trackers.doubt_of_tempo(np.zeros(0))
+  assert tracked.doubt_of_tempo(np.cumsum(steps))
+  assert not tracked.doubt_of_tempo(np.cumsum(np.full(40, 0.5)))
+  assert not tracked.doubt_of_tempo(np.zeros(0))
 
 
 def test_the_network_is_preferred_once_it_is_imported(tmp_path, monkeypatch):
