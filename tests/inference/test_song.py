@@ -11,7 +11,7 @@ from dabfusion_jax.inference.inputs import InputError
 from dabfusion_jax.inference.length import count_frames
 from dabfusion_jax.inference.options import DanceOptions
 from dabfusion_jax.inference.song import Song
-from data_pipeline.music.trackers import UNCLEAR, Tracked
+from data_pipeline.music.tracked import UNCLEAR, Tracked
 
 _RATE = 100  # of what the encoder hears
 

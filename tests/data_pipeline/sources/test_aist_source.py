@@ -15,7 +15,7 @@ from data_pipeline.cutting.ingest import ClipFormat
 from data_pipeline.cutting.windows import Windows
 from data_pipeline.media import writer
 from data_pipeline.media.errors import MediaError
-from data_pipeline.music.trackers import Tracked
+from data_pipeline.music.tracked import Tracked
 from data_pipeline.records import clip_record
 from data_pipeline.sources.aist_source import AistSource, read_joints
 
