@@ -51,8 +51,8 @@ demo: $(STAMP) runs/demo/$(CLIP).wav
 VARIANT := demo
 # Pixels, frames and data set of a variant, as in configs/autoencoder.py.
 SIZES_smoke := --frame_size=32 --num_frames=8
-# In half of the clips the picture is not the first frame: long dances need it. Arms move
-# as the generated ones do, not as little as stage 1 finds.
+# In half of the clips the picture is not the first frame: long dances need it. The
+# motion is that of the generated bodies: of arms, stage 1 finds little.
 LATENTS_people := --elsewhere=0.5 --true_motion
 DATA := data/synthdance_$(VARIANT)
 STAGE1 := runs/$(VARIANT)_autoencoder

@@ -102,7 +102,7 @@ def get_config(variant: str = "paper") -> ml_collections.ConfigDict:
     c.loss.network, c.loss.perceptual_weights = "alexnet", (1.0,) * 5
     c.loss.pixel_weight = 60.0
     c.loss.flow_weight, c.loss.parts_weight = 100.0, 3.0
-    # Stage 2 learns from it too: of arms, stage 1 finds a third of the motion.
+    # Stage 2 learns from it too: of arms, stage 1 finds little of the motion.
     c.loss.rebuild_by_truth = True
     c.loss.equivariance_weight = 0.0
     c.optimizer.clip_norm = 50.0

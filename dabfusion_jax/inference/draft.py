@@ -32,7 +32,7 @@ Picture = PathLike | UInt8[np.ndarray, "h w 3"]
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Draft:
-  """What is known of a dance before anything is drawn.
+  """A dance before anything is drawn.
 
   Attributes:
     asked: the user's options.

@@ -46,7 +46,7 @@ def cache_latents(
   process_index: int = 0,
   process_count: int = 1,
   elsewhere: float = 0.0,
-  is_true: bool = False,
+  has_true_motion: bool = False,
 ) -> None:
   """Writes, or completes, the latent cache of all splits of a data set.
 
@@ -61,8 +61,8 @@ def cache_latents(
     process_count: how many shares there are.
     elsewhere: share of the training clips whose picture is any of their frames; 0 in
       the paper.
-    is_true: flow and occlusion are those of the generated bodies, and not what stage 1
-      finds; a departure.
+    has_true_motion: flow and occlusion are those of the generated bodies, and not what
+      stage 1 finds; a departure.
 
   Raises:
     LatentError: the true motion is asked for, but not known; or the folder holds a
@@ -82,10 +82,10 @@ def cache_latents(
     "settings": _digest(without_labels(manifest["settings"])),
     "clips_per_shard": CLIPS_PER_SHARD,
     "elsewhere": elsewhere,
-    "is_true": is_true,
+    "true_motion": has_true_motion,
   }
   fields = latent_shards.FIELDS
-  if is_true:
+  if has_true_motion:
     fields = (*fields, "part_map", "part_pose", "surfaces")
   output = epath.Path(output)
   if _is_finished(output, identity):
@@ -97,7 +97,7 @@ def cache_latents(
   kept = latent_shards.Kept(others, stage1.digest)
   _begin(output, identity, data, kept.names & _clip_names(manifest))
   silence = read_silence(data)
-  make_analysis = _make_true_analysis if is_true else _make_analysis
+  make_analysis = _make_true_analysis if has_true_motion else _make_analysis
   analyse = make_analysis(stage1, jax.local_devices())
   pick = {"train": functools.partial(_picture_of, share=elsewhere)}
   trained = stage1.settings.data
@@ -106,7 +106,7 @@ def cache_latents(
   number, num_clips, started = 0, 0, time.monotonic()
   for split, names in shards.items():
     clips = loader.open_clips(data, split, expect=expect, fields=fields)
-    if is_true and "part_map" not in clips[0]:
+    if has_true_motion and "part_map" not in clips[0]:
       raise LatentError(
         f"{data} does not hold the true motion; leave out --true_motion."
       )
@@ -257,7 +257,7 @@ def _is_finished(output: epath.Path, identity: Mapping[str, Any]) -> bool:
 
 def _differing(found: Mapping[str, Any], identity: Mapping[str, Any]) -> list[str]:
   """Returns the keys with other values; earlier versions did not note all of them."""
-  found = {"elsewhere": 0.0, "is_true": False, **found}
+  found = {"elsewhere": 0.0, "true_motion": False, **found}
   return [key for key in identity if key in found and found[key] != identity[key]]
 
 

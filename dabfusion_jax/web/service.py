@@ -39,7 +39,7 @@ class StoppedError(UserError):
 
 @dataclasses.dataclass(frozen=True)
 class Preview:
-  """Who will dance, as found in a picture.
+  """A picture as it will dance, shown before anything is drawn.
 
   Attributes:
     picture: to be shown.

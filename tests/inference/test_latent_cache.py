@@ -143,7 +143,7 @@ def test_the_motion_may_be_that_of_the_generated_body(stage1, cache, tmp_path):
   pose[1:, :, [0, 3]] += 2.0  # two pixels to the right of where it is at first
   truth = {"part_map": part_map, "part_pose": pose}
   data = write_data(tmp_path / "data", range(3), "abd", truth=truth)
-  latent_cache.cache_latents(stage1, data, tmp_path / "true", is_true=True)
+  latent_cache.cache_latents(stage1, data, tmp_path / "true", has_true_motion=True)
   still = np.asarray(identity_grid(SIZE // 4, SIZE // 4))
   found = names_and_records(cache, "train")
   for key, record in names_and_records(tmp_path / "true", "train").items():
@@ -152,14 +152,14 @@ def test_the_motion_may_be_that_of_the_generated_body(stage1, cache, tmp_path):
     np.testing.assert_allclose(pixels[1, 4, 4], (-2, 0), atol=0.1)
     np.testing.assert_allclose(pixels[1, 0, 0], 0, atol=1e-3)
     np.testing.assert_allclose(record["z"], found[key]["z"], atol=2e-3)
-  with pytest.raises(LatentError, match="is_true differ"):
+  with pytest.raises(LatentError, match="true_motion differ"):
     latent_cache.cache_latents(stage1, data, tmp_path / "true")
 
 
 def test_motion_that_is_not_known_cannot_be_cached(stage1, tmp_path):
   data = write_data(tmp_path / "data", range(2), "abe", has_truth=False)
   with pytest.raises(LatentError, match="does not hold the true motion"):
-    latent_cache.cache_latents(stage1, data, tmp_path / "true", is_true=True)
+    latent_cache.cache_latents(stage1, data, tmp_path / "true", has_true_motion=True)
 
 
 def test_processes_share_the_work_and_a_killed_one_resumes(

@@ -24,17 +24,19 @@ class ToySampler(BatchSampler):
 
   Attributes:
     most_held: the largest number of decoded frames that were alive at once.
+    begins: of each window, whether it was to begin with its picture.
   """
 
   devices = (None,)
 
   def __init__(self):
-    self.most_held, self._made = 0, []
+    self.most_held, self._made, self.begins = 0, [], []
 
   def encode(self, pictures):
     return jnp.zeros((len(pictures), _LATENT, _LATENT, 1))
 
   def draw(self, batch, keys, plan, guidance, callback, joiner):
+    self.begins.append(bool(batch["begins"].all()))
     shape = (batch["beats"].shape[1], _LATENT, _LATENT, 3)
     carry = samplers.first_carry(keys, shape)
     if joiner is not None:
@@ -115,6 +117,15 @@ def test_a_window_is_drawn_as_one_and_a_longer_dance_begins_with_it(
   np.testing.assert_array_equal(longer.audio[: 4 * 44_100], one.audio)
   again = stream(pipeline, music, duration=9).collect()
   np.testing.assert_array_equal(longer.frames, again.frames)
+
+
+@pytest.mark.parametrize(("joining", "later"), [("windows", False), ("chain", True)])
+def test_only_windows_of_a_chain_begin_with_their_picture(
+  pipeline, toy, music, joining, later
+):
+  stream(pipeline, music, duration=9, joining=joining).collect()
+  assert len(toy.begins) > 1
+  assert toy.begins == [True] + [later] * (len(toy.begins) - 1)
 
 
 def test_memory_holds_few_frames_whatever_the_length(pipeline, toy, music, tmp_path):

@@ -66,6 +66,14 @@ def test_equivariance_can_be_left_out_as_in_the_papers_equation(setting):
   assert "perceptual" not in metrics
 
 
+def largest_gradients(grads):
+  """Returns the largest gradient of each part of the network."""
+  return {
+    name: max(float(jnp.abs(g).max()) for g in jax.tree.leaves(tree))
+    for name, tree in grads.items()
+  }
+
+
 def make_truth():
   """Returns a made-up true motion of the batch."""
   rng = np.random.default_rng(0)
@@ -89,10 +97,7 @@ def test_frames_may_be_rebuilt_by_the_true_motion(setting):
   truth = make_truth()
   step = jax.jit(jax.value_and_grad(stage.loss, has_aux=True))
   (loss, _), grads = step(params, stats, batch | truth, jax.random.key(2))
-  largest = {
-    name: max(float(jnp.abs(g).max()) for g in jax.tree.leaves(tree))
-    for name, tree in grads.items()
-  }
+  largest = largest_gradients(grads)
   assert largest["detector"] == largest["dense_motion"] == 0
   assert largest["encoder"] > 0 and largest["decoder"] > 0
   other = truth | {"motion": -truth["motion"]}
@@ -117,10 +122,7 @@ def test_the_true_motion_trains_keypoints_and_flow_but_not_the_codec(setting):
   parts = m["part_heatmap"] + m["part_jacobian"] + m["part_regions"]
   flow = (loss - 2.0 * parts) / 5.0
   assert 0 < m["flow_error_off_body"] < flow
-  largest = {
-    name: max(float(jnp.abs(g).max()) for g in jax.tree.leaves(tree))
-    for name, tree in grads.items()
-  }
+  largest = largest_gradients(grads)
   assert largest["detector"] > 0 and largest["dense_motion"] > 0
   assert largest["encoder"] == largest["decoder"] == 0
   # What is hidden in the reference does not count.
