@@ -35,6 +35,7 @@ def get_loop(stage: str, variant: str) -> ml_collections.ConfigDict:
   c.stall_seconds = 0.0  # without a step until the run ends, naming who hangs; 0: never
   c.init_from = ""  # workdir or published folder that lends a new run its parameters
   c.init_parts = ()  # the top-level modules it lends; empty: all
+  c.frozen_parts = ()  # top-level modules that keep their weights
   c.optimizer = ml_collections.ConfigDict()
   c.optimizer.warmup_steps = 0
   c.optimizer.clip_norm = config_dict.placeholder(float)

@@ -87,8 +87,7 @@ def train_autoencoder(settings: AutoencoderSettings, run: RunFolder) -> None:
   }
 
   fields = ("frames", "example_id")
-  loss = settings.loss
-  if loss.flow_weight or loss.parts_weight or loss.rebuild_by_truth:
+  if settings.loss.needs_truth:
     fields += ("part_map", "part_pose", "surfaces")
 
   def open_pairs(split, augment):

@@ -20,7 +20,7 @@ from dabfusion_jax.config import (
   resolve_diffusion,
 )
 from dabfusion_jax.parallel import sharding
-from dabfusion_jax.pretrained.converters import VGG19_LAYERS
+from dabfusion_jax.ops.image_features import kernel_shapes
 from dabfusion_jax.settings.autoencoder import AutoencoderSettings
 from dabfusion_jax.settings.diffusion import DiffusionSettings
 from dabfusion_jax.settings.stages import Settings
@@ -196,7 +196,16 @@ def _pair_batch(
 ) -> dict[str, jax.ShapeDtypeStruct]:
   size = settings.data.frame_size
   frame = _floats(batch_size, size, size, 3)
-  return {"ref_image": frame, "driving_frame": frame}
+  batch = {"ref_image": frame, "driving_frame": frame}
+  if settings.loss.needs_truth:  # fields of `data_pipeline.records.true_motion`
+    shape = (batch_size, size, size)
+    batch |= {
+      "part_pose": _floats(batch_size, 2, settings.model.num_keypoints, 6),
+      "part_map": jax.ShapeDtypeStruct(shape, jnp.uint8),
+      "motion": _floats(*shape, 2),
+      "is_visible": jax.ShapeDtypeStruct(shape, jnp.bool_),
+    }
+  return batch
 
 
 def _latent_batch(
@@ -220,13 +229,9 @@ def _abstract_trunk(settings: AutoencoderSettings) -> Any:
   network = settings.loss.network
   if network == "none":
     return {}
-  if network != "vgg19":
-    raise UserError(
-      f"The compile check knows the perceptual network vgg19, not {network!r}."
-    )
   return {
-    layer: {"kernel": _floats(3, 3, channels, width), "bias": _floats(width)}
-    for layer, (_, channels, width) in VGG19_LAYERS.items()
+    layer: {"kernel": _floats(*kernel), "bias": _floats(kernel[-1])}
+    for layer, kernel in kernel_shapes(network).items()
   }
 
 

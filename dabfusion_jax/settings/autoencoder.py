@@ -76,6 +76,11 @@ class LossSettings:
   def __post_init__(self):
     check_choice("loss.network", self.network, NETWORKS)
 
+  @property
+  def needs_truth(self) -> bool:
+    """Returns whether any part of the loss uses the true motion of a generated clip."""
+    return bool(self.flow_weight or self.parts_weight or self.rebuild_by_truth)
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class AutoencoderSettings(LoopSettings):

@@ -62,6 +62,9 @@ class LoopSettings:
   init_from: str  # workdir or published folder to take parameters from; "": none
   init_parts: tuple[str, ...]  # top-level modules to take from it; (): all
   optimizer: OptimizerSettings
+  # Top-level modules that keep their parameters and statistics; latents stay valid if
+  # the decoder alone is trained on.
+  frozen_parts: tuple[str, ...] = ()
   # Runs whose parameters this one started from, oldest first: command, step, digest.
   history: tuple[dict[str, Any], ...] = resolved(())
 

@@ -35,7 +35,7 @@ from dabfusion_jax.training.state import (
   make_init,
   shardings_of,
 )
-from dabfusion_jax.training.step import make_train_step
+from dabfusion_jax.training.step import check_frozen_parts, make_train_step
 from dabfusion_jax.training.trace import Trace
 from dabfusion_jax.training.watchdog import Watchdog
 from data_pipeline.errors import UserError
@@ -102,6 +102,7 @@ def train(
     )
     init = make_init(stage, optimizer.tx, batch_spec)
     abstract = abstract_state(init, init_key, mesh, settings.fsdp_min_bytes)
+    check_frozen_parts(settings.frozen_parts, abstract.params)
     state = checkpoints.restore(abstract, batches)
     if state is None:
       state = initialise(create_state(init, init_key, abstract))

@@ -1,6 +1,6 @@
 """One update of the training state, as a pure function."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -12,6 +12,7 @@ from dabfusion_jax.settings.loop import LoopSettings
 from dabfusion_jax.stages.base import Stage
 from dabfusion_jax.training.optimizer import Optimizer
 from dabfusion_jax.training.state import TrainState, update_ema
+from data_pipeline.errors import UserError
 
 PyTree = Any
 
@@ -28,6 +29,7 @@ def make_train_step(
   step (`is_bad`) that is skipped changes nothing but the step's number.
   """
   spike_grad_norm = settings.spike_grad_norm
+  frozen = settings.frozen_parts
   guarded = settings.max_skipped_steps > 0 or spike_grad_norm is not None
 
   def train_step(state, batch, key):
@@ -35,6 +37,11 @@ def make_train_step(
     grads, batch_stats, metrics = mean_gradients(
       stage, state, batch, key, settings.gradient_accumulation
     )
+    # Without gradients Adam changes nothing, and XLA drops their backward pass.
+    grads = grads | {name: jax.tree.map(jnp.zeros_like, grads[name]) for name in frozen}
+    batch_stats = batch_stats | {
+      name: state.batch_stats[name] for name in frozen if name in state.batch_stats
+    }
     updates, opt_state = optimizer.tx.update(grads, state.opt_state, state.params)
     params = optax.apply_updates(state.params, updates)
     ema_params = update_ema(state.ema_params, params, settings.ema_decay, state.step)
@@ -53,6 +60,19 @@ def make_train_step(
     return after, metrics
 
   return train_step
+
+
+def check_frozen_parts(parts: Sequence[str], params: Mapping[str, PyTree]) -> None:
+  """Checks that all `parts` are top-level modules of `params`, and not all of them.
+
+  Raises:
+    UserError: they are not; the message names those that are there.
+  """
+  known = sorted(params)
+  if unknown := sorted(set(parts) - set(known)):
+    raise UserError(f"frozen_parts: no part {unknown}; parts are {known}.")
+  if set(parts) == set(known):
+    raise UserError(f"frozen_parts: all parts, {known}, are frozen; nothing to train.")
 
 
 def is_bad(
