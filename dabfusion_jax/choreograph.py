@@ -47,7 +47,7 @@ def main(argv: Sequence[str] | None = None) -> None:
   """Runs the program."""
   args = make_parser().parse_args(argv)
   with cli.one_line_errors("choreograph"):
-    if args.output.suffix not in _SUFFIXES:
+    if args.output.suffix.lower() not in _SUFFIXES:
       raise UserError(f"--output={args.output} must end in {', '.join(_SUFFIXES)}.")
     read = [args.person, *({args.scene} - {layers.OWN, layers.STUDIO})]
     if args.output.resolve() in [pathlib.Path(name).resolve() for name in read]:

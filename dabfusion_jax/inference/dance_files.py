@@ -69,8 +69,9 @@ def save_dance(
       interrupted = True
     made = video.num_frames
   written = [path, path.with_suffix(".png"), path.with_suffix(".json")]
-  writer.write_image(written[1], contact_sheet(np.stack(sheet)))
+  # The settings first: by them the same command knows its own sheet, and overwrites it.
   files.write_json(written[2], {**settings, "total_frames": made})
+  writer.write_image(written[1], contact_sheet(np.stack(sheet)))
   if interrupted:
     raise KeyboardInterrupt(f"{path} has the first {made / fps:.1f} s")
   return written

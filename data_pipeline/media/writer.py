@@ -5,6 +5,7 @@ A video is written as its frames are made: none of them is held.
 
 import contextlib
 import dataclasses
+import io
 import pathlib
 from collections.abc import Iterator, Mapping
 from fractions import Fraction
@@ -217,5 +218,10 @@ def write_video(
 
 def write_image(path: PathLike, image: UInt8[np.ndarray, "h w 3"]) -> None:
   """Writes a picture in the format of the path's suffix, whole or not at all."""
+  coded = (
+    io.BytesIO()
+  )  # a JPEG that a full disk cuts off, Pillow itself takes for whole
+  suffix = pathlib.Path(path).suffix.lower()
+  PIL.Image.fromarray(image).save(coded, PIL.Image.registered_extensions()[suffix])
   with files.whole_file(path) as file:
-    PIL.Image.fromarray(image).save(file)
+    file.write_bytes(coded.getvalue())

@@ -1,5 +1,6 @@
 """Files appear whole; remote folders are copied from and to this machine."""
 
+import math
 import pathlib
 
 import numpy as np
@@ -90,7 +91,9 @@ def write_archive(path, array):
 
 
 def write_picture(path, array):
-  writer.write_image(path, array.view(np.uint8)[: 3 * 300 * 300].reshape(300, 300, 3))
+  side = math.isqrt(array.nbytes // 3)
+  pixels = array.view(np.uint8)[: 3 * side * side]
+  writer.write_image(path, pixels.reshape(side, side, 3))
 
 
 def write_video(path, array):
@@ -114,6 +117,7 @@ def write_truth(path, array):
     (write_tensors, "a.safetensors"),
     (write_archive, "a.array_record"),
     (write_picture, "a.png"),
+    (write_picture, "a.jpg"),
     (write_video, "a.mp4"),
     (write_video, "a.gif"),
     (write_sound, "a.wav"),
@@ -129,6 +133,37 @@ def test_on_a_full_disk_the_file_is_named_and_no_part_of_it_stays(
   text = f"program: {small_disk / name}: No space left on device; free space and run"
   assert str(stopped.value).startswith(text)
   assert not list(small_disk.iterdir())
+
+
+@pytest.mark.parametrize(
+  "write, name",
+  [
+    (write_array, "a.npy"),
+    (write_tensors, "a.safetensors"),
+    (write_picture, "a.jpg"),
+    (write_picture, "a.webp"),
+    (write_sound, "a.wav"),
+    (write_truth, "a.npz"),
+  ],
+)
+def test_however_little_space_is_left_a_file_is_whole_or_not_there(
+  small_disk, tmp_path, write, name
+):
+  array = np.random.default_rng(0).integers(-90, 90, 4000) / 10
+  write(tmp_path / name, array)
+  whole, written = (tmp_path / name).read_bytes(), []
+  for free in range(17):  # pages of 4 KiB
+    (small_disk / "rest").write_bytes(bytes(4096 * (16 - free)))
+    try:
+      write(small_disk / name, array)
+    except OSError as error:
+      assert error.filename == str(small_disk / name)
+    else:
+      assert (small_disk / name).read_bytes() == whole
+      (small_disk / name).unlink()
+      written.append(free)
+    assert [p.name for p in small_disk.iterdir()] == ["rest"]
+  assert 0 < len(written) < 17
 
 
 def test_an_output_on_a_full_disk_wants_space_and_no_other_place(small_disk):

@@ -8,6 +8,7 @@ import PIL.Image
 import pytest
 
 from dabfusion_jax.inference.dance import SAMPLE_RATE, Dance
+from dabfusion_jax.inference.pairs import check_output
 from data_pipeline.errors import UserError
 from data_pipeline.media import reader
 
@@ -23,7 +24,7 @@ def dance():
     np.stack([audio, audio], 1).astype(np.float32),
     generator.uniform(-1, 1, (8, 4, 4, 2)).astype(np.float32),
     np.ones((8, 4, 4, 1), np.float32),
-    {"beat_times": [-0.4, 0.1, 0.6, 0.8, 1.1]},
+    {"beat_times": [-0.4, 0.1, 0.6, 0.8, 1.1], "total_frames": 8},
     ("Beats are <hard> to hear.",),
   )
 
@@ -49,3 +50,21 @@ def test_a_gif_has_all_frames_at_their_pace_and_repeats(dance, tmp_path):
     assert image.info["duration"] == 100 and image.info["loop"] == 0
   with pytest.raises(UserError, match="must end in .gif"):
     dance.to_gif(tmp_path / "dance.mp4")
+
+
+def test_a_dance_whose_sheet_met_a_full_disk_is_made_again_by_the_same_command(
+  dance, small_disk
+):
+  path = small_disk / "dance.mp4"
+  dance.save(path)
+  sizes = [small_disk / f"dance.{suffix}" for suffix in ("mp4", "json")]
+  pages = sum(-(-file.stat().st_size // 4096) for file in sizes)
+  for file in small_disk.iterdir():
+    file.unlink()
+  (small_disk / "rest").write_bytes(bytes(4096 * (16 - pages)))
+  with pytest.raises(OSError, match="No space left") as error:
+    dance.save(path)
+  assert error.value.filename == str(small_disk / "dance.png")
+  (small_disk / "rest").unlink()
+  check_output(path)
+  dance.save(path)
