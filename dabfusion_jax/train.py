@@ -31,7 +31,7 @@ from dabfusion_jax.storage.run_config import check_config, read_config
 from dabfusion_jax.storage.run_folder import RunFolder
 from dabfusion_jax.training.loop import train
 from dabfusion_jax.training.warm_start import history_of, make_warm_start
-from data_pipeline.cli import one_line_errors, path
+from data_pipeline.cli import one_line_errors
 from data_pipeline.errors import UserError
 from data_pipeline.locks import hold_folder
 from data_pipeline.records import latent_record, loader, pairs
@@ -233,7 +233,7 @@ def _expand_paths(config: dict[str, Any]) -> dict[str, Any]:
     group, _, key = name.rpartition(".")
     place = config.get(group, {}) if group else config
     if isinstance(place.get(key), str):
-      place[key] = path(place[key])
+      place[key] = os.path.expanduser(place[key])
   return config
 
 
@@ -268,7 +268,7 @@ def run_program() -> None:
       hardware.use_cpu_cores(settings.batch_size // settings.gradient_accumulation)
     hardware.check_backend()
     workdir = _WORKDIR.value or f"runs/{settings.variant}_{settings.stage}"
-    workdir = path(workdir)
+    workdir = os.path.expanduser(workdir)
     logging.info("Training %s in %s.", settings.stage, workdir)
     run = RunFolder(workdir)
     # A restarted machine of a pod has an empty disk, but the workdir is still there.

@@ -16,6 +16,7 @@ from data_pipeline.interrupts import INTERRUPTED, take_back
 
 _CURE = "; free space and run the same command again"  # of a full disk
 _MAX_PORT = 65_535
+_MAX_SEED = 2**32 - 1
 _SHOWN = 40  # characters of a wrong argument that are repeated
 _STORE = re.compile(r"\binstall (gcsfs|s3fs|fsspec)\b")  # what epath says
 
@@ -77,8 +78,11 @@ def one_line(error: BaseException) -> str:
 def path(text: str) -> str:
   """Returns a path with `~` expanded, as a `type` of argparse; shells do not always.
 
-  It may also be an address, such as `gs://bucket/folder`.
+  It may also be an address, such as `gs://bucket/folder`. An empty one, as of a shell
+  variable that is not set, would be the current folder, and is refused.
   """
+  if not text.strip():
+    raise argparse.ArgumentTypeError("is empty; name a file or folder")
   return os.path.expanduser(text)
 
 
@@ -138,6 +142,22 @@ def at_least(least: int) -> Callable[[str], int]:
     return value
 
   return integer
+
+
+def finite(text: str) -> float:
+  """Parses a finite number, as a `type` of argparse."""
+  value = number(text)
+  if not math.isfinite(value):
+    raise _not(text, "a finite number")
+  return value
+
+
+def seed(text: str) -> int:
+  """Parses a seed of random numbers, as a `type` of argparse."""
+  value = whole_number(text)
+  if not 0 <= value <= _MAX_SEED:
+    raise _not(text, f"from 0 to {_MAX_SEED}")
+  return value
 
 
 def port(text: str) -> int:

@@ -2,6 +2,8 @@
 
 import dataclasses
 import importlib.util
+import json
+import math
 import pathlib
 import re
 import typing
@@ -36,6 +38,13 @@ def _without(config, key):
   config = {k: dict(v) if isinstance(v, dict) else v for k, v in config.items()}
   (config[group] if group else config).pop(name)
   return config
+
+
+def _with(config, key, value):
+  group, _, name = key.rpartition(".")
+  if not group:
+    return config | {name: value}
+  return config | {group: config[group] | {name: value}}
 
 
 @pytest.mark.parametrize("stage", _TYPES)
@@ -111,6 +120,56 @@ def test_settings_that_do_not_fit_are_refused_with_their_keys():
     changed = config | {group: config[group] | {key: value}}
     with pytest.raises(UserError, match=key):
       read_settings(changed, strict=True)
+
+
+ODD = (None, "x", "", -1, 0, 0.5, 1e30, math.nan, math.inf, 10**400, True, [], [0], {})
+
+
+@pytest.mark.parametrize("stage", _TYPES)
+def test_an_odd_value_is_used_or_refused_by_the_name_of_its_setting(stage):
+  for key in flatten(_config(stage)):
+    for value in ODD:
+      config = _with(_config(stage), key, value)
+      try:
+        settings = read_settings(config, strict=True)
+      except UserError as error:
+        assert key.rpartition(".")[2] in str(error) and len(str(error)) < 300, error
+      else:
+        json.dumps(to_mapping(settings), allow_nan=False)
+
+
+@pytest.mark.parametrize(
+  ("stage", "key", "values"),
+  [
+    ("autoencoder", "seed", (-1, 2**32)),
+    ("autoencoder", "num_steps", (0, 2**31)),
+    ("autoencoder", "batch_size", (0, -4)),
+    ("autoencoder", "optimizer.learning_rate", (0, math.nan, math.inf)),
+    ("autoencoder", "optimizer.milestones", ([0], [2**31], [5, 5])),
+    ("autoencoder", "spike_grad_norm", (0, math.nan)),
+    ("autoencoder", "data.folder", ("",)),
+    ("autoencoder", "data.frame_size", (0, -32, 10**9)),
+    ("autoencoder", "data.pairs_per_clip", (0,)),
+    ("autoencoder", "model.num_keypoints", (0, 10**9)),
+    ("autoencoder", "model.detector_temperature", (0, -1)),
+    ("autoencoder", "model.dtype", ("float", "")),
+    ("autoencoder", "loss.scales", ([], [0], [2])),
+    ("autoencoder", "loss.pixel_weight", (-1,)),
+    ("diffusion", "data.silent", (-0.1, 1.5)),
+    ("diffusion", "condition.drop_probability", (2,)),
+    ("diffusion", "unet.channel_multipliers", ([], [1, 0])),
+    ("diffusion", "unet.num_heads", (0, -1)),
+    ("diffusion", "diffusion.num_timesteps", (0, 10**9)),
+    ("diffusion", "diffusion.noise_shift", (0,)),
+    ("diffusion", "diffusion.threshold", (1.5,)),
+    ("diffusion", "sampling.num_inference_steps", (0,)),
+    ("diffusion", "sampling.eta", (2,)),
+  ],
+)
+def test_a_value_that_no_run_can_use_is_refused_before_it_begins(stage, key, values):
+  for value in values:
+    with pytest.raises(UserError, match=key.rpartition(".")[2]):
+      read_settings(_with(_config(stage), key, value), strict=True)
 
 
 def test_resolved_settings_are_no_keys_of_a_config():

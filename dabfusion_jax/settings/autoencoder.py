@@ -1,13 +1,23 @@
 """Settings of stage 1, the latent flow auto-encoder."""
 
 import dataclasses
+import math
 
-from dabfusion_jax.settings.checks import check_choice
+from dabfusion_jax.settings.checks import (
+  check_above_zero,
+  check_choice,
+  check_filled,
+  check_ranges,
+)
 from dabfusion_jax.settings.loop import LoopSettings
 from dabfusion_jax.settings.mapping import resolved
 from data_pipeline.errors import UserError
 
 NETWORKS = ("vgg19", "vgg16", "alexnet", "none")  # of the perceptual loss
+DTYPES = ("float32", "bfloat16", "float16")  # of computations
+MAX_FRAME_SIZE = 4096  # pixels
+MAX_HALVINGS = 16  # of a frame
+MAX_CHANNELS = 2**16  # of any layer
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,8 +35,11 @@ class PairData:
   cache_in_memory: bool  # decoded clips, 0.5 MB each at 64 px
   content_sha256: str | None = resolved()  # of the data set, from its manifest
 
-
-MAX_HALVINGS = 16  # of a frame
+  def __post_init__(self):
+    check_filled(self, "data", ("folder", "encoder"))
+    counts = ("num_frames", "fps", "pairs_per_clip")
+    ranges = dict.fromkeys(counts, (1, math.inf)) | {"frame_size": (4, MAX_FRAME_SIZE)}
+    check_ranges(self, "data", ranges)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,6 +62,19 @@ class AutoencoderModel:
   motion_down: int = 0  # how often flow and occlusion are halved below z
   heat_variance: float = 0.01  # of the Gaussians that show keypoints to the motion
   oriented_heat: bool = False  # whether those are as long as the jacobians
+
+  def __post_init__(self):
+    check_choice("model.dtype", self.dtype, DTYPES)
+    channels = ("num_keypoints", "detector_features", "motion_features")
+    channels += ("hourglass_max_features", "codec_features", "codec_max_features")
+    ranges = dict.fromkeys(channels, (1, MAX_CHANNELS))
+    ranges |= {"num_residual": (0, 1000), "detector_head_size": (1, 1000)}
+    halvings = ("num_down", "motion_down", "hourglass_blocks")
+    # They become powers of two.
+    ranges |= dict.fromkeys(halvings, (0, MAX_HALVINGS))
+    check_ranges(self, "model", ranges)
+    positive = ("detector_scale", "detector_temperature", "heat_variance")
+    check_above_zero(self, "model", positive)
 
   @property
   def z_channels(self) -> int:
@@ -75,6 +101,11 @@ class LossSettings:
 
   def __post_init__(self):
     check_choice("loss.network", self.network, NETWORKS)
+    check_filled(self, "loss", ("scales",))
+    weights = ("perceptual_weights", "pixel_weight", "equivariance_weight")
+    weights += ("flow_weight", "parts_weight")
+    ranges = dict.fromkeys(weights, (0, math.inf)) | {"scales": (0.01, 1)}
+    check_ranges(self, "loss", ranges)
 
   @property
   def needs_truth(self) -> bool:
@@ -93,12 +124,6 @@ class AutoencoderSettings(LoopSettings):
   def __post_init__(self):
     super().__post_init__()
     size, model = self.data.frame_size, self.model
-    for key in ("num_down", "motion_down", "hourglass_blocks"):
-      halvings = getattr(model, key)
-      if not 0 <= halvings <= MAX_HALVINGS:  # before it becomes a power of two
-        raise UserError(
-          f"model.{key} must be from 0 to {MAX_HALVINGS}, not {halvings}."
-        )
     # The hourglasses work at a quarter of the frame and halve it `hourglass_blocks`
     # times; the codec halves the frame `num_down` times, the flow `motion_down` more.
     for divisor, keys in (

@@ -1,9 +1,16 @@
 """Settings of stage 2, diffusion of latent flow."""
 
 import dataclasses
+import math
 from typing import Any
 
-from dabfusion_jax.settings.checks import check_choice
+from dabfusion_jax.settings.autoencoder import DTYPES, MAX_CHANNELS
+from dabfusion_jax.settings.checks import (
+  check_above_zero,
+  check_choice,
+  check_filled,
+  check_ranges,
+)
 from dabfusion_jax.settings.loop import LoopSettings
 from dabfusion_jax.settings.mapping import resolved
 from data_pipeline.errors import UserError
@@ -12,6 +19,7 @@ BEATS = ("librosa", "crnn", "truth")
 BEAT_MODES = ("none", "global_concat", "per_frame_film")
 PREDICTIONS = ("eps", "v")
 FLOW_PARAMS = ("absolute", "residual")
+MAX_TIMESTEPS = 10**6
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,6 +35,9 @@ class LatentData:
 
   def __post_init__(self):
     check_choice("data.beats", self.beats, BEATS)
+    check_filled(self, "data", ("latents", "autoencoder"))
+    shares = dict.fromkeys(("slow", "silent"), (0, 1))
+    check_ranges(self, "data", {"num_frames": (1, math.inf)} | shares)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,6 +51,8 @@ class ConditionSettings:
 
   def __post_init__(self):
     check_choice("condition.beat_mode", self.beat_mode, BEAT_MODES)
+    ranges = {"music_scale": (0, math.inf), "drop_probability": (0, 1)}
+    check_ranges(self, "condition", ranges)
 
   @property
   def beats(self) -> bool:
@@ -58,6 +71,12 @@ class UNetSettings:
   dtype: str
   remat: bool
 
+  def __post_init__(self):
+    check_choice("unet.dtype", self.dtype, DTYPES)
+    check_filled(self, "unet", ("channel_multipliers",))
+    channels = ("base_channels", "channel_multipliers", "num_heads", "head_dim")
+    check_ranges(self, "unet", dict.fromkeys(channels, (1, MAX_CHANNELS)))
+
 
 @dataclasses.dataclass(frozen=True)
 class ProcessSettings:
@@ -75,6 +94,10 @@ class ProcessSettings:
   def __post_init__(self):
     check_choice("diffusion.prediction", self.prediction, PREDICTIONS)
     check_choice("diffusion.flow_param", self.flow_param, FLOW_PARAMS)
+    weights = dict.fromkeys(("velocity_weight", "flow_scale"), (0, math.inf))
+    ranges = {"num_timesteps": (1, MAX_TIMESTEPS), "threshold": (0, 1)} | weights
+    check_ranges(self, "diffusion", ranges)
+    check_above_zero(self, "diffusion", ("noise_shift",))
     if self.prediction == "eps" and self.velocity_weight:
       raise UserError("diffusion.velocity_weight needs diffusion.prediction=v.")
     if self.flow_param == "absolute" and self.flow_scale != 1:
@@ -92,6 +115,10 @@ class SamplingSettings:
   num_inference_steps: int  # network evaluations, but for guidance
   eta: float  # noise of DDIM, 0 to 1
   guidance_scale: float  # 1: none
+
+  def __post_init__(self):
+    steps = {"num_inference_steps": (1, MAX_TIMESTEPS)}
+    check_ranges(self, "sampling", steps | {"eta": (0, 1)})
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,10 +1,14 @@
 """Settings that both stages share: the training loop and the optimizer."""
 
 import dataclasses
+import math
 from typing import Any
 
+from dabfusion_jax.settings.checks import check_ranges
 from dabfusion_jax.settings.mapping import resolved
 from data_pipeline.errors import UserError
+
+MAX_STEPS = 2**31 - 1  # they are counted in 32 bits
 
 
 @dataclasses.dataclass(frozen=True)
@@ -21,13 +25,11 @@ class OptimizerSettings:
   def __post_init__(self):
     if self.learning_rate <= 0:
       raise UserError(f"learning_rate must be positive, got {self.learning_rate}.")
-    if self.warmup_steps < 0:
-      raise UserError(f"warmup_steps must not be negative, got {self.warmup_steps}.")
+    ranges = {"warmup_steps": (0, MAX_STEPS), "milestones": (1, MAX_STEPS)}
+    check_ranges(self, "optimizer", ranges)
     steps = list(self.milestones)
-    if steps != sorted(set(steps)) or any(step <= 0 for step in steps):
-      raise UserError(
-        f"milestones must be positive steps in rising order, got {self.milestones}."
-      )
+    if steps != sorted(set(steps)):
+      raise UserError(f"milestones must be in rising order, got {self.milestones}.")
     if not (0 <= self.b1 < 1 and 0 <= self.b2 < 1):
       raise UserError(f"b1 and b2 must lie in [0, 1), got {self.b1} and {self.b2}.")
     if self.clip_norm is not None and self.clip_norm <= 0:
@@ -70,19 +72,15 @@ class LoopSettings:
 
   def __post_init__(self):
     counts = ("num_steps", "batch_size", "log_every", "picture_every")
-    for name in (*counts, "checkpoint_every", "keep_checkpoints", "eval_batches"):
-      self._check_at_least(1, name)
-    self._check_at_least(1, "gradient_accumulation")
-    for name in ("max_skipped_steps", "stall_seconds", "eval_every"):
-      self._check_at_least(0, name)
-    self._check_at_least(0, "keep_best_checkpoints")
+    counts += ("checkpoint_every", "keep_checkpoints", "eval_batches")
+    ranges = dict.fromkeys((*counts, "gradient_accumulation"), (1, MAX_STEPS))
+    naturals = ("max_skipped_steps", "eval_every", "keep_best_checkpoints")
+    ranges |= dict.fromkeys(naturals, (0, MAX_STEPS))
+    ranges |= {"stall_seconds": (0, math.inf), "seed": (0, 2**32 - 1)}
+    check_ranges(self, "", ranges)
     if not 0 <= self.ema_decay < 1:
       raise UserError(f"ema_decay must lie in [0, 1), got {self.ema_decay}.")
     if self.spike_grad_norm is not None and self.spike_grad_norm <= 0:
       raise UserError(
         f"spike_grad_norm must be positive or None, got {self.spike_grad_norm}."
       )
-
-  def _check_at_least(self, least: int, name: str) -> None:
-    if getattr(self, name) < least:
-      raise UserError(f"{name} must be at least {least}, got {getattr(self, name)}.")

@@ -1,6 +1,7 @@
 """Nested mappings, as config files and config.json hold them, as dataclasses."""
 
 import dataclasses
+import sys
 import types
 import typing
 from collections.abc import Mapping
@@ -84,15 +85,20 @@ def _convert(hint: Any, value: Any, strict: bool, name: str) -> Any:
       return tuple(_convert(item, part, strict, name) for item, part in pairs)
   if typing.get_origin(hint) is dict and isinstance(value, Mapping):
     return dict(value)
-  if hint is float and isinstance(value, int) and not isinstance(value, bool):
-    return float(value)
-  if hint in (bool, int, float, str) and type(value) is hint:
+  if hint is float and type(value) in (int, float):
+    # Integers may be too large for a float, and NaN passes many a check.
+    if abs(value) <= sys.float_info.max:
+      return float(value)
+  elif hint in (bool, int, str) and type(value) is hint:
     return value
-  raise UserError(f"The setting {name} must be {_describe(hint)}, not {value!r}.")
+  raise UserError(
+    f"The setting {name} must be {_describe(hint)}, not {repr(value)[:40]}."
+  )
 
 
 def _describe(hint: Any) -> str:
-  names = {bool: "true or false", int: "an integer", float: "a number", str: "a text"}
+  names = {bool: "true or false", int: "an integer", str: "a text"}
+  names[float] = "a finite number"
   if hint in names:
     return names[hint]
   return "a group of settings" if dataclasses.is_dataclass(hint) else f"like {hint}"

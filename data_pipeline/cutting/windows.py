@@ -36,7 +36,7 @@ class Windows:
     is_whole = float(self.amount).is_integer()
     if (
       self.policy not in POLICIES
-      or self.amount <= 0
+      or not 0 < self.amount < math.inf
       or (self.policy == "random" and not is_whole)
     ):
       raise UserError(f"Unknown windows {self}; write {_SYNTAX}.")

@@ -8,7 +8,16 @@ import numpy as np
 import pytest
 
 from data_pipeline import aist
-from data_pipeline.cli import at_least, comma_separated, one_line_errors
+from data_pipeline.cli import (
+  at_least,
+  comma_separated,
+  finite,
+  local_path,
+  one_line_errors,
+  path,
+  paths,
+  seed,
+)
 from data_pipeline.music.beats import beat_vector
 
 
@@ -66,6 +75,24 @@ def test_names_separated_by_commas_must_be_known():
     with pytest.raises(argparse.ArgumentTypeError, match="known: a, b, c"):
       parse(text)
   assert comma_separated()("x,y") == ("x", "y")
+
+
+@pytest.mark.parametrize(
+  ("parse", "good", "wrong"),
+  [
+    (path, ("a b", "[x]", "ä", "gs://a/b", "."), ("", " ")),
+    (local_path, ("a b",), ("", "gs://a")),
+    (paths, ("a,b",), ("", ",")),
+    (seed, ("0", "4294967295"), ("-1", "4294967296", "1.5", "")),
+    (finite, ("-1.5", "1e9"), ("nan", "inf", "1e999", "soon", "")),
+  ],
+)
+def test_an_odd_argument_is_refused_and_a_plausible_one_is_not(parse, good, wrong):
+  for text in good:
+    parse(text)
+  for text in wrong:
+    with pytest.raises(argparse.ArgumentTypeError):
+      parse(text)
 
 
 def test_integers_below_the_least_are_refused():
