@@ -12,7 +12,7 @@ Range = tuple[int | float, int | float]  # the least and the largest value
 def check_choice(name: str, value: object, choices: Sequence[str]) -> None:
   """Raises `UserError` unless `value` is one of `choices`."""
   if value not in choices:
-    raise UserError(f"Unknown {name} {value!r}; known: {', '.join(choices)}.")
+    raise UserError(f"Unknown {name} {value!r:.60}; known: {', '.join(choices)}.")
 
 
 def check_ranges(settings: Any, group: str, ranges: Mapping[str, Range]) -> None:

@@ -91,9 +91,7 @@ def _convert(hint: Any, value: Any, strict: bool, name: str) -> Any:
       return float(value)
   elif hint in (bool, int, str) and type(value) is hint:
     return value
-  raise UserError(
-    f"The setting {name} must be {_describe(hint)}, not {repr(value)[:40]}."
-  )
+  raise UserError(f"The setting {name} must be {_describe(hint)}, not {value!r:.60}.")
 
 
 def _describe(hint: Any) -> str:

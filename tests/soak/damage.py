@@ -9,6 +9,7 @@ went wrong.
 """
 
 import argparse
+import contextlib
 import json
 import math
 import pathlib
@@ -165,6 +166,44 @@ def run_settings(outcomes: Outcomes, place: pathlib.Path) -> None:
         outcomes.run("settings", f"{name}={value}", call)
 
 
+def run_flags(outcomes: Outcomes, place: pathlib.Path) -> None:
+  """Gives programs odd values of their flags, one at a time."""
+  values = (
+    "0",
+    "-1",
+    "0.5",
+    "1e30",
+    "9" * 30,
+    "nan",
+    "inf",
+    "",
+    " ",
+    "x",
+    "[x] ä",
+    "~",
+  )
+  with still_pipeline():
+    for flag in ("image", "music", "encoder", *damaged_files.DANCE_FLAGS):
+      for value in values:
+        call = lambda f=flag, v=value: dance(place, **{f: v})
+        outcomes.run("flags: sample", f"--{flag}={value}", call, place / "out")
+  (place / "one").mkdir()
+  damaged_files.write_media(place / "one" / "a.mp4", "libx264", "aac")
+  given = {"samples": place / "one", "metrics": "motion", "output": place / "scores"}
+  for flag in damaged_files.EVALUATE_FLAGS:
+    for value in values:
+      changed = given | {flag: value}
+      command = [f"--{key}={value}" for key, value in changed.items()]
+      call = lambda c=command: evaluate.main(c)
+      outcomes.run("flags: evaluate", f"--{flag}={value}", call, place / "scores")
+  given = {"checkpoint": saved_stage.shipped(), "output": place / "published"}
+  for flag in ("checkpoint", "figures", "sample"):
+    for value in values:
+      command = [f"--{key}={value}" for key, value in (given | {flag: value}).items()]
+      call = lambda c=command: publish.main(c)
+      outcomes.run("flags: publish", f"--{flag}={value}", call)
+
+
 def run_data(outcomes: Outcomes, place: pathlib.Path) -> None:
   """Damages the files of a data set, and gives it to what reads data sets."""
   rng = np.random.default_rng(4)
@@ -203,6 +242,7 @@ KINDS = {
   "builds": run_builds,
   "models": run_models,
   "settings": run_settings,
+  "flags": run_flags,
   "data": run_data,
 }
 
@@ -219,7 +259,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="dabfusion-") as folder:
       place = pathlib.Path(folder)
       write_whole(place)
-      KINDS[kind](outcomes, place)
+      with contextlib.chdir(place):  # where relative paths lead
+        KINDS[kind](outcomes, place)
     gib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     print(f"{kind} done; peak memory so far {gib:.2f} GiB", flush=True)
   print("| kind | tried | used | refused | failed |\n|---|---|---|---|---|")

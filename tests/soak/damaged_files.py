@@ -33,6 +33,15 @@ SOUNDS = {
 }
 PICTURES = ("png", "jpg", "gif", "webp", "tif", "bmp")
 
+DANCE_FLAGS = (  # of `sample`, beside its inputs
+  *("text", "beats", "bpm", "music_start", "duration", "num_frames", "eta", "scene"),
+  *("num_inference_steps", "guidance_scale", "size", "pick", "seed", "checkpoint"),
+)
+EVALUATE_FLAGS = (
+  *("samples", "references", "training", "poses", "cache", "label", "seed", "fps"),
+  *("num_frames", "frame_size", "segment_frames", "beats_late_seconds", "metrics"),
+)
+
 BEATS = {
   "empty": b"",
   "words": b"one\ntwo\n",
