@@ -12,6 +12,7 @@ import scipy.ndimage
 from jaxtyping import Float, UInt8
 
 from dabfusion_jax.people.footing import Footing
+from dabfusion_jax.people.hands import hidden_hands
 from dabfusion_jax.people.landmarks import LandmarkNetwork, Landmarks
 from dabfusion_jax.people.pieces import cut_pieces
 from dabfusion_jax.people.scene import Scene, blend
@@ -58,7 +59,8 @@ class PieceDrawer:
     self._scene = scene
     self._scale = lambda points: frame.to_picture(points / frame_size)
     self._rest = self._before = self._scale(rest.points)
-    self._skeleton = Skeleton(scene.landmarks.points, self._rest)
+    held = hidden_hands(scene.colours, scene.alpha, scene.landmarks)
+    self._skeleton = Skeleton(scene.landmarks.points, self._rest, held)
     reach = _STANDING * trunk_length(scene.landmarks.points)
     self._footing = Footing(reach, self._skeleton.feet(self._rest))
     self._pieces = cut_pieces(scene.colours, scene.alpha, scene.landmarks.points)

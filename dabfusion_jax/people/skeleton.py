@@ -94,10 +94,12 @@ class Skeleton:
     joints: of the picture, in its pixels.
     rest: of the picture as the networks give it back without motion, in the same
       pixels. What joints differ from it is motion.
+    held: sides ("left", "right") whose arm moves with the trunk.
   """
 
   joints: Joints
   rest: Joints
+  held: tuple[str, ...] = ()
 
   def feet(self, joints: Joints) -> Feet:
     """Returns where a generated frame shows the ankles.
@@ -121,7 +123,11 @@ class Skeleton:
     for name, (first, last) in LIMBS.items():
       if first not in ends:  # it hangs on the torso
         ends[first] = apply(torso, self.joints[first])
-      moves[name], ends[last] = self._move_limb(name, ends[first], joints)
+      side, _, part = name.partition("_")
+      if side in self.held and "arm" in part:
+        moves[name], ends[last] = torso, apply(torso, self.joints[last])
+      else:
+        moves[name], ends[last] = self._move_limb(name, ends[first], joints)
     moves[HEAD] = self._move_head(torso, joints)
     return self._stand(moves, ends, feet)
 
