@@ -8,6 +8,7 @@ from typing import Any
 
 import jax
 from absl import logging
+from jaxlib import _jax  # for `hlo_module_cost_analysis` alone, which JAX keeps private
 
 from data_pipeline.errors import UserError
 
@@ -109,17 +110,33 @@ def compile_step(step_fn: Any, *arguments: Any) -> tuple[Any, float]:
   started = time.monotonic()
   lowered = step_fn.lower(*arguments)
   compiled = lowered.compile()
-  on_gpu = jax.default_backend() == "gpu"
-  costs = (lowered if on_gpu else compiled).cost_analysis()
-  flops = (costs or {}).get("flops", 0.0)
-  if on_gpu:
-    flops /= jax.device_count()
+  if jax.default_backend() == "gpu":
+    flops = program_flops(lowered) / jax.device_count()
+  else:
+    flops = max(0.0, (compiled.cost_analysis() or {}).get("flops", 0.0))
   logging.info(
     "Compiled the training step in %.1f s; %.4g GFLOP per device.",
     time.monotonic() - started,
     flops / 1e9,
   )
-  return compiled, max(0.0, flops)
+  return compiled, flops
+
+
+def program_flops(lowered: jax.stages.Lowered) -> float:
+  """Returns the operations of a program as written, of all devices together.
+
+  They are those before XLA changes it, with the body of a loop counted once, and the
+  same for every platform. Accelerators do not count them, so the CPU's analysis does.
+  0: this process has no CPU device, or the analysis fails.
+  """
+  try:
+    client = jax.local_devices(backend="cpu")[0].client
+    module = lowered.compiler_ir("hlo").as_hlo_module()
+    costs = _jax.hlo_module_cost_analysis(client, module)
+  except Exception as error:  # of any kind: the program itself matters more
+    logging.warning("The operations of the program are not counted: %s", error)
+    return 0.0
+  return max(0.0, costs.get("flops", 0.0))
 
 
 def peak_memory() -> tuple[str, float]:
