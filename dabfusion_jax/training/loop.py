@@ -130,6 +130,7 @@ def train(
       state,
       sharding.place(batch_spec, batch_sharding),
       loop_key,
+      optimizer.learning_rate(start),
     )
     progress = Progress(num_steps, batch_size, flops * num_parts)
     health = HealthCheck(checkpoints.wait, settings.max_skipped_steps)
@@ -166,7 +167,8 @@ def train(
         with progress.waiting():
           batch = next_batch(batches, step)
         batch = sharding.to_global_batch(batch, batch_sharding)
-        state, metrics = step_fn(state, batch, loop_key)
+        rate = optimizer.learning_rate(step - 1)
+        state, metrics = step_fn(state, batch, loop_key, rate)
       if not in_flight:
         jax.block_until_ready(state)
       if pending is not None:

@@ -9,7 +9,11 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from dabfusion_jax.parallel.hardware import choose_cpu_devices, compile_step, program_flops
+from dabfusion_jax.parallel.hardware import (
+  choose_cpu_devices,
+  compile_step,
+  program_flops,
+)
 
 _ROOT = pathlib.Path(__file__).parents[2]
 SCRIPT = """
