@@ -51,6 +51,8 @@ _KINDS = {
 
 # Each holds a copy of the state; with more, XLA's own threads are as fast.
 _MAX_CPU_DEVICES = 8
+# Each keeps a batch ready, and takes some 0.3 GB.
+_MAX_READING_PROCESSES = 16
 
 
 def use_cpu_cores(batch_size: int = 0) -> None:
@@ -63,9 +65,7 @@ def use_cpu_cores(batch_size: int = 0) -> None:
   given = jax.config.jax_num_cpu_devices != -1
   if given or "device_count" in os.environ.get("XLA_FLAGS", ""):
     return
-  affinity = getattr(os, "sched_getaffinity", None)  # not on macOS
-  cores = len(affinity(0)) if affinity else os.cpu_count() or 1
-  number = choose_cpu_devices(cores, batch_size)
+  number = choose_cpu_devices(_num_cores(), batch_size)
   if number > 1:
     jax.config.update("jax_num_cpu_devices", number)
 
@@ -91,6 +91,23 @@ def choose_cpu_devices(cores: int, batch_size: int) -> int:
   """Returns the largest number of devices, at most `cores`, that divides the batch."""
   most = max(1, min(cores, batch_size or cores, _MAX_CPU_DEVICES))
   return next(n for n in range(most, 0, -1) if batch_size % n == 0)
+
+
+def choose_reading_processes() -> int:
+  """Returns how many processes should read the data of a training here; 0: threads.
+
+  With accelerators, two cores are left to the loop; below four cores, threads read.
+  On CPUs the training needs the cores itself, and its steps are long.
+  """
+  cores = _num_cores()
+  if jax.default_backend() == "cpu" or cores < 4:
+    return 0
+  return min(cores - 2, _MAX_READING_PROCESSES)
+
+
+def _num_cores() -> int:
+  affinity = getattr(os, "sched_getaffinity", None)  # not on macOS
+  return len(affinity(0)) if affinity else os.cpu_count() or 1
 
 
 def chip_of(device: jax.Device) -> Chip | None:

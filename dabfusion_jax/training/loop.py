@@ -148,6 +148,8 @@ def train(
       stack.enter_context(hook)
 
     def report(step, metrics):
+      with progress.waiting("device"):
+        jax.block_until_ready(metrics)
       values = {name: float(value) for name, value in jax.device_get(metrics).items()}
       for hook in hooks:
         hook.after_step(step, values)
@@ -164,13 +166,14 @@ def train(
       with contextlib.ExitStack() as around:
         for hook in hooks:
           around.enter_context(hook.around_step(step))
-        with progress.waiting():
+        with progress.waiting("data"):
           batch = next_batch(batches, step)
         batch = sharding.to_global_batch(batch, batch_sharding)
         rate = optimizer.learning_rate(step - 1)
         state, metrics = step_fn(state, batch, loop_key, rate)
       if not in_flight:
-        jax.block_until_ready(state)
+        with progress.waiting("device"):
+          jax.block_until_ready(state)
       if pending is not None:
         report(*pending)
       pending = (step, metrics)

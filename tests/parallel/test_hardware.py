@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import pytest
 
+from dabfusion_jax.parallel import hardware
 from dabfusion_jax.parallel.hardware import (
   choose_cpu_devices,
   compile_step,
@@ -90,3 +91,15 @@ def test_cores_become_devices_unless_told_otherwise(given):
     assert int(printed) == 3
   elif cores:
     assert int(printed) == min(8, cores)
+
+
+@pytest.mark.parametrize(
+  ("backend", "cores", "number"),
+  [("cpu", 16, 0), ("gpu", 2, 0), ("gpu", 4, 2), ("gpu", 16, 14), ("tpu", 96, 16)],
+)
+def test_processes_read_for_an_accelerator_and_leave_cores_to_the_loop(
+  monkeypatch, backend, cores, number
+):
+  monkeypatch.setattr(jax, "default_backend", lambda: backend)
+  monkeypatch.setattr(hardware, "_num_cores", lambda: cores)
+  assert hardware.choose_reading_processes() == number
