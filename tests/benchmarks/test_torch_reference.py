@@ -91,8 +91,8 @@ def test_the_loss_of_stage_1_in_torch_is_that_of_the_stage():
   loss = dataclasses.replace(
     settings.loss,
     network="vgg19",
-    scales=(1.0, 0.5),
-    perceptual_weights=(10.0,) * 5,
+    scales=(0.5,),
+    perceptual_weights=(0.1,) * 5,
   )
   settings = dataclasses.replace(settings, loss=loss)
   stage = make_autoencoder_stage(settings, trunk)
