@@ -95,7 +95,11 @@ notebook: $(STAMP)
 	$(PY) docs/run_notebook.py
 
 # Ratios within one run: how clips are read, what each feature costs, how well beats are
-# found; published values of the metrics beside ours; and where a first dance's time goes.
+# found; published values of the metrics beside ours; where a first dance's time goes; and
+# every network beside PyTorch, if that is installed. There the allocator (glibc's) keeps
+# its memory for both sides.
+bench: KEEP_MEMORY := MALLOC_TOP_PAD_=1073741824 MALLOC_TRIM_THRESHOLD_=4294967296 \
+  MALLOC_MMAP_THRESHOLD_=4294967296
 bench: $(STAMP) $(WEIGHTS)
 	$(PY) -m data_pipeline.build --source=synthdance --preset=demo --output=data/synthdance_demo
 	$(PY) -m benchmarks.loader --data=data/synthdance_demo
@@ -103,3 +107,4 @@ bench: $(STAMP) $(WEIGHTS)
 	$(PY) -m benchmarks.beats
 	$(PY) -m benchmarks.check_values
 	$(PY) -m benchmarks.first_frame
+	-$(KEEP_MEMORY) $(PY) -m benchmarks.against_torch --output=runs/bench/against_torch.json

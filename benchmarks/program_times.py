@@ -131,7 +131,8 @@ def trace_program(program: Program, mesh: jax.sharding.Mesh) -> Traced:
   with HOST.tracing(), jax.set_mesh(mesh):
     started = time.perf_counter()
     lowered = program.function.lower(*program.arguments)
-    return Traced(lowered, time.perf_counter() - started, program_flops(lowered))
+    seconds = time.perf_counter() - started
+    return Traced(lowered, seconds, hardware.program_flops(lowered))
 
 
 def compile_program(traced: Traced, mesh: jax.sharding.Mesh) -> Compiled:
@@ -187,15 +188,6 @@ def time_program(
     flop_utilisation=traced.flops / seconds / chip.bf16_flops if known else None,
     is_finite=is_finite,
   )
-
-
-def program_flops(lowered: jax.stages.Lowered) -> float:
-  """Returns the operations of a program before XLA changes it; 0 if it does not say."""
-  try:
-    cost = lowered.cost_analysis()
-  except Exception:  # of any kind: a backend may not count, and times matter more
-    return 0.0
-  return max(0.0, (cost or {}).get("flops", 0.0))
 
 
 def peak_gib(compiled: jax.stages.Compiled) -> float | None:

@@ -14,6 +14,7 @@ Record (two x86-64 cores, jax 0.10.2, 2026; figures: docs/results.md):
 """
 
 import ml_collections
+from ml_collections import config_dict
 
 from configs import common
 
@@ -40,6 +41,8 @@ def get_config(variant: str = "paper") -> ml_collections.ConfigDict:
   c.data.augment = True  # flips in time and space, colour jitter
   c.data.pairs_per_clip = 4  # drawn from one decoded clip
   c.data.cache_in_memory = False  # decoded clips, 0.5 MB each at 64 px
+  # Processes that read; 0: threads of the training; None: by the machine.
+  c.data.reading_processes = config_dict.placeholder(int)
 
   # Model (sec. 3.2; FOMM).
   c.model = ml_collections.ConfigDict()

@@ -90,7 +90,12 @@ def train_autoencoder(settings: AutoencoderSettings, run: RunFolder) -> None:
   if settings.loss.needs_truth:
     fields += ("part_map", "part_pose", "surfaces")
 
-  def open_pairs(split, augment):
+  num_processes = data.reading_processes
+  if num_processes is None:
+    # Each process would keep clips of its own in memory.
+    num_processes = 0 if data.cache_in_memory else hardware.choose_reading_processes()
+
+  def open_pairs(split, augment, num_processes=0):
     clips = loader.open_clips(
       data.folder,
       split,
@@ -106,10 +111,11 @@ def train_autoencoder(settings: AutoencoderSettings, run: RunFolder) -> None:
       augment=augment,
       process_index=jax.process_index(),
       process_count=jax.process_count(),
+      num_processes=num_processes,
     )
 
   stage = config.make_autoencoder_stage(settings)
-  dataset = open_pairs("train", data.augment)
+  dataset = open_pairs("train", data.augment, num_processes)
   held_out = open_pairs("test", False) if "test" in manifest["counts"] else None
   start(stage, dataset, held_out, settings, run)
 

@@ -80,7 +80,7 @@ def make_step_program(
 
   def step(state, batch, key, frozen):
     train_step = make_train_step(make_stage(frozen), optimizer, settings)
-    return train_step(state, batch, key)
+    return train_step(state, batch, key, optimizer.learning_rate(0))
 
   return Program(
     f"{settings.stage} step",

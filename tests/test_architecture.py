@@ -33,7 +33,10 @@ LAWS = {
     "the only meeting point of models, diffusion and losses",
     _NUMERICS | {f"dabfusion_jax.{n}" for n in ("models", "diffusion", "losses")},
   ),
-  "dabfusion_jax/parallel": ("devices and shardings; no model", _LIBRARIES | _COMMON),
+  "dabfusion_jax/parallel": (
+    "devices and shardings; no model",
+    _LIBRARIES | _COMMON | {"jaxlib"},
+  ),
   "dabfusion_jax/settings": ("typed settings; no jax", _COMMON),
   "dabfusion_jax/pretrained": (
     "third-party weights as files; no network",
@@ -98,6 +101,7 @@ FORBIDDEN = {
 ONLY_IN = {
   "orbax": "dabfusion_jax/storage/checkpointing.py",
   "clu": "dabfusion_jax/training/writers.py",
+  "jaxlib": "dabfusion_jax/parallel/hardware.py",
   "tensorboardX": "dabfusion_jax/training/writers.py",
   "gradio": "dabfusion_jax/web/page.py",
 }

@@ -46,7 +46,9 @@ def _trace_step(stage, settings, batch):
   init = make_init(stage, optimizer.tx, batch)
   state = jax.eval_shape(init, jax.random.key(0))
   step = make_train_step(stage, optimizer, settings)
-  after, metrics = jax.eval_shape(step, state, batch, jax.random.key(1))
+  after, metrics = jax.eval_shape(
+    step, state, batch, jax.random.key(1), optimizer.learning_rate(0)
+  )
   jax.tree.map(lambda a, b: None if a.shape == b.shape else pytest.fail(), state, after)
   return state, metrics
 

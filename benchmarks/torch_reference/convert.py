@@ -1,4 +1,4 @@
-"""Parameters of the Flax U-Net as those of its reference in PyTorch."""
+"""Variables of the Flax networks as those of their references in PyTorch."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from flax import traverse_util
 
+from benchmarks.torch_reference.flow_autoencoder import FlowAutoencoder
 from benchmarks.torch_reference.unet3d import UNet3D
 
 _LISTS = ("down", "downsample", "up", "upsample")
@@ -26,6 +27,38 @@ def load_params(network: UNet3D, params: Mapping[str, Any]) -> None:
   flat = traverse_util.flatten_dict(params, sep="/")
   state = dict(_convert(name, np.asarray(value)) for name, value in flat.items())
   network.load_state_dict({n: torch.tensor(v) for n, v in state.items()})
+
+
+def load_variables(network: FlowAutoencoder, variables: Mapping[str, Any]) -> None:
+  """Sets all of a stage 1 from the variables of `models.FlowAutoencoder`.
+
+  Raises:
+    RuntimeError: names or shapes of the two do not agree.
+  """
+  leaves = {"kernel": "weight", "scale": "weight", "bias": "bias"}
+  leaves |= {"mean": "running_mean", "var": "running_var"}
+  state = {}
+  for collection in ("params", "batch_stats"):
+    for path, value in traverse_util.flatten_dict(variables[collection]).items():
+      value = np.asarray(value)
+      if value.ndim == 4:  # HWIO
+        value = value.transpose(3, 2, 0, 1)
+      state[".".join([*path[:-1], leaves[path[-1]]])] = torch.tensor(value.copy())
+  counts = {n: b for n, b in network.named_buffers() if n.endswith("batches_tracked")}
+  network.load_state_dict(state | counts)
+
+
+def load_trunk(
+  trunk: Mapping[str, Mapping[str, np.ndarray]],
+) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
+  """Returns the kernels [o i k k] and biases of a perceptual network by layer."""
+  return {
+    name: (
+      torch.tensor(np.asarray(layer["kernel"]).transpose(3, 2, 0, 1).copy()),
+      torch.tensor(np.asarray(layer["bias"])),
+    )
+    for name, layer in trunk.items()
+  }
 
 
 def _convert(name: str, value: np.ndarray) -> tuple[str, np.ndarray]:

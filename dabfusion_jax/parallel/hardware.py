@@ -8,6 +8,7 @@ from typing import Any
 
 import jax
 from absl import logging
+from jaxlib import _jax  # for `hlo_module_cost_analysis` alone, which JAX keeps private
 
 from data_pipeline.errors import UserError
 
@@ -50,6 +51,8 @@ _KINDS = {
 
 # Each holds a copy of the state; with more, XLA's own threads are as fast.
 _MAX_CPU_DEVICES = 8
+# Each keeps a batch ready, and takes some 0.3 GB.
+_MAX_READING_PROCESSES = 16
 
 
 def use_cpu_cores(batch_size: int = 0) -> None:
@@ -62,9 +65,7 @@ def use_cpu_cores(batch_size: int = 0) -> None:
   given = jax.config.jax_num_cpu_devices != -1
   if given or "device_count" in os.environ.get("XLA_FLAGS", ""):
     return
-  affinity = getattr(os, "sched_getaffinity", None)  # not on macOS
-  cores = len(affinity(0)) if affinity else os.cpu_count() or 1
-  number = choose_cpu_devices(cores, batch_size)
+  number = choose_cpu_devices(_num_cores(), batch_size)
   if number > 1:
     jax.config.update("jax_num_cpu_devices", number)
 
@@ -92,6 +93,23 @@ def choose_cpu_devices(cores: int, batch_size: int) -> int:
   return next(n for n in range(most, 0, -1) if batch_size % n == 0)
 
 
+def choose_reading_processes() -> int:
+  """Returns how many processes should read the data of a training here; 0: threads.
+
+  With accelerators, two cores are left to the loop; below four cores, threads read.
+  On CPUs the training needs the cores itself, and its steps are long.
+  """
+  cores = _num_cores()
+  if jax.default_backend() == "cpu" or cores < 4:
+    return 0
+  return min(cores - 2, _MAX_READING_PROCESSES)
+
+
+def _num_cores() -> int:
+  affinity = getattr(os, "sched_getaffinity", None)  # not on macOS
+  return len(affinity(0)) if affinity else os.cpu_count() or 1
+
+
 def chip_of(device: jax.Device) -> Chip | None:
   """Returns the published rates of a device; None if it is not in the table."""
   return CHIPS.get(_KINDS.get(device.device_kind, ""))
@@ -109,17 +127,33 @@ def compile_step(step_fn: Any, *arguments: Any) -> tuple[Any, float]:
   started = time.monotonic()
   lowered = step_fn.lower(*arguments)
   compiled = lowered.compile()
-  on_gpu = jax.default_backend() == "gpu"
-  costs = (lowered if on_gpu else compiled).cost_analysis()
-  flops = (costs or {}).get("flops", 0.0)
-  if on_gpu:
-    flops /= jax.device_count()
+  if jax.default_backend() == "gpu":
+    flops = program_flops(lowered) / jax.device_count()
+  else:
+    flops = max(0.0, (compiled.cost_analysis() or {}).get("flops", 0.0))
   logging.info(
     "Compiled the training step in %.1f s; %.4g GFLOP per device.",
     time.monotonic() - started,
     flops / 1e9,
   )
-  return compiled, max(0.0, flops)
+  return compiled, flops
+
+
+def program_flops(lowered: jax.stages.Lowered) -> float:
+  """Returns the operations of a program as written, of all devices together.
+
+  They are those before XLA changes it, with the body of a loop counted once, and the
+  same for every platform. Accelerators do not count them, so the CPU's analysis does.
+  0: this process has no CPU device, or the analysis fails.
+  """
+  try:
+    client = jax.local_devices(backend="cpu")[0].client
+    module = lowered.compiler_ir("hlo").as_hlo_module()
+    costs = _jax.hlo_module_cost_analysis(client, module)
+  except Exception as error:  # of any kind: the program itself matters more
+    logging.warning("The operations of the program are not counted: %s", error)
+    return 0.0
+  return max(0.0, costs.get("flops", 0.0))
 
 
 def peak_memory() -> tuple[str, float]:

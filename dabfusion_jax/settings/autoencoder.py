@@ -33,13 +33,26 @@ class PairData:
   augment: bool  # flips in time and space, colour jitter
   pairs_per_clip: int  # drawn from one decoded clip
   cache_in_memory: bool  # decoded clips, 0.5 MB each at 64 px
+  # Processes that read the training split; 0: threads of the training; None: by the
+  # machine (`hardware.choose_reading_processes`).
+  reading_processes: int | None = None
   content_sha256: str | None = resolved()  # of the data set, from its manifest
 
   def __post_init__(self):
+<<<<<<< HEAD
     check_filled(self, "data", ("folder", "encoder"))
     counts = ("num_frames", "fps", "pairs_per_clip")
     ranges = dict.fromkeys(counts, (1, math.inf)) | {"frame_size": (4, MAX_FRAME_SIZE)}
     check_ranges(self, "data", ranges)
+=======
+    if self.reading_processes is not None and self.reading_processes < 0:
+      raise UserError(
+        f"reading_processes must not be negative, got {self.reading_processes}."
+      )
+
+
+MAX_HALVINGS = 16  # of a frame
+>>>>>>> main
 
 
 @dataclasses.dataclass(frozen=True)

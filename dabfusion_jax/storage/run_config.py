@@ -43,13 +43,14 @@ MAY_CHANGE_LEARNING = (
   "optimizer.milestones",
   "optimizer.warmup_steps",
 )
-# Where things lie; what they are is held by hashes.
+# Where things lie and how they are read; what they are is held by hashes.
 MAY_MOVE = (
   "data.folder",
   "data.build",
   "data.latents",
   "data.autoencoder",
   "data.cache_in_memory",
+  "data.reading_processes",
 )
 
 

@@ -130,6 +130,7 @@ def train(
       state,
       sharding.place(batch_spec, batch_sharding),
       loop_key,
+      optimizer.learning_rate(start),
     )
     progress = Progress(num_steps, batch_size, flops * num_parts)
     health = HealthCheck(checkpoints.wait, settings.max_skipped_steps)
@@ -147,6 +148,8 @@ def train(
       stack.enter_context(hook)
 
     def report(step, metrics):
+      with progress.waiting("device"):
+        jax.block_until_ready(metrics)
       values = {name: float(value) for name, value in jax.device_get(metrics).items()}
       for hook in hooks:
         hook.after_step(step, values)
@@ -163,12 +166,14 @@ def train(
       with contextlib.ExitStack() as around:
         for hook in hooks:
           around.enter_context(hook.around_step(step))
-        with progress.waiting():
+        with progress.waiting("data"):
           batch = next_batch(batches, step)
         batch = sharding.to_global_batch(batch, batch_sharding)
-        state, metrics = step_fn(state, batch, loop_key)
+        rate = optimizer.learning_rate(step - 1)
+        state, metrics = step_fn(state, batch, loop_key, rate)
       if not in_flight:
-        jax.block_until_ready(state)
+        with progress.waiting("device"):
+          jax.block_until_ready(state)
       if pending is not None:
         report(*pending)
       pending = (step, metrics)

@@ -2,9 +2,8 @@
 
 import dataclasses
 from collections.abc import Callable
-from typing import Any
 
-import jax.numpy as jnp
+import numpy as np
 import optax
 
 from dabfusion_jax.settings.loop import OptimizerSettings
@@ -15,34 +14,53 @@ MILESTONE_FACTOR = 0.1  # the paper's "x0.1 after" (its factor is implied)
 
 @dataclasses.dataclass(frozen=True)
 class Optimizer:
-  """`tx` updates the parameters; `learning_rate(step)` is the rate it uses."""
+  """Adam, and the learning rate that its next update takes, given the step.
 
-  tx: optax.GradientTransformation
-  learning_rate: Callable[[Any], Any]
+  The rate is an argument of `tx.update`, `learning_rate`, and no part of the compiled
+  step, so that a run resumed with another schedule does not compile anew.
+  """
+
+  tx: optax.GradientTransformationExtraArgs
+  learning_rate: Callable[[int], np.float32]
 
 
-def make_schedule(settings: OptimizerSettings) -> Callable[[Any], Any]:
+def make_schedule(settings: OptimizerSettings) -> Callable[[int], np.float32]:
   """Returns the learning rate as a function of the step, counted from 0.
 
   From each milestone on, the rate is a tenth of what it was. Over the first
   `warmup_steps` it also rises linearly to the full rate.
   """
-  decayed = optax.piecewise_constant_schedule(
-    settings.learning_rate, {m: MILESTONE_FACTOR for m in settings.milestones}
-  )
-  warmup_steps = settings.warmup_steps
-  if not warmup_steps:
-    return decayed
-  return lambda step: decayed(step) * jnp.minimum(1.0, (step + 1) / warmup_steps)
+
+  def learning_rate(step: int) -> np.float32:
+    passed = sum(milestone <= step for milestone in settings.milestones)
+    rate = settings.learning_rate * MILESTONE_FACTOR**passed
+    if settings.warmup_steps:
+      rate *= min(1.0, (step + 1) / settings.warmup_steps)
+    return np.float32(rate)
+
+  return learning_rate
 
 
 def make_optimizer(settings: OptimizerSettings) -> Optimizer:
   """Returns Adam (Kingma & Ba 2015), with clipping by global norm if asked for."""
-  schedule = make_schedule(settings)
   chain = [
     optax.scale_by_adam(b1=settings.b1, b2=settings.b2, eps=EPSILON),
-    optax.scale_by_learning_rate(schedule),
+    _scale_by_given_rate(),
   ]
   if settings.clip_norm is not None:
     chain.insert(0, optax.clip_by_global_norm(settings.clip_norm))
-  return Optimizer(optax.chain(*chain), schedule)
+  return Optimizer(optax.chain(*chain), make_schedule(settings))
+
+
+def _scale_by_given_rate() -> optax.GradientTransformationExtraArgs:
+  """Returns a transformation that scales by minus its argument `learning_rate`.
+
+  Its state is that of a schedule, as checkpoints have it.
+  """
+
+  def update(updates, state, params=None, *, learning_rate, **unused):
+    scale = optax.scale_by_learning_rate(lambda count: learning_rate)
+    return scale.update(updates, state, params)
+
+  init = optax.scale_by_learning_rate(lambda count: 0.0).init
+  return optax.GradientTransformationExtraArgs(init, update)

@@ -2,6 +2,7 @@
 
 import contextlib
 import time
+from collections.abc import Iterator
 
 import jax
 from absl import logging
@@ -14,6 +15,7 @@ SPEED = (
   "examples_per_second",
   "examples_per_second_per_device",
   "data_wait_share",
+  "host_share",
   "flop_utilisation",
   "device_memory_gib",
   "host_memory_gib",
@@ -29,23 +31,26 @@ class Progress:
     self._batch_size = batch_size
     self._flops = flops
     self._since: tuple[int, float] | None = None
-    self._waited = 0.0
+    self._waited = _no_waiting()
 
   def start(self, step: int) -> None:
     """Starts the clock, once: after the first step, which is a warm-up."""
     if self._since is None:
-      self._since, self._waited = (step, time.monotonic()), 0.0
+      self._since, self._waited = (step, time.monotonic()), _no_waiting()
 
   @contextlib.contextmanager
-  def waiting(self):
-    """Measures the time spent in the block as waiting for data."""
+  def waiting(self, what: str) -> Iterator[None]:
+    """Measures the time spent in the block as waiting for "data" or the "device"."""
     started = time.monotonic()
     yield
-    self._waited += time.monotonic() - started
+    self._waited[what] += time.monotonic() - started
 
   def report(self, step: int) -> dict[str, float]:
     """Logs one line, and returns the values of `SPEED` that are known.
 
+    host_share is the time spent neither waiting for data nor for the device: calls from
+    Python, transfers, hooks, checkpoints. If it is large on an accelerator, the host
+    limits the training: threads that read data may hold the interpreter's lock.
     flop_utilisation = FLOPs of the compiled step on one device x steps per second
     / published bf16 peak of the device. Only for devices in `hardware.CHIPS`.
     """
@@ -56,11 +61,13 @@ class Progress:
       logging.info("step %d/%d", step, self._num_steps)
       return {}
     speed = (step - since) / (now - started)
+    shares = {name: waited / (now - started) for name, waited in self._waited.items()}
     found = {
       "steps_per_second": speed,
       "examples_per_second": speed * self._batch_size,
       "examples_per_second_per_device": speed * self._batch_size / jax.device_count(),
-      "data_wait_share": self._waited / (now - started),
+      "data_wait_share": shares["data"],
+      "host_share": max(0.0, 1.0 - sum(shares.values())),
     }
     chip = hardware.chip_of(jax.local_devices()[0])
     used = ""
@@ -72,21 +79,26 @@ class Progress:
       )
     name, found_memory = hardware.peak_memory()
     found[name] = found_memory
-    self._since, self._waited = (step, now), 0.0
+    self._since, self._waited = (step, now), _no_waiting()
     logging.info(
       "step %d/%d (%.1f %%), %.3g steps/s, %.3g examples/s, data wait %.0f %%,"
-      " %.2f GiB%s, %s left",
+      " host %.0f %%, %.2f GiB%s, %s left",
       step,
       self._num_steps,
       100 * step / self._num_steps,
       speed,
       speed * self._batch_size,
       100 * found["data_wait_share"],
+      100 * found["host_share"],
       found_memory,
       used,
       format_duration((self._num_steps - step) / speed),
     )
     return found
+
+
+def _no_waiting() -> dict[str, float]:
+  return {"data": 0.0, "device": 0.0}
 
 
 def format_duration(seconds: float) -> str:

@@ -22,17 +22,18 @@ def make_train_step(
   optimizer: Optimizer,
   settings: LoopSettings,
 ) -> Callable:
-  """Returns a pure function (state, global batch, key) -> (state, metrics).
+  """Returns a pure function (state, global batch, key, rate) -> (state, metrics).
 
   It minimises the loss of `stage` by `optimizer` (`make_optimizer`), with the moving
-  average, gradient accumulation and treatment of bad steps that `settings` say. A bad
-  step (`is_bad`) that is skipped changes nothing but the step's number.
+  average, gradient accumulation and treatment of bad steps that `settings` say. The
+  rate, float32 [], is `optimizer.learning_rate` of the step, from the host. A bad step
+  (`is_bad`) that is skipped changes nothing but the step's number.
   """
   spike_grad_norm = settings.spike_grad_norm
   frozen = settings.frozen_parts
   guarded = settings.max_skipped_steps > 0 or spike_grad_norm is not None
 
-  def train_step(state, batch, key):
+  def train_step(state, batch, key, learning_rate):
     key = jax.random.fold_in(key, state.step)
     grads, batch_stats, metrics = mean_gradients(
       stage, state, batch, key, settings.gradient_accumulation
@@ -42,11 +43,13 @@ def make_train_step(
     batch_stats = batch_stats | {
       name: state.batch_stats[name] for name in frozen if name in state.batch_stats
     }
-    updates, opt_state = optimizer.tx.update(grads, state.opt_state, state.params)
+    updates, opt_state = optimizer.tx.update(
+      grads, state.opt_state, state.params, learning_rate=learning_rate
+    )
     params = optax.apply_updates(state.params, updates)
     ema_params = update_ema(state.ema_params, params, settings.ema_decay, state.step)
     metrics = metrics | {
-      "learning_rate": optimizer.learning_rate(state.step),
+      "learning_rate": learning_rate,
       "grad_norm": optax.tree.norm(grads),
       "update_norm": optax.tree.norm(updates),
       "param_norm": optax.tree.norm(params),

@@ -2,15 +2,13 @@
 
 import concurrent.futures
 import multiprocessing
-import multiprocessing.connection
-import os
-import signal
-import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures.process import BrokenProcessPool
 from typing import Any
 
 import tqdm
+
+from data_pipeline.workers import start_workers
 
 
 class LocalPool:
@@ -18,10 +16,9 @@ class LocalPool:
 
   def __init__(self, num_workers: int) -> None:
     self._num_workers = num_workers
-    self._context = multiprocessing.get_context("spawn")
     # Closing this pipe tells all workers to end. Unlike an event it waits for none of
     # them, because one that crashed would never answer.
-    self._watched, self._closed_to_stop = self._context.Pipe(duplex=False)
+    self._watched, self._closed_to_stop = multiprocessing.Pipe(duplex=False)
     self._executor: concurrent.futures.ProcessPoolExecutor | None = None
 
   def __enter__(self) -> "LocalPool":
@@ -77,15 +74,7 @@ class LocalPool:
     self, function: Callable[..., Any], waiting: dict[int, tuple[Any, ...]]
   ) -> Iterator[tuple[int, Any]]:
     if self._executor is None:
-      # With one process per core, the matrix library must not start its own threads.
-      for variable in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"):
-        os.environ.setdefault(variable, "1")
-      self._executor = concurrent.futures.ProcessPoolExecutor(
-        self._num_workers,
-        mp_context=self._context,
-        initializer=_end_with_parent,
-        initargs=(self._watched,),
-      )
+      self._executor = start_workers(self._num_workers, self._watched)
     try:
       futures = {
         self._executor.submit(function, *args): number
@@ -97,18 +86,3 @@ class LocalPool:
       self._executor.shutdown(wait=False, cancel_futures=True)
       self._executor = None
       raise
-
-
-def _end_with_parent(watched: multiprocessing.connection.Connection) -> None:
-  """Makes a worker end as soon as its parent closes the pipe or is killed.
-
-  Ctrl-C reaches all processes of a terminal; only the parent handles it.
-  """
-  signal.signal(signal.SIGINT, signal.SIG_IGN)
-  parent = multiprocessing.parent_process()
-
-  def watch() -> None:
-    multiprocessing.connection.wait([watched, parent.sentinel])
-    os._exit(1)
-
-  threading.Thread(target=watch, daemon=True).start()

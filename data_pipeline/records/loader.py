@@ -6,6 +6,7 @@ iterator (`get_state`, `set_state`) is one small dict that belongs in the checkp
 """
 
 import contextlib
+import functools
 import json
 import os
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -23,6 +24,7 @@ from data_pipeline.music.beats import beat_features, beat_vector
 from data_pipeline.records import clip_record
 from data_pipeline.records.clip_record import Record, RecordError
 from data_pipeline.records.in_memory import InMemory
+from data_pipeline.records.readers import Readers
 
 MANIFEST = "manifest.json"
 SHARDS = f"shards/dance_clips/{clip_record.SCHEMA_VERSION}.0.0"  # as TFDS names it
@@ -128,7 +130,7 @@ class Clips(Sequence[Record]):
         f"{data_dir} has no {beats!r} beats; it has "
         f"{', '.join(self.manifest['beats'])}."
       )
-    self._beat_key = clip_record.BEATS[beats]
+    self._beats, self._beat_key = beats, clip_record.BEATS[beats]
     self._fields = None if fields is None else frozenset(fields)
     self._source = self._open_shards()
 
@@ -153,6 +155,11 @@ class Clips(Sequence[Record]):
       source = builder.as_data_source(self.split)
       len(source)  # opens the shards
       return source
+
+  def __reduce__(self) -> tuple[Callable[..., Any], tuple[Any, ...]]:
+    # Another process opens the shards by itself.
+    reopen = functools.partial(Clips, beats=self._beats, fields=self._fields)
+    return reopen, (self.data_dir, self.split)
 
   def __len__(self) -> int:
     return len(self._source)
@@ -237,6 +244,7 @@ def batches(
   process_count: int = 1,
   *,
   num_threads: int | None = None,
+  num_processes: int = 0,
   batch_fn: Callable[[Sequence[Record]], Record] | None = None,
 ) -> grain.IterDataset:
   """Makes endless batches of a source, shuffled again in every epoch.
@@ -254,6 +262,9 @@ def batches(
     process_index, process_count: which part of each batch to read.
     num_threads: number of threads that read ahead, and of batches kept ready; as many
       as there are cores if None.
+    num_processes: number of processes that make the batches in place of the threads,
+      which then only wait for them; 0: none. Batches and positions are the same for any
+      number.
     batch_fn: joins examples to a batch; stacks them if None.
 
   Returns:
@@ -275,12 +286,22 @@ def batches(
   # With batches of 4 over 2 processes, process 1 reads the examples marked x:
   #   index  0 1 2 3 | 4 5 6 7 | ...
   #              x x |     x x |
-  num_threads = num_threads or os.cpu_count() or 1
   part = batch_size // process_count
   first = part * process_index
-  mine = lambda i: examples[i // part * batch_size + first + i % part]
+  mine = functools.partial(_example, examples, batch_size, part, first)
   chain = grain.MapDataset.range(_ENDLESS).map(mine)
   chain = chain.batch(part, drop_remainder=True, batch_fn=batch_fn)
+  num_threads = num_threads or os.cpu_count() or 1
+  if num_processes:
+    num_threads = num_processes
+    chain = grain.MapDataset.range(len(chain)).map(Readers(chain, num_processes))
   return chain.to_iter_dataset(
     grain.ReadOptions(num_threads=num_threads, prefetch_buffer_size=num_threads)
   )
+
+
+def _example(
+  examples: grain.MapDataset, batch_size: int, part: int, first: int, index: int
+) -> Record:
+  """Returns an example of this process by its number; reading processes import this."""
+  return examples[index // part * batch_size + first + index % part]

@@ -1,5 +1,6 @@
 """Draws the pairs of frames that stage 1 is trained on, and makes batches of them."""
 
+import functools
 from collections.abc import Sequence
 
 import grain
@@ -115,6 +116,7 @@ def make_pairs_dataset(
   process_index: int = 0,
   process_count: int = 1,
   num_threads: int | None = None,
+  num_processes: int = 0,
 ) -> grain.IterDataset:
   """Makes the batches of stage 1: pairs of frames (`sample_pair`).
 
@@ -126,7 +128,7 @@ def make_pairs_dataset(
     pairs_per_clip: pairs drawn each time a clip is read; more of them save decoding,
       but a batch then has fewer clips.
     augment: flip in time, mirror, and jitter the colours.
-    process_index, process_count, num_threads: see `loader.batches`.
+    process_index, process_count, num_threads, num_processes: see `loader.batches`.
 
   Returns:
     A Grain dataset of batches of what `sample_pair` returns, and `example_id`, int32
@@ -141,23 +143,28 @@ def make_pairs_dataset(
       f"{pairs_per_clip} pairs per clip."
     )
 
-  def draw(record: Record, rng: np.random.Generator) -> Record:
-    record = decode_surfaces(record)  # once for all pairs
-    pairs = [sample_pair(rng, record, augment) for _ in range(pairs_per_clip)]
-    stacked = {key: np.stack([pair[key] for pair in pairs]) for key in pairs[0]}
-    example_id = np.full(pairs_per_clip, record["example_id"], np.int32)
-    return stacked | {"example_id": example_id}
-
-  def join(examples: Sequence[Record]) -> Record:
-    return {key: np.concatenate([e[key] for e in examples]) for key in examples[0]}
-
   return loader.batches(
     source,
     batch_size // pairs_per_clip,
     seed,
-    draw,
+    functools.partial(_draw_pairs, pairs_per_clip, augment),
     process_index,
     process_count,
     num_threads=num_threads,
-    batch_fn=join,
+    num_processes=num_processes,
+    batch_fn=_join,
   )
+
+
+def _draw_pairs(
+  pairs_per_clip: int, augment: bool, record: Record, rng: np.random.Generator
+) -> Record:
+  record = decode_surfaces(record)  # once for all pairs
+  pairs = [sample_pair(rng, record, augment) for _ in range(pairs_per_clip)]
+  stacked = {key: np.stack([pair[key] for pair in pairs]) for key in pairs[0]}
+  example_id = np.full(pairs_per_clip, record["example_id"], np.int32)
+  return stacked | {"example_id": example_id}
+
+
+def _join(examples: Sequence[Record]) -> Record:
+  return {key: np.concatenate([e[key] for e in examples]) for key in examples[0]}

@@ -9,7 +9,12 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from dabfusion_jax.parallel.hardware import choose_cpu_devices, compile_step
+from dabfusion_jax.parallel import hardware
+from dabfusion_jax.parallel.hardware import (
+  choose_cpu_devices,
+  compile_step,
+  program_flops,
+)
 
 _ROOT = pathlib.Path(__file__).parents[2]
 SCRIPT = """
@@ -28,28 +33,44 @@ def test_every_core_is_a_device_as_far_as_the_batch_divides(cores, batch_size, n
   assert choose_cpu_devices(cores, batch_size) == number
 
 
-def test_operations_are_counted_where_a_compiled_program_does_not_show_them(
-  monkeypatch,
-):
+def _convolve(x: jax.Array, kernel: jax.Array) -> jax.Array:
+  return jnp.tanh(jax.lax.conv(x, kernel, (1, 1), "SAME")).sum()
+
+
+def _lower_convolution(platform: str) -> jax.stages.Lowered:
+  traced = jax.jit(_convolve).trace(jnp.ones((2, 8, 16, 16)), jnp.ones((4, 8, 3, 3)))
+  return traced.lower(lowering_platforms=(platform,))
+
+
+def test_a_program_for_a_gpu_has_as_many_operations_as_for_the_cpu():
+  expected = _lower_convolution("cpu").cost_analysis()["flops"]
+  assert expected > 2 * 2 * 4 * 14 * 14 * 8 * 9  # products of a filter of 3 x 3
+  assert program_flops(_lower_convolution("cuda")) == expected
+  assert program_flops(_lower_convolution("cpu")) == expected
+
+
+def test_operations_that_cannot_be_counted_are_none(monkeypatch):
+  def no_cpu(backend=None):
+    raise RuntimeError("Unknown backend cpu")
+
+  lowered = _lower_convolution("cpu")
+  monkeypatch.setattr(jax, "local_devices", no_cpu)
+  assert program_flops(lowered) == 0
+
+
+def test_a_step_on_gpus_has_an_equal_share_of_the_operations(monkeypatch):
   product = jax.jit(lambda x: x @ x)
   x = jnp.ones((32, 32))
   counted = compile_step(product, x)[1]
   assert counted >= 2 * 32**3 / jax.device_count()
 
-  class Hidden:  # as if every product were a call of a library
-    def __init__(self, lowered):
-      self._lowered = lowered
-      self.cost_analysis = lowered.cost_analysis
-
-    def compile(self):
-      return type("Compiled", (), {"cost_analysis": lambda _: {"flops": 0.0}})()
-
-  class Step:
-    lower = staticmethod(lambda *args: Hidden(product.lower(*args)))
-
+  expected = product.lower(x).cost_analysis()["flops"] / 2
+  # As on GPUs: the lowered program does not count, and a compiled product is a call.
+  monkeypatch.setattr(jax.stages.Lowered, "cost_analysis", lambda _: None)
+  monkeypatch.setattr(jax.stages.Compiled, "cost_analysis", lambda _: {"flops": 0.0})
   monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
   monkeypatch.setattr(jax, "device_count", lambda: 2)
-  assert compile_step(Step, x)[1] >= 32**3
+  assert compile_step(product, x)[1] == expected
 
 
 @pytest.mark.parametrize("given", [{}, {"JAX_NUM_CPU_DEVICES": "3"}])
@@ -70,3 +91,15 @@ def test_cores_become_devices_unless_told_otherwise(given):
     assert int(printed) == 3
   elif cores:
     assert int(printed) == min(8, cores)
+
+
+@pytest.mark.parametrize(
+  ("backend", "cores", "number"),
+  [("cpu", 16, 0), ("gpu", 2, 0), ("gpu", 4, 2), ("gpu", 16, 14), ("tpu", 96, 16)],
+)
+def test_processes_read_for_an_accelerator_and_leave_cores_to_the_loop(
+  monkeypatch, backend, cores, number
+):
+  monkeypatch.setattr(jax, "default_backend", lambda: backend)
+  monkeypatch.setattr(hardware, "_num_cores", lambda: cores)
+  assert hardware.choose_reading_processes() == number

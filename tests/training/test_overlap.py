@@ -1,10 +1,12 @@
-"""What the loop does at the same time, and whose memory a step uses."""
+"""What the loop does at the same time, whose memory a step uses, what it compiles."""
 
 import asyncio
+import dataclasses
 import threading
 
 import jax
-from toy_stage import ToyStage, toy_train
+import numpy as np
+from toy_stage import OPTIMIZER, ToyStage, toy_train
 
 from dabfusion_jax.storage.checkpoint_files import complete_steps
 from dabfusion_jax.storage.iterator_checkpoint import IteratorCheckpoint
@@ -76,3 +78,30 @@ def test_a_step_takes_over_the_memory_of_the_state_before(tmp_path, monkeypatch)
   toy_train(tmp_path, num_steps=2)
   leaves = jax.tree.leaves([(state.params, state.opt_state) for state in given])
   assert leaves and all(x.is_deleted() for x in leaves)
+
+
+def test_a_resume_with_another_schedule_runs_the_step_that_is_compiled(
+  tmp_path, monkeypatch
+):
+  programs, rates = [], []
+  compile_step = loop.hardware.compile_step
+
+  def remember(step_fn, *arguments):
+    programs.append(step_fn.lower(*arguments).as_text())
+    step_fn, flops = compile_step(step_fn, *arguments)
+
+    def step(*arguments):
+      state, metrics = step_fn(*arguments)
+      rates.append(float(metrics["learning_rate"]))
+      return state, metrics
+
+    return step, flops
+
+  monkeypatch.setattr(loop.hardware, "compile_step", remember)
+  toy_train(tmp_path, num_steps=2)
+  other = dataclasses.replace(
+    OPTIMIZER, learning_rate=0.5, milestones=(2, 3), warmup_steps=1
+  )
+  toy_train(tmp_path, num_steps=4, optimizer=other)
+  assert programs[0] == programs[1]
+  np.testing.assert_allclose(rates, [1e-2, 1e-2, 0.05, 0.005])

@@ -18,18 +18,21 @@ def test_progress_leaves_out_the_first_step(monkeypatch):
   now = [100.0]
   monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
   watch = progress.Progress(num_steps=100, batch_size=4)
-  with watch.waiting():
+  with watch.waiting("data"):
     now[0] += 50.0
   watch.start(1)  # after however long the first step took
-  with watch.waiting():
+  with watch.waiting("data"):
     now[0] += 2.5
-  now[0] += 7.5
+  with watch.waiting("device"):
+    now[0] += 5.0
+  now[0] += 2.5
   found = watch.report(21)
   assert set(found) < set(progress.SPEED)
   assert found["steps_per_second"] == 2.0
   assert found["examples_per_second"] == 8.0
   assert found["examples_per_second_per_device"] == 8.0 / jax.device_count()
   assert found["data_wait_share"] == 0.25
+  assert found["host_share"] == 0.25
   assert found["host_memory_gib"] > 0.05
   assert "flop_utilisation" not in found  # nobody publishes the peak of this CPU
   now[0] += 10.0

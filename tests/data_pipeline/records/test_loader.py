@@ -1,7 +1,9 @@
 """Batches are complete, disjoint, repeatable, and from the expected data set."""
 
 import json
+import os
 import shutil
+import signal
 import sys
 
 import numpy as np
@@ -291,3 +293,29 @@ def test_a_damaged_shard_is_one_line(data_dir, tmp_path, place, cut):
     for index in range(len(clips)):
       clips[index]
   assert "\n" not in str(error.value)
+
+
+def test_processes_make_the_batches_and_positions_of_threads(clips):
+  threads = iter(pairs.make_pairs_dataset(clips, 4, 3, num_threads=1))
+  processes = iter(pairs.make_pairs_dataset(clips, 4, 3, num_processes=2))
+  for _ in range(3):
+    assert_same(next(processes), next(threads))
+  assert processes.get_state() == threads.get_state()
+  expected = [next(threads) for _ in range(2)]
+  state = processes.get_state()
+  for _ in range(3):
+    next(processes)
+  processes.set_state(state)  # with elements in the making
+  for batch in expected:
+    assert_same(next(processes), batch)
+
+
+def kill(record, rng):
+  """Ends the process that reads, as the kernel does if memory is exhausted."""
+  os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_a_reading_process_that_is_killed_is_one_line():
+  batches = iter(loader.batches(Numbers(10), 2, 0, kill, num_processes=1))
+  with pytest.raises(UserError, match="was killed.*reading_processes"):
+    next(batches)

@@ -1,0 +1,57 @@
+"""Starts worker processes that end with their parent."""
+
+import concurrent.futures
+import multiprocessing
+import multiprocessing.connection
+import os
+import signal
+import threading
+from collections.abc import Callable
+from typing import Any
+
+
+def start_workers(
+  num_workers: int,
+  watched: multiprocessing.connection.Connection | None = None,
+  prepare: Callable[..., None] | None = None,
+  arguments: tuple[Any, ...] = (),
+) -> concurrent.futures.ProcessPoolExecutor:
+  """Returns an executor whose processes start as calls come, and end with this one.
+
+  Args:
+    num_workers: largest number of processes.
+    watched: the reading end of a pipe; workers end at once if it is closed.
+    prepare: called first in each process, with `arguments`; importable by it.
+    arguments: of `prepare`.
+  """
+  # With one process per core, the matrix library must not start its own threads.
+  for variable in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"):
+    os.environ.setdefault(variable, "1")
+  return concurrent.futures.ProcessPoolExecutor(
+    num_workers,
+    mp_context=multiprocessing.get_context("spawn"),
+    initializer=_begin,
+    initargs=(watched, prepare, arguments),
+  )
+
+
+def _begin(
+  watched: multiprocessing.connection.Connection | None,
+  prepare: Callable[..., None] | None,
+  arguments: tuple[Any, ...],
+) -> None:
+  """Makes a worker end as soon as its parent closes the pipe or is killed.
+
+  Ctrl-C reaches all processes of a terminal; only the parent handles it.
+  """
+  signal.signal(signal.SIGINT, signal.SIG_IGN)
+  parent = multiprocessing.parent_process()
+  ends = [parent.sentinel] if watched is None else [parent.sentinel, watched]
+
+  def watch() -> None:
+    multiprocessing.connection.wait(ends)
+    os._exit(1)
+
+  threading.Thread(target=watch, daemon=True).start()
+  if prepare is not None:
+    prepare(*arguments)

@@ -1,0 +1,35 @@
+"""The comparison with PyTorch: who is timed when, and which goal belongs to a row."""
+
+import time
+
+from benchmarks.against_torch import line, time_in_turn
+
+
+def test_both_sides_take_turns_and_the_first_call_of_each_does_not_count():
+  calls = []
+
+  def call(name, seconds):
+    first = name not in calls
+    calls.append(name)
+    time.sleep(0.2 if first else seconds)
+
+  found = time_in_turn(lambda: call("ours", 0.03), lambda: call("torch", 0.01), 3)
+  assert calls == ["ours", "torch"] * 4
+  assert 30 <= found["ours_ms"] < 200
+  assert 10 <= found["torch_ms"] < 200
+  assert found["ratio"] == found["ours_ms"] / found["torch_ms"]
+
+
+def test_every_row_shows_its_own_goal():
+  numbers = dict.fromkeys(("ours_ms", "torch_ms", "ours_cpu_ms", "torch_cpu_ms"), 1.0)
+  numbers |= {"ratio": 1.0, "cpu_ratio": 1.0}
+  goals = {
+    name: line({"name": name} | numbers).split("|")[5].strip()
+    for name in (
+      "U-Net forward",
+      "U-Net forward and backward",
+      "stage-1 step, batch 4",
+      "decoding 40 frames",
+    )
+  }
+  assert list(goals.values()) == ["0.45", "0.7", "0.9", "0.8"]
