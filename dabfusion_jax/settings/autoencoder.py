@@ -16,6 +16,7 @@ from data_pipeline.errors import UserError
 NETWORKS = ("vgg19", "vgg16", "alexnet", "none")  # of the perceptual loss
 DTYPES = ("float32", "bfloat16", "float16")  # of computations
 MAX_FRAME_SIZE = 4096  # pixels
+MAX_PROCESSES = 1024  # that read
 MAX_HALVINGS = 16  # of a frame
 MAX_CHANNELS = 2**16  # of any layer
 
@@ -39,20 +40,12 @@ class PairData:
   content_sha256: str | None = resolved()  # of the data set, from its manifest
 
   def __post_init__(self):
-<<<<<<< HEAD
     check_filled(self, "data", ("folder", "encoder"))
     counts = ("num_frames", "fps", "pairs_per_clip")
     ranges = dict.fromkeys(counts, (1, math.inf)) | {"frame_size": (4, MAX_FRAME_SIZE)}
+    if self.reading_processes is not None:
+      ranges["reading_processes"] = (0, MAX_PROCESSES)
     check_ranges(self, "data", ranges)
-=======
-    if self.reading_processes is not None and self.reading_processes < 0:
-      raise UserError(
-        f"reading_processes must not be negative, got {self.reading_processes}."
-      )
-
-
-MAX_HALVINGS = 16  # of a frame
->>>>>>> main
 
 
 @dataclasses.dataclass(frozen=True)
