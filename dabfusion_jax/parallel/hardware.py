@@ -8,7 +8,6 @@ from typing import Any
 
 import jax
 from absl import logging
-from jaxlib import _jax  # for `hlo_module_cost_analysis` alone, which JAX keeps private
 
 from data_pipeline.errors import UserError
 
@@ -147,6 +146,8 @@ def program_flops(lowered: jax.stages.Lowered) -> float:
   0: this process has no CPU device, or the analysis fails.
   """
   try:
+    from jaxlib import _jax  # JAX keeps `hlo_module_cost_analysis` private
+
     client = jax.local_devices(backend="cpu")[0].client
     module = lowered.compiler_ir("hlo").as_hlo_module()
     costs = _jax.hlo_module_cost_analysis(client, module)
