@@ -106,7 +106,7 @@ def make_parser() -> argparse.ArgumentParser:
   add(
     "--num_clips", type=cli.at_least(MIN_SEQUENCES), default=60, help="held-out clips"
   )
-  add("--seed", type=int, default=0, help="of noise, shuffles and splits")
+  add("--seed", type=cli.whole_number, default=0, help="of noise, shuffles and splits")
   add("--method", choices=METHODS, help="sampler; default: the checkpoint's")
   add("--num_inference_steps", type=count, help="default: the checkpoint's")
   add("--guidance_scale", type=cli.positive_float, help="default: the checkpoint's")

@@ -171,7 +171,7 @@ def make_parser() -> argparse.ArgumentParser:
   add("--data", type=cli.path, required=True, help="folder made by data_pipeline.build")
   add("--split", default="test", help="which clips")
   add("--output", type=cli.local_path, required=True, help="folder of the export")
-  add("--seed", type=int, default=0, help="of the noise")
+  add("--seed", type=cli.whole_number, default=0, help="of the noise")
   add("--num_clips", type=count, help="how many, evenly over the split; default: all")
   add("--batch_size", type=count, default=4, help="clips per device")
   add("--shard", type=cli.natural_int, help="which part; default: this process's")

@@ -34,7 +34,7 @@ def main(argv: Sequence[str] | None = None) -> None:
   add("--process_count", type=cli.positive_int, default=1, help="number of processes")
   add(
     "--elsewhere",
-    type=float,
+    type=cli.number,
     default=0.0,
     help="share of the training clips whose picture is any of their frames",
   )

@@ -56,7 +56,12 @@ def read_arguments(
     type=path,
     help="folder: csv with file, split, song, genre, dancer, camera",
   )
-  add("--test_percent", type=int, default=10, help="folder: songs kept for testing")
+  add(
+    "--test_percent",
+    type=cli.whole_number,
+    default=10,
+    help="folder: songs kept for testing",
+  )
   add("--split", type=path, default="official", help=(
     "aist, synthdance: test tracks: official, index1, index2 or a file; "
     "aist: also crossmodal"))  # fmt: skip

@@ -13,7 +13,8 @@ from data_pipeline.music.onsets import LATE_SECONDS
 def add_arguments(parser: argparse.ArgumentParser) -> None:
   """Adds the arguments that `from_arguments` reads."""
   add, count = parser.add_argument, cli.positive_int
-  add("--seed", type=int, default=0, help="of noise, shuffles and resampling")
+  whole = cli.whole_number
+  add("--seed", type=whole, default=0, help="of noise, shuffles and resampling")
   groups = cli.comma_separated(GROUPS)
   add("--metrics", type=groups, default=GROUPS, help=",".join(GROUPS))
   add("--fps", type=cli.positive_float, help="replaces a wrong frame rate")
@@ -26,9 +27,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     "how FVD resizes to 224 px; tf1: as the original code does"))  # fmt: skip
   add("--include_first", action="store_true", help=(
     "let frame 0, which the model was given, count in paired scores"))  # fmt: skip
-  add("--beats_late_seconds", type=float, default=LATE_SECONDS, help=(
+  add("--beats_late_seconds", type=cli.number, default=LATE_SECONDS, help=(
     "how late tracked beats are; 0 as in the paper, which corrects none"))  # fmt: skip
-  add("--poses_late_seconds", type=float, default=0.0, help=(
+  add("--poses_late_seconds", type=cli.number, default=0.0, help=(
     "how late estimated poses are; 0 as in the paper"))  # fmt: skip
 
 
