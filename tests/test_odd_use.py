@@ -17,6 +17,8 @@ import PIL.Image
 import pytest
 
 from dabfusion_jax import app, sample, train
+from dabfusion_jax.__main__ import PROGRAMS
+from dabfusion_jax.evaluation.reporting import evaluator
 from dabfusion_jax.inference import inputs
 from dabfusion_jax.inference.inputs import InputError
 from dabfusion_jax.inference.options import DanceOptions
@@ -246,6 +248,16 @@ def test_a_program_that_could_not_save_ends_at_once(monkeypatch, capsys):
   with pytest.raises(SystemExit):  # the real call does not return
     train.main(["train"])
   assert ended == [1] and capsys.readouterr().err == "train: Cannot save step 5.\n"
+
+
+def test_programs_begin_without_the_extra_eval_which_an_evaluation_names(monkeypatch):
+  names = [PROGRAMS[name] for name in ("evaluate", "claims")]
+  code = "import sys; sys.modules['cv2'] = None\n" + f"import {', '.join(names)}"
+  subprocess.run([sys.executable, "-c", code], check=True)
+  monkeypatch.setitem(sys.modules, "cv2", None)
+  monkeypatch.delitem(sys.modules, "dabfusion_jax.evaluation.reading.blazepose", False)
+  with pytest.raises(UserError, match=r'cv2.*pip install "dabfusion_jax\[eval\]"'):
+    evaluator._open_poses(())
 
 
 # --- Locks ------------------------------------------------------------------------
