@@ -46,6 +46,12 @@ _LIMBS = tuple(
     ("knee", "ankle"),
   )
 )
+_TRUNK = tuple(
+  JOINTS.index(f"{side}_{joint}")
+  for joint in ("shoulder", "hip")
+  for side in ("left", "right")
+)
+_ANKLES = (JOINTS.index("left_ankle"), JOINTS.index("right_ankle"))
 _BORDER = 0.2  # of the body's height around all joints; outside, nothing may move
 
 
@@ -55,6 +61,7 @@ class Measured:
 
   found: float
   spread: float
+  sliding: float
   sharpness: float
   changed: float
   seconds: float
@@ -72,6 +79,7 @@ ROWS = {
   "shuffled": ("the same, beats of the other songs (null)", ""),
   "chance": ("the same, by chance (null)", ""),
   "spread": ("spread of limb lengths over the clip", "<= 1.3 x film"),
+  "sliding": ("speed of the lower foot [trunks/s]", "as film"),
   "sharpness": ("mean gradient inside the person, of the picture's own", ">= 0.7"),
   "changed": ("share of changed pixels away from the person", "0"),
   "seconds": ("drawing, beside sampling [CPU s]", "<= 6 on 2 cores"),
@@ -89,6 +97,20 @@ def limb_spread(
     if len(length) > 1:
       spreads.append(length.std() / length.mean())
   return float(np.mean(spreads)) if spreads else np.nan
+
+
+def foot_sliding(
+  joints: Float[np.ndarray, "t 13 2"], visible: Bool[np.ndarray, "t 13"], fps: float
+) -> float:
+  """Returns the mean speed of the lower foot, in lengths of the trunk per second."""
+  seen = visible[:, [*_TRUNK, *_ANKLES]].all(1)
+  shoulders, hips = (joints[:, list(pair)].mean(1) for pair in (_TRUNK[:2], _TRUNK[2:]))
+  trunk = np.median(np.linalg.norm(shoulders - hips, axis=1)[seen]) if seen.any() else 1
+  feet = joints[:, list(_ANKLES)]
+  lower = feet[:-1, :, 1].argmax(1)
+  steps = np.linalg.norm(np.diff(feet, axis=0), axis=2)[np.arange(len(lower)), lower]
+  both = seen[1:] & seen[:-1]
+  return float(steps[both].mean() / trunk * fps) if both.any() else np.nan
 
 
 def gradient_in(picture: UInt8[np.ndarray, "h w 3"], mask: np.ndarray) -> float:
@@ -172,6 +194,7 @@ def score(
   return Measured(
     found=float(visible.any(1).mean()),
     spread=limb_spread(joints, visible),
+    sliding=foot_sliding(joints, visible, dance.fps),
     sharpness=float(np.mean(moved)) / sharp if moved else np.nan,
     changed=share_changed(dance.frames, picture, joints, visible),
     seconds=seconds,
@@ -262,11 +285,12 @@ def run(args: argparse.Namespace) -> None:
   for field, (label, goal) in ROWS.items():
     print(row(label, [getattr(m, field) for m in measured], goal))
   if args.films:
-    spreads = [
-      limb_spread(*pose("", lambda clip=clip: clip))
-      for clip in clips_of(args.films, len(dance.frames), dance.fps)
-    ]
+    clips = clips_of(args.films, len(dance.frames), dance.fps)
+    poses = [pose("", lambda clip=clip: clip) for clip in clips]
+    spreads = [limb_spread(*found) for found in poses]
     print(row(f"spread of limb lengths in {len(spreads)} films", spreads, ""))
+    speeds = [foot_sliding(*found, dance.fps) for found in poses]
+    print(row(f"speed of the lower foot in {len(speeds)} films", speeds, ""))
 
 
 def row(label: str, values: Sequence[float | None], goal: str) -> str:

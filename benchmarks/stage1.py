@@ -32,6 +32,7 @@ from dabfusion_jax.metrics.features import lpips
 from dabfusion_jax.ops.grid import identity_grid
 from dabfusion_jax.ops.pixels import from_uint8, to_uint8
 from dabfusion_jax.ops.resize import resize_aligned
+from dabfusion_jax.ops.true_flow import true_flow
 from dabfusion_jax.ops.warp import warp
 from dabfusion_jax.pretrained import store
 from dabfusion_jax.storage.saved_stage import SavedStage, load_stage
@@ -39,7 +40,9 @@ from data_pipeline import cli
 from data_pipeline.media import reader, writer
 from data_pipeline.records import loader
 from data_pipeline.records.picks import even_indices
+from data_pipeline.records.true_motion import clip_motion
 
+BY_TRUTH = "rebuilt by the true motion"  # as stage 2 may learn it
 MOVING = 25.5  # of 255 grey levels
 SHEET_FRAMES = (5, 15, 25, 35)
 
@@ -70,12 +73,29 @@ class Codec:
       seen = jnp.ones((len(z), size, size, 1))
       return model.apply(variables, z, still, seen, method="decode")
 
+    @jax.jit
+    def rebuild_by(ref_image, flow, seen):
+      z = model.apply(variables, ref_image[None], method="encode")
+      z = jnp.broadcast_to(z, (len(flow), *z.shape[1:]))
+      return model.apply(variables, z, flow, seen, method="decode")
+
     self._rebuild, self._give_back = rebuild, give_back
+    self._rebuild_by = rebuild_by
 
   def rebuild(self, frames: Frames) -> tuple[Frames, Frames, Float[np.ndarray, "..."]]:
     """Returns the frames rebuilt from the first, the first one warped, and the flow."""
     moved, warped, flow = self._rebuild(from_uint8(frames))
     return to_uint8(moved), to_uint8(warped), np.asarray(flow)
+
+  def rebuild_by_truth(self, record: Mapping[str, Any], cells: int) -> Frames:
+    """Returns the frames of a generated clip, rebuilt from the first by their motion.
+
+    Args:
+      record: of the clip, with the truth.
+      cells: per side of the flow.
+    """
+    flow = true_flow(*clip_motion(record, 0), cells)
+    return to_uint8(self._rebuild_by(from_uint8(record["frames"][0]), *flow))
 
   def given_back(self, picture: UInt8[np.ndarray, "h w 3"]) -> float:
     """Returns the PSNR (dB) of a picture that is encoded and decoded."""
@@ -93,19 +113,21 @@ def measure_clip(
   grey = frames.astype(np.float32).mean(-1)
   masks = {"the moving part": np.abs(grey - grey[:1]) > MOVING}
   values = {"first frame given back [dB]": codec.given_back(frames[0])}
+  guesses = {"rebuilt": moved, "frozen": frozen}
   if "part_map" in record:
+    guesses[BY_TRUTH] = codec.rebuild_by_truth(record, flow.shape[1])
     masks["the person"] = record["part_map"] > 0
     for region, (error, null) in flow_errors_by_region(record, flow).items():
       values[f"flow error, {region} [px]"] = error
       values[f"no motion, {region} [px]"] = null
   for name, mask in masks.items():
-    for key, guess in (("rebuilt", moved), ("frozen", frozen)):
+    for key, guess in guesses.items():
       pair = (x[1:].astype(np.float32) for x in (guess, frames))
       psnr = np.asarray(image.psnr(*pair, 255, mask[1:]))
       psnr = np.minimum(psnr, image.PSNR_CAP)
       values[f"PSNR of {name}, {key} [dB]"] = float(np.nanmean(psnr))
   for name, distance in distances.items():
-    for key, guess in (("rebuilt", moved), ("frozen", frozen)):
+    for key, guess in guesses.items():
       values[f"{name}, {key}"] = float(distance(guess[1:], frames[1:]).mean())
   chosen = [t for t in SHEET_FRAMES if t < len(frames)]
   rows = [np.stack([frames[0]] * len(chosen))] + [
@@ -121,7 +143,9 @@ def table(rows: Rows, sequences: Sequence[str]) -> Iterator[str]:
   for key, values in rows.items():
     if key.startswith("no motion") or "frozen" in key:
       continue
-    null = key.replace("flow error", "no motion").replace("rebuilt", "frozen")
+    null = key.replace("flow error", "no motion")
+    for made in (BY_TRUTH, "rebuilt"):
+      null = null.replace(made, "frozen")
     value = aggregate.estimate(values, sequences)
     if null == key:
       yield f"| {key} | {value} | | |"

@@ -10,6 +10,9 @@ once:
 
   python -m dabfusion_jax.publish --checkpoint=RUN_1 --output=ALL/one --share_stage1
   python -m dabfusion_jax.publish --checkpoint=RUN_2 --output=ALL/two --share_stage1
+
+A stage 1 whose decoder alone was trained on (`frozen_parts`) goes with the stages 2
+that were trained before: --decoder=STAGE1.
 """
 
 import dataclasses
@@ -46,6 +49,7 @@ def publish(
   share_stage1: bool = False,
   figures: str | pathlib.Path | None = None,
   sample: str | pathlib.Path | None = None,
+  decoder: str | pathlib.Path | None = None,
 ) -> pathlib.Path:
   """Writes a published folder and returns its path.
 
@@ -56,6 +60,8 @@ def publish(
     share_stage1: whether to put the stage 1 of a stage 2 beside `output` instead.
     figures: file of measured figures to copy in; the model card names it.
     sample: GIF or WebP of a dance of the model, which the model card shows.
+    decoder: stage 1 to publish with a stage 2 in place of its own, from which it may
+      differ in the decoder only.
 
   Raises:
     SavedStageError: `checkpoint` holds no trained stage, or `output` other weights;
@@ -76,15 +82,19 @@ def publish(
       raise SavedStageError(
         f"The stage 1 of {checkpoint} is not the one that stage 2 was trained with."
       )
+    if decoder is not None:
+      other = without_paths(saved_stage.load_stage(decoder, "autoencoder"))
+      check_same_latents(stages[place], other, decoder)
+      stages[place] = other
+      stages[output] = bind_stage1(stages[output], other)
+  elif decoder is not None:
+    raise SavedStageError(f"{checkpoint} is a stage 1; --decoder goes with a stage 2.")
   elif share_stage1:
     raise SavedStageError(f"{checkpoint} is a stage 1; only a stage 2 shares one.")
   if float16:
     stages = {folder: round_weights(saved) for folder, saved in stages.items()}
-    if stage == "diffusion":  # it names its stage 1 by hash
-      settings = stages[output].settings
-      latents = dataclasses.replace(settings.latents, autoencoder=stages[place].digest)
-      settings = dataclasses.replace(settings, latents=latents)
-      stages[output] = dataclasses.replace(stages[output], settings=settings)
+    if stage == "diffusion":
+      stages[output] = bind_stage1(stages[output], stages[place])
   # A shared stage 1 first: if another one lies there, nothing is written.
   for folder in list(stages)[:: -1 if share_stage1 else 1]:
     saved_stage.save_stage(
@@ -104,6 +114,40 @@ def publish(
   card = model_card([*stages.values()], weight_files, dtype, name, shown)
   files.write_text(output / "README.md", card)
   return output
+
+
+def bind_stage1(stage2: SavedStage, stage1: SavedStage) -> SavedStage:
+  """Returns a stage 2 whose settings name `stage1` by its hash."""
+  latents = dataclasses.replace(stage2.settings.latents, autoencoder=stage1.digest)
+  settings = dataclasses.replace(stage2.settings, latents=latents)
+  return dataclasses.replace(stage2, settings=settings)
+
+
+def check_same_latents(
+  stage1: SavedStage, other: SavedStage, folder: str | pathlib.Path
+) -> None:
+  """Checks that two stages 1 make the same latents: all but the decoder is equal.
+
+  Raises:
+    SavedStageError: it is not; the message names `folder`, of the other one.
+  """
+
+  def without_decoder(tree):
+    return {name: part for name, part in tree.items() if name != "decoder"}
+
+  ours, theirs = (
+    without_decoder(s.params) | {"stats": without_decoder(s.batch_stats)}
+    for s in (stage1, other)
+  )
+  same = jax.tree.structure(ours) == jax.tree.structure(theirs) and all(
+    np.array_equal(a, b)
+    for a, b in zip(jax.tree.leaves(ours), jax.tree.leaves(theirs), strict=True)
+  )
+  if not same:
+    raise SavedStageError(
+      f"The stage 1 in {folder} differs in more than its decoder from the one that"
+      " stage 2 was trained with: its latents are others."
+    )
 
 
 def read_sample(path: str | pathlib.Path) -> Frames:
@@ -212,6 +256,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     "--figures", type=cli.local_path, help="file of measured figures to put in and name"
   )
   add("--sample", type=cli.local_path, help="GIF or WebP of a dance to show")
+  add("--decoder", type=cli.path, help="stage 1 whose decoder was trained on")
   args = parser.parse_args(argv)
   with cli.one_line_errors("publish"):
     publish(
@@ -221,6 +266,7 @@ def main(argv: Sequence[str] | None = None) -> None:
       args.share_stage1,
       args.figures,
       args.sample,
+      args.decoder,
     )
     print(args.output)
 

@@ -19,8 +19,8 @@ from dabfusion_jax.config import (
   make_diffusion_stage,
   resolve_diffusion,
 )
-from dabfusion_jax.parallel import sharding
 from dabfusion_jax.ops.image_features import kernel_shapes
+from dabfusion_jax.parallel import sharding
 from dabfusion_jax.settings.autoencoder import AutoencoderSettings
 from dabfusion_jax.settings.diffusion import DiffusionSettings
 from dabfusion_jax.settings.stages import Settings
@@ -29,7 +29,6 @@ from dabfusion_jax.storage.saved_stage import SavedStage
 from dabfusion_jax.training.optimizer import make_optimizer
 from dabfusion_jax.training.state import make_init
 from dabfusion_jax.training.step import make_train_step
-from data_pipeline.errors import UserError
 
 MUSIC_FEATURES = 512  # of CLAP
 

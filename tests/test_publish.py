@@ -205,6 +205,27 @@ def test_a_run_with_few_of_its_steps_is_reported(run, tmp_path, caplog):
   assert "was trained for 5 of 100 steps" in caplog.text
 
 
+def test_a_decoder_that_was_trained_on_is_published_and_no_other_stage_1(run, tmp_path):
+  stage1 = saved_stage.load_stage(run.parent / "one", "autoencoder")
+  better = _changed(stage1, "decoder")
+  saved_stage.save_stage(better, tmp_path / "better")
+  saved_stage.save_stage(_changed(stage1, "encoder"), tmp_path / "other")
+  out = tmp_path / "out"
+  publish(run, out, float16=False, decoder=tmp_path / "better")
+  stage2, found = saved_stage.load_both_stages(out)
+  assert found.digest == better.digest == stage2.settings.latents.autoencoder
+  with pytest.raises(saved_stage.SavedStageError, match="more than its decoder"):
+    publish(run, tmp_path / "out2", float16=False, decoder=tmp_path / "other")
+  assert not (tmp_path / "out2").exists()
+
+
+def _changed(saved, part):
+  changed = jax.tree.map(lambda x: x + 1, saved.params[part])
+  params = saved.params | {part: changed}
+  digest = saved_stage.digest_of(params, saved.batch_stats)
+  return dataclasses.replace(saved, params=params, digest=digest)
+
+
 def test_bundled_weights_are_found_by_name(run, tmp_path, monkeypatch):
   monkeypatch.setattr(importlib.resources, "files", lambda package: tmp_path)
   with pytest.raises(

@@ -33,8 +33,7 @@ from data_pipeline.locks import LOCK
 from data_pipeline.records import latent_record, loader
 from data_pipeline.records.latent_record import LatentError
 from data_pipeline.records.silence import read_silence
-from data_pipeline.records.surfaces import decode_surfaces
-from data_pipeline.records.true_motion import true_motion
+from data_pipeline.records.true_motion import clip_motion
 
 CLIPS_PER_SHARD = 64
 
@@ -222,15 +221,8 @@ def _make_true_analysis(
 
   def run(examples):
     for clip, picture in examples:
-      known = decode_surfaces(clip)
-      frames = range(len(clip["frames"]))
-      truth = [true_motion(known, picture, frame) for frame in frames]
-      motion, part_map, visible = (
-        np.stack([frame[key] for frame in truth])
-        for key in ("motion", "part_map", "is_visible")
-      )
       first = clip["frames"][picture]
-      yield clip, combine(variables, first, motion, part_map > 0, visible)
+      yield clip, combine(variables, first, *clip_motion(clip, picture))
 
   return run
 

@@ -17,6 +17,7 @@ from dabfusion_jax.inference.inputs import InputError
 from dabfusion_jax.inference.motion import Motion
 from dabfusion_jax.inference.painter import Painter
 from dabfusion_jax.people import drawing, reference, scene, segmenter
+from dabfusion_jax.people.hands import hidden_hands
 from dabfusion_jax.people.landmarks import LandmarkNetwork
 from dabfusion_jax.people.scene import Scene
 from dabfusion_jax.people.squares import Square
@@ -197,6 +198,7 @@ def make_layers(
   if person.landmarks is not None:
     _landmark_network()
   layered = scene.own_scene(own, person)
+  notes += _held_arms(layered)
   if place == STUDIO:
     side = max(own.shape[:2])
     plate = scene.make_studio(side)
@@ -228,6 +230,24 @@ def choreograph(
   if place == OWN:
     made = layers.frame.cut(made, max(made.shape[:2]))
   return made, notes
+
+
+def _held_arms(layered: Scene) -> tuple[str, ...]:
+  """Returns a note on arms that do not dance."""
+  if layered.landmarks is None:
+    return ()
+  sides = hidden_hands(layered.colours, layered.alpha, layered.landmarks)
+  if not sides:
+    return ()
+  hands, arms = (
+    ("hand is", "that arm moves")
+    if len(sides) == 1
+    else ("hands are", "these arms move")
+  )
+  return (
+    f"The {' and '.join(sides)} {hands} hidden, in a pocket perhaps: {arms} with the"
+    " trunk.",
+  )
 
 
 def _nobody(pick: int, is_asked: bool) -> tuple[str, ...]:

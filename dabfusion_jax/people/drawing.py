@@ -11,6 +11,8 @@ import PIL.Image
 import scipy.ndimage
 from jaxtyping import Float, UInt8
 
+from dabfusion_jax.people.footing import Footing
+from dabfusion_jax.people.hands import hidden_hands
 from dabfusion_jax.people.landmarks import LandmarkNetwork, Landmarks
 from dabfusion_jax.people.pieces import cut_pieces
 from dabfusion_jax.people.scene import Scene, blend
@@ -19,10 +21,12 @@ from dabfusion_jax.people.skeleton import (
   Skeleton,
   face_forward,
   smooth_joints,
+  trunk_length,
 )
 from dabfusion_jax.people.squares import Square
 
 _CELLS = 24  # per side of the mesh that flow moves
+_STANDING = 0.12  # within which a foot stands, relative to the trunk: 1.5 pixels of 64
 _BACKGROUND_LEVELS = 24  # by which a codec may change a background
 
 
@@ -55,7 +59,10 @@ class PieceDrawer:
     self._scene = scene
     self._scale = lambda points: frame.to_picture(points / frame_size)
     self._rest = self._before = self._scale(rest.points)
-    self._skeleton = Skeleton(scene.landmarks.points, self._rest)
+    held = hidden_hands(scene.colours, scene.alpha, scene.landmarks)
+    self._skeleton = Skeleton(scene.landmarks.points, self._rest, held)
+    reach = _STANDING * trunk_length(scene.landmarks.points)
+    self._footing = Footing(reach, self._skeleton.feet(self._rest))
     self._pieces = cut_pieces(scene.colours, scene.alpha, scene.landmarks.points)
     # The joints of frames that are not drawn yet, and of the ones before them, which
     # smoothing needs.
@@ -86,7 +93,8 @@ class PieceDrawer:
     frames = np.empty((end - self._num_drawn, height, width, 3), np.uint8)
     for i, pose in enumerate(smooth[self._num_drawn : end]):
       canvas = PIL.Image.new("RGBA", (width, height))
-      moves = self._skeleton.pose(pose)
+      feet = self._footing.follow(self._skeleton.feet(pose))
+      moves = self._skeleton.pose(pose, feet)
       for piece in self._pieces:
         piece.draw(canvas, moves[piece.name])
       frames[i] = _over(self._scene.plate, canvas)

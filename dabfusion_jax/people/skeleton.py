@@ -12,6 +12,7 @@ import scipy.ndimage
 from jaxtyping import Float
 
 from dabfusion_jax.people import landmarks as lm
+from dabfusion_jax.people.footing import Feet
 
 # Limb -> its first and last joint, in the order in which they hang on each other.
 LIMBS = {
@@ -30,6 +31,11 @@ TORSO, HEAD = "torso", "head"
 _ARM_LENGTHS, _LEG_LENGTHS, _TORSO_LENGTHS = (0.5, 1.1), (0.6, 1.06), (0.8, 1.06)
 _TORSO_WIDTHS = (0.85, 1.06)
 _MAX_NOD = np.deg2rad(20)
+# A foot that is as many trunks higher than the other bears less of the body, and is off
+# the floor.
+_LOWER, _ON_FLOOR = 0.05, 0.12
+# By which a leg may turn and stretch so that its foot stands.
+_MAX_TURN, _LEG_FACTORS = np.deg2rad(12), (0.92, 1.06)
 _AT_REST = np.deg2rad(25)  # within it, the pose of the picture is kept
 _SMOOTHING = 0.7  # frames; the standard deviation of noise that is taken away
 SMOOTHING_REACH = 3  # frames before and after, by which a smoothed joint is influenced
@@ -88,16 +94,28 @@ class Skeleton:
     joints: of the picture, in its pixels.
     rest: of the picture as the networks give it back without motion, in the same
       pixels. What joints differ from it is motion.
+    held: sides ("left", "right") whose arm moves with the trunk.
   """
 
   joints: Joints
   rest: Joints
+  held: tuple[str, ...] = ()
 
-  def pose(self, joints: Joints) -> dict[str, Affine]:
+  def feet(self, joints: Joints) -> Feet:
+    """Returns where a generated frame shows the ankles.
+
+    Args:
+      joints: of the frame, in the pixels of the picture.
+    """
+    ankles = list(FEET.values())
+    return joints[ankles] + self.joints[ankles] - self.rest[ankles]
+
+  def pose(self, joints: Joints, feet: Feet) -> dict[str, Affine]:
     """Returns how each bone of the picture moves to a pose.
 
     Args:
       joints: of a generated frame, in the pixels of the picture.
+      feet: where a foot stands that is on the floor.
     """
     torso = self._move_torso(joints)
     moves = {TORSO: torso}
@@ -105,11 +123,13 @@ class Skeleton:
     for name, (first, last) in LIMBS.items():
       if first not in ends:  # it hangs on the torso
         ends[first] = apply(torso, self.joints[first])
-      moves[name], ends[last] = self._move_limb(name, ends[first], joints)
-    for name, ankle in FEET.items():
-      moves[name] = _translation(ends[ankle] - self.joints[ankle])
+      side, _, part = name.partition("_")
+      if side in self.held and "arm" in part:
+        moves[name], ends[last] = torso, apply(torso, self.joints[last])
+      else:
+        moves[name], ends[last] = self._move_limb(name, ends[first], joints)
     moves[HEAD] = self._move_head(torso, joints)
-    return self._stand(moves, ends, joints)
+    return self._stand(moves, ends, feet)
 
   def _move_torso(self, joints: Joints) -> Affine:
     (hips, axis, width), (rest_hips, rest_axis, rest_width), (own_hips, own_axis, _) = (
@@ -152,17 +172,30 @@ class Skeleton:
     return _about(_rotation(nod), neck, apply(torso, neck))
 
   def _stand(
-    self, moves: dict[str, Affine], ends: dict[int, np.ndarray], joints: Joints
+    self, moves: dict[str, Affine], ends: dict[int, np.ndarray], feet: Feet
   ) -> dict[str, Affine]:
-    """Moves the whole body so that the lower foot is where the frame shows it."""
-    ankles = (lm.LEFT_ANKLE, lm.RIGHT_ANKLE)
-    wanted = [joints[i] + self.joints[i] - self.rest[i] for i in ankles]
-    errors = np.array([w - ends[i] for w, i in zip(wanted, ankles, strict=True)])
-    height = np.array([w[1] for w in wanted])
-    scale = 0.05 * trunk_length(self.joints)
-    weight = np.exp((height - height.max()) / scale)
-    shift = (errors * weight[:, None]).sum(0) / weight.sum()
-    return {name: move + np.c_[np.zeros((2, 2)), shift] for name, move in moves.items()}
+    """Adds the feet, and puts those that are on the floor where they stand.
+
+    The whole body moves, so that the lower foot stands. Then each leg turns about its
+    hip, the less the higher its foot is.
+    """
+    ankles = np.stack([ends[ankle] for ankle in FEET.values()])
+    above = (feet[:, 1].max() - feet[:, 1]) / trunk_length(self.joints)
+    weight = np.exp(-above / _LOWER)[:, None]
+    shift = ((feet - ankles) * weight).sum(0) / weight.sum()
+    moves = {name: _shifted(move, shift) for name, move in moves.items()}
+    on_floor = np.exp(-((above / _ON_FLOOR) ** 2))
+    for i, (name, ankle) in enumerate(FEET.items()):
+      side = name.partition("_")[0]
+      hip, thigh, shin = LIMBS[f"{side}_thigh"][0], f"{side}_thigh", f"{side}_shin"
+      pivot, end = apply(moves[thigh], self.joints[hip]), ankles[i] + shift
+      leg, wanted = end - pivot, feet[i] + (1 - on_floor[i]) * (end - feet[i]) - pivot
+      turn = np.clip(_wrap(_angle(wanted) - _angle(leg)), -_MAX_TURN, _MAX_TURN)
+      factor = np.clip(_length(wanted) / _length(leg), *_LEG_FACTORS)
+      about = _about(factor * _rotation(turn), pivot, pivot)
+      moves |= {part: _compose(about, moves[part]) for part in (thigh, shin)}
+      moves[name] = _translation(apply(about, end) - self.joints[ankle])
+    return moves
 
 
 def trunk_length(joints: Joints) -> float:
@@ -212,6 +245,16 @@ def _stretch(axis: float, turn: float, along: float, across: float) -> np.ndarra
 def _about(matrix: np.ndarray, pivot: np.ndarray, target: np.ndarray) -> Affine:
   """Returns the map that applies a matrix and brings `pivot` to `target`."""
   return np.c_[matrix, target - matrix @ pivot]
+
+
+def _shifted(move: Affine, shift: np.ndarray) -> Affine:
+  return move + np.c_[np.zeros((2, 2)), shift]
+
+
+def _compose(after: Affine, before: Affine) -> Affine:
+  """Returns the map that applies `before`, then `after`."""
+  matrix = after[:, :2] @ before[:, :2]
+  return np.c_[matrix, apply(after, before[:, 2])]
 
 
 def _translation(shift: np.ndarray) -> Affine:

@@ -4,8 +4,10 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+from jaxtyping import Bool, Float32
 
 from data_pipeline.records.body_parts import body_motion, is_visible, mirror
+from data_pipeline.records.surfaces import decode_surfaces
 
 
 def true_motion(
@@ -45,3 +47,23 @@ def true_motion(
     "motion": motion,
     "is_visible": visible,
   }
+
+
+def clip_motion(
+  clip: Mapping[str, Any], reference: int
+) -> tuple[
+  Float32[np.ndarray, "t h w 2"], Bool[np.ndarray, "t h w"], Bool[np.ndarray, "t h w"]
+]:
+  """Computes the motion, the body and what the reference shows, of all frames of a clip.
+
+  Args:
+    clip: as it is stored, with the truth.
+    reference: the frame.
+  """
+  clip = decode_surfaces(clip)
+  truth = [true_motion(clip, reference, t) for t in range(len(clip["part_map"]))]
+  motion, part_map, seen = (
+    np.stack([frame[key] for frame in truth])
+    for key in ("motion", "part_map", "is_visible")
+  )
+  return motion, part_map > 0, seen

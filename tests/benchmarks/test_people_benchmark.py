@@ -4,7 +4,7 @@ import dataclasses
 
 import numpy as np
 
-from benchmarks.people import timed_painters
+from benchmarks.people import foot_sliding, timed_painters
 from dabfusion_jax.inference import layers
 
 
@@ -24,3 +24,14 @@ def test_the_time_of_drawing_is_measured(monkeypatch):
     assert painter.paint(None) is frames
   assert [p is painter for p in painters] == [True]
   assert painter.seconds > 0
+
+
+def test_only_the_lower_foot_slides():
+  joints = np.zeros((5, 13, 2))
+  joints[:, 1:3, 1], joints[:, 7:9, 1] = 0, 10  # a trunk of 10 pixels
+  joints[:, 11:13, 1] = 30, 28
+  visible = np.ones((5, 13), bool)
+  joints[:, 12, 0] = 5 * np.arange(5)  # the higher one
+  assert foot_sliding(joints, visible, 10.0) == 0
+  joints[:, 11, 0] = 2 * np.arange(5)
+  np.testing.assert_allclose(foot_sliding(joints, visible, 10.0), 2.0)

@@ -7,12 +7,14 @@ import jax
 import jax.numpy as jnp
 import pytest
 
+from dabfusion_jax.parallel import sharding
 from dabfusion_jax.parallel.hardware import CHIPS
+from dabfusion_jax.settings.config_files import load_config
 from launch import compile_check, scaling_table
 from launch.chips import TopologyError, find_chip, make_topology_mesh
 from launch.collectives import Collective, find_collectives, summarise
 from launch.compile_check import Result, find_largest_batch, roofline
-from launch.programs import Program
+from launch.programs import Program, make_step_program
 
 # One line of each notation that XLA prints.
 TEXT = """
@@ -108,6 +110,20 @@ def test_report_holds_verdict_formula_and_both_predictions():
   assert "optimal_seconds" in text
   worse = dataclasses.replace(_result(32, 1.0), fits=False)
   assert compile_check.describe(worse).startswith("DOES NOT FIT")
+
+
+def test_stage_1_that_learns_from_the_true_motion_can_be_checked():
+  settings = load_config("configs/autoencoder.py", "smoke")
+  model = dataclasses.replace(settings.model, num_keypoints=21)
+  loss = dataclasses.replace(
+    settings.loss, flow_weight=1.0, parts_weight=1.0, rebuild_by_truth=True
+  )
+  settings = dataclasses.replace(settings, model=model, loss=loss)
+  mesh = sharding.mesh_of(jax.local_devices()[:1], (("data", 1), ("fsdp", 1)))
+  program = make_step_program(settings, None, mesh, 2)
+  with jax.set_mesh(mesh):
+    _, metrics = jax.eval_shape(program.function, *program.arguments)
+  assert "flow_error_ratio" in metrics and "part_regions" in metrics
 
 
 @pytest.mark.parametrize("topology", ["v9:4x4", "v5e", "4x4"])

@@ -138,6 +138,24 @@ def test_vgg19_has_the_published_number_of_parameters():
   assert sum(9 * i * o + o for _, i, o in layers) == 12_944_960
 
 
+@pytest.mark.parametrize(
+  ("network", "weights"), [("vgg16", "lpips-vgg16"), ("alexnet", "lpips-alex")]
+)
+def test_the_known_shapes_are_those_of_the_imported_networks(network, weights):
+  try:
+    trunk = store.load(weights)["trunk"]
+  except store.MissingWeightsError as error:
+    pytest.skip(str(error))
+  found = {name: layer["kernel"].shape for name, layer in trunk.items()}
+  assert found == image_features.kernel_shapes(network)
+
+
+def test_the_known_shapes_of_vgg19_are_those_that_are_converted():
+  found = image_features.kernel_shapes("vgg19")
+  expected = {n: (3, 3, i, o) for n, (_, i, o) in converters.VGG19_LAYERS.items()}
+  assert found == expected
+
+
 def test_imported_vgg16_ranks_shifts_of_an_edge():
   """Trained weights rank a small shift below a large one."""
   try:

@@ -26,7 +26,9 @@ def compose(cut, moves):
 
 def test_every_bone_has_a_piece(cut):
   rest = dancers.joints()
-  assert {piece.name for piece in cut[2]} == set(Skeleton(rest, rest).pose(rest))
+  person = Skeleton(rest, rest)
+  moves = person.pose(rest, person.feet(rest))
+  assert {piece.name for piece in cut[2]} == set(moves)
 
 
 def test_at_rest_the_pieces_are_the_person(cut):

@@ -18,16 +18,21 @@ def turned(points, joint, pivot, degrees):
   return points
 
 
+def pose_of(person, joints):
+  """Returns the pose whose feet stand where the frame shows them."""
+  return person.pose(joints, person.feet(joints))
+
+
 def test_at_rest_no_bone_moves_however_wrong_the_reading_is():
   rest = dancers.joints() + np.random.default_rng(0).normal(0, 1.5, (33, 2))
-  for move in Skeleton(dancers.joints(), rest).pose(rest).values():
+  for move in pose_of(Skeleton(dancers.joints(), rest), rest).values():
     np.testing.assert_allclose(move, np.eye(2, 3), atol=1e-6)
 
 
 def test_a_raised_arm_turns_by_its_angle_and_nothing_else_moves():
   rest = dancers.joints()
   arm = [lm.LEFT_ELBOW, lm.LEFT_WRIST]
-  moves = Skeleton(rest, rest).pose(turned(rest, arm, lm.LEFT_SHOULDER, -80))
+  moves = pose_of(Skeleton(rest, rest), turned(rest, arm, lm.LEFT_SHOULDER, -80))
   for name in ("left_upper_arm", "left_forearm"):
     angle = np.degrees(np.arctan2(moves[name][1, 0], moves[name][0, 0]))
     assert angle == pytest.approx(-80, abs=1e-6)
@@ -38,7 +43,7 @@ def test_a_raised_arm_turns_by_its_angle_and_nothing_else_moves():
 def test_limbs_hang_together_in_any_pose():
   rest = dancers.joints()
   pose = rest + np.random.default_rng(1).normal(0, 12, rest.shape)
-  moves = Skeleton(rest, rest).pose(pose)
+  moves = pose_of(Skeleton(rest, rest), pose)
   for upper, lower, joint in (
     ("left_upper_arm", "left_forearm", lm.LEFT_ELBOW),
     ("right_thigh", "right_shin", lm.RIGHT_KNEE),
@@ -53,7 +58,7 @@ def test_a_limb_never_grows_beyond_its_bound():
   rest = dancers.joints()
   pose = rest.copy()
   pose[lm.LEFT_WRIST] += 8 * (rest[lm.LEFT_WRIST] - rest[lm.LEFT_ELBOW])
-  move = Skeleton(rest, rest).pose(pose)["left_forearm"]
+  move = pose_of(Skeleton(rest, rest), pose)["left_forearm"]
   ends = skeleton.apply(move, rest[[lm.LEFT_ELBOW, lm.LEFT_WRIST]])
   before = np.linalg.norm(rest[lm.LEFT_WRIST] - rest[lm.LEFT_ELBOW])
   assert np.linalg.norm(ends[1] - ends[0]) == pytest.approx(1.1 * before)
@@ -61,9 +66,32 @@ def test_a_limb_never_grows_beyond_its_bound():
 
 def test_the_lower_foot_stands_where_the_frame_shows_it():
   rest = dancers.joints()
-  moves = Skeleton(rest, rest).pose(rest + [7.0, 3.0])
+  moves = pose_of(Skeleton(rest, rest), rest + [7.0, 3.0])
   ankle = skeleton.apply(moves["left_foot"], rest[lm.LEFT_ANKLE])
   np.testing.assert_allclose(ankle, rest[lm.LEFT_ANKLE] + [7, 3], atol=1e-6)
+
+
+def test_both_feet_stand_still_while_the_hips_sway():
+  rest = dancers.joints()
+  person = Skeleton(rest, rest)
+  pose = rest.copy()
+  above = [i for i in range(33) if rest[i, 1] <= rest[lm.LEFT_HIP, 1]]
+  pose[above] += [6.0, 0.0]
+  pose[[lm.LEFT_ANKLE, lm.RIGHT_ANKLE]] += [[2.0, 0.0], [-1.0, 0.0]]  # as if read
+  moves = person.pose(pose, person.feet(rest))
+  for name, ankle in skeleton.FEET.items():
+    place = skeleton.apply(moves[name], rest[ankle])
+    np.testing.assert_allclose(place, rest[ankle], atol=0.5)
+
+
+def test_a_raised_foot_is_not_held_on_the_floor():
+  rest = dancers.joints()
+  person = Skeleton(rest, rest)
+  leg = [lm.LEFT_KNEE, lm.LEFT_ANKLE]
+  pose = turned(rest, leg, lm.LEFT_HIP, -60)
+  moves = person.pose(pose, person.feet(pose))
+  ankle = skeleton.apply(moves["left_foot"], rest[lm.LEFT_ANKLE])
+  np.testing.assert_allclose(ankle, pose[lm.LEFT_ANKLE], atol=2)
 
 
 def test_a_frame_read_from_behind_is_turned_round():

@@ -1,0 +1,58 @@
+"""Whether a hand can be seen: one in a pocket must not come out as a piece of it."""
+
+import numpy as np
+from jaxtyping import Float32, UInt8
+
+from dabfusion_jax.people import landmarks as lm
+from dabfusion_jax.people.skeleton import trunk_length
+
+_SIDES = {
+  "left": (lm.LEFT_WRIST, lm.LEFT_HAND, lm.LEFT_HIP),
+  "right": (lm.RIGHT_WRIST, lm.RIGHT_HAND, lm.RIGHT_HIP),
+}
+# Relative to the trunk: how far a hidden hand is from its hip at most, and the radii of
+# the discs in which the colours of hands and face are looked at.
+_NEAR_HIP, _HAND, _FACE = 0.4, 0.09, 0.11
+_SAME_SKIN = 0.035  # by which the shares of red and of green in a colour may differ
+_SEEN = 0.1  # share of a visible hand that has the colour of the face, at least
+_SOLID = 0.95  # alpha of a pixel that is not mixed with the background
+
+
+def hidden_hands(
+  picture: UInt8[np.ndarray, "h w 3"],
+  alpha: Float32[np.ndarray, "h w"],
+  landmarks: lm.Landmarks,
+) -> tuple[str, ...]:
+  """Returns the sides, of "left" and "right", whose hand is hidden at the hip.
+
+  A hand is hidden if it is near the hip and has not the colour of the face. Brightness
+  does not count: hands are often in the shade.
+  """
+  joints = landmarks.points
+  unit = trunk_length(joints)
+  y, x = np.mgrid[: alpha.shape[0], : alpha.shape[1]] + 0.5
+  solid = alpha > _SOLID
+
+  def disc(centre, radius):
+    return solid & (np.hypot(x - centre[0], y - centre[1]) < radius * unit)
+
+  face = disc(joints[lm.NOSE], _FACE)
+  if not face.any():
+    return ()
+  skin = _shares(np.median(picture[face], axis=0))
+  hidden = []
+  for side, (wrist, knuckles, hip) in _SIDES.items():
+    hand = (joints[wrist] + joints[list(knuckles)].mean(0)) / 2
+    seen = disc(hand, _HAND)
+    if np.hypot(*(joints[wrist] - joints[hip])) > _NEAR_HIP * unit or not seen.any():
+      continue
+    difference = np.hypot(*(_shares(picture[seen]) - skin).T)
+    if (difference < _SAME_SKIN).mean() < _SEEN:
+      hidden.append(side)
+  return tuple(hidden)
+
+
+def _shares(colours: np.ndarray) -> np.ndarray:
+  """Returns the shares of red and green in colours."""
+  colours = np.asarray(colours, np.float32) + 1
+  return (colours / colours.sum(-1, keepdims=True))[..., :2]
