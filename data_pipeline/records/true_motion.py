@@ -54,7 +54,7 @@ def clip_motion(
 ) -> tuple[
   Float32[np.ndarray, "t h w 2"], Bool[np.ndarray, "t h w"], Bool[np.ndarray, "t h w"]
 ]:
-  """Computes the motion, the body and what the reference shows, of all frames of a clip.
+  """Computes motion, body and what the reference shows, of all frames of a clip.
 
   Args:
     clip: as it is stored, with the truth.
