@@ -102,7 +102,7 @@ class DancePipeline:
 
   def __call__(
     self,
-    image: str | pathlib.Path | UInt8[np.ndarray, "h w 3"],
+    image: Picture,
     music: str | pathlib.Path,
     *,
     callback: Callable[[int, int], None] | None = None,
@@ -120,7 +120,7 @@ class DancePipeline:
 
   def stream(
     self,
-    image: str | pathlib.Path | UInt8[np.ndarray, "h w 3"],
+    image: Picture,
     music: str | pathlib.Path,
     *,
     callback: Callable[[int, int], None] | None = None,
@@ -131,7 +131,7 @@ class DancePipeline:
     A dance longer than a window is drawn window by window (`DanceOptions.joining`).
 
     Args:
-      image: file of any size and format, or an array.
+      image: file of any size and format, a PIL image, or an array.
       music: any file with sound.
       callback: called after each step with (steps done, steps in all).
       **options: fields of `DanceOptions`, such as `seed=0` or `duration="full"`.
@@ -182,7 +182,7 @@ class DancePipeline:
       yield from self._streams(part, asked, num_rows, callback and show)
 
   def read_picture(
-    self, image: str | pathlib.Path | UInt8[np.ndarray, "h w 3"], asked: DanceOptions
+    self, image: Picture, asked: DanceOptions
   ) -> tuple[Layers | None, UInt8[np.ndarray, "n n 3"], tuple[str, ...]]:
     """Reads a picture as a dance of it would, before anything else is computed.
 

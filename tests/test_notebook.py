@@ -5,7 +5,7 @@ import importlib
 import importlib.util
 import json
 
-from docs.run_notebook import NOTEBOOK, code_cells
+from docs.run_notebook import INSTALL, NOTEBOOK, code_cells
 
 
 def nodes(kind):
@@ -31,6 +31,12 @@ def test_each_program_that_the_notebook_runs_exists():
   ]
   assert len(ran) == 5
   assert all(importlib.util.find_spec(module) for module in ran)
+
+
+def test_the_notebook_installs_the_extra_that_its_evaluation_needs():
+  cells = json.loads(NOTEBOOK.read_text())["cells"]
+  (tagged,) = [cell for cell in cells if INSTALL in cell["metadata"].get("tags", ())]
+  assert "dabfusion_jax[eval]" in "".join(tagged["source"])
 
 
 def test_the_notebook_is_kept_without_results():

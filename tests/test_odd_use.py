@@ -1,6 +1,8 @@
 """What people type and where they run it: paths, outputs, checkpoints, locks."""
 
 import argparse
+import ast
+import dataclasses
 import json
 import os
 import pathlib
@@ -11,11 +13,15 @@ import tempfile
 import flax.linen as nn
 import jax.numpy as jnp
 import numpy as np
+import PIL.Image
 import pytest
 
 from dabfusion_jax import app, sample, train
+from dabfusion_jax.__main__ import PROGRAMS
+from dabfusion_jax.evaluation.reporting import evaluator
 from dabfusion_jax.inference import inputs
 from dabfusion_jax.inference.inputs import InputError
+from dabfusion_jax.inference.options import DanceOptions
 from dabfusion_jax.parallel import hardware
 from dabfusion_jax.sample import check_output
 from dabfusion_jax.settings.config_files import load_config
@@ -68,6 +74,19 @@ def test_a_wrong_number_or_word_is_told_what_would_be_right(capsys):
     assert "such as" in said or "from 1 to 65535" in said
 
 
+def test_no_program_takes_a_number_by_a_type_that_says_nothing():
+  """`type=int` answers "invalid int value"; the types of `cli` say what is meant."""
+  root = pathlib.Path(cli.__file__).parents[1]
+  bare = []
+  for package in ("dabfusion_jax", "data_pipeline"):
+    for path in (root / package).rglob("*.py"):
+      for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.keyword) and node.arg == "type":
+          if getattr(node.value, "id", None) in ("int", "float"):
+            bare.append(f"{path}:{node.value.lineno}")
+  assert not bare
+
+
 # --- Outputs ----------------------------------------------------------------------
 
 
@@ -79,6 +98,10 @@ def test_an_output_that_cannot_be_written_is_named_before_the_work(tmp_path):
       check_output(tmp_path / path)
   with pytest.raises(UserError, match="is a file"):
     files.check_writable(tmp_path / "file", is_folder=True)
+  with pytest.raises(UserError, match="must end in .*, such as .*/dance.mp4"):
+    check_output(tmp_path)
+  with pytest.raises(UserError, match=r"must end in .*, such as .*/a.mp4\."):
+    check_output(tmp_path / "a.avi")
   check_output(tmp_path / "new" / "A.MP4")
   assert not list((tmp_path / "new").iterdir())
 
@@ -132,6 +155,30 @@ def test_the_newest_checkpoint_is_that_of_the_highest_step_whatever_the_clock(tm
 def test_an_array_that_is_no_picture_is_refused(image):
   with pytest.raises(InputError, match="uint8 .height, width, 3."):
     inputs.frame_image(image, "letterbox", 16, False)
+
+
+def test_a_picture_of_pil_is_read_as_its_file(tmp_path):
+  """Turned upright, on white, whatever its mode."""
+  grey = PIL.Image.fromarray(np.arange(24 * 20, dtype=np.uint8).reshape(24, 20))
+  exif = PIL.Image.Exif()
+  exif[274] = 6  # a quarter turn
+  grey.save(tmp_path / "a.png", exif=exif)
+  clear = PIL.Image.new("RGBA", (20, 24), (255, 0, 0, 0))
+  clear.save(tmp_path / "b.png")
+  for name in ("a.png", "b.png"):
+    with PIL.Image.open(tmp_path / name) as image:
+      np.testing.assert_array_equal(
+        inputs.read_picture(image), inputs.read_picture(tmp_path / name)
+      )
+  assert inputs.read_picture(clear).min() == 255
+  with pytest.raises(UserError, match="The picture: 2x2 pixels are too few"):
+    inputs.read_picture(PIL.Image.new("RGB", (2, 2)))
+
+
+def test_numbers_of_numpy_are_options_that_can_be_recorded():
+  asked = DanceOptions(seed=np.int64(3), bpm=np.float64(120))
+  assert json.loads(json.dumps(dataclasses.asdict(asked)))["seed"] == 3
+  assert asked == DanceOptions(seed=3, bpm=120.0)
 
 
 @pytest.mark.parametrize("value", [10**400, -1, float("nan")])
@@ -201,6 +248,16 @@ def test_a_program_that_could_not_save_ends_at_once(monkeypatch, capsys):
   with pytest.raises(SystemExit):  # the real call does not return
     train.main(["train"])
   assert ended == [1] and capsys.readouterr().err == "train: Cannot save step 5.\n"
+
+
+def test_programs_begin_without_the_extra_eval_which_an_evaluation_names(monkeypatch):
+  names = [PROGRAMS[name] for name in ("evaluate", "claims")]
+  code = "import sys; sys.modules['cv2'] = None\n" + f"import {', '.join(names)}"
+  subprocess.run([sys.executable, "-c", code], check=True)
+  monkeypatch.setitem(sys.modules, "cv2", None)
+  monkeypatch.delitem(sys.modules, "dabfusion_jax.evaluation.reading.blazepose", False)
+  with pytest.raises(UserError, match=r'cv2.*pip install "dabfusion_jax\[eval\]"'):
+    evaluator._open_poses(())
 
 
 # --- Locks ------------------------------------------------------------------------

@@ -3,13 +3,14 @@
 A file is read by its content, whatever its name: a time per line, alone or before a
 label (Audacity, Sonic Visualiser, madmom); a table with a header, of which the column
 of times is taken; or JSON, a list or an object with `beats`. Times are in seconds from
-the song's start, or `minutes:seconds`.
+the song's start, or `minutes:seconds`, and may have a decimal comma.
 """
 
 import csv
 import json
 import math
 import pathlib
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -23,6 +24,7 @@ COLUMNS = ("time", "times", "seconds", "beat_time", "beat_times", "start", "onse
 COLUMNS += ("position", "beats", "beat")
 _UNITS = ("_s", "_sec", "_seconds", "(s)", "[s]", "(sec)", "(seconds)")
 _DELIMITERS = "\t;,"
+_DECIMAL_COMMA = re.compile(r"\d+,\d+")
 
 
 class BeatsError(UserError):
@@ -71,6 +73,12 @@ def read(path: str | pathlib.Path) -> Float64[np.ndarray, "n"]:
       raise BeatsError(f"{path}, line {number}: {cell[:20]!r} is no number of seconds.")
   if not times:
     raise BeatsError(f"{path}: there are no beats below its header.")
+  if column == 0 and all(_DECIMAL_COMMA.fullmatch(line.strip()) for _, line in lines):
+    # Beats that share a second are no column of whole seconds.
+    if len(set(times)) < len(times):
+      raise BeatsError(
+        f"{path}: 0,5 is read as two columns, 0 and 5; write its times as 0.5."
+      )
   return np.unique(np.asarray(times, np.float64))
 
 
@@ -93,8 +101,8 @@ def check_times(times: object) -> Float64[np.ndarray, "n"]:
 
 
 def seconds_of(text: str) -> float | None:
-  """Returns `12.5` or `0:12.5` in seconds, or None if it is neither."""
-  minutes, _, seconds = text.strip().rpartition(":")
+  """Returns `12.5`, `12,5` or `0:12.5` in seconds, or None if it is none of them."""
+  minutes, _, seconds = text.strip().replace(",", ".").rpartition(":")
   try:
     value = float(seconds) + 60 * float(minutes or 0)
   except ValueError:

@@ -8,6 +8,7 @@ from typing import Any
 
 import jax
 import numpy as np
+import PIL.Image
 from jaxtyping import Float32, Float64, UInt8
 
 from dabfusion_jax.inference import inputs
@@ -27,7 +28,7 @@ from data_pipeline.media import reader
 from data_pipeline.music import trackers
 from data_pipeline.music.encoders import MusicEncoder
 
-Picture = PathLike | UInt8[np.ndarray, "h w 3"]
+Picture = PathLike | PIL.Image.Image | UInt8[np.ndarray, "h w 3"]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -192,7 +193,8 @@ def _naming(image: Picture, music: PathLike, is_one_of_many: bool) -> Iterator[N
 
 
 def _name(image: Picture) -> str:
-  return "array" if isinstance(image, np.ndarray) else str(image)
+  is_file = isinstance(image, str | pathlib.Path)
+  return str(image if is_file else getattr(image, "filename", "") or "array")
 
 
 def _rounded(times: Float64[np.ndarray, "n"]) -> list[float]:

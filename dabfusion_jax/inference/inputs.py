@@ -10,6 +10,7 @@ import pathlib
 from collections.abc import Sequence
 
 import numpy as np
+import PIL.Image
 from jaxtyping import UInt8
 
 from dabfusion_jax.inference import beats_file
@@ -43,7 +44,9 @@ def check_number(
     raise InputError(f"{name} must be {bounds}, not {str(value)[:20]}.")
 
 
-def read_picture(image: PathLike | np.ndarray) -> UInt8[np.ndarray, "h w 3"]:
+def read_picture(
+  image: PathLike | PIL.Image.Image | np.ndarray,
+) -> UInt8[np.ndarray, "h w 3"]:
   """Reads a picture of any size and format.
 
   Args:
@@ -54,12 +57,14 @@ def read_picture(image: PathLike | np.ndarray) -> UInt8[np.ndarray, "h w 3"]:
   """
   if isinstance(image, str | pathlib.Path):
     image = reader.read_image(image)
+  elif isinstance(image, PIL.Image.Image):
+    image = reader.image_to_array(image)
   is_array = isinstance(image, np.ndarray)
   if not is_array or image.dtype != np.uint8 or image.shape[2:] != (3,):
     found = f"{image.dtype} {list(image.shape)}" if is_array else type(image).__name__
     raise InputError(
-      f"A picture is a file or an array uint8 [height, width, 3], not {found}; convert "
-      "it first."
+      "A picture is a file, a PIL image, or an array uint8 [height, width, 3], not"
+      f" {found}; convert it first."
     )
   if min(image.shape[:2]) < reader.MIN_IMAGE_SIZE:
     raise InputError(

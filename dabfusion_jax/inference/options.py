@@ -7,6 +7,8 @@ import pathlib
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
 from dabfusion_jax.diffusion.samplers import METHODS
 from dabfusion_jax.inference.inputs import InputError, check_number
 from dabfusion_jax.inference.layers import (
@@ -117,9 +119,15 @@ class DanceOptions:
   pick: int = _option(
     "which person of the picture dances; 1 is the largest", 1, type=cli.whole_number
   )
-  seed: int = _option("the same seed gives the same dance", 0, type=cli.whole_number)
+  seed: int | np.integer = _option(
+    "the same seed gives the same dance", 0, type=cli.whole_number
+  )
 
   def __post_init__(self):
+    for field in dataclasses.fields(self):  # numbers of NumPy are no JSON
+      value = getattr(self, field.name)
+      if isinstance(value, np.generic):
+        object.__setattr__(self, field.name, value.item())
     check_number("music_start", self.music_start, 0, reader.MAX_SECONDS)
     check_number("pick", self.pick, 1)
     if self.size is not None:

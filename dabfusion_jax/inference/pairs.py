@@ -57,7 +57,10 @@ def make_pairs(
 
 
 def _files_in(names: Sequence[str], suffixes: Sequence[str], kind: str) -> list[str]:
-  """Returns files as they are, and the files of folders in the order of their names."""
+  """Returns files as they are, and those of folders in the order of their names.
+
+  What an earlier dance has written into a folder is not taken.
+  """
   found: list[str] = []
   for name in names:
     if "://" in name or not pathlib.Path(name).is_dir():
@@ -66,7 +69,9 @@ def _files_in(names: Sequence[str], suffixes: Sequence[str], kind: str) -> list[
     inside = [
       str(path)
       for path in sorted(pathlib.Path(name).iterdir())
-      if path.suffix.lower() in suffixes and not path.name.startswith(".")
+      if path.suffix.lower() in suffixes
+      and not path.name.startswith(".")
+      and not _is_dance(path.with_suffix(".json"))  # with its contact sheet
     ]
     if not inside:
       raise UserError(f"{name}: there is no {kind} in this folder; name another one.")
@@ -82,7 +87,10 @@ def check_output(path: pathlib.Path, *inputs: str) -> None:
       what no earlier dance has written, or a place that cannot be written.
   """
   if path.suffix.lower() not in writer.SUFFIXES:
-    raise UserError(f"--output={path} must end in {', '.join(writer.SUFFIXES)}.")
+    example = path / "dance.mp4" if path.is_dir() else path.with_suffix(".mp4")
+    raise UserError(
+      f"--output={path} must end in {', '.join(writer.SUFFIXES)}, such as {example}."
+    )
   written = [path, path.with_suffix(".png"), path.with_suffix(".json")]
   resolved = [file.resolve() for file in written]
   for name in inputs:

@@ -1,6 +1,7 @@
 """A picture as a dance shows it: in layers, or as the network's own frame."""
 
 import numpy as np
+import PIL.Image
 from jaxtyping import UInt8
 
 from dabfusion_jax.inference import inputs
@@ -19,7 +20,7 @@ from dabfusion_jax.settings.diffusion import DiffusionSettings
 
 
 def read_picture(
-  image: PathLike | UInt8[np.ndarray, "h w 3"],
+  image: PathLike | PIL.Image.Image | UInt8[np.ndarray, "h w 3"],
   asked: DanceOptions,
   settings: DiffusionSettings,
   frame_size: int,
@@ -27,7 +28,7 @@ def read_picture(
   """Reads a picture as a dance of it would, before anything else is computed.
 
   Args:
-    image: file of any size and format, or an array.
+    image: file of any size and format, a PIL image, or an array.
     asked: of which `drawing`, `joining`, `scene`, `size` and `pick` matter.
     settings: the model's, for its framing.
     frame_size: pixels per side of the model's frame.

@@ -1,6 +1,5 @@
 """Motion from pixels: Farneback's optical flow, in pixels per frame."""
 
-import cv2
 import numpy as np
 from jaxtyping import Float64, UInt8
 
@@ -17,6 +16,8 @@ def flow_motion(
   Jitter is the mean length of the change of the flow from step to step, in pixels per
   frame^2: 0 for steady motion, and larger than the speed for trembling.
   """
+  import cv2  # of the extra `eval`
+
   grey = [cv2.cvtColor(np.ascontiguousarray(f), cv2.COLOR_RGB2GRAY) for f in frames]
   speed, jitter, before = [], [], None
   for a, b in zip(grey[:-1], grey[1:], strict=True):

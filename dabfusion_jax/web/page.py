@@ -61,7 +61,8 @@ def make_page(
     request: gradio.Request,
     progress: gradio.Progress = gradio.Progress(),  # noqa: B008, as Gradio finds it
   ) -> tuple[str, str, str, str, str]:
-    asked = Request(image, music, seconds, music_start, bpm, steps, size, pick, seed)
+    tempo = bpm or None
+    asked = Request(image, music, seconds, music_start, tempo, steps, size, pick, seed)
     report = lambda share, text: progress(share, desc=text)
     with shown():
       made = service.dance(asked, request.session_hash, report)
@@ -89,10 +90,11 @@ def make_page(
         seconds = gradio.Slider(
           MIN_SECONDS, limits.seconds, trained, step=1, label=CONTROLS["seconds"]
         )
-        with gradio.Accordion("More", open=False):
+        with gradio.Accordion("More", open=False, elem_id="more"):
           start = gradio.Number(0, label=CONTROLS["music_start"], minimum=0)
+          # An empty number becomes 0 in the browser once it is seen.
           bpm = gradio.Number(
-            None, label=CONTROLS["bpm"], placeholder="as heard", elem_id="bpm"
+            0, label=CONTROLS["bpm"], info="0: as heard", minimum=0, elem_id="bpm"
           )
           count = gradio.Slider(1, limits.steps, steps, step=1, label=CONTROLS["steps"])
           size = gradio.Dropdown(sizes, value=512, label=CONTROLS["size"])

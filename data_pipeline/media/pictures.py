@@ -1,9 +1,11 @@
 """Reads pictures."""
 
+import contextlib
 import io
 import pathlib
 import struct
 import warnings
+from collections.abc import Iterator
 
 import numpy as np
 import PIL.Image
@@ -29,21 +31,42 @@ def read_image(path: PathLike) -> UInt8[np.ndarray, "h w 3"]:
     MediaError: the file is missing, empty, too large, too small or not a picture.
   """
   path = check_file(path)
+  with _reading(path), _open_picture(path) as image:
+    return _pixels(path, image)
+
+
+def image_to_array(image: PIL.Image.Image) -> UInt8[np.ndarray, "h w 3"]:
+  """Returns the pixels of an open picture, as `read_image` does of its file.
+
+  Raises:
+    MediaError: it is too large, too small, or its file is damaged.
+  """
+  name = getattr(image, "filename", "") or "The picture"
+  with _reading(name):
+    return _pixels(name, image)
+
+
+@contextlib.contextmanager
+def _reading(name: PathLike) -> Iterator[None]:
+  """Says in one line why a picture cannot be read."""
   try:
     with warnings.catch_warnings():
       warnings.simplefilter("ignore", UserWarning)  # odd metadata
       warnings.simplefilter("error", PIL.Image.DecompressionBombWarning)
-      with _open_picture(path) as image:
-        image.load()
-        rgba = _scaled(path, _upright(image)).convert("RGBA")
+      yield
   except (PIL.Image.DecompressionBombError, PIL.Image.DecompressionBombWarning):
-    raise MediaError(f"{path}: the picture is too large; scale it down.") from None
+    raise MediaError(f"{name}: the picture is too large; scale it down.") from None
   except MediaError:
     raise
   except (OSError, ValueError, SyntaxError, struct.error, EOFError) as error:
     raise MediaError(
-      f"{path}: not a readable picture; convert it to png or jpeg."
+      f"{name}: not a readable picture; convert it to png or jpeg."
     ) from error
+
+
+def _pixels(name: PathLike, image: PIL.Image.Image) -> UInt8[np.ndarray, "h w 3"]:
+  image.load()
+  rgba = _scaled(name, _upright(image)).convert("RGBA")
   white = PIL.Image.new("RGBA", rgba.size, "white")
   return np.array(PIL.Image.alpha_composite(white, rgba).convert("RGB"))
 
@@ -88,17 +111,17 @@ def _upright(image: PIL.Image.Image) -> PIL.Image.Image:
     return image  # its EXIF is nonsense
 
 
-def _scaled(path: pathlib.Path, image: PIL.Image.Image) -> PIL.Image.Image:
+def _scaled(name: PathLike, image: PIL.Image.Image) -> PIL.Image.Image:
   factor = -(-max(image.size) // MAX_IMAGE_SIZE)
   width, height = image.size
   if min(width, height) < MIN_IMAGE_SIZE:
     raise MediaError(
-      f"{path}: {width}x{height} pixels are too few; at least {MIN_IMAGE_SIZE} on each "
+      f"{name}: {width}x{height} pixels are too few; at least {MIN_IMAGE_SIZE} on each "
       "side are needed."
     )
   if min(width, height) < MIN_IMAGE_SIZE * factor:
     raise MediaError(
-      f"{path}: {width}x{height} pixels are too narrow a strip; crop the person."
+      f"{name}: {width}x{height} pixels are too narrow a strip; crop the person."
     )
   if image.mode == "F" or image.mode.startswith("I"):
     image = PIL.Image.fromarray(_to_uint8(np.asarray(image)))

@@ -8,7 +8,7 @@ share one clock.
 
 from data_pipeline.media.container import MAX_SECONDS, MIN_IMAGE_SIZE, CodecError
 from data_pipeline.media.notes import SILENT, Note, add_note, collect_notes
-from data_pipeline.media.pictures import read_image
+from data_pipeline.media.pictures import image_to_array, read_image
 from data_pipeline.media.sound import has_sound, is_silent, read_audio
 from data_pipeline.media.video import Video, frame_times, read_frames, read_video
 
@@ -23,6 +23,7 @@ __all__ = [
   "collect_notes",
   "frame_times",
   "has_sound",
+  "image_to_array",
   "is_silent",
   "read_audio",
   "read_frames",

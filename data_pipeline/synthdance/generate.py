@@ -171,8 +171,10 @@ def frame_rate(text: str) -> Fraction:
   """Parses frames per second such as `10` or `60000/1001`, as a `type` of argparse."""
   try:
     rate = Fraction(text)
-  except ZeroDivisionError:
-    raise argparse.ArgumentTypeError(f"{text} divides by zero") from None
+  except (ValueError, ZeroDivisionError):
+    raise argparse.ArgumentTypeError(
+      f"must be a number, such as 10 or 60000/1001, not {text[:20]}"
+    ) from None
   if not 1 <= rate <= 240:
     raise argparse.ArgumentTypeError(f"must be from 1 to 240, not {text}")
   return rate

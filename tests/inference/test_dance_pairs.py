@@ -37,6 +37,18 @@ def test_folders_become_all_pairs_with_a_name_of_their_own(folder):
     make_pairs(images, [str(folder / "none")], folder / "d.mp4")
 
 
+def test_what_an_earlier_dance_has_written_is_not_danced_to(folder):
+  """Contact sheets are pictures; beside the user's own they would be danced next."""
+  people = folder / "people"
+  (people / "dance.png").touch()
+  (people / "b.json").write_text('{"who": "somebody"}')
+  song = str(folder / "songs" / "x.mp3")
+  assert len(make_pairs([str(people)], [song], folder / "d.mp4")) == 3
+  (people / "dance.json").write_text('{"beat_times": []}')
+  pairs = make_pairs([str(people)], [song], folder / "d.mp4")
+  assert [pair.output.name for pair in pairs] == ["d_a_x.mp4", "d_b_x.mp4"]
+
+
 class _Pipeline(DancePipeline):
   """Makes dances of text; one of the pictures cannot be used."""
 

@@ -63,6 +63,8 @@ def test_an_upload_becomes_a_video_that_plays_with_sound(
   page = open_page(browser, served, width)
   give(page, *example)
   page.wait_for_selector("#framed img")
+  page.click("#more button")  # controls get their values once they are seen
+  page.wait_for_selector("#bpm input")
   page.click("#dance")
   page.wait_for_selector("#chart svg[role=img]")
   page.wait_for_function("document.querySelector('#video video')?.currentTime > 0.2")

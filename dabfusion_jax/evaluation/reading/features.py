@@ -5,7 +5,6 @@ import functools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-import cv2
 import jax
 import numpy as np
 from jaxtyping import Bool, Float, Float32, UInt8
@@ -17,6 +16,7 @@ from dabfusion_jax.evaluation.reading.networks import Networks
 from dabfusion_jax.evaluation.reading.poses import PoseSource
 from dabfusion_jax.metrics import appearance, optical_flow
 from dabfusion_jax.metrics.features import clip_image, i3d, wav2clip
+from data_pipeline.extras import needs_extra
 from data_pipeline.music.onsets import LATE_SECONDS
 
 NUM_LOGITS = 400  # classes of Kinetics-400
@@ -119,6 +119,8 @@ class ClipFeatures:
       speed, jitter = optical_flow.flow_motion(self.clip.frames)
       return {"speed": speed, "jitter": jitter}
 
+    with needs_extra("eval"):
+      import cv2
     settings = {"farneback": list(optical_flow.SETTINGS), "cv2": cv2.__version__}
     return self._get("motion", compute, **settings)
 

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 from jaxtyping import UInt8
 
-from dabfusion_jax.evaluation.reading.blazepose import BlazePose, PoseError
 from dabfusion_jax.evaluation.reading.cache import FeatureCache, Key
 from dabfusion_jax.evaluation.reading.changes import Change
 from dabfusion_jax.evaluation.reading.clip_sets import (
@@ -32,6 +31,7 @@ from dabfusion_jax.metrics import appearance
 from dabfusion_jax.pretrained import store
 from data_pipeline import files
 from data_pipeline.errors import UserError
+from data_pipeline.extras import needs_extra
 from data_pipeline.records import loader
 
 PathLike = str | pathlib.Path
@@ -147,9 +147,15 @@ def _note_unfinished(samples: ClipSet, manifest: dict[str, Any]) -> None:
 
 
 def _open_poses(folders: Sequence[str]) -> PoseSource | None:
-  """Returns pose files if given, else BlazePose if it is installed and imported."""
+  """Returns pose files if given, else BlazePose if it is installed and imported.
+
+  Raises:
+    UserError: the extra `eval` is not installed.
+  """
   if folders:
     return PoseFiles(*folders)
+  with needs_extra("eval"):
+    from dabfusion_jax.evaluation.reading.blazepose import BlazePose, PoseError
   try:
     return BlazePose()
   except (PoseError, store.MissingWeightsError) as error:

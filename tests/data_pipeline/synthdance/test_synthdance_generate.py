@@ -155,7 +155,7 @@ def test_a_wrong_name_is_one_line(tmp_path):
   ("argument", "message"),
   [
     ("--fps=1/0", "argument --fps: 1/0 divides by zero"),
-    ("--fps=ten", "invalid frame_rate value: 'ten'"),
+    ("--fps=ten", "must be a number, such as 10 or 60000/1001, not ten"),
     ("--fps=1000", "argument --fps: must be from 1 to 240, not 1000"),
     ("--seconds=0", "argument --seconds: must be above 0, not 0"),
   ],
