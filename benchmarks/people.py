@@ -79,7 +79,7 @@ ROWS = {
   "shuffled": ("the same, beats of the other songs (null)", ""),
   "chance": ("the same, by chance (null)", ""),
   "spread": ("spread of limb lengths over the clip", "<= 1.3 x film"),
-  "sliding": ("speed of the lower foot [trunks/s]", "as film"),
+  "sliding": ("speed of the lower foot [trunks/s]", ""),
   "sharpness": ("mean gradient inside the person, of the picture's own", ">= 0.7"),
   "changed": ("share of changed pixels away from the person", "0"),
   "seconds": ("drawing, beside sampling [CPU s]", "<= 6 on 2 cores"),

@@ -16,7 +16,7 @@ from data_pipeline.interrupts import INTERRUPTED, take_back
 
 _CURE = "; free space and run the same command again"  # of a full disk
 _MAX_PORT = 65_535
-_MAX_SEED = 2**32 - 1
+MAX_SEED = 2**32 - 1
 _SHOWN = 40  # characters of a wrong argument that are repeated
 _STORE = re.compile(r"\binstall (gcsfs|s3fs|fsspec)\b")  # what epath says
 
@@ -155,8 +155,8 @@ def finite(text: str) -> float:
 def seed(text: str) -> int:
   """Parses a seed of random numbers, as a `type` of argparse."""
   value = whole_number(text)
-  if not 0 <= value <= _MAX_SEED:
-    raise _not(text, f"from 0 to {_MAX_SEED}")
+  if not 0 <= value <= MAX_SEED:
+    raise _not(text, f"from 0 to {MAX_SEED}")
   return value
 
 

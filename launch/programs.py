@@ -19,8 +19,8 @@ from dabfusion_jax.config import (
   make_diffusion_stage,
   resolve_diffusion,
 )
-from dabfusion_jax.ops.image_features import kernel_shapes
 from dabfusion_jax.parallel import sharding
+from dabfusion_jax.pretrained.converters import kernel_shapes
 from dabfusion_jax.settings.autoencoder import AutoencoderSettings
 from dabfusion_jax.settings.diffusion import DiffusionSettings
 from dabfusion_jax.settings.stages import Settings

@@ -198,13 +198,13 @@ def make_layers(
   if person.landmarks is not None:
     _landmark_network()
   layered = scene.own_scene(own, person)
-  notes += _held_arms(layered)
   if place == STUDIO:
     side = max(own.shape[:2])
     plate = scene.make_studio(side)
     layered = scene.stand_in(layered, plate, scene.studio_frame(side))
   elif place != OWN:
     layered = _into_picture(layered, place, size)
+  notes += _held_arms(layered)
   return Layers(layered, scene.frame_of(layered), notes), notes
 
 

@@ -134,7 +134,7 @@ class DanceOptions:
       check_number("size", self.size, reader.MIN_IMAGE_SIZE)
       if self.drawing == DECODER:
         raise InputError("size belongs to layers; the decoder has a size of its own.")
-    check_number("seed", self.seed, 0, 2**32 - 1)
+    check_number("seed", self.seed, 0, cli.MAX_SEED)
     self._check_length()
     for name, low, high in (
       ("bpm", *BPM),

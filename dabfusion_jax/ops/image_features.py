@@ -25,34 +25,7 @@ VGG_FIRST_TAPS = ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1")
 VGG16_LAST_TAPS = ("relu1_2", "relu2_2", "relu3_3", "relu4_3", "relu5_3")
 ALEXNET_TAPS = ("relu1", "relu2", "relu3", "relu4", "relu5")
 
-_VGG_WIDTHS = (64, 128, 256, 512, 512)  # of the five blocks
-_VGG_DEPTHS = {"vgg16": (2, 2, 3, 3, 3), "vgg19": (2, 2, 4, 4, 1)}  # up to the last tap
-_ALEXNET_KERNELS = (
-  (11, 11, 3, 64),
-  (5, 5, 64, 192),
-  (3, 3, 192, 384),
-  (3, 3, 384, 256),
-  (3, 3, 256, 256),
-)
-
 Trunk = Mapping[str, Mapping[str, Array | np.ndarray]]
-
-
-def kernel_shapes(network: str) -> dict[str, tuple[int, int, int, int]]:
-  """Returns the shape HWIO of every layer's kernel in a trunk.
-
-  Args:
-    network: "vgg16", "vgg19" (up to `relu5_1`) or "alexnet".
-  """
-  if network == "alexnet":
-    return {f"conv{i + 1}": kernel for i, kernel in enumerate(_ALEXNET_KERNELS)}
-  shapes, before = {}, 3
-  blocks = zip(_VGG_DEPTHS[network], _VGG_WIDTHS, strict=True)
-  for block, (depth, width) in enumerate(blocks, start=1):
-    for i in range(1, depth + 1):
-      shapes[f"conv{block}_{i}"] = (3, 3, before, width)
-      before = width
-  return shapes
 
 
 def vgg_features(

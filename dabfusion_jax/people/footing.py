@@ -1,4 +1,4 @@
-"""Where the feet of a dancer stand: read joints tremble, standing feet do not."""
+"""Keeps standing feet still although the joints that are read tremble."""
 
 import dataclasses
 

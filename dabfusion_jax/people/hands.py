@@ -1,4 +1,4 @@
-"""Whether a hand can be seen: one in a pocket must not come out as a piece of it."""
+"""Finds hidden hands: one in a pocket must not come out as a piece of the pocket."""
 
 import numpy as np
 from jaxtyping import Float32, UInt8

@@ -44,7 +44,23 @@ VGG16_LAYERS = (
   *("conv1_1", "conv1_2", "conv2_1", "conv2_2", "conv3_1", "conv3_2", "conv3_3"),
   *("conv4_1", "conv4_2", "conv4_3", "conv5_1", "conv5_2", "conv5_3"),
 )
-ALEXNET_LAYERS = ("conv1", "conv2", "conv3", "conv4", "conv5")
+ALEXNET_LAYERS = {  # the shape of each kernel
+  "conv1": (11, 11, 3, 64),
+  "conv2": (5, 5, 64, 192),
+  "conv3": (3, 3, 192, 384),
+  "conv4": (3, 3, 384, 256),
+  "conv5": (3, 3, 256, 256),
+}
+
+
+def kernel_shapes(network: str) -> dict[str, tuple[int, int, int, int]]:
+  """Returns the shape HWIO of every kernel of "vgg16", "vgg19" or "alexnet"."""
+  if network == "alexnet":
+    return ALEXNET_LAYERS
+  layers = VGG16_LAYERS if network == "vgg16" else VGG19_LAYERS
+  # What VGG-16 has beyond our VGG-19 are the last two layers of its last block.
+  last = (0, 512, 512)
+  return {layer: (3, 3, *VGG19_LAYERS.get(layer, last)[1:]) for layer in layers}
 
 
 def convert_lpips(tensors: dict[str, np.ndarray]) -> dict[str, np.ndarray]:

@@ -6,6 +6,7 @@ from typing import Any
 
 from dabfusion_jax.settings.checks import check_ranges
 from dabfusion_jax.settings.mapping import resolved
+from data_pipeline import cli
 from data_pipeline.errors import UserError
 
 MAX_STEPS = 2**31 - 1  # they are counted in 32 bits
@@ -76,7 +77,7 @@ class LoopSettings:
     ranges = dict.fromkeys((*counts, "gradient_accumulation"), (1, MAX_STEPS))
     naturals = ("max_skipped_steps", "eval_every", "keep_best_checkpoints")
     ranges |= dict.fromkeys(naturals, (0, MAX_STEPS))
-    ranges |= {"stall_seconds": (0, math.inf), "seed": (0, 2**32 - 1)}
+    ranges |= {"stall_seconds": (0, math.inf), "seed": (0, cli.MAX_SEED)}
     check_ranges(self, "", ranges)
     if not 0 <= self.ema_decay < 1:
       raise UserError(f"ema_decay must lie in [0, 1), got {self.ema_decay}.")

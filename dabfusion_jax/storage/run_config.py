@@ -43,7 +43,7 @@ MAY_CHANGE_LEARNING = (
   "optimizer.milestones",
   "optimizer.warmup_steps",
 )
-# Where things lie and how they are read; what they are is held by hashes.
+# Paths, and how files are read; hashes identify the contents.
 MAY_MOVE = (
   "data.folder",
   "data.build",

@@ -17,7 +17,7 @@ class Optimizer:
   """Adam, and the learning rate that its next update takes, given the step.
 
   The rate is an argument of `tx.update`, `learning_rate`, and no part of the compiled
-  step, so that a run resumed with another schedule does not compile anew.
+  step, so that resuming with another schedule needs no recompilation.
   """
 
   tx: optax.GradientTransformationExtraArgs

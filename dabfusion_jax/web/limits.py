@@ -7,6 +7,7 @@ import PIL.Image
 
 from dabfusion_jax.inference.inputs import InputError, check_number
 from dabfusion_jax.inference.options import BPM
+from data_pipeline import cli
 from data_pipeline.errors import UserError
 
 
@@ -75,7 +76,7 @@ def check_request(request: Request, limits: Limits) -> None:
     ("steps", 1, limits.steps),
     ("size", MIN_SIZE, limits.size),
     ("pick", 1, None),
-    ("seed", 0, 2**32 - 1),
+    ("seed", 0, cli.MAX_SEED),
   ):
     value = getattr(request, name)
     if value is None:

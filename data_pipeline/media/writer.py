@@ -218,9 +218,8 @@ def write_video(
 
 def write_image(path: PathLike, image: UInt8[np.ndarray, "h w 3"]) -> None:
   """Writes a picture in the format of the path's suffix, whole or not at all."""
-  coded = (
-    io.BytesIO()
-  )  # a JPEG that a full disk cuts off, Pillow itself takes for whole
+  # In memory first: Pillow takes a JPEG that a full disk cuts off for whole.
+  coded = io.BytesIO()
   suffix = pathlib.Path(path).suffix.lower()
   PIL.Image.fromarray(image).save(coded, PIL.Image.registered_extensions()[suffix])
   with files.whole_file(path) as file:

@@ -7,7 +7,7 @@ from jaxtyping import Float64
 
 LIBROSA, CRNN = "librosa", "crnn"
 TRACKERS = (LIBROSA, CRNN)
-# What is told of beats that may be wrong, one sentence each.
+# Notes on beats that may be wrong, one sentence each.
 NO_BEAT = "No beat can be heard in it."
 UNCLEAR = "Its beats are hard to hear."
 UNSTEADY = "Its tempo is not steady."

@@ -2,7 +2,8 @@
 
 Threads that read hold Python's interpreter lock in turn. A training loop that only
 starts work on a device then waits for the lock whenever it comes back from a call, and
-the more threads read, the longer. Processes leave the lock to the loop.
+the more threads read, the longer. Processes leave the lock to the loop. In a dataset of
+Grain's own `mp_prefetch`, a position is valid for one number of workers only.
 """
 
 import concurrent.futures

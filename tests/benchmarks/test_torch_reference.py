@@ -10,7 +10,7 @@ import pytest
 from dabfusion_jax.config import make_autoencoder, make_autoencoder_stage
 from dabfusion_jax.models.unet3d import UNet3D
 from dabfusion_jax.ops.grid import sample_transform
-from dabfusion_jax.ops.image_features import kernel_shapes
+from dabfusion_jax.pretrained.converters import kernel_shapes
 from dabfusion_jax.settings.config_files import load_config
 
 torch = pytest.importorskip("torch")

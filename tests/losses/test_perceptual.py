@@ -147,13 +147,7 @@ def test_the_known_shapes_are_those_of_the_imported_networks(network, weights):
   except store.MissingWeightsError as error:
     pytest.skip(str(error))
   found = {name: layer["kernel"].shape for name, layer in trunk.items()}
-  assert found == image_features.kernel_shapes(network)
-
-
-def test_the_known_shapes_of_vgg19_are_those_that_are_converted():
-  found = image_features.kernel_shapes("vgg19")
-  expected = {n: (3, 3, i, o) for n, (_, i, o) in converters.VGG19_LAYERS.items()}
-  assert found == expected
+  assert found == converters.kernel_shapes(network)
 
 
 def test_imported_vgg16_ranks_shifts_of_an_edge():
