@@ -89,7 +89,9 @@ def test_a_raised_foot_is_not_held_on_the_floor():
   person = Skeleton(rest, rest)
   leg = [lm.LEFT_KNEE, lm.LEFT_ANKLE]
   pose = turned(rest, leg, lm.LEFT_HIP, -60)
-  moves = person.pose(pose, person.feet(pose))
+  feet = person.feet(pose)
+  feet[0] += [12.0, 0.0]  # where it would be held
+  moves = person.pose(pose, feet)
   ankle = skeleton.apply(moves["left_foot"], rest[lm.LEFT_ANKLE])
   np.testing.assert_allclose(ankle, pose[lm.LEFT_ANKLE], atol=2)
 
