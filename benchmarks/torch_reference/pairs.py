@@ -22,7 +22,7 @@ from benchmarks.torch_reference.training import MUSIC_FEATURES
 from benchmarks.torch_reference.unet3d import UNet3D
 from dabfusion_jax.models.unet3d import UNet3D as FlaxUNet3D
 from dabfusion_jax.ops import warp as ops_warp
-from dabfusion_jax.ops.image_features import kernel_shapes
+from dabfusion_jax.pretrained.converters import kernel_shapes
 from launch import programs
 from launch.programs import Program
 
