@@ -14,6 +14,7 @@ import dataclasses
 import pathlib
 import time
 from collections.abc import Iterator, Sequence
+from typing import Any
 from unittest import mock
 
 import numpy as np
@@ -228,8 +229,8 @@ def timed_painters() -> Iterator[list[TimedPainter]]:
   painters: list[TimedPainter] = []
   make = layers.Layers.painter
 
-  def make_timed(self: layers.Layers, rebuilt: UInt8[np.ndarray, "n n 3"]) -> Painter:
-    painters.append(TimedPainter(make(self, rebuilt)))
+  def make_timed(self: layers.Layers, *arguments: Any) -> Painter:
+    painters.append(TimedPainter(make(self, *arguments)))
     return painters[-1]
 
   with mock.patch.object(layers.Layers, "painter", make_timed):

@@ -11,6 +11,7 @@ from jaxtyping import Array
 from dabfusion_jax.diffusion.samplers import Plan, make_plan
 from dabfusion_jax.diffusion.schedule import NoiseSchedule, cosine_schedule
 from dabfusion_jax.models.flow_autoencoder import FlowAutoencoder
+from dabfusion_jax.models.joint_reader import JointReader
 from dabfusion_jax.models.unet3d import UNet3D
 from dabfusion_jax.ops.image_features import (
   ALEXNET_TAPS,
@@ -175,6 +176,9 @@ def make_diffusion_stage(
 ) -> DiffusionStage:
   """Returns stage 2 of settings that `resolve_diffusion` has completed."""
   condition, unet, diffusion = settings.condition, settings.unet, settings.diffusion
+  joints, reader = settings.joints, None
+  if joints.weight:
+    reader = JointReader(joints.channels, joints.num_blocks)
   return DiffusionStage(
     unet=UNet3D(
       **dataclasses.asdict(unet),
@@ -196,4 +200,6 @@ def make_diffusion_stage(
     autoencoder=make_autoencoder(stage1.settings.model),
     autoencoder_variables=stage1.variables,
     begins_anywhere=settings.latents.elsewhere > 0,
+    joint_reader=reader,
+    joint_weight=joints.weight,
   )

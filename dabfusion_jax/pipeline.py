@@ -273,12 +273,16 @@ class DancePipeline:
     plan = make_sampling_plan(settings.diffusion, sampling)
     guidance = sampling.guidance_scale
     size, music_size = self.frame_size, self.encoder.size
-    beside = sampler.compiling(num_rows, size, window, music_size, plan, guidance)
+    # With joints read from the flow, a picture of a person needs no decoder.
+    decodes = sampler.read_joints is None or asked.shows_decoded
+    beside = sampler.compiling(
+      num_rows, size, window, music_size, plan, guidance, decodes
+    )
     drafts = read_drafts(pairs, asked, settings, size, self.encoder, beside)
     rows = drafts + [drafts[-1]] * (num_rows - len(drafts))
     with weights_that_fit():
       z = sampler.encode([draft.ref_image for draft in rows])
-      rebuilt = sampler.rebuild(z)
+    rebuild = functools.cache(functools.partial(sampler.rebuild, z))
 
     def draw(batch, ids, show, joiner):
       with weights_that_fit():
@@ -293,6 +297,12 @@ class DancePipeline:
     drawn_by = {**dataclasses.asdict(sampling), "weights": self.digests}
     below_db = settings.picture.details_below_db
     return [
-      draft.stream(motions_of(motions, i), rebuilt[i], below_db, drawn_by)
+      draft.stream(
+        motions_of(motions, i),
+        lambda i=i: rebuild()[i],
+        sampler.read_joints,
+        below_db,
+        drawn_by,
+      )
       for i, draft in enumerate(drafts)
     ]

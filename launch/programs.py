@@ -19,6 +19,7 @@ from dabfusion_jax.config import (
   make_diffusion_stage,
   resolve_diffusion,
 )
+from dabfusion_jax.ops.joints import JOINTS
 from dabfusion_jax.parallel import sharding
 from dabfusion_jax.pretrained.converters import kernel_shapes
 from dabfusion_jax.settings.autoencoder import AutoencoderSettings
@@ -213,7 +214,10 @@ def _latent_batch(
   t = settings.data.num_frames
   size = stage1.model.flow_size(stage1.data.frame_size)
   z_size = size * 2**stage1.model.motion_down
-  return {
+  joints = {}
+  if settings.joints.weight:
+    joints = {"joints": (b, t, len(JOINTS), 2), "picture_joints": (b, len(JOINTS), 2)}
+  return {name: _floats(*shape) for name, shape in joints.items()} | {
     "flow": _floats(b, t, size, size, 2),
     "occlusion": _floats(b, t, size, size, 1),
     "z": _floats(b, z_size, z_size, stage1.model.z_channels),

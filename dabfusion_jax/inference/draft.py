@@ -3,7 +3,7 @@
 import contextlib
 import dataclasses
 import pathlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -21,6 +21,7 @@ from dabfusion_jax.inference.motion import CHAIN, Motion
 from dabfusion_jax.inference.options import LOOP, DanceOptions
 from dabfusion_jax.inference.painter import DecoderPainter, needs_details, paint_parts
 from dabfusion_jax.inference.picture import read_picture
+from dabfusion_jax.inference.sampler import ReadJoints
 from dabfusion_jax.inference.song import Song
 from dabfusion_jax.settings.diffusion import DiffusionSettings
 from data_pipeline.errors import UserError
@@ -60,7 +61,8 @@ class Draft:
   def stream(
     self,
     motions: Iterator[Motion],
-    rebuilt: UInt8[np.ndarray, "n n 3"],
+    rebuild: Callable[[], UInt8[np.ndarray, "n n 3"]],
+    read_joints: ReadJoints | None,
     details_below_db: float,
     drawn_by: Mapping[str, Any],
   ) -> DanceStream:
@@ -68,7 +70,8 @@ class Draft:
 
     Args:
       motions: its windows, in order.
-      rebuilt: the network's frame without motion.
+      rebuild: returns the network's frame without motion.
+      read_joints: see `Layers.painter`.
       details_below_db: see `painter.needs_details`.
       drawn_by: settings of the sampler and digests of the weights, to be recorded.
     """
@@ -76,13 +79,15 @@ class Draft:
     if self.layers is not None or asked.joining == CHAIN:
       details = False
     elif details is None:
-      details, more = needs_details(self.ref_image, rebuilt, details_below_db)
+      details, more = needs_details(self.ref_image, rebuild(), details_below_db)
       notes += more
     if self.layers is None:
-      painter = DecoderPainter(self.ref_image, rebuilt, details)
+      painter = DecoderPainter(self.ref_image, rebuild(), details)
       still = self.ref_image
     else:
-      painter, still = self.layers.painter(rebuilt), self.layers.scene.picture
+      size = len(self.ref_image)
+      painter = self.layers.painter(size, rebuild, read_joints)
+      still = self.layers.scene.picture
     seconds = self.num_frames / self.fps
     settings = {
       **dataclasses.asdict(asked),

@@ -31,6 +31,7 @@ from data_pipeline import files
 from data_pipeline.building.manifest import without_labels
 from data_pipeline.locks import LOCK
 from data_pipeline.records import latent_record, loader
+from data_pipeline.records.body_parts import joints_of
 from data_pipeline.records.latent_record import LatentError
 from data_pipeline.records.silence import read_silence
 from data_pipeline.records.true_motion import clip_motion
@@ -61,7 +62,7 @@ def cache_latents(
     elsewhere: share of the training clips whose picture is any of their frames; 0 in
       the paper.
     has_true_motion: flow and occlusion are those of the generated bodies, and not what
-      stage 1 finds; a departure.
+      stage 1 finds; a departure. Their joints are cached beside.
 
   Raises:
     LatentError: the true motion is asked for, but not known; or the folder holds a
@@ -82,6 +83,7 @@ def cache_latents(
     "clips_per_shard": CLIPS_PER_SHARD,
     "elsewhere": elsewhere,
     "true_motion": has_true_motion,
+    "joints": has_true_motion,
   }
   fields = latent_shards.FIELDS
   if has_true_motion:
@@ -221,8 +223,12 @@ def _make_true_analysis(
 
   def run(examples):
     for clip, picture in examples:
-      first = clip["frames"][picture]
-      yield clip, combine(variables, first, *clip_motion(clip, picture))
+      frames = clip["frames"]
+      # In the coordinates of the flow.
+      joints = joints_of(clip["part_pose"]) / ((frames.shape[1] - 1) / 2) - 1
+      known = {"joints": joints, "picture_joints": joints[picture]}
+      motion = clip_motion(clip, picture)
+      yield clip | known, combine(variables, frames[picture], *motion)
 
   return run
 
@@ -249,7 +255,7 @@ def _is_finished(output: epath.Path, identity: Mapping[str, Any]) -> bool:
 
 def _differing(found: Mapping[str, Any], identity: Mapping[str, Any]) -> list[str]:
   """Returns the keys with other values; earlier versions did not note all of them."""
-  found = {"elsewhere": 0.0, "true_motion": False, **found}
+  found = {"elsewhere": 0.0, "true_motion": False, "joints": False, **found}
   return [key for key in identity if key in found and found[key] != identity[key]]
 
 

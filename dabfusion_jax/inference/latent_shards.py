@@ -163,6 +163,9 @@ def _record_of(clip: Record, outputs: Any) -> tuple[bytes, dict[str, Any]]:
   }
   if "true_beat_times" in clip:
     record["truth_beats"] = clip["true_beat_times"]
+  for key in latent_record.JOINTS:
+    if key in clip:
+      record[key] = np.asarray(clip[key], np.float32)
   name = clip_name(clip)
   residual = record["flow"] - latent_record.identity_grid(*record["flow"].shape[1:3])
   entry = {

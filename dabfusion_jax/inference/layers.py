@@ -8,15 +8,17 @@ resolution. A departure from the paper, which shows the frames themselves.
 import concurrent.futures
 import dataclasses
 import functools
+from collections.abc import Callable
 
 import numpy as np
 import PIL.Image
 from jaxtyping import UInt8
 
 from dabfusion_jax.inference.inputs import InputError
-from dabfusion_jax.inference.motion import Motion
-from dabfusion_jax.inference.painter import Painter
-from dabfusion_jax.people import drawing, reference, scene, segmenter
+from dabfusion_jax.inference.painter import FlowPainter, Painter, PiecePainter
+from dabfusion_jax.inference.pose import FlowReader, FrameReader, PoseReader
+from dabfusion_jax.inference.sampler import ReadJoints
+from dabfusion_jax.people import reference, scene, segmenter
 from dabfusion_jax.people.hands import hidden_hands
 from dabfusion_jax.people.landmarks import LandmarkNetwork
 from dabfusion_jax.people.scene import Scene
@@ -54,51 +56,29 @@ class Layers:
     colours = np.round(shown.colours * _SHOWN_GAIN).astype(np.uint8)
     return _reduce(scene.blend(shown.plate, colours, shown.alpha), size)
 
-  def painter(self, rebuilt: UInt8[np.ndarray, "n n 3"]) -> Painter:
+  def painter(
+    self,
+    frame_size: int,
+    rebuild: Callable[[], UInt8[np.ndarray, "n n 3"]],
+    read_joints: ReadJoints | None,
+  ) -> Painter:
     """Returns what draws the frames of a dance.
 
     Args:
-      rebuilt: the network's frame without motion.
+      frame_size: pixels per side of the network's frames.
+      rebuild: returns the network's frame without motion.
+      read_joints: of a model that has learnt it; None: poses are read from its frames.
     """
-    if self.scene.landmarks is None:
-      return _FlowPainter(self, _reduce(scene.make_studio(_STUDIO_SIZE), len(rebuilt)))
-    return _PiecePainter(self, rebuilt)
-
-
-@dataclasses.dataclass(eq=False)
-class _PiecePainter:
-  """Moves a person with landmarks."""
-
-  layers: Layers
-  rebuilt: UInt8[np.ndarray, "n n 3"]
-
-  def paint(self, motion: Motion) -> UInt8[np.ndarray, "t h w 3"]:
-    network = _landmark_network().result()
-    decoded = motion.decoded[: motion.num_kept]
-    return self._drawer.draw(drawing.read_joints(network, decoded), motion.is_last)
-
-  @functools.cached_property
-  def _drawer(self) -> drawing.PieceDrawer:
-    network, own = _landmark_network().result(), self.layers
-    (rest,) = drawing.read_joints(network, self.rebuilt[None])
-    return drawing.PieceDrawer(own.scene, own.frame, rest, len(self.rebuilt))
-
-
-@dataclasses.dataclass(frozen=True)
-class _FlowPainter:
-  """Moves anything else, by the flow itself."""
-
-  layers: Layers
-  background: UInt8[np.ndarray, "n n 3"]
-
-  def paint(self, motion: Motion) -> UInt8[np.ndarray, "t h w 3"]:
-    flow, occlusion, decoded = (
-      x[: motion.num_kept] for x in (motion.flow, motion.occlusion, motion.decoded)
-    )
-    own, gain = self.layers, 1 / _SHOWN_GAIN
-    return drawing.draw_flow(
-      own.scene, own.frame, flow, occlusion, decoded, self.background, gain
-    )
+    found = self.scene.landmarks
+    if found is None:
+      background = _reduce(scene.make_studio(_STUDIO_SIZE), frame_size)
+      return FlowPainter(self.scene, self.frame, background, 1 / _SHOWN_GAIN)
+    pose: PoseReader = FrameReader(_compiled_network, rebuild)
+    if read_joints is not None:
+      points = self.frame.from_picture(found.points) * frame_size
+      shown = dataclasses.replace(found, points=points)
+      pose = FlowReader(read_joints, shown, frame_size)
+    return PiecePainter(self.scene, self.frame, pose, frame_size)
 
 
 @functools.cache
@@ -106,6 +86,10 @@ def _landmark_network() -> concurrent.futures.Future[LandmarkNetwork]:
   """Returns the network that reads frames; it is compiled while a dance is sampled."""
   pool = concurrent.futures.ThreadPoolExecutor(1)
   return pool.submit(LandmarkNetwork, compiled=True)
+
+
+def _compiled_network() -> LandmarkNetwork:
+  return _landmark_network().result()
 
 
 @functools.cache
@@ -146,6 +130,7 @@ def make_layers(
   size: int | None,
   pick: int,
   is_asked: bool,
+  reads_frames: bool = False,
 ) -> tuple[Layers | None, tuple[str, ...]]:
   """Cuts a person out and stands them into a scene.
 
@@ -157,6 +142,8 @@ def make_layers(
     pick: which person; 1 is the largest.
     is_asked: whether layers were asked for; otherwise a picture without a person, and
       missing weights, are no errors.
+    reads_frames: whether poses will be read from the network's frames; what that needs
+      is then compiled beside.
 
   Returns:
     The layers, or None; and notes for the user.
@@ -195,7 +182,7 @@ def make_layers(
     )
   if person.landmarks is not None and reference.is_from_behind(person.landmarks):
     notes += ("The person is seen from behind, and dances with their back to you.",)
-  if person.landmarks is not None:
+  if reads_frames and person.landmarks is not None:
     _landmark_network()
   layered = scene.own_scene(own, person)
   if place == STUDIO:

@@ -1,8 +1,9 @@
 """The motion of a dance, drawn window by window."""
 
+import dataclasses
 import functools
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import numpy as np
@@ -19,13 +20,14 @@ OVERLAP_SHARE = 4  # a quarter of a window is shared with the next one
 Draw = Callable[..., tuple[jax.Array, jax.Array]]
 
 
-class Motion(NamedTuple):
+@dataclasses.dataclass(frozen=True)
+class Motion:
   """The motion of a window, as generated.
 
   Attributes:
     flow: sampling grids in [-1, 1].
     occlusion: in [0, 1].
-    decoded: the network's frames.
+    decode: draws the network's frames, once: not every picture needs them.
     num_kept: how many of the frames, from the first on, are part of the dance; the
       others are drawn again in the next window.
     is_last: whether the dance ends with them.
@@ -33,9 +35,14 @@ class Motion(NamedTuple):
 
   flow: Float32[np.ndarray, "t s s 2"]
   occlusion: Float32[np.ndarray, "t s s 1"]
-  decoded: UInt8[np.ndarray, "t n n 3"]
+  decode: Callable[[], UInt8[np.ndarray, "t n n 3"]]
   num_kept: int
   is_last: bool
+
+  @property
+  def decoded(self) -> UInt8[np.ndarray, "t n n 3"]:
+    """The network's frames."""
+    return self.decode()
 
 
 def make_windows(size: int, joining: str) -> Windows:
@@ -95,15 +102,16 @@ def draw_motions(
     begins = index == 0 or joining == CHAIN
     batch = make_batch(z, conditions, size, fps, begins)
     motion = draw(batch, [index] * len(songs), show, joiner)
-    decoded = sampler.decode(z, *motion)
+    decode = functools.cache(functools.partial(sampler.decode, z, *motion))
     if joining == CHAIN and index + 1 < count:
-      z = sampler.encode(decoded[:, -1])
+      z = sampler.encode(decode()[:, -1])
     flow, occlusion = map(np.asarray, motion)
     made: list[Motion | None] = [None] * len(songs)
     for i, own in enumerate(counts):
       if index < own:
         kept = windows.num_kept(index, num_frames[i])
-        made[i] = Motion(flow[i], occlusion[i], decoded[i], kept, index + 1 == own)
+        row = functools.partial(_row, decode, i)
+        made[i] = Motion(flow[i], occlusion[i], row, kept, index + 1 == own)
     yield made
 
 
@@ -114,6 +122,10 @@ def motions_of(windows: Iterable[list[Motion | None]], row: int) -> Iterator[Mot
     if motion is None:
       return
     yield motion
+
+
+def _row(decode: Callable[[], np.ndarray], index: int) -> np.ndarray:
+  return decode()[index]
 
 
 def _show(

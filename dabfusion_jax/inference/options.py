@@ -123,6 +123,11 @@ class DanceOptions:
     "the same seed gives the same dance", 0, type=cli.whole_number
   )
 
+  @property
+  def shows_decoded(self) -> bool:
+    """Whether the network's own frames are asked for, or needed."""
+    return self.drawing == DECODER or self.joining == CHAIN
+
   def __post_init__(self):
     for field in dataclasses.fields(self):  # numbers of NumPy are no JSON
       value = getattr(self, field.name)

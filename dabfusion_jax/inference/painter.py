@@ -10,9 +10,13 @@ from jaxtyping import UInt8
 
 from dabfusion_jax.inference.dance_files import Part
 from dabfusion_jax.inference.motion import Motion
+from dabfusion_jax.inference.pose import PoseReader
 from dabfusion_jax.inference.song import Song
 from dabfusion_jax.metrics.image import psnr
 from dabfusion_jax.ops.details import add_details
+from dabfusion_jax.people.drawing import PieceDrawer, draw_flow
+from dabfusion_jax.people.scene import Scene
+from dabfusion_jax.people.squares import Square
 
 _psnr = jax.jit(psnr, static_argnums=2)
 
@@ -40,6 +44,57 @@ class DecoderPainter:
     if self.adds_details:
       frames = add_details(frames, self.ref_image, self.rebuilt, motion.flow)
     return frames[: motion.num_kept]
+
+
+@dataclass(eq=False)
+class PiecePainter:
+  """Moves a person with landmarks.
+
+  Attributes:
+    scene: with landmarks.
+    frame: where the network's frames lie in it.
+    pose: reads how the person stands in each of them.
+    frame_size: pixels per side of one.
+  """
+
+  scene: Scene
+  frame: Square
+  pose: PoseReader
+  frame_size: int
+  drawer: PieceDrawer | None = None  # made with the first motion
+
+  def paint(self, motion: Motion) -> UInt8[np.ndarray, "t h w 3"]:
+    """Returns the frames whose neighbours in time are known."""
+    if self.drawer is None:
+      rest = self.pose.rest(motion)
+      self.drawer = PieceDrawer(self.scene, self.frame, rest, self.frame_size)
+    return self.drawer.draw(self.pose.read(motion), motion.is_last)
+
+
+@dataclass(frozen=True)
+class FlowPainter:
+  """Moves anything else that was cut out, by the flow itself.
+
+  Attributes:
+    scene: landmarks are not needed.
+    frame: where the network's frames lie in it.
+    background: what the network was shown behind.
+    gain: of the colours of the scene over those the network was shown.
+  """
+
+  scene: Scene
+  frame: Square
+  background: UInt8[np.ndarray, "n n 3"]
+  gain: float
+
+  def paint(self, motion: Motion) -> UInt8[np.ndarray, "t h w 3"]:
+    """Returns the frames that are kept."""
+    flow, occlusion, decoded = (
+      x[: motion.num_kept] for x in (motion.flow, motion.occlusion, motion.decoded)
+    )
+    return draw_flow(
+      self.scene, self.frame, flow, occlusion, decoded, self.background, self.gain
+    )
 
 
 def paint_parts(

@@ -7,14 +7,12 @@ from jaxtyping import UInt8
 from dabfusion_jax.inference import inputs
 from dabfusion_jax.inference.inputs import PathLike
 from dabfusion_jax.inference.layers import (
-  DECODER,
   LAYERS,
   OWN,
   Layers,
   choreograph,
   make_layers,
 )
-from dabfusion_jax.inference.motion import CHAIN
 from dabfusion_jax.inference.options import DanceOptions
 from dabfusion_jax.settings.diffusion import DiffusionSettings
 
@@ -42,11 +40,13 @@ def read_picture(
   """
   picture, scene = inputs.read_picture(image), str(asked.scene)
   is_asked = asked.drawing == LAYERS or asked.size is not None
-  is_decoded = asked.drawing == DECODER or asked.joining == CHAIN
   is_large = max(picture.shape[:2]) > frame_size
   layers, notes = None, ()
-  if not is_decoded and (is_asked or is_large or scene != OWN):
-    layers, notes = make_layers(picture, scene, asked.size, asked.pick, is_asked)
+  if not asked.shows_decoded and (is_asked or is_large or scene != OWN):
+    reads_frames = not settings.joints.weight
+    layers, notes = make_layers(
+      picture, scene, asked.size, asked.pick, is_asked, reads_frames
+    )
   if layers is not None:
     return layers, layers.reference(frame_size), notes
   if scene != OWN:

@@ -20,6 +20,10 @@ from dabfusion_jax.ops.pixels import from_uint8, to_uint8
 from dabfusion_jax.parallel.row_parallel import RowParallel
 from dabfusion_jax.stages.diffusion import DiffusionStage
 
+# (flow [t s s 2], occlusion [t s s 1], joints of the picture [j 2]) -> joints [t j 2],
+# all in the coordinates of the flow (`DiffusionStage.read_joints`).
+ReadJoints = Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]
+
 
 @dataclass(frozen=True, eq=False)
 class BatchSampler:
@@ -84,13 +88,21 @@ class BatchSampler:
     music_size: int,
     plan: samplers.Plan,
     guidance_scale: float,
+    decodes: bool,
   ) -> Iterator[None]:
     """Compiles the programs of a dance while the block does something else.
 
-    Afterwards `encode`, `rebuild`, `draw` and `decode` of a batch of these sizes find
-    them. What fails here, fails there again with its own error.
+    Afterwards `encode`, `draw` and, if `decodes`, `rebuild` and `decode` of a batch of
+    these sizes find them. What fails here, fails there again with its own error.
     """
-    key = (num_rows, frame_size, num_frames, guidance_scale, plan.is_stochastic)
+    key = (
+      num_rows,
+      frame_size,
+      num_frames,
+      guidance_scale,
+      plan.is_stochastic,
+      decodes,
+    )
     if key in self._compiled or len(self.devices) > 1:
       yield
       return
@@ -115,11 +127,12 @@ class BatchSampler:
 
     def compile_others() -> None:
       self._encode.lower(picture).compile()
-      decode.lower(z, *_still(z)).compile()
       z_term.lower(params, z).compile()
       # Many small programs, which are compiled as they run.
       motion = stage.to_flow(rows.split(stage.first_carry(batch, keys)).x)
-      decode.lower(z, *motion).compile()
+      if decodes:
+        decode.lower(z, *_still(z)).compile()
+        decode.lower(z, *motion).compile()
 
     with concurrent.futures.ThreadPoolExecutor() as pool:
       pool.submit(compile_step)
@@ -137,6 +150,20 @@ class BatchSampler:
   def rebuild(self, z: Any) -> np.ndarray:
     """What the codec makes of pictures without motion: uint8 [b, h, w, 3]."""
     return self.decode(z, *_still(z))[:, 0]
+
+  @functools.cached_property
+  def read_joints(self) -> ReadJoints | None:
+    """Tells where flow moves joints; None if the model has not learnt it."""
+    stage, params = self.stage, self.params
+    if stage.joint_reader is None:
+      return None
+    read = jax.jit(stage.read_joints)
+
+    def read_joints(flow, occlusion, picture_joints):
+      joints = np.broadcast_to(picture_joints, (len(flow), *picture_joints.shape))
+      return np.asarray(read(params, flow, occlusion, joints.astype(np.float32)))
+
+    return read_joints
 
   @functools.cached_property
   def _compiled(self) -> set[tuple]:

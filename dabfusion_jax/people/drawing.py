@@ -13,7 +13,7 @@ from jaxtyping import Float, UInt8
 
 from dabfusion_jax.people.footing import Footing
 from dabfusion_jax.people.hands import hidden_hands
-from dabfusion_jax.people.landmarks import LandmarkNetwork, Landmarks
+from dabfusion_jax.people.landmarks import Landmarks
 from dabfusion_jax.people.pieces import cut_pieces
 from dabfusion_jax.people.scene import Scene, blend
 from dabfusion_jax.people.skeleton import (
@@ -28,15 +28,6 @@ from dabfusion_jax.people.squares import Square
 _CELLS = 24  # per side of the mesh that flow moves
 _STANDING = 0.12  # within which a foot stands, relative to the trunk: 1.5 pixels of 64
 _BACKGROUND_LEVELS = 24  # by which a codec may change a background
-
-
-def read_joints(
-  network: LandmarkNetwork, frames: UInt8[np.ndarray, "t s s 3"]
-) -> list[Landmarks]:
-  """Returns the landmarks of generated frames, relative to their side."""
-  return [
-    network.find(frame, Square(0.0, 0.0, float(frame.shape[0]))) for frame in frames
-  ]
 
 
 class PieceDrawer:

@@ -40,6 +40,12 @@ class Square:
     """Maps points (x, y) from [0, 1] in the square to pixels of the picture."""
     return points * self.side + [self.left, self.top]
 
+  def from_picture(
+    self, points: Float[np.ndarray, "*n 2"]
+  ) -> Float[np.ndarray, "*n 2"]:
+    """Maps points (x, y) from pixels of the picture to [0, 1] in the square."""
+    return (points - [self.left, self.top]) / self.side
+
   def _padding(self, shape: tuple[int, ...]) -> int:
     beyond = (-self.left, -self.top, self.left + self.side - shape[1])
     return max(0, int(np.ceil(max(*beyond, self.top + self.side - shape[0]))))

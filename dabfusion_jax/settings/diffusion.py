@@ -79,6 +79,19 @@ class UNetSettings:
 
 
 @dataclasses.dataclass(frozen=True)
+class JointSettings:
+  """Where the flow moves the joints of a body: a reader that is trained beside."""
+
+  weight: float = 0.0  # of the reader's error in the loss; 0: there is no reader
+  channels: int = 48
+  num_blocks: int = 4
+
+  def __post_init__(self):
+    ranges = {"weight": (0, math.inf), "channels": (1, MAX_CHANNELS)}
+    check_ranges(self, "joints", ranges | {"num_blocks": (1, MAX_CHANNELS)})
+
+
+@dataclasses.dataclass(frozen=True)
 class ProcessSettings:
   """The diffusion process (sec. 4.1) and what it diffuses."""
 
@@ -153,4 +166,5 @@ class DiffusionSettings(LoopSettings):
   diffusion: ProcessSettings
   sampling: SamplingSettings
   picture: PictureSettings
+  joints: JointSettings = JointSettings()  # runs of earlier versions have none
   latents: LatentsInfo | None = resolved()

@@ -10,16 +10,20 @@ from jaxtyping import Array, Bool, Float, Int, Key, PyTree
 from dabfusion_jax.diffusion import process, samplers
 from dabfusion_jax.diffusion.guidance import dynamic_threshold, guided_eps
 from dabfusion_jax.diffusion.schedule import NoiseSchedule
+from dabfusion_jax.losses import joints as losses
 from dabfusion_jax.models.conditioning import (
   drop_condition,
   make_condition,
   sample_keep,
 )
 from dabfusion_jax.models.flow_autoencoder import FlowAutoencoder
+from dabfusion_jax.models.joint_reader import JointReader
 from dabfusion_jax.models.unet3d import UNet3D
 from dabfusion_jax.ops.grid import identity_grid
 from dabfusion_jax.ops.pixels import to_uint8
 from dabfusion_jax.stages.base import Batch
+
+READER = "joint_reader"  # its parameters lie beside the modules of the U-Net
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,7 +33,8 @@ class DiffusionStage:
   Batch, float32: `flow` [b t s s 2] (absolute grid), `occlusion` [b t s s 1], `z`
   [b s s c], `music` [b d], `beats` [b t], `beat_features` [b t 5]. Sampling needs
   neither `flow` nor `occlusion`, and takes `begins`, bool [b], if `begins_anywhere`:
-  whose first frame is the picture.
+  whose first frame is the picture. A `joint_reader` is trained with `joints` [b t 13 2]
+  and `picture_joints` [b 13 2], in the coordinates of the flow.
   """
 
   unet: UNet3D
@@ -48,6 +53,8 @@ class DiffusionStage:
   # Whether the pictures of the training clips were any of their frames. Samples that
   # are to begin with the picture then have to be told so.
   begins_anywhere: bool = False
+  joint_reader: JointReader | None = None  # trained beside the U-Net
+  joint_weight: float = 0.0  # of its error
 
   def __post_init__(self):
     if self.prediction not in ("eps", "v"):
@@ -56,11 +63,17 @@ class DiffusionStage:
       raise ValueError("velocity_weight needs prediction v: eps has no velocity.")
 
   def init(self, key: jax.Array, batch: Batch) -> tuple[PyTree, PyTree]:
-    """Returns initial (params, {}): the U-Net has no running statistics."""
+    """Returns initial (params, {}): there are no running statistics."""
     x = self.latent(batch)
     t = jnp.zeros(x.shape[:1], jnp.int32)
     condition = self.condition(batch)
-    return self.unet.init(key, x, t, batch["z"], *condition)["params"], {}
+    params = self.unet.init(key, x, t, batch["z"], *condition)["params"]
+    if self.joint_reader is not None:
+      flow, occlusion = batch["flow"][:, 0], batch["occlusion"][:, 0]
+      inputs = flow, occlusion, batch["picture_joints"]
+      key = jax.random.fold_in(key, 1)
+      params = params | {READER: self.joint_reader.init(key, *inputs)["params"]}
+    return params, {}
 
   def loss(
     self,
@@ -105,7 +118,46 @@ class DiffusionStage:
       change = jnp.square(jnp.diff(error, axis=1)).mean((1, 2, 3, 4))
       metrics["velocity_error"] = (variance * change).mean()
       loss += self.velocity_weight * metrics["velocity_error"]
+    if self.joint_reader is not None:
+      key = jax.random.fold_in(key, 1)
+      metrics["joint_error"] = self._joint_error(params, batch, key, train)
+      loss += self.joint_weight * metrics["joint_error"]
     return loss, (batch_stats, metrics)
+
+  def _joint_error(
+    self, params: PyTree, batch: Batch, key: jax.Array, train: bool
+  ) -> Float[Array, ""]:
+    """Returns the error of the joints that are read from some frames of each clip."""
+    index = jnp.arange(len(batch["joints"]), dtype=jnp.int32)
+    pick_keys, noise_keys = (
+      process.example_keys(k, index) for k in jax.random.split(key)
+    )
+    flow, occlusion, true, still = losses.pick_frames(
+      pick_keys, *(batch[k] for k in ("flow", "occlusion", "joints", "picture_joints"))
+    )
+    shown = flow, occlusion, still
+    if train:
+      shown = losses.add_noise(noise_keys, *shown)
+    flat = (x.reshape(-1, *x.shape[2:]) for x in shown)
+    read = self.read_joints(params, *flat).reshape(true.shape)
+    return losses.joint_error(read, true, still)
+
+  def read_joints(
+    self,
+    params: PyTree,
+    flow: Float[Array | np.ndarray, "b s s 2"],
+    occlusion: Float[Array | np.ndarray, "b s s 1"],
+    picture_joints: Float[Array | np.ndarray, "b j 2"],
+  ) -> Float[Array, "b j 2"]:
+    """Returns where a flow moves the joints of a picture, in its coordinates.
+
+    Raises:
+      ValueError: the stage has no reader.
+    """
+    if self.joint_reader is None:
+      raise ValueError("This stage was trained without a joint reader.")
+    variables = {"params": params[READER]}
+    return self.joint_reader.apply(variables, flow, occlusion, picture_joints)
 
   def latent(self, batch: Batch) -> Float[Array, "b t s s 3"]:
     """Returns x0 of a batch."""

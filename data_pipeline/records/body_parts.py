@@ -25,8 +25,26 @@ def _mirrored(name: str) -> str:
 
 # Index of the part that each part becomes in a mirror.
 MIRRORED = tuple(PARTS.index(_mirrored(name)) for name in PARTS)
+# Joints of a body, and the ends (0, 1) of the parts that meet there.
+_JOINT_ENDS = {
+  "left_shoulder": ("left_upper_arm", 0), "left_elbow": ("left_upper_arm", 1),
+  "left_wrist": ("left_forearm", 1), "right_shoulder": ("right_upper_arm", 0),
+  "right_elbow": ("right_upper_arm", 1), "right_wrist": ("right_forearm", 1),
+  "left_hip": ("left_thigh", 0), "left_knee": ("left_thigh", 1),
+  "left_ankle": ("left_shin", 1), "right_hip": ("right_thigh", 0),
+  "right_knee": ("right_thigh", 1), "right_ankle": ("right_shin", 1),
+}  # fmt: skip
+JOINTS = (*_JOINT_ENDS, "head")  # the head: its middle
 _ACROSS = ("hips", "waist", "shoulders")  # from a left joint to a right one
 _MIRRORED_MAP = np.array([0, *(1 + i for i in MIRRORED)], np.uint8)
+
+
+def joints_of(part_pose: Float32[np.ndarray, "t p 6"]) -> Float32[np.ndarray, "t j 2"]:
+  """Returns `JOINTS` of the poses of a body, (x, y) in pixels."""
+  ends = part_pose.reshape(*part_pose.shape[:2], 2, 3)[..., :2]
+  joints = [ends[:, PARTS.index(part), end] for part, end in _JOINT_ENDS.values()]
+  joints.append(ends[:, PARTS.index("head")].mean(1))
+  return np.stack(joints, 1)
 
 
 def mirror(

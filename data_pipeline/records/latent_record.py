@@ -27,6 +27,7 @@ from data_pipeline.records.slow_motion import SlowMotion
 
 SCHEMA_VERSION = 2
 MANIFEST = "manifest.json"
+JOINTS = ("joints", "picture_joints")  # of generated bodies
 _FLOATS16 = ("residual_flow", "occlusion", "z")
 
 
@@ -51,7 +52,9 @@ def encode(record: Mapping[str, np.ndarray], name: str) -> bytes:
   Args:
     record: `flow` [t, s, s, 2], a sampling grid; `occlusion` [t, s, s, 1]; `z` [s, s,
       c]; `music` [d]; `librosa_beats` or `crnn_beats`, by their tracker, and, if known,
-      `truth_beats`, in seconds from the window's start.
+      `truth_beats`, in seconds from the window's start; and, if known, `joints` [t, 13,
+      2] of the frames and `picture_joints` [13, 2] (`body_parts.JOINTS`), in the
+      coordinates of the flow.
     name: of the clip.
   """
   arrays = dict(record)
@@ -127,8 +130,8 @@ def to_example(
     fps: frames per second.
 
   Returns:
-    `flow`, `occlusion`, `z` and `music` of the record, `beats` [t] and `beat_features`
-    [t 5].
+    `flow`, `occlusion`, `z`, `music` and, if it has them, both kinds of joints of the
+    record, `beats` [t] and `beat_features` [t 5].
 
   Raises:
     LatentError: the record has no such beats.
@@ -138,11 +141,9 @@ def to_example(
     known = [key[:-6] for key in record if key.endswith("_beats")]
     raise LatentError(f"A clip has no {beats!r} beats; it has {known}.")
   num_frames = record["flow"].shape[0]
+  keys = ("flow", "occlusion", "z", "music", *(key for key in JOINTS if key in record))
   return {
-    "flow": record["flow"],
-    "occlusion": record["occlusion"],
-    "z": record["z"],
-    "music": record["music"],
+    **{key: record[key] for key in keys},
     "beats": beat_vector(times, 0.0, num_frames, fps),
     "beat_features": beat_features(times, 0.0, num_frames, fps),
   }

@@ -52,14 +52,15 @@ def slow_down(
 ) -> Mapping[str, np.ndarray]:
   """Stretches the first part of a clip to its whole length.
 
-  Flow, occlusion and beats are stretched; frame 0, the still, keeps its place.
+  Flow, occlusion, joints and beats are stretched; frame 0 keeps its place.
 
   Args:
-    record: with `flow` [t, h, w, 2], `occlusion` [t, h, w, 1] and beats in seconds.
+    record: with `flow` [t, h, w, 2], `occlusion` [t, h, w, 1], perhaps `joints` [t, j,
+      2], and beats in seconds.
     speed: in (0, 1].
   """
   slowed = dict(record)
-  for key in ("flow", "occlusion"):
+  for key in {"flow", "occlusion", "joints"} & set(record):
     slowed[key] = stretch(record[key], speed)
   for key in _beat_keys(record):
     slowed[key] = record[key] / speed
@@ -67,12 +68,13 @@ def slow_down(
 
 
 def stretch(
-  frames: Float[np.ndarray, "t h w c"], speed: float
-) -> Float[np.ndarray, "t h w c"]:
+  frames: Float[np.ndarray, "t *s c"], speed: float
+) -> Float[np.ndarray, "t *s c"]:
   """Returns frames i * `speed` for each i, interpolated linearly."""
   position = np.arange(len(frames)) * speed
   before = np.minimum(position.astype(int), len(frames) - 2)
-  weight = (position - before).astype(np.float32)[:, None, None, None]
+  weight = (position - before).astype(np.float32)
+  weight = weight.reshape(-1, *[1] * (frames.ndim - 1))
   return (1 - weight) * frames[before] + weight * frames[before + 1]
 
 

@@ -17,10 +17,10 @@ def test_the_time_of_drawing_is_measured(monkeypatch):
       sum(range(200_000))
       return frames
 
-  monkeypatch.setattr(layers.Layers, "painter", lambda self, rebuilt: Busy())
+  monkeypatch.setattr(layers.Layers, "painter", lambda self, *arguments: Busy())
   blank = object.__new__(layers.Layers)
   with timed_painters() as painters:
-    painter = blank.painter(frames[0])
+    painter = blank.painter(8, lambda: frames[0], None)
     assert painter.paint(None) is frames
   assert [p is painter for p in painters] == [True]
   assert painter.seconds > 0

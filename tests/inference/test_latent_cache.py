@@ -19,6 +19,7 @@ from dabfusion_jax.storage import saved_stage
 from data_pipeline import files
 from data_pipeline.building.tfds_builder import write_shards
 from data_pipeline.records import clip_record, latent_record
+from data_pipeline.records.body_parts import JOINTS
 from data_pipeline.records.latent_record import LatentError
 
 _CONFIGS = pathlib.Path(__file__).parents[2] / "configs"
@@ -152,7 +153,16 @@ def test_the_motion_may_be_that_of_the_generated_body(stage1, cache, tmp_path):
     np.testing.assert_allclose(pixels[1, 4, 4], (-2, 0), atol=0.1)
     np.testing.assert_allclose(pixels[1, 0, 0], 0, atol=1e-3)
     np.testing.assert_allclose(record["z"], found[key]["z"], atol=2e-3)
-  with pytest.raises(LatentError, match="true_motion differ"):
+    # The joints beside, in the same coordinates.
+    still_joints = record["picture_joints"]
+    pixels = (record["joints"] - still_joints) * (SIZE - 1) / 2
+    assert pixels.shape == (NUM_FRAMES, len(JOINTS), 2)
+    np.testing.assert_allclose(pixels[0], 0, atol=1e-3)
+    np.testing.assert_allclose(pixels[1:] - [2.0, 0.0], 0, atol=1e-3)
+    shoulder = (still_joints[0] + 1) * (SIZE - 1) / 2
+    np.testing.assert_allclose(shoulder, (8, 16), atol=1e-3)
+    assert "joints" not in found[key]
+  with pytest.raises(LatentError, match="true_motion, joints differ"):
     latent_cache.cache_latents(stage1, data, tmp_path / "true")
 
 

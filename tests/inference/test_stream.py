@@ -59,6 +59,8 @@ class ToySampler(BatchSampler):
     self.most_held = max(self.most_held, held)
     return frames
 
+  read_joints = None
+
   def compiling(self, *unused):
     return contextlib.nullcontext()
 

@@ -12,9 +12,11 @@ from fresh_weights import draw_variables
 from dabfusion_jax.diffusion import process, samplers
 from dabfusion_jax.diffusion.schedule import cosine_schedule
 from dabfusion_jax.models.flow_autoencoder import FlowAutoencoder
+from dabfusion_jax.models.joint_reader import JointReader
 from dabfusion_jax.models.unet3d import UNet3D
 from dabfusion_jax.ops.grid import identity_grid
-from dabfusion_jax.stages.diffusion import DiffusionStage
+from dabfusion_jax.ops.joints import JOINTS
+from dabfusion_jax.stages.diffusion import READER, DiffusionStage
 
 _FRAMES, _SIZE = 4, 8
 
@@ -259,3 +261,41 @@ def test_decoding_the_identity_flow_repeats_one_picture(setting):
   video = jax.jit(stage.decode)(batch["z"], grid, jnp.ones_like(batch["occlusion"]))
   assert video.shape == (3, _FRAMES, 4 * _SIZE, 4 * _SIZE, 3)
   np.testing.assert_allclose(video[:, 1:], video[:, :-1], atol=1e-5)
+
+
+def test_a_joint_reader_is_trained_beside_the_unet_and_does_not_disturb_it(setting):
+  stage, params, batch, _ = setting
+  reading = dataclasses.replace(
+    stage, joint_reader=JointReader(channels=4, num_blocks=1), joint_weight=0.5
+  )
+  still = jax.random.uniform(jax.random.key(3), (3, len(JOINTS), 2), minval=-0.5)
+  joints = jnp.broadcast_to(still[:, None], (3, _FRAMES, len(JOINTS), 2))
+  batch = batch | {"joints": joints + 0.1, "picture_joints": still}
+  both, _ = draw_variables(reading.init, batch)
+  assert both.keys() == params.keys() | {READER}
+  both = both | params  # the same U-Net
+
+  @functools.partial(jax.jit, static_argnums=0)
+  def gradients(stage, params):
+    loss = lambda p: stage.loss(p, {}, batch, jax.random.key(5))
+    return jax.value_and_grad(loss, has_aux=True)(params)
+
+  (loss, (_, metrics)), slopes = gradients(reading, both)
+  (plain_loss, _), plain_slopes = gradients(stage, params)
+  np.testing.assert_allclose(loss, plain_loss + 0.5 * metrics["joint_error"], rtol=1e-5)
+  for name, slope in plain_slopes.items():
+    jax.tree.map(
+      lambda x, y: np.testing.assert_allclose(x, y, rtol=1e-3, atol=1e-6),
+      slopes[name],
+      slope,
+    )
+  sizes = jax.tree.map(lambda x: float(jnp.abs(x).max()), slopes[READER])
+  assert all(size > 0 for size in jax.tree.leaves(sizes))
+
+
+def test_without_a_reader_joints_cannot_be_read(setting):
+  stage, params, batch, _ = setting
+  with pytest.raises(ValueError, match="without a joint reader"):
+    stage.read_joints(
+      params, batch["flow"][:, 0], batch["occlusion"][:, 0], np.zeros((3, 13, 2))
+    )

@@ -17,6 +17,8 @@ def record():
   return {
     "flow": np.broadcast_to(motion[:, None, None, None], (40, 4, 4, 2)).copy(),
     "occlusion": np.full((40, 4, 4, 1), 0.5, np.float32),
+    "joints": np.broadcast_to(motion[:, None, None], (40, 13, 2)).copy(),
+    "picture_joints": np.zeros((13, 2), np.float32),
     "z": np.ones((4, 4, 3), np.float32),
     "music": np.eye(8, dtype=np.float32)[0],
     "librosa_beats": beats,
@@ -35,9 +37,11 @@ def test_half_speed_makes_frames_and_beats_twice_as_late(record):
   np.testing.assert_allclose(slowed["flow"][::2], record["flow"][:20], atol=1e-6)
   between = (record["flow"][3] + record["flow"][4]) / 2
   np.testing.assert_allclose(slowed["flow"][7], between, atol=1e-6)
+  np.testing.assert_allclose(slowed["joints"][7], between[0, 0, 0], atol=1e-6)
   for key in ("librosa_beats", "truth_beats"):
     np.testing.assert_allclose(slowed[key], 2 * record[key])
   assert slowed["flow"].dtype == np.float32
+  assert slowed["picture_joints"] is record["picture_joints"]
   assert slowed["z"] is record["z"] and slowed["music"] is record["music"]
 
 
