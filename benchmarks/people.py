@@ -260,7 +260,7 @@ def run(args: argparse.Namespace) -> None:
   pictures = [p for p in files if p.suffix.lower() in PICTURE_SUFFIXES]
   songs = [p for p in sorted(args.music.iterdir()) if p.suffix in SONG_SUFFIXES]
   songs = songs[: args.num_songs]
-  pipe = DancePipeline.from_pretrained(args.checkpoint or saved_stage.shipped())
+  pipe = DancePipeline.from_pretrained(args.checkpoint or saved_stage.PEOPLE)
   pose = BlazePose()
   dances: dict[tuple[pathlib.Path, pathlib.Path], tuple[Dance, float]] = {}
   for path in pictures:

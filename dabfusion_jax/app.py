@@ -55,7 +55,7 @@ def run(checkpoint: str | pathlib.Path, host: str, port: int, private: str) -> N
   with needs_extra("app"):
     from dabfusion_jax.web import page
   service = DanceService(DancePipeline.from_pretrained(checkpoint), uploads, Limits())
-  example = example_inputs(examples)
+  example = example_inputs(examples, look="people")
   made = page.make_page(service, example)
   try:
     print(f"{page.launch(made, service, host, port)} (Ctrl-C ends it)", flush=True)
@@ -84,7 +84,7 @@ def main(argv: Sequence[str] | None = None) -> None:
   with cli.one_line_errors("app"):
     hardware.check_backend()
     keep_compiled()
-    checkpoint = args.checkpoint or saved_stage.shipped()
+    checkpoint = args.checkpoint or saved_stage.shipped(saved_stage.PEOPLE)
     with tempfile.TemporaryDirectory(prefix="dabfusion_app_") as private:
       run(checkpoint, args.host, args.port, private)
 

@@ -103,7 +103,12 @@ def make_parser() -> argparse.ArgumentParser:
     help="the video: .mp4, .webm or .gif; of several, what their names begin with",
   )
   add("--side_by_side", action="store_true", help="show the picture beside the dance")
-  add("--checkpoint", type=cli.path, help="workdir of a stage 2, or published folder")
+  add(
+    "--checkpoint",
+    type=cli.path,
+    help="workdir of a stage 2, published folder, or name of bundled weights; by"
+    f" default {saved_stage.PEOPLE}, for the bundled picture {saved_stage.SHIPPED[0]}",
+  )
   add(
     "--encoder", help="music encoder of the model; clap:PATH says where its weights are"
   )
@@ -130,7 +135,8 @@ def main(argv: Sequence[str] | None = None) -> None:
       check_output(pair.output, *read)
     hardware.check_backend()
     keep_compiled()
-    checkpoint = args.checkpoint or saved_stage.shipped()
+    own = saved_stage.PEOPLE if args.image else saved_stage.SHIPPED[0]
+    checkpoint = args.checkpoint or saved_stage.shipped(own)
     pipeline = DancePipeline.from_pretrained(checkpoint, args.encoder)
     make_dances(pipeline, pairs, asked, args.side_by_side)
 

@@ -3,7 +3,7 @@ r"""Draws the README's picture of people: two generated people dance to generate
   python docs/make_people_image.py --output=docs/images/people.webp
 
 Needs the weights `selfie` and `blazepose-full` (docs/weights.md). The people are of the
-look `people` of SynthDance, which no bundled weights have seen.
+look `people` of SynthDance, of a split that no training has seen.
 """
 
 import argparse
@@ -45,7 +45,7 @@ def main() -> None:
   parser = argparse.ArgumentParser(description=__doc__)
   parser.add_argument("--output", type=pathlib.Path, required=True)
   args = parser.parse_args()
-  pipe = DancePipeline.from_pretrained("dance_e")
+  pipe = DancePipeline.from_pretrained("people_e")
   with tempfile.TemporaryDirectory() as folder:
     dances = [dance(pipe, name, pathlib.Path(folder)) for name in PEOPLE]
   frames = [

@@ -128,6 +128,8 @@ def _diffusion(variant, **condition):
     "beats": _struct(b, t),
     "beat_features": _struct(b, t, 5),
   }
+  if settings.joints.weight:
+    batch |= {"joints": _struct(b, t, 13, 2), "picture_joints": _struct(b, 13, 2)}
   return stage, settings, batch
 
 

@@ -37,7 +37,9 @@ from data_pipeline.errors import UserError
 
 PyTree = Any
 AUTOENCODER = "autoencoder"
-SHIPPED = ("dance_e", "dance_b")  # stage 2 with and without beats
+# Stages 2 that come with the package: of figures, with and without beats; of people.
+PEOPLE = "people_e"
+SHIPPED = ("dance_e", "dance_b", PEOPLE)
 CONFIG, MODEL = "config.json", "model.safetensors"
 
 
