@@ -106,7 +106,8 @@ def resolve_diffusion(
     manifest: of the latents (`latent_record.read_manifest`).
 
   Raises:
-    UserError: the latents come from another stage 1, have other frames, or are at rest.
+    UserError: the latents come from another stage 1, have other frames, are at rest, or
+      have no joints for a reader of them.
   """
   folder, diffusion = settings.data.latents, settings.diffusion
   if manifest["autoencoder"] != stage1.digest:
@@ -119,6 +120,12 @@ def resolve_diffusion(
     raise UserError(
       f"The latents in {folder} have {manifest['num_frames']} frames, the config asks"
       f" for {settings.data.num_frames}."
+    )
+  if settings.joints.weight and not manifest.get("joints"):
+    raise UserError(
+      f"The latents in {folder} come without joints, and joints.weight is"
+      f" {settings.joints.weight:g}; make those of generated people again, with"
+      " dabfusion_jax.latents --true_motion, or set --config.joints.weight=0."
     )
   if diffusion.flow_param == "residual":
     statistics = manifest["statistics"]

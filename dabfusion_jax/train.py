@@ -137,12 +137,6 @@ def train_diffusion(settings: DiffusionSettings, run: RunFolder) -> None:
     )
   stage1 = saved_stage.load_stage(data.autoencoder, "autoencoder")
   manifest = latent_record.read_manifest(data.latents)
-  if settings.joints.weight and not manifest.get("joints"):
-    raise NotReadyError(
-      f"The clips in {data.latents} come without joints, and joints.weight is"
-      f" {settings.joints.weight:g}; make the latents of generated people again, with"
-      " dabfusion_jax.latents --true_motion, or set --config.joints.weight=0."
-    )
   settings = config.resolve_diffusion(settings, stage1, manifest)
   check_config(run, settings)
   if jax.process_index() == 0:

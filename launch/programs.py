@@ -187,6 +187,7 @@ def _resolve(
     "encoder": {"name": stage1.data.encoder},
     "framing": "letterbox",
     "statistics": {"residual_rms": 0.05, "residual_max": 0.5},
+    "joints": True,
   }
   return resolve_diffusion(settings, saved, manifest), saved
 

@@ -114,6 +114,7 @@ def _diffusion(variant, **condition):
     "encoder": {"name": "spectral", "version": 1, "size": 512},
     "framing": "letterbox",
     "statistics": {"residual_rms": 0.05, "residual_max": 0.5},
+    "joints": True,
   }
   settings = resolve_diffusion(settings, stage1, manifest)
   stage = make_diffusion_stage(settings, stage1)
@@ -165,6 +166,14 @@ def test_demo_weights_fit_twelve_megabytes_in_float16():
 def test_unknown_variant_names_the_known_ones(name):
   with pytest.raises(ValueError, match="'big'.*paper, people, medium, demo, smoke"):
     _settings(name, "big")
+
+
+def test_latents_without_joints_teach_no_reader():
+  settings = _settings("diffusion", "people")
+  stage1 = SavedStage(_settings("autoencoder", "people"), {}, {}, 0, "hash")
+  manifest = {"autoencoder": "hash", "num_frames": settings.data.num_frames}
+  with pytest.raises(ValueError, match="without joints.*--true_motion"):
+    resolve_diffusion(settings, stage1, manifest)
 
 
 def test_latents_of_another_stage_1_are_refused():
