@@ -1,7 +1,7 @@
 r"""Checkpoint -> a folder to give away: safetensors, config, model card.
 
   python -m dabfusion_jax.publish --checkpoint=runs/demo_diffusion --output=DIR
-  python -m dabfusion_jax.publish --checkpoint=RUN --output=DIR --float16 \
+  python -m dabfusion_jax.publish --checkpoint=RUN --output=DIR --dtype=float16 \
     --figures=result.json --sample=dance.gif
 
 Every program that takes `--checkpoint` takes the folder as well, and training starts
@@ -29,7 +29,7 @@ import PIL.ImageSequence
 
 from dabfusion_jax.settings.mapping import to_mapping
 from dabfusion_jax.settings.stages import Settings, read_settings
-from dabfusion_jax.storage import saved_stage
+from dabfusion_jax.storage import rounding, saved_stage
 from dabfusion_jax.storage.model_card import model_card
 from dabfusion_jax.storage.run_config import MAY_MOVE
 from dabfusion_jax.storage.saved_stage import SavedStage, SavedStageError
@@ -45,7 +45,7 @@ _QUALITY = 50  # of WebP: 23 kB for 40 frames of 128 px
 def publish(
   checkpoint: str | pathlib.Path,
   output: str | pathlib.Path,
-  float16: bool,
+  dtype: str,
   share_stage1: bool = False,
   figures: str | pathlib.Path | None = None,
   sample: str | pathlib.Path | None = None,
@@ -56,7 +56,7 @@ def publish(
   Args:
     checkpoint: workdir or published folder of either stage.
     output: the folder; a stage 2 puts its stage 1 into `autoencoder/` inside it.
-    float16: whether to round the weights.
+    dtype: of the weights, one of `rounding.DTYPES`.
     share_stage1: whether to put the stage 1 of a stage 2 beside `output` instead.
     figures: file of measured figures to copy in; the model card names it.
     sample: GIF or WebP of a dance of the model, which the model card shows.
@@ -91,15 +91,14 @@ def publish(
     raise SavedStageError(f"{checkpoint} is a stage 1; --decoder goes with a stage 2.")
   elif share_stage1:
     raise SavedStageError(f"{checkpoint} is a stage 1; only a stage 2 shares one.")
-  if float16:
-    stages = {folder: round_weights(saved) for folder, saved in stages.items()}
+  if dtype != rounding.FLOAT32:
+    rounded = lambda saved: saved_stage.round_weights(saved, dtype)
+    stages = {folder: rounded(saved) for folder, saved in stages.items()}
     if stage == "diffusion":
       stages[output] = bind_stage1(stages[output], stages[place])
   # A shared stage 1 first: if another one lies there, nothing is written.
   for folder in list(stages)[:: -1 if share_stage1 else 1]:
-    saved_stage.save_stage(
-      stages[folder], folder, np.float16 if float16 else np.float32
-    )
+    saved_stage.save_stage(stages[folder], folder, dtype)
   name = None
   if figures is not None:
     name = f"figures{pathlib.Path(figures).suffix}"
@@ -109,7 +108,6 @@ def publish(
     write_sample(frames, output / SAMPLE)
   models = (folder / saved_stage.MODEL for folder in stages)
   weight_files = {os.path.relpath(model, output): model for model in models}
-  dtype = "float16" if float16 else "float32"
   shown = None if frames is None else SAMPLE
   card = model_card([*stages.values()], weight_files, dtype, name, shown)
   files.write_text(output / "README.md", card)
@@ -204,25 +202,6 @@ def without_paths(saved: SavedStage) -> SavedStage:
   return dataclasses.replace(saved, settings=settings)
 
 
-def round_weights(saved: SavedStage) -> SavedStage:
-  """Returns the stage in float16 precision, under a digest of its own.
-
-  Raises:
-    SavedStageError: a value beyond the range of float16.
-  """
-  with np.errstate(over="ignore"):
-    params, batch_stats = jax.tree.map(
-      lambda x: np.asarray(x, np.float16).astype(np.float32),
-      (saved.params, saved.batch_stats),
-    )
-  if not all(np.isfinite(x).all() for x in jax.tree.leaves((params, batch_stats))):
-    raise SavedStageError("A weight does not fit float16; publish float32.")
-  digest = saved_stage.digest_of(params, batch_stats)
-  return dataclasses.replace(
-    saved, params=params, batch_stats=batch_stats, digest=digest
-  )
-
-
 def stage_of(checkpoint: str | pathlib.Path) -> str:
   """Returns which stage a checkpoint holds: "autoencoder" or "diffusion".
 
@@ -246,7 +225,12 @@ def main(argv: Sequence[str] | None = None) -> None:
   add = parser.add_argument
   add("--checkpoint", type=cli.path, required=True, help="workdir or published folder")
   add("--output", type=cli.local_path, required=True, help="folder to make")
-  add("--float16", action="store_true", help="half the size; weights are rounded")
+  add(
+    "--dtype",
+    choices=rounding.DTYPES,
+    default=rounding.FLOAT32,
+    help="of the weights; float16 is half the size, int8 a quarter",
+  )
   add(
     "--share_stage1",
     action="store_true",
@@ -262,7 +246,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     publish(
       args.checkpoint,
       args.output,
-      args.float16,
+      args.dtype,
       args.share_stage1,
       args.figures,
       args.sample,

@@ -14,7 +14,7 @@ import PIL.Image
 import pytest
 from toy_stage import assert_trees_equal
 
-from dabfusion_jax.publish import publish, round_weights
+from dabfusion_jax.publish import publish
 from dabfusion_jax.settings.config_files import load_config
 from dabfusion_jax.settings.diffusion import LatentsInfo
 from dabfusion_jax.storage import saved_stage
@@ -81,16 +81,15 @@ def run(tmp_path_factory):
   return folder / "two"
 
 
-@pytest.mark.parametrize("float16", [False, True])
-def test_published_weights_are_those_of_the_run(run, tmp_path, float16):
+@pytest.mark.parametrize("dtype", ["float32", "float16", "int8"])
+def test_published_weights_are_those_of_the_run(run, tmp_path, dtype):
   before = saved_stage.load_stage(run, "diffusion")
-  folder = publish(run, tmp_path / "out", float16)
+  folder = publish(run, tmp_path / "out", dtype)
   after = saved_stage.load_stage(folder, "diffusion")
-  if float16:
+  if dtype != "float32":
+    near = dict(rtol=2**-11, atol=1e-7) if dtype == "float16" else dict(atol=0.01)
     jax.tree.map(
-      lambda x, y: np.testing.assert_allclose(x, y, rtol=2**-11, atol=1e-7),
-      after.params,
-      before.params,
+      lambda x, y: np.testing.assert_allclose(x, y, **near), after.params, before.params
     )
   else:
     assert_trees_equal(after.params, before.params)
@@ -98,13 +97,13 @@ def test_published_weights_are_those_of_the_run(run, tmp_path, float16):
   assert saved_stage.load_autoencoder_of(folder).step == 5
   modes = {path.stat().st_mode for path in folder.rglob("*") if path.is_file()}
   assert len(modes) == 1  # whoever reads the card reads the weights
-  publish(run, folder, float16)  # again: nothing to do
+  publish(run, folder, dtype)  # again: nothing to do
 
 
 def test_model_card_says_what_and_from_what(run, tmp_path):
   figures = tmp_path / "result.json"
   figures.write_text("{}")
-  folder = publish(run, tmp_path / "out", float16=False, figures=figures)
+  folder = publish(run, tmp_path / "out", dtype="float32", figures=figures)
   card = (folder / "README.md").read_text()
   digest = saved_stage.load_stage(run, "diffusion").digest
   sums = [file_sha256(path) for path in folder.rglob("*.safetensors")]
@@ -128,9 +127,9 @@ def test_a_moving_sample_is_shown_by_the_card_and_a_still_one_is_refused(run, tm
   moving, still = tmp_path / "dance.gif", tmp_path / "still.png"
   frames[0].save(moving, save_all=True, append_images=frames[1:], duration=80)
   frames[0].save(still)
-  plain = publish(run, tmp_path / "plain", float16=False)
+  plain = publish(run, tmp_path / "plain", dtype="float32")
   assert "![" not in (plain / "README.md").read_text()
-  folder = publish(run, tmp_path / "out", float16=False, sample=moving)
+  folder = publish(run, tmp_path / "out", dtype="float32", sample=moving)
   assert "](sample.webp)" in (folder / "README.md").read_text()
   with PIL.Image.open(folder / "sample.webp") as written:
     written.load()
@@ -139,24 +138,24 @@ def test_a_moving_sample_is_shown_by_the_card_and_a_still_one_is_refused(run, tm
   assert (folder / "sample.webp").stat().st_size < 4096
   for bad, said in ((still, "has 1 frames"), (folder / "README.md", "no GIF or WebP")):
     with pytest.raises(saved_stage.SavedStageError, match=said):
-      publish(run, tmp_path / "none", float16=False, sample=bad)
+      publish(run, tmp_path / "none", dtype="float32", sample=bad)
   assert not (tmp_path / "none").exists()
 
 
 def test_two_stages_2_share_one_stage_1(run, tmp_path):
   weights = tmp_path / "weights"
   for name in ("one", "two"):
-    publish(run, weights / name, float16=True, share_stage1=True)
+    publish(run, weights / name, dtype="float16", share_stage1=True)
   assert len(list(weights.rglob("*.safetensors"))) == 3
   stage1 = saved_stage.load_autoencoder_of(weights / "two")
   for name in ("one", "two"):
     stage2 = saved_stage.load_stage(weights / name, "diffusion")
     assert stage2.settings.latents.autoencoder == stage1.digest
   assert "../autoencoder/model.safetensors" in (weights / "one/README.md").read_text()
-  alone = publish(weights / "one", tmp_path / "alone", float16=False)
+  alone = publish(weights / "one", tmp_path / "alone", dtype="float32")
   assert saved_stage.load_autoencoder_of(alone).digest == stage1.digest
   with pytest.raises(saved_stage.SavedStageError, match="other weights"):
-    publish(run, weights / "three", float16=False, share_stage1=True)
+    publish(run, weights / "three", dtype="float32", share_stage1=True)
   assert not (weights / "three").exists()
 
 
@@ -170,12 +169,12 @@ def test_a_foreign_stage_1_is_not_published(run, tmp_path):
   other = dataclasses.replace(other, params=params, digest=digest)
   saved_stage.save_stage(other, mixed / "autoencoder")
   with pytest.raises(saved_stage.SavedStageError, match="not the one"):
-    publish(mixed, tmp_path / "out", float16=False)
+    publish(mixed, tmp_path / "out", dtype="float32")
   assert not (tmp_path / "out").exists()
 
 
 def test_a_changed_byte_is_noticed(run, tmp_path):
-  folder = publish(run, tmp_path / "out", float16=True)
+  folder = publish(run, tmp_path / "out", dtype="float16")
   path = folder / "model.safetensors"
   content = bytearray(path.read_bytes())
   content[-3] ^= 1
@@ -191,11 +190,11 @@ def test_weights_beyond_float16_are_refused(run, tmp_path):
   large = saved_stage.load_stage(run.parent / "one", "autoencoder")
   params = jax.tree.map(lambda x: x * 1e6, large.params)
   with pytest.raises(saved_stage.SavedStageError, match="float16"):
-    round_weights(dataclasses.replace(large, params=params))
+    saved_stage.round_weights(dataclasses.replace(large, params=params), "float16")
 
 
 def test_a_run_with_few_of_its_steps_is_reported(run, tmp_path, caplog):
-  folder = publish(run, tmp_path / "out", float16=False)
+  folder = publish(run, tmp_path / "out", dtype="float32")
   with caplog.at_level(logging.WARNING):
     saved_stage.load_stage(folder, "diffusion")
     assert "5 of" not in caplog.text  # 5 of 9
@@ -211,11 +210,11 @@ def test_a_decoder_that_was_trained_on_is_published_and_no_other_stage_1(run, tm
   saved_stage.save_stage(better, tmp_path / "better")
   saved_stage.save_stage(_changed(stage1, "encoder"), tmp_path / "other")
   out = tmp_path / "out"
-  publish(run, out, float16=False, decoder=tmp_path / "better")
+  publish(run, out, dtype="float32", decoder=tmp_path / "better")
   stage2, found = saved_stage.load_both_stages(out)
   assert found.digest == better.digest == stage2.settings.latents.autoencoder
   with pytest.raises(saved_stage.SavedStageError, match="more than its decoder"):
-    publish(run, tmp_path / "out2", float16=False, decoder=tmp_path / "other")
+    publish(run, tmp_path / "out2", dtype="float32", decoder=tmp_path / "other")
   assert not (tmp_path / "out2").exists()
 
 
@@ -235,7 +234,7 @@ def test_bundled_weights_are_found_by_name(run, tmp_path, monkeypatch):
   with pytest.raises(saved_stage.SavedStageError, match="'dance'.*dance_e"):
     saved_stage.shipped("dance")
   folder = tmp_path / "demo_weights" / "dance_b"
-  publish(run, folder, float16=True, share_stage1=True)
+  publish(run, folder, dtype="float16", share_stage1=True)
   assert saved_stage.shipped("dance_b") == folder
 
 
@@ -245,8 +244,8 @@ def test_bundled_weights_are_whole_and_small():
   except saved_stage.SavedStageError as error:
     pytest.skip(str(error))
   weights = folders[0].parent
-  assert sum(p.stat().st_size for p in weights.rglob("*") if p.is_file()) <= 12e6
-  assert len(list(weights.rglob("*.safetensors"))) == 1 + len(folders)
+  assert sum(p.stat().st_size for p in weights.rglob("*") if p.is_file()) <= 16e6
+  assert len(list(weights.rglob("*.safetensors"))) == 2 + len(folders)
   for folder in folders:
     stage2 = saved_stage.load_stage(folder, "diffusion")
     stage1 = saved_stage.load_autoencoder_of(folder)
@@ -256,13 +255,13 @@ def test_bundled_weights_are_whole_and_small():
 
 def test_a_folder_that_is_no_run_is_refused(tmp_path):
   with pytest.raises(saved_stage.SavedStageError, match="neither the workdir"):
-    publish(tmp_path, tmp_path / "out", float16=False)
+    publish(tmp_path, tmp_path / "out", dtype="float32")
   assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize("published", [False, True])
 def test_warm_start_takes_the_parts_asked_for(run, tmp_path, published):
-  folder = publish(run, tmp_path / "out", float16=False) if published else run
+  folder = publish(run, tmp_path / "out", dtype="float32") if published else run
   saved = saved_stage.load_stage(folder, "diffusion")
   fresh = _state(7)
   state = make_warm_start(saved, ("encoder",), folder)(fresh)
@@ -299,7 +298,7 @@ def test_the_card_of_a_warm_started_run_lists_all_commands(run, tmp_path):
   child = tmp_path / "child"
   shutil.copytree(run, child)
   write_config(RunFolder(child), settings)
-  card = (publish(child, tmp_path / "out", float16=False) / "README.md").read_text()
+  card = (publish(child, tmp_path / "out", dtype="float32") / "README.md").read_text()
   first, second = (line for line in card.splitlines() if "dabfusion_jax.train" in line)
   assert first.startswith("1. ") and first.endswith("step 5")
   assert "--config.num_steps=9" in first and "init_from" not in first

@@ -7,6 +7,7 @@ share one that lies beside them.
 """
 
 import contextlib
+import dataclasses
 import hashlib
 import importlib.resources
 import json
@@ -25,11 +26,10 @@ import safetensors.numpy
 from absl import logging
 from etils import epath
 from flax import traverse_util
-from jax.typing import DTypeLike
 
 from dabfusion_jax.settings.mapping import to_mapping
 from dabfusion_jax.settings.stages import Settings, read_settings
-from dabfusion_jax.storage import hub
+from dabfusion_jax.storage import hub, rounding
 from dabfusion_jax.storage.checkpoint_files import FOLDER
 from dabfusion_jax.storage.run_folder import folder_at
 from data_pipeline import files
@@ -184,12 +184,39 @@ def shipped(name: str = SHIPPED[0]) -> pathlib.Path:
   return folder
 
 
+def round_weights(saved: SavedStage, dtype: str) -> SavedStage:
+  """Returns a stage as it is read again from fewer bits, under a digest of its own.
+
+  Args:
+    saved: the stage.
+    dtype: one of `rounding.DTYPES`.
+
+  Raises:
+    SavedStageError: a value beyond the range of float16.
+  """
+  try:
+    packed = rounding.pack(_flatten(saved.params, saved.batch_stats), dtype)
+  except ValueError as error:
+    raise SavedStageError(f"A weight cannot be rounded: {error}.") from None
+  tree = traverse_util.unflatten_dict(rounding.unpack(packed), sep="/")
+  params, batch_stats = tree["params"], tree.get("batch_stats", {})
+  digest = digest_of(params, batch_stats)
+  return dataclasses.replace(
+    saved, params=params, batch_stats=batch_stats, digest=digest
+  )
+
+
 def save_stage(
-  saved: SavedStage, folder: str | pathlib.Path, dtype: DTypeLike = np.float32
+  saved: SavedStage, folder: str | pathlib.Path, dtype: str = rounding.FLOAT32
 ) -> None:
   """Writes a published folder, whole or not at all.
 
   A folder that holds the same weights already is left alone.
+
+  Args:
+    saved: rounded (`round_weights`), if `dtype` is not float32.
+    folder: to make.
+    dtype: one of `rounding.DTYPES`.
 
   Raises:
     SavedStageError: the folder holds other weights.
@@ -207,8 +234,7 @@ def save_stage(
     temporary = pathlib.Path(tempfile.mkdtemp(prefix=".", dir=folder.parent))
   try:
     temporary.chmod(0o755)  # temporary folders are private
-    flat = _flatten(saved.params, saved.batch_stats)
-    flat = {name: value.astype(dtype) for name, value in flat.items()}
+    flat = rounding.pack(_flatten(saved.params, saved.batch_stats), dtype)
     metadata = {"step": str(saved.step), "digest": saved.digest}
     with files.full_disk_names(folder):
       files.write_json(temporary / CONFIG, to_mapping(saved.settings), sort_keys=True)
@@ -272,7 +298,10 @@ def _read_model(path: epath.Path) -> tuple[PyTree, PyTree, int, str]:
     raise SavedStageError(f"{path} is damaged ({error}); get the file again.") from None
   if not any(name.startswith("params/") for name in flat):
     raise SavedStageError(f"{path} holds no params; it is no published stage.")
-  flat = {name: value.astype(np.float32) for name, value in flat.items()}
+  try:
+    flat = rounding.unpack(flat)
+  except ValueError as error:
+    raise SavedStageError(f"{path} is damaged ({error}); get the file again.") from None
   try:
     tree = traverse_util.unflatten_dict(flat, sep="/")
   except (IndexError, TypeError, ValueError):  # a name that is also a folder of names
