@@ -2,7 +2,8 @@
 
 An array of many values, with two axes or more, is stored as integers in [-127, 127]
 and one scale per output channel (its last axis), under the name of the array and
-`SCALE`. All others stay in half precision.
+`SCALE`. All others stay in half precision, and so does an array of which integers would
+lose too much: one whose input channels differ much in size.
 """
 
 from collections.abc import Mapping
@@ -14,6 +15,7 @@ DTYPES = (FLOAT32, FLOAT16, INT8)
 SCALE = ":scale"  # no parameter of a Linen module has a colon
 _MIN_VALUES = 2_000  # of an array that is stored as integers
 _LARGEST = 127
+_MAX_ERROR = 0.03  # of integers, root mean square over that of the array; often 0.01
 _SCALE_BITS = 12  # so that values are exact, and packing them again changes nothing
 
 
@@ -36,13 +38,15 @@ def pack(weights: Mapping[str, np.ndarray], dtype: str) -> dict[str, np.ndarray]
       raise ValueError(f"{name} is not finite")
     if dtype == INT8 and value.ndim > 1 and value.size >= _MIN_VALUES:
       scale = _scale(value)
-      packed[name] = np.round(value / scale).astype(np.int8)
-      packed[name + SCALE] = scale
-    else:
-      with np.errstate(over="ignore"):
-        packed[name] = value.astype(np.float16)
-      if not np.isfinite(packed[name]).all():
-        raise ValueError(f"{name} does not fit float16")
+      integers = np.round(value / scale).astype(np.int8)
+      error = np.linalg.norm(integers * scale - value)
+      if error <= _MAX_ERROR * np.linalg.norm(value):
+        packed[name], packed[name + SCALE] = integers, scale
+        continue
+    with np.errstate(over="ignore"):
+      packed[name] = value.astype(np.float16)
+    if not np.isfinite(packed[name]).all():
+      raise ValueError(f"{name} does not fit float16")
   return packed
 
 

@@ -28,6 +28,15 @@ def test_integers_are_within_half_a_step_of_their_channel():
   assert np.abs(packed["conv/kernel"]).max() == 127
 
 
+def test_an_array_of_which_integers_lose_much_stays_in_half_precision():
+  kernel = np.random.default_rng(0).normal(size=(1_000, 20)).astype(np.float32)
+  kernel[0] *= 100  # one input channel, to whose size all others would be rounded
+  packed = rounding.pack({"kernel": kernel}, INT8)
+  assert packed.keys() == {"kernel"} and packed["kernel"].dtype == np.float16
+  again = rounding.pack(rounding.unpack(packed), INT8)
+  np.testing.assert_array_equal(again["kernel"], packed["kernel"])
+
+
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_packing_again_changes_nothing(dtype):
   once = rounding.unpack(rounding.pack(weights(), dtype))
