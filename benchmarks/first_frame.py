@@ -29,7 +29,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from data_pipeline import cli, files
 from data_pipeline.synthdance import music
-from data_pipeline.synthdance.example import NAME, example_inputs
+from data_pipeline.synthdance.example import NAMES, example_inputs
 from data_pipeline.synthdance.generate import write_wav
 
 PHASES = (
@@ -130,7 +130,9 @@ def run_process(
   """
   picture, _ = example_inputs(files.cache_folder() / "example")
   song = folder / "song.wav"
-  write_wav(song, music.render_music(NAME.music, 0.0, max(seconds, _LEAST_SONG)))
+  write_wav(
+    song, music.render_music(NAMES["figures"].music, 0.0, max(seconds, _LEAST_SONG))
+  )
   environment = os.environ | {files.VARIABLE: str(folder)}
   environment.pop("JAX_COMPILATION_CACHE_DIR", None)
   command = [sys.executable, "-m", "benchmarks.first_frame", "--child"]

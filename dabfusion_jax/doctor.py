@@ -115,8 +115,9 @@ def device_lines() -> tuple[list[str], bool]:
 
 
 def bundled_lines() -> tuple[list[str], bool]:
-  """Returns a line per bundled model, and whether the one taken by default is there."""
+  """Returns a line per bundled model, and whether those taken by default are there."""
   lines, is_whole = [], True
+  defaults = (saved_stage.SHIPPED[0], saved_stage.PEOPLE)
   for name in saved_stage.SHIPPED:
     try:
       folder = saved_stage.shipped(name)
@@ -128,7 +129,7 @@ def bundled_lines() -> tuple[list[str], bool]:
       lines.append(f"{name}: {short}")
     except (UserError, OSError) as error:
       lines.append(f"{name}: {error}")
-      is_whole = is_whole and name != saved_stage.SHIPPED[0]
+      is_whole = is_whole and name not in defaults
   return lines, is_whole
 
 

@@ -209,3 +209,44 @@ assert absl_logging.get_absl_logger().filters == before
     [sys.executable, "-c", script], cwd=_ROOT, capture_output=True, text=True
   )
   assert done.returncode == 0, done.stderr
+
+
+_CODE = ("dabfusion_jax", "data_pipeline", "benchmarks", "launch", "configs")
+
+
+def _names_of(path):
+  """Returns what a module defines, assigns, imports, or names in a string.
+
+  The last, because a package may load its names when they are asked for.
+  """
+  names = set()
+  for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    if isinstance(node, (ast.FunctionDef, ast.ClassDef)):
+      names.add(node.name)
+    elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+      names.add(node.id)
+    elif isinstance(node, (ast.Import, ast.ImportFrom)):
+      names |= {alias.asname or alias.name.split(".")[0] for alias in node.names}
+    elif isinstance(node, ast.Constant) and path.name == "__init__.py":
+      names.add(node.value)
+  return names
+
+
+def _has(name):
+  """Returns whether a dotted name of ours is a module, or something in one."""
+  place = _ROOT / name.replace(".", "/")
+  if place.is_dir() or place.with_suffix(".py").is_file():
+    return True
+  module, _, last = name.rpartition(".")
+  place = _ROOT / module.replace(".", "/")
+  path = place / "__init__.py" if place.is_dir() else place.with_suffix(".py")
+  return path.is_file() and last in _names_of(path)
+
+
+@pytest.mark.parametrize("place", [*_CODE, "tests", "docs"])
+def test_what_is_imported_of_our_own_exists(place):
+  """Also where no test imports a module: benchmarks need what is not installed here."""
+  for path in sorted((_ROOT / place).rglob("*.py")):
+    ours = [name for name in _imports(path) if name.split(".")[0] in _CODE]
+    missing = [name for name in ours if not _has(name)]
+    assert not missing, f"{path} imports {missing}"
