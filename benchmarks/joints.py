@@ -84,19 +84,21 @@ def run(args: argparse.Namespace) -> None:
   if pipe.batch_sampler.read_joints is None:
     raise UserError(f"{args.checkpoint} was trained without a joint reader.")
   fields = ("name", "frames", "part_map", "part_pose", "surfaces")
-  clips = loader.open_clips(args.data, "test", expect={}, fields=fields)
+  expect = {"frame_size": pipe.frame_size}
+  clips = loader.open_clips(args.data, "test", expect=expect, fields=fields)
   if "surfaces" not in clips[0]:
     raise UserError(
       f"{args.data} holds no generated people; build one with look people."
     )
   pose = LandmarkNetwork(compiled=True)
   rows: dict[str, list[dict[str, float]]] = {}
-  for index in even_indices(len(clips), args.num_clips):
+  chosen = even_indices(len(clips), args.num_clips)
+  for index in chosen:
     record = clips[index]
     true = joints_of(record["part_pose"])
     for name, found in read_clip(record, pipe, pose).items():
       rows.setdefault(name, []).append(distances(found, true))
-  print(f"| read by (n = {args.num_clips} clips) | " + " | ".join(SHOWN) + " |")
+  print(f"| read by (n = {len(chosen)} clips) | " + " | ".join(SHOWN) + " |")
   print("|---" * (1 + len(SHOWN)) + "|")
   for name, clips_of_row in rows.items():
     cells = (np.array([clip[kind] for clip in clips_of_row]) for kind in SHOWN)

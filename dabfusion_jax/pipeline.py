@@ -282,7 +282,11 @@ class DancePipeline:
     rows = drafts + [drafts[-1]] * (num_rows - len(drafts))
     with weights_that_fit():
       z = sampler.encode([draft.ref_image for draft in rows])
-    rebuild = functools.cache(functools.partial(sampler.rebuild, z))
+
+    @functools.cache
+    def rebuild():
+      with weights_that_fit():
+        return sampler.rebuild(z)
 
     def draw(batch, ids, show, joiner):
       with weights_that_fit():

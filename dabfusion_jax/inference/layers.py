@@ -1,8 +1,8 @@
 """A picture as layers: the person who dances, and the background that stands still.
 
-The network draws its own frames of a person in a plain studio, which it knows; the
-person of the picture is then moved as these frames show it, at the picture's own
-resolution. A departure from the paper, which shows the frames themselves.
+The network is shown the person in a plain studio; the person of the picture is then
+moved as the generated flow tells, at the picture's own resolution. A departure from the
+paper, which shows the network's frames.
 """
 
 import concurrent.futures

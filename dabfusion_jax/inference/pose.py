@@ -53,8 +53,8 @@ class FlowReader:
 
   def read(self, motion: Motion) -> list[Landmarks]:
     """Returns the landmarks of the frames that are kept."""
-    kept = slice(motion.num_kept)
-    return self._read(motion.flow[kept], motion.occlusion[kept])
+    # Of all its frames, since another number of them would be another program.
+    return self._read(motion.flow, motion.occlusion)[: motion.num_kept]
 
   def _read(
     self,

@@ -1,7 +1,7 @@
 """Draws the frames of a dance: the person of a scene as a moving layer over its plate.
 
-A person whose landmarks are known moves as pieces on a skeleton, whose joints are read
-from the generated frames. Anything else moves by the generated flow itself.
+A person whose landmarks are known moves as pieces on a skeleton, by the joints of the
+dance. Anything else moves by the generated flow itself.
 """
 
 from collections.abc import Sequence

@@ -1,8 +1,8 @@
 """A person in the picture plane as bones, and how they move.
 
 A bone is a straight piece of the body between two joints. Directions are taken from the
-joints of the generated frames; lengths are those of the picture, shortened as far as a
-bone turns towards the camera, so that limbs neither grow nor shrink at random.
+joints of the dance; lengths are those of the picture, shortened as far as a bone turns
+towards the camera, so that limbs neither grow nor shrink at random.
 """
 
 import dataclasses
@@ -88,12 +88,12 @@ def face_forward(
 
 @dataclasses.dataclass(frozen=True)
 class Skeleton:
-  """The joints of a picture, and how the network's own frames show the same pose.
+  """The joints of a picture, and what is read of the same pose without motion.
 
   Attributes:
     joints: of the picture, in its pixels.
-    rest: of the picture as the networks give it back without motion, in the same
-      pixels. What joints differ from it is motion.
+    rest: what is read from no motion, in the same pixels. What joints differ from it
+      is motion.
     held: sides ("left", "right") whose arm moves with the trunk.
   """
 

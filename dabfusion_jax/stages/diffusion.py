@@ -91,9 +91,8 @@ class DiffusionStage:
     """
     x0 = self.latent(batch)
     index = jnp.arange(x0.shape[0], dtype=jnp.int32)
-    time_keys, noise_keys, keep_keys = (
-      process.example_keys(k, index) for k in jax.random.split(key, 3)
-    )
+    *keys, joint_key = jax.random.split(key, 4)
+    time_keys, noise_keys, keep_keys = (process.example_keys(k, index) for k in keys)
     t = process.sample_timestep(time_keys, self.schedule.num_timesteps)
     eps = process.sample_noise(noise_keys, x0.shape[1:])
     x_t = process.add_noise(self.schedule, x0, eps, t)
@@ -119,8 +118,7 @@ class DiffusionStage:
       metrics["velocity_error"] = (variance * change).mean()
       loss += self.velocity_weight * metrics["velocity_error"]
     if self.joint_reader is not None:
-      key = jax.random.fold_in(key, 1)
-      metrics["joint_error"] = self._joint_error(params, batch, key, train)
+      metrics["joint_error"] = self._joint_error(params, batch, joint_key, train)
       loss += self.joint_weight * metrics["joint_error"]
     return loss, (batch_stats, metrics)
 

@@ -27,7 +27,8 @@ _USE = {
   "diffusion": "python -m dabfusion_jax.sample --checkpoint=THIS_FOLDER"
   " --image=person.jpg --music=song.mp3 --output=dance.mp4",
 }
-_GROUPS = ("model", "loss", "condition", "unet", "diffusion", "sampling", "optimizer")
+_GROUPS = ("model", "loss", "condition", "unet", "joints", "diffusion", "sampling")
+_GROUPS += ("optimizer",)
 # Settings that a command need not repeat: filled in by the data, or without effect on
 # the result.
 _LEFT_OUT = ("data.content_sha256", "diffusion.flow_scale", "diffusion.latent_bound")

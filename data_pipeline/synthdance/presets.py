@@ -4,12 +4,12 @@
 |---|---|---|
 | `smoke` | 8 of 4 s | tests: both splits, several frame rates |
 | `demo` | 240 of 7.1 to 8 s, close | training on a small machine in minutes |
-| `medium` | 1,229 of 7.1 to 8 s, close | an hour or two; the bundled weights |
+| `medium` | 1,229 of 7.1 to 8 s, close | an hour or two; `dance_e` and `dance_b` |
 | `full` | 12,672 of 4 s, whole stage | the shape of AIST: 1,408 dances, 9 cameras |
 | `backdrops_smoke` | 8 of 4 s, figures before backdrops | tests |
 | `backdrops` | 1,240 of 4 s, figures before backdrops | pictures outside studios |
 | `people_smoke` | 8 of 4 s, people before backdrops | tests |
-| `people` | 1,240 of 4 s, people before backdrops | pictures of people |
+| `people` | 1,240 of 4 s, people before backdrops | pictures of people; `people_e` |
 
 Clips before backdrops are of 128 pixels. In a third of them the dancer stands still at
 first, arms down, as people do in pictures: the dance begins late by a beat at most.

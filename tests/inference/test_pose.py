@@ -7,6 +7,8 @@ import pytest
 from dabfusion_jax.inference.motion import Motion
 from dabfusion_jax.inference.painter import PiecePainter
 from dabfusion_jax.inference.pose import FlowReader, FrameReader
+from dabfusion_jax.ops.joints import JOINTS
+from dabfusion_jax.people import landmarks
 from dabfusion_jax.people.joints import BODY, joints_of, with_joints
 from dabfusion_jax.people.landmarks import LEFT_EAR, RIGHT_EAR, Landmarks
 from dabfusion_jax.people.scene import Scene
@@ -34,7 +36,8 @@ def test_joints_are_given_in_flow_and_returned_in_pixels():
 
   reader = FlowReader(read_joints, picture, _SIZE)
   found = reader.read(motion(3, 2))
-  assert len(found) == 2 and seen[0][0] == (2, 4, 4, 2)
+  # A part of a window is read as a window: one shape, one program.
+  assert len(found) == 2 and seen[0][0] == (3, 4, 4, 2)
   # -1 and 1 are the centres of the outer pixels, 0.5 and 32.5.
   np.testing.assert_allclose(
     (seen[0][1] + 1) * 16 + 0.5, joints_of(picture.points), atol=1e-9
@@ -52,6 +55,15 @@ def test_at_rest_the_flow_is_the_identity():
 
   rest = FlowReader(read_joints, shown(), _SIZE).rest(motion(1, 1))
   np.testing.assert_allclose(rest.points, shown().points, atol=1e-6)
+
+
+def test_a_reader_is_given_the_landmarks_of_the_same_names():
+  joints = joints_of(shown().points)
+  for name, joint in zip(JOINTS[:-1], joints, strict=False):
+    landmark = getattr(landmarks, name.upper())
+    np.testing.assert_array_equal(joint, shown().points[landmark], err_msg=name)
+  ears = shown().points[[LEFT_EAR, RIGHT_EAR]]
+  np.testing.assert_allclose(joints[JOINTS.index("head")], ears.mean(0))
 
 
 def test_landmarks_take_over_joints_and_keep_what_no_joint_tells():

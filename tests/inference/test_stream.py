@@ -1,16 +1,22 @@
 """A dance of any length is made part by part, and what is made is kept."""
 
 import contextlib
+import dataclasses
 import json
 import weakref
 
+import dancers
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from dabfusion_jax.diffusion import samplers
+from dabfusion_jax.inference import layers
 from dabfusion_jax.inference.sampler import BatchSampler
+from dabfusion_jax.people.joints import joints_of
+from dabfusion_jax.people.segmenter import Person
 from dabfusion_jax.pipeline import DancePipeline
+from dabfusion_jax.settings.diffusion import JointSettings
 from dabfusion_jax.storage import saved_stage
 from data_pipeline.errors import UserError
 from data_pipeline.media import reader
@@ -188,6 +194,39 @@ def test_a_bad_input_of_many_is_named_and_ends_no_batch_before_it(pipeline, toy,
   with pytest.raises(UserError, match="^array to nowhere.wav: "):
     next(pipeline.stream_all(pairs, drawing="decoder", beats=[0.5]))
   assert list(pipeline.stream_all([])) == []
+
+
+def test_a_model_that_reads_joints_decodes_no_frame_of_a_person(
+  pipeline, toy, music, monkeypatch
+):
+  picture, mask = dancers.draw()
+  person = Person(mask.astype(np.float32), dancers.landmarks(), 0)
+  monkeypatch.setattr(layers, "_segmenter", lambda: lambda picture, pick: person)
+  shapes, given = set(), []
+
+  def read_joints(flow, occlusion, joints):
+    shapes.add(flow.shape)
+    given.append(joints)
+    return np.broadcast_to(joints, (len(flow), *joints.shape))
+
+  toy.read_joints = read_joints
+  for needless in ("decode", "rebuild"):
+    monkeypatch.setattr(toy, needless, lambda *unused: pytest.fail("not needed"))
+  monkeypatch.setattr(layers, "_landmark_network", lambda: pytest.fail("not needed"))
+  settings = dataclasses.replace(pipeline.settings, joints=JointSettings(1.0))
+  reading = dataclasses.replace(pipeline, settings=settings)
+  dance = reading.stream(picture, music, beats=[0.5, 1.0], duration=5.5)
+  frames = dance.collect().frames
+  assert frames.shape == (55, *picture.shape)
+  # At rest, and a window: whatever the length, nothing is compiled again.
+  assert shapes == {(n, _LATENT, _LATENT, 2) for n in (1, 40)}
+  # Ankles are where the reference shows them; -1 and 1 are centres of outer pixels.
+  made, _ = layers.make_layers(picture, layers.OWN, None, 1, True)
+  corner = [made.frame.left, made.frame.top]
+  pixels = (joints_of(dancers.joints()) - corner) / made.frame.side * _FRAME - 0.5
+  np.testing.assert_allclose(given[-1], pixels / ((_FRAME - 1) / 2) - 1, atol=1e-6)
+  rows = np.flatnonzero((made.reference(_FRAME) < 90).all(-1).any(1))
+  np.testing.assert_allclose(rows[-1], pixels[:, 1].max(), atol=4)
 
 
 @pytest.mark.parametrize("suffix", [".mp4", ".gif"])

@@ -286,6 +286,14 @@ def test_a_joint_reader_is_trained_beside_the_unet(setting):
   sizes = jax.tree.map(lambda x: float(jnp.abs(x).max()), slopes)
   assert all(size > 0 for size in jax.tree.leaves(sizes))
 
+  error = jax.jit(reading._joint_error, static_argnums=3)
+  noisy, again, clean, other = (
+    float(error(both, batch, jax.random.key(seed), train))
+    for seed, train in ((5, True), (5, True), (5, False), (6, False))
+  )
+  assert noisy == again and abs(noisy - clean) > 1e-5
+  np.testing.assert_allclose(other, clean, rtol=1e-5)  # all frames, in another order
+
 
 def test_without_a_reader_joints_cannot_be_read(setting):
   stage, params, batch, _ = setting
