@@ -18,6 +18,7 @@ import threading
 import time
 from collections.abc import Sequence
 
+from dabfusion_jax.inference.layers import default_weights
 from dabfusion_jax.parallel import hardware
 from dabfusion_jax.parallel.compiled import keep_compiled
 from dabfusion_jax.pipeline import DancePipeline
@@ -84,7 +85,8 @@ def main(argv: Sequence[str] | None = None) -> None:
   with cli.one_line_errors("app"):
     hardware.check_backend()
     keep_compiled()
-    checkpoint = args.checkpoint or saved_stage.shipped(saved_stage.PEOPLE)
+    own = default_weights(shows_decoded=False)
+    checkpoint = args.checkpoint or saved_stage.shipped(own)
     with tempfile.TemporaryDirectory(prefix="dabfusion_app_") as private:
       run(checkpoint, args.host, args.port, private)
 

@@ -20,7 +20,7 @@ import numpy as np
 import tqdm
 
 from dabfusion_jax.inference import options
-from dabfusion_jax.inference.layers import DECODER
+from dabfusion_jax.inference.layers import DECODER, default_weights
 from dabfusion_jax.inference.pairs import Pair, check_output, make_pairs
 from dabfusion_jax.parallel import hardware
 from dabfusion_jax.parallel.compiled import keep_compiled
@@ -107,7 +107,8 @@ def make_parser() -> argparse.ArgumentParser:
     "--checkpoint",
     type=cli.path,
     help="workdir of a stage 2, published folder, or name of bundled weights; by"
-    f" default {saved_stage.PEOPLE}, for the bundled picture {saved_stage.SHIPPED[0]}",
+    f" default {saved_stage.PEOPLE} for people drawn in layers, else"
+    f" {saved_stage.SHIPPED[0]}",
   )
   add(
     "--encoder", help="music encoder of the model; clap:PATH says where its weights are"
@@ -135,8 +136,8 @@ def main(argv: Sequence[str] | None = None) -> None:
       check_output(pair.output, *read)
     hardware.check_backend()
     keep_compiled()
-    own = saved_stage.PEOPLE if args.image else saved_stage.SHIPPED[0]
-    checkpoint = args.checkpoint or saved_stage.shipped(own)
+    decoded = not args.image or options.DanceOptions(**asked).shows_decoded
+    checkpoint = args.checkpoint or saved_stage.shipped(default_weights(decoded))
     pipeline = DancePipeline.from_pretrained(checkpoint, args.encoder)
     make_dances(pipeline, pairs, asked, args.side_by_side)
 

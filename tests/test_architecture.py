@@ -219,11 +219,14 @@ def _names_of(path):
 
   The last, because a package may load its names when they are asked for.
   """
-  names = set()
-  for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+  names, nodes = set(), [ast.parse(path.read_text(encoding="utf-8"))]
+  while nodes:
+    node = nodes.pop()
     if isinstance(node, (ast.FunctionDef, ast.ClassDef)):
       names.add(node.name)
-    elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+      continue  # what is inside is nobody else's
+    nodes += ast.iter_child_nodes(node)
+    if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
       names.add(node.id)
     elif isinstance(node, (ast.Import, ast.ImportFrom)):
       names |= {alias.asname or alias.name.split(".")[0] for alias in node.names}

@@ -20,6 +20,7 @@ from data_pipeline.records.clip_record import Record
 
 FIELDS = ("name", "window", "frames", "music", "beat_times", "true_beat_times")
 _MADE_FROM = ("frames", "music", "beat_times", "true_beat_times")
+_MADE_FROM += ("part_map", "part_pose", "surfaces")  # where motion is the true one
 
 Example = tuple[Record, int]  # a clip, and which frame is its picture
 # Maps examples to (clip, (motion, z)).

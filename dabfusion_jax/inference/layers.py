@@ -24,6 +24,7 @@ from dabfusion_jax.people.landmarks import LandmarkNetwork
 from dabfusion_jax.people.scene import Scene
 from dabfusion_jax.people.squares import Square
 from dabfusion_jax.pretrained import store
+from dabfusion_jax.storage import saved_stage
 from data_pipeline.media import reader
 
 LAYERS, DECODER = "layers", "decoder"
@@ -95,6 +96,23 @@ def _compiled_network() -> LandmarkNetwork:
 @functools.cache
 def _segmenter() -> segmenter.Segmenter:
   return segmenter.Segmenter()
+
+
+def default_weights(shows_decoded: bool) -> str:
+  """Returns the name of the bundled weights that suit pictures of people.
+
+  Those of people move them best in layers. Their decoder hardly moves arms and legs, so
+  whatever is not drawn in layers is left to those of figures.
+
+  Args:
+    shows_decoded: whether the network's own frames are asked for.
+  """
+  try:
+    for name in segmenter.WEIGHTS:
+      store.describe(name)
+  except store.MissingWeightsError:
+    return saved_stage.SHIPPED[0]
+  return saved_stage.SHIPPED[0] if shows_decoded else saved_stage.PEOPLE
 
 
 def fit(

@@ -53,7 +53,7 @@ class FlowReader:
 
   def read(self, motion: Motion) -> list[Landmarks]:
     """Returns the landmarks of the frames that are kept."""
-    # Of all its frames, since another number of them would be another program.
+    # All frames of the window: another number of them would compile another program.
     return self._read(motion.flow, motion.occlusion)[: motion.num_kept]
 
   def _read(

@@ -18,7 +18,8 @@ from dabfusion_jax.inference.song import Condition
 from dabfusion_jax.ops.grid import identity_grid
 from dabfusion_jax.ops.pixels import from_uint8, to_uint8
 from dabfusion_jax.parallel.row_parallel import RowParallel
-from dabfusion_jax.stages.diffusion import DiffusionStage
+from dabfusion_jax.stages.diffusion import READER, DiffusionStage
+from data_pipeline.errors import UserError
 
 # (flow [t s s 2], occlusion [t s s 1], joints of the picture [j 2]) -> joints [t j 2],
 # all in the coordinates of the flow (`DiffusionStage.read_joints`).
@@ -157,6 +158,11 @@ class BatchSampler:
     stage, params = self.stage, self.params
     if stage.joint_reader is None:
       return None
+    if READER not in params:
+      raise UserError(
+        "The weights hold no joint reader, but the config.json beside them has one; get"
+        " the folder again."
+      )
     read = jax.jit(stage.read_joints)
 
     def read_joints(flow, occlusion, picture_joints):

@@ -80,7 +80,7 @@ class UNetSettings:
 
 @dataclasses.dataclass(frozen=True)
 class JointSettings:
-  """Where the flow moves the joints of a body: a reader that is trained beside."""
+  """Settings of the network that tells where a flow moves the joints of a body."""
 
   weight: float = 0.0  # of the reader's error in the loss; 0: there is no reader
   channels: int = 48

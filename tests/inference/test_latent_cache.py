@@ -264,3 +264,11 @@ def test_what_has_changed_in_the_data_is_made_anew_and_nothing_else(
   assert {p.name for p in ours.iterdir()} == {p.name for p in theirs.iterdir()}
   for path in theirs.glob("*.array_record"):
     assert (ours / path.name).read_bytes() == path.read_bytes()
+
+
+def test_latents_are_made_again_if_only_the_truth_has_changed():
+  clip = make_record(truth=False)
+  moved = clip | {"part_pose": np.ones((3, 21, 6), np.float32)}
+  others = [moved, moved | {"part_pose": 2 * moved["part_pose"]}]
+  digests = {latent_shards.clip_digest(x, 0) for x in (clip, *others)}
+  assert len(digests) == 3

@@ -152,3 +152,10 @@ def test_choreograph_fails_in_one_line(photo, arguments, message):
     choreograph.main([f"--person={photo}", *arguments])
   assert str(stopped.value).startswith("choreograph: ")
   assert "\n" not in str(stopped.value)
+
+
+def test_weights_of_people_need_the_networks_that_find_people(monkeypatch):
+  assert layers.default_weights(shows_decoded=False) == "dance_e"
+  monkeypatch.setattr(layers.store, "describe", lambda name: {})
+  assert layers.default_weights(shows_decoded=False) == "people_e"
+  assert layers.default_weights(shows_decoded=True) == "dance_e"

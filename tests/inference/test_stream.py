@@ -13,6 +13,7 @@ import pytest
 from dabfusion_jax.diffusion import samplers
 from dabfusion_jax.inference import layers
 from dabfusion_jax.inference.sampler import BatchSampler
+from dabfusion_jax.models.joint_reader import JointReader
 from dabfusion_jax.people.joints import joints_of
 from dabfusion_jax.people.segmenter import Person
 from dabfusion_jax.pipeline import DancePipeline
@@ -246,3 +247,10 @@ def test_ctrl_c_keeps_what_was_made(pipeline, toy, music, tmp_path, suffix):
     nothing = lambda *unused: stop(5, 0)
     stream(pipeline, music, callback=nothing).save(tmp_path / f"b{suffix}")
   assert not list(tmp_path.glob("*b.*"))
+
+
+def test_weights_without_the_reader_of_their_config_are_one_line(pipeline):
+  stage = dataclasses.replace(pipeline.stage, joint_reader=JointReader())
+  reading = dataclasses.replace(pipeline, stage=stage)
+  with pytest.raises(UserError, match="hold no joint reader.*get the folder again"):
+    _ = reading.batch_sampler.read_joints
