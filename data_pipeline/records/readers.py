@@ -3,10 +3,12 @@
 Threads that read hold Python's interpreter lock in turn. A training loop that only
 starts work on a device then waits for the lock whenever it comes back from a call, and
 the more threads read, the longer. Processes leave the lock to the loop. In a dataset of
-Grain's own `mp_prefetch`, a position is valid for one number of workers only.
+Grain's own `mp_prefetch`, a position is valid for one number of workers only. Batches
+come back in shared memory (`shared_batch`).
 """
 
 import concurrent.futures
+import multiprocessing.util
 import threading
 import weakref
 from concurrent.futures.process import BrokenProcessPool
@@ -15,6 +17,7 @@ import grain
 
 from data_pipeline.errors import UserError
 from data_pipeline.records.clip_record import Record
+from data_pipeline.records.shared_batch import SharedBatch
 from data_pipeline.workers import start_workers
 
 
@@ -33,8 +36,8 @@ class Readers:
 
   def __call__(self, index: int) -> Record:
     try:
-      return self._start().submit(_make, index).result()
-    except BrokenProcessPool:
+      return self._start().submit(_make, index).result().open()
+    except (BrokenProcessPool, ConnectionError, FileNotFoundError, EOFError):
       raise UserError(
         "A process that reads the data was killed, perhaps because memory was"
         " exhausted; use fewer of them (--config.data.reading_processes, 0: none)."
@@ -43,6 +46,9 @@ class Readers:
   def _start(self) -> concurrent.futures.ProcessPoolExecutor:
     with self._lock:
       if self._executor is None:
+        # The sockets that pass descriptors then lie in a folder of this process, which
+        # removes it, and not in one of each reader.
+        multiprocessing.util.get_temp_dir()
         self._executor = start_workers(
           self._num_processes, prepare=_open, arguments=(self._dataset,)
         )
@@ -59,5 +65,5 @@ def _open(dataset: grain.MapDataset) -> None:
   _dataset = dataset
 
 
-def _make(index: int) -> Record:
-  return _dataset[index]
+def _make(index: int) -> SharedBatch:
+  return SharedBatch.of(_dataset[index])
