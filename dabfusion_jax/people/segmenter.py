@@ -2,7 +2,8 @@
 
 The selfie segmentation network of mediapipe finds the people in the whole picture, the
 landmark network looks closer at one of them. Their masks of 256 pixels take the edges
-of the picture by a guided filter.
+of the picture by a guided filter. If $DABFUSION_SAM names weights of Segment Anything,
+the outline is found by that, in the box of the mask.
 """
 
 import dataclasses
@@ -13,6 +14,7 @@ from jaxtyping import Bool, Float, Float32, UInt8
 
 from dabfusion_jax.people.guided_filter import guided_filter
 from dabfusion_jax.people.landmarks import MARGIN, LandmarkNetwork, Landmarks
+from dabfusion_jax.people.sam import sam_of_environment
 from dabfusion_jax.people.squares import Square, square_around
 from dabfusion_jax.people.tflite_network import TfliteNetwork
 from dabfusion_jax.pretrained import store
@@ -45,22 +47,22 @@ class Person:
   @property
   def box(self) -> tuple[int, int, int, int]:
     """Returns left, top, right and bottom, in pixels; the last two are outside."""
-    mask = self.alpha > 0.5
-    rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
-    return int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1
+    return box_of(self.alpha > 0.5)
 
 
 class Segmenter:
-  """Both networks.
+  """Both networks, and SAM if there is one.
 
   Raises:
     MissingWeightsError: the weights have not been imported.
+    UserError: $DABFUSION_SAM names something else than SAM.
   """
 
   def __init__(self):
     graph = read_tflite(store.load(SELFIE)["model"].tobytes())
     self._selfie = TfliteNetwork(graph, (0,))
     self._landmarks = LandmarkNetwork()
+    self._sam = sam_of_environment()
 
   def __call__(
     self, picture: UInt8[np.ndarray, "h w 3"], pick: int = 1
@@ -91,12 +93,21 @@ class Segmenter:
     coarse *= touching(coarse > 0.5, there > 0.5)
     if (coarse > 0.5).mean() * height * width < 16:
       return None
+    if self._sam is not None:
+      coarse = self._sam(picture, box_of(coarse > 0.5))
+      coarse *= touching(coarse > 0.5, there > 0.5)
     alpha = refine(coarse, picture, square.side / _SIZE)
     return Person(alpha, landmarks, len(people) - 1)
 
   def _mask(self, picture: np.ndarray, square: Square) -> np.ndarray:
     x = square.cut(picture, _SIZE).astype(np.float32) / 255
     return self._selfie(x)[0][..., 0]
+
+
+def box_of(mask: Bool[np.ndarray, "h w"]) -> tuple[int, int, int, int]:
+  """Returns left, top, right and bottom of a mask; the last two are outside."""
+  rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
+  return int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1
 
 
 def separate(mask: Float[np.ndarray, "h w"]) -> list[Bool[np.ndarray, "h w"]]:
