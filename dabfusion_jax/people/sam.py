@@ -61,10 +61,10 @@ class SamOutline:
         f"{path!r} holds a model of type {config.model_type!r}, not SAM; name a folder"
         f" like that of {EXAMPLE} with ${VARIABLE}."
       )
-    if info["missing_keys"]:
+    if missing := sorted(info["missing_keys"]):
       raise SamError(
-        f"The weights of SAM in {path!r} lack {len(info['missing_keys'])} parts, such as"
-        f" {min(info['missing_keys'])}; get them again with: hf download {EXAMPLE}."
+        f"The weights of SAM in {path!r} lack {len(missing)} parts, such as {missing[0]};"
+        f" get them again with: hf download {EXAMPLE}."
       )
     self._model = model.eval()
     self._size = int(config.vision_config.image_size)

@@ -25,10 +25,11 @@ def folder(tmp_path_factory):
   torch = pytest.importorskip("torch")
   transformers = pytest.importorskip("transformers")
   torch.manual_seed(0)
-  vision = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
-  vision |= {"image_size": 64, "patch_size": 8, "output_channels": 16, "num_pos_feats": 8}
-  vision |= {"mlp_dim": 16, "global_attn_indexes": [0], "window_size": 4}
-  prompt = {"hidden_size": 16, "image_size": 64, "patch_size": 8, "mask_input_channels": 4}
+  sizes = {"hidden_size": 16, "image_size": 64, "patch_size": 8}
+  vision = sizes | {"num_hidden_layers": 1, "num_attention_heads": 2, "mlp_dim": 16}
+  vision |= {"output_channels": 16, "num_pos_feats": 8, "window_size": 4}
+  vision |= {"global_attn_indexes": [0]}
+  prompt = sizes | {"mask_input_channels": 4}
   decoder = {"hidden_size": 16, "mlp_dim": 16, "num_hidden_layers": 1}
   decoder |= {"num_attention_heads": 2, "iou_head_hidden_dim": 16}
   config = transformers.SamConfig(
