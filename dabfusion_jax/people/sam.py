@@ -63,8 +63,8 @@ class SamOutline:
       )
     if missing := sorted(info["missing_keys"]):
       raise SamError(
-        f"The weights of SAM in {path!r} lack {len(missing)} parts, such as {missing[0]};"
-        f" get them again with: hf download {EXAMPLE}."
+        f"The weights of SAM in {path!r} lack {len(missing)} parts, such as"
+        f" {missing[0]}; get them again with: hf download {EXAMPLE}."
       )
     self._model = model.eval()
     self._size = int(config.vision_config.image_size)
