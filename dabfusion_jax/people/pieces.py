@@ -15,21 +15,14 @@ from jaxtyping import Bool, Float, Float32, UInt8
 from dabfusion_jax.people import landmarks as lm
 from dabfusion_jax.people import skeleton
 from dabfusion_jax.people.fill import fill_smoothly
+from dabfusion_jax.people.regions import RADII, assign, largest_part, outlines
 from dabfusion_jax.people.skeleton import FEET, HEAD, LIMBS, TORSO, Affine
 
-# Half the width of a piece, relative to the trunk from the hips to the neck.
-_RADII = {"upper_arm": 0.15, "forearm": 0.13, "thigh": 0.24, "shin": 0.17}
-_HEAD_RADIUS, _FOOT_RADIUS, _TORSO_RADIUS = 0.36, 0.12, 0.25
-_HAND, _HAND_RADIUS = 1.15, 0.17  # the hand goes on beyond the knuckles
 _OVERLAP = 0.03  # of neighbouring pieces, relative to the trunk
 _TORSO_JOINTS = (lm.LEFT_SHOULDER, lm.RIGHT_SHOULDER, lm.LEFT_HIP, lm.RIGHT_HIP)
-_OUTLINE = 0.4  # of the radius; up to it a piece continues under arms
+_OUTLINE = 0.4  # of the radius; up to it a piece continues under what covers it
 _JOINT, _ANKLE = 0.8, 0.4  # radii of the discs around joints, relative to the piece
-# Relative to the radius of an arm: a pixel within the first is the arm's, one beyond
-# the last is not; the middle one is the edge if colours do not tell.
-_ARM_CORE, _ARM_LIMIT, _ARM_EDGE = 0.5, 0.95, 1.4
-_MIXED = 3  # pixels around an arm whose colours are partly the arm's
-_CLEAR_LEVELS = 30  # by which a colour suits one piece better than another
+_MIXED = 3  # pixels around an edge whose colours are partly those of the other side
 _BEHIND_ARMS = (TORSO, HEAD, "left_thigh", "right_thigh", "left_shin", "right_shin")
 _SOLID = 0.95  # alpha of a pixel that is not mixed with the background
 # From the back to the front.
@@ -73,10 +66,11 @@ def cut_pieces(
   """Returns the pieces of a person, from the back to the front."""
   unit = skeleton.trunk_length(joints)
   body = alpha > 0.02
-  shapes = _shapes(joints, unit, body.shape)
-  regions = _assign(shapes, body, picture)
+  shapes = outlines(joints, unit, body.shape)
+  regions = assign(shapes, body, picture)
   arms = np.logical_or.reduce([regions[name] for name in regions if "arm" in name])
-  to_arm = scipy.ndimage.distance_transform_edt(~arms)
+  # What is in front of the pieces behind: of the trunk also hair, and the neck.
+  fronts = {name: arms for name in _BEHIND_ARMS} | {TORSO: arms | regions[HEAD]}
   to_rest = scipy.ndimage.distance_transform_edt(arms | ~body)
   pieces = []
   for name in _ORDER:
@@ -90,105 +84,16 @@ def cut_pieces(
     shown = (own | wider & discs if "arm" in name else wider) | discs
     shown &= near
     if "arm" in name:  # a bit of sleeve that hangs on by nothing would fly along
-      shown = _largest_part(shown)
-    # What arms cover, inside the outline of what is behind them.
+      shown = largest_part(shown)
+    # What is covered, inside the outline of what is behind.
     covered, known = np.zeros_like(shown), shown
     if "arm" in name:
       known = shown & arms & (to_rest > _MIXED)
-    if name in _BEHIND_ARMS:
-      covered = (shapes[name] < _OUTLINE) & arms & ~shown
-      known = shown & (to_arm > _MIXED)
+    if name in fronts:
+      covered = (shapes[name] < _OUTLINE) & fronts[name] & ~shown
+      known = shown & (scipy.ndimage.distance_transform_edt(~fronts[name]) > _MIXED)
     pieces.append(_make_piece(name, picture, alpha, shown | covered, known))
   return tuple(pieces)
-
-
-def _shapes(
-  joints: np.ndarray, unit: float, shape: tuple[int, int]
-) -> dict[str, Float32[np.ndarray, "h w"]]:
-  """Returns the distance of each pixel from each piece; 1 at its outline."""
-  y, x = np.mgrid[: shape[0], : shape[1]].astype(np.float32) + 0.5
-  shapes = {}
-  for name, (first, last) in LIMBS.items():
-    start, end = joints[first], joints[last]
-    radius = _RADII[name.partition("_")[2]] * unit
-    shapes[name] = _distance(x, y, start, end) / radius
-    if "forearm" in name:
-      fingers = joints[list(lm.LEFT_HAND if "left" in name else lm.RIGHT_HAND)].mean(0)
-      tip = end + _HAND * (fingers - end)
-      hand = _distance(x, y, end, tip) / (_HAND_RADIUS * unit)
-      shapes[name] = np.minimum(shapes[name], hand)
-  for name, ankle in FEET.items():
-    toe = joints[lm.LEFT_TOE if name == "left_foot" else lm.RIGHT_TOE]
-    distance = _distance(x, y, joints[ankle], toe) / (_FOOT_RADIUS * unit)
-    shapes[name] = np.where(y > joints[ankle][1], 0.3 * distance, distance)
-  neck = (joints[lm.LEFT_SHOULDER] + joints[lm.RIGHT_SHOULDER]) / 2
-  ears = (joints[lm.LEFT_EAR] + joints[lm.RIGHT_EAR]) / 2
-  shapes[HEAD] = _distance(x, y, ears, ears + 0.6 * (ears - neck)) / (
-    _HEAD_RADIUS * unit
-  )
-  corners = joints[[lm.LEFT_SHOULDER, lm.RIGHT_SHOULDER, lm.RIGHT_HIP, lm.LEFT_HIP]]
-  outline = [
-    _distance(x, y, corners[i], corners[(i + 1) % 4]) / (_TORSO_RADIUS * unit)
-    for i in range(4)
-  ]
-  shapes[TORSO] = np.where(_inside(x, y, corners), 0, np.min(outline, 0))
-  return shapes
-
-
-def _assign(
-  shapes: dict[str, np.ndarray],
-  body: Bool[np.ndarray, "h w"],
-  picture: UInt8[np.ndarray, "h w 3"],
-) -> dict[str, Bool[np.ndarray, "h w"]]:
-  """Gives each pixel of the body to one piece: arms first, then the nearest.
-
-  Near an arm that hangs in front of the body, colour decides: a pixel is the arm's if
-  the colour around there is that of the arm's core rather than that of the rest.
-  """
-  names = [name for name in shapes if "arm" not in name]
-  distance = np.stack([shapes[name] for name in names])
-  nearest = distance.argmin(0)
-  regions = {name: nearest == i for i, name in enumerate(names)}
-  colours = picture.astype(np.float32)
-  arms = [name for name in shapes if "arm" in name]
-  from_arms = np.stack([shapes[name] for name in arms])
-  from_arm, nearest_arm = from_arms.min(0), from_arms.argmin(0)
-  core, rest = (from_arm < _ARM_CORE) & body, (from_arm > _ARM_EDGE) & body
-  is_arm = from_arm < np.minimum(distance.min(0), _ARM_LIMIT)
-  if core.any() and rest.any():
-    errors = [
-      np.abs(colours - fill_smoothly(colours, known)).sum(-1) for known in (core, rest)
-    ]
-    errors = [scipy.ndimage.gaussian_filter(error, 1.0) for error in errors]
-    # Sleeves and collars lie near upper arms, and look like what they lie on.
-    is_lower = np.array(["forearm" in name for name in arms])[nearest_arm]
-    edge = np.where(is_lower, _ARM_EDGE, _ARM_LIMIT)
-    unsure = (from_arm >= _ARM_CORE) & (from_arm <= edge)
-    clear = np.abs(errors[0] - errors[1]) > _CLEAR_LEVELS
-    is_arm = np.where(unsure & clear, errors[0] < errors[1], is_arm)
-  is_arm = scipy.ndimage.median_filter(is_arm | core, 5) & body
-  is_left = np.array(["left" in name for name in arms])[nearest_arm]
-  is_arm = _largest_part(is_arm & is_left) | _largest_part(is_arm & ~is_left)
-  regions = {name: region & body & ~is_arm for name, region in regions.items()}
-  # Bits of a sleeve beyond the arm's outline, which the arm has cut off from the trunk.
-  bits = regions[TORSO] & ~_largest_part(regions[TORSO])
-  regions[TORSO] &= ~bits
-  is_arm |= bits
-  of_arms = {name: is_arm & (nearest_arm == i) for i, name in enumerate(arms)}
-  for side in ("left", "right"):  # bits of a sleeve that are nearer to the forearm
-    upper, lower = f"{side}_upper_arm", f"{side}_forearm"
-    whole = _largest_part(of_arms[lower])
-    of_arms[upper] |= of_arms[lower] & ~whole
-    of_arms[lower] = whole
-  return regions | of_arms
-
-
-def _largest_part(mask: Bool[np.ndarray, "h w"]) -> Bool[np.ndarray, "h w"]:
-  """Returns the largest connected part of a mask: specks of its colour are no arm."""
-  labels, count = scipy.ndimage.label(mask)
-  if not count:
-    return mask
-  return labels == np.bincount(labels[mask]).argmax()
 
 
 def _neighbours(name: str) -> tuple[str, ...]:
@@ -198,7 +103,7 @@ def _neighbours(name: str) -> tuple[str, ...]:
   chains += (("torso", f"{side}_thigh", f"{side}_shin", f"{side}_foot"),)
   if name in (TORSO, HEAD):
     limbs = [limb for limb, (first, _) in LIMBS.items() if first in _TORSO_JOINTS]
-    return (HEAD, *limbs) if name == TORSO else (TORSO,)
+    return tuple(limbs) if name == TORSO else (TORSO,)
   return tuple(
     other
     for chain in chains
@@ -216,7 +121,7 @@ def _joint_discs(
   discs = np.zeros(shape, bool)
   y, x = np.mgrid[: shape[0], : shape[1]].astype(np.float32) + 0.5
   for limb, (first, last) in LIMBS.items():
-    radius = _RADII[limb.partition("_")[2]] * unit
+    radius = RADII[limb.partition("_")[2]] * unit
     chosen = {limb: (first, last)}.get(name, ())
     if name == TORSO and first in _TORSO_JOINTS:
       chosen = (first,)
@@ -247,27 +152,6 @@ def _make_piece(
   rgba = np.dstack([colours, alpha * soft * 255])
   image = PIL.Image.fromarray(np.clip(np.round(rgba), 0, 255).astype(np.uint8), "RGBA")
   return Piece(name, image, int(left), int(top))
-
-
-def _distance(x, y, start: np.ndarray, end: np.ndarray) -> Float32[np.ndarray, "h w"]:
-  """Returns the distance of pixels from a line between two points."""
-  along = end - start
-  square = max(float(along @ along), 1e-6)
-  share = ((x - start[0]) * along[0] + (y - start[1]) * along[1]) / square
-  share = np.clip(share, 0, 1)
-  distance = np.hypot(x - start[0] - share * along[0], y - start[1] - share * along[1])
-  return distance.astype(np.float32)
-
-
-def _inside(x, y, corners: np.ndarray) -> Bool[np.ndarray, "h w"]:
-  """Returns which pixels lie in a convex polygon, whichever way round it is given."""
-  sides = []
-  for i in range(len(corners)):
-    start, end = corners[i], corners[(i + 1) % len(corners)]
-    along = end - start
-    sides.append((x - start[0]) * along[1] - (y - start[1]) * along[0])
-  sides = np.stack(sides)
-  return (sides >= 0).all(0) | (sides <= 0).all(0)
 
 
 def _dilate(mask: np.ndarray, pixels: float) -> np.ndarray:

@@ -103,3 +103,43 @@ def test_a_piece_beyond_the_picture_is_left_out(cut):
 
 def test_the_trunk_is_measured_from_hips_to_neck():
   assert skeleton.trunk_length(dancers.joints()) == pytest.approx(53)
+
+
+def test_an_arm_across_the_trunk_takes_no_chest_along():
+  points = dancers.joints()
+  # The upper arm hangs down, the forearm lies across the whole trunk.
+  points[[14, 16, 18, 20]] = [[54, 82], [108, 84], [114, 84], [114, 85]]
+  picture, mask = dancers.draw(points)
+  parts = pieces.cut_pieces(picture, mask.astype(np.float32), points)
+  for name in ("right_upper_arm", "left_upper_arm"):
+    drawn = compose(
+      [piece for piece in parts if piece.name == name], {name: np.eye(2, 3)}
+    )
+    assert not drawn[58:76, 72:88, 3].any()
+  (torso,) = [piece for piece in parts if piece.name == "torso"]
+  for place in ((80, 66), (80, 84), (80, 98)):  # above, behind, and below the forearm
+    *colour, alpha = torso.image.getpixel((place[0] - torso.left, place[1] - torso.top))
+    assert alpha > 200
+    np.testing.assert_allclose(colour, dancers.SHIRT, atol=30)
+
+
+def test_long_hair_goes_with_the_head():
+  points = dancers.joints()
+  picture, mask = dancers.draw(points)
+  hair = np.zeros_like(mask)
+  hair[16:66, 62:71] = hair[16:66, 89:98] = True  # down over both shoulders
+  hair[16:24, 62:98] = True
+  picture[hair], mask[hair] = (20, 15, 10), True
+  parts = pieces.cut_pieces(picture, mask.astype(np.float32), points)
+  is_dark = lambda piece: (
+    (np.asarray(piece.image)[..., :3] < 35).all(-1)
+    & (np.asarray(piece.image)[..., 3] > 100)
+  )
+  by_name = {piece.name: piece for piece in parts}
+  head, torso = by_name["head"], by_name["torso"]
+  assert is_dark(head).sum() > 0.75 * hair.sum()
+  for name in ("torso", "left_upper_arm", "right_upper_arm"):
+    assert is_dark(by_name[name]).sum() < 0.03 * hair.sum(), name
+  *colour, alpha = torso.image.getpixel((67 - torso.left, 60 - torso.top))
+  assert alpha > 200  # shirt under the hair
+  np.testing.assert_allclose(colour, dancers.SHIRT, atol=30)

@@ -1,0 +1,203 @@
+"""Which pixels of a person belong to which piece.
+
+Outlines around the bones tell roughly; where two pieces of different colours meet, the
+colours tell exactly.
+"""
+
+import numpy as np
+import scipy.ndimage
+from jaxtyping import Bool, Float32, UInt8
+
+from dabfusion_jax.people import landmarks as lm
+from dabfusion_jax.people.fill import fill_smoothly
+from dabfusion_jax.people.skeleton import FEET, HEAD, LIMBS, TORSO
+
+# Half the width of a piece, relative to the trunk from the hips to the neck.
+RADII = {"upper_arm": 0.15, "forearm": 0.13, "thigh": 0.24, "shin": 0.17}
+_HEAD_RADIUS, _FOOT_RADIUS, _TORSO_RADIUS = 0.36, 0.12, 0.25
+_HAND, _HAND_RADIUS = 1.15, 0.17  # the hand goes on beyond the knuckles
+# Relative to the radius of an arm: a pixel within the first is the arm's, one beyond
+# the last is not; the middle one is the edge if colours do not tell.
+_ARM_CORE, _ARM_LIMIT, _ARM_EDGE = 0.5, 0.95, 1.4
+_HAIR_LIMIT = 2.6  # radii of the head, up to which hair may hang
+_CLEAR_LEVELS = 30  # by which a colour suits one piece better than another
+
+
+def outlines(
+  joints: np.ndarray, unit: float, shape: tuple[int, int]
+) -> dict[str, Float32[np.ndarray, "h w"]]:
+  """Returns the distance of each pixel from each piece; 1 at its outline."""
+  y, x = np.mgrid[: shape[0], : shape[1]].astype(np.float32) + 0.5
+  shapes = {}
+  for name, (first, last) in LIMBS.items():
+    start, end = joints[first], joints[last]
+    radius = RADII[name.partition("_")[2]] * unit
+    shapes[name] = _distance(x, y, start, end) / radius
+    if "forearm" in name:
+      fingers = joints[list(lm.LEFT_HAND if "left" in name else lm.RIGHT_HAND)].mean(0)
+      tip = end + _HAND * (fingers - end)
+      hand = _distance(x, y, end, tip) / (_HAND_RADIUS * unit)
+      shapes[name] = np.minimum(shapes[name], hand)
+  for name, ankle in FEET.items():
+    toe = joints[lm.LEFT_TOE if name == "left_foot" else lm.RIGHT_TOE]
+    distance = _distance(x, y, joints[ankle], toe) / (_FOOT_RADIUS * unit)
+    shapes[name] = np.where(y > joints[ankle][1], 0.3 * distance, distance)
+  neck = (joints[lm.LEFT_SHOULDER] + joints[lm.RIGHT_SHOULDER]) / 2
+  ears = (joints[lm.LEFT_EAR] + joints[lm.RIGHT_EAR]) / 2
+  shapes[HEAD] = _distance(x, y, ears, ears + 0.6 * (ears - neck)) / (
+    _HEAD_RADIUS * unit
+  )
+  corners = joints[[lm.LEFT_SHOULDER, lm.RIGHT_SHOULDER, lm.RIGHT_HIP, lm.LEFT_HIP]]
+  outline = [
+    _distance(x, y, corners[i], corners[(i + 1) % 4]) / (_TORSO_RADIUS * unit)
+    for i in range(4)
+  ]
+  shapes[TORSO] = np.where(_inside(x, y, corners), 0, np.min(outline, 0))
+  return shapes
+
+
+def assign(
+  shapes: dict[str, np.ndarray],
+  body: Bool[np.ndarray, "h w"],
+  picture: UInt8[np.ndarray, "h w 3"],
+) -> dict[str, Bool[np.ndarray, "h w"]]:
+  """Gives each pixel of the body to one piece: arms first, then the nearest.
+
+  Hair and neck go with the head.
+
+  Args:
+    shapes: of `outlines`.
+    body: the person.
+    picture: whose colours decide where outlines do not.
+  """
+  names = [name for name in shapes if "arm" not in name]
+  distance = np.stack([shapes[name] for name in names])
+  nearest = distance.argmin(0)
+  arms = [name for name in shapes if "arm" in name]
+  from_arms = np.stack([shapes[name] for name in arms])
+  nearest_arm = from_arms.argmin(0)
+  colours = picture.astype(np.float32)
+  is_lower = np.array(["forearm" in name for name in arms])[nearest_arm]
+  is_arm = _find_arms(from_arms.min(0), distance.min(0), is_lower, body, colours)
+  is_left = np.array(["left" in name for name in arms])[nearest_arm]
+  is_arm = largest_part(is_arm & is_left) | largest_part(is_arm & ~is_left)
+  regions = {name: (nearest == i) & body & ~is_arm for i, name in enumerate(names)}
+  # Bits of a sleeve beyond the arm's outline, which the arm has cut off from the trunk.
+  bits = _parts_outside(regions[TORSO], shapes[TORSO] > 0)
+  regions[TORSO] &= ~bits
+  is_arm |= bits
+  of_arms = {name: is_arm & (nearest_arm == i) for i, name in enumerate(arms)}
+  for side in ("left", "right"):  # bits of a sleeve that are nearer to the forearm
+    upper, lower = f"{side}_upper_arm", f"{side}_forearm"
+    whole = largest_part(of_arms[lower])
+    of_arms[upper] |= of_arms[lower] & ~whole
+    of_arms[lower] = whole
+  regions |= of_arms
+  hair = _find_hair(regions, shapes, colours)
+  return {
+    name: region | hair if name == HEAD else region & ~hair
+    for name, region in regions.items()
+  }
+
+
+def _find_arms(
+  from_arm: Float32[np.ndarray, "h w"],
+  from_rest: Float32[np.ndarray, "h w"],
+  is_lower: Bool[np.ndarray, "h w"],
+  body: Bool[np.ndarray, "h w"],
+  colours: Float32[np.ndarray, "h w 3"],
+) -> Bool[np.ndarray, "h w"]:
+  """Returns the pixels of both arms.
+
+  Near an arm that hangs in front of the body, colour decides: a pixel is the arm's if
+  the colour around there is that of the arm's core rather than that of the rest.
+
+  Args:
+    from_arm: distance from the nearest arm.
+    from_rest: distance from the nearest other piece.
+    is_lower: whether the nearest arm is a forearm.
+    body: the person.
+    colours: of the picture.
+  """
+  core, rest = (from_arm < _ARM_CORE) & body, (from_arm > _ARM_EDGE) & body
+  is_arm = from_arm < np.minimum(from_rest, _ARM_LIMIT)
+  if core.any() and rest.any():
+    # Sleeves and collars lie near upper arms, and look like what they lie on.
+    edge = np.where(is_lower, _ARM_EDGE, _ARM_LIMIT)
+    unsure = (from_arm >= _ARM_CORE) & (from_arm <= edge)
+    nearer = _nearer_colour(colours, core, rest)
+    is_arm = np.where(unsure & (nearer != 0), nearer > 0, is_arm)
+  return scipy.ndimage.median_filter(is_arm | core, 5) & body
+
+
+def _find_hair(
+  regions: dict[str, np.ndarray],
+  shapes: dict[str, np.ndarray],
+  colours: Float32[np.ndarray, "h w 3"],
+) -> Bool[np.ndarray, "h w"]:
+  """Returns what hangs down from the head over trunk and shoulders, and the neck."""
+  below = regions[TORSO] | regions["left_upper_arm"] | regions["right_upper_arm"]
+  near = below & (shapes[HEAD] < _HAIR_LIMIT)
+  head, rest = regions[HEAD], below & ~near
+  if not (head.any() and rest.any() and near.any()):
+    return np.zeros_like(head)
+  hair = near & (_nearer_colour(colours, head, rest) > 0)
+  hair = scipy.ndimage.median_filter(hair | head, 5) & near
+  return largest_part(hair | head) & near
+
+
+def _nearer_colour(
+  colours: Float32[np.ndarray, "h w 3"],
+  first: Bool[np.ndarray, "h w"],
+  second: Bool[np.ndarray, "h w"],
+) -> Float32[np.ndarray, "h w"]:
+  """Returns 1 where the colour around is clearly that of `first`, -1 where of `second`.
+
+  The colours of both are continued smoothly; 0 is undecided.
+  """
+  errors = [
+    np.abs(colours - fill_smoothly(colours, known)).sum(-1) for known in (first, second)
+  ]
+  first_error, second_error = (scipy.ndimage.gaussian_filter(e, 1.0) for e in errors)
+  difference = second_error - first_error
+  return np.sign(difference) * (np.abs(difference) > _CLEAR_LEVELS)
+
+
+def _parts_outside(
+  mask: Bool[np.ndarray, "h w"], outside: Bool[np.ndarray, "h w"]
+) -> Bool[np.ndarray, "h w"]:
+  """Returns the connected parts of a mask, but the largest, that are mostly outside."""
+  labels, count = scipy.ndimage.label(mask & ~largest_part(mask))
+  if not count:
+    return np.zeros_like(mask)
+  share = scipy.ndimage.mean(outside, labels, np.arange(1, count + 1))
+  return np.r_[False, share > 0.5][labels]
+
+
+def largest_part(mask: Bool[np.ndarray, "h w"]) -> Bool[np.ndarray, "h w"]:
+  """Returns the largest connected part of a mask: specks of its colour are no arm."""
+  labels, count = scipy.ndimage.label(mask)
+  if not count:
+    return mask
+  return labels == np.bincount(labels[mask]).argmax()
+
+
+def _distance(x, y, start: np.ndarray, end: np.ndarray) -> Float32[np.ndarray, "h w"]:
+  """Returns the distance of pixels from a line between two points."""
+  along = end - start
+  square = max(float(along @ along), 1e-6)
+  share = ((x - start[0]) * along[0] + (y - start[1]) * along[1]) / square
+  share = np.clip(share, 0, 1)
+  distance = np.hypot(x - start[0] - share * along[0], y - start[1] - share * along[1])
+  return distance.astype(np.float32)
+
+
+def _inside(x, y, corners: np.ndarray) -> Bool[np.ndarray, "h w"]:
+  """Returns which pixels lie in a convex polygon, whichever way round it is given."""
+  sides = []
+  for i in range(len(corners)):
+    start, end = corners[i], corners[(i + 1) % len(corners)]
+    along = end - start
+    sides.append((x - start[0]) * along[1] - (y - start[1]) * along[0])
+  sides = np.stack(sides)
+  return (sides >= 0).all(0) | (sides <= 0).all(0)
