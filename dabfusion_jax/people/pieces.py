@@ -6,6 +6,7 @@ that moves leaves no hole.
 """
 
 import dataclasses
+from collections.abc import Mapping
 
 import numpy as np
 import PIL.Image
@@ -22,6 +23,9 @@ _OVERLAP = 0.03  # of neighbouring pieces, relative to the trunk
 _TORSO_JOINTS = (lm.LEFT_SHOULDER, lm.RIGHT_SHOULDER, lm.LEFT_HIP, lm.RIGHT_HIP)
 _OUTLINE = 0.4  # of the radius; up to it a piece continues under what covers it
 _JOINT, _ANKLE = 0.8, 0.4  # radii of the discs around joints, relative to the piece
+_BEND = (
+  1.15  # radius of a disc at an elbow or a knee, relative to half the limb's width
+)
 _MIXED = 3  # pixels around an edge whose colours are partly those of the other side
 _BEHIND_ARMS = (TORSO, HEAD, "left_thigh", "right_thigh", "left_shin", "right_shin")
 _SOLID = 0.95  # alpha of a pixel that is not mixed with the background
@@ -72,13 +76,14 @@ def cut_pieces(
   # What is in front of the pieces behind: of the trunk also hair, and the neck.
   fronts = {name: arms for name in _BEHIND_ARMS} | {TORSO: arms | regions[HEAD]}
   to_rest = scipy.ndimage.distance_transform_edt(arms | ~body)
+  radii = _disc_radii(regions, joints, unit)
   pieces = []
   for name in _ORDER:
     own = regions[name]
     if not own.any():
       continue
     near = np.logical_or.reduce([own, *(regions[other] for other in _neighbours(name))])
-    discs = _joint_discs(name, joints, unit, own.shape)
+    discs = _joint_discs(name, joints, radii, own.shape)
     wider = _dilate(own, _OVERLAP * unit)
     # Along the trunk an arm must take nothing of it along, only at the shoulder.
     shown = (own | wider & discs if "arm" in name else wider) | discs
@@ -114,21 +119,52 @@ def _neighbours(name: str) -> tuple[str, ...]:
   )
 
 
+def _disc_radii(
+  regions: Mapping[str, Bool[np.ndarray, "h w"]], joints: np.ndarray, unit: float
+) -> dict[tuple[str, int], float]:
+  """Returns the radius of the disc around each end of each limb, in pixels.
+
+  An elbow or a knee is as round as the limb is wide there: what is beyond sticks out
+  when it bends.
+  """
+  radii = {}
+  for limb, ends in LIMBS.items():
+    width = RADII[limb.partition("_")[2]] * unit
+    for joint in ends:
+      radii[limb, joint] = (_ANKLE if joint in FEET.values() else _JOINT) * width
+  firsts, lasts = zip(*LIMBS.values(), strict=True)
+  for joint in set(firsts) & set(lasts):  # elbows and knees
+    parts = [limb for limb, ends in LIMBS.items() if joint in ends]
+    mask = np.logical_or.reduce([regions[limb] for limb in parts])
+    depth = scipy.ndimage.distance_transform_edt(np.pad(mask, 1))
+    x, y = (int(place) + 1 for place in joints[joint])
+    reach = int(max(radii[limb, joint] for limb in parts))
+    window = depth[max(y - reach, 0) : y + reach + 1, max(x - reach, 0) : x + reach + 1]
+    if window.any():
+      half = _BEND * float(window.max())
+      if 0 <= y < depth.shape[0] and 0 <= x < depth.shape[1]:
+        half = max(half, float(depth[y, x]))
+      for limb in parts:
+        radii[limb, joint] = min(radii[limb, joint], half)
+  return radii
+
+
 def _joint_discs(
-  name: str, joints: np.ndarray, unit: float, shape: tuple[int, int]
+  name: str,
+  joints: np.ndarray,
+  radii: Mapping[tuple[str, int], float],
+  shape: tuple[int, int],
 ) -> Bool[np.ndarray, "h w"]:
   """Returns the discs around the joints of a piece, in which it overlaps the next."""
   discs = np.zeros(shape, bool)
   y, x = np.mgrid[: shape[0], : shape[1]].astype(np.float32) + 0.5
   for limb, (first, last) in LIMBS.items():
-    radius = RADII[limb.partition("_")[2]] * unit
     chosen = {limb: (first, last)}.get(name, ())
     if name == TORSO and first in _TORSO_JOINTS:
       chosen = (first,)
     for joint in chosen:
-      size = _ANKLE if joint in FEET.values() else _JOINT
       reach = np.hypot(x - joints[joint][0], y - joints[joint][1])
-      discs |= reach < size * radius
+      discs |= reach < radii[limb, joint]
   return discs
 
 

@@ -45,8 +45,15 @@ def landmarks() -> Landmarks:
   return Landmarks(joints(), np.ones(lm.NUM_LANDMARKS), 1.0)
 
 
-def draw(points: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
-  """Returns a picture of the person in front of a wall, and the mask."""
+def draw(
+  points: np.ndarray | None = None, arms: float = 1.0
+) -> tuple[np.ndarray, np.ndarray]:
+  """Returns a picture of the person in front of a wall, and the mask.
+
+  Args:
+    points: landmarks.
+    arms: how thick they are.
+  """
   points = joints() if points is None else points
   picture = np.tile(WALL, (HEIGHT, WIDTH, 1))
   picture[150:] = (120, 110, 100)
@@ -72,7 +79,7 @@ def draw(points: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
   line(points[lm.NOSE] - [0, 4], points[lm.NOSE] + [0, 16], 11, SKIN)
   for side in ("LEFT", "RIGHT"):
     of = lambda name, side=side: points[getattr(lm, f"{side}_{name}")]
-    line(of("SHOULDER"), of("ELBOW"), 6, SHIRT)
+    line(of("SHOULDER"), of("ELBOW"), 6 * arms, SHIRT)
     tip = of("WRIST") + 0.4 * (of("WRIST") - of("ELBOW"))
-    line(of("ELBOW"), tip, 5, SKIN)
+    line(of("ELBOW"), tip, 5 * arms, SKIN)
   return picture, mask

@@ -143,3 +143,18 @@ def test_long_hair_goes_with_the_head():
   *colour, alpha = torso.image.getpixel((67 - torso.left, 60 - torso.top))
   assert alpha > 200  # shirt under the hair
   np.testing.assert_allclose(colour, dancers.SHIRT, atol=30)
+
+
+@pytest.mark.parametrize("arms", [0.4, 1.0])
+def test_an_elbow_is_as_round_as_the_arm_is_wide(arms):
+  points = dancers.joints()
+  points[[13, 15, 17, 19]] = [[116, 80], [138, 108], [140, 110], [140, 111]]
+  picture, mask = dancers.draw(points, arms)
+  parts = pieces.cut_pieces(picture, mask.astype(np.float32), points)
+  for name, start in (("left_upper_arm", 11), ("left_forearm", 15)):
+    (part,) = [piece for piece in parts if piece.name == name]
+    y, x = np.nonzero(np.asarray(part.image)[..., 3] > 128)
+    place = np.stack([x + part.left, y + part.top], -1) - points[13]
+    axis = (points[13] - points[start]) / np.hypot(*(points[13] - points[start]))
+    beyond = (place @ axis).max()
+    assert 0.5 < beyond < 6 * arms + 2
