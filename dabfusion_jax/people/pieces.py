@@ -10,7 +10,9 @@ from collections.abc import Mapping
 
 import numpy as np
 import PIL.Image
+import PIL.ImageDraw
 import scipy.ndimage
+import scipy.spatial
 from jaxtyping import Bool, Float, Float32, UInt8
 
 from dabfusion_jax.people import landmarks as lm
@@ -96,6 +98,8 @@ def cut_pieces(
       known = shown & arms & (to_rest > _MIXED)
     if name in fronts:
       covered = (shapes[name] < _OUTLINE) & fronts[name] & ~shown
+      if name == TORSO:
+        covered &= _hull(own, joints[list(_TORSO_JOINTS)])
       known = shown & (scipy.ndimage.distance_transform_edt(~fronts[name]) > _MIXED)
     pieces.append(_make_piece(name, picture, alpha, shown | covered, known))
   return tuple(pieces)
@@ -166,6 +170,18 @@ def _joint_discs(
       reach = np.hypot(x - joints[joint][0], y - joints[joint][1])
       discs |= reach < radii[limb, joint]
   return discs
+
+
+def _hull(
+  mask: Bool[np.ndarray, "h w"], points: Float[np.ndarray, "n 2"]
+) -> Bool[np.ndarray, "h w"]:
+  """Returns the convex hull of a mask and of points (x, y)."""
+  rim = mask & ~scipy.ndimage.binary_erosion(mask)
+  corners = np.concatenate([np.argwhere(rim)[:, ::-1], points])
+  corners = corners[scipy.spatial.ConvexHull(corners).vertices]
+  image = PIL.Image.new("1", mask.shape[::-1])
+  PIL.ImageDraw.Draw(image).polygon([tuple(corner) for corner in corners], fill=1)
+  return np.asarray(image)
 
 
 def _make_piece(

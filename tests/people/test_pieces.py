@@ -158,3 +158,17 @@ def test_an_elbow_is_as_round_as_the_arm_is_wide(arms):
     axis = (points[13] - points[start]) / np.hypot(*(points[13] - points[start]))
     beyond = (place @ axis).max()
     assert 0.5 < beyond < 6 * arms + 2
+
+
+def test_the_flank_behind_an_arm_is_straight():
+  points = dancers.joints()
+  points[[13, 15, 17, 19]] = [[101, 78], [101, 100], [101, 106], [101, 107]]
+  picture, mask = dancers.draw(points)
+  # Of the trunk, nothing is seen beyond the line from the shoulder to the hip.
+  y, x = np.mgrid[: dancers.HEIGHT, : dancers.WIDTH]
+  beyond = (x > 96 - 6 * (y - 55) / 53) & (x < 95.5) & (y > 66) & (y < 106)
+  picture[beyond], mask[beyond] = dancers.WALL, False
+  parts = pieces.cut_pieces(picture, mask.astype(np.float32), points)
+  drawn = compose([p for p in parts if p.name == "torso"], {"torso": np.eye(2, 3)})
+  assert drawn[75:95, 88, 3].min() > 200
+  assert drawn[75:95, 98:, 3].max() < 50
