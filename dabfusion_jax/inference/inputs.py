@@ -170,7 +170,10 @@ def read_music(
   with beside or contextlib.nullcontext():
     if beat_times is None:
       tracker = tracker or trackers.best_tracker()[0]
-      song = reader.read_audio(path, onsets.SAMPLE_RATE)
+      if text is None and encoder.sample_rate == onsets.SAMPLE_RATE:
+        song = sound  # decoding a long song takes seconds
+      else:
+        song = reader.read_audio(path, onsets.SAMPLE_RATE)
       tracked = tracker(song, onsets.SAMPLE_RATE, bpm)
       times = tracked.times
   return Song(

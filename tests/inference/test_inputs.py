@@ -8,10 +8,10 @@ from dabfusion_jax.inference.inputs import InputError
 from dabfusion_jax.inference.options import DanceOptions
 from data_pipeline.cutting import ingest
 from data_pipeline.cutting.windows import Windows
-from data_pipeline.media import writer
+from data_pipeline.media import sound, writer
 from data_pipeline.music import trackers
 from data_pipeline.music.encoders import make_encoder
-from data_pipeline.music.tracked import LIBROSA
+from data_pipeline.music.tracked import LIBROSA, Tracked
 from data_pipeline.sources.base import SourceVideo, VideoFile
 
 RATE = 44_100
@@ -113,6 +113,32 @@ def test_beats_are_tracked_given_or_absent(film, tmp_path):
   np.testing.assert_array_equal(hear(beat_times=path), expected)
   np.testing.assert_array_equal(hear(beat_times=[9.0, 7.0, 3.5, 3.0, 1.5]), expected)
   assert not len(hear(beat_times=[]))
+
+
+@pytest.mark.parametrize("rate", [22_050, 48_000])
+def test_a_song_is_decoded_once_per_form_of_its_sound(film, rate, monkeypatch):
+  forms = []
+
+  def read_audio(path, sample_rate, mono=True):
+    forms.append((sample_rate, mono))
+    return sound.read_audio(path, sample_rate, mono=mono)
+
+  heard = []
+
+  class Tracker:
+    name, identity = "still", {}
+
+    def __call__(self, audio, sample_rate, bpm=None):
+      heard.append((audio, sample_rate))
+      return Tracked(np.zeros(0))
+
+  monkeypatch.setattr(inputs.reader, "read_audio", read_audio)
+  ear = Ear()
+  ear.sample_rate = rate
+  inputs.read_music(film, ear, tracker=Tracker())
+  assert len(forms) == len(set(forms)) == (2 if rate == 22_050 else 3)
+  ((audio, sample_rate),) = heard
+  np.testing.assert_array_equal(audio, sound.read_audio(film, sample_rate))
 
 
 def test_text_replaces_the_sound_if_the_encoder_takes_it(film):
