@@ -141,15 +141,12 @@ def _disc_radii(
     parts = [limb for limb, ends in LIMBS.items() if joint in ends]
     mask = np.logical_or.reduce([regions[limb] for limb in parts])
     depth = scipy.ndimage.distance_transform_edt(np.pad(mask, 1))
-    x, y = (int(place) + 1 for place in joints[joint])
+    x, y = np.clip(joints[joint] + 1, 0, np.array(depth.shape[::-1]) - 1).astype(int)
     reach = int(max(radii[limb, joint] for limb in parts))
     window = depth[max(y - reach, 0) : y + reach + 1, max(x - reach, 0) : x + reach + 1]
-    if window.any():
-      half = _BEND * float(window.max())
-      if 0 <= y < depth.shape[0] and 0 <= x < depth.shape[1]:
-        half = max(half, float(depth[y, x]))
-      for limb in parts:
-        radii[limb, joint] = min(radii[limb, joint], half)
+    half = max(_BEND * float(window.max()), float(depth[y, x]))
+    if half:  # else the limb is not seen
+      radii |= {(limb, joint): min(radii[limb, joint], half) for limb in parts}
   return radii
 
 
@@ -178,7 +175,7 @@ def _hull(
   """Returns the convex hull of a mask and of points (x, y)."""
   rim = mask & ~scipy.ndimage.binary_erosion(mask)
   corners = np.concatenate([np.argwhere(rim)[:, ::-1], points])
-  corners = corners[scipy.spatial.ConvexHull(corners).vertices]
+  corners = corners[scipy.spatial.ConvexHull(corners, qhull_options="QJ").vertices]
   image = PIL.Image.new("1", mask.shape[::-1])
   PIL.ImageDraw.Draw(image).polygon([tuple(corner) for corner in corners], fill=1)
   return np.asarray(image)
