@@ -1,6 +1,7 @@
 """Scores of small folders stand beside their nulls, and are kept in a cache."""
 
 import dataclasses
+import errno
 import json
 import shutil
 
@@ -19,6 +20,7 @@ from dabfusion_jax.evaluation.reporting.result import (
   write_result,
 )
 from dabfusion_jax.metrics.features import i3d
+from data_pipeline import files
 
 
 @pytest.fixture(scope="module")
@@ -103,6 +105,19 @@ def test_a_result_is_plain_json_and_undefined_scores_have_reasons(noisy, tmp_pat
   assert undefined and all(s["reason"] for s in undefined)
   assert {s["of"] for s in lines} >= {"sample", "real", "frozen", "shuffled", "chance"}
   assert "2D-MM Align" in as_text(result)
+
+
+def test_a_full_disk_leaves_the_earlier_result_with_its_scores(tmp_path, monkeypatch):
+  write_result(tmp_path, {"number": 1}, [{"value": 1.0}])
+  before = {path.name: path.read_text() for path in tmp_path.iterdir()}
+
+  def write_json(path, content):
+    raise OSError(errno.ENOSPC, "No space left on device", str(path))
+
+  monkeypatch.setattr(files, "write_json", write_json)
+  with pytest.raises(OSError):
+    write_result(tmp_path, {"number": 2}, [{"value": 2.0}])
+  assert {path.name: path.read_text() for path in tmp_path.iterdir()} == before
 
 
 def test_a_second_run_takes_everything_from_the_cache(noisy, folders, monkeypatch):

@@ -127,15 +127,16 @@ def score_lines(measured: Measured) -> Iterator[dict[str, Any]]:
 def write_result(
   folder: pathlib.Path, result: Result, lines: Iterable[Mapping[str, Any]]
 ) -> pathlib.Path:
-  """Writes result.json, whose path is returned, and scores.jsonl.
+  """Writes result.json, whose path is returned, and scores.jsonl: both or neither.
 
   Raises:
     ValueError: a number is NaN.
   """
   folder.mkdir(parents=True, exist_ok=True)
   text = "".join(json.dumps(line, allow_nan=False) + "\n" for line in lines)
-  files.write_text(folder / SCORES, text)
-  files.write_json(folder / RESULT, result)
+  with files.whole_file(folder / SCORES) as scores:
+    scores.write_text(text, encoding="utf-8")
+    files.write_json(folder / RESULT, result)
   return folder / RESULT
 
 
