@@ -48,12 +48,13 @@ class FlowReader:
 
   def rest(self, motion: Motion) -> Landmarks:
     """Returns what is read from no motion."""
-    still = np.asarray(identity_grid(*motion.flow.shape[1:3]))[None]
-    return self._read(still, np.ones((*still.shape[:-1], 1), np.float32))[0]
+    # As often as there are frames: another number of them would be another program.
+    grid = identity_grid(*motion.flow.shape[1:3])
+    still = np.broadcast_to(np.asarray(grid), motion.flow.shape)
+    return self._read(still, np.ones_like(motion.occlusion))[0]
 
   def read(self, motion: Motion) -> list[Landmarks]:
     """Returns the landmarks of the frames that are kept."""
-    # All frames of the window: another number of them would compile another program.
     return self._read(motion.flow, motion.occlusion)[: motion.num_kept]
 
   def _read(

@@ -16,6 +16,7 @@ from dabfusion_jax.diffusion.windows import Joiner
 from dabfusion_jax.inference.batch import make_batch
 from dabfusion_jax.inference.song import Condition
 from dabfusion_jax.ops.grid import identity_grid
+from dabfusion_jax.ops.joints import JOINTS
 from dabfusion_jax.ops.pixels import from_uint8, to_uint8
 from dabfusion_jax.parallel.row_parallel import RowParallel
 from dabfusion_jax.stages.diffusion import READER, DiffusionStage
@@ -94,7 +95,8 @@ class BatchSampler:
     """Compiles the programs of a dance while the block does something else.
 
     Afterwards `encode`, `draw` and, if `decodes`, `rebuild` and `decode` of a batch of
-    these sizes find them. What fails here, fails there again with its own error.
+    these sizes find them, else `read_joints`. What fails here, fails there again with
+    its own error.
     """
     key = (
       num_rows,
@@ -134,6 +136,10 @@ class BatchSampler:
       if decodes:
         decode.lower(z, *_still(z)).compile()
         decode.lower(z, *motion).compile()
+      elif self.read_joints is not None:
+        flow, occlusion = (np.zeros(x.shape[1:], np.float32) for x in motion)
+        joints = np.zeros((num_frames, len(JOINTS), 2), np.float32)
+        self._read_joints.lower(self.params, flow, occlusion, joints).compile()
 
     with concurrent.futures.ThreadPoolExecutor() as pool:
       pool.submit(compile_step)
@@ -155,21 +161,24 @@ class BatchSampler:
   @functools.cached_property
   def read_joints(self) -> ReadJoints | None:
     """Tells where flow moves joints; None if the model has not learnt it."""
-    stage, params = self.stage, self.params
-    if stage.joint_reader is None:
+    params, read = self.params, self._read_joints
+    if self.stage.joint_reader is None:
       return None
     if READER not in params:
       raise UserError(
         "The weights hold no joint reader, but the config.json beside them has one; get"
         " the folder again."
       )
-    read = jax.jit(stage.read_joints)
 
     def read_joints(flow, occlusion, picture_joints):
       joints = np.broadcast_to(picture_joints, (len(flow), *picture_joints.shape))
       return np.asarray(read(params, flow, occlusion, joints.astype(np.float32)))
 
     return read_joints
+
+  @functools.cached_property
+  def _read_joints(self) -> Callable:
+    return jax.jit(self.stage.read_joints)
 
   @functools.cached_property
   def _compiled(self) -> set[tuple]:

@@ -7,6 +7,8 @@ import jax
 import numpy as np
 import pytest
 
+from dabfusion_jax.config import make_sampling_plan
+from dabfusion_jax.ops.joints import JOINTS
 from dabfusion_jax.pipeline import DancePipeline
 from dabfusion_jax.storage import saved_stage
 from data_pipeline.synthdance.generate import write_wav
@@ -64,6 +66,22 @@ def test_programs_compile_beside_the_listening_and_the_next_dance_compiles_none(
   assert ("jit(run)", True) not in first
   with compilations() as second:
     _dance(pipeline, tmp_path, 1)
+  assert second == []
+
+
+def test_the_reader_of_joints_compiles_beside_the_listening():
+  people = DancePipeline.from_pretrained(saved_stage.shipped(saved_stage.PEOPLE))
+  sampler, settings = people.batch_sampler, people.settings
+  # The step takes longest, and does not matter here.
+  vars(sampler)["_step_fn"] = lambda *unused: jax.jit(lambda *unused: 0)
+  plan = make_sampling_plan(settings.diffusion, settings.sampling)
+  size = people.frame_size, 4, people.encoder.size, plan, 1.0
+  with compilations() as first, sampler.compiling(1, *size, decodes=False):
+    pass
+  assert first.count(("jit(read_joints)", False)) == 1
+  flow = np.zeros((4, 16, 16, 2), np.float32)
+  with compilations() as second:
+    sampler.read_joints(flow, flow[..., :1], np.zeros((len(JOINTS), 2), np.float32))
   assert second == []
 
 
