@@ -25,9 +25,8 @@ _OVERLAP = 0.03  # of neighbouring pieces, relative to the trunk
 _TORSO_JOINTS = (lm.LEFT_SHOULDER, lm.RIGHT_SHOULDER, lm.LEFT_HIP, lm.RIGHT_HIP)
 _OUTLINE = 0.4  # of the radius; up to it a piece continues under what covers it
 _JOINT, _ANKLE = 0.8, 0.4  # radii of the discs around joints, relative to the piece
-_BEND = (
-  1.15  # radius of a disc at an elbow or a knee, relative to half the limb's width
-)
+# Least radius of an elbow or a knee, relative to half the width of the limb there.
+_BEND = 0.75
 _MIXED = 3  # pixels around an edge whose colours are partly those of the other side
 _BEHIND_ARMS = (TORSO, HEAD, "left_thigh", "right_thigh", "left_shin", "right_shin")
 _SOLID = 0.95  # alpha of a pixel that is not mixed with the background
