@@ -13,15 +13,17 @@ and every setting (.json) are written beside the video; Ctrl-C keeps what is mad
 """
 
 import argparse
-from collections.abc import Mapping, Sequence
+import functools
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import tqdm
 
 from dabfusion_jax.inference import options
-from dabfusion_jax.inference.layers import DECODER, default_weights
+from dabfusion_jax.inference.layers import DECODER
 from dabfusion_jax.inference.pairs import Pair, check_output, make_pairs
+from dabfusion_jax.inference.picture import choose_weights
 from dabfusion_jax.parallel import hardware
 from dabfusion_jax.parallel.compiled import keep_compiled
 from dabfusion_jax.pipeline import DancePipeline
@@ -49,12 +51,18 @@ def describe_beats(settings: Mapping[str, Any]) -> str | None:
 
 
 def make_dances(
-  pipeline: DancePipeline,
+  pipeline_of: Callable[[Pair], DancePipeline],
   pairs: Sequence[Pair],
   asked: Mapping[str, Any],
   side_by_side: bool,
 ) -> None:
   """Makes a dance of each pair; one that fails does not end the others.
+
+  Args:
+    pipeline_of: returns what makes the dance of a pair.
+    pairs: of pictures and songs.
+    asked: options of all dances.
+    side_by_side: whether the picture is shown beside the dance.
 
   Raises:
     UserError: some failed; each has a line of its own. A single one raises its error.
@@ -68,6 +76,7 @@ def make_dances(
         bar.update(number + done / total - bar.n)
 
       try:
+        pipeline = pipeline_of(pair)
         dance = pipeline.stream(pair.image, pair.music, callback=show, **asked)
         written = dance.save(pair.output, side_by_side=side_by_side)
       except (UserError, OSError, MemoryError) as error:
@@ -136,10 +145,21 @@ def main(argv: Sequence[str] | None = None) -> None:
       check_output(pair.output, *read)
     hardware.check_backend()
     keep_compiled()
-    decoded = not args.image or options.DanceOptions(**asked).shows_decoded
-    checkpoint = args.checkpoint or saved_stage.shipped(default_weights(decoded))
-    pipeline = DancePipeline.from_pretrained(checkpoint, args.encoder)
-    make_dances(pipeline, pairs, asked, args.side_by_side)
+    load = functools.cache(
+      lambda name: DancePipeline.from_pretrained(name, args.encoder)
+    )
+    if args.checkpoint:
+      load(args.checkpoint)  # what is wrong with it is said once
+
+    def pipeline_of(pair: Pair) -> DancePipeline:
+      if args.checkpoint:
+        return load(args.checkpoint)
+      if not args.image:
+        return load(saved_stage.shipped())
+      chosen = choose_weights(pair.image, options.DanceOptions(**asked))
+      return load(saved_stage.shipped(chosen))
+
+    make_dances(pipeline_of, pairs, asked, args.side_by_side)
 
 
 if __name__ == "__main__":

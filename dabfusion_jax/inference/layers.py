@@ -98,6 +98,27 @@ def _segmenter() -> segmenter.Segmenter:
   return segmenter.Segmenter()
 
 
+def find_person(
+  picture: UInt8[np.ndarray, "h w 3"], pick: int
+) -> segmenter.Person | None:
+  """Returns a person of a picture, or None; asked again at once, it is remembered.
+
+  Raises:
+    MissingWeightsError: the networks have not been imported.
+  """
+  return _find_once(_segmenter(), picture.tobytes(), picture.shape, pick)
+
+
+@functools.lru_cache(maxsize=1)
+def _find_once(
+  find: Callable[..., segmenter.Person | None],
+  pixels: bytes,
+  shape: tuple[int, ...],
+  pick: int,
+) -> segmenter.Person | None:
+  return find(np.frombuffer(pixels, np.uint8).reshape(shape), pick)
+
+
 def default_weights(shows_decoded: bool) -> str:
   """Returns the name of the bundled weights that suit pictures of people.
 
@@ -171,7 +192,7 @@ def make_layers(
   """
   own = fit(picture, size)
   try:
-    person = _segmenter()(own, pick)
+    person = find_person(own, pick)
     notes: tuple[str, ...] = ()
   except store.MissingWeightsError:
     if not is_asked and place == OWN:

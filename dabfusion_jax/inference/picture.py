@@ -11,14 +11,45 @@ from dabfusion_jax.inference.layers import (
   OWN,
   Layers,
   choreograph,
+  default_weights,
+  find_person,
+  fit,
   make_layers,
 )
 from dabfusion_jax.inference.options import DanceOptions
 from dabfusion_jax.settings.diffusion import DiffusionSettings
+from dabfusion_jax.storage import saved_stage
+
+_PEOPLE_SIZE = 128  # pixels of a frame of the weights of people
+Image = PathLike | PIL.Image.Image | UInt8[np.ndarray, "h w 3"]
+
+
+def choose_weights(image: Image, asked: DanceOptions) -> str:
+  """Returns the name of the bundled weights that suit a picture.
+
+  Those of people move what is drawn in layers. Their decoder draws little motion, so a
+  picture without a person, or one too small for layers, is left to those of figures.
+
+  Args:
+    image: as `read_picture` takes it.
+    asked: likewise.
+
+  Raises:
+    InputError, MediaError: a picture that cannot be used, in one line.
+  """
+  name = default_weights(asked.shows_decoded)
+  is_asked = asked.drawing == LAYERS or asked.size is not None
+  if name != saved_stage.PEOPLE or is_asked or str(asked.scene) != OWN:
+    return name
+  picture = inputs.read_picture(image)
+  if max(picture.shape[:2]) <= _PEOPLE_SIZE:
+    return saved_stage.SHIPPED[0]
+  person = find_person(fit(picture, None), asked.pick)
+  return saved_stage.SHIPPED[0] if person is None else name
 
 
 def read_picture(
-  image: PathLike | PIL.Image.Image | UInt8[np.ndarray, "h w 3"],
+  image: Image,
   asked: DanceOptions,
   settings: DiffusionSettings,
   frame_size: int,

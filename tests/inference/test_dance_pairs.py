@@ -73,7 +73,7 @@ def test_a_failure_ends_no_other_dance_and_is_told_at_the_end(tmp_path, capsys):
   images = ["good.png", "bad.png", "fine.png"]
   pairs = make_pairs(images, ["x.mp3"], tmp_path / "d.mp4")
   with pytest.raises(UserError, match="1 of 3 dances failed"):
-    sample.make_dances(_Pipeline(), pairs, {}, True)
+    sample.make_dances(lambda pair: _Pipeline(), pairs, {}, True)
   assert (tmp_path / "d_fine_x.mp4").read_text() == "fine.png x.mp3 True"
   printed = capsys.readouterr().out.splitlines()
   assert (
@@ -81,4 +81,6 @@ def test_a_failure_ends_no_other_dance_and_is_told_at_the_end(tmp_path, capsys):
   )
   assert printed.count("crnn heard 120 beats per minute; --bpm=N if that is wrong") == 2
   with pytest.raises(UserError, match="no picture"):
-    sample.make_dances(_Pipeline(), make_pairs(["bad.png"], ["x"], tmp_path), {}, False)
+    sample.make_dances(
+      lambda pair: _Pipeline(), make_pairs(["bad.png"], ["x"], tmp_path), {}, False
+    )

@@ -12,6 +12,7 @@ from dabfusion_jax.inference import layers
 from dabfusion_jax.inference.inputs import InputError
 from dabfusion_jax.inference.motion import Motion
 from dabfusion_jax.inference.options import DanceOptions
+from dabfusion_jax.inference.picture import choose_weights
 from dabfusion_jax.people import segmenter
 
 
@@ -159,3 +160,44 @@ def test_weights_of_people_need_the_networks_that_find_people(monkeypatch):
   monkeypatch.setattr(layers.store, "describe", lambda name: {})
   assert layers.default_weights(shows_decoded=False) == "people_e"
   assert layers.default_weights(shows_decoded=True) == "dance_e"
+
+
+@pytest.mark.parametrize(
+  ("asked", "side", "is_there", "name"),
+  [
+    ({}, 200, True, "people_e"),
+    ({}, 200, False, "dance_e"),
+    ({}, 100, True, "dance_e"),
+    ({"drawing": "decoder"}, 200, True, "dance_e"),
+    ({"joining": "chain"}, 200, True, "dance_e"),
+    ({"drawing": "layers"}, 200, False, "people_e"),
+    ({"scene": "studio"}, 200, False, "people_e"),
+  ],
+)
+def test_the_picture_decides_on_the_bundled_weights(
+  asked, side, is_there, name, monkeypatch
+):
+  picture, _ = dancers.draw()
+  person = segmenter.find_by_contrast(picture) if is_there else None
+  monkeypatch.setattr(layers.store, "describe", lambda name: {})
+  monkeypatch.setattr(layers, "_segmenter", lambda: lambda picture, pick: person)
+  shown = np.asarray(PIL.Image.fromarray(picture).resize((side * 4 // 5, side)))
+  assert choose_weights(shown, DanceOptions(**asked)) == name
+
+
+def test_a_person_who_was_looked_for_is_not_looked_for_again(monkeypatch):
+  picture, _ = dancers.draw()
+  person = segmenter.find_by_contrast(picture)
+  looked = []
+
+  def find(picture, pick):
+    looked.append(pick)
+    return person
+
+  monkeypatch.setattr(layers.store, "describe", lambda name: {})
+  monkeypatch.setattr(layers, "_segmenter", lambda: find)
+  choose_weights(picture, DanceOptions())
+  layers.make_layers(picture, layers.OWN, None, 1, False)
+  assert looked == [1]
+  layers.make_layers(picture[::-1], layers.OWN, None, 1, False)
+  assert looked == [1, 1]
