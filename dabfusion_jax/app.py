@@ -42,11 +42,13 @@ def make_parser() -> argparse.ArgumentParser:
   return parser
 
 
-def run(checkpoint: str | pathlib.Path, host: str, port: int, private: str) -> None:
+def run(
+  checkpoint: str | pathlib.Path | None, host: str, port: int, private: str
+) -> None:
   """Serves the page until the program is interrupted.
 
   Args:
-    checkpoint: the model.
+    checkpoint: the model; None: the bundled ones.
     host, port: where to listen.
     private: an empty folder.
   """
@@ -55,7 +57,13 @@ def run(checkpoint: str | pathlib.Path, host: str, port: int, private: str) -> N
   os.environ["GRADIO_TEMP_DIR"] = str(uploads)
   with needs_extra("app"):
     from dabfusion_jax.web import page
-  service = DanceService(DancePipeline.from_pretrained(checkpoint), uploads, Limits())
+  load, figures = DancePipeline.from_pretrained, None
+  if checkpoint is None:
+    own = default_weights(shows_decoded=False)
+    checkpoint = saved_stage.shipped(own)
+    if own == saved_stage.PEOPLE:  # whose decoder draws little motion
+      figures = load(saved_stage.shipped())
+  service = DanceService(load(checkpoint), uploads, Limits(), figures)
   example = example_inputs(examples, look="people")
   made = page.make_page(service, example)
   try:
@@ -85,10 +93,8 @@ def main(argv: Sequence[str] | None = None) -> None:
   with cli.one_line_errors("app"):
     hardware.check_backend()
     keep_compiled()
-    own = default_weights(shows_decoded=False)
-    checkpoint = args.checkpoint or saved_stage.shipped(own)
     with tempfile.TemporaryDirectory(prefix="dabfusion_app_") as private:
-      run(checkpoint, args.host, args.port, private)
+      run(args.checkpoint, args.host, args.port, private)
 
 
 if __name__ == "__main__":

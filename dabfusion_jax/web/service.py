@@ -65,13 +65,17 @@ class Result:
 
 
 class DanceService:
-  """One model for all users; whoever comes later waits.
+  """The same models for all users; whoever comes later waits.
 
   Nothing outside of `folder` is read, whatever path a client names.
   """
 
   def __init__(
-    self, pipeline: DancePipeline, folder: pathlib.Path, limits: Limits
+    self,
+    pipeline: DancePipeline,
+    folder: pathlib.Path,
+    limits: Limits,
+    figures: DancePipeline | None = None,
   ) -> None:
     """Takes a model and a folder.
 
@@ -79,7 +83,9 @@ class DanceService:
       pipeline: the model.
       folder: private; uploads lie in it, and dances are written into it.
       limits: of what may be asked.
+      figures: another model for pictures in which there is no person.
     """
+    self._figures = figures or pipeline
     self.pipeline, self.folder, self.limits = pipeline, folder, limits
     self._turn = threading.Lock()
     # What was shown before a dance is not looked for again.
@@ -133,10 +139,11 @@ class DanceService:
         options["size"] = min(request.size, seen.size)
       report(_READ / 2, "Listening to the music")
       clock = _Clock(report, stop, self._drawing_seconds)
-      made = self.pipeline(picture, song, callback=clock, **options)
+      pipeline = self.pipeline if seen.drawing == LAYERS else self._figures
+      made = pipeline(picture, song, callback=clock, **options)
       self._drawing_seconds = clock.since_last_step()
       check_not(stop)
-      return self._write(made, seen.notes)
+      return self._write(made, seen.notes, pipeline.frame_size)
 
   def stop(self, user: str) -> None:
     """Ends the dance of a user at its next step, or before it begins."""
@@ -149,7 +156,7 @@ class DanceService:
     It makes a dance of one window in two steps; longer ones are made of the same.
     """
     with self._turn:
-      self.pipeline(image, music, num_inference_steps=2, drawing=DECODER)
+      self.pipeline(image, music, num_inference_steps=2)
 
   def sweep(self, now: float | None = None) -> None:
     """Removes uploads and dances that nobody has used for `Limits.keep_seconds`."""
@@ -163,9 +170,11 @@ class DanceService:
 
   def _find(self, path: pathlib.Path, num_bytes: int, pick: int) -> Preview:
     del num_bytes  # tells a file from an earlier one of its name
-    layers, shown, notes = self.pipeline.read_picture(path, DanceOptions(pick=pick))
+    layers, _, notes = self.pipeline.read_picture(path, DanceOptions(pick=pick))
     if layers is None:
-      side = self.pipeline.frame_size
+      asked = DanceOptions(pick=pick, drawing=DECODER)
+      _, shown, _ = self._figures.read_picture(path, asked)
+      side = self._figures.frame_size
       return Preview(preview.enlarge(shown), DECODER, side, said(notes))
     size = max(reader.read_image(path).shape[:2])
     return Preview(preview.draw_person(layers), LAYERS, size, said(notes))
@@ -184,16 +193,14 @@ class DanceService:
     check_pixels(path, self.limits)
     return path
 
-  def _write(self, made: Dance, notes: tuple[str, ...]) -> Result:
+  def _write(self, made: Dance, notes: tuple[str, ...], frame_size: int) -> Result:
     folder = pathlib.Path(tempfile.mkdtemp(prefix="dance_", dir=self.folder))
     # Users know their files by name; where they lie here is nobody's business.
     names = {key: pathlib.Path(made.settings[key]).name for key in ("image", "music")}
     made = dataclasses.replace(made, settings=made.settings | names)
     video = made.save(folder / "dance.mp4")[0]
-    size = (self.pipeline.frame_size, self.pipeline.frame_size)
-    drawn = chart.draw_dance(
-      made.audio, made.beats, grid_speed(made.flow, size), made.fps
-    )
+    speed = grid_speed(made.flow, (frame_size, frame_size))
+    drawn = chart.draw_dance(made.audio, made.beats, speed, made.fps)
     notes = said(notes + made.notes)
     return Result(video, made.to_gif(folder / "dance.gif"), drawn, notes)
 

@@ -124,3 +124,21 @@ def test_uploads_and_dances_are_removed_once_nobody_has_used_them_for_long(place
 def test_time_left_is_told_in_words():
   assert service.left(0.2) == "" and "12 s" in service.left(12.3)
   assert "3 min" in service.left(170.0)
+
+
+@pytest.mark.parametrize("has_person", [True, False])
+def test_a_picture_without_a_person_dances_by_the_other_model(
+  place, has_person, monkeypatch
+):
+  people, figures = Stub(), Stub()
+  if has_person:
+    monkeypatch.setattr(
+      Stub, "read_picture", lambda self, image, asked: ("layers", None, ())
+    )
+    monkeypatch.setattr(
+      service.preview, "draw_person", lambda layers: dancers.draw()[0]
+    )
+  both = service.DanceService(people, place.folder, Limits(), figures)
+  both.dance(ask(place), "ann", lambda share, text: None)
+  chosen, other = (people, figures) if has_person else (figures, people)
+  assert len(chosen.asked) == 1 and not other.asked
