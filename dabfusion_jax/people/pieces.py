@@ -72,7 +72,7 @@ def cut_pieces(
   unit = skeleton.trunk_length(joints)
   body = alpha > 0.02
   shapes = outlines(joints, unit, body.shape)
-  regions = assign(shapes, body, picture)
+  regions = assign(shapes, body, picture, joints)
   arms = np.logical_or.reduce([regions[name] for name in regions if "arm" in name])
   # What is in front of the pieces behind: of the trunk also hair, and the neck.
   fronts = {name: arms for name in _BEHIND_ARMS} | {TORSO: arms | regions[HEAD]}

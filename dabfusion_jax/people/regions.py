@@ -6,7 +6,7 @@ colours tell exactly.
 
 import numpy as np
 import scipy.ndimage
-from jaxtyping import Bool, Float32, UInt8
+from jaxtyping import Bool, Float, Float32, UInt8
 
 from dabfusion_jax.people import landmarks as lm
 from dabfusion_jax.people.fill import fill_smoothly
@@ -20,6 +20,7 @@ _HAND, _HAND_RADIUS = 1.15, 0.17  # the hand goes on beyond the knuckles
 # the last is not; the middle one is the edge if colours do not tell.
 _ARM_CORE, _ARM_LIMIT, _ARM_EDGE = 0.5, 0.95, 1.4
 _HAIR_LIMIT = 2.6  # radii of the head, up to which hair may hang
+_STRAIGHT = 0.5  # cosine of the angle by which a knee may be bent
 _CLEAR_LEVELS = 30  # by which a colour suits one piece better than another
 
 
@@ -60,6 +61,7 @@ def assign(
   shapes: dict[str, np.ndarray],
   body: Bool[np.ndarray, "h w"],
   picture: UInt8[np.ndarray, "h w 3"],
+  joints: np.ndarray,
 ) -> dict[str, Bool[np.ndarray, "h w"]]:
   """Gives each pixel of the body to one piece: arms first, then the nearest.
 
@@ -69,6 +71,7 @@ def assign(
     shapes: of `outlines`.
     body: the person.
     picture: whose colours decide where outlines do not.
+    joints: of the person.
   """
   names = [name for name in shapes if "arm" not in name]
   distance = np.stack([shapes[name] for name in names])
@@ -93,6 +96,12 @@ def assign(
     of_arms[upper] |= of_arms[lower] & ~whole
     of_arms[lower] = whole
   regions |= of_arms
+  for side in ("left", "right"):
+    thigh, shin = f"{side}_thigh", f"{side}_shin"
+    leg = regions[thigh] | regions[shin]
+    below = _below_knee(joints[[*LIMBS[thigh], LIMBS[shin][1]]], leg.shape)
+    if below is not None:
+      regions |= {thigh: leg & ~below, shin: leg & below}
   hair = _find_hair(regions, shapes, colours)
   return {
     name: region | hair if name == HEAD else region & ~hair
@@ -128,6 +137,27 @@ def _find_arms(
     nearer = _nearer_colour(colours, core, rest)
     is_arm = np.where(unsure & (nearer != 0), nearer > 0, is_arm)
   return scipy.ndimage.median_filter(is_arm | core, 5) & body
+
+
+def _below_knee(
+  leg: Float[np.ndarray, "3 2"], shape: tuple[int, int]
+) -> Bool[np.ndarray, "h w"] | None:
+  """Returns which pixels lie beyond the line across a knee; None if it is bent a lot.
+
+  A thigh is wider than a shin, so their outlines meet in a V, whose tips would stick
+  out of a knee that bends.
+
+  Args:
+    leg: hip, knee and ankle.
+    shape: of the picture.
+  """
+  bones = np.diff(leg, axis=0)
+  bones /= np.maximum(np.hypot(*bones.T)[:, None], 1e-6)
+  if bones[0] @ bones[1] < _STRAIGHT:
+    return None
+  y, x = np.mgrid[: shape[0], : shape[1]] + 0.5
+  across = bones.sum(0)
+  return (x - leg[1, 0]) * across[0] + (y - leg[1, 1]) * across[1] > 0
 
 
 def _find_hair(

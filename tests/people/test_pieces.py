@@ -6,7 +6,7 @@ import PIL.Image
 import pytest
 import scipy.ndimage
 
-from dabfusion_jax.people import pieces, skeleton
+from dabfusion_jax.people import pieces, regions, skeleton
 from dabfusion_jax.people.skeleton import Skeleton
 
 
@@ -172,3 +172,16 @@ def test_the_flank_behind_an_arm_is_straight():
   drawn = compose([p for p in parts if p.name == "torso"], {"torso": np.eye(2, 3)})
   assert drawn[75:95, 88, 3].min() > 200
   assert drawn[75:95, 98:, 3].max() < 50
+
+
+def test_thigh_and_shin_meet_in_a_line_across_the_knee():
+  points = dancers.joints()
+  picture, mask = dancers.draw(points)
+  shapes = regions.outlines(points, skeleton.trunk_length(points), mask.shape)
+  found = regions.assign(shapes, mask, picture, points)
+  for side, knee in (("left", 25), ("right", 26)):
+    rows = [np.nonzero(found[f"{side}_{part}"])[0] for part in ("thigh", "shin")]
+    assert rows[0].max() - rows[1].min() <= 2  # the legs are a little oblique
+    assert abs(rows[0].max() - points[knee][1]) <= 2
+  points[27] = points[25] + [30, -12]  # a foot that is kicked up
+  assert regions._below_knee(points[[23, 25, 27]], mask.shape) is None
