@@ -97,11 +97,9 @@ def get_config(variant: str = "paper") -> ml_collections.ConfigDict:
     c.model.detector_scale, c.model.detector_temperature = 0.5, 1.0
     c.model.detector_head_size = 3
     c.model.detector_features, c.model.hourglass_max_features = 32, 96
-    # Frames come back sharper from a z of half their side than of a quarter.
-    c.model.num_down, c.model.codec_features, c.model.num_residual = 1, 32, 6
     # A flow of 16 x 16 cells can be within 0.09 of the true motion of a body, hands
     # within 0.26; one of 32 x 32 halves that, and stage 2 costs four times as much.
-    c.model.motion_down = 2
+    c.model.motion_down = 1
     # Limbs are two pixels wide; round Gaussians of variance 0.01 cover several.
     c.model.heat_variance, c.model.oriented_heat = 0.0025, True
     c.loss.network, c.loss.perceptual_weights = "alexnet", (1.0,) * 5

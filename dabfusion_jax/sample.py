@@ -145,6 +145,7 @@ def main(argv: Sequence[str] | None = None) -> None:
       check_output(pair.output, *read)
     hardware.check_backend()
     keep_compiled()
+    wanted = options.DanceOptions(**asked)
     load = functools.cache(
       lambda name: DancePipeline.from_pretrained(name, args.encoder)
     )
@@ -156,8 +157,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         return load(args.checkpoint)
       if not args.image:
         return load(saved_stage.shipped())
-      chosen = choose_weights(pair.image, options.DanceOptions(**asked))
-      return load(saved_stage.shipped(chosen))
+      return load(saved_stage.shipped(choose_weights(pair.image, wanted)))
 
     make_dances(pipeline_of, pairs, asked, args.side_by_side)
 

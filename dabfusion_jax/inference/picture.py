@@ -20,7 +20,7 @@ from dabfusion_jax.inference.options import DanceOptions
 from dabfusion_jax.settings.diffusion import DiffusionSettings
 from dabfusion_jax.storage import saved_stage
 
-_PEOPLE_SIZE = 128  # pixels of a frame of the weights of people
+PEOPLE_SIZE = 128  # pixels of a frame of the weights of people
 Image = PathLike | PIL.Image.Image | UInt8[np.ndarray, "h w 3"]
 
 
@@ -42,7 +42,7 @@ def choose_weights(image: Image, asked: DanceOptions) -> str:
   if name != saved_stage.PEOPLE or is_asked or str(asked.scene) != OWN:
     return name
   picture = inputs.read_picture(image)
-  if max(picture.shape[:2]) <= _PEOPLE_SIZE:
+  if max(picture.shape[:2]) <= PEOPLE_SIZE:
     return saved_stage.SHIPPED[0]
   person = find_person(fit(picture, None), asked.pick)
   return saved_stage.SHIPPED[0] if person is None else name

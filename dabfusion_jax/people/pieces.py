@@ -74,7 +74,7 @@ def cut_pieces(
   shapes = outlines(joints, unit, body.shape)
   regions = assign(shapes, body, picture, joints)
   arms = np.logical_or.reduce([regions[name] for name in regions if "arm" in name])
-  # What is in front of the pieces behind: of the trunk also hair, and the neck.
+  # Arms cover what lies behind them; hair and neck also cover the trunk.
   fronts = {name: arms for name in _BEHIND_ARMS} | {TORSO: arms | regions[HEAD]}
   to_rest = scipy.ndimage.distance_transform_edt(arms | ~body)
   radii = _disc_radii(regions, joints, unit)
@@ -91,7 +91,7 @@ def cut_pieces(
     shown &= near
     if "arm" in name:  # a bit of sleeve that hangs on by nothing would fly along
       shown = largest_part(shown)
-    # What is covered, inside the outline of what is behind.
+    # A piece continues under what covers it, within its own outline.
     covered, known = np.zeros_like(shown), shown
     if "arm" in name:
       known = shown & arms & (to_rest > _MIXED)

@@ -91,11 +91,11 @@ class Segmenter:
     coarse = np.clip(square.put_back(mask, height, width), 0, 1)
     there = whole.put_back(chosen.astype(np.float32), height, width)
     coarse *= touching(coarse > 0.5, there > 0.5)
-    if (coarse > 0.5).mean() * height * width < 16:
-      return None
-    if self._sam is not None:
+    if self._sam is not None and (coarse > 0.5).any():
       coarse = self._sam(picture, box_of(coarse > 0.5))
       coarse *= touching(coarse > 0.5, there > 0.5)
+    if (coarse > 0.5).sum() < 16:
+      return None
     alpha = refine(coarse, picture, square.side / _SIZE)
     return Person(alpha, landmarks, len(people) - 1)
 

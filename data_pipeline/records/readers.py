@@ -35,13 +35,18 @@ class Readers:
     self._executor: concurrent.futures.ProcessPoolExecutor | None = None
 
   def __call__(self, index: int) -> Record:
+    killed = UserError(
+      "A process that reads the data was killed, perhaps because memory was exhausted;"
+      " use fewer of them (--config.data.reading_processes, 0: none)."
+    )
     try:
-      return self._start().submit(_make, index).result().open()
-    except (BrokenProcessPool, ConnectionError, FileNotFoundError, EOFError):
-      raise UserError(
-        "A process that reads the data was killed, perhaps because memory was"
-        " exhausted; use fewer of them (--config.data.reading_processes, 0: none)."
-      ) from None
+      shared = self._start().submit(_make, index).result()
+    except BrokenProcessPool:
+      raise killed from None
+    try:
+      return shared.open()
+    except (EOFError, OSError):  # the reader is gone, and its descriptor with it
+      raise killed from None
 
   def _start(self) -> concurrent.futures.ProcessPoolExecutor:
     with self._lock:

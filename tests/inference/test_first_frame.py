@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from dabfusion_jax.config import make_sampling_plan
+from dabfusion_jax.inference.picture import PEOPLE_SIZE
 from dabfusion_jax.ops.joints import JOINTS
 from dabfusion_jax.pipeline import DancePipeline
 from dabfusion_jax.storage import saved_stage
@@ -71,6 +72,7 @@ def test_programs_compile_beside_the_listening_and_the_next_dance_compiles_none(
 
 def test_the_reader_of_joints_compiles_beside_the_listening():
   people = DancePipeline.from_pretrained(saved_stage.shipped(saved_stage.PEOPLE))
+  assert people.frame_size == PEOPLE_SIZE
   sampler, settings = people.batch_sampler, people.settings
   # The step takes longest, and does not matter here.
   vars(sampler)["_step_fn"] = lambda *unused: jax.jit(lambda *unused: 0)

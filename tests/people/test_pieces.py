@@ -164,7 +164,7 @@ def test_the_flank_behind_an_arm_is_straight():
   points = dancers.joints()
   points[[13, 15, 17, 19]] = [[101, 78], [101, 100], [101, 106], [101, 107]]
   picture, mask = dancers.draw(points)
-  # Of the trunk, nothing is seen beyond the line from the shoulder to the hip.
+  # The trunk ends at the line from the shoulder to the hip.
   y, x = np.mgrid[: dancers.HEIGHT, : dancers.WIDTH]
   beyond = (x > 96 - 6 * (y - 55) / 53) & (x < 95.5) & (y > 66) & (y < 106)
   picture[beyond], mask[beyond] = dancers.WALL, False

@@ -141,20 +141,10 @@ def test_without_the_variable_there_is_no_sam(monkeypatch):
   assert sam.sam_of_environment() is None
 
 
-def test_the_outline_of_a_person_is_sams(monkeypatch):
-  """Of both networks comes the box, and who is meant; of SAM the outline."""
-  picture = _picture(96, 96)
-  there = np.zeros((96, 96, 3), np.uint8)
+def _find(picture, outline):
+  """Returns whom a segmenter finds whose networks see a person of 24 x 48 pixels."""
+  there = np.zeros(picture.shape, np.uint8)
   there[24:72, 36:60] = 255
-  boxes = []
-
-  def outline(picture, box):
-    boxes.append(box)
-    found = np.zeros(picture.shape[:2], np.float32)
-    found[20:80, 40:56] = 1
-    found[5:15, 80:90] = 1  # somebody else
-    return found
-
   finder = object.__new__(segmenter.Segmenter)
   finder._mask = lambda picture, square: (
     square.cut(there, segmenter._SIZE)[..., 0] / np.float32(255)
@@ -164,8 +154,27 @@ def test_the_outline_of_a_person_is_sams(monkeypatch):
     find_with_mask=lambda picture, square: (landmarks, None)
   )
   finder._sam = outline
-  person = finder(picture)
+  return finder(picture)
+
+
+def test_the_outline_of_a_person_is_sams():
+  """The networks find the person and the box; SAM draws the outline."""
+  boxes = []
+
+  def outline(picture, box):
+    boxes.append(box)
+    found = np.zeros(picture.shape[:2], np.float32)
+    found[20:80, 40:56] = 1
+    found[5:15, 80:90] = 1  # somebody else
+    return found
+
+  person = _find(_picture(96, 96), outline)
   ((left, top, right, bottom),) = boxes
   np.testing.assert_allclose([left, top, right, bottom], [36, 24, 60, 72], atol=3)
   assert person.alpha[76, 48] == 1 and person.alpha[50, 36] == 0
   assert person.alpha[10, 85] == 0
+
+
+def test_nobody_is_found_if_sam_outlines_nothing():
+  nothing = lambda picture, box: np.zeros(picture.shape[:2], np.float32)
+  assert _find(_picture(96, 96), nothing) is None

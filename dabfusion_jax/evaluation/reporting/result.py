@@ -127,7 +127,9 @@ def score_lines(measured: Measured) -> Iterator[dict[str, Any]]:
 def write_result(
   folder: pathlib.Path, result: Result, lines: Iterable[Mapping[str, Any]]
 ) -> pathlib.Path:
-  """Writes result.json, whose path is returned, and scores.jsonl: both or neither.
+  """Writes result.json, whose path is returned, and scores.jsonl.
+
+  If either cannot be written, what an earlier evaluation wrote stays.
 
   Raises:
     ValueError: a number is NaN.

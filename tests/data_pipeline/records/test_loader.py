@@ -319,3 +319,14 @@ def test_a_reading_process_that_is_killed_is_one_line():
   batches = iter(loader.batches(Numbers(10), 2, 0, kill, num_processes=1))
   with pytest.raises(UserError, match="was killed.*reading_processes"):
     next(batches)
+
+
+def lose(record, rng):
+  """Fails as reading does if the shards have gone."""
+  raise FileNotFoundError("clips.array_record")
+
+
+def test_an_error_of_a_reading_process_is_not_taken_for_its_death():
+  batches = iter(loader.batches(Numbers(10), 2, 0, lose, num_processes=1))
+  with pytest.raises(FileNotFoundError, match="clips.array_record"):
+    next(batches)
