@@ -170,7 +170,7 @@ class DanceTask(Task):
     split = sharding.batch_sharding(sampler.mesh)
 
     def begin(params, batch, keys):
-      return stage.unet.z_term(params, batch["z"]), stage.first_carry(batch, keys)
+      return stage.z_term(params, batch["z"]), stage.first_carry(batch, keys)
 
     begin, end = (jax.jit(f, out_shardings=split) for f in (begin, stage.to_flow))
     with program_times.HOST.tracing(), jax.set_mesh(sampler.mesh):

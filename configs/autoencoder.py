@@ -60,7 +60,11 @@ def get_config(variant: str = "paper") -> ml_collections.ConfigDict:
   c.model.motion_down = 0  # how often flow and occlusion are halved below z
   c.model.heat_variance = 0.01  # of the Gaussians that show keypoints to the motion
   c.model.oriented_heat = False  # Gaussians as long as the jacobians: a departure
+  # Whether the flow may leave the motion of the keypoints: a departure.
+  c.model.motion_correction = False
   c.model.num_residual = 6
+  # Whether the decoder draws over the picture instead of from z alone: a departure.
+  c.model.keep_picture = False
   c.model.dtype = "float32"  # of the convolutions; coordinates are always float32
 
   # Loss (FOMM: 4 scales x 5 taps, and equivariance).
@@ -102,6 +106,9 @@ def get_config(variant: str = "paper") -> ml_collections.ConfigDict:
     c.model.motion_down = 1
     # Limbs are two pixels wide; round Gaussians of variance 0.01 cover several.
     c.model.heat_variance, c.model.oriented_heat = 0.0025, True
+    # A chest that turns away moves as no part that turns in the picture does.
+    c.model.motion_correction = True
+    c.model.keep_picture = True
     c.loss.network, c.loss.perceptual_weights = "alexnet", (1.0,) * 5
     c.loss.pixel_weight = 60.0
     c.loss.flow_weight, c.loss.parts_weight = 100.0, 3.0

@@ -114,7 +114,7 @@ def make_sampler_program(
   del batch["flow"], batch["occlusion"]
   keys = jax.eval_shape(lambda: jax.random.split(jax.random.key(0), batch_size))
   step = jax.eval_shape(lambda: stage.plan.at(0))
-  z_term = jax.eval_shape(stage.unet.z_term, params, batch["z"])
+  z_term = jax.eval_shape(stage.z_term, params, batch["z"])
   carry = jax.eval_shape(stage.first_carry, batch, keys)
   sample_step = functools.partial(
     stage.sample_step,
@@ -215,13 +215,14 @@ def _latent_batch(
   t = settings.data.num_frames
   size = stage1.model.flow_size(stage1.data.frame_size)
   z_size = size * 2**stage1.model.motion_down
+  channels = stage1.model.z_channels + stage1.model.picture_channels
   joints = {}
   if settings.joints.weight:
     joints = {"joints": (b, t, len(JOINTS), 2), "picture_joints": (b, len(JOINTS), 2)}
   return {name: _floats(*shape) for name, shape in joints.items()} | {
     "flow": _floats(b, t, size, size, 2),
     "occlusion": _floats(b, t, size, size, 1),
-    "z": _floats(b, z_size, z_size, stage1.model.z_channels),
+    "z": _floats(b, z_size, z_size, channels),
     "music": _floats(b, MUSIC_FEATURES),
     "beats": _floats(b, t),
     "beat_features": _floats(b, t, 5),

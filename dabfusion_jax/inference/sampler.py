@@ -194,7 +194,7 @@ class BatchSampler:
 
   @functools.cached_property
   def _z_term(self) -> Callable:
-    return self._rows.compile(self.stage.unet.z_term, num_shared=1)
+    return self._rows.compile(self.stage.z_term, num_shared=1)
 
   @functools.cached_property
   def _decode(self) -> Callable:

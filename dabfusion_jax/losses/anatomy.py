@@ -12,6 +12,7 @@ from jaxtyping import Array, Bool, Float, UInt8
 from dabfusion_jax.ops.grid import identity_grid
 from dabfusion_jax.ops.pooling import average_pool
 from dabfusion_jax.ops.resize import resize_aligned
+from dabfusion_jax.ops.true_flow import part_shares
 
 _ASPECT = 3.0  # of a limb, length by width; brings jacobians to about 1
 
@@ -92,15 +93,15 @@ def heatmap_divergence(
 def region_error(
   logits: Float[Array, "b s s r"], part_map: UInt8[Array | np.ndarray, "b h h"]
 ) -> Float[Array, ""]:
-  """Returns the cross entropy (nats) of regions against parts, 0 being the background.
+  """Returns the divergence (nats) of regions from the parts that cells move with.
 
-  The mean over the body and that over the background count alike.
+  Those are `part_shares`: a cell that a thin arm crosses is the arm's. The mean over
+  cells of the body and that over the others count alike.
   """
-  size, side = logits.shape[1], part_map.shape[1]
-  pick = np.round(np.linspace(0, side - 1, size)).astype(int)
-  parts = jnp.asarray(part_map)[:, pick][:, :, pick].astype(jnp.int32)
-  error = -jnp.take_along_axis(jax.nn.log_softmax(logits), parts[..., None], -1)[..., 0]
-  return masked_mean(error, parts > 0) + masked_mean(error, parts == 0)
+  shares = part_shares(part_map, logits.shape[-1] - 1, logits.shape[1])
+  error = (shares * (jnp.log(shares + 1e-9) - jax.nn.log_softmax(logits))).sum(-1)
+  is_body = shares[..., 0] < 0.5
+  return masked_mean(error, is_body) + masked_mean(error, ~is_body)
 
 
 def visibility_error(

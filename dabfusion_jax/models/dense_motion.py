@@ -64,6 +64,9 @@ class DenseMotion(nn.Module):
   # Show where each driving keypoint's part lies, as long as its jacobian says, instead
   # of how the keypoints differ: a departure, for keypoints that are parts of a body.
   oriented: bool = False
+  # Add to the mean of the local motions what no part that turns in the picture can
+  # show, such as a chest that turns away: a departure.
+  correction: bool = False
   dtype: DTypeLike = jnp.float32
 
   @nn.compact
@@ -105,6 +108,18 @@ class DenseMotion(nn.Module):
     offset = jnp.einsum(
       "bhwr,brhwd->bhwd", mask, motions - grid[None, None], precision="highest"
     )
+    if self.correction:
+      # In proportion to how far the keypoints moved, so that equal ones still give the
+      # identity.
+      distance = jnp.abs(driving.position - reference.position).mean((1, 2))
+      change = Conv(
+        2,
+        7,
+        kernel_init=nn.initializers.zeros,
+        bias_init=nn.initializers.zeros,
+        name="correction",
+      )(x)
+      offset += distance[:, None, None, None] * change
     flow = grid[None] + offset
     logits = Conv(1, 7, name="occlusion")(x)
     self.sow("intermediates", OCCLUSION, logits)

@@ -9,8 +9,13 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Int
 
 from dabfusion_jax.models.dense_motion import DenseMotion, Motion
-from dabfusion_jax.models.image_codec import ImageDecoder, ImageEncoder
+from dabfusion_jax.models.image_codec import (
+  BlendingDecoder,
+  ImageDecoder,
+  ImageEncoder,
+)
 from dabfusion_jax.models.keypoint_detector import KeypointDetector, Keypoints
+from dabfusion_jax.ops.folding import fold, unfold
 from dabfusion_jax.ops.resize import resize_aligned
 from dabfusion_jax.ops.warp import warp
 
@@ -20,7 +25,7 @@ class Reconstruction(NamedTuple):
 
   image: Array  # [b h w 3], in [0, 1]
   motion: Motion  # from the reference to the driving frame
-  z: Array  # [b s s c], latent of the reference
+  z: Array  # [b s s c], latent of the reference, as `encode` returns it
   reference: Keypoints
   driving: Keypoints
 
@@ -53,7 +58,9 @@ class FlowAutoencoder(nn.Module):
   motion_down: int = 0  # how often flow and occlusion are halved below z
   heat_variance: float = 0.01  # of the Gaussians that show keypoints to the motion
   oriented_heat: bool = False  # whether those are as long as the jacobians
+  motion_correction: bool = False  # whether the flow may leave the keypoints' motion
   num_residual: int = 6
+  keep_picture: bool = False  # whether z carries the picture, for the decoder
   dtype: DTypeLike = jnp.float32
 
   def setup(self):
@@ -83,10 +90,12 @@ class FlowAutoencoder(nn.Module):
       scale=scale,
       variance=self.heat_variance,
       oriented=self.oriented_heat,
+      correction=self.motion_correction,
       **hourglass,
     )
     self.encoder = ImageEncoder(**codec)
-    self.decoder = ImageDecoder(num_residual=self.num_residual, **codec)
+    decoder = BlendingDecoder if self.keep_picture else ImageDecoder
+    self.decoder = decoder(num_residual=self.num_residual, **codec)
 
   def detect(self, image: Float[Array, "b h w 3"], train: bool = False) -> Keypoints:
     """Returns the keypoints of each image in [0, 1]."""
@@ -95,8 +104,14 @@ class FlowAutoencoder(nn.Module):
   def encode(
     self, image: Float[Array, "b h w 3"], train: bool = False
   ) -> Float[Array, "b s s c"]:
-    """Returns the latent z of each image in [0, 1]."""
-    return self.encoder(image, train)
+    """Returns the latent z of each image in [0, 1].
+
+    If it is to keep the picture, that is folded into further channels of z, the last.
+    """
+    z = self.encoder(image, train)
+    if not self.keep_picture:
+      return z
+    return jnp.concatenate([z, fold(image, 2**self.num_down)], -1)
 
   def predict_motion(
     self,
@@ -116,7 +131,13 @@ class FlowAutoencoder(nn.Module):
     train: bool = False,
   ) -> Float[Array, "b oh ow 3"]:
     """Warps z and decodes it to an image in [0, 1]."""
-    return self.decoder(warp_latent(z, flow, occlusion), train)
+    if not self.keep_picture:
+      return self.decoder(warp_latent(z, flow, occlusion), train)
+    latent, picture = jnp.split(z, [z.shape[-1] - 3 * 4**self.num_down], -1)
+    picture = unfold(picture, 2**self.num_down)
+    flow_of_pixels = resize_aligned(flow, *picture.shape[1:3])
+    warped = jax.vmap(warp)(picture, flow_of_pixels)
+    return self.decoder(warp_latent(latent, flow, occlusion), warped, picture, train)
 
   def analyse_clip(
     self, frames: Float[Array, "t h w 3"], reference: int | Int[Array, ""] = 0
@@ -131,7 +152,7 @@ class FlowAutoencoder(nn.Module):
     repeat = lambda x: jnp.broadcast_to(x[reference], x.shape)
     ref_keypoints = Keypoints(*(repeat(leaf) for leaf in keypoints))
     motion = self.dense_motion(repeat(frames), ref_keypoints, keypoints, False)
-    return motion, self.encoder(frames[reference][None], False)[0]
+    return motion, self.encode(frames[reference][None])[0]
 
   def __call__(
     self,
@@ -143,7 +164,7 @@ class FlowAutoencoder(nn.Module):
     frames = jnp.concatenate([ref_image, driving_frame])
     reference, driving = split_keypoints(self.detector(frames, train), 2)
     motion = self.dense_motion(ref_image, reference, driving, train)
-    z = self.encoder(ref_image, train)
+    z = self.encode(ref_image, train)
     image = self.decode(z, motion.flow, motion.occlusion, train)
     return Reconstruction(image, motion, z, reference, driving)
 

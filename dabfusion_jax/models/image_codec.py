@@ -1,11 +1,13 @@
 """Encoder of images to latents z, decoder of warped z to images (FOMM's layers)."""
 
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
 from dabfusion_jax.models.blocks import Conv, Down, Residual, Same, Up
+from dabfusion_jax.ops.folding import fold
 
 
 class ImageEncoder(nn.Module):
@@ -48,3 +50,50 @@ class ImageDecoder(nn.Module):
       x = Up(features, dtype=self.dtype, name=f"up_{i}")(x, train)
     x = Conv(3, 7, dtype=self.dtype, name="last")(x)
     return nn.sigmoid(x.astype(jnp.float32))
+
+
+class BlendingDecoder(nn.Module):
+  """Draws an image in [0, 1], and blends it with the picture and the warped picture.
+
+  A departure from the paper, whose decoder draws everything from z. At every pixel the
+  image is a mean of what is drawn, what moved and what stayed, with weights that the
+  network finds: so what a picture shows need not pass through z.
+  """
+
+  base_features: int = 64
+  max_features: int = 512
+  num_down: int = 2
+  num_residual: int = 6
+  dtype: DTypeLike = jnp.float32
+
+  @nn.compact
+  def __call__(
+    self,
+    z: Float[Array, "b s s c"],
+    warped: Float[Array, "b h w 3"],
+    picture: Float[Array, "b h w 3"],
+    train: bool,
+  ) -> Float[Array, "b h w 3"]:
+    """Decodes.
+
+    Args:
+      z: warped.
+      warped: the picture, warped.
+      picture: as it is.
+      train: see `models.blocks`.
+    """
+    pictures = jnp.concatenate([warped, picture], -1).astype(self.dtype)
+    side = 2**self.num_down
+    x = jnp.concatenate([z.astype(self.dtype), fold(pictures, side)], -1)
+    x = Same(z.shape[-1], dtype=self.dtype, name="first")(x, train)
+    for i in range(self.num_residual):
+      x = Residual(dtype=self.dtype, name=f"residual_{i}")(x, train)
+    for i in reversed(range(self.num_down)):
+      features = min(self.max_features, self.base_features * 2**i)
+      x = Up(features, dtype=self.dtype, name=f"up_{i}")(x, train)
+    x = jnp.concatenate([x, pictures], -1)
+    x = Same(self.base_features, dtype=self.dtype, name="join")(x, train)
+    x = Conv(6, 7, dtype=self.dtype, name="last")(x).astype(jnp.float32)
+    drawn, weights = nn.sigmoid(x[..., :3]), jax.nn.softmax(x[..., 3:])
+    layers = jnp.stack([drawn, warped, picture], -2)
+    return (weights[..., None] * layers).sum(-2)

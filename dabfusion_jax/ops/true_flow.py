@@ -1,11 +1,16 @@
 """The true motion of a generated body as what a stage 1 gives: flow and occlusion."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Bool, Float, UInt8
 
 from dabfusion_jax.ops.grid import identity_grid
-from dabfusion_jax.ops.resize import apply_separably, interpolation_matrix
+from dabfusion_jax.ops.resize import (
+  apply_separably,
+  interpolation_matrix,
+  resize_aligned,
+)
 
 # Share of body in a cell with which half of its motion is left.
 _MIN_SHARE = 0.03
@@ -54,6 +59,38 @@ def true_flow(
   flow = on_grid(motion, is_body, size, _MIN_SHARE)
   seen = _spread(jnp.asarray(is_visible, jnp.float32)[..., None], size)
   return flow, seen / _spread(jnp.ones((1, *motion.shape[1:3], 1)), size)
+
+
+def part_shares(
+  part_map: UInt8[Array | np.ndarray, "t h w"], num_parts: int, size: int
+) -> Float[Array, "t s s r"]:
+  """Returns which part each cell should move with, as shares that add up to 1.
+
+  The shares are those of the pixels around a cell, weighted as it is read. The
+  background, which is the first, counts as little as in `true_flow`.
+
+  Args:
+    part_map: 1 + the part of every pixel, 0 being the background.
+    num_parts: without the background.
+    size: cells per side.
+  """
+  is_part = jax.nn.one_hot(jnp.asarray(part_map), num_parts + 1)
+  weight = jnp.ones(num_parts + 1).at[0].set(_MIN_SHARE)
+  shares = _spread(is_part * weight[None, None, None], size)
+  return shares / shares.sum(-1, keepdims=True)
+
+
+def is_shared(
+  is_body: Bool[Array | np.ndarray, "t h w"], size: int
+) -> Bool[Array, "t h w"]:
+  """Returns which pixels are interpolated from any of the cells that the body is in.
+
+  Args:
+    is_body: the pixels of the body.
+    size: cells per side.
+  """
+  cells = _spread(jnp.asarray(is_body, jnp.float32)[..., None], size) > 0
+  return resize_aligned(cells.astype(jnp.float32), *is_body.shape[1:])[..., 0] > 0
 
 
 def _spread(values: Float[Array, "t h w c"], size: int) -> Float[Array, "t s s c"]:

@@ -68,6 +68,8 @@ class AutoencoderModel:
   motion_down: int = 0  # how often flow and occlusion are halved below z
   heat_variance: float = 0.01  # of the Gaussians that show keypoints to the motion
   oriented_heat: bool = False  # whether those are as long as the jacobians
+  motion_correction: bool = False  # whether the flow may leave the keypoints' motion
+  keep_picture: bool = False  # whether z carries the picture, for the decoder
 
   def __post_init__(self):
     check_choice("model.dtype", self.dtype, DTYPES)
@@ -84,8 +86,13 @@ class AutoencoderModel:
 
   @property
   def z_channels(self) -> int:
-    """Channels of the latent image z."""
+    """Channels of the latent image z, without the picture that it may carry."""
     return min(self.codec_max_features, self.codec_features * 2**self.num_down)
+
+  @property
+  def picture_channels(self) -> int:
+    """Further channels of z, in which it carries the picture."""
+    return 3 * 4**self.num_down if self.keep_picture else 0
 
   def flow_size(self, frame_size: int) -> int:
     """Returns the cells per side of flow and occlusion."""

@@ -28,7 +28,7 @@ from dabfusion_jax.models.keypoint_detector import HEATMAP, Keypoints
 from dabfusion_jax.ops.grid import identity_grid, sample_transform
 from dabfusion_jax.ops.pixels import to_uint8
 from dabfusion_jax.ops.resize import resize_aligned
-from dabfusion_jax.ops.true_flow import true_flow
+from dabfusion_jax.ops.true_flow import is_shared, true_flow
 from dabfusion_jax.ops.warp import warp
 from dabfusion_jax.stages.base import Batch
 from dabfusion_jax.stages.drawing import flow_to_colour, mark_keypoints
@@ -175,8 +175,9 @@ def _flow_loss(
   """Returns the flow's error on body and background, and metrics.
 
   Both count alike, whatever their size. What is hidden in the reference does not count:
-  there the decoder has to draw, and any flow is as good. `flow_error_ratio` is relative
-  to the error of no motion, on the visible body.
+  there the decoder has to draw, and any flow is as good. Nor does background in cells
+  of the body: a cell has one motion, and an arm is narrower than a cell.
+  `flow_error_ratio` is relative to the error of no motion, on the visible body.
   """
   is_visible, motion = batch["is_visible"], batch["motion"]
   is_body = batch["part_map"] > 0
@@ -184,7 +185,8 @@ def _flow_loss(
   still = jnp.broadcast_to(identity_grid(*flow.shape[1:3]), flow.shape)
   on_body = masked_mean(errors, is_visible & is_body)
   no_motion = masked_mean(flow_errors(still, motion), is_visible & is_body)
-  off_body = masked_mean(errors, is_visible & ~is_body)
+  is_away = ~is_shared(is_body, flow.shape[1])
+  off_body = masked_mean(errors, is_visible & is_away)
   metrics = {"flow_error_ratio": on_body / no_motion, "flow_error_off_body": off_body}
   return on_body + off_body, metrics
 

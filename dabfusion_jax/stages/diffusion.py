@@ -67,7 +67,8 @@ class DiffusionStage:
     x = self.latent(batch)
     t = jnp.zeros(x.shape[:1], jnp.int32)
     condition = self.condition(batch)
-    params = self.unet.init(key, x, t, batch["z"], *condition)["params"]
+    z = self._latent_image(batch["z"])
+    params = self.unet.init(key, x, t, z, *condition)["params"]
     if self.joint_reader is not None:
       flow, occlusion = batch["flow"][:, 0], batch["occlusion"][:, 0]
       inputs = flow, occlusion, batch["picture_joints"]
@@ -100,7 +101,8 @@ class DiffusionStage:
     if train:
       keep = sample_keep(keep_keys, self.drop_probability)
       condition = drop_condition(*condition, keep)
-    predicted = self.unet.apply({"params": params}, x_t, t, batch["z"], *condition)
+    z = self._latent_image(batch["z"])
+    predicted = self.unet.apply({"params": params}, x_t, t, z, *condition)
     target = eps
     if self.prediction == "v":
       target = process.eps_to_v(self.schedule, x0, eps, t)
@@ -157,6 +159,16 @@ class DiffusionStage:
     variables = {"params": params[READER]}
     return self.joint_reader.apply(variables, flow, occlusion, picture_joints)
 
+  def _latent_image(self, z: Float[Array, "b s s c"]) -> Float[Array, "b s s d"]:
+    """Returns z without the picture that it may carry for the decoder."""
+    return z[..., : self.unet.z_channels]
+
+  def z_term(
+    self, params: PyTree, z: Float[Array | np.ndarray, "b s s c"]
+  ) -> Float[Array, "b 1 s s base"]:
+    """Returns what pictures add to the first layer (`UNet3D.z_term`)."""
+    return self.unet.z_term(params, self._latent_image(z))
+
   def latent(self, batch: Batch) -> Float[Array, "b t s s 3"]:
     """Returns x0 of a batch."""
     return process.flow_to_latent(
@@ -187,7 +199,7 @@ class DiffusionStage:
 
     `beats` decides the number of frames. Pure: jit it with the plan as a constant.
     """
-    z_term = self.unet.z_term(params, batch["z"])
+    z_term = self.z_term(params, batch["z"])
 
     def body(carry: samplers.Carry, step: samplers.Plan) -> tuple[samplers.Carry, None]:
       carry = self.sample_step(
@@ -220,7 +232,7 @@ class DiffusionStage:
       params: of the U-Net.
       step: one entry of the plan.
       batch: pictures, music and beats.
-      z_term: `unet.z_term` of the pictures.
+      z_term: `z_term` of the pictures.
       keys: one per example, the same in all steps.
       carry: the state before the step.
       guidance_scale: see `guidance.guided_eps`.
@@ -242,7 +254,7 @@ class DiffusionStage:
     t = jnp.full(len(x0), self.schedule.num_timesteps // 2, jnp.int32)
     noise = process.sample_noise(keys, x0.shape[1:])
     x_t = process.add_noise(self.schedule, x0, noise, t)
-    z_term = self.unet.z_term(params, batch["z"])
+    z_term = self.z_term(params, batch["z"])
     eps = self.eps(params, batch, z_term, x_t, t, guidance_scale=1.0)
     x0 = process.eps_to_x0(self.schedule, x_t, eps, t)
     return self.to_flow(dynamic_threshold(x0, self.threshold, self.latent_bound))
@@ -256,7 +268,7 @@ class DiffusionStage:
     t: Int[Array, "b"],
     guidance_scale: float,
   ) -> Float[Array, "b t s s 3"]:
-    """Returns the guided noise prediction for pictures with this `unet.z_term`."""
+    """Returns the guided noise prediction for pictures with this `z_term`."""
     condition = self.condition(batch)
     null_condition = drop_condition(*condition, jnp.zeros(x_t.shape[0], bool))
 

@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from fresh_weights import draw_variables
 
 from dabfusion_jax.models.dense_motion import sparse_motions
 from dabfusion_jax.models.flow_autoencoder import FlowAutoencoder, warp_latent
@@ -76,6 +77,60 @@ def test_the_flow_may_be_coarser_than_the_latent_which_keeps_its_size(tiny):
   assert out.z.shape[1:3] == (_SIZE // 4, _SIZE // 4)
   assert out.motion.flow.shape[1:3] == (_SIZE // 8, _SIZE // 8)
   assert out.motion.occlusion.shape[1:3] == (_SIZE // 8, _SIZE // 8)
+
+
+@pytest.fixture(scope="module")
+def free():
+  """Returns a network that blends and corrects, weights and two images."""
+  tiny_ones = dict.fromkeys(("detector_features", "motion_features"), 4)
+  model = FlowAutoencoder(
+    3, **tiny_ones, hourglass_max_features=8, hourglass_blocks=1, codec_features=4,
+    num_residual=1, motion_correction=True, keep_picture=True,
+  )  # fmt: skip
+  image = jax.random.uniform(jax.random.key(0), (2, _SIZE, _SIZE, 3))
+  variables = draw_variables(model.init, image, image)
+  rng = np.random.default_rng(2)
+  draw = lambda x: x + 0.3 * rng.standard_normal(x.shape, np.float32)
+  return model, jax.tree.map(draw, variables), image
+
+
+def test_a_corrected_flow_is_the_identity_for_equal_frames_and_only_for_those(free):
+  model, variables, image = free
+  grid = np.asarray(identity_grid(_SIZE // 4, _SIZE // 4))[None]
+  out = jax.jit(model.apply)(variables, image, image)
+  np.testing.assert_allclose(out.motion.flow, grid.repeat(2, 0), atol=1e-5)
+  plain = jax.jit(model.clone(motion_correction=False).apply)
+  both = (
+    apply(variables, image, image[::-1]) for apply in (jax.jit(model.apply), plain)
+  )
+  corrected, mean = (np.asarray(out.motion.flow) for out in both)
+  assert np.abs(corrected - mean).max() > 1e-3 and np.abs(mean - grid).max() > 1e-3
+
+
+def test_a_blending_decoder_copies_draws_or_moves_as_its_weights_say(free):
+  model, variables, image = free
+  z = model.apply(variables, image, method="encode")
+  latent = model.clone(keep_picture=False).apply(variables, image, method="encode")
+  np.testing.assert_array_equal(z[..., : latent.shape[-1]], latent)
+  grid = identity_grid(_SIZE // 4, _SIZE // 4)[None].repeat(2, 0)
+  seen = jnp.ones((2, _SIZE // 4, _SIZE // 4, 1))
+  shift = grid + jnp.float32([2 * 4 / (_SIZE - 1), 0])[None, None, None]  # 4 pixels
+
+  @jax.jit
+  def decode(bias, flow):
+    last = {"kernel": jnp.zeros((7, 7, 4, 6)), "bias": bias}
+    params = variables["params"]
+    decoder = params["decoder"] | {"last": {"conv": last}}
+    weights = variables | {"params": params | {"decoder": decoder}}
+    return model.apply(weights, z, flow, seen, method="decode")
+
+  drawn, moved, stayed = (jnp.float32([-50, 0, 50, *w]) for w in 50 * np.eye(3))
+  np.testing.assert_allclose(decode(stayed, shift), image, atol=1e-6)
+  np.testing.assert_allclose(decode(moved, grid), image, atol=1e-5)
+  inside = decode(moved, shift)[:, :, : _SIZE - 4]
+  np.testing.assert_allclose(inside, image[:, :, 4:], atol=1e-4)
+  colours = np.broadcast_to(np.float32([0, 0.5, 1]), image.shape)
+  np.testing.assert_allclose(decode(drawn, shift), colours, atol=1e-6)
 
 
 def test_self_flow_is_the_identity_for_oriented_heat_as_well(tiny):

@@ -3,7 +3,8 @@
 import numpy as np
 
 from dabfusion_jax.ops.grid import identity_grid
-from dabfusion_jax.ops.true_flow import on_grid, true_flow
+from dabfusion_jax.ops.resize import resize_aligned
+from dabfusion_jax.ops.true_flow import is_shared, on_grid, part_shares, true_flow
 
 SIZE, CELLS = 64, 8
 SHIFT = np.float32([6.0, -3.0])  # px
@@ -39,6 +40,11 @@ def test_a_limb_of_a_few_pixels_keeps_most_of_its_motion_and_a_speck_does_not():
   moved = displacement(true_flow(motion, mask, np.ones_like(mask), CELLS)[0])[0]
   assert (np.abs(moved[3, 3:5] / SHIFT) > 0.75).all()
   assert (np.abs(moved[0, 0] / SHIFT) < 0.5).all()
+  # The cells that move so are those that the limb's region has, and the speck's not.
+  shares = np.asarray(part_shares(mask.astype(np.uint8), 1, CELLS))[0]
+  np.testing.assert_allclose(shares.sum(-1), 1, rtol=1e-5)
+  assert (shares[3, 3:5, 1] > 0.75).all() and shares[0, 0, 1] < 0.5
+  assert (shares[3, 0] == [1, 0]).all()
   whole = displacement(on_grid(motion, mask, CELLS))[0]
   np.testing.assert_allclose(whole[0, 0], SHIFT, rtol=1e-4)
 
@@ -51,3 +57,15 @@ def test_occlusion_is_the_share_that_the_picture_shows():
   np.testing.assert_allclose(occlusion[:, :3], 0, atol=1e-6)
   np.testing.assert_allclose(occlusion[:, 5:], 1, atol=1e-6)
   assert (np.abs(occlusion[:, 3:5] - 0.5) < 0.5).all()
+
+
+def test_pixels_that_share_no_cell_with_the_body_rest_by_the_true_flow():
+  motion, mask = body()
+  mask[0, 40:60, 50] = True  # a line of one pixel
+  motion[mask] = SHIFT
+  flow = true_flow(motion, mask, np.ones_like(mask), CELLS)[0]
+  moved = np.asarray(resize_aligned(flow, SIZE, SIZE) - identity_grid(SIZE, SIZE)[None])
+  is_moved = (np.abs(moved) > 1e-6).any(-1)
+  shared = np.asarray(is_shared(mask, CELLS))
+  np.testing.assert_array_equal(shared, is_moved)
+  assert shared[mask].all() and 0.2 < shared.mean() < 0.8

@@ -75,11 +75,13 @@ def largest_gradients(grads):
 
 
 def make_truth():
-  """Returns a made-up true motion of the batch."""
+  """Returns a made-up true motion of the batch, of a body at the left."""
   rng = np.random.default_rng(0)
+  part_map = rng.integers(0, 4, (4, 16, 16)).astype(np.uint8)
+  part_map[:, :, 5:] = 0
   return {
     "part_pose": rng.uniform(2, 14, (4, 2, 3, 6)).astype(np.float32),
-    "part_map": rng.integers(0, 4, (4, 16, 16)).astype(np.uint8),
+    "part_map": part_map,
     "motion": rng.normal(0, 3, (4, 16, 16, 2)).astype(np.float32),
     "is_visible": rng.random((4, 16, 16)) < 0.7,
   }
@@ -129,6 +131,16 @@ def test_the_true_motion_trains_keypoints_and_flow_but_not_the_codec(setting):
   hidden = truth | {"motion": truth["motion"] + 9.0 * ~truth["is_visible"][..., None]}
   (again, _), _ = step(params, stats, batch | hidden, jax.random.key(2))
   np.testing.assert_allclose(again, loss, rtol=1e-6)
+  # Nor does background in cells of the body, of 5 pixels; further away it does.
+  for column, counts in ((6, False), (13, True)):
+    motion = truth["motion"].copy()
+    motion[:, :, column] += 9
+    visible = truth | {"motion": motion, "is_visible": np.ones((4, 16, 16), bool)}
+    plain = visible | {"motion": truth["motion"]}
+    losses = [
+      step(params, stats, batch | t, jax.random.key(2))[0][0] for t in (visible, plain)
+    ]
+    assert (abs(losses[0] - losses[1]) > 1e-3) == counts
 
 
 def test_held_out_loss_is_that_of_the_running_statistics_and_leaves_them(setting):

@@ -173,7 +173,7 @@ def test_steps_on_the_host_equal_the_scan(setting, method):
       stage.sample_step, guidance_scale=2.0, is_stochastic=plan.is_stochastic
     )
   )
-  z_term = stage.unet.z_term(params, batch["z"])
+  z_term = stage.z_term(params, batch["z"])
   carry = stage.first_carry(batch, _keys(0, 1, 2))
   for i in range(3):
     carry = step_fn(params, plan.at(i), batch, z_term, _keys(0, 1, 2), carry)
