@@ -16,6 +16,7 @@ from dabfusion_jax.models.image_codec import (
 )
 from dabfusion_jax.models.keypoint_detector import KeypointDetector, Keypoints
 from dabfusion_jax.ops.folding import fold, unfold
+from dabfusion_jax.ops.grid import identity_grid
 from dabfusion_jax.ops.resize import resize_aligned
 from dabfusion_jax.ops.warp import warp
 
@@ -135,9 +136,12 @@ class FlowAutoencoder(nn.Module):
       return self.decoder(warp_latent(z, flow, occlusion), train)
     latent, picture = jnp.split(z, [z.shape[-1] - 3 * 4**self.num_down], -1)
     picture = unfold(picture, 2**self.num_down)
-    flow_of_pixels = resize_aligned(flow, *picture.shape[1:3])
-    warped = jax.vmap(warp)(picture, flow_of_pixels)
-    return self.decoder(warp_latent(latent, flow, occlusion), warped, picture, train)
+    warped = jax.vmap(warp)(picture, resize_aligned(flow, *picture.shape[1:3]))
+    displacement = flow - identity_grid(*flow.shape[1:3])[None]
+    motion = jnp.concatenate([displacement, occlusion], -1)
+    motion = resize_aligned(motion, *z.shape[1:3])
+    moved = warp_latent(latent, flow, occlusion)
+    return self.decoder(moved, motion, warped, picture, train)
 
   def analyse_clip(
     self, frames: Float[Array, "t h w 3"], reference: int | Int[Array, ""] = 0

@@ -70,6 +70,7 @@ class BlendingDecoder(nn.Module):
   def __call__(
     self,
     z: Float[Array, "b s s c"],
+    motion: Float[Array, "b s s 3"],
     warped: Float[Array, "b h w 3"],
     picture: Float[Array, "b h w 3"],
     train: bool,
@@ -78,13 +79,15 @@ class BlendingDecoder(nn.Module):
 
     Args:
       z: warped.
+      motion: displacement in half widths of the picture, and occlusion.
       warped: the picture, warped.
       picture: as it is.
       train: see `models.blocks`.
     """
     pictures = jnp.concatenate([warped, picture], -1).astype(self.dtype)
     side = 2**self.num_down
-    x = jnp.concatenate([z.astype(self.dtype), fold(pictures, side)], -1)
+    motion = motion.astype(self.dtype)
+    x = jnp.concatenate([z.astype(self.dtype), motion, fold(pictures, side)], -1)
     x = Same(z.shape[-1], dtype=self.dtype, name="first")(x, train)
     for i in range(self.num_residual):
       x = Residual(dtype=self.dtype, name=f"residual_{i}")(x, train)
