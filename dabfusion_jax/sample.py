@@ -21,7 +21,7 @@ import numpy as np
 import tqdm
 
 from dabfusion_jax.inference import options
-from dabfusion_jax.inference.layers import DECODER
+from dabfusion_jax.inference.layers import DECODER, default_weights
 from dabfusion_jax.inference.pairs import Pair, check_output, make_pairs
 from dabfusion_jax.inference.picture import choose_weights
 from dabfusion_jax.parallel import hardware
@@ -132,11 +132,13 @@ def main(argv: Sequence[str] | None = None) -> None:
     asked = options.from_arguments(args)
     images, musics = args.image, args.music
     if not images or not musics:
-      picture, song = map(str, example_inputs(files.cache_folder() / "example"))
-      if not images and asked["size"] is None:
-        asked["drawing"] = (
-          asked["drawing"] or DECODER
-        )  # the dancer is the network's own
+      # A person if the networks that find people are here, else a drawn figure.
+      name = default_weights(options.DanceOptions(**asked).shows_decoded)
+      look = "people" if name == saved_stage.PEOPLE else "figures"
+      folder = files.cache_folder() / "example"
+      picture, song = map(str, example_inputs(folder, look))
+      if not images and look == "figures" and asked["size"] is None:
+        asked["drawing"] = asked["drawing"] or DECODER
       images, musics = images or [picture], musics or [song]
     pairs = make_pairs(images, musics, args.output)
     read = [name for pair in pairs for name in (pair.image, pair.music)]
@@ -155,8 +157,6 @@ def main(argv: Sequence[str] | None = None) -> None:
     def pipeline_of(pair: Pair) -> DancePipeline:
       if args.checkpoint:
         return load(args.checkpoint)
-      if not args.image:
-        return load(saved_stage.shipped())
       return load(saved_stage.shipped(choose_weights(pair.image, wanted)))
 
     make_dances(pipeline_of, pairs, asked, args.side_by_side)

@@ -18,6 +18,7 @@ from dabfusion_jax import publish, sample
 from dabfusion_jax.pipeline import DancePipeline
 from dabfusion_jax.storage import saved_stage
 from dabfusion_jax.training.progress import SPEED
+from data_pipeline.errors import UserError
 from data_pipeline.media import reader, writer
 from data_pipeline.synthdance.generate import write_wav
 
@@ -191,12 +192,26 @@ def test_without_arguments_the_bundled_weights_and_inputs_dance(place, monkeypat
     lambda name: package if name == "dabfusion_jax" else files(name),
   )
   monkeypatch.setenv("DABFUSION_CACHE", str(place.folder / "cache"))
+  monkeypatch.setenv("DABFUSION_WEIGHTS", str(place.folder / "nowhere"))
   output = place.folder / "own.mp4"
   sample.main([f"--output={output}", "--duration=2"])
   assert reader.read_video(output).frames.shape == (20, 32, 32, 3)
   settings = json.loads(output.with_suffix(".json").read_text())
   expected = saved_stage.load_stage(saved_stage.shipped(), "diffusion").digest
   assert settings["weights"]["diffusion"] == expected
+
+
+@pytest.mark.parametrize(
+  ("name", "look"), [(saved_stage.PEOPLE, "people"), ("dance_e", "figures")]
+)
+def test_the_example_is_a_person_if_people_can_be_found(monkeypatch, name, look):
+  def example(folder, asked):
+    raise UserError(f"look: {asked}")
+
+  monkeypatch.setattr(sample, "default_weights", lambda shows_decoded: name)
+  monkeypatch.setattr(sample, "example_inputs", example)
+  with pytest.raises(SystemExit, match=f"look: {look}"):
+    sample.main([])
 
 
 def test_evaluate_prints_every_figure_beside_its_null(place):
