@@ -8,7 +8,6 @@ share one that lies beside them.
 
 import contextlib
 import dataclasses
-import hashlib
 import importlib.resources
 import json
 import os
@@ -20,8 +19,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import flax.errors
-import jax
-import numpy as np
 import safetensors.numpy
 from absl import logging
 from etils import epath
@@ -31,6 +28,13 @@ from dabfusion_jax.settings.mapping import to_mapping
 from dabfusion_jax.settings.stages import Settings, read_settings
 from dabfusion_jax.storage import hub, rounding
 from dabfusion_jax.storage.checkpoint_files import FOLDER
+from dabfusion_jax.storage.model_file import (
+  MODEL,
+  SavedStageError,
+  digest_of,
+  flatten,
+  read_model,
+)
 from dabfusion_jax.storage.run_folder import folder_at
 from data_pipeline import files
 from data_pipeline.errors import UserError
@@ -40,11 +44,7 @@ AUTOENCODER = "autoencoder"
 # Stages 2 that come with the package: of figures, with and without beats; of people.
 PEOPLE = "people_e"
 SHIPPED = ("dance_e", "dance_b", PEOPLE)
-CONFIG, MODEL = "config.json", "model.safetensors"
-
-
-class SavedStageError(UserError):
-  """A folder does not hold the trained stage that was asked for."""
+CONFIG = "config.json"
 
 
 @dataclass(frozen=True)
@@ -61,15 +61,6 @@ class SavedStage:
   def variables(self) -> dict[str, PyTree]:
     """The weights as a Linen model takes them."""
     return {"params": self.params, "batch_stats": self.batch_stats}
-
-
-def digest_of(params: PyTree, batch_stats: PyTree) -> str:
-  """Returns the SHA-256 over all names, shapes and float32 values, in any order."""
-  digest = hashlib.sha256()
-  for name, value in sorted(_flatten(params, batch_stats).items()):
-    digest.update(f"{name}{value.shape}".encode())
-    digest.update(value.tobytes())
-  return digest.hexdigest()
 
 
 def locate(checkpoint: epath.PathLike) -> tuple[epath.Path, int | None]:
@@ -109,7 +100,7 @@ def load_stage(checkpoint: epath.PathLike, stage: str) -> SavedStage:
   folder, wanted_step = locate(checkpoint)
   settings = _load_settings(folder / CONFIG, stage)
   if (folder / MODEL).is_file():
-    params, batch_stats, step, expected = _read_model(folder / MODEL)
+    params, batch_stats, step, expected = read_model(folder / MODEL)
   else:
     # Imported here because it brings orbax, which a published model does not need.
     from dabfusion_jax.storage import checkpointing
@@ -195,7 +186,7 @@ def round_weights(saved: SavedStage, dtype: str) -> SavedStage:
     SavedStageError: a value beyond the range of float16.
   """
   try:
-    packed = rounding.pack(_flatten(saved.params, saved.batch_stats), dtype)
+    packed = rounding.pack(flatten(saved.params, saved.batch_stats), dtype)
   except ValueError as error:
     raise SavedStageError(f"A weight cannot be rounded: {error}.") from None
   tree = traverse_util.unflatten_dict(rounding.unpack(packed), sep="/")
@@ -234,7 +225,7 @@ def save_stage(
     temporary = pathlib.Path(tempfile.mkdtemp(prefix=".", dir=folder.parent))
   try:
     temporary.chmod(0o755)  # temporary folders are private
-    flat = rounding.pack(_flatten(saved.params, saved.batch_stats), dtype)
+    flat = rounding.pack(flatten(saved.params, saved.batch_stats), dtype)
     metadata = {"step": str(saved.step), "digest": saved.digest}
     with files.full_disk_names(folder):
       files.write_json(temporary / CONFIG, to_mapping(saved.settings), sort_keys=True)
@@ -267,46 +258,6 @@ def _load_settings(path: epath.Path, stage: str) -> Settings:
   if stage == "diffusion" and settings.latents is None:
     raise SavedStageError(f"{path} says nothing of its latents: no training wrote it.")
   return settings
-
-
-def _flatten(params: PyTree, batch_stats: PyTree) -> dict[str, np.ndarray]:
-  tree = {"params": params, "batch_stats": batch_stats}
-  flat = traverse_util.flatten_dict(tree, sep="/")
-  return {
-    name: np.ascontiguousarray(jax.device_get(value), np.float32)
-    for name, value in flat.items()
-  }
-
-
-def _read_model(path: epath.Path) -> tuple[PyTree, PyTree, int, str]:
-  """Returns (params, batch_stats, step, the digest they were written with)."""
-  if files.is_remote(path):  # the reader maps files of a disk
-    with tempfile.TemporaryDirectory() as here:
-      return _read_model(path.copy(pathlib.Path(here) / MODEL))
-  try:
-    with safetensors.safe_open(path, "numpy") as file:
-      metadata = file.metadata()
-      step, digest = int(metadata["step"]), metadata["digest"]
-      flat = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-  except (
-    safetensors.SafetensorError,
-    OSError,
-    KeyError,
-    TypeError,
-    ValueError,
-  ) as error:
-    raise SavedStageError(f"{path} is damaged ({error}); get the file again.") from None
-  if not any(name.startswith("params/") for name in flat):
-    raise SavedStageError(f"{path} holds no params; it is no published stage.")
-  try:
-    flat = rounding.unpack(flat)
-  except ValueError as error:
-    raise SavedStageError(f"{path} is damaged ({error}); get the file again.") from None
-  try:
-    tree = traverse_util.unflatten_dict(flat, sep="/")
-  except (IndexError, TypeError, ValueError):  # a name that is also a folder of names
-    raise SavedStageError(f"{path}: names clash; get the file again.") from None
-  return tree["params"], tree.get("batch_stats", {}), step, digest
 
 
 @contextlib.contextmanager
