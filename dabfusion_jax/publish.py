@@ -22,7 +22,6 @@ import pathlib
 import shutil
 from collections.abc import Sequence
 
-import jax
 import numpy as np
 import PIL.Image
 import PIL.ImageSequence
@@ -31,6 +30,7 @@ from dabfusion_jax.settings.mapping import to_mapping
 from dabfusion_jax.settings.stages import Settings, read_settings
 from dabfusion_jax.storage import rounding, saved_stage
 from dabfusion_jax.storage.model_card import model_card
+from dabfusion_jax.storage.model_file import flatten
 from dabfusion_jax.storage.run_config import MAY_MOVE
 from dabfusion_jax.storage.saved_stage import SavedStage, SavedStageError
 from data_pipeline import cli, files
@@ -49,7 +49,7 @@ def publish(
   share_stage1: bool = False,
   figures: str | pathlib.Path | None = None,
   sample: str | pathlib.Path | None = None,
-  decoder: str | pathlib.Path | None = None,
+  stage1: str | pathlib.Path | None = None,
 ) -> pathlib.Path:
   """Writes a published folder and returns its path.
 
@@ -60,8 +60,8 @@ def publish(
     share_stage1: whether to put the stage 1 of a stage 2 beside `output` instead.
     figures: file of measured figures to copy in; the model card names it.
     sample: GIF or WebP of a dance of the model, which the model card shows.
-    decoder: stage 1 to publish with a stage 2 in place of its own, from which it may
-      differ in the decoder only.
+    stage1: to publish with a stage 2 in place of its own, if its latents are the same
+      (`check_same_latents`).
 
   Raises:
     SavedStageError: `checkpoint` holds no trained stage, or `output` other weights;
@@ -82,13 +82,15 @@ def publish(
       raise SavedStageError(
         f"The stage 1 of {checkpoint} is not the one that stage 2 was trained with."
       )
-    if decoder is not None:
-      other = without_paths(saved_stage.load_stage(decoder, "autoencoder"))
-      check_same_latents(stages[place], other, decoder)
+    if stage1 is not None:
+      other = without_paths(saved_stage.load_stage(stage1, "autoencoder"))
+      # Joints come with the true motion only.
+      is_true = stages[output].settings.joints.weight > 0
+      check_same_latents(stages[place], other, stage1, is_true)
       stages[place] = other
       stages[output] = bind_stage1(stages[output], other)
-  elif decoder is not None:
-    raise SavedStageError(f"{checkpoint} is a stage 1; --decoder goes with a stage 2.")
+  elif stage1 is not None:
+    raise SavedStageError(f"{checkpoint} is a stage 1; --stage1 goes with a stage 2.")
   elif share_stage1:
     raise SavedStageError(f"{checkpoint} is a stage 1; only a stage 2 shares one.")
   if dtype != rounding.FLOAT32:
@@ -122,29 +124,35 @@ def bind_stage1(stage2: SavedStage, stage1: SavedStage) -> SavedStage:
 
 
 def check_same_latents(
-  stage1: SavedStage, other: SavedStage, folder: str | pathlib.Path
+  stage1: SavedStage, other: SavedStage, folder: str | pathlib.Path, is_true: bool
 ) -> None:
-  """Checks that two stages 1 make the same latents: all but the decoder is equal.
+  """Checks that two stages 1 make the same latents.
+
+  They do if all but the decoder is equal, and of the true motion (`latents
+  --true_motion`) if the encoder is.
+
+  Args:
+    stage1, other: the stages.
+    folder: of the other one, for the message.
+    is_true: whether the latents are of the true motion.
 
   Raises:
-    SavedStageError: it is not; the message names `folder`, of the other one.
+    SavedStageError: they do not.
   """
+  parts = ("encoder",) if is_true else ("detector", "dense_motion", "encoder")
 
-  def without_decoder(tree):
-    return {name: part for name, part in tree.items() if name != "decoder"}
+  def leaves(saved: SavedStage) -> dict[str, np.ndarray]:
+    flat = flatten(saved.params, saved.batch_stats)
+    return {name: flat[name] for name in flat if name.split("/")[1] in parts}
 
-  ours, theirs = (
-    without_decoder(s.params) | {"stats": without_decoder(s.batch_stats)}
-    for s in (stage1, other)
-  )
-  same = jax.tree.structure(ours) == jax.tree.structure(theirs) and all(
-    np.array_equal(a, b)
-    for a, b in zip(jax.tree.leaves(ours), jax.tree.leaves(theirs), strict=True)
-  )
-  if not same:
+  ours, theirs = leaves(stage1), leaves(other)
+  if ours.keys() != theirs.keys() or any(
+    not np.array_equal(ours[name], theirs[name]) for name in ours
+  ):
+    more = "its encoder" if is_true else "more than its decoder"
     raise SavedStageError(
-      f"The stage 1 in {folder} differs in more than its decoder from the one that"
-      " stage 2 was trained with: its latents are others."
+      f"The stage 1 in {folder} differs in {more} from the one that stage 2 was"
+      " trained with: its latents are others."
     )
 
 
@@ -240,7 +248,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     "--figures", type=cli.local_path, help="file of measured figures to put in and name"
   )
   add("--sample", type=cli.local_path, help="GIF or WebP of a dance to show")
-  add("--decoder", type=cli.path, help="stage 1 whose decoder was trained on")
+  add(
+    "--stage1",
+    type=cli.path,
+    help="stage 1 in place of that of a stage 2, if its latents are the same",
+  )
   args = parser.parse_args(argv)
   with cli.one_line_errors("publish"):
     publish(
@@ -250,7 +262,7 @@ def main(argv: Sequence[str] | None = None) -> None:
       args.share_stage1,
       args.figures,
       args.sample,
-      args.decoder,
+      args.stage1,
     )
     print(args.output)
 

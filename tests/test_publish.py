@@ -1,6 +1,7 @@
 """From a run to a folder to give away, and from there into a new run."""
 
 import dataclasses
+import functools
 import importlib.resources
 import json
 import logging
@@ -42,6 +43,7 @@ def _params(seed):
   return {
     "encoder": {"kernel": jax.random.normal(keys[0], (8, 4))},
     "decoder": {"kernel": jax.random.normal(keys[1], (4, 8))},
+    "detector": {"bias": jnp.full(2, float(seed))},
   }
 
 
@@ -110,7 +112,7 @@ def test_model_card_says_what_and_from_what(run, tmp_path):
   assert len(sums) == 2
   for expected in [
     *("5 of 9, batch 4", digest, "40 latent frames", "Limits", *sums),
-    *("--source=synthdance --preset=demo", "64 + 64 parameters, float32"),
+    *("--source=synthdance --preset=demo", "66 + 66 parameters, float32"),
     *("`figures.json`", '"learning_rate": 0.5'),
     "1. `python -m dabfusion_jax.train --config=configs/diffusion.py:demo",
     "--config.optimizer.learning_rate=0.5",
@@ -204,18 +206,36 @@ def test_a_run_with_few_of_its_steps_is_reported(run, tmp_path, caplog):
   assert "was trained for 5 of 100 steps" in caplog.text
 
 
-def test_a_decoder_that_was_trained_on_is_published_and_no_other_stage_1(run, tmp_path):
+@pytest.mark.parametrize("is_true", [False, True])
+def test_a_stage_1_that_makes_the_same_latents_is_published_and_no_other(
+  run, tmp_path, is_true
+):
   stage1 = saved_stage.load_stage(run.parent / "one", "autoencoder")
+  if is_true:
+    stage2 = saved_stage.load_stage(run, "diffusion")
+    joints = dataclasses.replace(stage2.settings.joints, weight=1.0)
+    settings = dataclasses.replace(stage2.settings, joints=joints)
+    run = tmp_path / "run"
+    saved_stage.save_stage(dataclasses.replace(stage2, settings=settings), run)
+    saved_stage.save_stage(stage1, run / "autoencoder")
   better = _changed(stage1, "decoder")
   saved_stage.save_stage(better, tmp_path / "better")
   saved_stage.save_stage(_changed(stage1, "encoder"), tmp_path / "other")
   out = tmp_path / "out"
-  publish(run, out, dtype="float32", decoder=tmp_path / "better")
+  publish(run, out, dtype="float32", stage1=tmp_path / "better")
   stage2, found = saved_stage.load_both_stages(out)
   assert found.digest == better.digest == stage2.settings.latents.autoencoder
-  with pytest.raises(saved_stage.SavedStageError, match="more than its decoder"):
-    publish(run, tmp_path / "out2", dtype="float32", decoder=tmp_path / "other")
+  what = "its encoder" if is_true else "more than its decoder"
+  with pytest.raises(saved_stage.SavedStageError, match=f"differs in {what}"):
+    publish(run, tmp_path / "out2", dtype="float32", stage1=tmp_path / "other")
   assert not (tmp_path / "out2").exists()
+  saved_stage.save_stage(_changed(stage1, "detector"), tmp_path / "moved")
+  again = functools.partial(publish, run, tmp_path / "out3", dtype="float32")
+  if is_true:
+    again(stage1=tmp_path / "moved")
+    return
+  with pytest.raises(saved_stage.SavedStageError, match="more than its decoder"):
+    again(stage1=tmp_path / "moved")
 
 
 def _changed(saved, part):
