@@ -2,6 +2,7 @@
 
 import dataclasses
 import io
+import threading
 from collections.abc import Mapping
 from typing import Any
 
@@ -10,6 +11,10 @@ from jaxtyping import Bool, Float32, Int32, Int64, UInt8
 
 from data_pipeline.media.framing import Transform, frame_nearest
 
+# Headers of NumPy's files are parsed as Python. In Python 3.11 two threads that do so at
+# once get in each other's way, if the garbage collector runs callbacks (JAX has one):
+# "SystemError: AST constructor recursion depth mismatch".
+_PARSING = threading.Lock()
 _PER_CM = np.float32(8)  # units of an encoded depth
 _UNITS = np.float32([64, 64, _PER_CM])  # of an encoded point
 _TOLERANCE = 6.0  # cm between a surface and what is seen there
@@ -78,18 +83,19 @@ class Surfaces:
   @classmethod
   def decode(cls, code: UInt8[np.ndarray, "n"]) -> "Surfaces":
     """Decodes what `encode` made."""
-    with np.load(io.BytesIO(code.tobytes()), allow_pickle=False) as arrays:
-      shape = tuple(arrays["shape"].tolist())
-      is_body = np.unpackbits(arrays["is_body"], count=int(np.prod(shape)))
-      is_body = is_body.reshape(shape).astype(bool)
-      triangle = np.full(shape, -1, np.int32)
-      triangle[is_body] = arrays["triangle"]
-      place = np.zeros((*shape, 2), np.float32)
-      place[is_body] = arrays["place"] / np.float32(255)
-      depth = np.full(shape, np.inf, np.float32)
-      depth[is_body] = arrays["depth"] / _PER_CM
-      corners = arrays["corners"].astype(np.int32)
-      return cls(triangle, place, corners, arrays["points"] / _UNITS, depth)
+    with _PARSING, np.load(io.BytesIO(code.tobytes()), allow_pickle=False) as file:
+      arrays = dict(file)
+    shape = tuple(arrays["shape"].tolist())
+    is_body = np.unpackbits(arrays["is_body"], count=int(np.prod(shape)))
+    is_body = is_body.reshape(shape).astype(bool)
+    triangle = np.full(shape, -1, np.int32)
+    triangle[is_body] = arrays["triangle"]
+    place = np.zeros((*shape, 2), np.float32)
+    place[is_body] = arrays["place"] / np.float32(255)
+    depth = np.full(shape, np.inf, np.float32)
+    depth[is_body] = arrays["depth"] / _PER_CM
+    corners = arrays["corners"].astype(np.int32)
+    return cls(triangle, place, corners, arrays["points"] / _UNITS, depth)
 
   def motion(
     self, to: int, source: int
