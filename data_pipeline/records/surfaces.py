@@ -11,8 +11,8 @@ from jaxtyping import Bool, Float32, Int32, Int64, UInt8
 
 from data_pipeline.media.framing import Transform, frame_nearest
 
-# Headers of NumPy's files are parsed as Python. In Python 3.11 two threads that do so at
-# once get in each other's way, if the garbage collector runs callbacks (JAX has one):
+# Headers of NumPy's files are parsed as Python. In Python 3.11 two threads that do so
+# get in each other's way if the garbage collector runs callbacks, and JAX has one:
 # "SystemError: AST constructor recursion depth mismatch".
 _PARSING = threading.Lock()
 _PER_CM = np.float32(8)  # units of an encoded depth
