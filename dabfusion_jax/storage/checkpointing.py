@@ -10,6 +10,7 @@ An unreadable checkpoint is set aside, with a warning, in favour of the one befo
 import asyncio
 import contextlib
 import json
+import sys
 from typing import Any
 
 import jax
@@ -50,6 +51,7 @@ class Checkpoints:
       keep_best: how many of those with the lowest loss stay as well.
     """
     self._folder = folder_at(workdir) / FOLDER
+    self._unfinished: int | None = None  # the step that is being saved
     if jax.process_index() == 0:
       checkpoint_files.remove_leftovers(self._folder)
     agreement.wait_for_all("leftover checkpoints")
@@ -93,6 +95,7 @@ class Checkpoints:
     Returns once the values are copied, and raises the error of the save before, if it
     failed. The checkpoints with the lowest `loss` are the best.
     """
+    self._finish()
     with self._clear_errors(f"step {step}"):
       self._checkpointer.save_checkpointables_async(
         step,
@@ -100,12 +103,18 @@ class Checkpoints:
         force=True,
         metrics={"loss": float(loss)},
       )
+    self._unfinished = step
 
   def wait(self) -> int | None:
     """Waits for an unfinished save; returns the newest step that is safe, if any."""
-    with self._clear_errors("the last checkpoint"):
-      self._checkpointer.wait()
+    self._finish()
     return max(complete_steps(self._folder), default=None)
+
+  def _finish(self) -> None:
+    """Waits for an unfinished save; what goes wrong is that step's error."""
+    with self._clear_errors(f"step {self._unfinished}"):
+      self._checkpointer.wait()
+    self._unfinished = None
 
   def restore(self, abstract: PyTree, batches: Any) -> PyTree | None:
     """Returns the newest readable state, and moves `batches` to its position then.
@@ -210,14 +219,27 @@ def load_params(
 
 @contextlib.contextmanager
 def _quiet_orbax():
-  """Drops orbax's own log: some 30 lines per save, and errors that we raise anyway."""
+  """Drops orbax's own log: some 30 lines per save, and errors that we raise anyway.
+
+  If one array cannot be written, orbax closes the loop that waits for all of them, and
+  the others, which still report to it, would print a page each.
+  """
   logger = logging.get_absl_logger()
   is_ours = lambda record: "orbax" not in record.pathname
+  before = sys.unraisablehook
+
+  def hook(error: Any) -> None:
+    if str(error.exc_value) != "Event loop is closed":
+      before(error)
+
   logger.addFilter(is_ours)
+  sys.unraisablehook = hook
   try:
     yield
   finally:
     logger.removeFilter(is_ours)
+    if sys.unraisablehook is hook:
+      sys.unraisablehook = before
 
 
 def _load_part(path: epath.PathLike, names: tuple[str, ...]) -> list[PyTree]:

@@ -2,6 +2,8 @@
 
 import errno
 import os
+import sys
+import types
 
 import jax
 import jax.numpy as jnp
@@ -172,6 +174,29 @@ def test_full_disk_is_one_line(tmp_path, monkeypatch, method, error):
   with pytest.raises(CheckpointError, match="the disk is full .*is safe") as error_info:
     write_checkpoints(tmp_path, [2])
   assert "\n" not in str(error_info.value)
+
+
+def test_an_error_names_the_step_whose_save_failed_not_the_next(tmp_path, monkeypatch):
+  with Checkpoints(tmp_path, keep=2) as checkpoints:
+    checkpoints.save(2, make_state(2), Counter(2), 1.0)
+    checkpoints.wait()
+    checkpoints.save(4, make_state(4), Counter(4), 1.0)
+    with monkeypatch.context() as patch:
+      fail_in(patch, "wait", OSError(errno.ENOSPC, "No space left on device"))
+      with pytest.raises(CheckpointError, match="Cannot save step 4 "):
+        checkpoints.save(6, make_state(6), Counter(6), 1.0)
+
+
+def test_only_the_pages_of_abandoned_writes_are_kept_quiet(tmp_path, monkeypatch):
+  shown = []
+  monkeypatch.setattr(
+    sys, "unraisablehook", lambda error: shown.append(error.exc_value)
+  )
+  before, others = sys.unraisablehook, ValueError("a value")
+  with Checkpoints(tmp_path, keep=2):
+    for error in (RuntimeError("Event loop is closed"), others):
+      sys.unraisablehook(types.SimpleNamespace(exc_value=error))
+  assert shown == [others] and sys.unraisablehook is before
 
 
 def test_error_on_its_way_is_not_hidden_by_a_failing_save(
