@@ -122,7 +122,7 @@ def _find_once(
 def default_weights(shows_decoded: bool) -> str:
   """Returns the name of the bundled weights that suit pictures of people.
 
-  Those of people move them best in layers. Their decoder hardly moves arms and legs, so
+  Those of people move them best in layers. Their decoder tears arms and legs, so
   whatever is not drawn in layers is left to those of figures.
 
   Args:

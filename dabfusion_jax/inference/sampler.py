@@ -142,9 +142,10 @@ class BatchSampler:
         self._read_joints.lower(self.params, flow, occlusion, joints).compile()
 
     with concurrent.futures.ThreadPoolExecutor() as pool:
-      pool.submit(compile_step)
-      pool.submit(compile_others)
+      compiled = [pool.submit(work) for work in (compile_step, compile_others)]
       yield
+    for future in compiled:
+      future.result()  # raises what went wrong
 
   def encode(self, ref_images: Sequence[np.ndarray]) -> jax.Array:
     """Pictures uint8 [h, w, 3] -> z [b, s, s, c]."""

@@ -41,7 +41,7 @@ class LatentDiffusion:
     return z[..., : self.unet.z_channels]
 
   def z_term(
-    self, params: PyTree, z: Float[Array | np.ndarray, "b s s c"]
+    self, params: PyTree, z: Float[Array | np.ndarray, "b h w c"]
   ) -> Float[Array, "b 1 s s base"]:
     """Returns what pictures add to the first layer (`UNet3D.z_term`)."""
     return self.unet.z_term(params, self.latent_image(z))
