@@ -103,9 +103,10 @@ class Codec:
     return to_uint8(self._rebuild_by(from_uint8(record["frames"][0]), *flow))
 
   def given_back(self, picture: UInt8[np.ndarray, "h w 3"]) -> float:
-    """Returns the PSNR (dB) of a picture that is encoded and decoded."""
+    """Returns the PSNR (dB, at most `PSNR_CAP`) of a picture, encoded and decoded."""
     back = to_uint8(self._give_back(from_uint8(picture[None])))[0]
-    return float(image.psnr(back.astype(np.float32), picture.astype(np.float32), 255))
+    psnr = image.psnr(back.astype(np.float32), picture.astype(np.float32), 255)
+    return min(float(psnr), image.PSNR_CAP)
 
 
 def better_by_truth(record: Mapping[str, Any], cells: int) -> Frames:
