@@ -16,6 +16,7 @@ from data_pipeline.interrupts import INTERRUPTED, take_back
 
 _CURE = "; free space and run the same command again"  # of a full disk
 _MAX_PORT = 65_535
+_HOUR = 3600  # seconds
 MAX_SEED = 2**32 - 1
 _SHOWN = 40  # characters of a wrong argument that are repeated
 _STORE = re.compile(r"\binstall (gcsfs|s3fs|fsspec)\b")  # what epath says
@@ -132,13 +133,15 @@ def natural_int(text: str) -> int:
   return at_least(0)(text)
 
 
-def at_least(least: int) -> Callable[[str], int]:
-  """Returns a `type` of argparse that parses an integer of at least `least`."""
+def at_least(least: int, most: int | None = None) -> Callable[[str], int]:
+  """Returns a `type` of argparse that parses an integer from `least` to `most`."""
 
   def integer(text: str) -> int:
     value = whole_number(text)
     if value < least:
       raise _not(text, f"at least {least}")
+    if most is not None and value > most:
+      raise _not(text, f"at most {most}")
     return value
 
   return integer
@@ -149,6 +152,14 @@ def finite(text: str) -> float:
   value = number(text)
   if not math.isfinite(value):
     raise _not(text, "a finite number")
+  return value
+
+
+def delay(text: str) -> float:
+  """Parses seconds of at most an hour, late or early, as a `type` of argparse."""
+  value = finite(text)
+  if abs(value) > _HOUR:
+    raise _not(text, f"from -{_HOUR} to {_HOUR} seconds")
   return value
 
 

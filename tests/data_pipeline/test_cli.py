@@ -11,6 +11,7 @@ from data_pipeline import aist
 from data_pipeline.cli import (
   at_least,
   comma_separated,
+  delay,
   finite,
   local_path,
   one_line_errors,
@@ -99,3 +100,8 @@ def test_integers_below_the_least_are_refused():
   assert at_least(4)("4") == 4
   with pytest.raises(argparse.ArgumentTypeError, match="at least 4, not 3"):
     at_least(4)("3")
+  with pytest.raises(argparse.ArgumentTypeError, match="at most 9"):
+    at_least(4, 9)("10")
+  assert delay("-2.5") == -2.5
+  with pytest.raises(argparse.ArgumentTypeError, match="from -3600 to 3600"):
+    delay("1e30")
