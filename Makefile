@@ -68,7 +68,8 @@ OUTPUT := runs/$(VARIANT)
 # Large pages for large buffers save most of the system time of a training step on CPU
 # (glibc 2.35 or newer; others ignore it).
 miniature: export GLIBC_TUNABLES = glibc.malloc.hugetlb=1
-miniature: $(STAMP) $(WEIGHTS) $(PEOPLE) runs/demo/$(CLIP).wav
+miniature: $(STAMP) $(WEIGHTS) $(if $(filter people,$(VARIANT)),$(PEOPLE)) \
+  runs/demo/$(CLIP).wav
 	$(PY) -m data_pipeline.build --source=synthdance --preset=$(VARIANT) \
 	  $(SIZES_$(VARIANT)) --output=$(DATA)
 	$(PY) -m dabfusion_jax.train --config=configs/autoencoder.py:$(VARIANT) \

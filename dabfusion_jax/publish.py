@@ -85,8 +85,8 @@ def publish(
     if stage1 is not None:
       other = without_paths(saved_stage.load_stage(stage1, "autoencoder"))
       # Joints come with the true motion only.
-      is_true = stages[output].settings.joints.weight > 0
-      check_same_latents(stages[place], other, stage1, is_true)
+      of_true_motion = stages[output].settings.joints.weight > 0
+      check_same_latents(stages[place], other, stage1, of_true_motion)
       stages[place] = other
       stages[output] = bind_stage1(stages[output], other)
   elif stage1 is not None:
@@ -124,7 +124,10 @@ def bind_stage1(stage2: SavedStage, stage1: SavedStage) -> SavedStage:
 
 
 def check_same_latents(
-  stage1: SavedStage, other: SavedStage, folder: str | pathlib.Path, is_true: bool
+  stage1: SavedStage,
+  other: SavedStage,
+  folder: str | pathlib.Path,
+  of_true_motion: bool,
 ) -> None:
   """Checks that two stages 1 make the same latents.
 
@@ -134,12 +137,12 @@ def check_same_latents(
   Args:
     stage1, other: the stages.
     folder: of the other one, for the message.
-    is_true: whether the latents are of the true motion.
+    of_true_motion: whether the latents are of the true motion.
 
   Raises:
     SavedStageError: they do not.
   """
-  parts = ("encoder",) if is_true else ("detector", "dense_motion", "encoder")
+  parts = ("encoder",) if of_true_motion else ("detector", "dense_motion", "encoder")
 
   def leaves(saved: SavedStage) -> dict[str, np.ndarray]:
     flat = flatten(saved.params, saved.batch_stats)
@@ -149,7 +152,7 @@ def check_same_latents(
   if ours.keys() != theirs.keys() or any(
     not np.array_equal(ours[name], theirs[name]) for name in ours
   ):
-    more = "its encoder" if is_true else "more than its decoder"
+    more = "its encoder" if of_true_motion else "more than its decoder"
     raise SavedStageError(
       f"The stage 1 in {folder} differs in {more} from the one that stage 2 was"
       " trained with: its latents are others."

@@ -42,12 +42,7 @@ class ImageDecoder(nn.Module):
   def __call__(
     self, z: Float[Array, "b h w c"], train: bool
   ) -> Float[Array, "b oh ow 3"]:
-    x = z.astype(self.dtype)
-    for i in range(self.num_residual):
-      x = Residual(dtype=self.dtype, name=f"residual_{i}")(x, train)
-    for i in reversed(range(self.num_down)):
-      features = min(self.max_features, self.base_features * 2**i)
-      x = Up(features, dtype=self.dtype, name=f"up_{i}")(x, train)
+    x = _trunk(self, z.astype(self.dtype), train)
     x = Conv(3, 7, dtype=self.dtype, name="last")(x)
     return nn.sigmoid(x.astype(jnp.float32))
 
@@ -89,14 +84,22 @@ class BlendingDecoder(nn.Module):
     motion = motion.astype(self.dtype)
     x = jnp.concatenate([z.astype(self.dtype), motion, fold(pictures, side)], -1)
     x = Same(z.shape[-1], dtype=self.dtype, name="first")(x, train)
-    for i in range(self.num_residual):
-      x = Residual(dtype=self.dtype, name=f"residual_{i}")(x, train)
-    for i in reversed(range(self.num_down)):
-      features = min(self.max_features, self.base_features * 2**i)
-      x = Up(features, dtype=self.dtype, name=f"up_{i}")(x, train)
-    x = jnp.concatenate([x, pictures], -1)
+    x = jnp.concatenate([_trunk(self, x, train), pictures], -1)
     x = Same(self.base_features, dtype=self.dtype, name="join")(x, train)
     x = Conv(6, 7, dtype=self.dtype, name="last")(x).astype(jnp.float32)
     drawn, weights = nn.sigmoid(x[..., :3]), jax.nn.softmax(x[..., 3:])
     layers = jnp.stack([drawn, warped, picture], -2)
     return (weights[..., None] * layers).sum(-2)
+
+
+def _trunk(
+  decoder: ImageDecoder | BlendingDecoder, x: Float[Array, "b h w c"], train: bool
+) -> Float[Array, "b oh ow d"]:
+  """Returns what a decoder's residual blocks and upsampling, made here, bring forth."""
+  dtype = decoder.dtype
+  for i in range(decoder.num_residual):
+    x = Residual(dtype=dtype, name=f"residual_{i}")(x, train)
+  for i in reversed(range(decoder.num_down)):
+    features = min(decoder.max_features, decoder.base_features * 2**i)
+    x = Up(features, dtype=dtype, name=f"up_{i}")(x, train)
+  return x
