@@ -28,7 +28,7 @@ def bias_init(fan_in: int) -> nn.initializers.Initializer:
 class Conv(nn.Module):
   """2-D convolution with a square kernel, stride 1, zero padding and bias.
 
-  If `upsample` is true, of an image twice the size, in which pixels are blocks of 2 x 2.
+  If `upsample` is true, of an image of twice the size, whose pixels are repeated.
   """
 
   features: int
