@@ -9,10 +9,11 @@ import numpy as np
 from jaxtyping import Float32, UInt8
 
 from data_pipeline import files
-from data_pipeline.media import writer
+from data_pipeline.media import framing, writer
 from data_pipeline.records.picks import even_indices
 
 MAX_SHEET_FRAMES = 80
+_MAX_SHEET_SIDE = 256  # pixels of a frame; a PNG of 40 frames of 512 px takes a second
 
 
 class Part(NamedTuple):
@@ -57,8 +58,7 @@ def save_dance(
     try:
       for part in parts:
         first, frames = video.num_frames, part.frames
-        # Copies: a view would keep all frames of its part.
-        sheet += [x.copy() for i, x in enumerate(frames, first) if i in shown]
+        sheet += [_small(x) for i, x in enumerate(frames, first) if i in shown]
         if still is not None:
           beside = np.broadcast_to(still, (len(frames), *still.shape))
           frames = np.concatenate([beside, frames], axis=2)
@@ -75,6 +75,15 @@ def save_dance(
   if interrupted:
     raise KeyboardInterrupt(f"{path} has the first {made / fps:.1f} s")
   return written
+
+
+def _small(frame: UInt8[np.ndarray, "h w 3"]) -> UInt8[np.ndarray, "h2 w2 3"]:
+  """Returns a copy whose longer side has at most `_MAX_SHEET_SIDE` pixels."""
+  longest = max(frame.shape[:2])
+  side = min(longest, _MAX_SHEET_SIDE)
+  height, width = (max(1, round(n * side / longest)) for n in frame.shape[:2])
+  # A view would keep all frames of its part.
+  return framing.resize_area(frame[None], height, width)[0].copy()
 
 
 def contact_sheet(

@@ -1,6 +1,7 @@
 """A dance is saved, shown in a notebook, and knows its beats."""
 
 import base64
+import dataclasses
 import re
 
 import numpy as np
@@ -50,6 +51,13 @@ def test_a_gif_has_all_frames_at_their_pace_and_repeats(dance, tmp_path):
     assert image.info["duration"] == 100 and image.info["loop"] == 0
   with pytest.raises(UserError, match="must end in .gif"):
     dance.to_gif(tmp_path / "dance.mp4")
+
+
+def test_the_contact_sheet_of_large_frames_is_smaller_than_they_are(dance, tmp_path):
+  frames = np.repeat(np.repeat(dance.frames[:, :30], 10, 1), 16, 2)  # 300 x 512
+  dataclasses.replace(dance, frames=frames).save(tmp_path / "dance.mp4")
+  with PIL.Image.open(tmp_path / "dance.png") as image:
+    assert image.size == (10 * 256, 150)
 
 
 def test_a_dance_whose_sheet_met_a_full_disk_is_made_again_by_the_same_command(
