@@ -22,10 +22,12 @@ from benchmarks.torch_reference.training import MUSIC_FEATURES
 from benchmarks.torch_reference.unet3d import UNet3D
 from dabfusion_jax.models.unet3d import UNet3D as FlaxUNet3D
 from dabfusion_jax.ops import warp as ops_warp
+from dabfusion_jax.parallel import hardware, sharding
 from dabfusion_jax.pretrained.converters import kernel_shapes
 from launch import programs
 from launch.programs import Program
 
+_PRODUCT = 2048
 _STAGE1_BATCH = {"paper": 4, "smoke": 2}
 _CONTROL_POINTS = 25  # of the equivariance loss
 _QUANTILE = 0.9  # of the dynamic threshold
@@ -38,6 +40,7 @@ class Pair:
   name: str
   ours: Callable[[], Any]
   torch: Callable[[], Any]
+  gflop: float = 0.0  # of ours, in the form without loops; 0: not counted
 
 
 def make_pairs(variant: str) -> Iterator[Pair]:
@@ -69,6 +72,15 @@ def make_pairs(variant: str) -> Iterator[Pair]:
   replicated = jax.NamedSharding(mesh, jax.P())
   place = lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=replicated)
   params = fill(jax.tree.map(place, params))
+  side = jax.random.normal(jax.random.key(0), (_PRODUCT, _PRODUCT))
+  torch_side = rand(_PRODUCT, _PRODUCT)
+  product = jax.jit(jnp.matmul)
+  yield Pair(
+    f"product of matrices, {_PRODUCT}",
+    lambda: jax.block_until_ready(product(side, side)),
+    lambda: _without_gradient(torch.matmul, torch_side, torch_side),
+    2e-9 * _PRODUCT**3,
+  )
   apply = jax.jit(flax.apply)
   gradient = jax.jit(jax.grad(lambda p, *x: jnp.square(flax.apply(p, *x)).mean()))
   one, two = inputs(1), inputs(2)
@@ -76,16 +88,21 @@ def make_pairs(variant: str) -> Iterator[Pair]:
     "U-Net forward",
     lambda: jax.block_until_ready(apply(params, *arrays)),
     lambda: _without_gradient(unet, *one),
+    _gflop(apply, params, *arrays),
   )
   yield Pair(
     "U-Net forward and backward",
     lambda: jax.block_until_ready(gradient(params, *arrays)),
     lambda: _backward(unet, unet(*one).square().mean()),
+    _gflop(gradient, params, *arrays),
   )
   yield Pair(
     "guided sampling step",
-    _ready(programs.make_sampler_program(stage2, stage1, mesh, 1), mesh),
-    lambda: _guided_step(unet, *two),
+    *_with_gflop(
+      programs.make_sampler_program(stage2, stage1, mesh, 1),
+      mesh,
+      lambda: _guided_step(unet, *two),
+    ),
   )
 
   batch_size = _STAGE1_BATCH[variant]
@@ -106,11 +123,20 @@ def make_pairs(variant: str) -> Iterator[Pair]:
     adam.step()
     adam.zero_grad(set_to_none=True)
 
-  yield Pair(
-    f"stage-1 step, batch {batch_size}",
-    _ready(programs.make_step_program(stage1, None, mesh, batch_size), mesh),
-    train,
-  )
+  meshes = {"": mesh}
+  devices = jax.local_devices()
+  if len(devices) > 1 and batch_size % len(devices) == 0:  # as in a training
+    split = sharding.mesh_of(devices, (("data", len(devices)), ("fsdp", 1)))
+    meshes[f", over {len(devices)} devices"] = split
+  for where, mesh_of_step in meshes.items():
+    yield Pair(
+      f"stage-1 step, batch {batch_size}{where}",
+      *_with_gflop(
+        programs.make_step_program(stage1, None, mesh_of_step, batch_size),
+        mesh_of_step,
+        train,
+      ),
+    )
 
   z_size = flow_size * 2**model.motion_down
   drawing = _channels_last(FlowAutoencoder(model)).eval()
@@ -118,8 +144,11 @@ def make_pairs(variant: str) -> Iterator[Pair]:
   motion = [2 * rand(frames, flow_size, flow_size, n) - 1 for n in (2, 1)]
   yield Pair(
     f"decoding {frames} frames",
-    _ready(programs.make_decoder_program(stage2, stage1, mesh, 1), mesh),
-    lambda: _without_gradient(drawing.decode, z, *motion),
+    *_with_gflop(
+      programs.make_decoder_program(stage2, stage1, mesh, 1),
+      mesh,
+      lambda: _without_gradient(drawing.decode, z, *motion),
+    ),
   )
 
   images = rand(frames, model.z_channels, z_size, z_size).requires_grad_()
@@ -150,6 +179,24 @@ def _ready(program: Program, mesh: jax.sharding.Mesh) -> Callable[[], Any]:
       arguments[0] = result[0]
 
   return call
+
+
+def _with_gflop(
+  program: Program, mesh: jax.sharding.Mesh, theirs: Callable[[], Any]
+) -> tuple[Callable[[], Any], Callable[[], Any], float]:
+  """Returns a call of a program, `theirs`, and the operations of the program."""
+  with jax.set_mesh(mesh):
+    gflop = _gflop(program.function, *program.arguments)
+  return _ready(program, mesh), theirs, gflop
+
+
+def _gflop(function: Callable, *arguments: Any) -> float:
+  """Returns the operations of a jitted function as other platforms run it.
+
+  Forms for CPUs have loops, whose bodies count once.
+  """
+  lowered = function.trace(*arguments).lower(lowering_platforms=("cuda",))
+  return 1e-9 * hardware.program_flops(lowered)
 
 
 def _channels_last(network: torch.nn.Module) -> torch.nn.Module:

@@ -2,7 +2,9 @@
 
 import time
 
-from benchmarks.against_torch import line, time_in_turn
+import pytest
+
+from benchmarks.against_torch import line, ratio_at_product, time_in_turn
 
 
 def test_both_sides_take_turns_and_the_first_call_of_each_does_not_count():
@@ -22,7 +24,7 @@ def test_both_sides_take_turns_and_the_first_call_of_each_does_not_count():
 
 def test_every_row_shows_its_own_goal():
   numbers = dict.fromkeys(("ours_ms", "torch_ms", "ours_cpu_ms", "torch_cpu_ms"), 1.0)
-  numbers |= {"ratio": 1.0, "cpu_ratio": 1.0}
+  numbers |= {"ratio": 1.0, "cpu_ratio": 1.0, "ratio_at_product": 0.0}
   goals = {
     name: line({"name": name} | numbers).split("|")[5].strip()
     for name in (
@@ -33,3 +35,9 @@ def test_every_row_shows_its_own_goal():
     )
   }
   assert list(goals.values()) == ["0.45", "0.7", "0.9", "0.8"]
+
+
+def test_the_ratio_that_a_processor_allows_is_that_of_the_faster_product():
+  product = {"gflop": 16.0, "ours_ms": 100.0, "torch_ms": 80.0}  # 200 GFLOP per second
+  row = {"gflop": 100.0, "torch_ms": 1000.0}  # 500 ms at that rate
+  assert ratio_at_product(row, product) == pytest.approx(0.5)
