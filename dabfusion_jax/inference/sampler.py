@@ -18,6 +18,7 @@ from dabfusion_jax.inference.song import Condition
 from dabfusion_jax.ops.grid import identity_grid
 from dabfusion_jax.ops.joints import JOINTS
 from dabfusion_jax.ops.pixels import from_uint8, to_uint8
+from dabfusion_jax.parallel.compiled import options_for_sampling
 from dabfusion_jax.parallel.row_parallel import RowParallel
 from dabfusion_jax.stages.diffusion import READER, DiffusionStage
 from data_pipeline.errors import UserError
@@ -179,7 +180,8 @@ class BatchSampler:
 
   @functools.cached_property
   def _read_joints(self) -> Callable:
-    return jax.jit(self.stage.read_joints)
+    options = options_for_sampling(self.devices[0])
+    return jax.jit(self.stage.read_joints, compiler_options=options)
 
   @functools.cached_property
   def _compiled(self) -> set[tuple]:

@@ -50,6 +50,20 @@ def keep_compiled(folder: epath.PathLike | None = None) -> None:
   config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
 
 
+def options_for_sampling(device: jax.Device) -> dict[str, int | bool] | None:
+  """Returns options of XLA by which programs for samples compile sooner.
+
+  On a CPU, a sampling step takes two thirds of the time to compile and runs as fast:
+  its work is done by XLA's own kernels. Training steps are slower with them.
+  """
+  if device.platform != "cpu":
+    return None
+  options: dict[str, int | bool] = {"xla_backend_optimization_level": 1}
+  if jax.__version_info__ < (0, 11):  # later ones know no other emitters
+    options["xla_cpu_use_fusion_emitters"] = False
+  return options
+
+
 def default_folder() -> pathlib.Path:
   """Returns this user's folder for programs of this kind of processor.
 

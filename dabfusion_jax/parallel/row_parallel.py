@@ -1,10 +1,13 @@
 """One program on several devices, each with its own examples of a batch."""
 
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
 import numpy as np
+
+from dabfusion_jax.parallel import compiled
 
 
 class RowParallel:
@@ -16,12 +19,13 @@ class RowParallel:
 
   def __init__(self, devices: Sequence[jax.Device]) -> None:
     self.num_devices = len(devices)
+    self._options = compiled.options_for_sampling(devices[0])
     self._mesh = jax.sharding.Mesh(np.asarray(devices), ("row",))
 
   def compile(self, function: Callable, num_shared: int = 0) -> Callable:
     """Returns `function` jitted; its first `num_shared` arguments go whole to all."""
 
-    @jax.jit
+    @functools.partial(jax.jit, compiler_options=self._options)
     def run(*arguments):
       rows = len(arguments) - num_shared
       specs = (jax.P(),) * num_shared + (jax.P("row"),) * rows
