@@ -135,19 +135,18 @@ def row(before: Point | None, point: Point) -> list[str]:
 def draw(measured: Sequence[Point]) -> str:
   """Returns a chart of the cost per unit over that at the smallest size."""
   panels: dict[str, dict[str, list[tuple[int, Estimate]]]] = {}
-  for axis in dict.fromkeys(point.axis for point in measured):
-    panel = panels.setdefault(f"{axis}: cost of each, 1 at the first", {})
-    for point in (p for p in measured if p.axis == axis):
-      for kind, cost in (("ms", point.milliseconds), ("MiB", point.mebibytes)):
-        # A device has its part of the batch: there the cost of all of them.
-        share = 1 / point.size if axis != "devices" else point.size
-        if cost is not None:
-          curve = panel.setdefault(f"{point.program}, {kind}", [])
-          curve.append((point.size, cost * share))
-    for name, curve in panel.items():
-      first = curve[0][1]
-      panel[name] = [(n, Estimate(cost / first, None, 1, 1)) for n, cost in curve]
-  return chart.curves("How time and memory grow", panels)
+  first: dict[tuple[str, str], float] = {}
+  for point in measured:
+    title = f"{point.program}, {point.axis}"
+    # A device has its part of the batch: there the cost of all of them.
+    share = point.size if point.axis == "devices" else 1 / point.size
+    for kind, cost in (("time", point.milliseconds), ("memory", point.mebibytes)):
+      if cost is None:
+        continue
+      relative = cost * share / first.setdefault((title, kind), cost * share)
+      curve = panels.setdefault(title, {}).setdefault(kind, [])
+      curve.append((point.size, Estimate(relative, None, 1, 1)))
+  return chart.curves("Cost per frame, pixel, example and device", panels)
 
 
 def main(argv: Sequence[str] | None = None) -> None:

@@ -15,7 +15,9 @@ dances are written there, a folder for each way and length, beside the true clip
 DIR/real:
 
   python -m dabfusion_jax.evaluate --samples=DIR/windows_32 --references=DIR/real \
-    --metrics=fvd --output=DIR/scores
+    --metrics=fvd --frame_size=64 --output=DIR/scores
+
+(64 for `dance_e`, whose frames are of that size; the true ones are larger.)
 """
 
 import argparse
