@@ -32,7 +32,7 @@ from dabfusion_jax.inference.sampler import BatchSampler
 from dabfusion_jax.settings.autoencoder import AutoencoderSettings
 from dabfusion_jax.settings.diffusion import DiffusionSettings, SamplingSettings
 from dabfusion_jax.stages.diffusion import DiffusionStage
-from dabfusion_jax.storage.saved_stage import load_both_stages, weights_that_fit
+from dabfusion_jax.storage.saved_stage import load_both_stages
 from data_pipeline.music import encoders
 
 
@@ -280,17 +280,11 @@ class DancePipeline:
     )
     drafts = read_drafts(pairs, asked, settings, size, self.encoder, beside)
     rows = drafts + [drafts[-1]] * (num_rows - len(drafts))
-    with weights_that_fit():
-      z = sampler.encode([draft.ref_image for draft in rows])
-
-    @functools.cache
-    def rebuild():
-      with weights_that_fit():
-        return sampler.rebuild(z)
+    z = sampler.encode([draft.ref_image for draft in rows])
+    rebuild = functools.cache(lambda: sampler.rebuild(z))
 
     def draw(batch, ids, show, joiner):
-      with weights_that_fit():
-        return self.draw(batch, ids, sampling, asked.seed, show, joiner)
+      return self.draw(batch, ids, sampling, asked.seed, show, joiner)
 
     songs, lengths = zip(*((row.song, row.num_frames) for row in rows), strict=True)
     motions = draw_motions(

@@ -19,8 +19,10 @@ from dabfusion_jax.evaluation.reading import clips
 from dabfusion_jax.pipeline import DancePipeline
 from dabfusion_jax.settings.config_files import load_config
 from dabfusion_jax.storage import saved_stage
+from data_pipeline.errors import UserError
 from data_pipeline.media import reader
 from data_pipeline.music import beats
+from data_pipeline.synthdance.generate import write_wav
 
 _CONFIGS = pathlib.Path(__file__).parent.parent / "configs"
 _SIZE, _FRAMES, _RATE = 32, 8, 8000
@@ -102,6 +104,22 @@ def _frames(pipeline, source, indices, *, devices, **settings):
   pipeline = dataclasses.replace(pipeline, devices=tuple(devices))
   records = [source[i] for i in indices]
   return np.stack([f for _, f in pipeline.sample_records(records, **settings)])
+
+
+@pytest.mark.parametrize("way", ["record by record", "compiled ahead"])
+def test_weights_of_another_network_are_refused_in_one_line(
+  pipeline, source, way, tmp_path
+):
+  params = dict(sorted(pipeline.params.items())[1:])
+  other = dataclasses.replace(pipeline, params=params)
+  with pytest.raises(UserError, match="do not fit the config.json") as error:
+    if way == "record by record":
+      list(other.sample_records([source[0]], seed=0, batch_size=1))
+    else:
+      song = tmp_path / "song.wav"
+      write_wav(song, np.zeros((22_050, 2), np.float32))
+      other(source[0]["frames"][0], song, beats=[0.5], drawing="decoder")
+  assert "\n" not in str(error.value)
 
 
 def test_samples_depend_neither_on_devices_nor_on_the_rest_of_the_batch(

@@ -188,6 +188,18 @@ def test_a_changed_byte_is_noticed(run, tmp_path):
     saved_stage.load_stage(folder, "diffusion")
 
 
+def test_weights_that_are_not_finite_are_refused(run, tmp_path):
+  saved = saved_stage.load_stage(run.parent / "one", "autoencoder")
+  part = sorted(saved.params)[0]
+  broken = jax.tree.map(lambda x: x * jnp.nan, saved.params[part])
+  params = saved.params | {part: broken}
+  digest = saved_stage.digest_of(params, saved.batch_stats)
+  saved = dataclasses.replace(saved, params=params, digest=digest)
+  saved_stage.save_stage(saved, tmp_path / "out")
+  with pytest.raises(saved_stage.SavedStageError, match=f"NaN.*params/{part}"):
+    saved_stage.load_stage(tmp_path / "out", "autoencoder")
+
+
 def test_weights_beyond_float16_are_refused(run, tmp_path):
   large = saved_stage.load_stage(run.parent / "one", "autoencoder")
   params = jax.tree.map(lambda x: x * 1e6, large.params)

@@ -21,6 +21,7 @@ from dabfusion_jax.ops.pixels import from_uint8, to_uint8
 from dabfusion_jax.parallel.compiled import options_for_sampling
 from dabfusion_jax.parallel.row_parallel import RowParallel
 from dabfusion_jax.stages.diffusion import READER, DiffusionStage
+from dabfusion_jax.storage.saved_stage import weights_that_fit
 from data_pipeline.errors import UserError
 
 # (flow [t s s 2], occlusion [t s s 1], joints of the picture [j 2]) -> joints [t j 2],
@@ -181,7 +182,8 @@ class BatchSampler:
   @functools.cached_property
   def _read_joints(self) -> Callable:
     options = options_for_sampling(self.devices[0])
-    return jax.jit(self.stage.read_joints, compiler_options=options)
+    read = weights_that_fit()(self.stage.read_joints)
+    return jax.jit(read, compiler_options=options)
 
   @functools.cached_property
   def _compiled(self) -> set[tuple]:
@@ -191,22 +193,25 @@ class BatchSampler:
   def _rows(self) -> RowParallel:
     return RowParallel(self.devices)
 
+  def _compile(self, function: Callable, num_shared: int = 0) -> Callable:
+    return self._rows.compile(weights_that_fit()(function), num_shared)
+
   @functools.cached_property
   def _shared_params(self) -> Any:
     return self._rows.share(self.params)
 
   @functools.cached_property
   def _z_term(self) -> Callable:
-    return self._rows.compile(self.stage.z_term, num_shared=1)
+    return self._compile(self.stage.z_term, num_shared=1)
 
   @functools.cached_property
   def _decode(self) -> Callable:
-    return self._rows.compile(self.stage.decode)
+    return self._compile(self.stage.decode)
 
   @functools.cached_property
   def _encode(self) -> Callable:
     stage = self.stage
-    return self._rows.compile(
+    return self._compile(
       lambda x: stage.autoencoder.apply(stage.autoencoder_variables, x, method="encode")
     )
 
@@ -221,7 +226,7 @@ class BatchSampler:
         guidance_scale=guidance_scale,
         is_stochastic=is_stochastic,
       )
-      return self._rows.compile(step_fn, num_shared=2)
+      return self._compile(step_fn, num_shared=2)
 
     return compiled
 

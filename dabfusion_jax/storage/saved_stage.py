@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import flax.errors
+import numpy as np
 import safetensors.numpy
 from absl import logging
 from etils import epath
@@ -94,7 +95,8 @@ def load_stage(checkpoint: epath.PathLike, stage: str) -> SavedStage:
   the moving average of its weights. Either may lie in a bucket.
 
   Raises:
-    SavedStageError: no such folder, another stage, or a damaged file.
+    SavedStageError: no such folder, another stage, a damaged file, or weights that
+      are not finite.
     CheckpointError: the workdir has no readable checkpoint.
   """
   folder, wanted_step = locate(checkpoint)
@@ -113,6 +115,12 @@ def load_stage(checkpoint: epath.PathLike, stage: str) -> SavedStage:
       f"{folder / MODEL} is damaged: its values have the hash {digest[:12]}, not"
       f" {expected[:12]}; get the file again."
     )
+  for name, value in flatten(params, batch_stats).items():
+    if not np.isfinite(value).all():
+      raise SavedStageError(
+        f"{folder} holds NaN or infinity in {name}: its training has diverged; use an"
+        " earlier step."
+      )
   if step < settings.num_steps / 2:
     logging.warning(
       "%s was trained for %d of %d steps: expect little of it.",
@@ -266,7 +274,7 @@ def weights_that_fit() -> Iterator[None]:
   try:
     yield
   except flax.errors.FlaxError as error:
-    reason = str(error).strip().splitlines()[0][:160]
+    reason = str(error).strip().splitlines()[0].partition(" (https:")[0][:160]
     raise SavedStageError(
       f"The weights do not fit the config.json beside them ({reason}); get the folder"
       " again."

@@ -12,6 +12,10 @@ import av
 import numpy as np
 import PIL.Image
 import safetensors.numpy
+from etils import epath
+
+from dabfusion_jax.storage import model_file
+from dabfusion_jax.storage.model_file import MODEL
 
 RATE = 22_050
 VIDEOS = {  # suffix -> codecs of picture and sound
@@ -178,14 +182,21 @@ def damaged_models(
     (place / "config.json").write_text(text)
     return place
 
+  def save(flat):
+    metadata = {"step": "100000", "digest": digest_of(flat)}
+    return safetensors.numpy.save(flat, metadata)
+
   for name, weights in damages(whole, rng):
     yield make(f"weights-{name}", weights)
   yield make("weights-huge-header", struct.pack("<Q", 2**60) + whole[8:])
   yield make("weights-empty", b"")
-  flat = safetensors.numpy.load(whole)
+  # As float32: 8 bits go with scales, and the digest is that of their product.
+  params, batch_stats, _, _ = model_file.read_model(epath.Path(model) / MODEL)
+  flat = model_file.flatten(params, batch_stats)
+  yield make("weights-float32", save(flat))  # whole: must be used
   first = sorted(name for name in flat if flat[name].ndim > 1)[0]
   for name, changed in {
-    "shape": flat | {first: flat[first][..., :1]},
+    "shape": flat | {first: np.ascontiguousarray(flat[first][..., :1])},
     "dtype": flat | {first: flat[first].astype(np.int8)},
     "foreign": {"layer.weight": np.zeros((2, 2), np.float32)},
     "missing": {key: value for key, value in flat.items() if key != first},
@@ -193,8 +204,7 @@ def damaged_models(
     "nan": flat | {first: np.full_like(flat[first], np.nan)},
     "clash": flat | {f"{first}/more": np.zeros(2, np.float32)},
   }.items():
-    metadata = {"step": "100000", "digest": digest_of(changed)}
-    yield make(f"weights-{name}", safetensors.numpy.save(changed, metadata))
+    yield make(f"weights-{name}", save(changed))
   for name, settings in {
     "empty": "",
     "list": "[]",
