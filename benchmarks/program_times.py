@@ -204,7 +204,10 @@ def peak_gib(compiled: jax.stages.Compiled) -> float | None:
     - memory.alias_size_in_bytes
     + memory.temp_size_in_bytes
   )
-  return float(memory.peak_memory_in_bytes or parts) / 2**30
+  peak = memory.peak_memory_in_bytes
+  if peak < memory.temp_size_in_bytes:  # a CPU's leaves them out
+    peak = parts
+  return float(peak) / 2**30
 
 
 @contextlib.contextmanager

@@ -10,6 +10,7 @@ from benchmarks.program_times import (
   compile_program,
   empty_cache,
   fill,
+  peak_gib,
   time_program,
   trace_program,
 )
@@ -60,6 +61,13 @@ def test_a_training_step_is_timed_with_the_state_that_it_returned(monkeypatch):
 def test_without_a_published_peak_no_share_of_it_is_computed():
   row = _time(num_calls=1)
   assert row.flop_utilisation is None
+
+
+def test_memory_counts_what_a_program_holds_in_between():
+  # Its argument and its result are 8 bytes; at least a factor of 1 MiB must be there.
+  between = lambda x: jnp.sin(x + jnp.eye(512)) @ jnp.cos(x + jnp.ones((512, 512)))
+  program = jax.jit(lambda x: between(x).sum())
+  assert peak_gib(program.lower(1.0).compile()) * 2**20 > 1024  # KiB
 
 
 def test_the_cache_of_the_process_is_the_same_after_a_measurement():
