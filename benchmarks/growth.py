@@ -46,7 +46,7 @@ class Point:
   program: str
   size: int
   milliseconds: float | None  # None: it says nothing
-  mebibytes: float
+  mebibytes: float | None  # None: not known
 
 
 def points(
@@ -95,14 +95,16 @@ def measure(
   """Compiles a program and times its calls, if any."""
   traced = program_times.trace_program(program, mesh)
   compiled = program_times.compile_program(traced, mesh)
-  memory = 1024 * (program_times.peak_gib(compiled.call) or math.nan)
+  memory = program_times.peak_gib(compiled.call)
   milliseconds = None
   if num_calls:
     times = program_times.time_program(
       program, traced, compiled, "float32", mesh, num_calls
     )
     milliseconds = times.milliseconds
-  return Point(axis, name, size, milliseconds, memory)
+  return Point(
+    axis, name, size, milliseconds, None if memory is None else 1024 * memory
+  )
 
 
 def exponent(
@@ -120,14 +122,14 @@ def exponent(
 def row(before: Point | None, point: Point) -> list[str]:
   """Returns the cells of a row of the table."""
   time, memory = lambda p: p.milliseconds, lambda p: p.mebibytes
-  shown = "" if point.milliseconds is None else f"{point.milliseconds:.0f}"
+  show = lambda value: "" if value is None else f"{value:.0f}"
   return [
     point.axis,
     point.program,
     f"{point.size:,}",
-    shown,
+    show(point.milliseconds),
     exponent(before, point, time),
-    f"{point.mebibytes:.0f}",
+    show(point.mebibytes),
     exponent(before, point, memory),
   ]
 

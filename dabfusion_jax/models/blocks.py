@@ -28,7 +28,7 @@ def bias_init(fan_in: int) -> nn.initializers.Initializer:
 class Conv(nn.Module):
   """2-D convolution with a square kernel, stride 1, zero padding and bias.
 
-  If `upsample` is true, of an image of twice the size, whose pixels are repeated.
+  If `upsample` is true, every pixel is first repeated as a block of 2 x 2.
   """
 
   features: int
@@ -41,25 +41,38 @@ class Conv(nn.Module):
   @nn.compact
   def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b oh ow d"]:
     size = self.kernel_size
-    return nn.Conv(
+    return _Convolution(
       self.features,
       (size, size),
-      padding=size // 2,
-      kernel_init=self.kernel_init,
-      bias_init=self.bias_init or bias_init(size * size * x.shape[-1]),
-      dtype=self.dtype,
-      conv_general_dilated=_upsampled if self.upsample else _convolve,
+      self.kernel_init,
+      self.bias_init or bias_init(size * size * x.shape[-1]),
+      self.upsample,
+      self.dtype,
       name="conv",
     )(x)
 
 
-def _convolve(x, kernel, strides, padding, **_):
-  """Convolves for `nn.Conv`, by the form that is fast for the size of `x`."""
-  return conv(x, kernel, padding=padding[0][0])
+class _Convolution(nn.Module):
+  """The parameters of `nn.Conv`, used by the forms of `ops.convolutions`."""
 
+  features: int
+  size: tuple[int, int]
+  kernel_init: nn.initializers.Initializer
+  bias_init: nn.initializers.Initializer
+  upsample: bool
+  dtype: DTypeLike
 
-def _upsampled(x, kernel, *_, **__):
-  return conv_upsampled(x, kernel)
+  @nn.compact
+  def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b oh ow d"]:
+    shape = (*self.size, x.shape[-1], self.features)
+    kernel = self.param("kernel", self.kernel_init, shape, jnp.float32)
+    bias = self.param("bias", self.bias_init, shape[-1:], jnp.float32)
+    x, kernel, bias = (value.astype(self.dtype) for value in (x, kernel, bias))
+    if self.upsample:
+      y = conv_upsampled(x, kernel)
+    else:
+      y = conv(x, kernel, padding=self.size[0] // 2)
+    return y + bias[None, None, None]
 
 
 class NormRelu(nn.Module):
@@ -87,7 +100,7 @@ def average_pool(x: Float[Array, "b h w c"]) -> Float[Array, "b oh ow c"]:
 
 
 class Same(nn.Module):
-  """Convolution (of an image twice the size, if `upsample`), batch norm, ReLU."""
+  """Convolution, batch norm, ReLU; `upsample` doubles the size before them."""
 
   features: int
   kernel_size: int = 3

@@ -41,6 +41,7 @@ def conv(
 
 
 def _conv(x, kernel, *, stride: int = 1, padding: int):
+  """Convolves by XLA's own operation."""
   return jax.lax.conv_general_dilated(
     x, kernel, (stride, stride), [(padding, padding)] * 2, dimension_numbers=_LAYOUT
   )
@@ -74,9 +75,11 @@ def conv_tiny(x, kernel, *, padding: int):
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
 def _conv_gathered(
-  padding: int, x: Float[Array, "b h w c"], kernel: Float[Array, "k k c d"]
+  padding: int, x: Float[Array, "b h w c"], kernel: Float[Array, "kh kw c d"]
 ) -> Float[Array, "b oh ow d"]:
   """Convolves; the gradient of the kernel is made of products.
+
+  Has no derivatives in forward mode (`jax.jvp`).
 
   XLA takes it as a convolution by a kernel of the image's size: of 64 by 128 channels
   at 128 x 128 pixels four times as slow, of 64 by 3 channels eight times.
@@ -91,51 +94,58 @@ def _gathered_forward(padding, x, kernel):
 def _gathered_backward(padding, saved, gradient):
   x, kernel = saved
   of_x = jax.vjp(lambda x: _conv(x, kernel, padding=padding), x)[1]
-  of_kernel = _kernel_gradient(_pad(x, padding), gradient, kernel.shape[0])
-  return *of_x(gradient), of_kernel
+  of_kernel = _kernel_gradient(_pad(x, padding), gradient, kernel.shape[:2])
+  return *of_x(gradient), of_kernel.astype(kernel.dtype)
 
 
 _conv_gathered.defvjp(_gathered_forward, _gathered_backward)
 
 
 def _kernel_gradient(
-  x: Float[Array, "b h w c"], gradient: Float[Array, "b oh ow d"], size: int
-) -> Float[Array, "k k c d"]:
+  x: Float[Array, "b h w c"],
+  gradient: Float[Array, "b oh ow d"],
+  size: tuple[int, int],
+) -> Float[Array, "kh kw c d"]:
   """Multiplies neighbourhoods, of a few rows at a time, by what belongs to each.
 
   They are gathered of whichever has fewer channels: outputs belong to the inputs below
-  and to the right of them, inputs to the outputs above and to the left.
+  and to the right of them, inputs to the outputs above and to the left. The sum is in
+  float32: it has an addend per row.
   """
   mirrored = gradient.shape[-1] < x.shape[-1]
-  few, many = (_pad(gradient, size - 1), x) if mirrored else (x, gradient)
+  few, many = x, gradient
+  if mirrored:
+    margins = [(0, 0), *((n - 1, n - 1) for n in size), (0, 0)]
+    few, many = jnp.pad(gradient, margins), x
   height, width, num = many.shape[1:]
   rows = _ROWS if height % _ROWS == 0 else 1
 
   def of_image(few, many):
     def add_rows(index, total):
-      part = jax.lax.dynamic_slice_in_dim(few, index * rows, rows + size - 1)
+      part = jax.lax.dynamic_slice_in_dim(few, index * rows, rows + size[0] - 1)
       at = jax.lax.dynamic_slice_in_dim(many, index * rows, rows).reshape(-1, num)
-      neighbours = _neighbours(part[None], size, size).reshape(len(at), -1)
-      return total + neighbours.T @ at
+      neighbours = _neighbours(part[None], *size).reshape(rows * width, -1)
+      return total + jnp.matmul(neighbours.T, at, preferred_element_type=jnp.float32)
 
-    zeros = jnp.zeros((size * size * few.shape[-1], num), many.dtype)
+    zeros = jnp.zeros((size[0] * size[1] * few.shape[-1], num), jnp.float32)
     return jax.lax.fori_loop(0, height // rows, add_rows, zeros)
 
   # Image by image, so that a batch may be split over devices.
   total = jax.vmap(of_image)(few, many).sum(axis=0)
-  total = total.reshape(size, size, few.shape[-1], num)
+  total = total.reshape(*size, few.shape[-1], num)
   return total[::-1, ::-1].swapaxes(2, 3) if mirrored else total
 
 
 def _conv_large(x, kernel, *, padding: int):
+  """Convolves by `_conv_gathered`."""
   return _conv_gathered(padding, x, kernel)
 
 
 @cpu_form(_conv_large)
 def conv_large(
-  x: Float[Array, "b h w c"], kernel: Float[Array, "k k c d"], *, padding: int
+  x: Float[Array, "b h w c"], kernel: Float[Array, "kh kw c d"], *, padding: int
 ) -> Float[Array, "b oh ow d"]:
-  """Convolves images of many pixels with stride 1, as `conv` does."""
+  """Convolves images of many pixels with stride 1."""
   return _conv(x, kernel, padding=padding)
 
 
@@ -145,9 +155,10 @@ def _conv_by_phases(
   """Computes the outputs at even and odd rows and columns as channels of one map.
 
   Three rows of the larger image are two of the small one, one of them twice: a kernel
-  of 2 x 2 entries, sums of those of `kernel`, does less than half of the work.
+  of 2 x 2 entries, sums of those of `kernel`, does half of the work or less.
   """
   batch, height, width, _ = x.shape
+  features = kernel.shape[-1]
   first = jnp.stack([kernel[0], kernel[1] + kernel[2]])  # even rows
   second = jnp.stack([kernel[0] + kernel[1], kernel[2]])
   kernel = jnp.stack([first, second], axis=-2)  # [2 3 c 2 d]
@@ -160,21 +171,27 @@ def _conv_by_phases(
     jnp.stack([y[:, r : r + height, c : c + width, r, c] for c in (0, 1)], axis=3)
     for r in (0, 1)
   ]
-  return jnp.stack(rows, axis=2).reshape(batch, 2 * height, 2 * width, -1)
+  return jnp.stack(rows, axis=2).reshape(batch, 2 * height, 2 * width, features)
 
 
 @cpu_form(_conv_by_phases)
 def conv_upsampled_large(
   x: Float[Array, "b h w c"], kernel: Float[Array, "3 3 c d"]
 ) -> Float[Array, "b 2*h 2*w d"]:
-  """Convolves images twice the size of `x`, as `conv_upsampled` does."""
+  """Convolves images of many pixels, each repeated as a block of 2 x 2."""
   return _conv(upsample_nearest(x), kernel, padding=1)
 
 
 def conv_upsampled(
-  x: Float[Array, "b h w c"], kernel: Float[Array, "3 3 c d"]
+  x: Float[Array, "b h w c"], kernel: Float[Array, "kh kw c d"]
 ) -> Float[Array, "b 2*h 2*w d"]:
-  """Repeats every pixel as a block of 2 x 2, and convolves that."""
+  """Repeats every pixel as a block of 2 x 2, and convolves that, keeping its size.
+
+  Raises:
+    ValueError: the kernel is not one of 3 x 3 entries.
+  """
+  if kernel.shape[:2] != (3, 3):
+    raise ValueError(f"Doubled images need a kernel of 3 x 3, not {kernel.shape[:2]}.")
   if min(x.shape[1:3]) >= _UPSAMPLED:
     return conv_upsampled_large(x, kernel)
   return conv(upsample_nearest(x), kernel, padding=1)

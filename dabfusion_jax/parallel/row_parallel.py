@@ -23,7 +23,10 @@ class RowParallel:
     self._mesh = jax.sharding.Mesh(np.asarray(devices), ("row",))
 
   def compile(self, function: Callable, num_shared: int = 0) -> Callable:
-    """Returns `function` jitted; its first `num_shared` arguments go whole to all."""
+    """Returns `function` jitted; its first `num_shared` arguments go whole to all.
+
+    It cannot be called inside another jitted function.
+    """
 
     @functools.partial(jax.jit, compiler_options=self._options)
     def run(*arguments):

@@ -1,9 +1,12 @@
 """Convolutions of frames against those of the libraries."""
 
+import functools
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 from dabfusion_jax.ops import convolutions
 
@@ -48,3 +51,79 @@ def test_convolution_of_few_channels_equals_that_of_many():
   np.testing.assert_allclose(
     convolutions.conv_few_channels(VIDEO, kernel), expected, atol=1e-4
   )
+
+
+@pytest.mark.parametrize(
+  ("shape", "kernel_size", "channels"),
+  [  # (b, h, w, c): below and at the sizes that have forms of their own
+    ((2, 3, 3, 4), (3, 3), 5),
+    ((2, 4, 3, 4), (3, 3), 5),
+    ((1, 4, 4, 512), (1, 1), 5),
+    ((1, 63, 64, 4), (3, 3), 3),
+    ((1, 64, 66, 4), (3, 3), 3),
+    ((1, 64, 64, 4), (7, 1), 3),
+    ((1, 64, 64, 64), (1, 1), 128),
+  ],
+)
+def test_convolution_of_any_size_is_that_of_xla(shape, kernel_size, channels):
+  x = jax.random.normal(jax.random.key(0), shape)
+  kernel = jax.random.normal(jax.random.key(1), (*kernel_size, shape[-1], channels))
+  padding = kernel_size[0] // 2
+  ours = lambda x, kernel: convolutions.conv(x, kernel, padding=padding)
+  _assert_same(ours, lambda *pair: _by_xla(*pair, padding), x, kernel)
+
+
+@pytest.mark.parametrize("size", [(15, 16), (16, 17)])
+def test_convolution_of_a_doubled_image_is_that_of_the_image_doubled(size):
+  x = jax.random.normal(jax.random.key(0), (2, *size, 4))
+  kernel = jax.random.normal(jax.random.key(1), (3, 3, 4, 5))
+  doubled = lambda x: jnp.kron(x, jnp.ones((1, 2, 2, 1)))
+  theirs = lambda x, kernel: _by_xla(doubled(x), kernel, 1)
+  _assert_same(convolutions.conv_upsampled, theirs, x, kernel)
+
+
+def test_a_doubled_image_has_no_form_for_other_kernels():
+  with pytest.raises(ValueError, match="3 x 3"):
+    convolutions.conv_upsampled(jnp.zeros((1, 16, 16, 4)), jnp.zeros((5, 5, 4, 4)))
+
+
+def test_kernel_gradients_in_half_precision_sum_in_single():
+  rng = np.random.default_rng(0)
+  x, gradient = (
+    jnp.asarray(rng.random((1, 128, 16, 4)), jnp.bfloat16) for _ in range(2)
+  )
+  kernel = jnp.zeros((3, 3, 4, 4))
+
+  def slope(form, dtype):
+    form = functools.partial(form, padding=1)
+    pull = jax.vjp(form, x.astype(dtype), kernel.astype(dtype))[1]
+    return pull(gradient.astype(dtype))[1].astype(jnp.float32)
+
+  found = slope(convolutions.conv_large.cpu, jnp.bfloat16)
+  np.testing.assert_allclose(
+    found, slope(convolutions.conv_large.plain, jnp.float32), rtol=2**-8
+  )
+
+
+def _by_xla(x, kernel, padding):
+  return jax.lax.conv_general_dilated(
+    x,
+    kernel,
+    (1, 1),
+    [(padding, padding)] * 2,
+    dimension_numbers=("NHWC", "HWIO", "NHWC"),
+  )
+
+
+def _assert_same(ours, theirs, x, kernel):
+  """Compares values and gradients; the loss weighs every output differently."""
+
+  def of(function):
+    def loss(x, kernel):
+      y = function(x, kernel)
+      return (y * jnp.cos(jnp.arange(float(y.size))).reshape(y.shape)).sum(), y
+
+    return jax.jit(jax.value_and_grad(loss, (0, 1), has_aux=True))(x, kernel)
+
+  near = functools.partial(np.testing.assert_allclose, rtol=1e-3, atol=1e-3)
+  jax.tree.map(near, of(ours), of(theirs))

@@ -32,6 +32,8 @@ CASES = {
   "conv_tiny, 1 x 1": (conv_tiny, ((2, 3, 3, 8), (1, 1, 8, 5)), {"padding": 0}),
   "conv_large": (conv_large, ((2, 4, 6, 3), (3, 3, 3, 5)), {"padding": 1}),
   "conv_large, few outputs": (conv_large, ((2, 5, 6, 5), (7, 7, 5, 3)), {"padding": 3}),
+  "conv_large, 7 x 1": (conv_large, ((2, 4, 6, 5), (7, 1, 5, 3)), {"padding": 3}),
+  "conv_large, even": (conv_large, ((2, 4, 6, 5), (4, 4, 5, 3)), {"padding": 0}),
   "conv_upsampled": (conv_upsampled_large, ((2, 5, 4, 3), (3, 3, 3, 5)), {}),
   "conv_few_channels": (conv_few_channels, ((2, 3, 6, 5, 3), (1, 7, 7, 3, 4)), {}),
   "conv_transpose": (conv_transpose_frames, ((2, 3, 4, 5, 6), (1, 4, 4, 7, 6)), {}),

@@ -223,6 +223,26 @@ def test_one_step_recovers_the_true_flow_from_the_true_noise(setting, monkeypatc
   np.testing.assert_allclose(occlusion, batch["occlusion"], atol=1e-4)
 
 
+@pytest.mark.parametrize("num_frames", [3, 8, 11])  # a CPU draws 8 at a time
+def test_the_frames_of_a_clip_are_those_that_the_autoencoder_draws(setting, num_frames):
+  stage, _, batch, _ = setting
+  motion = [
+    jnp.concatenate([batch[name]] * 3, axis=1)[:2, :num_frames]
+    for name in ("flow", "occlusion")
+  ]
+  frames = jax.jit(stage.decode)(batch["z"][:2], *motion)
+  assert frames.shape[:2] == (2, num_frames)
+  draw = jax.jit(
+    functools.partial(
+      stage.autoencoder.apply, stage.autoencoder_variables, method="decode"
+    )
+  )
+  for z, flow, occlusion, found in zip(batch["z"], *motion, frames, strict=False):
+    for i in range(num_frames):
+      one = draw(z[None], flow[i][None], occlusion[i][None])[0]
+      np.testing.assert_allclose(found[i], one, atol=1e-5)
+
+
 def test_pictures_show_truth_one_step_and_sample_of_each_clip(setting):
   stage, params, batch, _ = setting
   sheet = stage.pictures(params, {}, batch, jax.random.key(0))["dance"]
