@@ -67,7 +67,7 @@ class _Convolution(nn.Module):
     shape = (*self.size, x.shape[-1], self.features)
     kernel = self.param("kernel", self.kernel_init, shape, jnp.float32)
     bias = self.param("bias", self.bias_init, shape[-1:], jnp.float32)
-    x, kernel, bias = (value.astype(self.dtype) for value in (x, kernel, bias))
+    x, kernel, bias = (jnp.asarray(value, self.dtype) for value in (x, kernel, bias))
     if self.upsample:
       y = conv_upsampled(x, kernel)
     else:
