@@ -18,7 +18,7 @@ from dabfusion_jax.inference.song import Condition
 from dabfusion_jax.ops.grid import identity_grid
 from dabfusion_jax.ops.joints import JOINTS
 from dabfusion_jax.ops.pixels import from_uint8, to_uint8
-from dabfusion_jax.parallel.compiled import options_for_sampling
+from dabfusion_jax.parallel.compiled import options_for_inference
 from dabfusion_jax.parallel.row_parallel import RowParallel
 from dabfusion_jax.stages.diffusion import READER, DiffusionStage
 from dabfusion_jax.storage.saved_stage import weights_that_fit
@@ -181,7 +181,7 @@ class BatchSampler:
 
   @functools.cached_property
   def _read_joints(self) -> Callable:
-    options = options_for_sampling(self.devices[0])
+    options = options_for_inference(self.devices[0])
     read = weights_that_fit()(self.stage.read_joints)
     return jax.jit(read, compiler_options=options)
 

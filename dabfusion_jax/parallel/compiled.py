@@ -50,8 +50,8 @@ def keep_compiled(folder: epath.PathLike | None = None) -> None:
   config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
 
 
-def options_for_sampling(device: jax.Device) -> dict[str, int | bool] | None:
-  """Returns options of XLA by which programs for samples compile sooner.
+def options_for_inference(device: jax.Device) -> dict[str, int | bool] | None:
+  """Returns options of XLA by which programs that do not train compile sooner.
 
   On a CPU, a sampling step takes two thirds of the time to compile and runs as fast:
   its work is done by XLA's own kernels. Training steps are slower with them. If

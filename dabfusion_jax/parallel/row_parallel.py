@@ -19,7 +19,7 @@ class RowParallel:
 
   def __init__(self, devices: Sequence[jax.Device]) -> None:
     self.num_devices = len(devices)
-    self._options = compiled.options_for_sampling(devices[0])
+    self._options = compiled.options_for_inference(devices[0])
     self._mesh = jax.sharding.Mesh(np.asarray(devices), ("row",))
 
   def compile(self, function: Callable, num_shared: int = 0) -> Callable:

@@ -12,7 +12,7 @@ from jax.experimental.compilation_cache import compilation_cache
 from dabfusion_jax.parallel.compiled import (
   default_folder,
   keep_compiled,
-  options_for_sampling,
+  options_for_inference,
   remove_oldest,
 )
 
@@ -101,12 +101,12 @@ def test_the_oldest_programs_go_first(tmp_path):
   assert sorted(path.name for path in tmp_path.iterdir()) == ["new", "old"]
 
 
-def test_this_jax_knows_the_options_for_sampling_and_xla_flags_stand(monkeypatch):
+def test_this_jax_knows_the_options_for_inference_and_xla_flags_stand(monkeypatch):
   device = jax.local_devices()[0]
   monkeypatch.setenv("XLA_FLAGS", "--xla_backend_optimization_level=0")
-  assert options_for_sampling(device) is None
+  assert options_for_inference(device) is None
   monkeypatch.setenv("XLA_FLAGS", "--xla_cpu_parallel_codegen_split_count=1")
-  options = options_for_sampling(device)
+  options = options_for_inference(device)
   assert options["xla_backend_optimization_level"] == 1
   add = jax.jit(lambda x: x + 20, compiler_options=options)
   assert add(1) == 21  # an unknown option would be an error
