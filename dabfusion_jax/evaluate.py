@@ -12,6 +12,10 @@ measures an export (`dabfusion_jax.export`) or the videos of any system, paired 
 with real ones. Without --references only what needs no real clips is measured. Both
 forms write result.json and scores.jsonl, and keep features in OUTPUT/cache.
 
+Several processes share the work: with --distributed each computes the features of its
+clips, and the first one then writes the result. So do commands for --samples with
+--process_index=0 --process_count=4 and so on, and then one without, which writes it.
+
   python -m dabfusion_jax.evaluate report --output=DIR
 
 writes a self-contained page, report.html, from the result in OUTPUT and its clips.
@@ -29,22 +33,23 @@ from dabfusion_jax import export
 from dabfusion_jax.evaluation.reading.changes import rebuilt_by
 from dabfusion_jax.evaluation.reporting import options, report, tables
 from dabfusion_jax.evaluation.reporting.evaluator import Folders, evaluate_folders
-from dabfusion_jax.parallel import hardware
+from dabfusion_jax.parallel import hardware, share
 from dabfusion_jax.parallel.compiled import keep_compiled
+from dabfusion_jax.parallel.share import Share
 from dabfusion_jax.pipeline import DancePipeline
 from data_pipeline import cli, files
 from data_pipeline.locks import hold_folder
 
 
-def run_evaluate(args: argparse.Namespace) -> None:
+def run_evaluate(args: argparse.Namespace, own: Share) -> None:
   """Evaluates a folder of clips, or dances of a checkpoint."""
   files.check_writable(args.output, is_folder=True)
   samples, references, stage1 = args.samples, args.references, None
   if args.checkpoint:
-    hardware.use_cpu_cores()
     hardware.check_backend()
     keep_compiled()
-    samples = references = export_dances(args)
+    samples = references = export_dances(args, own)
+    own.wait("export")
     pipeline = DancePipeline.from_pretrained(args.checkpoint)
     stage1 = rebuilt_by(pipeline.stage, pipeline.digests["autoencoder"])
   path = evaluate_folders(
@@ -53,18 +58,20 @@ def run_evaluate(args: argparse.Namespace) -> None:
     label=args.label,
     command=" ".join(["python -m dabfusion_jax.evaluate", *sys.argv[1:]]),
     stage1=stage1,
+    own=own,
   )
-  print(path)
+  if path:
+    print(path)
 
 
-def export_dances(args: argparse.Namespace) -> str:
+def export_dances(args: argparse.Namespace, own: Share) -> str:
   """Exports dances for test clips by `dabfusion_jax.export`; returns the folder."""
   folder = str(args.output / "export")
   command = [f"--checkpoint={args.checkpoint}", f"--data={args.data}"]
   command += [f"--output={folder}", f"--seed={args.seed}"]
   if args.num_clips:
     command.append(f"--num_clips={args.num_clips}")
-  export.run(export.make_parser().parse_args(command))
+  export.run(export.make_parser().parse_args(command), own)
   return folder
 
 
@@ -109,6 +116,7 @@ def make_parsers() -> dict[str, argparse.ArgumentParser]:
   add("--cache", type=cli.local_path, help="folder of features; default: OUTPUT/cache")
   add("--label", help="name of the system in tables")
   options.add_arguments(parsers[""])
+  share.add_arguments(parsers[""])
   add = parsers["tables"].add_argument
   add(
     "results",
@@ -125,13 +133,24 @@ def main(argv: Sequence[str] | None = None) -> None:
   parsers = make_parsers()
   form = argv.pop(0) if argv and argv[0] in parsers else ""
   args = parsers[form].parse_args(argv)
-  if not form:
+  with cli.one_line_errors("evaluate"):
+    if form:
+      with hold_folder(args.output):
+        {"report": run_report, "tables": run_tables}[form](args)
+      return
     given = [name for name in ("samples", "checkpoint", "data") if getattr(args, name)]
     if given not in (["samples"], ["checkpoint", "data"]):
       parsers[form].error("give --samples, or --checkpoint with --data")
-  run = {"": run_evaluate, "report": run_report, "tables": run_tables}[form]
-  with cli.one_line_errors("evaluate"), hold_folder(args.output):
-    run(args)
+    if args.checkpoint and args.process_count:
+      parsers[form].error(
+        "processes that do not join cannot wait for an export: share that first"
+        " (dabfusion_jax.export), then evaluate its folder as --samples"
+      )
+    if args.checkpoint:
+      hardware.use_cpu_cores()
+    own = share.from_arguments(args)
+    with hold_folder(args.output, own.lock):
+      run_evaluate(args, own)
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ of its clip, not on the number of devices or processes, nor on the rest of its b
 another --batch_size is another program, which may round differently (by 1 grey level).
 
 Several processes share the work: with --distributed each takes its part, and so do
-separate commands with --shard=0 --num_shards=4 and so on.
+separate commands with --process_index=0 --process_count=4 and so on.
 """
 
 import argparse
@@ -26,8 +26,9 @@ import numpy as np
 import tqdm
 
 from dabfusion_jax.evaluation.reading import clips
-from dabfusion_jax.parallel import hardware
+from dabfusion_jax.parallel import hardware, share
 from dabfusion_jax.parallel.compiled import keep_compiled
+from dabfusion_jax.parallel.share import Share
 from dabfusion_jax.pipeline import DancePipeline
 from data_pipeline import cli, files
 from data_pipeline.errors import UserError
@@ -38,7 +39,6 @@ from data_pipeline.records import loader
 from data_pipeline.records.picks import even_indices
 
 FORMAT = 2
-_MAX_WAIT_SECONDS = 7 * 24 * 3600  # for the slowest process
 
 
 class ExportError(UserError):
@@ -174,49 +174,41 @@ def make_parser() -> argparse.ArgumentParser:
   add("--seed", type=cli.seed, default=0, help="of the noise")
   add("--num_clips", type=count, help="how many, evenly over the split; default: all")
   add("--batch_size", type=count, default=4, help="clips per device")
-  add("--shard", type=cli.natural_int, help="which part; default: this process's")
-  add("--num_shards", type=count, help="how many parts there are")
-  add("--distributed", action="store_true", help="join the other processes")
+  share.add_arguments(parser)
   return parser
 
 
-def run(args: argparse.Namespace) -> None:
-  """Exports what the command line names."""
+def run(args: argparse.Namespace, own: Share) -> None:
+  """Exports what the command line names, as far as it is this process's."""
   files.check_writable(args.output, is_folder=True)
   pipeline = DancePipeline.from_pretrained(args.checkpoint)
   pipeline = dataclasses.replace(pipeline, devices=tuple(jax.local_devices()))
   source = open_source(pipeline, args.data, args.split)
-  num_shards = jax.process_count() if args.num_shards is None else args.num_shards
-  shard = jax.process_index() if args.shard is None else args.shard
-  if shard >= num_shards:
-    raise ExportError(f"There is no part {shard} of {num_shards}; they count from 0.")
   chosen = even_indices(len(source), args.num_clips)
   manifest = make_manifest(
     pipeline, args.checkpoint, args.data, args.split, len(chosen), args.seed
   )
-  with hold_folder(args.output, f"_{shard}_of_{num_shards}"):
+  with hold_folder(args.output, own.lock):
     written = export(
       pipeline,
       source,
       args.output,
       manifest,
       seed=args.seed,
-      indices=chosen[shard::num_shards],
+      indices=own.of(chosen),
       batch_size=args.batch_size,
     )
-  print(f"{args.output}: {written} clips written, part {shard} of {num_shards}")
+  print(f"{args.output}: {written} clips written, {own}")
 
 
 def main(argv: Sequence[str] | None = None) -> None:
   args = make_parser().parse_args(argv)
   with cli.one_line_errors("export"):
     hardware.use_cpu_cores()
-    if args.distributed:
-      # Whoever is done waits for the others, by default for at most 5 minutes.
-      jax.distributed.initialize(shutdown_timeout_seconds=_MAX_WAIT_SECONDS)
+    own = share.from_arguments(args)
     hardware.check_backend()
     keep_compiled()
-    run(args)
+    run(args, own)
 
 
 if __name__ == "__main__":

@@ -3,16 +3,16 @@ r"""Runs a frozen stage 1 over clips once, so that stage 2 never touches pixels.
   python -m dabfusion_jax.latents --checkpoint=runs/demo_autoencoder \
     --data=data/synthdance_demo --output=data/demo_latents
 
-Several processes, on one machine or many, share the work with --process_count=N
---process_index=0..N-1 and a common folder; the last to finish writes the manifest. The
-cache is bound to the weights, the data and the settings by hash; an interrupted run
-continues with the first missing shard.
+Several processes, on one machine or many, share the work in a common folder, with
+--process_index=0 --process_count=4 and so on, or with --distributed; the last to finish
+writes the manifest. The cache is bound to the weights, the data and the settings by
+hash; an interrupted run continues with the first missing shard.
 """
 
 from collections.abc import Sequence
 
 from dabfusion_jax.inference.latent_cache import cache_latents
-from dabfusion_jax.parallel import hardware
+from dabfusion_jax.parallel import hardware, share
 from dabfusion_jax.parallel.compiled import keep_compiled
 from data_pipeline import cli
 from data_pipeline.locks import hold_folder
@@ -30,8 +30,6 @@ def main(argv: Sequence[str] | None = None) -> None:
   )
   add("--data", type=path, required=True, help="folder made by data_pipeline.build")
   add("--output", type=path, required=True, help="folder of the cache")
-  add("--process_index", type=cli.natural_int, default=0, help="this process")
-  add("--process_count", type=cli.positive_int, default=1, help="number of processes")
   add(
     "--elsewhere",
     type=cli.number,
@@ -43,20 +41,22 @@ def main(argv: Sequence[str] | None = None) -> None:
     action="store_true",
     help="of generated bodies, instead of what stage 1 finds",
   )
+  share.add_arguments(parser)
   args = parser.parse_args(argv)
-  part = f"_{args.process_index}_of_{args.process_count}"
-  with cli.one_line_errors("latents"), hold_folder(args.output, part):
+  with cli.one_line_errors("latents"):
+    own = share.from_arguments(args)
     hardware.check_backend()
     keep_compiled()
-    cache_latents(
-      args.checkpoint,
-      args.data,
-      args.output,
-      args.process_index,
-      args.process_count,
-      args.elsewhere,
-      args.true_motion,
-    )
+    with hold_folder(args.output, own.lock):
+      cache_latents(
+        args.checkpoint,
+        args.data,
+        args.output,
+        own.index,
+        own.count,
+        args.elsewhere,
+        args.true_motion,
+      )
 
 
 if __name__ == "__main__":

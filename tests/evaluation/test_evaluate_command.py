@@ -9,7 +9,9 @@ import pytest
 from evaluations import write_folders
 
 from dabfusion_jax import evaluate as program
-from dabfusion_jax.evaluation.reading import clips
+from dabfusion_jax.evaluation.reading import clips, features
+from dabfusion_jax.evaluation.reading.networks import Networks
+from dabfusion_jax.evaluation.reporting import evaluator
 
 
 @pytest.fixture(scope="module")
@@ -121,3 +123,65 @@ def test_the_frozen_null_of_another_length_is_not_taken_from_the_cache(tmp_path)
 
   short = frozen("short", "cache")
   assert frozen("long", "cache") == frozen("long", "other") != short
+
+
+def fake_logits(variables, videos, resize):
+  """Features that tell clips apart, in place of I3D's."""
+  means = videos.astype(np.float32).mean((2, 3)).reshape(len(videos), -1)
+  return np.tile(means, 10)[:, :400]
+
+
+def test_processes_fill_one_cache_from_which_another_writes_the_result(
+  folders, tmp_path, monkeypatch, capsys
+):
+  """Real clips without a counterpart have a part in FVD."""
+  monkeypatch.setattr(features.i3d, "i3d_logits", fake_logits)
+  monkeypatch.setattr(Networks, "__getitem__", lambda self, name: {})
+  networks = Networks({"i3d": "fake"}, {})
+  monkeypatch.setattr(evaluator, "open_networks", lambda names: networks)
+  samples = tmp_path / "samples"
+  shutil.copytree(folders / "noisy", samples)
+  for path in sorted(samples.iterdir())[:3]:
+    path.unlink()
+  arguments = [f"--samples={samples}", f"--references={folders / 'real'}"]
+  arguments += ["--metrics=paired,alignment,motion,codec,fvd"]
+  program.main([*arguments, f"--output={tmp_path / 'alone'}"])
+
+  shared = [*arguments, f"--output={tmp_path / 'shared'}"]
+  for index in range(3):
+    program.main([*shared, f"--process_index={index}", "--process_count=3"])
+    assert f"share {index} of 3" in capsys.readouterr().out
+  assert not (tmp_path / "shared" / "result.json").exists()
+  monkeypatch.setattr(clips, "read_clip", None)  # nothing is left to read
+  program.main(shared)
+  alone, joined = (
+    json.loads((tmp_path / name / "result.json").read_text())
+    for name in ("alone", "shared")
+  )
+  assert joined["summary"] == alone["summary"]
+  assert joined["protocol"] == alone["protocol"]
+  assert joined["summary"]["all"]["fvd"]["n_real"] == 8
+
+
+@pytest.mark.parametrize(
+  ("arguments", "message"),
+  [
+    (["--process_index=2", "--process_count=2"], "no share 2 of 2; they count from 0"),
+    (["--process_index=0"], "Give --process_index and --process_count together"),
+    (
+      ["--distributed", "--process_index=0", "--process_count=2"],
+      "find out their numbers",
+    ),
+  ],
+)
+def test_a_share_that_cannot_be_is_one_line(folders, tmp_path, arguments, message):
+  with pytest.raises(SystemExit, match=f"^evaluate: .*{message}"):
+    program.main([f"--samples={folders / 'real'}", f"--output={tmp_path}", *arguments])
+
+
+def test_a_share_of_a_checkpoint_is_refused(tmp_path, capsys):
+  arguments = ["--checkpoint=c", "--data=d", "--process_index=0", "--process_count=2"]
+  with pytest.raises(SystemExit) as stopped:
+    program.main([*arguments, f"--output={tmp_path}"])
+  assert stopped.value.code == 2
+  assert "share that first (dabfusion_jax.export)" in capsys.readouterr().err

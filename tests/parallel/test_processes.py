@@ -1,5 +1,6 @@
-"""Training and export over several real processes, as on a pod."""
+"""Training, export and evaluation over several real processes, as on a pod."""
 
+import json
 import os
 import pathlib
 import socket
@@ -9,6 +10,9 @@ import sys
 import jax
 import numpy as np
 from toy_stage import toy_train
+
+from dabfusion_jax import evaluate
+from dabfusion_jax.evaluation.reading import clips
 
 # As on a pod, where `initialize` finds out all of this by itself.
 JOIN = """
@@ -127,8 +131,47 @@ def test_two_processes_train_as_one_and_one_goes_on_alone(tmp_path):
 
 def test_two_processes_share_an_export_whose_parts_differ(tmp_path):
   printed = run_two(EXPORT, tmp_path)
-  assert "3 clips written, part 0 of 2" in printed[0]
-  assert "2 clips written, part 1 of 2" in printed[1]
+  assert "3 clips written, share 0 of 2" in printed[0]
+  assert "2 clips written, share 1 of 2" in printed[1]
   for kind in ("samples", "references"):
     names = sorted(path.stem for path in (tmp_path / kind).glob("*.npz"))
     assert names == [f"clip{i}-w0" for i in range(5)]
+
+
+EVALUATE = """
+from dabfusion_jax import evaluate
+from dabfusion_jax.evaluation.reporting import evaluator
+
+def read_features(*arguments, read=evaluator.read_features):
+  time.sleep(2 * process)  # one is done before the other
+  read(*arguments)
+
+evaluator.read_features = read_features
+samples, references, output = sys.argv[3:]
+evaluate.main([
+  "--distributed", f"--samples={samples}", f"--references={references}",
+  f"--output={output}", "--metrics=motion,paired",
+])
+"""
+
+
+def test_two_processes_evaluate_as_one_of_which_the_first_writes(tmp_path):
+  for i in range(5):
+    rng = np.random.default_rng(i)
+    for folder in ("samples", "references"):
+      (tmp_path / folder).mkdir(exist_ok=True)
+      frames = rng.integers(0, 255, (12, 32, 32, 3), np.uint8)
+      clips.write_arrays(
+        tmp_path / folder / f"clip{i}.npz", {"frames": frames, "fps": 10}
+      )
+  folders = tmp_path / "samples", tmp_path / "references"
+  printed = run_two(EVALUATE, *folders, tmp_path / "two")
+  assert "features of 3 clips, share 0 of 2" in printed[0]
+  assert "features of 2 clips, share 1 of 2" in printed[1]
+  assert "PSNR" in printed[0] and "PSNR" not in printed[1]
+  arguments = [f"--{folder.name}={folder}" for folder in folders]
+  evaluate.main([*arguments, f"--output={tmp_path / 'one'}", "--metrics=motion,paired"])
+  one, two = (
+    json.loads((tmp_path / name / "result.json").read_text()) for name in ("one", "two")
+  )
+  assert one["summary"] == two["summary"] and one["protocol"] == two["protocol"]

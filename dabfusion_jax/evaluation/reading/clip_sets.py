@@ -3,7 +3,7 @@
 import collections
 import dataclasses
 import os
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 import tqdm
 
@@ -28,15 +28,26 @@ class ClipSet:
 
 
 def open_clip_set(
-  folder: str | os.PathLike, part: str, reading: Reading, cache: FeatureCache
+  folder: str | os.PathLike,
+  part: str,
+  reading: Reading,
+  cache: FeatureCache,
+  names: Collection[str] | None = None,
 ) -> ClipSet:
   """Opens a folder and reads the basic facts of each clip; see `clips.find_clips`.
+
+  Args:
+    folder: of clips.
+    part: of an export that it may be.
+    reading: how clips are read.
+    cache: keeps the facts.
+    names: of the clips to open, of which there may be none here; None: all.
 
   Raises:
     clips.ClipError: there are no clips, or none can be read (one reason is given).
   """
   features, failures, lossless = {}, {}, []
-  files = clips.find_clips(folder, part)
+  files = clips.find_clips(folder, part, names)
   for name, file in tqdm.tqdm(files.items(), desc=part, unit="clip", leave=False):
     clip = ClipFeatures.of_file(file, reading, cache)
     try:
@@ -46,7 +57,7 @@ def open_clip_set(
       continue
     features[name] = clip
     clip.forget()
-  if not features:
+  if not features and names is None:
     reason = next(iter(failures.values()))
     raise clips.ClipError(f"No clip of {folder} can be used: {reason}")
   return ClipSet(features, failures, all(lossless))

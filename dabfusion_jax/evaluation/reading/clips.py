@@ -15,7 +15,7 @@ import pathlib
 import struct
 import zipfile
 import zlib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import numpy as np
@@ -67,15 +67,34 @@ _DAMAGED = (
 )
 
 
-def find_clips(folder: str | os.PathLike, part: str) -> dict[str, ClipFile]:
+def find_clips(
+  folder: str | os.PathLike, part: str, names: Collection[str] | None = None
+) -> dict[str, ClipFile]:
   """Returns the clips of a folder by name, sorted; hidden files are skipped.
 
   Args:
     folder: an export, or any folder of videos and npz files.
     part: "samples" or "references", the subfolder to search if the folder is an export.
+    names: of the clips to return, if they are there; None: all.
 
   Raises:
     ClipError: there is no such folder, or nothing in it could be a clip.
+  """
+  paths = find_paths(folder, part)
+  chosen = sorted(paths if names is None else paths.keys() & set(names))
+  files = {name: paths[name] for name in chosen}
+  return {
+    name: ClipFile(name, own.get("arrays"), own.get("video"), _digest(*own.values()))
+    for name, own in files.items()
+  }
+
+
+def find_paths(
+  folder: str | os.PathLike, part: str
+) -> dict[str, dict[str, pathlib.Path]]:
+  """Returns the "arrays" and the "video" of each clip, those that there are.
+
+  Args and raises: as `find_clips`.
   """
   root = pathlib.Path(folder)
   if not root.is_dir():
@@ -95,10 +114,7 @@ def find_clips(folder: str | os.PathLike, part: str) -> dict[str, ClipFile]:
     paths[name][kind] = path
   if not paths:
     raise ClipError(f"{root} holds no clips; expected .npz or {VIDEO_ENDINGS}.")
-  return {
-    name: ClipFile(name, own.get("arrays"), own.get("video"), _digest(*own.values()))
-    for name, own in sorted(paths.items())
-  }
+  return paths
 
 
 def _digest(*paths: pathlib.Path) -> str:

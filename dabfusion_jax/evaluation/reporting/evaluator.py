@@ -3,7 +3,7 @@
 import dataclasses
 import pathlib
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,18 +16,21 @@ from dabfusion_jax.evaluation.reading.clip_sets import (
   common_shape,
   open_clip_set,
 )
+from dabfusion_jax.evaluation.reading.clips import find_paths
 from dabfusion_jax.evaluation.reading.networks import open_networks
 from dabfusion_jax.evaluation.reading.poses import PoseFiles, PoseSource
 from dabfusion_jax.evaluation.reporting import protocol
 from dabfusion_jax.evaluation.reporting.result import (
   as_text,
   evaluate,
+  read_features,
   score_lines,
   write_result,
 )
 from dabfusion_jax.evaluation.scoring.catalog import NETWORKS
 from dabfusion_jax.evaluation.scoring.measure import Extras, Settings
 from dabfusion_jax.metrics import appearance
+from dabfusion_jax.parallel.share import ALONE, Share
 from dabfusion_jax.pretrained import store
 from data_pipeline import files
 from data_pipeline.errors import UserError
@@ -65,8 +68,13 @@ def evaluate_folders(
   label: str | None = None,
   command: str = "",
   stage1: Change | None = None,
-) -> pathlib.Path:
+  own: Share = ALONE,
+) -> pathlib.Path | None:
   """Evaluates clips, prints the summary and writes the result.
+
+  If several processes share the work, each puts the features of its clips into the
+  cache. The first of processes that are joined then waits for the others, and writes
+  the result; processes that are not joined leave that to one that does not share.
 
   Args:
     folders: what is read and written.
@@ -74,9 +82,10 @@ def evaluate_folders(
     label: name of the system; by default that of the export, or of the folder.
     command: that was given, for the record.
     stage1: rebuilds real clips from their own motion; None: that is not measured.
+    own: this process's share.
 
   Returns:
-    The path of result.json.
+    The path of result.json, or None if this process does not write it.
 
   Raises:
     UserError: a folder cannot be used, or clips do not fit together.
@@ -93,23 +102,23 @@ def evaluate_folders(
   for line in networks.missing.values():
     print(f"evaluate: not computed: {line}", file=sys.stderr)
   cache = FeatureCache(cache_folder)
-  reading = settings.reading
-  samples = open_clip_set(folders.samples, "samples", reading, cache)
+  poses = _open_poses(folders.poses) if "pose" in settings.groups else None
+  extras = Extras(networks, poses, stage1=stage1)
+  if own.count > 1:
+    names = own.of(_names(folders))
+    clip_sets = _open(folders, settings, cache, names)
+    read_features(*clip_sets, settings, extras)
+    print(f"{cache_folder}: features of {len(names)} clips, {own}")
+    own.wait("features")
+    if not (own.is_joined and own.is_first):
+      return None
+  samples, references = _open(folders, settings, cache)
   manifest = _read_manifest(folders.samples)
   _note_unfinished(samples, manifest)
-  length, *_, fps = common_shape({"samples": samples})
-  references = None
-  if folders.references:
-    whole = dataclasses.replace(reading, segment_frames=None)
-    if reading.segment_frames and not reading.num_frames:
-      # Real clips have no repeated frames: they are cut to what is left of the samples.
-      whole = dataclasses.replace(whole, num_frames=length)
-    references = open_clip_set(folders.references, "references", whole, cache)
-  training, digest = None, None
   if folders.training:
+    *_, fps = common_shape({"samples": samples})
     training, digest = _read_training(folders.training, fps, cache)
-  poses = _open_poses(folders.poses) if "pose" in settings.groups else None
-  extras = Extras(networks, poses, training, digest, stage1)
+    extras = dataclasses.replace(extras, training=training, training_digest=digest)
   result, measured = evaluate(samples, references, settings, extras)
   subject = {
     "label": label
@@ -128,6 +137,33 @@ def evaluate_folders(
   result = {"subject": subject} | result
   print(as_text(result))
   return write_result(folders.output, result, score_lines(measured))
+
+
+def _names(folders: Folders) -> list[str]:
+  """Returns the names of all clips, generated or real, sorted."""
+  names = set(find_paths(folders.samples, "samples"))
+  if folders.references:
+    names |= set(find_paths(folders.references, "references"))
+  return sorted(names)
+
+
+def _open(
+  folders: Folders,
+  settings: Settings,
+  cache: FeatureCache,
+  names: Collection[str] | None = None,
+) -> tuple[ClipSet, ClipSet | None]:
+  """Returns the generated and the real clips; see `open_clip_set`."""
+  reading = settings.reading
+  samples = open_clip_set(folders.samples, "samples", reading, cache, names)
+  if not folders.references:
+    return samples, None
+  whole = dataclasses.replace(reading, segment_frames=None)
+  if reading.segment_frames and not reading.num_frames and samples.features:
+    # Real clips have no repeated frames: they are cut to what is left of the samples.
+    length, *_ = common_shape({"samples": samples})
+    whole = dataclasses.replace(whole, num_frames=length)
+  return samples, open_clip_set(folders.references, "references", whole, cache, names)
 
 
 def _read_manifest(folder: str) -> dict[str, Any]:

@@ -62,6 +62,23 @@ def evaluate(
   return result, measured
 
 
+def read_features(
+  samples: ClipSet, references: ClipSet | None, settings: Settings, extras: Extras
+) -> None:
+  """Puts into the cache what `evaluate` needs of these clips, of which it has more.
+
+  Raises:
+    ClipError: the clips differ in size or frame rate.
+  """
+  sets = {"samples": samples} | ({"references": references} if references else {})
+  sets = {part: clips for part, clips in sets.items() if clips.features}
+  if not sets:
+    return
+  num_frames, *_ = common_shape(sets)
+  measure(samples, references, settings, extras)
+  all_logits(samples, references, settings, extras.networks, num_frames)
+
+
 def _protocol(
   measured: Measured,
   references: ClipSet | None,

@@ -1,0 +1,100 @@
+"""One process's share of work that several processes do, on one machine or many."""
+
+import argparse
+import dataclasses
+from collections.abc import Sequence
+from typing import TypeVar
+
+import jax
+from orbax.checkpoint import multihost
+
+from data_pipeline import cli
+from data_pipeline.errors import UserError
+
+_MAX_WAIT_SECONDS = 7 * 24 * 3600  # for the slowest process
+
+Piece = TypeVar("Piece")
+
+
+class ShareError(UserError):
+  """A share that does not exist, or that cannot be known."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Share:
+  """What one process does of a list of pieces that do not depend on each other.
+
+  Attributes:
+    index: of the share, from 0.
+    count: of shares.
+    is_joined: whether the processes know of each other, and can wait.
+
+  Raises:
+    ShareError: there is no such share.
+  """
+
+  index: int = 0
+  count: int = 1
+  is_joined: bool = False
+
+  def __post_init__(self):
+    if not 0 <= self.index < self.count:
+      raise ShareError(
+        f"There is no share {self.index} of {self.count}; they count from 0."
+      )
+
+  @property
+  def is_first(self) -> bool:
+    """Whether this is the process that does what only one may do."""
+    return self.index == 0
+
+  @property
+  def lock(self) -> str:
+    """Name for `locks.hold_folder`, so that processes may work in one folder."""
+    return f"_{self.index}_of_{self.count}" if self.count > 1 else ""
+
+  def of(self, pieces: Sequence[Piece]) -> Sequence[Piece]:
+    """Returns every count-th piece."""
+    return pieces[self.index :: self.count]
+
+  def wait(self, name: str) -> None:
+    """Returns once all processes have come here, if they are joined."""
+    if self.is_joined:
+      wait = multihost.get_barrier_sync_fn()
+      wait(key=name, timeout_ms=1000 * _MAX_WAIT_SECONDS)
+
+  def __str__(self) -> str:
+    return f"share {self.index} of {self.count}"
+
+
+ALONE = Share()
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+  """Adds the options of `from_arguments`."""
+  add = parser.add_argument
+  add("--distributed", action="store_true", help="join the other processes")
+  add("--process_index", type=cli.natural_int, help="this process, if they do not join")
+  add("--process_count", type=cli.positive_int, help="how many processes there are")
+
+
+def from_arguments(args: argparse.Namespace) -> Share:
+  """Returns the share that a command line names; joins the processes if it says so.
+
+  Call it before anything else uses JAX.
+
+  Raises:
+    ShareError: there is no such share, or it is given and found out at the same time.
+  """
+  given = args.process_index, args.process_count
+  if not args.distributed:
+    if given == (None, None):
+      return ALONE
+    if None in given:
+      raise ShareError("Give --process_index and --process_count together.")
+    return Share(*given)
+  if given != (None, None):
+    raise ShareError("With --distributed, processes find out their numbers themselves.")
+  # Whoever is done waits for the others, by default for at most 5 minutes.
+  jax.distributed.initialize(shutdown_timeout_seconds=_MAX_WAIT_SECONDS)
+  return Share(jax.process_index(), jax.process_count(), True)
