@@ -1,0 +1,302 @@
+r"""Which layers hold a network back, and how near each is to what the device can do.
+
+  python -m benchmarks.roofline --output=DIR [--network=unet --precision=bf16]
+
+Every layer of the U-Net of stage 2 or of stage 1 is timed by itself at the size that
+it has in the network, forward and with its gradient, warm, on one device. The bound of
+a layer is the larger of its operations at the rate of a product of two large matrices,
+and of the bytes of its arguments and results at the rate of a copy of a large array.
+Both rates are measured in the same run. Operations are those of the program as written,
+by XLA's count; where a platform has a form that needs fewer, a share can exceed 1. What
+a backward pass must keep is not counted, so its bound is below what can be reached. A
+layer that XLA would join to its neighbours in the network takes longer by itself, so
+the sum may exceed the time of the whole, which stands below it.
+"""
+
+import argparse
+import dataclasses
+import functools
+import statistics
+import time
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from benchmarks.accelerator_tasks import GUIDANCE, first_device_mesh, read_settings
+from benchmarks.program_times import fill
+from dabfusion_jax.config import make_autoencoder
+from dabfusion_jax.evaluation.reporting import markdown
+from dabfusion_jax.models import attention, blocks, frame_blocks, unet3d
+from dabfusion_jax.parallel import hardware
+from data_pipeline import cli, files
+
+PyTree = Any
+
+LAYERS = (
+  attention.SpatialAttention,
+  attention.SpatialLinearAttention,
+  attention.TemporalAttention,
+  frame_blocks.FrameConv,
+  frame_blocks.FrameConvTranspose,
+  frame_blocks.ResidualBlock,
+  unet3d.Head,
+  unet3d.InputConv,
+  blocks.Conv,
+  blocks.Down,
+  blocks.Residual,
+  blocks.Same,
+  blocks.Up,
+)
+_SIDE = 4096  # of the matrices that are multiplied
+_BYTES = 2**28  # of the array that is copied
+_MAX_SECONDS = 1.0  # of the timed calls of one layer
+_MUSIC_FEATURES = 512
+_HEAD = ["layer", "in the network", "ms", "GFLOP", "MB", "bound ms", "share", "all ms"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Layer:
+  """One kind of layer, at one size.
+
+  Attributes:
+    module: without parent and name.
+    arguments: of a call: shapes and dtypes of arrays, and all else as it is.
+  """
+
+  module: nn.Module
+  arguments: tuple
+
+  def __str__(self) -> str:
+    first = jax.tree.leaves(self.arguments)[0]
+    size = " x ".join(map(str, first.shape))
+    features = getattr(self.module, "features", None)
+    return f"{type(self.module).__name__}, {size}{f' to {features}' * bool(features)}"
+
+
+@dataclasses.dataclass(frozen=True)
+class Cost:
+  """What one call takes.
+
+  Attributes:
+    seconds: median.
+    flops: as written.
+    bytes: of arguments and results.
+  """
+
+  seconds: float
+  flops: float
+  bytes: float
+
+  def bound(self, rates: "Rates") -> float:
+    """Returns the least seconds at these rates."""
+    return max(self.flops / rates.flops, self.bytes / rates.bytes)
+
+
+@dataclasses.dataclass(frozen=True)
+class Rates:
+  """What the device does per second."""
+
+  flops: float
+  bytes: float
+
+
+def layers_of(model: nn.Module, *arguments: PyTree) -> dict[Layer, int]:
+  """Returns the layers of a network, the outermost of `LAYERS`, and how many of each.
+
+  Args:
+    model: the network.
+    arguments: of a call; shapes suffice.
+  """
+  found: dict[Layer, int] = {}
+  inside = False
+
+  def intercept(call, values, options, context):
+    nonlocal inside
+    module = context.module
+    if inside or context.method_name != "__call__" or not isinstance(module, LAYERS):
+      return call(*values, **options)
+    names = [f.name for f in dataclasses.fields(module)]
+    own = {n: getattr(module, n) for n in names if n not in ("parent", "name")}
+    layer = Layer(type(module)(**own, parent=None), jax.tree.map(_shape, values))
+    found[layer] = found.get(layer, 0) + 1
+    inside = True
+    try:
+      return call(*values, **options)
+    finally:
+      inside = False
+
+  arrays, merge = _split(arguments)
+  init = lambda key, *arrays: model.init(key, *merge(arrays))
+  with nn.intercept_methods(intercept):
+    jax.eval_shape(init, jax.random.key(0), *arrays)
+  return found
+
+
+def _split(arguments: PyTree) -> tuple[list[jax.ShapeDtypeStruct], Callable]:
+  """Returns the shapes among arguments, and what puts arrays in their place."""
+  leaves, tree = jax.tree.flatten(arguments)
+  places = [i for i, x in enumerate(leaves) if isinstance(x, jax.ShapeDtypeStruct)]
+
+  def merge(arrays):
+    merged = list(leaves)
+    for i, array in zip(places, arrays, strict=True):
+      merged[i] = array
+    return jax.tree.unflatten(tree, merged)
+
+  return [leaves[i] for i in places], merge
+
+
+def _shape(value: Any) -> Any:
+  is_array = hasattr(value, "shape")
+  return jax.ShapeDtypeStruct(value.shape, value.dtype) if is_array else value
+
+
+def functions_of(layer: Layer) -> Iterator[tuple[str, Callable, tuple]]:
+  """Yields "forward" and "with gradient", a function of each, and its arguments."""
+  given, merge = _split(layer.arguments)
+  init = lambda key, *values: layer.module.init(key, *merge(values))
+  variables = jax.eval_shape(init, jax.random.key(0), *given)
+  params, state = (
+    variables["params"],
+    {k: v for k, v in variables.items() if k != "params"},
+  )
+
+  def forward(params, state, *values):
+    return layer.module.apply(
+      {"params": params, **state}, *merge(values), mutable=[*state]
+    )
+
+  out = jax.eval_shape(forward, params, state, *given)[0]
+  yield "forward", forward, (params, state, *given)
+
+  def gradient(weight, params, state, *values):
+    value = lambda params, *values: forward(params, state, *values)[0]
+    result, pull = jax.vjp(value, params, *values)
+    return result, pull(weight)
+
+  yield "with gradient", gradient, (out, params, state, *given)
+
+
+def measure(function: Callable, arguments: tuple, mesh: jax.sharding.Mesh) -> Cost:
+  """Times a function on arrays of these shapes."""
+  replicated = jax.NamedSharding(mesh, jax.P())
+  place = lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=replicated)
+  arguments = jax.tree.map(place, arguments)
+  lowered = jax.jit(function).lower(*arguments)
+  call = lowered.compile()
+  arrays = fill(arguments)
+  results = jax.block_until_ready(call(*arrays))
+  times: list[float] = []
+  while len(times) < 3 or sum(times) < _MAX_SECONDS:
+    started = time.perf_counter()
+    jax.block_until_ready(call(*arrays))
+    times.append(time.perf_counter() - started)
+  size = sum(x.nbytes for x in jax.tree.leaves((arrays, results)))
+  return Cost(statistics.median(times), hardware.program_flops(lowered), size)
+
+
+def measure_rates(dtype: str, mesh: jax.sharding.Mesh) -> Rates:
+  """Measures a product of two large matrices and a copy of a large array."""
+  side = jax.ShapeDtypeStruct((_SIDE, _SIDE), dtype)
+  product = measure(jnp.matmul, (side, side), mesh)
+  large = jax.ShapeDtypeStruct((_BYTES // 4,), jnp.float32)
+  copy = measure(lambda x: x + 1, (large,), mesh)
+  return Rates(product.flops / product.seconds, copy.bytes / copy.seconds)
+
+
+def make_network(
+  network: str, variant: str, precision: str, batch_size: int
+) -> tuple[nn.Module, tuple, str]:
+  """Returns a network, the arguments of a call as shapes, and its dtype."""
+  settings = read_settings(variant, precision, GUIDANCE)
+  stage1, stage2 = settings["autoencoder"], settings["diffusion"]
+  size, frames = stage1.data.frame_size, stage2.data.num_frames
+  array = lambda *shape: jax.ShapeDtypeStruct((batch_size, *shape), jnp.float32)
+  if network == "stage1":
+    image = array(size, size, 3)
+    return make_autoencoder(stage1.model), (image, image, True), stage1.model.dtype
+  cells, channels = stage1.model.flow_size(size), stage1.model.z_channels
+  model = unet3d.UNet3D(
+    base_channels=stage2.unet.base_channels,
+    channel_multipliers=tuple(stage2.unet.channel_multipliers),
+    z_channels=channels,
+    num_heads=stage2.unet.num_heads,
+    head_dim=stage2.unet.head_dim,
+    dtype=jnp.dtype(stage2.unet.dtype),
+  )
+  timestep = jax.ShapeDtypeStruct((batch_size,), jnp.int32)
+  condition = array(_MUSIC_FEATURES + frames)
+  inputs = array(frames, cells, cells, 3), timestep, array(cells, cells, channels)
+  return model, (*inputs, condition), stage2.unet.dtype
+
+
+def run(args: argparse.Namespace) -> None:
+  """Measures, prints the tables and writes them."""
+  hardware.use_cpu_cores()
+  hardware.check_backend()
+  files.check_writable(args.output, is_folder=True)
+  mesh = first_device_mesh()
+  model, arguments, dtype = make_network(
+    args.network, args.variant, args.precision, args.batch_size
+  )
+  rates = measure_rates(dtype, mesh)
+  print(
+    f"{mesh.devices.flat[0].device_kind}, {dtype}, batch {args.batch_size}: products"
+    f" {rates.flops / 1e9:.0f} GFLOP/s, copies {rates.bytes / 1e9:.1f} GB/s\n"
+  )
+  layers = layers_of(model, *arguments)
+  rows: dict[str, list[dict[str, Any]]] = {}
+  for layer, count in layers.items():
+    for kind, function, values in functions_of(layer):
+      cost = measure(function, values, mesh)
+      row = dataclasses.asdict(cost) | {"layer": str(layer), "count": count}
+      rows.setdefault(kind, []).append(row | {"bound": cost.bound(rates)})
+  whole = Layer(model, arguments)
+  for kind, function, values in functions_of(whole):
+    print(f"{kind}\n\n" + "\n".join(table(rows[kind])))
+    cost = measure(function, values, mesh)
+    print(f"\nthe whole: {1e3 * cost.seconds:.3g} ms, {cost.flops / 1e9:.3g} GFLOP\n")
+    rows[kind].append(dataclasses.asdict(cost) | {"layer": "the whole", "count": 1})
+  content = {"rates": dataclasses.asdict(rates), "rows": rows, "jax": jax.__version__}
+  files.write_json(args.output / f"roofline_{args.network}.json", content)
+
+
+def table(rows: Sequence[dict[str, Any]]) -> Iterator[str]:
+  """Yields the lines of a table in markdown, the costliest layers first, and sums."""
+  all_of = lambda key, row: row[key] * row["count"]
+  lines = []
+  for row in sorted(rows, key=functools.partial(all_of, "seconds"), reverse=True):
+    numbers = row["seconds"] * 1e3, row["flops"] / 1e9, row["bytes"] / 1e6
+    bound = 1e3 * row["bound"]
+    lines.append(
+      [row["layer"], str(row["count"]), *(f"{x:.3g}" for x in (*numbers, bound))]
+    )
+    lines[-1] += [f"{row['bound'] / row['seconds']:.0%}"]
+    lines[-1] += [f"{1e3 * all_of('seconds', row):.3g}"]
+  seconds, bound = (
+    sum(all_of(key, row) for row in rows) for key in ("seconds", "bound")
+  )
+  flops = sum(all_of("flops", row) for row in rows)
+  lines.append(["sum", "", "", f"{flops / 1e9:.3g}", "", f"{1e3 * bound:.3g}"])
+  lines[-1] += [f"{bound / seconds:.0%}", f"{1e3 * seconds:.3g}"]
+  yield markdown.table(_HEAD, lines)
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+  """Runs the measurement."""
+  parser = cli.make_parser("benchmarks.roofline", __doc__)
+  add = parser.add_argument
+  add("--output", type=cli.local_path, required=True, help="folder of the JSON")
+  add("--network", choices=("unet", "stage1"), default="unet")
+  add("--variant", default="paper", help="of the configs")
+  add("--precision", default="float32", help="as for benchmarks.accelerator")
+  add("--batch_size", type=cli.positive_int, default=1)
+  with cli.one_line_errors("roofline"):
+    run(parser.parse_args(argv))
+
+
+if __name__ == "__main__":
+  main()
