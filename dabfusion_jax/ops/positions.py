@@ -39,13 +39,25 @@ def rotate(x: Float[Array, "..."], axis: int) -> Float[Array, "..."]:
     axis: the axis of frames.
   """
   num_frames, size = x.shape[axis], x.shape[-1]
-  frequency = 10000.0 ** (-np.arange(0, size, 2) / size)
-  angle = np.arange(num_frames)[:, None] * frequency
   shape = [1] * x.ndim
   shape[axis], shape[-1] = num_frames, size
-  table = lambda f: jnp.asarray(np.tile(f(angle), 2), x.dtype).reshape(shape)
-  rotated = jnp.concatenate([-x[..., size // 2 :], x[..., : size // 2]], axis=-1)
-  return x * table(np.cos) + rotated * table(np.sin)
+  cosine, sine = (
+    jnp.asarray(table, x.dtype).reshape(shape) for table in rotation(num_frames, size)
+  )
+  return x * cosine + turn(x) * sine
+
+
+def rotation(num_frames: int, size: int) -> tuple[np.ndarray, np.ndarray]:
+  """Returns cosines and sines of the angles of `rotate`, each [t d]."""
+  frequency = 10000.0 ** (-np.arange(0, size, 2) / size)
+  angle = np.arange(num_frames)[:, None] * frequency
+  return np.tile(np.cos(angle), 2), np.tile(np.sin(angle), 2)
+
+
+def turn(x: Float[Array, "*n d"]) -> Float[Array, "*n d"]:
+  """Turns the pairs of features (i, i + d/2) by a right angle."""
+  half = x.shape[-1] // 2
+  return jnp.concatenate([-x[..., half:], x[..., :half]], axis=-1)
 
 
 def split_pairs(kernel: Float[Array, "*n d"]) -> Float[Array, "*n d"]:
