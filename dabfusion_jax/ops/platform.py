@@ -1,4 +1,4 @@
-"""Two forms of an operation, chosen by the platform that a program is compiled for."""
+"""Forms of an operation, chosen by the platform that a program is compiled for."""
 
 import functools
 from collections.abc import Callable
@@ -6,28 +6,36 @@ from collections.abc import Callable
 import jax
 
 
-def cpu_form(cpu: Callable) -> Callable[[Callable], Callable]:
-  """Returns a decorator that replaces a function by `cpu` on CPUs.
+def forms(*, cpu: Callable, tpu: Callable | None = None) -> Callable:
+  """Returns a decorator that replaces a function by `cpu` on CPUs, by `tpu` on TPUs.
 
   The decorated function is the plain form: it defines what is computed and runs on all
-  other platforms. `cpu` is equal to it up to float rounding and arranged for XLA's CPU
-  backend. Arrays are positional arguments, Python values keyword arguments.
+  other platforms, and on TPUs unless there is a form for them. The others are equal to
+  it up to float rounding and arranged for their platform. Arrays are positional
+  arguments, Python values keyword arguments.
 
-  Both forms are traced and lowering keeps one of them, so that a program compiled for
-  TPUs on a machine without any contains no CPU form. The two are also available as
-  `.plain` and `.cpu`.
+  All forms are traced and lowering keeps one of them, so that a program compiled for
+  TPUs on a machine without any contains no CPU form. They are also available as
+  `.plain`, `.cpu` and `.tpu`.
   """
 
   def decorate(plain: Callable) -> Callable:
+    named = {"cpu": cpu, "tpu": tpu} if tpu else {"cpu": cpu}
+
     @functools.wraps(plain)
     def choose(*arrays, **settings):
       return jax.lax.platform_dependent(
         *arrays,
-        cpu=functools.partial(cpu, **settings),
+        **{name: functools.partial(form, **settings) for name, form in named.items()},
         default=functools.partial(plain, **settings),
       )
 
-    choose.plain, choose.cpu = plain, cpu
+    choose.plain, choose.cpu, choose.tpu = plain, cpu, tpu or plain
     return choose
 
   return decorate
+
+
+def cpu_form(cpu: Callable) -> Callable:
+  """Returns `forms` of a function that all platforms but CPUs run in its plain form."""
+  return forms(cpu=cpu)
