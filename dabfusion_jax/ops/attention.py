@@ -12,8 +12,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from dabfusion_jax.ops import attention_kernels
 from dabfusion_jax.ops.norms import layer_norm
-from dabfusion_jax.ops.platform import cpu_form
+from dabfusion_jax.ops.platform import forms
 from dabfusion_jax.ops.positions import rotate
 
 _CACHE_FLOATS = 2**19  # about one CPU core's cache
@@ -106,8 +107,19 @@ def _softmax_attention_in_chunks(
   return _in_chunks(layer, x, num_heads * positions * max(positions, 3 * head_dim))
 
 
+def _softmax_attention_in_kernel(
+  x: Float[Array, "b m s c"],
+  weights: AttentionWeights,
+  bias: Float[Array, "n s s"] | None = None,
+) -> Float[Array, "b m s c"]:
+  """Moves the input and the output only; the plain form for shapes that do not fit."""
+  if attention_kernels.softmax_fits(x, weights.qkv, bias):
+    return attention_kernels.softmax_attention(x, *weights, bias)
+  return softmax_attention.plain(x, weights, bias)
+
+
 @jax.checkpoint
-@cpu_form(_softmax_attention_in_chunks)
+@forms(cpu=_softmax_attention_in_chunks, tpu=_softmax_attention_in_kernel)
 def softmax_attention(
   x: Float[Array, "b m s c"],
   weights: AttentionWeights,
@@ -144,8 +156,17 @@ def _linear_attention_in_chunks(
   return _in_chunks(layer, x, num_heads * x.shape[2] * 3 * head_dim)
 
 
+def _linear_attention_in_kernel(
+  x: Float[Array, "b m s c"], weights: AttentionWeights
+) -> Float[Array, "b m s c"]:
+  """Moves the input and the output only; the plain form for shapes that do not fit."""
+  if attention_kernels.linear_fits(x, weights.qkv):
+    return attention_kernels.linear_attention(x, *weights)
+  return linear_attention.plain(x, weights)
+
+
 @jax.checkpoint
-@cpu_form(_linear_attention_in_chunks)
+@forms(cpu=_linear_attention_in_chunks, tpu=_linear_attention_in_kernel)
 def linear_attention(
   x: Float[Array, "b m s c"], weights: AttentionWeights
 ) -> Float[Array, "b m s c"]:
