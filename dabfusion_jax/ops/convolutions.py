@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from dabfusion_jax.ops.platform import cpu_form
+from dabfusion_jax.ops.platform import forms
 
 _LAYOUT = ("NHWC", "HWIO", "NHWC")
 # Sizes at which XLA's CPU backend is slower than the forms below, as measured.
@@ -67,7 +67,7 @@ def _neighbours(x, rows: int, columns: int):
   return jnp.concatenate([x[:, i : i + height, j : j + width] for i, j in at], axis=-1)
 
 
-@cpu_form(_conv_as_product)
+@forms(cpu=_conv_as_product)
 def conv_tiny(x, kernel, *, padding: int):
   """Convolves feature maps of a few pixels with stride 1."""
   return _conv(x, kernel, padding=padding)
@@ -141,7 +141,7 @@ def _conv_large(x, kernel, *, padding: int):
   return _conv_gathered(padding, x, kernel)
 
 
-@cpu_form(_conv_large)
+@forms(cpu=_conv_large)
 def conv_large(
   x: Float[Array, "b h w c"], kernel: Float[Array, "kh kw c d"], *, padding: int
 ) -> Float[Array, "b oh ow d"]:
@@ -174,7 +174,7 @@ def _conv_by_phases(
   return jnp.stack(rows, axis=2).reshape(batch, 2 * height, 2 * width, features)
 
 
-@cpu_form(_conv_by_phases)
+@forms(cpu=_conv_by_phases)
 def conv_upsampled_large(
   x: Float[Array, "b h w c"], kernel: Float[Array, "3 3 c d"]
 ) -> Float[Array, "b 2*h 2*w d"]:
@@ -238,7 +238,7 @@ def _conv_columns_as_channels(
   return conv_frames(x, kernel, padding=0)
 
 
-@cpu_form(_conv_columns_as_channels)
+@forms(cpu=_conv_columns_as_channels)
 def conv_few_channels(
   x: Float[Array, "b t h w c"], kernel: Float[Array, "1 k k c d"]
 ) -> Float[Array, "b t h w d"]:
@@ -272,7 +272,7 @@ def _conv_transpose_by_phases(
   return y.reshape(batch, num_frames, 2 * height, 2 * width, -1)
 
 
-@cpu_form(_conv_transpose_by_phases)
+@forms(cpu=_conv_transpose_by_phases)
 def conv_transpose_frames(
   x: Float[Array, "b t h w c"], kernel: Float[Array, "1 4 4 d c"]
 ) -> Float[Array, "b t oh ow d"]:

@@ -13,10 +13,11 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.core import ShapedArray
 from jax.experimental import pallas as pl
 from jax.extend.core import Primitive
-from jax.interpreters import mlir
+from jax.interpreters import batching, mlir
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
@@ -238,6 +239,11 @@ def _lazy(name: str, call: Callable, result_shapes: Callable) -> Primitive:
     shapes = result_shapes(*jax.tree.unflatten(structure, avals))
     return [ShapedArray(a.shape, a.dtype) for a in jax.tree.leaves(shapes)]
 
+  def map_over_batch(leaves, axes, **params):
+    results = jax.vmap(functools.partial(call, **params), axes)(*leaves)
+    return results, [0] * len(results)
+
+  batching.primitive_batchers[primitive] = map_over_batch
   mlir.register_lowering(primitive, mlir.lower_fun(call, multiple_results=True))
   return primitive
 
@@ -264,7 +270,7 @@ def _sequences(block: Block, x: Float[Array, "b m s c"]) -> pl.BlockSpec:
   return pl.BlockSpec((None, block.size, *x.shape[2:]), lambda i, j: (i, j, 0, 0))
 
 
-def _whole(a: Array) -> pl.BlockSpec:
+def _whole(a: Array | np.ndarray) -> pl.BlockSpec:
   """Returns how the grid reads what all blocks share: once, so one buffer will do."""
   once = pl.Buffered(1)
   return pl.BlockSpec(a.shape, lambda i, j: (0,) * a.ndim, pipeline_mode=once)
@@ -279,7 +285,7 @@ def _cost(block: Block, x, moved: PyTree, passes: int) -> pl.CostEstimate:
   )
 
 
-def _padded_bytes(a: Array | jax.ShapeDtypeStruct) -> int:
+def _padded_bytes(a: Array | np.ndarray | jax.ShapeDtypeStruct) -> int:
   """Returns the memory of an array on a TPU, in tiles of 8 x 128 elements."""
   *outer, rows, lanes = a.shape
   size = math.prod(outer) * -(-rows // 8) * 8 * -(-lanes // 128) * 128

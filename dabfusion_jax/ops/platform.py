@@ -1,6 +1,11 @@
-"""Forms of an operation, chosen by the platform that a program is compiled for."""
+"""Forms of an operation, chosen by the platform that a program is compiled for.
+
+With the environment variable DABFUSION_FORMS=plain, every operation takes its plain
+form on every platform: to find out whether one of the others is to blame for a result.
+"""
 
 import functools
+import os
 from collections.abc import Callable
 
 import jax
@@ -24,6 +29,8 @@ def forms(*, cpu: Callable, tpu: Callable | None = None) -> Callable:
 
     @functools.wraps(plain)
     def choose(*arrays, **settings):
+      if os.environ.get("DABFUSION_FORMS") == "plain":
+        return plain(*arrays, **settings)
       return jax.lax.platform_dependent(
         *arrays,
         **{name: functools.partial(form, **settings) for name, form in named.items()},
@@ -34,8 +41,3 @@ def forms(*, cpu: Callable, tpu: Callable | None = None) -> Callable:
     return choose
 
   return decorate
-
-
-def cpu_form(cpu: Callable) -> Callable:
-  """Returns `forms` of a function that all platforms but CPUs run in its plain form."""
-  return forms(cpu=cpu)

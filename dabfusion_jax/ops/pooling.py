@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from dabfusion_jax.ops.platform import cpu_form
+from dabfusion_jax.ops.platform import forms
 
 
 def _max_of_slices(x: Float[Array, "b h w c"], *, size: int) -> Float[Array, "b _ _ c"]:
@@ -23,7 +23,7 @@ def _max_of_slices(x: Float[Array, "b h w c"], *, size: int) -> Float[Array, "b 
   return functools.reduce(jnp.maximum, slices)
 
 
-@cpu_form(_max_of_slices)
+@forms(cpu=_max_of_slices)
 def max_pool(x: Float[Array, "b h w c"], *, size: int) -> Float[Array, "b _ _ c"]:
   """Pools windows of `size` x `size` with stride 2 and drops incomplete windows.
 

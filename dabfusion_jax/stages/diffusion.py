@@ -13,7 +13,7 @@ from dabfusion_jax.models.conditioning import drop_condition, sample_keep
 from dabfusion_jax.models.flow_autoencoder import FlowAutoencoder
 from dabfusion_jax.models.joint_reader import JointReader
 from dabfusion_jax.ops.pixels import to_uint8
-from dabfusion_jax.ops.platform import cpu_form
+from dabfusion_jax.ops.platform import forms
 from dabfusion_jax.stages.base import Batch
 from dabfusion_jax.stages.latent_diffusion import LatentDiffusion
 
@@ -162,7 +162,7 @@ class DiffusionStage(LatentDiffusion):
       draw_one = lambda one: draw(z, *(x[None] for x in one))[0]
       return jax.lax.map(draw_one, motion, batch_size=_CACHED_FRAMES)
 
-    draw_clip = cpu_form(draw_in_parts)(draw)
+    draw_clip = forms(cpu=draw_in_parts)(draw)
     # A loop, so that memory holds one clip at a time.
     return jax.lax.map(lambda inputs: draw_clip(*inputs), (z, flow, occlusion))
 

@@ -122,6 +122,18 @@ def test_each_device_of_a_mesh_runs_the_kernel_on_its_own_examples(name, interpr
   assert found[0][1].sharding.spec[0] == sharding.AXES
 
 
+@pytest.mark.parametrize("name", ["temporal", "linear"])
+def test_all_forms_may_be_mapped_over_an_axis(name, interpreted):
+  function, *case = CASES[name]
+  arguments = _arguments(*case)
+  x, weights, *bias = arguments
+  more = jnp.stack([x, 2 * x + 1])
+  for form in (function, function.tpu):
+    step = lambda x, form=form: _value_and_gradient(form)((x, weights, *bias))
+    expected = jax.tree.map(lambda *a: jnp.stack(a), step(more[0]), step(more[1]))
+    assert max(_differences(jax.vmap(step)(more), expected)) < 1e-5
+
+
 @pytest.mark.parametrize("name", CASES)
 def test_programs_for_tpus_hold_the_kernel_and_others_do_not(name):
   function, *case = CASES[name]

@@ -22,7 +22,7 @@ from dabfusion_jax.ops.convolutions import (
   conv_transpose_frames,
   conv_upsampled_large,
 )
-from dabfusion_jax.ops.platform import cpu_form
+from dabfusion_jax.ops.platform import forms
 from dabfusion_jax.ops.pooling import max_pool
 
 WEIGHTS = AttentionWeights((6,), (6, 3, 2, 4), (8, 6))
@@ -123,8 +123,15 @@ def test_chunks_of_sequences_change_neither_value_nor_gradient(name, monkeypatch
   )
 
 
+def test_every_operation_may_be_told_to_take_its_plain_form(monkeypatch):
+  operation = forms(cpu=lambda x: 2 * x, tpu=lambda x: 3 * x)(lambda x: x)
+  assert jax.jit(lambda x: operation(x))(1.0) == 2.0
+  monkeypatch.setenv("DABFUSION_FORMS", "plain")
+  assert jax.jit(lambda x: operation(x))(1.0) == 1.0
+
+
 def test_the_form_is_chosen_inside_every_transformation():
-  @cpu_form(lambda x, *, power: 2 * x**power)
+  @forms(cpu=lambda x, *, power: 2 * x**power)
   def operation(x, *, power):
     return x**power
 
