@@ -2,7 +2,8 @@
 
 For comparison only. Shapes of arguments and results are those of the Flax module, and
 images are [b c h w] inside. Submodules have the names of the Flax variables
-(`convert.load_variables`). Oriented heatmaps, a departure, are left out.
+(`convert.load_variables`). Departures from the paper that add layers or change what
+they see are left out, and refused.
 """
 
 from typing import NamedTuple
@@ -19,6 +20,13 @@ from benchmarks.torch_reference.grids import (
   warp,
 )
 from dabfusion_jax.settings.autoencoder import AutoencoderModel
+
+_DEPARTURES = (
+  "oriented_heat",
+  "motion_correction",
+  "keep_picture",
+  "matching_features",
+)
 
 
 class Keypoints(NamedTuple):
@@ -146,10 +154,16 @@ class ImageDecoder(nn.Module):
 
 
 class FlowAutoencoder(nn.Module):
-  """The network of stage 1."""
+  """The network of stage 1.
+
+  Raises:
+    ValueError: it has a departure from the paper that is left out here.
+  """
 
   def __init__(self, model: AutoencoderModel):
     super().__init__()
+    if departures := [name for name in _DEPARTURES if getattr(model, name)]:
+      raise ValueError(f"The reference in PyTorch has no {', '.join(departures)}.")
     self.detector, self.dense_motion = KeypointDetector(model), DenseMotion(model)
     self.encoder, self.decoder = ImageEncoder(model), ImageDecoder(model)
 

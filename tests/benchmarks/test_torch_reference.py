@@ -77,6 +77,14 @@ def test_stage_1_in_torch_gives_the_output_of_the_flax_network(motion_down):
     np.testing.assert_allclose(ours.numpy(), theirs, atol=1e-4)
 
 
+def test_a_stage_1_that_departs_from_the_paper_is_refused():
+  from benchmarks.torch_reference import flow_autoencoder
+
+  model = load_config(_CONFIG, "people").model
+  with pytest.raises(ValueError, match="no oriented_heat, motion_correction, keep_p"):
+    flow_autoencoder.FlowAutoencoder(model)
+
+
 def test_the_loss_of_stage_1_in_torch_is_that_of_the_stage():
   """With batch statistics, a perceptual network and the same random transforms."""
   from benchmarks.torch_reference import autoencoder_loss, convert, flow_autoencoder
