@@ -65,6 +65,9 @@ def get_config(variant: str = "paper") -> ml_collections.ConfigDict:
   c.model.num_residual = 6
   # Whether the decoder draws over the picture instead of from z alone: a departure.
   c.model.keep_picture = False
+  # Features that find each cell of the driving frame in the reference; 0: of that
+  # frame, the flow knows only its keypoints, as in the paper.
+  c.model.matching_features = 0
   c.model.dtype = "float32"  # of the convolutions; coordinates are always float32
 
   # Loss (FOMM: 4 scales x 5 taps, and equivariance).
@@ -109,6 +112,7 @@ def get_config(variant: str = "paper") -> ml_collections.ConfigDict:
     # A chest that turns away moves as no part that turns in the picture does.
     c.model.motion_correction = True
     c.model.keep_picture = True
+    c.model.matching_features = 64
     c.loss.network, c.loss.perceptual_weights = "alexnet", (1.0,) * 5
     c.loss.pixel_weight = 60.0
     c.loss.flow_weight, c.loss.parts_weight = 100.0, 3.0

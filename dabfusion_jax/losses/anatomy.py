@@ -4,6 +4,8 @@ Reconstruction alone does not need the right flow: a decoder can draw a raised a
 no flow moved. Where the motion of every pixel is known, these errors ask for it.
 """
 
+import math
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -34,7 +36,8 @@ def flow_errors(
 
 
 def masked_mean(
-  values: Float[Array, "b h w"], mask: Bool[Array | np.ndarray, "b h w"]
+  values: Float[Array, "b h w"],
+  mask: Bool[Array | np.ndarray, "b h w"] | Float[Array, "b h w"],
 ) -> Float[Array, ""]:
   """Returns the mean of the values inside the mask, 0 if it is empty."""
   return (values * mask).sum() / jnp.maximum(mask.sum(), 1)
@@ -88,6 +91,32 @@ def heatmap_divergence(
   divergence = (jnp.exp(target) * (target - guess)).sum(1)
   is_inside = (jnp.abs(position) <= 1).all(-1)
   return (divergence * is_inside).sum() / jnp.maximum(is_inside.sum(), 1)
+
+
+def match_divergence(
+  logits: Float[Array, "b q k"],
+  flow: Float[Array, "b m m 2"],
+  occlusion: Float[Array, "b m m 1"],
+) -> Float[Array, ""]:
+  """Returns the divergence (nats) of matches from Gaussians at the true places.
+
+  The Gaussians have a standard deviation of one place. Cells count as far as the
+  reference shows them; those that move and those that do not count alike.
+
+  Args:
+    logits: of every place k of the reference for every cell q.
+    flow, occlusion: the true ones.
+  """
+  size, cells = math.isqrt(logits.shape[-1]), flow.shape[1]
+  place = identity_grid(size, size).reshape(1, 1, -1, 2)
+  distance = (place - flow.reshape(len(flow), -1, 1, 2)) ** 2
+  target = jax.nn.log_softmax(-distance.sum(-1) * ((size - 1) / 2) ** 2 / 2)
+  guess = jax.nn.log_softmax(logits)
+  error = (jnp.exp(target) * (target - guess)).sum(-1).reshape(-1, cells, cells)
+  still = identity_grid(cells, cells)[None]
+  moves = jnp.abs(flow - still).sum(-1) > 1e-3
+  seen = occlusion[..., 0]
+  return masked_mean(error, moves * seen) + masked_mean(error, ~moves * seen)
 
 
 def region_error(

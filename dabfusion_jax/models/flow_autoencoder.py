@@ -15,6 +15,7 @@ from dabfusion_jax.models.image_codec import (
   ImageEncoder,
 )
 from dabfusion_jax.models.keypoint_detector import KeypointDetector, Keypoints
+from dabfusion_jax.models.matching import Fusion, Matching
 from dabfusion_jax.ops.folding import fold, unfold
 from dabfusion_jax.ops.grid import identity_grid
 from dabfusion_jax.ops.resize import resize_aligned
@@ -62,6 +63,7 @@ class FlowAutoencoder(nn.Module):
   motion_correction: bool = False  # whether the flow may leave the keypoints' motion
   num_residual: int = 6
   keep_picture: bool = False  # whether z carries the picture, for the decoder
+  matching_features: int = 0  # of the matches that join the keypoints' motion; 0: none
   dtype: DTypeLike = jnp.float32
 
   def setup(self):
@@ -94,6 +96,10 @@ class FlowAutoencoder(nn.Module):
       correction=self.motion_correction,
       **hourglass,
     )
+    if self.matching_features:
+      matching = dict(features=self.matching_features, dtype=self.dtype)
+      self.matching = Matching(scale=scale, **matching)
+      self.fusion = Fusion(**matching)
     self.encoder = ImageEncoder(**codec)
     decoder = BlendingDecoder if self.keep_picture else ImageDecoder
     self.decoder = decoder(num_residual=self.num_residual, **codec)
@@ -117,12 +123,20 @@ class FlowAutoencoder(nn.Module):
   def predict_motion(
     self,
     ref_image: Float[Array, "b h w 3"],
+    driving_frame: Float[Array, "b h w 3"],
     reference: Keypoints,
     driving: Keypoints,
     train: bool = False,
   ) -> Motion:
-    """Returns the motion from the reference to the driving keypoints."""
-    return self.dense_motion(ref_image, reference, driving, train)
+    """Returns the motion from the reference to the driving frame.
+
+    In the paper that frame has no part in it but by its keypoints.
+    """
+    motion = self.dense_motion(ref_image, reference, driving, train)
+    if not self.matching_features:
+      return motion
+    matched = self.matching(ref_image, driving_frame, train)
+    return self.fusion(ref_image, driving_frame, motion, matched, train)
 
   def decode(
     self,
@@ -155,7 +169,7 @@ class FlowAutoencoder(nn.Module):
     keypoints = self.detector(frames, False)
     repeat = lambda x: jnp.broadcast_to(x[reference], x.shape)
     ref_keypoints = Keypoints(*(repeat(leaf) for leaf in keypoints))
-    motion = self.dense_motion(repeat(frames), ref_keypoints, keypoints, False)
+    motion = self.predict_motion(repeat(frames), frames, ref_keypoints, keypoints)
     return motion, self.encode(frames[reference][None])[0]
 
   def __call__(
@@ -167,7 +181,7 @@ class FlowAutoencoder(nn.Module):
     """Rebuilds `driving_frame` from `ref_image`, both in [0, 1]."""
     frames = jnp.concatenate([ref_image, driving_frame])
     reference, driving = split_keypoints(self.detector(frames, train), 2)
-    motion = self.dense_motion(ref_image, reference, driving, train)
+    motion = self.predict_motion(ref_image, driving_frame, reference, driving, train)
     z = self.encode(ref_image, train)
     image = self.decode(z, motion.flow, motion.occlusion, train)
     return Reconstruction(image, motion, z, reference, driving)

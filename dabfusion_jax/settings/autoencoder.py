@@ -70,6 +70,7 @@ class AutoencoderModel:
   oriented_heat: bool = False  # whether those are as long as the jacobians
   motion_correction: bool = False  # whether the flow may leave the keypoints' motion
   keep_picture: bool = False  # whether z carries the picture, for the decoder
+  matching_features: int = 0  # of the matches that join the keypoints' motion; 0: none
 
   def __post_init__(self):
     check_choice("model.dtype", self.dtype, DTYPES)
@@ -77,6 +78,7 @@ class AutoencoderModel:
     channels += ("hourglass_max_features", "codec_features", "codec_max_features")
     ranges = dict.fromkeys(channels, (1, MAX_CHANNELS))
     ranges |= {"num_residual": (0, 1000), "detector_head_size": (1, 1000)}
+    ranges |= {"matching_features": (0, MAX_CHANNELS)}
     halvings = ("num_down", "motion_down", "hourglass_blocks")
     # They become powers of two.
     ranges |= dict.fromkeys(halvings, (0, MAX_HALVINGS))

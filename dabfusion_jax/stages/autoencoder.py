@@ -12,6 +12,7 @@ from dabfusion_jax.losses.anatomy import (
   flow_errors,
   heatmap_divergence,
   masked_mean,
+  match_divergence,
   part_keypoints,
   region_error,
   visibility_error,
@@ -25,6 +26,7 @@ from dabfusion_jax.models.flow_autoencoder import (
   split_keypoints,
 )
 from dabfusion_jax.models.keypoint_detector import HEATMAP, Keypoints
+from dabfusion_jax.models.matching import MATCHES
 from dabfusion_jax.ops.grid import identity_grid, sample_transform
 from dabfusion_jax.ops.pixels import to_uint8
 from dabfusion_jax.ops.resize import resize_aligned
@@ -52,8 +54,8 @@ class AutoencoderStage:
   flow_weight: float = 0.0  # of the error against the true motion; 0 in the paper
   # Of the error of keypoints and regions, which then are body parts; 0 in the paper.
   parts_weight: float = 0.0
-  # Whether frames are rebuilt by the true motion, as the flow of a stage 2 that has
-  # learnt from it (`latents --true_motion`); not so in the paper.
+  # Whether every other frame is rebuilt by the true motion, as the flow of a stage 2
+  # that has learnt from it (`latents --true_motion`); not so in the paper.
   rebuild_by_truth: bool = False
   sigma_affine: float = 0.05
   sigma_tps: float = 0.005
@@ -119,6 +121,17 @@ class AutoencoderStage:
       loss, errors = _parts_loss(heatmaps, out, regions, occlusion, batch)
       total += self.parts_weight * loss
       metrics |= errors
+      if self.model.matching_features:
+        (logits,) = sown["matching"][MATCHES]
+        (occlusion,) = sown["fusion"][OCCLUSION]
+        errors = {
+          "match": match_divergence(logits, *self._truth(batch)),
+          "visibility": visibility_error(
+            occlusion, batch["is_visible"], batch["part_map"]
+          ),
+        }
+        total += self.parts_weight * sum(errors.values())
+        metrics |= errors
     if self.features is not None:
       metrics["perceptual"] = perceptual_loss(
         self.features, out.image, driving, self.scales, self.perceptual_weights
@@ -256,7 +269,7 @@ def _forward(
 ) -> tuple[Reconstruction, Keypoints]:
   """Passes [ref_image, driving_frame] or [ref_image, driving_frame, transformed].
 
-  If the true motion is given, the image is rebuilt by it.
+  If the true motion is given, every other image is rebuilt by it.
 
   Keypoints of all frames are detected in one batch, so that the detector's batch norm
   sees them together; FOMM makes three passes with statistics of their own.
@@ -267,8 +280,12 @@ def _forward(
   ref_image = frames[0]
   keypoints = model.detect(jnp.concatenate(frames), train)
   reference, driving, *others = split_keypoints(keypoints, len(frames))
-  motion = model.predict_motion(ref_image, reference, driving, train)
+  motion = model.predict_motion(ref_image, frames[1], reference, driving, train)
   z = model.encode(ref_image, train)
-  image = model.decode(z, *(truth or motion), train)
+  by = motion
+  if truth is not None:
+    is_true = (jnp.arange(len(z)) % 2 == 0)[:, None, None, None]
+    by = jax.tree.map(lambda x, y: jnp.where(is_true, x, y), truth, motion)
+  image = model.decode(z, *by, train)
   rebuilt = Reconstruction(image, motion, z, reference, driving)
   return rebuilt, (others or [driving])[-1]

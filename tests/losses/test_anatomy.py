@@ -7,6 +7,7 @@ from dabfusion_jax.losses.anatomy import (
   flow_errors,
   heatmap_divergence,
   masked_mean,
+  match_divergence,
   part_keypoints,
   region_error,
   visibility_error,
@@ -48,6 +49,24 @@ def test_a_heatmap_diverges_least_at_the_part_and_outside_nothing_counts():
   near = heatmap_divergence(logits(np.float32([0.2, -0.3])), position)
   far = heatmap_divergence(logits(np.float32([-0.6, 0.4])), position)
   assert abs(right) < 1e-5 < near < far
+
+
+def test_matches_at_the_true_places_have_no_error_and_hidden_cells_do_not_count():
+  cells, places = 4, 8
+  grid = identity_grid(cells, cells)[None]
+  flow = grid.at[0, 1, 2].add(jnp.float32([0.25, -0.5]))
+  place = np.asarray(identity_grid(places, places)).reshape(1, 1, -1, 2)
+  distance = (place - np.asarray(flow).reshape(1, -1, 1, 2)) * (places - 1) / 2
+  right = jnp.float32(-(distance**2).sum(-1) / 2)
+  seen = jnp.ones((1, cells, cells, 1))
+  np.testing.assert_allclose(match_divergence(right, flow, seen), 0, atol=1e-5)
+  wrong = right.at[0, 1 * cells + 2].set(0)  # anywhere
+  assert match_divergence(wrong, flow, seen) > 0.5
+  hidden = seen.at[0, 1, 2].set(0)
+  np.testing.assert_allclose(match_divergence(wrong, flow, hidden), 0, atol=1e-5)
+  # The one that moves counts as much as the fifteen that do not.
+  still = right.at[0, 0].set(0)
+  assert match_divergence(wrong, flow, seen) > 5 * match_divergence(still, flow, seen)
 
 
 def test_regions_that_know_the_parts_have_no_error():
