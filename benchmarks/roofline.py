@@ -6,74 +6,44 @@ Every layer of the U-Net of stage 2 or of stage 1 is timed by itself at the size
 it has in the network, forward and with its gradient, warm, on one device. The bound of
 a layer is the larger of its operations at the rate of a product of two large matrices,
 and of the bytes of its arguments and results at the rate of a copy of a large array.
-Both rates are measured in the same run. Operations are those of the program as written,
-by XLA's count; where a platform has a form that needs fewer, a share can exceed 1. What
-a backward pass must keep is not counted, so its bound is below what can be reached. A
+Both rates are measured in the same run. Operations are those of the plain forms, by
+XLA's count; where a platform has a form that needs fewer, a share can exceed 1. What a
+backward pass must keep is not counted, so its bound is below what can be reached. A
 layer that XLA would join to its neighbours in the network takes longer by itself, so
 the sum may exceed the time of the whole, which stands below it.
 """
 
 import argparse
+import contextlib
 import dataclasses
 import functools
+import os
 import statistics
 import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
+from unittest import mock
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
 from benchmarks.accelerator_tasks import GUIDANCE, first_device_mesh, read_settings
+from benchmarks.network_layers import Layer, functions_of, layers_of
 from benchmarks.program_times import fill
 from dabfusion_jax.config import make_autoencoder
 from dabfusion_jax.evaluation.reporting import markdown
-from dabfusion_jax.models import attention, blocks, frame_blocks, unet3d
+from dabfusion_jax.models import unet3d
 from dabfusion_jax.parallel import hardware
 from data_pipeline import cli, files
 
 PyTree = Any
 
-LAYERS = (
-  attention.SpatialAttention,
-  attention.SpatialLinearAttention,
-  attention.TemporalAttention,
-  frame_blocks.FrameConv,
-  frame_blocks.FrameConvTranspose,
-  frame_blocks.ResidualBlock,
-  unet3d.Head,
-  unet3d.InputConv,
-  blocks.Conv,
-  blocks.Down,
-  blocks.Residual,
-  blocks.Same,
-  blocks.Up,
-)
 _SIDE = 4096  # of the matrices that are multiplied
 _BYTES = 2**28  # of the array that is copied
 _MAX_SECONDS = 1.0  # of the timed calls of one layer
 _MUSIC_FEATURES = 512
 _HEAD = ["layer", "in the network", "ms", "GFLOP", "MB", "bound ms", "share", "all ms"]
-
-
-@dataclasses.dataclass(frozen=True)
-class Layer:
-  """One kind of layer, at one size.
-
-  Attributes:
-    module: without parent and name.
-    arguments: of a call: shapes and dtypes of arrays, and all else as it is.
-  """
-
-  module: nn.Module
-  arguments: tuple
-
-  def __str__(self) -> str:
-    first = jax.tree.leaves(self.arguments)[0]
-    size = " x ".join(map(str, first.shape))
-    features = getattr(self.module, "features", None)
-    return f"{type(self.module).__name__}, {size}{f' to {features}' * bool(features)}"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -103,90 +73,30 @@ class Rates:
   bytes: float
 
 
-def layers_of(model: nn.Module, *arguments: PyTree) -> dict[Layer, int]:
-  """Returns the layers of a network, the outermost of `LAYERS`, and how many of each.
+@contextlib.contextmanager
+def plain_forms() -> Iterator[None]:
+  """Makes all operations take their plain forms, and forgets what was traced so."""
+  with mock.patch.dict(os.environ, DABFUSION_FORMS="plain"):
+    yield
+  jax.clear_caches()
 
-  Args:
-    model: the network.
-    arguments: of a call; shapes suffice.
+
+def count_flops(function: Callable, arguments: tuple) -> float:
+  """Returns the operations of a function of these shapes; use it in `plain_forms`.
+
+  A form that takes its input in parts has a loop, of which XLA counts one turn.
   """
-  found: dict[Layer, int] = {}
-  inside = False
-
-  def intercept(call, values, options, context):
-    nonlocal inside
-    module = context.module
-    if inside or context.method_name != "__call__" or not isinstance(module, LAYERS):
-      return call(*values, **options)
-    names = [f.name for f in dataclasses.fields(module)]
-    own = {n: getattr(module, n) for n in names if n not in ("parent", "name")}
-    layer = Layer(type(module)(**own, parent=None), jax.tree.map(_shape, values))
-    found[layer] = found.get(layer, 0) + 1
-    inside = True
-    try:
-      return call(*values, **options)
-    finally:
-      inside = False
-
-  arrays, merge = _split(arguments)
-  init = lambda key, *arrays: model.init(key, *merge(arrays))
-  with nn.intercept_methods(intercept):
-    jax.eval_shape(init, jax.random.key(0), *arrays)
-  return found
+  return hardware.program_flops(jax.jit(function).lower(*arguments))
 
 
-def _split(arguments: PyTree) -> tuple[list[jax.ShapeDtypeStruct], Callable]:
-  """Returns the shapes among arguments, and what puts arrays in their place."""
-  leaves, tree = jax.tree.flatten(arguments)
-  places = [i for i, x in enumerate(leaves) if isinstance(x, jax.ShapeDtypeStruct)]
-
-  def merge(arrays):
-    merged = list(leaves)
-    for i, array in zip(places, arrays, strict=True):
-      merged[i] = array
-    return jax.tree.unflatten(tree, merged)
-
-  return [leaves[i] for i in places], merge
-
-
-def _shape(value: Any) -> Any:
-  is_array = hasattr(value, "shape")
-  return jax.ShapeDtypeStruct(value.shape, value.dtype) if is_array else value
-
-
-def functions_of(layer: Layer) -> Iterator[tuple[str, Callable, tuple]]:
-  """Yields "forward" and "with gradient", a function of each, and its arguments."""
-  given, merge = _split(layer.arguments)
-  init = lambda key, *values: layer.module.init(key, *merge(values))
-  variables = jax.eval_shape(init, jax.random.key(0), *given)
-  params, state = (
-    variables["params"],
-    {k: v for k, v in variables.items() if k != "params"},
-  )
-
-  def forward(params, state, *values):
-    return layer.module.apply(
-      {"params": params, **state}, *merge(values), mutable=[*state]
-    )
-
-  out = jax.eval_shape(forward, params, state, *given)[0]
-  yield "forward", forward, (params, state, *given)
-
-  def gradient(weight, params, state, *values):
-    value = lambda params, *values: forward(params, state, *values)[0]
-    result, pull = jax.vjp(value, params, *values)
-    return result, pull(weight)
-
-  yield "with gradient", gradient, (out, params, state, *given)
-
-
-def measure(function: Callable, arguments: tuple, mesh: jax.sharding.Mesh) -> Cost:
+def measure(
+  function: Callable, arguments: tuple, flops: float, mesh: jax.sharding.Mesh
+) -> Cost:
   """Times a function on arrays of these shapes."""
   replicated = jax.NamedSharding(mesh, jax.P())
   place = lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=replicated)
   arguments = jax.tree.map(place, arguments)
-  lowered = jax.jit(function).lower(*arguments)
-  call = lowered.compile()
+  call = jax.jit(function).lower(*arguments).compile()
   arrays = fill(arguments)
   results = jax.block_until_ready(call(*arrays))
   times: list[float] = []
@@ -195,15 +105,15 @@ def measure(function: Callable, arguments: tuple, mesh: jax.sharding.Mesh) -> Co
     jax.block_until_ready(call(*arrays))
     times.append(time.perf_counter() - started)
   size = sum(x.nbytes for x in jax.tree.leaves((arrays, results)))
-  return Cost(statistics.median(times), hardware.program_flops(lowered), size)
+  return Cost(statistics.median(times), flops, size)
 
 
 def measure_rates(dtype: str, mesh: jax.sharding.Mesh) -> Rates:
   """Measures a product of two large matrices and a copy of a large array."""
   side = jax.ShapeDtypeStruct((_SIDE, _SIDE), dtype)
-  product = measure(jnp.matmul, (side, side), mesh)
+  product = measure(jnp.matmul, (side, side), 2.0 * _SIDE**3, mesh)
   large = jax.ShapeDtypeStruct((_BYTES // 4,), jnp.float32)
-  copy = measure(lambda x: x + 1, (large,), mesh)
+  copy = measure(lambda x: x + 1, (large,), 0.0, mesh)
   return Rates(product.flops / product.seconds, copy.bytes / copy.seconds)
 
 
@@ -248,16 +158,22 @@ def run(args: argparse.Namespace) -> None:
     f" {rates.flops / 1e9:.0f} GFLOP/s, copies {rates.bytes / 1e9:.1f} GB/s\n"
   )
   layers = layers_of(model, *arguments)
+  whole = Layer(model, arguments)
+  with plain_forms():
+    flops = {
+      (layer, kind): count_flops(function, values)
+      for layer in (*layers, whole)
+      for kind, function, values in functions_of(layer)
+    }
   rows: dict[str, list[dict[str, Any]]] = {}
   for layer, count in layers.items():
     for kind, function, values in functions_of(layer):
-      cost = measure(function, values, mesh)
+      cost = measure(function, values, flops[layer, kind], mesh)
       row = dataclasses.asdict(cost) | {"layer": str(layer), "count": count}
       rows.setdefault(kind, []).append(row | {"bound": cost.bound(rates)})
-  whole = Layer(model, arguments)
   for kind, function, values in functions_of(whole):
     print(f"{kind}\n\n" + "\n".join(table(rows[kind])))
-    cost = measure(function, values, mesh)
+    cost = measure(function, values, flops[whole, kind], mesh)
     print(f"\nthe whole: {1e3 * cost.seconds:.3g} ms, {cost.flops / 1e9:.3g} GFLOP\n")
     rows[kind].append(dataclasses.asdict(cost) | {"layer": "the whole", "count": 1})
   content = {"rates": dataclasses.asdict(rates), "rows": rows, "jax": jax.__version__}

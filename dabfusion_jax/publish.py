@@ -11,8 +11,8 @@ once:
   python -m dabfusion_jax.publish --checkpoint=RUN_1 --output=ALL/one --share_stage1
   python -m dabfusion_jax.publish --checkpoint=RUN_2 --output=ALL/two --share_stage1
 
-A stage 1 whose decoder alone was trained on (`frozen_parts`) goes with the stages 2
-that were trained before: --decoder=STAGE1.
+A stage 1 whose encoder was frozen (`frozen_parts`) goes with the stages 2 that were
+trained on the true motion before: --stage1=STAGE1.
 """
 
 import dataclasses
@@ -142,7 +142,9 @@ def check_same_latents(
   Raises:
     SavedStageError: they do not.
   """
-  parts = ("encoder",) if of_true_motion else ("detector", "dense_motion", "encoder")
+  parts = ("encoder",)
+  if not of_true_motion:
+    parts += ("detector", "dense_motion", "matching", "fusion")
 
   def leaves(saved: SavedStage) -> dict[str, np.ndarray]:
     flat = flatten(saved.params, saved.batch_stats)

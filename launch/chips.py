@@ -5,6 +5,7 @@ import os
 import jax
 from jax.experimental import topologies
 
+from dabfusion_jax.ops.platform import compile_for
 from dabfusion_jax.parallel import sharding
 from dabfusion_jax.parallel.hardware import CHIPS, Chip
 from data_pipeline.errors import UserError
@@ -56,6 +57,7 @@ def make_topology_mesh(
     ValueError: the axes do not fit the number of chips.
   """
   find_chip(topology)
+  compile_for("tpu")
   os.environ.update(_ENVIRONMENT)
   jax.config.update("jax_platforms", "cpu")
   arguments = dict(_ARGUMENTS.get(topology.partition(":")[0], {}))

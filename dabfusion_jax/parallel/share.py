@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TypeVar
 
 import jax
-from orbax.checkpoint import multihost
+from jax.experimental import multihost_utils
 
 from data_pipeline import cli
 from data_pipeline.errors import UserError
@@ -60,8 +60,7 @@ class Share:
   def wait(self, name: str) -> None:
     """Returns once all processes have come here, if they are joined."""
     if self.is_joined:
-      wait = multihost.get_barrier_sync_fn()
-      wait(key=name, timeout_ms=1000 * _MAX_WAIT_SECONDS)
+      multihost_utils.sync_global_devices(name)
 
   def __str__(self) -> str:
     return f"share {self.index} of {self.count}"

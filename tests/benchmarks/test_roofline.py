@@ -5,7 +5,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from benchmarks.roofline import Cost, Rates, functions_of, layers_of, table
+from benchmarks.network_layers import functions_of, layers_of
+from benchmarks.roofline import Cost, Rates, table
 from dabfusion_jax.models.blocks import Conv, Residual, Same
 
 
