@@ -75,7 +75,8 @@ class Rates:
 
 @contextlib.contextmanager
 def plain_forms() -> Iterator[None]:
-  """Makes all operations take their plain forms, and forgets what was traced so."""
+  """Makes all operations take their plain forms, and forgets what is traced already."""
+  jax.clear_caches()
   with mock.patch.dict(os.environ, DABFUSION_FORMS="plain"):
     yield
   jax.clear_caches()
