@@ -6,7 +6,7 @@ r"""Stage 1: the latent flow auto-encoder.
 Record (two x86-64 cores, jax 0.10.2, 2026; figures: docs/results.md):
   paper   not run: needs AIST++ and an accelerator; compiled for TPUs (docs/scaling.md)
   people  not in one go: 1,279 steps of 32 pairs on an H100, 9 steps/s, then its parts
-          on a CPU; flow error 0.56 of no motion on held-out people (docs/training.md)
+          on a CPU; flow error 0.50 of no motion on held-out people (docs/training.md)
   medium  1,600 then 5,000 steps at about 2 steps/s, 40 min for the latter; PSNR inside
           the person 19.09 dB; the shipped weights (docs/training.md has the commands)
   demo    600 steps at 1.5 steps/s, 6.5 min; PSNR inside the person 15.49 dB
