@@ -3,7 +3,7 @@
 import argparse
 import dataclasses
 from collections.abc import Sequence
-from typing import TypeVar
+from typing import Any
 
 import jax
 from jax.experimental import multihost_utils
@@ -12,8 +12,6 @@ from data_pipeline import cli
 from data_pipeline.errors import UserError
 
 _MAX_WAIT_SECONDS = 7 * 24 * 3600  # for the slowest process
-
-Piece = TypeVar("Piece")
 
 
 class ShareError(UserError):
@@ -53,7 +51,7 @@ class Share:
     """Name for `locks.hold_folder`, so that processes may work in one folder."""
     return f"_{self.index}_of_{self.count}" if self.count > 1 else ""
 
-  def of(self, pieces: Sequence[Piece]) -> Sequence[Piece]:
+  def of(self, pieces: Sequence[Any]) -> Sequence[Any]:
     """Returns every count-th piece."""
     return pieces[self.index :: self.count]
 
