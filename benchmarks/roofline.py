@@ -28,9 +28,15 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from benchmarks.accelerator_tasks import GUIDANCE, first_device_mesh, read_settings
+from benchmarks.accelerator_tasks import (
+  GUIDANCE,
+  PRECISIONS,
+  first_device_mesh,
+  read_settings,
+)
 from benchmarks.network_layers import Layer, functions_of, layers_of
 from benchmarks.program_times import fill
+from configs.common import VARIANTS
 from dabfusion_jax.config import make_autoencoder
 from dabfusion_jax.evaluation.reporting import markdown
 from dabfusion_jax.models import unet3d
@@ -52,7 +58,7 @@ class Cost:
 
   Attributes:
     seconds: median.
-    flops: as written.
+    flops: of the plain form.
     bytes: of arguments and results.
   """
 
@@ -208,11 +214,13 @@ def main(argv: Sequence[str] | None = None) -> None:
   add = parser.add_argument
   add("--output", type=cli.local_path, required=True, help="folder of the JSON")
   add("--network", choices=("unet", "stage1"), default="unet")
-  add("--variant", default="paper", help="of the configs")
-  add("--precision", default="float32", help="as for benchmarks.accelerator")
+  add("--variant", choices=VARIANTS, default="paper", help="of the configs")
+  add("--precision", choices=PRECISIONS, default="float32")
   add("--batch_size", type=cli.positive_int, default=1)
   with cli.one_line_errors("roofline"):
-    run(parser.parse_args(argv))
+    args = parser.parse_args(argv)
+    with jax.default_matmul_precision(PRECISIONS[args.precision][1]):
+      run(args)
 
 
 if __name__ == "__main__":

@@ -28,7 +28,7 @@ class Matching(nn.Module):
   The place is the mean over all places of the reference under a softmax of how alike
   features are, which know of both frames by attention. What the reference's own
   features give for themselves is subtracted, so equal frames give no motion, whatever
-  the weights.
+  the weights, but for rounding, which a sharp softmax makes larger.
   """
 
   features: int = 64

@@ -85,6 +85,16 @@ class AutoencoderModel:
     check_ranges(self, "model", ranges)
     positive = ("detector_scale", "detector_temperature", "heat_variance")
     check_above_zero(self, "model", positive)
+    if self.matching_features % 4:
+      raise UserError(
+        f"model.matching_features must be a multiple of 4, the number of attention"
+        f" heads, not {self.matching_features}."
+      )
+    if self.matching_features and self.num_down + self.motion_down < 2:
+      raise UserError(
+        "model.matching_features needs cells of at least 4 pixels:"
+        " model.num_down + model.motion_down must be at least 2."
+      )
 
   @property
   def z_channels(self) -> int:

@@ -1,5 +1,8 @@
 """Matches of the driving frame in the reference, and what joins them to keypoints."""
 
+import dataclasses
+import pathlib
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -10,7 +13,10 @@ from dabfusion_jax.models.dense_motion import Motion
 from dabfusion_jax.models.flow_autoencoder import FlowAutoencoder
 from dabfusion_jax.models.matching import Fusion
 from dabfusion_jax.ops.grid import identity_grid
+from dabfusion_jax.settings.config_files import load_config
+from data_pipeline.errors import UserError
 
+_CONFIG = pathlib.Path(__file__).parents[2] / "configs" / "autoencoder.py"
 _SIZE, _CELLS = 32, 8
 
 
@@ -34,6 +40,7 @@ def test_equal_frames_have_no_motion_whatever_the_weights(model):
   apply = jax.jit(network.apply)
   grid = np.asarray(identity_grid(_CELLS, _CELLS))[None].repeat(2, 0)
   flow = apply(variables, image, image).motion.flow
+  # Rounding differs between the places of a batch, and a softmax makes it larger.
   np.testing.assert_allclose(flow, grid, atol=1e-4)
   other = apply(variables, image, image[::-1]).motion.flow
   assert np.abs(other - grid).max() > 1e-2
@@ -75,3 +82,16 @@ def test_joint_motion_may_be_either_and_no_motion_remains_none():
   assert np.abs(flow([50, 0, 1, 1], keypoints, matched) - of_matches).min() > 1e-3
   none = flow([3, 2, 1, 4], still, jnp.zeros_like(matched))
   np.testing.assert_allclose(none, grid, atol=1e-7)
+
+
+@pytest.mark.parametrize(
+  ("change", "message"),
+  [
+    ({"matching_features": 6}, "multiple of 4, the number of attention heads, not 6"),
+    ({"num_down": 1, "motion_down": 0}, "cells of at least 4 pixels"),
+  ],
+)
+def test_settings_that_matches_cannot_have_are_refused(change, message):
+  model = load_config(_CONFIG, "people").model
+  with pytest.raises(UserError, match=message):
+    dataclasses.replace(model, **change)
