@@ -18,7 +18,7 @@ from etils import epath
 from ml_collections import config_flags
 
 from dabfusion_jax import config
-from dabfusion_jax.parallel import hardware
+from dabfusion_jax.parallel import hardware, sharding
 from dabfusion_jax.parallel.compiled import keep_compiled
 from dabfusion_jax.settings.autoencoder import AutoencoderSettings
 from dabfusion_jax.settings.config_files import find_config
@@ -30,6 +30,7 @@ from dabfusion_jax.storage.checkpointing import CheckpointError
 from dabfusion_jax.storage.run_config import check_config, read_config
 from dabfusion_jax.storage.run_folder import RunFolder
 from dabfusion_jax.training.loop import train
+from dabfusion_jax.training.resident_pairs import ResidentPairs
 from dabfusion_jax.training.warm_start import history_of, make_warm_start
 from data_pipeline.cli import one_line_errors
 from data_pipeline.errors import UserError
@@ -95,14 +96,12 @@ def train_autoencoder(settings: AutoencoderSettings, run: RunFolder) -> None:
     # Each process would keep clips of its own in memory.
     num_processes = 0 if data.cache_in_memory else hardware.choose_reading_processes()
 
-  def open_pairs(split, augment, num_processes=0):
-    clips = loader.open_clips(
-      data.folder,
-      split,
-      expect=expect,
-      fields=fields,
-      cache_in_memory=data.cache_in_memory and split == "train",
+  def open_clips(split, cache_in_memory=False):
+    return loader.open_clips(
+      data.folder, split, expect=expect, fields=fields, cache_in_memory=cache_in_memory
     )
+
+  def open_pairs(clips, augment, num_processes=0):
     return pairs.make_pairs_dataset(
       clips,
       settings.batch_size,
@@ -115,8 +114,17 @@ def train_autoencoder(settings: AutoencoderSettings, run: RunFolder) -> None:
     )
 
   stage = config.make_autoencoder_stage(settings)
-  dataset = open_pairs("train", data.augment, num_processes)
-  held_out = open_pairs("test", False) if "test" in manifest["counts"] else None
+  if data.on_device:
+    mesh = sharding.make_mesh(settings.mesh)
+    dataset = ResidentPairs(
+      open_clips("train"), settings.batch_size, settings.seed, mesh, data.augment
+    )
+  else:
+    clips = open_clips("train", data.cache_in_memory)
+    dataset = open_pairs(clips, data.augment, num_processes)
+  held_out = None
+  if "test" in manifest["counts"]:
+    held_out = open_pairs(open_clips("test"), False)
   start(stage, dataset, held_out, settings, run)
 
 

@@ -141,9 +141,17 @@ def place(abstract: PyTree, sharding: jax.NamedSharding) -> PyTree:
 
 
 def to_global_batch(batch: PyTree, sharding: jax.NamedSharding) -> PyTree:
-  """Returns global arrays, of which this process provides its examples (numpy)."""
+  """Returns global arrays, of which this process provides its examples (numpy).
+
+  What is a global array already stays as it is.
+  """
   return jax.tree.map(
-    lambda x: jax.make_array_from_process_local_data(sharding, x), batch
+    lambda x: (
+      x
+      if isinstance(x, jax.Array)
+      else jax.make_array_from_process_local_data(sharding, x)
+    ),
+    batch,
   )
 
 

@@ -37,6 +37,8 @@ class PairData:
   # Processes that read the training split; 0: threads of the training; None: by the
   # machine (`hardware.choose_reading_processes`).
   reading_processes: int | None = None
+  # Whether the training clips stay in the memory of the device, which makes the pairs.
+  on_device: bool = False
   content_sha256: str | None = resolved()  # of the data set, from its manifest
 
   def __post_init__(self):

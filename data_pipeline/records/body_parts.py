@@ -36,7 +36,13 @@ _JOINT_ENDS = {
 }  # fmt: skip
 JOINTS = (*_JOINT_ENDS, "head")  # the head: its middle
 _ACROSS = ("hips", "waist", "shoulders")  # from a left joint to a right one
-_MIRRORED_MAP = np.array([0, *(1 + i for i in MIRRORED)], np.uint8)
+# In a mirror, the part of each pixel, the place of each number of a pose, all parts in
+# a row, and which of those numbers are x coordinates.
+MIRRORED_MAP = np.array([0, *(1 + i for i in MIRRORED)], np.uint8)
+MIRRORED_POSE = np.concatenate(
+  [6 * part + (np.arange(6) + 3 * (PARTS[part] in _ACROSS)) % 6 for part in MIRRORED]
+)
+IS_X = np.tile(np.float32([1, 0, 0]), 2 * len(PARTS))
 
 
 def joints_of(part_pose: Float32[np.ndarray, "t p 6"]) -> Float32[np.ndarray, "t j 2"]:
@@ -51,11 +57,10 @@ def mirror(
   part_map: UInt8[np.ndarray, "t h w"], part_pose: Float32[np.ndarray, "t p 6"]
 ) -> tuple[UInt8[np.ndarray, "t h w"], Float32[np.ndarray, "t p 6"]]:
   """Returns map and poses of the mirrored frames: left parts become right ones."""
-  pose = part_pose[:, list(MIRRORED)].copy()
-  pose[..., [0, 3]] = part_map.shape[2] - 1 - pose[..., [0, 3]]
-  across = [PARTS.index(name) for name in _ACROSS]
-  pose[:, across] = pose[:, across][..., [3, 4, 5, 0, 1, 2]]
-  return _MIRRORED_MAP[part_map[:, :, ::-1]], pose
+  last = np.float32(part_map.shape[2] - 1)
+  pose = part_pose.reshape(len(part_pose), -1)[:, MIRRORED_POSE]
+  pose = pose * (1 - 2 * IS_X)[None] + last * IS_X[None]
+  return MIRRORED_MAP[part_map[:, :, ::-1]], pose.reshape(part_pose.shape)
 
 
 def body_motion(

@@ -5,105 +5,60 @@ from collections.abc import Sequence
 
 import grain
 import numpy as np
-from jaxtyping import Float32
 
 from data_pipeline.errors import UserError
-from data_pipeline.records import loader
+from data_pipeline.records import colour_jitter, loader
 from data_pipeline.records.clip_record import Record
 from data_pipeline.records.surfaces import decode_surfaces
 from data_pipeline.records.true_motion import true_motion
 
-_GREY = np.array([0.299, 0.587, 0.114], np.float32)
-MAX_FACTOR = 0.1  # brightness, contrast and saturation within 1 +- this
-MAX_HUE = 0.1  # of a full turn
+
+def draw_pairs(
+  rng: np.random.Generator, num_pairs: int, num_frames: int, augment: bool = True
+) -> Record:
+  """Draws which frames make pairs, and how those are augmented.
+
+  Two frames are drawn with replacement, the earlier one first. As in the motion models
+  that this follows, half of the pairs are swapped in time; half of the others, a
+  quarter of all, are mirrored. Then the colours of both frames are jittered alike.
+
+  Returns:
+    `order`, int32 [n 2], reference and driving frame; `is_mirrored`, bool [n]; and, if
+    `augment`, what `colour_jitter.draw_jitter` returns.
+  """
+  order = np.sort(rng.integers(num_frames, size=(num_pairs, 2), dtype=np.int32))
+  is_mirrored = np.zeros(num_pairs, bool)
+  if not augment:
+    return {"order": order, "is_mirrored": is_mirrored}
+  is_swapped, is_mirrored = rng.random((2, num_pairs)) < 0.5
+  order = np.where(is_swapped[:, None], order[:, ::-1], order)
+  draws = {"order": order, "is_mirrored": is_mirrored & ~is_swapped}
+  return draws | colour_jitter.draw_jitter(rng, num_pairs)
 
 
-def sample_pair(rng: np.random.Generator, clip: Record, augment: bool = True) -> Record:
-  """Draws a reference and a driving frame.
-
-  Two frames are drawn with replacement, the earlier one first. They are augmented as in
-  the motion models that this follows: half of the pairs are swapped in time; half of
-  the others, a quarter of all, are mirrored. Then the colours of both frames are
-  jittered alike.
+def make_pair(clip: Record, draw: Record) -> Record:
+  """Makes one pair of what `draw_pairs` drew for it.
 
   Args:
-    rng: random generator.
     clip: `frames` of a clip; if it also has `part_map` and `part_pose`, the pair comes
       with its true motion.
-    augment: whether to swap, mirror and jitter.
+    draw: one of the drawn pairs, without its axis n.
 
   Returns:
     `ref_image` and `driving_frame`, float32 [h w 3] in [0, 1], and, if it is known, the
     true motion of the driving frame (`true_motion`).
   """
-  frames = clip["frames"]
-  order = np.sort(rng.integers(len(frames), size=2))
-  is_mirrored = False
-  if augment:
-    if rng.random() < 0.5:
-      order = order[::-1]
-    elif rng.random() < 0.5:
-      is_mirrored = True
-  images = frames[order].astype(np.float32) / np.float32(255)
+  order, is_mirrored = draw["order"], bool(draw["is_mirrored"])
+  images = clip["frames"][order].astype(np.float32) / np.float32(255)
   if is_mirrored:
     images = images[:, :, ::-1]
-  if augment:
-    images = jitter_colours(rng, images)
+  if "operations" in draw:
+    images = colour_jitter.jitter(images, draw)
   reference, driving = np.ascontiguousarray(images)
   pair: Record = {"ref_image": reference, "driving_frame": driving}
   if "part_map" in clip:
     pair |= true_motion(clip, *order.tolist(), is_mirrored)
   return pair
-
-
-def jitter_colours(
-  rng: np.random.Generator, images: Float32[np.ndarray, "n h w 3"]
-) -> Float32[np.ndarray, "n h w 3"]:
-  """Changes brightness, contrast, saturation and hue, in random order.
-
-  All four are applied in turn, with factors shared by all images.
-  """
-  brightness, contrast, saturation = rng.uniform(1 - MAX_FACTOR, 1 + MAX_FACTOR, 3)
-  turn = rng.uniform(-MAX_HUE, MAX_HUE)
-
-  def towards(anchor: np.ndarray, factor: float) -> np.ndarray:
-    return np.float32(factor) * images + np.float32(1 - factor) * anchor
-
-  for operation in rng.permutation(4):
-    if operation == 0:
-      images = images * np.float32(brightness)
-    elif operation == 1:
-      grey = (images @ _GREY).mean(axis=(1, 2), dtype=np.float32)
-      images = towards(grey[:, None, None, None], contrast)
-    elif operation == 2:
-      images = towards((images @ _GREY)[..., None], saturation)
-    else:
-      images = turn_hue(images, turn)
-    images = np.clip(images, 0.0, 1.0)
-  return images
-
-
-def turn_hue(
-  images: Float32[np.ndarray, "*n 3"], turn: float
-) -> Float32[np.ndarray, "*n 3"]:
-  """Adds a fraction of a full turn to the hue, keeping value and saturation (HSV)."""
-  red, green, blue = images[..., 0], images[..., 1], images[..., 2]
-  value = np.maximum(np.maximum(red, green), blue)  # a reduction over 3 is slow
-  chroma = value - np.minimum(np.minimum(red, green), blue)
-  safe = np.where(chroma > 0, chroma, np.float32(1))
-  hue = np.where(
-    value == red,
-    (green - blue) / safe,
-    np.where(value == green, (blue - red) / safe + 2, (red - green) / safe + 4),
-  )
-  hue = hue + np.float32(6 * turn)
-  # Each channel falls from `value` as the hue (in sixths) turns away from it.
-  out = np.empty_like(images)
-  for channel, offset in enumerate((5, 3, 1)):
-    k = np.mod(hue + np.float32(offset), np.float32(6))
-    fall = np.clip(np.minimum(k, 4 - k), 0, 1)
-    out[..., channel] = value - chroma * fall
-  return out
 
 
 def make_pairs_dataset(
@@ -118,7 +73,7 @@ def make_pairs_dataset(
   num_threads: int | None = None,
   num_processes: int = 0,
 ) -> grain.IterDataset:
-  """Makes the batches of stage 1: pairs of frames (`sample_pair`).
+  """Makes the batches of stage 1: pairs of frames (`draw_pairs`).
 
   Args:
     source: records with `frames` and `example_id`, and, if the true motion of the
@@ -131,7 +86,7 @@ def make_pairs_dataset(
     process_index, process_count, num_threads, num_processes: see `loader.batches`.
 
   Returns:
-    A Grain dataset of batches of what `sample_pair` returns, and `example_id`, int32
+    A Grain dataset of batches of what `make_pair` returns, and `example_id`, int32
     [b], the index of the clip.
 
   Raises:
@@ -160,7 +115,9 @@ def _draw_pairs(
   pairs_per_clip: int, augment: bool, record: Record, rng: np.random.Generator
 ) -> Record:
   record = decode_surfaces(record)  # once for all pairs
-  pairs = [sample_pair(rng, record, augment) for _ in range(pairs_per_clip)]
+  draws = draw_pairs(rng, pairs_per_clip, len(record["frames"]), augment)
+  of_pair = lambda i: {key: value[i] for key, value in draws.items()}
+  pairs = [make_pair(record, of_pair(i)) for i in range(pairs_per_clip)]
   stacked = {key: np.stack([pair[key] for pair in pairs]) for key in pairs[0]}
   example_id = np.full(pairs_per_clip, record["example_id"], np.int32)
   return stacked | {"example_id": example_id}

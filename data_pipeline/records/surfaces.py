@@ -15,9 +15,12 @@ from data_pipeline.media.framing import Transform, frame_nearest
 # get in each other's way if the garbage collector runs callbacks, and JAX has one:
 # "SystemError: AST constructor recursion depth mismatch".
 _PARSING = threading.Lock()
-_PER_CM = np.float32(8)  # units of an encoded depth
-_UNITS = np.float32([64, 64, _PER_CM])  # of an encoded point
-_TOLERANCE = 6.0  # cm between a surface and what is seen there
+# What 1 is in an encoded depth (cm), point (pixels, cm) and place.
+DEPTH_UNITS = np.float32(8)
+POINT_UNITS = np.float32([64, 64, DEPTH_UNITS])
+PLACE_UNITS = np.float32(255)
+NO_TRIANGLE = 2**16 - 1
+TOLERANCE = 6.0  # cm between a surface and what is seen there
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,19 +66,26 @@ class Surfaces:
       depth=framed(self.depth),
     )
 
+  def integers(self) -> dict[str, np.ndarray]:
+    """Returns all arrays as the integers of a record, `NO_TRIANGLE` off the body."""
+    depth = np.minimum(self.depth * DEPTH_UNITS, np.iinfo(np.uint16).max)
+    points = np.round(self.points * POINT_UNITS)
+    return {
+      "triangle": np.where(self.triangle < 0, NO_TRIANGLE, self.triangle).astype("u2"),
+      "place": np.uint8(np.clip(self.place, 0, 1) * PLACE_UNITS + 0.5),
+      "depth": np.uint16(depth + 0.5),
+      "corners": np.uint16(self.corners),
+      "points": np.int16(np.clip(points, -(2**15), 2**15 - 1)),
+    }
+
   def encode(self) -> UInt8[np.ndarray, "n"]:
     """Returns the bytes that a record holds: places to 1/64 px, depths to 1/8 cm."""
-    t, y, x = np.nonzero(self.triangle >= 0)
-    depth = np.minimum(self.depth * _PER_CM, np.iinfo(np.uint16).max)
-    arrays = {
-      "is_body": np.packbits(self.triangle >= 0),
-      "shape": np.int32(self.triangle.shape),
-      "triangle": np.uint16(self.triangle[t, y, x]),
-      "place": np.uint8(np.clip(self.place[t, y, x], 0, 1) * 255 + 0.5),
-      "depth": np.uint16(depth[t, y, x] + 0.5),
-      "corners": np.uint16(self.corners),
-      "points": np.int16(np.clip(np.round(self.points * _UNITS), -(2**15), 2**15 - 1)),
-    }
+    is_body = self.triangle >= 0
+    arrays = self.integers()
+    for key in ("triangle", "place", "depth"):
+      arrays[key] = arrays[key][is_body]
+    arrays["is_body"] = np.packbits(is_body)
+    arrays["shape"] = np.int32(is_body.shape)
     buffer = io.BytesIO()
     np.savez(buffer, **arrays)
     return np.frombuffer(buffer.getvalue(), np.uint8)
@@ -91,11 +101,11 @@ class Surfaces:
     triangle = np.full(shape, -1, np.int32)
     triangle[is_body] = arrays["triangle"]
     place = np.zeros((*shape, 2), np.float32)
-    place[is_body] = arrays["place"] / np.float32(255)
+    place[is_body] = arrays["place"] / PLACE_UNITS
     depth = np.full(shape, np.inf, np.float32)
-    depth[is_body] = arrays["depth"] / _PER_CM
+    depth[is_body] = arrays["depth"] / DEPTH_UNITS
     corners = arrays["corners"].astype(np.int32)
-    return cls(triangle, place, corners, arrays["points"] / _UNITS, depth)
+    return cls(triangle, place, corners, arrays["points"] / POINT_UNITS, depth)
 
   def motion(
     self, to: int, source: int
@@ -121,7 +131,7 @@ class Surfaces:
     row, column = (np.round(v + flow[y, x, i]).astype(int) for v, i in ((y, 1), (x, 0)))
     inside = (row >= 0) & (row < h) & (column >= 0) & (column < w)
     seen = self.depth[source, np.clip(row, 0, h - 1), np.clip(column, 0, w - 1)]
-    visible[y, x] = inside & (there[:, 2] < seen + _TOLERANCE)
+    visible[y, x] = inside & (there[:, 2] < seen + TOLERANCE)
     return flow, visible
 
 

@@ -5,7 +5,7 @@ import colorsys
 import numpy as np
 import pytest
 
-from data_pipeline.records import pairs
+from data_pipeline.records import colour_jitter, pairs
 from data_pipeline.records.body_parts import PARTS
 
 
@@ -19,9 +19,21 @@ def frames():
   return frames
 
 
+def sample_pair(rng, clip, augment=True):
+  """Returns a pair of a clip."""
+  draws = pairs.draw_pairs(rng, 1, len(clip["frames"]), augment)
+  return pairs.make_pair(clip, {key: value[0] for key, value in draws.items()})
+
+
+def jitter_colours(rng, images):
+  """Returns images whose colours have changed."""
+  draws = colour_jitter.draw_jitter(rng, 1)
+  return colour_jitter.jitter(images, {key: value[0] for key, value in draws.items()})
+
+
 def draw(rng, frames, augment=True):
   """Returns the reference and the driving frame of a pair."""
-  pair = pairs.sample_pair(rng, {"frames": frames}, augment)
+  pair = sample_pair(rng, {"frames": frames}, augment)
   assert pair.keys() == {"ref_image", "driving_frame"}  # no truth is made up
   return pair["ref_image"], pair["driving_frame"]
 
@@ -61,7 +73,7 @@ def test_a_pair_comes_with_the_motion_of_its_driving_frame():
   clip = {"frames": frames, "part_map": part_map, "part_pose": part_pose}
   seen = set()
   for _ in range(60):
-    pair = pairs.sample_pair(rng, clip)
+    pair = sample_pair(rng, clip)
     (y, x), *_ = np.argwhere(pair["part_map"])
     assert pair["driving_frame"][y, x].max() > 0.5
     dx, dy = np.round(pair["motion"][y, x]).astype(int)
@@ -75,7 +87,7 @@ def test_a_pair_comes_with_the_motion_of_its_driving_frame():
 def test_colours_of_both_frames_change_alike():
   image = np.random.default_rng(1).random((6, 8, 3), np.float32)
   rng = np.random.default_rng(0)
-  first, second = pairs.jitter_colours(rng, np.stack([image, image]))
+  first, second = jitter_colours(rng, np.stack([image, image]))
   np.testing.assert_array_equal(first, second)
   assert first.dtype == np.float32
   assert np.abs(first - image).max() > 0.01
@@ -88,7 +100,7 @@ def test_all_colour_operations_are_applied():
   seen = {name: set() for name in ("value", "contrast", "saturation", "hue")}
   rng = np.random.default_rng(0)
   for _ in range(5):
-    out = pairs.jitter_colours(rng, image)
+    out = jitter_colours(rng, image)
     dark, light = out[0, 0, 0], out[0, 1, 0]
     hue, saturation, value = colorsys.rgb_to_hsv(*light.tolist())
     seen["value"].add(round(value, 5))
@@ -103,7 +115,7 @@ def test_hue_turns_as_in_hsv(turn):
   images = np.random.default_rng(2).random((2, 5, 3), np.float32)
   images[0, 0] = 0.3  # grey has no hue
   images[0, 1] = (1, 0, 0)
-  out = pairs.turn_hue(images, turn)
+  out = colour_jitter.turn_hue(images, turn)
   for before, after in zip(images.reshape(-1, 3), out.reshape(-1, 3), strict=True):
     hue, saturation, value = colorsys.rgb_to_hsv(*before.tolist())
     expected = colorsys.hsv_to_rgb((hue + turn) % 1, saturation, value)
