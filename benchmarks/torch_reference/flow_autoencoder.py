@@ -25,6 +25,8 @@ _DEPARTURES = (
   "oriented_heat",
   "motion_correction",
   "keep_picture",
+  "decoder_features",
+  "fine_flow",
   "matching_features",
 )
 

@@ -17,7 +17,6 @@ from dabfusion_jax.models.image_codec import (
 from dabfusion_jax.models.keypoint_detector import KeypointDetector, Keypoints
 from dabfusion_jax.models.matching import Fusion, Matching
 from dabfusion_jax.ops.folding import fold, unfold
-from dabfusion_jax.ops.grid import identity_grid
 from dabfusion_jax.ops.resize import resize_aligned
 from dabfusion_jax.ops.warp import warp
 
@@ -63,6 +62,8 @@ class FlowAutoencoder(nn.Module):
   motion_correction: bool = False  # whether the flow may leave the keypoints' motion
   num_residual: int = 6
   keep_picture: bool = False  # whether z carries the picture, for the decoder
+  decoder_features: int = 0  # of a decoder that has the picture; 0: codec_features
+  fine_flow: bool = False  # whether that decoder warps it by a flow of each pixel
   matching_features: int = 0  # of the matches that join the keypoints' motion; 0: none
   dtype: DTypeLike = jnp.float32
 
@@ -73,7 +74,6 @@ class FlowAutoencoder(nn.Module):
       dtype=self.dtype,
     )
     codec = dict(
-      base_features=self.codec_features,
       max_features=self.codec_max_features,
       num_down=self.num_down,
       dtype=self.dtype,
@@ -100,9 +100,13 @@ class FlowAutoencoder(nn.Module):
       matching = dict(features=self.matching_features, dtype=self.dtype)
       self.matching = Matching(scale=scale, **matching)
       self.fusion = Fusion(**matching)
-    self.encoder = ImageEncoder(**codec)
-    decoder = BlendingDecoder if self.keep_picture else ImageDecoder
-    self.decoder = decoder(num_residual=self.num_residual, **codec)
+    self.encoder = ImageEncoder(self.codec_features, **codec)
+    codec["num_residual"] = self.num_residual
+    if self.keep_picture:
+      features = self.decoder_features or self.codec_features
+      self.decoder = BlendingDecoder(features, fine_flow=self.fine_flow, **codec)
+    else:
+      self.decoder = ImageDecoder(self.codec_features, **codec)
 
   def detect(self, image: Float[Array, "b h w 3"], train: bool = False) -> Keypoints:
     """Returns the keypoints of each image in [0, 1]."""
@@ -149,13 +153,9 @@ class FlowAutoencoder(nn.Module):
     if not self.keep_picture:
       return self.decoder(warp_latent(z, flow, occlusion), train)
     latent, picture = jnp.split(z, [z.shape[-1] - 3 * 4**self.num_down], -1)
-    picture = unfold(picture, 2**self.num_down)
-    warped = jax.vmap(warp)(picture, resize_aligned(flow, *picture.shape[1:3]))
-    displacement = flow - identity_grid(*flow.shape[1:3])[None]
-    motion = jnp.concatenate([displacement, occlusion], -1)
-    motion = resize_aligned(motion, *z.shape[1:3])
     moved = warp_latent(latent, flow, occlusion)
-    return self.decoder(moved, motion, warped, picture, train)
+    picture = unfold(picture, 2**self.num_down)
+    return self.decoder(moved, Motion(flow, occlusion), picture, train)
 
   def analyse_clip(
     self, frames: Float[Array, "t h w 3"], reference: int | Int[Array, ""] = 0

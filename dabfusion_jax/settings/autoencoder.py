@@ -72,6 +72,8 @@ class AutoencoderModel:
   oriented_heat: bool = False  # whether those are as long as the jacobians
   motion_correction: bool = False  # whether the flow may leave the keypoints' motion
   keep_picture: bool = False  # whether z carries the picture, for the decoder
+  decoder_features: int = 0  # of a decoder that has the picture; 0: codec_features
+  fine_flow: bool = False  # whether that decoder warps it by a flow of each pixel
   matching_features: int = 0  # of the matches that join the keypoints' motion; 0: none
 
   def __post_init__(self):
@@ -80,13 +82,17 @@ class AutoencoderModel:
     channels += ("hourglass_max_features", "codec_features", "codec_max_features")
     ranges = dict.fromkeys(channels, (1, MAX_CHANNELS))
     ranges |= {"num_residual": (0, 1000), "detector_head_size": (1, 1000)}
-    ranges |= {"matching_features": (0, MAX_CHANNELS)}
+    wide = ("matching_features", "decoder_features")
+    ranges |= dict.fromkeys(wide, (0, MAX_CHANNELS))
     halvings = ("num_down", "motion_down", "hourglass_blocks")
     # They become powers of two.
     ranges |= dict.fromkeys(halvings, (0, MAX_HALVINGS))
     check_ranges(self, "model", ranges)
     positive = ("detector_scale", "detector_temperature", "heat_variance")
     check_above_zero(self, "model", positive)
+    for name in ("decoder_features", "fine_flow"):
+      if getattr(self, name) and not self.keep_picture:
+        raise UserError(f"model.{name} is of a decoder with model.keep_picture=True.")
     if self.matching_features % 4:
       raise UserError(
         f"model.matching_features must be a multiple of 4, the number of attention"

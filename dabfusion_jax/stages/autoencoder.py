@@ -25,6 +25,7 @@ from dabfusion_jax.models.flow_autoencoder import (
   Reconstruction,
   split_keypoints,
 )
+from dabfusion_jax.models.image_codec import FINE_FLOW
 from dabfusion_jax.models.keypoint_detector import HEATMAP, Keypoints
 from dabfusion_jax.models.matching import MATCHES
 from dabfusion_jax.ops.grid import identity_grid, sample_transform
@@ -113,6 +114,11 @@ class AutoencoderStage:
       loss, errors = _flow_loss(out.motion.flow, batch)
       total += self.flow_weight * loss
       metrics |= errors
+      if self.model.fine_flow:
+        (fine,) = updates["intermediates"]["decoder"][FINE_FLOW]
+        loss, errors = _flow_loss(fine, batch)
+        total += self.flow_weight * loss
+        metrics |= {f"fine_{name}": value for name, value in errors.items()}
     if self.parts_weight:
       sown = updates["intermediates"]
       (heatmaps,) = sown["detector"][HEATMAP]

@@ -89,7 +89,7 @@ def train(
   eval_key = jax.random.fold_in(picture_key, 1)
 
   batches = iter(dataset)
-  first_batch = peek(batches)
+  first_batch = jax.device_get(peek(batches))
   num_parts = settings.gradient_accumulation
   batch_spec = sharding.global_batch_spec(first_batch, mesh, num_parts)
   batch_size = jax.tree.leaves(batch_spec)[0].shape[0]

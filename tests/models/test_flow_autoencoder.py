@@ -228,3 +228,40 @@ def test_evaluation_changes_no_statistics_and_training_does(tiny):
   assert all(jax.tree.leaves(same))
   changed = jax.tree.map(np.array_equal, moved["batch_stats"], kept["batch_stats"])
   assert not all(jax.tree.leaves(changed))
+
+
+def test_a_fine_flow_keeps_what_does_not_move_and_moves_single_pixels(free):
+  model, variables, image = free
+  model = model.clone(fine_flow=True, decoder_features=3)
+  variables = draw_variables(model.init, image, image)
+  z = model.apply(variables, image, method="encode")
+  cells = _SIZE // 4
+  grid = identity_grid(cells, cells)[None].repeat(2, 0)
+  seen = jnp.ones((2, cells, cells, 1))
+  width = variables["params"]["decoder"]["fine"]["conv"]["kernel"].shape[2]
+  assert width == 4 * 3
+
+  @jax.jit
+  def decode(change, flow):
+    decoder = variables["params"]["decoder"]
+    fine = {"kernel": jnp.zeros((3, 3, width, 32)), "bias": change}
+    last = {"kernel": jnp.zeros((7, 7, 3, 6)), "bias": jnp.float32([0] * 4 + [99, 0])}
+    decoder = decoder | {"fine": {"conv": fine}, "last": {"conv": last}}
+    weights = variables | {"params": variables["params"] | {"decoder": decoder}}
+    return model.apply(
+      weights, z, flow, seen, method="decode", mutable=["intermediates"]
+    )
+
+  # One pixel of each cell moves twice as far as its cell.
+  change = jnp.zeros((4, 4, 2)).at[1, 2, 0].set(1.0).reshape(-1)
+  still, _ = decode(change, grid)
+  np.testing.assert_allclose(still, image, atol=1e-5)
+  moves = grid + jnp.float32([2 * 4 / (_SIZE - 1), 0])[None, None, None]  # 4 pixels
+  moved, sown = decode(change, moves)
+  (flow,) = sown["intermediates"]["decoder"]["flow"]
+  offset = (flow - identity_grid(_SIZE, _SIZE)[None]) * (_SIZE - 1) / 2
+  assert flow.shape == (2, _SIZE, _SIZE, 2)
+  np.testing.assert_allclose(offset[:, 1::4, 2::4, 0], 8, atol=1e-4)
+  np.testing.assert_allclose(offset[:, 0::4, 2::4, 0], 4, atol=1e-4)
+  np.testing.assert_allclose(moved[:, 5, 2], image[:, 5, 10], atol=1e-5)
+  np.testing.assert_allclose(moved[:, 4, 2], image[:, 4, 6], atol=1e-5)

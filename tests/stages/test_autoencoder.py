@@ -170,6 +170,32 @@ def test_the_true_motion_trains_matches_as_well_if_there_are_any(setting):
   assert largest["fusion"] > 0  # by what can be seen
 
 
+def test_the_true_motion_trains_the_fine_flow_of_a_decoder(setting):
+  stage, _, _, batch = setting
+  stage = dataclasses.replace(
+    stage,
+    model=stage.model.clone(keep_picture=True, fine_flow=True),
+    equivariance_weight=0.0,
+    features=None,
+    pixel_weight=0.0,
+    flow_weight=5.0,
+    rebuild_by_truth=True,
+  )
+  params, stats = draw_variables(stage.init, batch)
+  step = jax.jit(jax.value_and_grad(stage.loss, has_aux=True))
+  truth = make_truth() | {"is_visible": np.ones((4, 16, 16), bool)}
+  (_, (_, m)), grads = step(params, stats, batch | truth, jax.random.key(2))
+  assert np.abs(grads["decoder"]["fine"]["conv"]["kernel"]).max() > 0
+  # Background in cells of the body counts for it: it has no cells.
+  motion = truth["motion"].copy()
+  motion[:, :, 6] += 9
+  (_, (_, n)), _ = step(
+    params, stats, batch | truth | {"motion": motion}, jax.random.key(2)
+  )
+  assert m["flow_error_off_body"] == n["flow_error_off_body"]
+  assert n["fine_flow_error_off_body"] > m["fine_flow_error_off_body"] + 0.01
+
+
 def test_held_out_loss_is_that_of_the_running_statistics_and_leaves_them(setting):
   stage, params, stats, batch = setting
   stage = dataclasses.replace(
