@@ -1,0 +1,66 @@
+"""The kernels that `jax.profiler` recorded, read from the file that it writes."""
+
+import dataclasses
+import pathlib
+from collections.abc import Iterator, Sequence
+
+import jax
+
+
+@dataclasses.dataclass(frozen=True)
+class Event:
+  """One run of a kernel: on a GPU in a stream, on a CPU in a thread."""
+
+  name: str
+  hlo_op: str  # "": the profile does not say
+  line: str
+  start: float  # nanoseconds
+  duration: float
+
+
+def read_events(folder: pathlib.Path) -> list[Event]:
+  """Returns the kernels of the profile in a folder, by time.
+
+  Those of the first device with streams; without one, what threads of the host ran as
+  instructions of a program.
+
+  Raises:
+    RuntimeError: there is no profile, or no kernel in it.
+  """
+  files = sorted(folder.rglob("*.xplane.pb"))
+  if not files:
+    raise RuntimeError("the profiler wrote no file")
+  planes = list(jax.profiler.ProfileData.from_file(str(files[-1])).planes)
+  devices = sorted(
+    (p for p in planes if p.name.startswith("/device:GPU")), key=lambda p: p.name
+  )
+  found: list[Event] = []
+  for plane in devices:
+    found = found or list(_of_plane(plane, only_streams=True))
+  if not devices:
+    hosts = (plane for plane in planes if plane.name == "/host:CPU")
+    found = [x for plane in hosts for x in _of_plane(plane, False) if x.hlo_op]
+  if not found:
+    names = ", ".join(plane.name for plane in planes)
+    raise RuntimeError(f"the profile has no kernels, only the planes {names}")
+  return sorted(found, key=lambda event: event.start)
+
+
+def busy(events: Sequence[Event]) -> float:
+  """Returns the nanoseconds in which at least one of the events, by time, ran."""
+  total, end = 0.0, float("-inf")
+  for event in events:
+    stop = event.start + event.duration
+    total += max(0.0, stop - max(end, event.start))
+    end = max(end, stop)
+  return total
+
+
+def _of_plane(plane, only_streams: bool) -> Iterator[Event]:
+  for line in plane.lines:
+    # Other lines of a device repeat its kernels, by module or by name scope.
+    if only_streams and not line.name.startswith("Stream"):
+      continue
+    for event in line.events:
+      hlo_op = next((str(v) for k, v in event.stats if k == "hlo_op"), "")
+      yield Event(event.name, hlo_op, line.name, event.start_ns, event.duration_ns)
