@@ -21,6 +21,8 @@ _NUM_CALLS = 3  # recorded; one more before them
 class ProfileTask(Task):
   """Records warm calls of the training step of another task, already compiled."""
 
+  compiles = False
+
   def __init__(self, task: ProgramTask):
     self.task, self.needs = task, (task,)
     self.name = f"profile: {task.name}"

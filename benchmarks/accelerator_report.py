@@ -140,8 +140,9 @@ def profile_lines(row: Profile) -> str:
     f" {kernels.busy_milliseconds:.2f} ms of it, {idle:.2f} ms without;"
     f" {kernels.num_kernels:.0f} kernels of {mean:.1f} microseconds; while recorded"
     f" {row.recorded_milliseconds:.2f} ms per step;"
-    f" {kernels.by_position_milliseconds:.2f} ms counted by position; {row.num_calls}"
-    f" calls recorded, {row.seconds:.1f} s (beside: {row.timed_beside or 'nothing'})",
+    f" {kernels.guessed_milliseconds:.2f} ms of kernels counted as their neighbours;"
+    f" {row.num_calls} calls recorded, {row.seconds:.1f} s"
+    f" (beside: {row.timed_beside or 'nothing'})",
     "",
     "| program | kind | forward ms | backward ms | kernels | share |",
     "|---" * 6 + "|",

@@ -41,6 +41,7 @@ class Task(abc.ABC):
 
   name: str
   needs: tuple["Task", ...] = ()  # earlier ones, to be compiled before
+  compiles: bool = True  # False: it is quick, and may begin near the end of the time
 
   @abc.abstractmethod
   def trace(self) -> None:

@@ -156,7 +156,7 @@ class CompilePool:
       self._running[task] = max(most, len(self._running) - 1)
 
   def _reason_not_to(self, task: Task) -> str:
-    if self._is_late():
+    if task.compiles and self._is_late():
       return "out of time"
     if not self._failed.isdisjoint(task.needs):
       return "needs a program that was not compiled"

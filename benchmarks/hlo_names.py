@@ -3,7 +3,9 @@
 import collections
 import dataclasses
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
+
+from benchmarks.network_kinds import is_backward
 
 # Their events span those of the instructions inside.
 _CONTAINERS = frozenset({"call", "conditional", "while", "async-start", "async-done"})
@@ -12,6 +14,8 @@ _INSTRUCTION = re.compile(r"^\s+(ROOT )?%?([\w.\-]+) = (.*)$")
 _OPCODE = re.compile(r"(?:^|\s)([a-z][\w\-]*)\(")
 _OP_NAME = re.compile(r'op_name="((?:[^"\\]|\\.)*)"')
 _CALLS = re.compile(r"calls=%?([\w.\-]+)")
+_REFERENCE = re.compile(r"%([\w.\-]+)")
+_PASSES = 3  # over instructions whose neighbours have no operation either
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,6 +28,8 @@ class Instruction:
   is_root: bool
   computation: str
   calls: str  # computation of a fusion; "": none
+  operands: tuple[str, ...]  # and computations that it runs
+  is_guess: bool = False  # `op_name` is a neighbour's
 
   @property
   def is_container(self) -> bool:
@@ -35,7 +41,8 @@ class HloNames:
   """Finds instructions by the names that profiles have for them.
 
   A fusion without an operation has that of its computation's root, or else the most
-  frequent one in it.
+  frequent one in it. Anything else without one, such as what XLA rewrote or copies to
+  another layout, has that of a neighbour.
   """
 
   def __init__(self, text: str):
@@ -47,23 +54,22 @@ class HloNames:
     self._next_library_call: dict[str, Instruction] = {}
     fused = {x.calls for body in bodies.values() for x in body if x.calls}
     for computation, body in bodies.items():
-      if computation in fused:
-        continue
-      following = None
-      for instruction in reversed(body):
-        if not instruction.op_name:
-          op_name = _op_name_of(bodies.get(instruction.calls, []))
-          instruction = dataclasses.replace(instruction, op_name=op_name)
-        self._by_name[instruction.name] = instruction
-        if following is not None:
-          self._next_library_call[instruction.name] = following
-        if instruction.opcode == "custom-call":
-          following = instruction
+      if computation not in fused:
+        self._add(_with_guesses([_with_op_name(x, bodies) for x in body]))
     for instruction in self._by_name.values():
       self._by_kernel[kernel_name(instruction.name)] = instruction
     for instruction in self._by_name.values():
       if instruction.calls:
         self._by_kernel.setdefault(kernel_name(instruction.calls), instruction)
+
+  def _add(self, body: Sequence[Instruction]) -> None:
+    following = None
+    for instruction in reversed(body):
+      self._by_name[instruction.name] = instruction
+      if following is not None:
+        self._next_library_call[instruction.name] = following
+      if instruction.opcode == "custom-call":
+        following = instruction
 
   def find(self, hlo_op: str, kernel: str) -> Instruction | None:
     """Returns the instruction of a profile's `hlo_op`, else of a kernel's name.
@@ -104,13 +110,56 @@ def _parse(text: str) -> Iterator[Instruction]:
           root is not None,
           computation,
           calls[1] if calls else "",
+          tuple(_REFERENCE.findall(rest.split(", metadata=")[0])),
         )
 
 
-def _op_name_of(body: list[Instruction]) -> str:
-  for instruction in body:
-    if instruction.is_root and instruction.op_name:
-      return instruction.op_name
+def _with_op_name(
+  instruction: Instruction, bodies: Mapping[str, Sequence[Instruction]]
+) -> Instruction:
+  """Returns an instruction with an operation of its fusion, if it has none itself."""
+  if instruction.op_name:
+    return instruction
+  body = bodies.get(instruction.calls, ())
   # Names of parameters and of reducers are no path.
-  names = collections.Counter(x.op_name for x in body if "/" in x.op_name)
-  return names.most_common(1)[0][0] if names else ""
+  inside = [x for x in body if "/" in x.op_name]
+  names = [x.op_name for x in inside if x.is_root]
+  names += [
+    name for name, _ in collections.Counter(x.op_name for x in inside).most_common(1)
+  ]
+  return dataclasses.replace(instruction, op_name=names[0]) if names else instruction
+
+
+def _with_guesses(body: list[Instruction]) -> list[Instruction]:
+  """Returns a computation with operations of neighbours for what has none."""
+  users = collections.defaultdict(list)
+  for instruction in body:
+    for name in instruction.operands:
+      users[name].append(instruction.name)
+  for i in range(_PASSES + 1):
+    # A gradient's convolution is not the optimizer's, though that alone may use it: in
+    # the last pass only is any neighbour good enough.
+    word = "jvp(" if i < _PASSES else "/"
+    known = {x.name: x.op_name for x in body if word in x.op_name}
+
+    def guessed(x: Instruction, known: Mapping[str, str] = known) -> Instruction:
+      if x.op_name or x.opcode == "parameter":
+        return x
+      before = [known[name] for name in x.operands if name in known]
+      after = [known[name] for name in users[x.name] if name in known]
+      # What reads gradients is of the backward pass. What only the backward pass uses
+      # is, too; what both use was there before.
+      names = (
+        [name for name in before if is_backward(name)]
+        + [name for name in after if "jvp(" in name and not is_backward(name)]
+        + [name for name in after if is_backward(name)]
+        + [name for name in before if "jvp(" in name]
+        + after
+        + before
+      )
+      if not names:
+        return x
+      return dataclasses.replace(x, op_name=names[0], is_guess=True)
+
+    body = [guessed(x) for x in body]
+  return body

@@ -36,10 +36,12 @@ def read_events(folder: pathlib.Path) -> list[Event]:
   )
   found: list[Event] = []
   for plane in devices:
-    found = found or list(_of_plane(plane, only_streams=True))
+    found = found or list(_of_plane(plane, is_device=True))
   if not devices:
     hosts = (plane for plane in planes if plane.name == "/host:CPU")
-    found = [x for plane in hosts for x in _of_plane(plane, False) if x.hlo_op]
+    found = [
+      x for plane in hosts for x in _of_plane(plane, is_device=False) if x.hlo_op
+    ]
   if not found:
     names = ", ".join(plane.name for plane in planes)
     raise RuntimeError(f"the profile has no kernels, only the planes {names}")
@@ -56,11 +58,13 @@ def busy(events: Sequence[Event]) -> float:
   return total
 
 
-def _of_plane(plane, only_streams: bool) -> Iterator[Event]:
-  for line in plane.lines:
+def _of_plane(plane, is_device: bool) -> Iterator[Event]:
+  lines = list(plane.lines)
+  if is_device:
     # Other lines of a device repeat its kernels, by module or by name scope.
-    if only_streams and not line.name.startswith("Stream"):
-      continue
+    streams = [line for line in lines if line.name.startswith("Stream")]
+    lines = streams or [line for line in lines if line.name == "XLA Ops"]
+  for line in lines:
     for event in line.events:
       hlo_op = next((str(v) for k, v in event.stats if k == "hlo_op"), "")
       yield Event(event.name, hlo_op, line.name, event.start_ns, event.duration_ns)

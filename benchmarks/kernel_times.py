@@ -42,7 +42,7 @@ class KernelTimes:
   kinds: list[KindTime]  # the longest first
   longest: list[KernelTime]
   unknown: list[KernelTime]  # families of kernels without an operation
-  by_position_milliseconds: float  # of library kernels, by the kernels before them
+  guessed_milliseconds: float  # of kernels with an operation of their neighbours
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,7 +50,7 @@ class _Kernel:
   event: Event
   name: str
   op_name: str
-  by_position: bool = False
+  is_guess: bool
 
 
 def add_up(events: Sequence[Event], names: HloNames, num_calls: int) -> KernelTimes:
@@ -61,12 +61,12 @@ def add_up(events: Sequence[Event], names: HloNames, num_calls: int) -> KernelTi
   kinds: dict[str, list[_Kernel]] = collections.defaultdict(list)
   longest: collections.Counter[tuple[str, str]] = collections.Counter()
   unknown: collections.Counter[tuple[str, str]] = collections.Counter()
-  by_position = 0.0
+  guessed = 0.0
   for kernel in kernels:
     kind, duration = kind_of(kernel.op_name), kernel.event.duration
     kinds[kind].append(kernel)
     longest[kernel.name, kernel.op_name] += duration
-    by_position += duration * kernel.by_position
+    guessed += duration * kernel.is_guess
     if kind == UNKNOWN:
       unknown[family(kernel.event.name), ""] += duration
   rows = [_kind_time(kind, of, scale, total) for kind, of in kinds.items()]
@@ -77,7 +77,7 @@ def add_up(events: Sequence[Event], names: HloNames, num_calls: int) -> KernelTi
     sorted(rows, key=lambda row: -row.share),
     [KernelTime(*key, x * scale) for key, x in longest.most_common(_NUM_LONGEST)],
     [KernelTime(*key, x * scale) for key, x in unknown.most_common(_NUM_UNKNOWN)],
-    by_position * scale,
+    guessed * scale,
   )
 
 
@@ -112,7 +112,9 @@ def _own_kernels(events: Sequence[Event], names: HloNames) -> Iterator[_Kernel]:
     if instruction is not None:
       if not instruction.is_container:
         last[event.line] = instruction
-        yield _Kernel(event, instruction.name, instruction.op_name)
+        yield _Kernel(
+          event, instruction.name, instruction.op_name, instruction.is_guess
+        )
       continue
     guess = None
     if event.line in last and not event.name.lower().startswith(("memcpy", "memset")):
