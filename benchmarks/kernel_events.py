@@ -2,6 +2,7 @@
 
 import dataclasses
 import pathlib
+import warnings
 from collections.abc import Iterator, Sequence
 
 import jax
@@ -31,17 +32,10 @@ def read_events(folder: pathlib.Path) -> list[Event]:
   if not files:
     raise RuntimeError("the profiler wrote no file")
   planes = list(jax.profiler.ProfileData.from_file(str(files[-1])).planes)
-  devices = sorted(
-    (p for p in planes if p.name.startswith("/device:GPU")), key=lambda p: p.name
-  )
-  found: list[Event] = []
-  for plane in devices:
-    found = found or list(_of_plane(plane, is_device=True))
-  if not devices:
-    hosts = (plane for plane in planes if plane.name == "/host:CPU")
-    found = [
-      x for plane in hosts for x in _of_plane(plane, is_device=False) if x.hlo_op
-    ]
+  with warnings.catch_warnings():
+    # jaxlib 0.11.2 warns that its own type has no module, and aborts if that is an error.
+    warnings.simplefilter("ignore", DeprecationWarning)
+    found = _of_planes(planes)
   if not found:
     names = ", ".join(plane.name for plane in planes)
     raise RuntimeError(f"the profile has no kernels, only the planes {names}")
@@ -56,6 +50,17 @@ def busy(events: Sequence[Event]) -> float:
     total += max(0.0, stop - max(end, event.start))
     end = max(end, stop)
   return total
+
+
+def _of_planes(planes: Sequence) -> list[Event]:
+  devices = sorted(
+    (p for p in planes if p.name.startswith("/device:GPU")), key=lambda p: p.name
+  )
+  for plane in devices:
+    if found := list(_of_plane(plane, is_device=True)):
+      return found
+  hosts = [plane for plane in planes if plane.name == "/host:CPU" and not devices]
+  return [x for plane in hosts for x in _of_plane(plane, False) if x.hlo_op]
 
 
 def _of_plane(plane, is_device: bool) -> Iterator[Event]:
