@@ -26,6 +26,7 @@ class ProfileTask(Task):
   def __init__(self, task: ProgramTask):
     self.task, self.needs = task, (task,)
     self.name = f"profile: {task.name}"
+    self._platform = task.mesh.devices.flat[0].platform
 
   def trace(self) -> None:
     """Does nothing: the other task did."""
@@ -43,7 +44,7 @@ class ProfileTask(Task):
     calls = min(num_calls, _NUM_CALLS)
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
       recorded = self._record(pathlib.Path(folder), calls)
-      events = read_events(pathlib.Path(folder))
+      events = read_events(pathlib.Path(folder), self._platform)
     kernels = add_up(events, HloNames(task.compiled.call.as_text()), calls)
     yield Profile(
       task.row.program,
@@ -64,8 +65,7 @@ class ProfileTask(Task):
     options.python_tracer_level = 0  # it would slow the host down
     # On a CPU the program's own events are of level 2; on a GPU kernels need none, and
     # compilations beside would write many.
-    on_cpu = task.mesh.devices.flat[0].platform == "cpu"
-    options.host_tracer_level = 2 if on_cpu else 1
+    options.host_tracer_level = 2 if self._platform == "cpu" else 1
     with program_times.HOST.timing(), jax.set_mesh(task.mesh):
       state, *others = fill(task.program.arguments)
       state, _ = jax.block_until_ready(task.compiled.call(state, *others))

@@ -19,11 +19,11 @@ class Event:
   duration: float
 
 
-def read_events(folder: pathlib.Path) -> list[Event]:
+def read_events(folder: pathlib.Path, platform: str) -> list[Event]:
   """Returns the kernels of the profile in a folder, by time.
 
-  Those of the first device with streams; without one, what threads of the host ran as
-  instructions of a program.
+  Those of the first device with any; for the platform "cpu", what threads of the host
+  ran as instructions of a program.
 
   Raises:
     RuntimeError: there is no profile, or no kernel in it.
@@ -33,9 +33,9 @@ def read_events(folder: pathlib.Path) -> list[Event]:
     raise RuntimeError("the profiler wrote no file")
   planes = list(jax.profiler.ProfileData.from_file(str(files[-1])).planes)
   with warnings.catch_warnings():
-    # jaxlib 0.11.2 warns that its own type has no module, and aborts if that is an error.
+    # jaxlib 0.11.2 warns of a type of its own, and aborts where warnings are errors.
     warnings.simplefilter("ignore", DeprecationWarning)
-    found = _of_planes(planes)
+    found = _of_planes(planes, platform)
   if not found:
     names = ", ".join(plane.name for plane in planes)
     raise RuntimeError(f"the profile has no kernels, only the planes {names}")
@@ -52,15 +52,15 @@ def busy(events: Sequence[Event]) -> float:
   return total
 
 
-def _of_planes(planes: Sequence) -> list[Event]:
-  devices = sorted(
-    (p for p in planes if p.name.startswith("/device:GPU")), key=lambda p: p.name
-  )
-  for plane in devices:
+def _of_planes(planes: Sequence, platform: str) -> list[Event]:
+  if platform == "cpu":
+    hosts = [plane for plane in planes if plane.name == "/host:CPU"]
+    return [x for plane in hosts for x in _of_plane(plane, False) if x.hlo_op]
+  devices = [plane for plane in planes if plane.name.startswith("/device:")]
+  for plane in sorted(devices, key=lambda plane: plane.name):
     if found := list(_of_plane(plane, is_device=True)):
       return found
-  hosts = [plane for plane in planes if plane.name == "/host:CPU" and not devices]
-  return [x for plane in hosts for x in _of_plane(plane, False) if x.hlo_op]
+  return []
 
 
 def _of_plane(plane, is_device: bool) -> Iterator[Event]:

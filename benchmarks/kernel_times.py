@@ -98,13 +98,18 @@ def _kind_time(
 def _own_kernels(events: Sequence[Event], names: HloNames) -> Iterator[_Kernel]:
   """Yields the kernels of a program with their operations.
 
-  Compilations beside it try kernels in streams of their own: lines without any kernel
-  of the program are left out, unless all are. Kernels of libraries inside of command
+  Compilations beside it try kernels in streams of their own, where few if any have the
+  name of one of the program: such lines are left out, unless all are such. Kernels of libraries inside of command
   buffers have neither an instruction nor its name; such a one counts to the first
   library call that follows the last known kernel of its stream.
   """
   found = [(event, names.find(event.hlo_op, event.name)) for event in events]
-  lines = {event.line for event, instruction in found if instruction is not None}
+  known = [event for event, instruction in found if instruction is not None]
+  counts = collections.Counter(event.line for event in known)
+  lines = {event.line for event in known if event.hlo_op}
+  lines |= {
+    line for line, count in counts.items() if 10 * count >= max(counts.values())
+  }
   last: dict[str, Instruction] = {}
   for event, instruction in found:
     if lines and event.line not in lines:

@@ -159,7 +159,7 @@ def test_a_family_of_kernels_has_neither_numbers_nor_template_arguments():
 
 def test_a_folder_without_a_profile_says_so(tmp_path):
   with pytest.raises(RuntimeError, match="no file"):
-    read_events(tmp_path)
+    read_events(tmp_path, "gpu")
 
 
 def test_kernels_of_a_gpu_are_read_once_from_its_streams(tmp_path):
@@ -182,12 +182,12 @@ def test_kernels_of_a_gpu_are_read_once_from_its_streams(tmp_path):
     jax.profiler.ProfileData.text_proto_to_serialized_xspace(text)
   )
   write(text)
-  (found,) = read_events(tmp_path)
+  (found,) = read_events(tmp_path, "gpu")
   assert found == Event("loop_add_fusion_1", "loop_add_fusion.1", found.line, 3e3, 3e3)
   assert found.line == "Stream #7(Compute)"
   write('planes { name: "/device:GPU:0" }')
   with pytest.raises(RuntimeError, match="no kernels, only the planes /device:GPU:0"):
-    read_events(tmp_path)
+    read_events(tmp_path, "gpu")
 
 
 class UNet3D(nn.Module):
