@@ -99,9 +99,9 @@ def _own_kernels(events: Sequence[Event], names: HloNames) -> Iterator[_Kernel]:
   """Yields the kernels of a program with their operations.
 
   Compilations beside it try kernels in streams of their own, where few if any have the
-  name of one of the program: such lines are left out, unless all are such. Kernels of libraries inside of command
-  buffers have neither an instruction nor its name; such a one counts to the first
-  library call that follows the last known kernel of its stream.
+  name of one of the program: such lines are left out, unless all are such. Kernels of
+  libraries inside of command buffers have neither an instruction nor its name; such a
+  one counts to the first library call that follows the last known kernel of its stream.
   """
   found = [(event, names.find(event.hlo_op, event.name)) for event in events]
   known = [event for event, instruction in found if instruction is not None]
