@@ -5,11 +5,12 @@ r"""How fast both stages train, sample and decode on the device that is here.
 
 Measures on the first device, from the numbers of `program_times.fill`: neither data nor
 weights are needed, and time does not depend on them. Programs compile several at once,
-the most telling first, and are timed one at a time. A row is printed as soon as it is
-measured, and the file rewritten, so a run that is killed leaves what it has; after
-`--seconds` the program ends by itself. Whatever was not measured is listed with the
-reason. `--torch` trains the same U-Net in PyTorch on the same device, in a process of
-its own (`benchmarks.torch_reference.measure`). The share of peak is
+the least known first, and are timed one at a time. After a training step of either
+stage its kernels are recorded, and added up by part of the network. A row is printed as
+soon as it is measured, and the file rewritten, so a run that is killed leaves what it
+has; after `--seconds` the program ends by itself. Whatever was not measured is listed
+with the reason. `--torch` trains the same U-Net in PyTorch on the same device, in a
+process of its own (`benchmarks.torch_reference.measure`). The share of peak is
 
   operations of the program as written / (median seconds x bf16 peak of the device)
 

@@ -6,7 +6,8 @@ import pathlib
 import threading
 from typing import Any
 
-from benchmarks.accelerator_tasks import DanceTimes, Difference, Row
+from benchmarks.accelerator_rows import DanceTimes, Difference, Profile
+from benchmarks.accelerator_tasks import Row
 from benchmarks.program_times import ProgramTimes
 from dabfusion_jax.parallel import hardware
 from data_pipeline import files
@@ -29,6 +30,7 @@ class Report:
     self._content: dict[str, Any] = {
       **about,
       "programs": [],
+      "profiles": [],
       "dances": [],
       "difference_from_cpu": {},
       "torch": [],
@@ -46,9 +48,11 @@ class Report:
         flush=True,
       )
       return
-    name = "programs" if isinstance(row, ProgramTimes) else "dances"
+    name, show = next(
+      (name, show) for kind, name, show in _TABLES if isinstance(row, kind)
+    )
     self._put(name, dataclasses.asdict(row))
-    print(program_line(row) if name == "programs" else dance_line(row), flush=True)
+    print(show(row), flush=True)
 
   def add_torch(self, row: dict[str, Any]) -> None:
     """Adds a row of the reference in PyTorch."""
@@ -125,6 +129,33 @@ def dance_line(row: DanceTimes) -> str:
   )
 
 
+def profile_lines(row: Profile) -> str:
+  """Returns a table of where a step's time goes, with a line on gaps above it."""
+  kernels = row.kernels
+  idle = row.milliseconds - kernels.busy_milliseconds
+  mean = 1e3 * kernels.kernel_milliseconds / max(kernels.num_kernels, 1)
+  name = f"{row.program}, {row.precision}, batch {row.batch_size}"
+  head = (
+    f"\n{name}: {row.milliseconds:.2f} ms per step, kernels run in"
+    f" {kernels.busy_milliseconds:.2f} ms of it, {idle:.2f} ms without;"
+    f" {kernels.num_kernels:.0f} kernels of {mean:.1f} microseconds; while recorded"
+    f" {row.recorded_milliseconds:.2f} ms per step;"
+    f" {kernels.guessed_milliseconds:.2f} ms of kernels counted as their neighbours;"
+    f" {row.num_calls} calls recorded, {row.seconds:.1f} s"
+    f" (beside: {row.timed_beside or 'nothing'})",
+    "",
+    "| program | kind | forward ms | backward ms | kernels | share |",
+    "|---" * 6 + "|",
+  )
+  rows = (
+    f"| {name} | {kind.kind} | {kind.forward_milliseconds:.3f}"
+    f" | {kind.backward_milliseconds:.3f} | {kind.num_kernels:.0f}"
+    f" | {100 * kind.share:.1f} % |"
+    for kind in kernels.kinds
+  )
+  return "\n".join([*head, *rows, "", HEAD])
+
+
 def torch_line(row: dict[str, Any]) -> str:
   """Returns one line on the reference in PyTorch."""
   return (
@@ -138,3 +169,10 @@ def torch_line(row: dict[str, Any]) -> str:
 def _finite(value: float) -> float | None:
   # JSON has no nan; null then: a result was not finite.
   return value if math.isfinite(value) else None
+
+
+_TABLES = (
+  (ProgramTimes, "programs", program_line),
+  (DanceTimes, "dances", dance_line),
+  (Profile, "profiles", profile_lines),
+)

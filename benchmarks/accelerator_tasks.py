@@ -1,18 +1,16 @@
-"""What the accelerator benchmark measures: programs, whole dances, a second device."""
+"""What the accelerator benchmark measures: programs, and a second device."""
 
 import abc
 import dataclasses
 import pathlib
-import statistics
-import time
 from collections.abc import Callable, Iterator, Sequence
 
 import jax
 import numpy as np
 
 from benchmarks import program_times
+from benchmarks.accelerator_rows import DanceTimes, Difference, Profile
 from benchmarks.program_times import ProgramTimes, Traced, fill
-from dabfusion_jax.diffusion.samplers import make_plan
 from dabfusion_jax.parallel import sharding
 from dabfusion_jax.settings.autoencoder import AutoencoderSettings
 from dabfusion_jax.settings.config_files import load_config
@@ -30,33 +28,12 @@ PRECISIONS = {
 }
 DANCE_STEPS = (25, 10)  # of DDIM
 GUIDANCE = 2.0  # two predictions per step, as the bundled weights sample
-FPS = 10.0  # of the clips, for seconds of dance
 
 Settings = AutoencoderSettings | DiffusionSettings
 MakeProgram = Callable[..., Program]
 
 
-@dataclasses.dataclass(frozen=True)
-class DanceTimes:
-  """What a finished dance takes: noise, sampling, decoding, frames on the host."""
-
-  batch_size: int
-  num_steps: int
-  precision: str
-  seconds: float  # median, warm
-  dance_seconds: float  # of the whole batch
-  timed_beside: str
-
-
-@dataclasses.dataclass(frozen=True)
-class Difference:
-  """How far a result is from the CPU's, relative to the largest value."""
-
-  program: str
-  value: float
-
-
-Row = ProgramTimes | DanceTimes | Difference
+Row = ProgramTimes | DanceTimes | Difference | Profile
 
 
 class Task(abc.ABC):
@@ -64,6 +41,7 @@ class Task(abc.ABC):
 
   name: str
   needs: tuple["Task", ...] = ()  # earlier ones, to be compiled before
+  compiles: bool = True  # False: it is quick, and may begin near the end of the time
 
   @abc.abstractmethod
   def trace(self) -> None:
@@ -151,68 +129,6 @@ class CachedTask(Task):
     self, num_calls: int, compiled_beside: str, timed_beside: str
   ) -> Iterator[Row]:
     yield dataclasses.replace(self.task.row, cached_compile_seconds=self.seconds)
-
-
-class DanceTask(Task):
-  """Whole dances with the compiled sampler step and decoder of two other tasks."""
-
-  def __init__(self, sampler: ProgramTask, decoder: ProgramTask):
-    self.sampler, self.decoder, self.needs = sampler, decoder, (sampler, decoder)
-    self.name = f"dance, {sampler.precision}, batch {sampler.batch_size}"
-
-  def trace(self) -> None:
-    sampler = self.sampler
-    settings = read_settings(sampler.variant, sampler.precision, sampler.guidance)
-    self.settings = settings["diffusion"]
-    stage = programs.make_abstract_diffusion(self.settings, settings["autoencoder"])
-    self.stage = stage
-    params, _, batch, z_term, keys, carry = sampler.program.arguments
-    split = sharding.batch_sharding(sampler.mesh)
-
-    def begin(params, batch, keys):
-      return stage.z_term(params, batch["z"]), stage.first_carry(batch, keys)
-
-    begin, end = (jax.jit(f, out_shardings=split) for f in (begin, stage.to_flow))
-    with program_times.HOST.tracing(), jax.set_mesh(sampler.mesh):
-      self.traced = begin.lower(params, batch, keys), end.lower(carry.x)
-
-  def compile(self) -> None:
-    with jax.set_mesh(self.sampler.mesh):
-      self.begin, self.end = (lowered.compile() for lowered in self.traced)
-
-  def measure(
-    self, num_calls: int, compiled_beside: str, timed_beside: str
-  ) -> Iterator[Row]:
-    sampler, schedule = self.sampler, self.stage.schedule
-    dance_seconds = sampler.batch_size * self.settings.data.num_frames / FPS
-    with program_times.HOST.timing(), jax.set_mesh(sampler.mesh):
-      params, _, batch, _, keys, _ = fill(sampler.program.arguments)
-      variables = fill(self.decoder.program.arguments[0])
-
-      def dance(plan) -> np.ndarray:
-        z_term, carry = self.begin(params, batch, keys)
-        for i in range(len(plan.t)):
-          step = plan.at(i)
-          carry = sampler.compiled.call(params, step, batch, z_term, keys, carry)
-        flow, occlusion = self.end(carry.x)
-        frames = self.decoder.compiled.call(variables, batch["z"], flow, occlusion)
-        return np.asarray(frames)
-
-      for num_steps in DANCE_STEPS:
-        plan = make_plan(schedule, "ddim", num_steps)
-        times = []
-        for _ in range(min(num_calls, 5) + 1):
-          started = time.perf_counter()
-          dance(plan)
-          times.append(time.perf_counter() - started)
-        yield DanceTimes(
-          sampler.batch_size,
-          num_steps,
-          sampler.precision,
-          statistics.median(times[1:]),
-          dance_seconds,
-          timed_beside,
-        )
 
 
 class CompareTask(Task):

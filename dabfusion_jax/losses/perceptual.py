@@ -19,6 +19,7 @@ SCALES = (1.0, 0.5, 0.25, 0.125)
 WEIGHT = 10.0
 
 
+@jax.named_scope("perceptual")  # profiles tell it from the trained networks
 def perceptual_loss(
   features_fn: Callable[[Float[Array, "b h w 3"]], Sequence[Array]],
   prediction: Float[Array, "b h w 3"],

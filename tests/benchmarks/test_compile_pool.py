@@ -77,3 +77,15 @@ def test_near_the_end_of_the_time_nothing_new_is_compiled():
   rows, missed = _run([[_Task("one")]], seconds=1e-9)
   assert not rows
   assert missed == ["one: out of time"]
+
+
+def test_what_compiles_nothing_is_measured_near_the_end_too():
+  clock = Clock(60)
+  first = _Task("first", step=lambda: setattr(clock, "elapsed", lambda: 55.0))
+  profile, other = _Task("profile", needs=(first,)), _Task("other", needs=(first,))
+  profile.compiles = False
+  rows, missed = [], []
+  pool = CompilePool(clock, 2, 1, rows.append, missed.append, Neighbour())
+  pool.run([[first, profile, other]])
+  assert {name for name, _ in rows} == {"first", "profile"}
+  assert missed == ["other: out of time"]
