@@ -13,17 +13,20 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.experimental import pallas as pl
 from jax.experimental.pallas import triton
+from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
-from dabfusion_jax.ops.positions import rotation
+from dabfusion_jax.ops.positions import rotation, turn
 
 _LEAST = 16  # rows of a product
 _PROGRAMS = 1024  # at least, if there are sequences enough: some per multiprocessor
 _LONGEST_BLOCK = 32  # sequences that a program goes through
 _NEVER = -1e30  # logit of padding
 _WARPS = 4
+_PARTS = tuple(np.int32(i) for i in range(3))  # queries, keys, values
 
 
 @jax.custom_vjp
@@ -83,16 +86,17 @@ def _block_size(count: int, num_heads: int) -> int:
   return max(n for n in range(1, most + 1) if count % n == 0)
 
 
-def _tables(bias: Float[Array, "n s s"], head_dim: int) -> list[Array]:
-  """Returns cosines, sines and the bias for padded sequences, in float32."""
+def _tables(
+  bias: Float[Array, "n s s"], head_dim: int, dtype: DTypeLike
+) -> list[Array]:
+  """Returns cosines, sines, a matrix that turns, and the bias, for padded sequences."""
   positions = bias.shape[1]
   rows = max(_LEAST, pl.next_power_of_2(positions))
-  angles = [
-    jnp.asarray(a[:, : head_dim // 2], jnp.float32) for a in rotation(rows, head_dim)
-  ]
+  angles = [jnp.asarray(a, dtype) for a in rotation(rows, head_dim)]
   pad = rows - positions
   bias = jnp.pad(bias.astype(jnp.float32), ((0, 0), (0, pad), (0, 0)))
-  return [*angles, jnp.pad(bias, ((0, 0), (0, 0), (0, pad)), constant_values=_NEVER)]
+  bias = jnp.pad(bias, ((0, 0), (0, 0), (0, pad)), constant_values=_NEVER)
+  return [*angles, turn(jnp.eye(head_dim, dtype=dtype)), bias]
 
 
 def _call(kernel, arrays, results, num_heads: int, count: int, size: int) -> Any:
@@ -111,7 +115,7 @@ def _forward(kernel, x, weights, bias):
   *sizes, positions = x.shape[:3]
   count = math.prod(sizes)
   result = jax.ShapeDtypeStruct((count, positions, num_heads, head_dim), x.dtype)
-  arrays = (x.reshape(count, *x.shape[2:]), *weights, *_tables(bias, head_dim))
+  arrays = (x.reshape(count, *x.shape[2:]), *weights, *_tables(bias, head_dim, x.dtype))
   size = _block_size(count, num_heads)
   y = _call(kernel, arrays, result, num_heads, count, size)
   return y.reshape(*sizes, *y.shape[1:])
@@ -125,7 +129,7 @@ def _backward(kernel, x, weights, bias, gradient):
   num_heads, head_dim = (*weights, x)[0].shape[-2:]
   count = math.prod(x.shape[:2])
   size = _block_size(count, num_heads)
-  tables = _tables(bias, head_dim)
+  tables = _tables(bias, head_dim, x.dtype)
   wide = lambda *shape: jax.ShapeDtypeStruct(shape, jnp.float32)
   x, gradient = (a.reshape(count, *a.shape[2:]) for a in (x, gradient))
   per_head = (num_heads,) if weights else ()
@@ -146,25 +150,22 @@ def _backward(kernel, x, weights, bias, gradient):
   return *of_others, of_bias.astype(bias.dtype)
 
 
-def _ranges(head_dim: int) -> tuple[pl.Slice, pl.Slice]:
-  """Returns the halves of a head's features, which rotation treats differently."""
-  half = head_dim // 2
-  return pl.ds(0, half), pl.ds(half, half)
+def _rotate(x, angles, dtype):
+  """Rotates queries or keys."""
+  cosine, sine, turning = angles
+  return (x * cosine + triton.dot(x.astype(dtype), turning) * sine).astype(dtype)
 
 
-def _rotate(halves, cosine, sine, dtype):
-  """Rotates queries or keys, or back if `sine` is negative."""
-  a, b = (x.astype(jnp.float32) for x in halves)
-  return [
-    (a * cosine - b * sine).astype(dtype),
-    (b * cosine + a * sine).astype(dtype),
-  ]
+def _rotate_back(gradient, angles, dtype):
+  """Returns the gradient before the rotation."""
+  cosine, sine, turning = angles
+  turned = triton.dot((gradient * sine).astype(dtype), turning, trans_b=True)
+  return (gradient * cosine + turned).astype(dtype)
 
 
 def _softmax(q, k, bias, scale: float) -> tuple[Array, Array]:
-  """Returns exponentials and their sums, [t s] and [t 1], from rotated halves."""
-  logits = sum(triton.dot(a, b, trans_b=True) for a, b in zip(q, k, strict=True))
-  logits = logits * scale + bias
+  """Returns exponentials and their sums, [t s] and [t 1]."""
+  logits = triton.dot(q, k, trans_b=True) * scale + bias
   exponentials = jnp.exp(logits - logits.max(-1)[:, None])
   return exponentials, exponentials.sum(-1)[:, None]
 
@@ -176,138 +177,116 @@ def _product(q, k, v, bias, scale: float) -> Array:
 
 
 def _gradients(q, k, v, bias, gradient, scale: float):
-  """Returns gradients: of rotated queries, rotated keys, values and the bias."""
+  """Returns gradients: of rotated queries, rotated keys, values and logits."""
   exponentials, total = _softmax(q, k, bias, scale)
   shares = exponentials / total
   of_v = triton.dot(shares.astype(v.dtype), gradient, trans_a=True)
   of_shares = triton.dot(gradient, v, trans_b=True)
   of_logits = shares * (of_shares - (shares * of_shares).sum(-1)[:, None])
   scaled = (of_logits * scale).astype(v.dtype)
-  of_q = [triton.dot(scaled, b) for b in k]
-  of_k = [triton.dot(scaled, a, trans_a=True) for a in q]
-  return of_q, of_k, of_v, of_logits
+  return triton.dot(scaled, k), triton.dot(scaled, q, trans_a=True), of_v, of_logits
 
 
-def _begin(size, cosine, sine, bias, positions):
-  """Returns a program's head, first sequence, tables and which rows are no padding."""
+def _begin(size, cosine, sine, turning, bias, positions):
+  """Returns a program's head, first sequence, tables, and which rows are no padding."""
   head = pl.program_id(0)
   is_real = (jnp.arange(bias.shape[1]) < positions)[:, None]
-  return head, pl.program_id(1) * size, (cosine[...], sine[...]), bias[head], is_real
+  angles = cosine[...], sine[...], turning[...]
+  return head, pl.program_id(1) * size, angles, bias[head], is_real
 
 
-def _attend_forward(size, qkv, cosine, sine, bias, y):
+def _load(ref, is_real):
+  """Returns rows of an array, zeros for padding."""
+  return triton.load(ref, mask=is_real, other=0.0)
+
+
+def _store(ref, value, is_real):
+  """Writes rows that are no padding."""
+  triton.store(ref, value.astype(ref.dtype), mask=is_real)
+
+
+def _attend_forward(size, qkv, *tables_and_result):
+  *tables, y = tables_and_result
   positions, head_dim = qkv.shape[1], qkv.shape[-1]
-  head, first, angles, bias, is_real = _begin(size, cosine, sine, bias, positions)
+  head, first, angles, bias, is_real = _begin(size, *tables, positions)
   rows = pl.ds(0, len(bias))
 
   def body(i, _):
-    read = lambda part, features: triton.load(
-      qkv.at[first + i, rows, jnp.int32(part), head, features], mask=is_real, other=0.0
-    )
-    q, k = ([read(part, half) for half in _ranges(head_dim)] for part in (0, 1))
-    q, k = (_rotate(a, *angles, qkv.dtype) for a in (q, k))
-    result = _product(q, k, read(2, pl.ds(0, head_dim)), bias, head_dim**-0.5)
-    place = y.at[first + i, rows, head, pl.ds(0, head_dim)]
-    triton.store(place, result.astype(y.dtype), mask=is_real)
+    q, k, v = (_load(qkv.at[first + i, rows, p, head, :], is_real) for p in _PARTS)
+    q, k = (_rotate(a, angles, qkv.dtype) for a in (q, k))
+    result = _product(q, k, v, bias, head_dim**-0.5)
+    _store(y.at[first + i, rows, head, :], result, is_real)
     return 0
 
   jax.lax.fori_loop(0, size, body, 0)
 
 
-def _attend_backward_kernel(
-  size, qkv, cosine, sine, bias, gradient, of_qkv, of_bias
-):
+def _attend_backward_kernel(size, qkv, *tables_and_results):
+  *tables, gradient, of_qkv, of_bias = tables_and_results
   positions, head_dim = qkv.shape[1], qkv.shape[-1]
-  head, first, angles, bias, is_real = _begin(size, cosine, sine, bias, positions)
-  rows, whole = pl.ds(0, len(bias)), pl.ds(0, head_dim)
+  head, first, angles, bias, is_real = _begin(size, *tables, positions)
+  rows = pl.ds(0, len(bias))
 
   def body(i, sum_of_bias):
-    read = lambda part, features: triton.load(
-      qkv.at[first + i, rows, jnp.int32(part), head, features], mask=is_real, other=0.0
-    )
-    place = gradient.at[first + i, rows, head, whole]
-    of_y = triton.load(place, mask=is_real, other=0.0)
-    q, k = ([read(part, half) for half in _ranges(head_dim)] for part in (0, 1))
-    q, k = (_rotate(a, *angles, qkv.dtype) for a in (q, k))
-    of_q, of_k, of_v, of_logits = _gradients(
-      q, k, read(2, whole), bias, of_y, head_dim**-0.5
-    )
-
-    def write(part, features, value):
-      place = of_qkv.at[first + i, rows, jnp.int32(part), head, features]
-      triton.store(place, value.astype(of_qkv.dtype), mask=is_real)
-
-    for part, halves in enumerate((of_q, of_k)):
-      halves = _rotate(halves, angles[0], -angles[1], jnp.float32)
-      for half, value in zip(_ranges(head_dim), halves, strict=True):
-        write(part, half, value)
-    write(2, whole, of_v)
+    q, k, v = (_load(qkv.at[first + i, rows, p, head, :], is_real) for p in _PARTS)
+    of_y = _load(gradient.at[first + i, rows, head, :], is_real)
+    q, k = (_rotate(a, angles, qkv.dtype) for a in (q, k))
+    of_q, of_k, of_v, of_logits = _gradients(q, k, v, bias, of_y, head_dim**-0.5)
+    of_q, of_k = (_rotate_back(a, angles, qkv.dtype) for a in (of_q, of_k))
+    for part, value in zip(_PARTS, (of_q, of_k, of_v), strict=True):
+      _store(of_qkv.at[first + i, rows, part, head, :], value, is_real)
     return sum_of_bias + of_logits
 
-  of_bias[pl.program_id(1), head] = jax.lax.fori_loop(
-    0, size, body, jnp.zeros_like(bias)
-  )
+  total = jax.lax.fori_loop(0, size, body, jnp.zeros(bias.shape, jnp.float32))
+  of_bias[pl.program_id(1), head] = total
 
 
-def _head_weights(weights, head):
-  """Returns halves for queries and for keys, and the weights for values."""
-  head_dim = weights.shape[-1]
-  q, k = (
-    [weights[:, jnp.int32(part), head, half] for half in _ranges(head_dim)] for part in (0, 1)
-  )
-  return q, k, weights[:, jnp.int32(2), head, :]
-
-
-def _project(x, to_q, to_k, to_v, angles):
+def _project(x, weights, angles):
   """Returns a head's rotated queries and keys, and its values."""
-  q, k = ([triton.dot(x, w).astype(x.dtype) for w in part] for part in (to_q, to_k))
-  q, k = (_rotate(a, *angles, x.dtype) for a in (q, k))
-  return q, k, triton.dot(x, to_v).astype(x.dtype)
+  q, k, v = (triton.dot(x, w).astype(x.dtype) for w in weights)
+  q, k = (_rotate(a, angles, x.dtype) for a in (q, k))
+  return q, k, v
 
 
-def _project_forward(size, x, weights, cosine, sine, bias, y):
-  head_dim, positions = weights.shape[-1], x.shape[1]
-  head, first, angles, bias, is_real = _begin(size, cosine, sine, bias, positions)
-  rows, parts = pl.ds(0, len(bias)), _head_weights(weights, head)
+def _project_forward(size, x, kernel, *tables_and_result):
+  *tables, y = tables_and_result
+  head, first, angles, bias, is_real = _begin(size, *tables, x.shape[1])
+  rows, weights = pl.ds(0, len(bias)), [kernel[:, p, head, :] for p in _PARTS]
 
   def body(i, _):
-    of_input = triton.load(x.at[first + i, rows, :], mask=is_real, other=0.0)
-    q, k, v = _project(of_input, *parts, angles)
-    result = _product(q, k, v, bias, head_dim**-0.5)
-    place = y.at[first + i, rows, head, pl.ds(0, head_dim)]
-    triton.store(place, result.astype(y.dtype), mask=is_real)
+    sequence = _load(x.at[first + i, rows, :], is_real)
+    q, k, v = _project(sequence, weights, angles)
+    result = _product(q, k, v, bias, kernel.shape[-1] ** -0.5)
+    _store(y.at[first + i, rows, head, :], result, is_real)
     return 0
 
   jax.lax.fori_loop(0, size, body, 0)
 
 
-def _project_backward_kernel(
-  size, x, weights, cosine, sine, bias, gradient, of_x, of_weights, of_bias
-):
-  head_dim, positions = weights.shape[-1], x.shape[1]
-  head, first, angles, bias, is_real = _begin(size, cosine, sine, bias, positions)
-  rows, (to_q, to_k, to_v) = pl.ds(0, len(bias)), _head_weights(weights, head)
-  flat = [*to_q, *to_k, to_v]
+def _project_backward_kernel(size, x, kernel, *tables_and_results):
+  *tables, gradient, of_x, of_kernel, of_bias = tables_and_results
+  head, first, angles, bias, is_real = _begin(size, *tables, x.shape[1])
+  rows, weights = pl.ds(0, len(bias)), [kernel[:, p, head, :] for p in _PARTS]
 
   def body(i, sums):
-    y = triton.load(x.at[first + i, rows, :], mask=is_real, other=0.0)
-    place = gradient.at[first + i, rows, head, pl.ds(0, head_dim)]
-    of_y = triton.load(place, mask=is_real, other=0.0)
-    q, k, v = _project(y, to_q, to_k, to_v, angles)
-    of_q, of_k, of_v, of_logits = _gradients(q, k, v, bias, of_y, head_dim**-0.5)
-    back = angles[0], -angles[1], x.dtype
-    parts = [*_rotate(of_q, *back), *_rotate(of_k, *back), of_v.astype(x.dtype)]
-    update = sum(triton.dot(a, w, trans_b=True) for a, w in zip(parts, flat, strict=True))
-    place = of_x.at[head, first + i, rows, :]
-    triton.store(place, update.astype(of_x.dtype), mask=is_real)
-    added = [triton.dot(y, a, trans_a=True) for a in parts]
-    return [a + b for a, b in zip(sums, (*added, of_logits), strict=True)]
+    sequence = _load(x.at[first + i, rows, :], is_real)
+    of_y = _load(gradient.at[first + i, rows, head, :], is_real)
+    q, k, v = _project(sequence, weights, angles)
+    of_q, of_k, of_v, of_logits = _gradients(
+      q, k, v, bias, of_y, kernel.shape[-1] ** -0.5
+    )
+    of_q, of_k = (_rotate_back(a, angles, x.dtype) for a in (of_q, of_k))
+    parts = of_q, of_k, of_v.astype(x.dtype)
+    update = sum(
+      triton.dot(a, w, trans_b=True) for a, w in zip(parts, weights, strict=True)
+    )
+    _store(of_x.at[head, first + i, rows, :], update, is_real)
+    added = *(triton.dot(sequence, a, trans_a=True) for a in parts), of_logits
+    return [a + b for a, b in zip(sums, added, strict=True)]
 
-  zeros = [jnp.zeros(a.shape, jnp.float32) for a in (*flat, bias)]
-  *of_parts, of_bias_sum = jax.lax.fori_loop(0, size, body, zeros)
+  zeros = [jnp.zeros(a.shape, jnp.float32) for a in (*weights, bias)]
+  *of_weights, total = jax.lax.fori_loop(0, size, body, zeros)
   block = pl.program_id(1)
-  places = [(part, half) for part in (0, 1) for half in _ranges(head_dim)]
-  places.append((2, pl.ds(0, head_dim)))
-  for (part, features), value in zip(places, of_parts, strict=True):
-    of_weights[block, :, jnp.int32(part), head, features] = value
-  of_bias[block, head] = of_bias_sum
+  for part, value in zip(_PARTS, of_weights, strict=True):
+    of_kernel[block, :, part, head, :] = value
+  of_bias[block, head] = total
