@@ -9,7 +9,6 @@ again. Sequences are padded to a power of two on the chip only.
 
 import functools
 import math
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -29,49 +28,50 @@ _WARPS = 4
 _PARTS = tuple(np.int32(i) for i in range(3))  # queries, keys, values
 
 
-@jax.custom_vjp
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
 def attend(
-  qkv: Float[Array, "b m s 3 n d"], bias: Float[Array, "n s s"]
+  qkv: Float[Array, "b m s 3 n d"], bias: Float[Array, "n s s"], warps: int = _WARPS
 ) -> Float[Array, "b m s n d"]:
   """Applies softmax(q k^T / sqrt(d) + bias) v, where q and k are rotated before."""
-  return _forward(_attend_forward, qkv, (), bias)
+  return _forward(_attend_forward, qkv, (), bias, warps)
 
 
-def _attend_saving(qkv, bias):
-  return attend(qkv, bias), (qkv, bias)
+def _attend_saving(qkv, bias, warps):
+  return attend(qkv, bias, warps), (qkv, bias)
 
 
-def _attend_backward(saved, gradient):
+def _attend_backward(warps, saved, gradient):
   qkv, bias = saved
-  of_qkv, of_bias = _backward(_attend_backward_kernel, qkv, (), bias, gradient)
+  of_qkv, of_bias = _backward(_attend_backward_kernel, qkv, (), bias, gradient, warps)
   return of_qkv.reshape(qkv.shape), of_bias
 
 
 attend.defvjp(_attend_saving, _attend_backward)
 
 
-@jax.custom_vjp
+@functools.partial(jax.custom_vjp, nondiff_argnums=(3,))
 def project_and_attend(
   x: Float[Array, "b m s c"],
   kernel: Float[Array, "c 3 n d"],
   bias: Float[Array, "n s s"],
+  warps: int = _WARPS,
 ) -> Float[Array, "b m s n d"]:
   """Applies `attend` to projections of x, which are not written to memory.
 
   The number c of channels is a power of two, and small: the weights of a head and their
   gradients stay on the chip.
   """
-  return _forward(_project_forward, x, (kernel,), bias)
+  return _forward(_project_forward, x, (kernel,), bias, warps)
 
 
-def _project_saving(x, kernel, bias):
-  return project_and_attend(x, kernel, bias), (x, kernel, bias)
+def _project_saving(x, kernel, bias, warps):
+  return project_and_attend(x, kernel, bias, warps), (x, kernel, bias)
 
 
-def _project_backward(saved, gradient):
+def _project_backward(warps, saved, gradient):
   x, kernel, bias = saved
   of_x, of_kernel, of_bias = _backward(
-    _project_backward_kernel, x, (kernel,), bias, gradient
+    _project_backward_kernel, x, (kernel,), bias, gradient, warps
   )
   of_x = of_x.astype(jnp.float32).sum(0).astype(x.dtype).reshape(x.shape)
   return of_x, of_kernel.sum(0).astype(kernel.dtype), of_bias
@@ -99,17 +99,17 @@ def _tables(
   return [*angles, turn(jnp.eye(head_dim, dtype=dtype)), bias]
 
 
-def _call(kernel, arrays, results, num_heads: int, count: int, size: int) -> Any:
+def _call(kernel, arrays, results, num_heads: int, count: int, size: int, warps: int):
   """Runs a kernel for each head and each block of `size` sequences."""
   return pl.pallas_call(
     functools.partial(kernel, size),
     grid=(num_heads, count // size),
     out_shape=results,
-    compiler_params=triton.CompilerParams(num_warps=_WARPS, num_stages=2),
+    compiler_params=triton.CompilerParams(num_warps=warps, num_stages=2),
   )(*arrays)
 
 
-def _forward(kernel, x, weights, bias):
+def _forward(kernel, x, weights, bias, warps):
   """Returns the heads' results, [b m s n d]."""
   num_heads, head_dim = (*weights, x)[0].shape[-2:]
   *sizes, positions = x.shape[:3]
@@ -117,11 +117,11 @@ def _forward(kernel, x, weights, bias):
   result = jax.ShapeDtypeStruct((count, positions, num_heads, head_dim), x.dtype)
   arrays = (x.reshape(count, *x.shape[2:]), *weights, *_tables(bias, head_dim, x.dtype))
   size = _block_size(count, num_heads)
-  y = _call(kernel, arrays, result, num_heads, count, size)
+  y = _call(kernel, arrays, result, num_heads, count, size, warps)
   return y.reshape(*sizes, *y.shape[1:])
 
 
-def _backward(kernel, x, weights, bias, gradient):
+def _backward(kernel, x, weights, bias, gradient, warps):
   """Returns gradients: of x, of weights per block if there are any, and of the bias.
 
   That of x has a first axis of heads if there are weights.
@@ -144,6 +144,7 @@ def _backward(kernel, x, weights, bias, gradient):
     num_heads,
     count,
     size,
+    warps,
   )
   positions = bias.shape[1]
   of_bias = of_bias.sum(0)[:, :positions, :positions]
@@ -188,11 +189,14 @@ def _gradients(q, k, v, bias, gradient, scale: float):
 
 
 def _begin(size, cosine, sine, turning, bias, positions):
-  """Returns a program's head, first sequence, tables, and which rows are no padding."""
+  """Returns a program's head, first sequence, how to read tables, and real rows.
+
+  Tables are read for every sequence: they would not fit the registers for long.
+  """
   head = pl.program_id(0)
   is_real = (jnp.arange(bias.shape[1]) < positions)[:, None]
-  angles = cosine[...], sine[...], turning[...]
-  return head, pl.program_id(1) * size, angles, bias[head], is_real
+  read = lambda: ((cosine[...], sine[...], turning[...]), bias[head])
+  return head, pl.program_id(1) * size, read, is_real
 
 
 def _load(ref, is_real):
@@ -208,10 +212,11 @@ def _store(ref, value, is_real):
 def _attend_forward(size, qkv, *tables_and_result):
   *tables, y = tables_and_result
   positions, head_dim = qkv.shape[1], qkv.shape[-1]
-  head, first, angles, bias, is_real = _begin(size, *tables, positions)
-  rows = pl.ds(0, len(bias))
+  head, first, read, is_real = _begin(size, *tables, positions)
+  rows = pl.ds(0, len(is_real))
 
   def body(i, _):
+    angles, bias = read()
     q, k, v = (_load(qkv.at[first + i, rows, p, head, :], is_real) for p in _PARTS)
     q, k = (_rotate(a, angles, qkv.dtype) for a in (q, k))
     result = _product(q, k, v, bias, head_dim**-0.5)
@@ -224,10 +229,11 @@ def _attend_forward(size, qkv, *tables_and_result):
 def _attend_backward_kernel(size, qkv, *tables_and_results):
   *tables, gradient, of_qkv, of_bias = tables_and_results
   positions, head_dim = qkv.shape[1], qkv.shape[-1]
-  head, first, angles, bias, is_real = _begin(size, *tables, positions)
-  rows = pl.ds(0, len(bias))
+  head, first, read, is_real = _begin(size, *tables, positions)
+  rows = pl.ds(0, len(is_real))
 
   def body(i, sum_of_bias):
+    angles, bias = read()
     q, k, v = (_load(qkv.at[first + i, rows, p, head, :], is_real) for p in _PARTS)
     of_y = _load(gradient.at[first + i, rows, head, :], is_real)
     q, k = (_rotate(a, angles, qkv.dtype) for a in (q, k))
@@ -237,7 +243,7 @@ def _attend_backward_kernel(size, qkv, *tables_and_results):
       _store(of_qkv.at[first + i, rows, part, head, :], value, is_real)
     return sum_of_bias + of_logits
 
-  total = jax.lax.fori_loop(0, size, body, jnp.zeros(bias.shape, jnp.float32))
+  total = jax.lax.fori_loop(0, size, body, jnp.zeros(tables[-1].shape[1:], jnp.float32))
   of_bias[pl.program_id(1), head] = total
 
 
@@ -250,10 +256,11 @@ def _project(x, weights, angles):
 
 def _project_forward(size, x, kernel, *tables_and_result):
   *tables, y = tables_and_result
-  head, first, angles, bias, is_real = _begin(size, *tables, x.shape[1])
-  rows, weights = pl.ds(0, len(bias)), [kernel[:, p, head, :] for p in _PARTS]
+  head, first, read, is_real = _begin(size, *tables, x.shape[1])
+  rows, weights = pl.ds(0, len(is_real)), [kernel[:, p, head, :] for p in _PARTS]
 
   def body(i, _):
+    angles, bias = read()
     sequence = _load(x.at[first + i, rows, :], is_real)
     q, k, v = _project(sequence, weights, angles)
     result = _product(q, k, v, bias, kernel.shape[-1] ** -0.5)
@@ -265,16 +272,16 @@ def _project_forward(size, x, kernel, *tables_and_result):
 
 def _project_backward_kernel(size, x, kernel, *tables_and_results):
   *tables, gradient, of_x, of_kernel, of_bias = tables_and_results
-  head, first, angles, bias, is_real = _begin(size, *tables, x.shape[1])
-  rows, weights = pl.ds(0, len(bias)), [kernel[:, p, head, :] for p in _PARTS]
+  head, first, read, is_real = _begin(size, *tables, x.shape[1])
+  rows, (channels, *_, head_dim) = pl.ds(0, len(is_real)), kernel.shape
 
   def body(i, sums):
+    angles, bias = read()
+    weights = [kernel[:, p, head, :] for p in _PARTS]
     sequence = _load(x.at[first + i, rows, :], is_real)
     of_y = _load(gradient.at[first + i, rows, head, :], is_real)
     q, k, v = _project(sequence, weights, angles)
-    of_q, of_k, of_v, of_logits = _gradients(
-      q, k, v, bias, of_y, kernel.shape[-1] ** -0.5
-    )
+    of_q, of_k, of_v, of_logits = _gradients(q, k, v, bias, of_y, head_dim**-0.5)
     of_q, of_k = (_rotate_back(a, angles, x.dtype) for a in (of_q, of_k))
     parts = of_q, of_k, of_v.astype(x.dtype)
     update = sum(
@@ -284,7 +291,8 @@ def _project_backward_kernel(size, x, kernel, *tables_and_results):
     added = *(triton.dot(sequence, a, trans_a=True) for a in parts), of_logits
     return [a + b for a, b in zip(sums, added, strict=True)]
 
-  zeros = [jnp.zeros(a.shape, jnp.float32) for a in (*weights, bias)]
+  zeros = [jnp.zeros((channels, head_dim), jnp.float32)] * 3
+  zeros.append(jnp.zeros(tables[-1].shape[1:], jnp.float32))
   *of_weights, total = jax.lax.fori_loop(0, size, body, zeros)
   block = pl.program_id(1)
   for part, value in zip(_PARTS, of_weights, strict=True):
