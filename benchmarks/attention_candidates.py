@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from dabfusion_jax.ops import attention_triton
+from dabfusion_jax.ops import attention_triton, linear_attention_triton
 from dabfusion_jax.ops.attention import (
   AttentionWeights,
   linear_attention,
@@ -147,6 +147,11 @@ def _linear_folded(x, weights):
   return _from_queries(_queries(q), context, weights)
 
 
+def _linear_kernels(x, weights):
+  y = layer_norm(x, weights.gain)
+  return linear_attention_triton.linear_attention(y, weights.qkv, weights.out)
+
+
 def _named(name: str, form: Form) -> dict[str, Form]:
   """Returns a form that recomputes its intermediate arrays, and one that does not."""
   return {name: jax.checkpoint(form), f"{name}, kept": form}
@@ -165,6 +170,7 @@ TEMPORAL: dict[str, Form] = {
 }
 LINEAR: dict[str, Form] = {
   **_named("plain", linear_attention.plain),
+  **_named("kernels", _linear_kernels),
   **_named("folded", _linear_folded),
   **_named("folded out", _linear_folded_out),
   **_named("normalised last", _linear_normalised_last),

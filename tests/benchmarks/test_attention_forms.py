@@ -10,7 +10,7 @@ import pytest
 from benchmarks import attention_forms
 from benchmarks.attention_candidates import LINEAR, TEMPORAL
 from benchmarks.attention_forms import Layer, difference, gradient_of
-from dabfusion_jax.ops import attention_triton
+from dabfusion_jax.ops import attention_triton, linear_attention_triton
 
 LAYERS = {
   "temporal": Layer("temporal", TEMPORAL, (2, 6, 5, 16), (4, 8), True),
@@ -31,6 +31,7 @@ def interpreted(monkeypatch):
   call = functools.partial(attention_triton.pl.pallas_call, interpret=True)
   monkeypatch.setattr(attention_triton.pl, "pallas_call", call)
   monkeypatch.setattr(attention_triton, "_PROGRAMS", 16)
+  monkeypatch.setattr(linear_attention_triton, "_ROWS", 4)
 
 
 @functools.cache
