@@ -49,11 +49,9 @@ def _cudnn(x, weights, bias):
 
 
 def _kernel(warps: int) -> Form:
-  def form(x, weights, bias):
-    y = attention_triton.attend(_project(x, weights), bias, warps)
-    return _project_back(y, weights)
-
-  return form
+  return lambda x, weights, bias: attention_triton.softmax_attention(
+    x, *weights, bias, warps
+  )
 
 
 def _kernel_that_projects(warps: int) -> Form:
@@ -148,8 +146,7 @@ def _linear_folded(x, weights):
 
 
 def _linear_kernels(x, weights):
-  y = layer_norm(x, weights.gain)
-  return linear_attention_triton.linear_attention(y, weights.qkv, weights.out)
+  return linear_attention_triton.linear_attention(x, *weights)
 
 
 def _named(name: str, form: Form) -> dict[str, Form]:

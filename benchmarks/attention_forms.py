@@ -12,6 +12,7 @@ that tell most, and what there was no time for is left out.
 """
 
 import dataclasses
+import math
 import pathlib
 import queue
 import statistics
@@ -33,6 +34,7 @@ from data_pipeline import cli, files
 
 _FRAMES, _HEADS, _HEAD_DIM, _BATCH = 40, 8, 32, 8
 _LEVELS = ((32, 64), (16, 128), (8, 256), (4, 512))  # cells, channels
+_NUMBERS = 1_000_003  # drawn once, then repeated
 _THREADS = 4  # that compile
 _GROUP = 5  # calls that are queued together
 _MIN_GROUPS, _MAX_SECONDS = 5, 0.4  # of the timed calls of a program
@@ -60,24 +62,33 @@ class Layer:
   heads: tuple[int, int]
   has_bias: bool
 
-  def arguments(self, dtype: str) -> PyTree:
+  def shapes(self, dtype: str) -> PyTree:
     """Returns float32 parameters, the input in `dtype`, and the output's weights."""
-    rng = np.random.default_rng(0)
-    numbers = rng.standard_normal(1_000_003, np.float32)
-
-    def draw(*shape: int, scale: float = 1.0) -> jax.Array:
-      begin = int(rng.integers(len(numbers)))
-      return jnp.asarray(scale * np.resize(np.roll(numbers, begin), shape))
-
-    channels, positions, inner = self.shape[-1], self.shape[2], np.prod(self.heads)
+    wide = lambda *shape: jax.ShapeDtypeStruct(shape, jnp.float32)
+    *_, positions, channels = self.shape
     params = {
-      "gain": 1 + draw(channels, scale=0.1),
-      "qkv": draw(channels, 3, *self.heads, scale=2 * channels**-0.5),
-      "out": draw(int(inner), channels, scale=float(inner) ** -0.5),
+      "gain": wide(channels),
+      "qkv": wide(channels, 3, *self.heads),
+      "out": wide(math.prod(self.heads), channels),
     }
     if self.has_bias:
-      params["bias"] = draw(self.heads[0], positions, positions)
-    return params, draw(*self.shape).astype(dtype), draw(*self.shape).astype(dtype)
+      params["bias"] = wide(self.heads[0], positions, positions)
+    x = jax.ShapeDtypeStruct(self.shape, dtype)
+    return params, x, x
+
+  def arguments(self, dtype: str) -> PyTree:
+    """Returns normal numbers for `shapes`; logits have a variance of several."""
+    rng = np.random.default_rng(0)
+    numbers = rng.standard_normal(_NUMBERS, np.float32)
+
+    def draw(a: jax.ShapeDtypeStruct) -> jax.Array:
+      repeated = np.resize(np.roll(numbers, rng.integers(_NUMBERS)), a.shape)
+      return jnp.asarray(repeated, a.dtype)
+
+    params, *rest = jax.tree.map(draw, self.shapes(dtype))
+    params["qkv"] *= 2 * self.shape[-1] ** -0.5
+    params["out"] *= len(params["out"]) ** -0.5
+    return params, *rest
 
 
 def layers(is_smoke: bool) -> Iterator[Layer]:
@@ -121,9 +132,14 @@ def gradient_of(form: Form) -> Callable:
 
 def difference(found: PyTree, expected: PyTree) -> float:
   """Returns the largest difference, relative to the largest value of each array."""
-  wide = lambda a: jnp.asarray(a, jnp.float32)
+  return max(map(float, jax.tree.leaves(_differences(found, expected))))
+
+
+@jax.jit
+def _differences(found: PyTree, expected: PyTree) -> PyTree:
+  wide = lambda a: a.astype(jnp.float32)
   one = lambda a, b: jnp.abs(wide(a) - wide(b)).max() / jnp.abs(wide(b)).max()
-  return max(map(float, jax.tree.leaves(jax.tree.map(one, found, expected))))
+  return jax.tree.map(one, found, expected)
 
 
 def median_ms(call: Callable, arguments: tuple) -> float:
@@ -164,6 +180,8 @@ class Trial:
         layer, name, calls, error = self._compiled.get(timeout=left)
       except queue.Empty:
         break
+      if not left:
+        break
       self._add(layer, name, self._measure(layer, calls) if calls else failed(error))
     for worker in workers:
       worker.join(_LAST_WAIT / _THREADS)
@@ -174,8 +192,7 @@ class Trial:
         return
       try:
         with HOST.tracing():
-          abstract = jax.eval_shape(lambda layer=layer: layer.arguments("bfloat16"))
-          form = layer.forms[name]
+          abstract, form = layer.shapes("bfloat16"), layer.forms[name]
           lowered = [
             jax.jit(forward_of(form)).lower(*abstract[:2]),
             jax.jit(gradient_of(form)).lower(*abstract),

@@ -18,6 +18,7 @@ from jax.experimental.pallas import triton
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
+from dabfusion_jax.ops.norms import layer_norm
 from dabfusion_jax.ops.positions import rotation, turn
 
 _LEAST = 16  # rows of a product
@@ -26,6 +27,20 @@ _LONGEST_BLOCK = 32  # sequences that a program goes through
 _NEVER = -1e30  # logit of padding
 _WARPS = 4
 _PARTS = tuple(np.int32(i) for i in range(3))  # queries, keys, values
+
+
+def softmax_attention(
+  x: Float[Array, "b m s c"],
+  gain: Float[Array, "c"],
+  qkv: Float[Array, "c 3 n d"],
+  out: Float[Array, "i c"],
+  bias: Float[Array, "n s s"],
+  warps: int = _WARPS,
+) -> Float[Array, "b m s c"]:
+  """Applies softmax attention, rotated and with a bias; i = n d."""
+  y = jnp.dot(layer_norm(x, gain), qkv.reshape(len(qkv), -1))
+  y = attend(y.reshape(*x.shape[:-1], *qkv.shape[1:]), bias, warps)
+  return jnp.dot(y.reshape(*x.shape[:-1], -1), out)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2,))

@@ -16,19 +16,24 @@ from jax.experimental import pallas as pl
 from jax.experimental.pallas import triton
 from jaxtyping import Array, Float
 
+from dabfusion_jax.ops.norms import layer_norm
+
 _ROWS = 64  # positions at a time
 _LOWEST = -1e30
 _WARPS = 4
 
 
 def linear_attention(
-  x: Float[Array, "b m s c"], kernel: Float[Array, "c 3 n d"], out: Float[Array, "i c"]
+  x: Float[Array, "b m s c"],
+  gain: Float[Array, "c"],
+  qkv: Float[Array, "c 3 n d"],
+  out: Float[Array, "i c"],
 ) -> Float[Array, "b m s c"]:
-  """Applies linear attention to a normalised input; i = n d."""
-  to_q, to_k, to_v = jnp.moveaxis(kernel, 1, 0)
-  y = x.reshape(-1, *x.shape[2:])
+  """Applies linear attention; i = n d."""
+  to_q, to_k, to_v = jnp.moveaxis(qkv, 1, 0)
+  y = layer_norm(x, gain).reshape(-1, *x.shape[2:])
   context = jnp.einsum("mndc,cne->mnde", gather(y, to_k).astype(x.dtype), to_v)
-  out = out.reshape(*kernel.shape[2:], -1)
+  out = out.reshape(*qkv.shape[2:], -1)
   update = jnp.einsum("mnde,nec->mndc", context, out)
   return spread(y, to_q, update).reshape(x.shape)
 
