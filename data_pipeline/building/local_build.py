@@ -5,14 +5,17 @@ Results are kept in the folder of unfinished work as soon as they are complete: 
 interrupted resumes from them.
 """
 
+import collections
+import concurrent.futures
 import dataclasses
 import functools
 import json
+import os
 import pathlib
 import shutil
 import tempfile
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, TypeVar
 
 import numpy as np
 import tqdm
@@ -28,6 +31,7 @@ from data_pipeline.media.notes import collect_notes
 from data_pipeline.music.tracked import Tracked
 from data_pipeline.sources.base import Finding, SourceVideo, Survey
 
+T, U = TypeVar("T"), TypeVar("U")
 _CRASH = "its process died (bug in a decoder, or out of memory); convert it to mp4."
 
 
@@ -85,13 +89,28 @@ def _write_shards(
   example = load_features(next(iter(paths.values()))[0])
   with tqdm.tqdm(total=sum(map(len, paths.values())), desc="shards", unit="") as bar:
 
-    def load(path: pathlib.Path) -> tuple[str, dict[str, Any]]:
-      features = load_features(path)
-      del features["digest"]
-      bar.update()
-      return path.stem, features
+    def records(split: str) -> Iterator[tuple[str, dict[str, Any]]]:
+      for path, features in zip(
+        paths[split], _ahead(load_features, paths[split]), strict=True
+      ):
+        del features["digest"]
+        bar.update()
+        yield path.stem, features
 
-    write_shards(shards, example, {split: map(load, paths[split]) for split in paths})
+    write_shards(shards, example, {split: records(split) for split in paths})
+
+
+def _ahead(function: Callable[[T], U], items: Iterable[T]) -> Iterator[U]:
+  """Yields the results in order, while threads work on the next ones."""
+  num_threads = os.cpu_count() or 1
+  waiting: collections.deque[concurrent.futures.Future[U]] = collections.deque()
+  with concurrent.futures.ThreadPoolExecutor(num_threads) as pool:
+    for item in items:
+      waiting.append(pool.submit(function, item))
+      if len(waiting) > num_threads:
+        yield waiting.popleft().result()
+    while waiting:
+      yield waiting.popleft().result()
 
 
 # --- The worker processes -------------------------------------------------------------
