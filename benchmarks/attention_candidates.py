@@ -162,8 +162,6 @@ TEMPORAL: dict[str, Form] = {
   **_named("cudnn", _cudnn),
   **_named("heads first", _heads_first("float32")),
   **_named("heads first, logits as x", _heads_first("bfloat16")),
-  "kernel, 8 warps": jax.checkpoint(_kernel(8)),
-  "kernel that projects, 8 warps": jax.checkpoint(_kernel_that_projects(8)),
 }
 LINEAR: dict[str, Form] = {
   **_named("plain", linear_attention.plain),

@@ -35,7 +35,7 @@ from data_pipeline import cli, files
 _FRAMES, _HEADS, _HEAD_DIM, _BATCH = 40, 8, 32, 8
 _LEVELS = ((32, 64), (16, 128), (8, 256), (4, 512))  # cells, channels
 _NUMBERS = 1_000_003  # drawn once, then repeated
-_THREADS = 4  # that compile
+_THREADS = 8  # that compile
 _GROUP = 5  # calls that are queued together
 _MIN_GROUPS, _MAX_SECONDS = 5, 0.4  # of the timed calls of a program
 _LAST_WAIT = 15  # seconds for compilations that have begun
