@@ -3,7 +3,8 @@ r"""How well a stage 1 moves people and gives pictures back, and sheets to look 
   python -m benchmarks.stage1 --checkpoint=STAGE1 --data=DIR --pictures=DIR --output=DIR
 
 --data is a data set of `data_pipeline.build`, of generated clips or of film; errors of
-the flow are measured where the true motion is known. Every frame of its test clips is
+the flow are measured where the true motion is known, of the flow of cells and of that
+of pixels by which the decoder warps. Every frame of its test clips is
 rebuilt from the first. The moving part of a frame is where it differs from the first by
 more than a tenth of the grey levels. --pictures are given back without motion, as are
 the first frames of the clips. A stage 1 whose loss is AlexNet's (`loss.network`) has
@@ -18,7 +19,7 @@ import argparse
 import pathlib
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -33,6 +34,7 @@ from dabfusion_jax.inference.inputs import frame_image
 from dabfusion_jax.inference.pairs import PICTURE_SUFFIXES
 from dabfusion_jax.metrics import image
 from dabfusion_jax.metrics.features import lpips
+from dabfusion_jax.models.image_codec import FINE_FLOW
 from dabfusion_jax.ops.grid import identity_grid
 from dabfusion_jax.ops.pixels import from_uint8, to_uint8
 from dabfusion_jax.ops.resize import resize_aligned
@@ -55,6 +57,15 @@ Frames = UInt8[np.ndarray, "t h w 3"]
 Rows = dict[str, list[float]]  # measure -> value of each clip
 
 
+class Rebuilt(NamedTuple):
+  """Frames rebuilt from the first of them."""
+
+  frames: Frames
+  warped: Frames  # the first frame
+  flow: Float[np.ndarray, "t s s 2"]  # of cells
+  fine_flow: Float[np.ndarray, "t h w 2"]  # of pixels, which the decoder warps by
+
+
 class Codec:
   """Stage 1 on clips."""
 
@@ -65,10 +76,14 @@ class Codec:
     def rebuild(frames):
       motion, z = model.apply(variables, frames, method="analyse_clip")
       z = jnp.broadcast_to(z, (len(frames), *z.shape))
-      moved = model.apply(variables, z, *motion, method="decode")
+      moved, sown = model.apply(
+        variables, z, *motion, method="decode", mutable=["intermediates"]
+      )
       flow = resize_aligned(motion.flow, *frames.shape[1:3])
+      if model.fine_flow:
+        (flow,) = sown["intermediates"]["decoder"][FINE_FLOW]
       warped = jax.vmap(warp, (None, 0))(frames[0], flow)
-      return moved, warped, motion.flow
+      return moved, warped, motion.flow, flow
 
     @jax.jit
     def give_back(pictures):
@@ -87,10 +102,10 @@ class Codec:
     self._rebuild, self._give_back = rebuild, give_back
     self._rebuild_by = rebuild_by
 
-  def rebuild(self, frames: Frames) -> tuple[Frames, Frames, Float[np.ndarray, "..."]]:
-    """Returns the frames rebuilt from the first, the first one warped, and the flow."""
-    moved, warped, flow = self._rebuild(from_uint8(frames))
-    return to_uint8(moved), to_uint8(warped), np.asarray(flow)
+  def rebuild(self, frames: Frames) -> Rebuilt:
+    """Rebuilds the frames from the first."""
+    moved, warped, *flows = self._rebuild(from_uint8(frames))
+    return Rebuilt(to_uint8(moved), to_uint8(warped), *map(np.asarray, flows))
 
   def rebuild_by_truth(self, record: Mapping[str, Any], cells: int) -> Frames:
     """Returns the frames of a generated clip, rebuilt from the first by their motion.
@@ -129,7 +144,7 @@ def measure_clip(
 ) -> tuple[dict[str, float], Frames]:
   """Returns the measures of one clip, and its sheet."""
   frames = record["frames"]
-  moved, warped, flow = codec.rebuild(frames)
+  moved, warped, flow, fine_flow = codec.rebuild(frames)
   frozen = np.broadcast_to(frames[:1], frames.shape)
   grey = frames.astype(np.float32).mean(-1)
   masks = {"the moving part": np.abs(grey - grey[:1]) > MOVING}
@@ -140,9 +155,10 @@ def measure_clip(
     for cells in (flow.shape[1], frames.shape[1]):
       guesses[f"{BETTER}, {cells} cells"] = better_by_truth(record, cells)
     masks["the person"] = record["part_map"] > 0
-    for region, (error, null) in flow_errors_by_region(record, flow).items():
-      values[f"flow error, {region} [px]"] = error
-      values[f"no motion, {region} [px]"] = null
+    for kind, found in (("cells", flow), ("pixels", fine_flow)):
+      for region, (error, null) in flow_errors_by_region(record, found).items():
+        values[f"flow error of {kind}, {region} [px]"] = error
+        values[f"no motion, {region} [px]"] = null
   for name, mask in masks.items():
     for key, guess in guesses.items():
       pair = (x[1:].astype(np.float32) for x in (guess, frames))
@@ -167,7 +183,7 @@ def table(rows: Rows, sequences: Sequence[str]) -> Iterator[str]:
   for key, values in rows.items():
     if key.startswith("no motion") or "frozen" in key:
       continue
-    null = key.replace("flow error", "no motion")
+    null = re.sub("flow error of (cells|pixels)", "no motion", key)
     for made in (rf"{BETTER}, \d+ cells", BY_TRUTH, "rebuilt"):
       null = re.sub(made, "frozen", null)
     value = aggregate.estimate(values, sequences)
