@@ -5,8 +5,9 @@ r"""Stage 1: the latent flow auto-encoder.
 
 Record (two x86-64 cores, jax 0.10.2, 2026; figures: docs/results.md):
   paper   not run: needs AIST++ and an accelerator; compiled for TPUs (docs/scaling.md)
-  people  not in one go: 1,279 steps of 32 pairs on an H100, 9 steps/s, then its parts
-          on a CPU; flow error 0.50 of no motion on held-out people (docs/training.md)
+  people  not in one go: its parts on a CPU, then 5,425 steps of 64 pairs on an H100 in
+          3.5 minutes at 26 steps/s; flow error 0.31 of no motion on held-out people
+          (docs/training.md)
   medium  1,600 then 5,000 steps at about 2 steps/s, 40 min for the latter; PSNR inside
           the person 19.09 dB; the shipped weights (docs/training.md has the commands)
   demo    600 steps at 1.5 steps/s, 6.5 min; PSNR inside the person 15.49 dB
@@ -118,8 +119,9 @@ def get_config(variant: str = "paper") -> ml_collections.ConfigDict:
     # A chest that turns away moves as no part that turns in the picture does.
     c.model.motion_correction = True
     c.model.keep_picture = True
+    c.model.decoder_features, c.model.fine_flow = 24, True
     c.model.matching_features = 64
-    c.loss.network, c.loss.perceptual_weights = "alexnet", (1.0,) * 5
+    c.loss.network, c.loss.perceptual_weights = "alexnet", (2.0,) * 5
     c.loss.pixel_weight = 60.0
     c.loss.flow_weight, c.loss.parts_weight = 100.0, 3.0
     # Stage 2 learns from it too: of arms, stage 1 finds little of the motion.

@@ -4,7 +4,14 @@ import numpy as np
 import pytest
 
 from dabfusion_jax.storage import rounding
-from dabfusion_jax.storage.rounding import DTYPES, FLOAT16, FLOAT32, INT8, SCALE
+from dabfusion_jax.storage.rounding import (
+  DTYPES,
+  EXPONENT,
+  FLOAT16,
+  FLOAT32,
+  INT8,
+  SCALE,
+)
 
 
 def weights():
@@ -28,9 +35,25 @@ def test_integers_are_within_half_a_step_of_their_channel():
   assert np.abs(packed["conv/kernel"]).max() == 127
 
 
+def uneven():
+  """Returns an array with an input channel to whose size all would be rounded."""
+  kernel = np.random.default_rng(0).normal(size=(3, 3, 40, 20)).astype(np.float32)
+  kernel[:, :, 5] *= 30
+  return kernel
+
+
+def test_input_channels_of_different_size_are_as_exact_as_others():
+  packed = rounding.pack({"kernel": uneven()}, INT8)
+  assert packed["kernel"].dtype == packed["kernel" + EXPONENT].dtype == np.int8
+  error = rounding.unpack(packed)["kernel"] - uneven()
+  norm = lambda x: np.sqrt(np.square(x).mean((0, 1, 3)))
+  assert (norm(error) < 0.02 * norm(uneven())).all()
+
+
 def test_an_array_of_which_integers_lose_much_stays_in_half_precision():
-  kernel = np.random.default_rng(0).normal(size=(1_000, 20)).astype(np.float32)
-  kernel[0] *= 100  # one input channel, to whose size all others would be rounded
+  # One large value in each channel.
+  kernel = 200 * np.eye(200, dtype=np.float32)
+  kernel += np.random.default_rng(0).normal(size=kernel.shape).astype(np.float32)
   packed = rounding.pack({"kernel": kernel}, INT8)
   assert packed.keys() == {"kernel"} and packed["kernel"].dtype == np.float16
   again = rounding.pack(rounding.unpack(packed), INT8)
@@ -39,7 +62,8 @@ def test_an_array_of_which_integers_lose_much_stays_in_half_precision():
 
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_packing_again_changes_nothing(dtype):
-  once = rounding.unpack(rounding.pack(weights(), dtype))
+  given = weights() | {"uneven": uneven()}
+  once = rounding.unpack(rounding.pack(given, dtype))
   twice = rounding.unpack(rounding.pack(once, dtype))
   for name, value in once.items():
     assert value.dtype == np.float32
@@ -75,10 +99,15 @@ def test_what_half_precision_cannot_hold_is_named(dtype):
     {"conv/kernel": None},
     {"conv/kernel": np.ones((3, 3, 30, 20), np.float32)},
     {"small": np.ones((4, 5), np.int64)},
+    {"small" + EXPONENT: np.ones(4, np.int8)},
+    {"kernel" + EXPONENT: np.ones(39, np.int8)},
+    {"kernel" + EXPONENT: np.ones(40, np.float32)},
+    {"kernel": None},
+    {"nothing" + EXPONENT: np.ones(4, np.int8)},
   ],
 )
 def test_integers_without_their_scales_are_damage(change):
-  packed = rounding.pack(weights(), INT8) | change
+  packed = rounding.pack(weights() | {"kernel": uneven()}, INT8) | change
   packed = {name: value for name, value in packed.items() if value is not None}
-  with pytest.raises(ValueError, match="kernel|small"):
+  with pytest.raises(ValueError, match="kernel|small|nothing"):
     rounding.unpack(packed)
