@@ -89,8 +89,8 @@ def test_joint_motion_may_be_either_and_no_motion_remains_none():
   [
     ({"matching_features": 6}, "multiple of 4, the number of attention heads, not 6"),
     ({"num_down": 1, "motion_down": 0}, "cells of at least 4 pixels"),
-    ({"keep_picture": False, "fine_flow": True}, "model.fine_flow is of a decoder"),
-    ({"keep_picture": False, "decoder_features": 8}, "model.decoder_features is of a"),
+    ({"keep_picture": False, "decoder_features": 0}, "model.fine_flow is of a decoder"),
+    ({"keep_picture": False, "fine_flow": False}, "model.decoder_features is of a"),
   ],
 )
 def test_settings_that_do_not_go_together_are_refused(change, message):
