@@ -102,8 +102,10 @@ def test_each_device_of_a_mesh_runs_the_kernel_on_its_own_examples(
   mesh = sharding.mesh_of(jax.devices()[:2], (("data", 2), ("fsdp", 1)))
   with jax.set_mesh(mesh):
     x = jax.device_put(x, sharding.batch_sharding(mesh))
-    assert _kernels(softmax_attention.cuda, (x, *rest))
-    found = _value_and_gradient(softmax_attention.cuda)((x, *rest))
+    step = _value_and_gradient(softmax_attention.cuda)
+    # XLA could split interpreted kernels by itself.
+    assert str(jax.make_jaxpr(step)((x, *rest))).count("shard_map[") == 2
+    found = step((x, *rest))
   assert max(_differences(found, expected)) < 1e-5
   assert found[0][1].sharding.spec[0] == sharding.AXES
 
