@@ -1,6 +1,7 @@
 """Forms of attention that a GPU may run faster than the plain ones.
 
-Each maps (x, weights, bias) as `ops.attention` does, and equals its plain form.
+Temporal attention of GPUs is "kernel"; what it won against is in docs/scaling.md. Each
+maps (x, weights, bias) as `ops.attention` does, and equals its plain form.
 """
 
 from collections.abc import Callable
@@ -9,14 +10,14 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from dabfusion_jax.ops import attention_triton, linear_attention_triton
+from benchmarks import linear_attention_triton
+from dabfusion_jax.ops import attention_triton
 from dabfusion_jax.ops.attention import (
   AttentionWeights,
   linear_attention,
   softmax_attention,
 )
 from dabfusion_jax.ops.norms import layer_norm
-from dabfusion_jax.ops.positions import rotate
 
 Form = Callable[..., Array]
 
@@ -33,56 +34,6 @@ def _project(
 def _project_back(y: Array, weights: AttentionWeights) -> Float[Array, "b m s c"]:
   """Joins the heads, the last two axes, and projects them back."""
   return jnp.dot(y.reshape(*y.shape[:-2], -1), weights.out)
-
-
-def _cudnn(x, weights, bias):
-  q, k, v = jnp.moveaxis(_project(x, weights), 3, 0)
-  flat = lambda a: a.reshape(-1, *a.shape[2:])
-  y = jax.nn.dot_product_attention(
-    flat(rotate(q, axis=2)),
-    flat(rotate(k, axis=2)),
-    flat(v),
-    bias[None].astype(x.dtype),
-    implementation="cudnn",
-  )
-  return _project_back(y.reshape(q.shape), weights)
-
-
-def _kernel(warps: int) -> Form:
-  return lambda x, weights, bias: attention_triton.softmax_attention(
-    x, *weights, bias, warps
-  )
-
-
-def _kernel_that_projects(warps: int) -> Form:
-  def form(x, weights, bias):
-    y = layer_norm(x, weights.gain)
-    y = attention_triton.project_and_attend(y, weights.qkv, bias, warps)
-    return _project_back(y, weights)
-
-  return form
-
-
-def _heads_first(dtype: str) -> Form:
-  """Normalises the softmax last; logits are written in `dtype`, or in a wider one."""
-
-  def form(x, weights, bias):
-    q, k, v = jnp.transpose(_project(x, weights), (3, 0, 1, 4, 2, 5))
-    q, k = rotate(q, axis=-2) * q.shape[-1] ** -0.5, rotate(k, axis=-2)
-    wide = jnp.promote_types(dtype, x.dtype)
-    logits = jnp.einsum("...td,...sd->...ts", q, k, preferred_element_type=wide)
-    exponentials, total = _exponentials(logits.astype(jnp.float32) + bias[None, None])
-    y = jnp.einsum("...ts,...sd->...td", exponentials.astype(x.dtype), v)
-    return _project_back((y / total).astype(x.dtype).swapaxes(2, 3), weights)
-
-  return form
-
-
-def _exponentials(logits: Float[Array, "..."]) -> tuple[Array, Array]:
-  """Returns exponentials and their sums over the last axis."""
-  largest = jax.lax.stop_gradient(logits.max(-1, keepdims=True))
-  exponentials = jnp.exp(logits - largest)
-  return exponentials, exponentials.sum(-1, keepdims=True)
 
 
 def _queries(q: Float[Array, "b m s n d"]) -> Float[Array, "b m s n d"]:
@@ -145,6 +96,10 @@ def _linear_folded(x, weights):
   return _from_queries(_queries(q), context, weights)
 
 
+def _kernel(x, weights, bias):
+  return attention_triton.softmax_attention(x, *weights, bias)
+
+
 def _linear_kernels(x, weights):
   return linear_attention_triton.linear_attention(x, *weights)
 
@@ -157,11 +112,7 @@ def _named(name: str, form: Form) -> dict[str, Form]:
 # Name -> form; "kept" ones keep arrays for the backward pass.
 TEMPORAL: dict[str, Form] = {
   **_named("plain", softmax_attention.plain),
-  **_named("kernel", _kernel(4)),
-  **_named("kernel that projects", _kernel_that_projects(4)),
-  **_named("cudnn", _cudnn),
-  **_named("heads first", _heads_first("float32")),
-  **_named("heads first, logits as x", _heads_first("bfloat16")),
+  **_named("kernel", _kernel),
 }
 LINEAR: dict[str, Form] = {
   **_named("plain", linear_attention.plain),

@@ -4,18 +4,20 @@ r"""Which form of attention is fastest at the sizes that it has in the paper's U
 
 Softmax attention over time and linear attention over space of every level are timed in
 bf16 with float32 weights, forward and with the gradient, warm, on one device: the plain
-form, which GPUs run, and the candidates of `attention_candidates`, which no platform
-runs yet. A difference is the largest of the result and of all gradients from those of
-the plain form in float32, relative to the largest value of each; the plain form's own
-is the yardstick. What fails has a row that says why. The rows of a level come first
-that tell most, and what there was no time for is left out.
+form and the candidates of `attention_candidates`, of which GPUs run "kernel". A
+difference is the largest of the result and of all gradients from those of the plain
+form in float32, relative to the largest value of each; the plain form's own is the
+yardstick. What fails has a row that says why. The rows come first that tell most, and
+what there was no time for is left out.
 """
 
 import dataclasses
 import math
+import os
 import pathlib
 import queue
 import statistics
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -92,17 +94,20 @@ class Layer:
 
 
 def layers(is_smoke: bool) -> Iterator[Layer]:
-  """Yields the layers of the U-Net, the costliest first; tiny ones for a smoke test."""
-  levels = ((4, 16),) if is_smoke else _LEVELS
+  """Yields the layers of the U-Net, of which least is known first; or tiny ones."""
+  levels = dict(_LEVELS)
   frames, heads, batch = _FRAMES, (_HEADS, _HEAD_DIM), _BATCH
   if is_smoke:
-    frames, heads, batch = 5, (2, 8), 2
-  for cells, channels in levels:
-    pixels = cells * cells
-    shape = batch, pixels, frames, channels
-    yield Layer(f"temporal, {cells} cells", TEMPORAL, shape, heads, True)
-    shape = batch, frames, pixels, channels
-    yield Layer(f"linear, {cells} cells", LINEAR, shape, heads, False)
+    levels, frames, heads, batch = {4: 16}, 5, (2, 8), 2
+  largest, *others = levels
+  order = [("linear", largest), *(("temporal", cells) for cells in others)]
+  order += [*(("linear", cells) for cells in others), ("temporal", largest)]
+  for kind, cells in order:
+    pixels, channels = cells * cells, levels[cells]
+    sizes = (pixels, frames) if kind == "temporal" else (frames, pixels)
+    forms = TEMPORAL if kind == "temporal" else LINEAR
+    shape = batch, *sizes, channels
+    yield Layer(f"{kind}, {cells} cells", forms, shape, heads, kind == "temporal")
 
 
 def forward_of(form: Form) -> Callable:
@@ -164,8 +169,12 @@ class Trial:
     self._prepared: dict[str, tuple[PyTree, PyTree]] = {}
     self.rows: list[dict[str, Any]] = []
 
-  def run(self, tasks: Sequence[tuple[Layer, str]]) -> None:
-    """Measures all, in this order as far as compilation allows."""
+  def run(self, tasks: Sequence[tuple[Layer, str]]) -> bool:
+    """Measures all, in this order as far as compilation allows.
+
+    Returns:
+      Whether compilations still run.
+    """
     print(markdown.table(_HEAD, []), end="", flush=True)
     waiting = iter(tasks)  # its lock is Python's
     workers = [
@@ -185,6 +194,7 @@ class Trial:
       self._add(layer, name, self._measure(layer, calls) if calls else failed(error))
     for worker in workers:
       worker.join(_LAST_WAIT / _THREADS)
+    return any(worker.is_alive() for worker in workers)
 
   def _compile(self, waiting: Iterator[tuple[Layer, str]]) -> None:
     for layer, name in waiting:
@@ -262,7 +272,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     hardware.check_backend()
     files.check_writable(args.output, is_folder=False)
     tasks = [(layer, name) for layer in layers(args.smoke) for name in layer.forms]
-    Trial(args.seconds, args.output).run(tasks)
+    if Trial(args.seconds, args.output).run(tasks):
+      sys.stdout.flush()
+      sys.stderr.flush()
+      # Compilations cannot be interrupted, and abort an interpreter that shuts down.
+      os._exit(0)
 
 
 if __name__ == "__main__":

@@ -118,8 +118,27 @@ def _softmax_attention_in_kernel(
   return softmax_attention.plain(x, weights, bias)
 
 
+def _softmax_attention_in_triton(
+  x: Float[Array, "b m s c"],
+  weights: AttentionWeights,
+  bias: Float[Array, "n s s"] | None = None,
+) -> Float[Array, "b m s c"]:
+  """Writes no logits; the plain form for what the kernel does not take."""
+  try:  # not on top: it takes a while, and a later jax may lack what it needs
+    from dabfusion_jax.ops import attention_triton
+  except ImportError:
+    return softmax_attention.plain(x, weights, bias)
+  if attention_triton.softmax_fits(x, weights.qkv, bias):
+    return attention_triton.softmax_attention(x, *weights, bias)
+  return softmax_attention.plain(x, weights, bias)
+
+
 @jax.checkpoint
-@forms(cpu=_softmax_attention_in_chunks, tpu=_softmax_attention_in_kernel)
+@forms(
+  cpu=_softmax_attention_in_chunks,
+  tpu=_softmax_attention_in_kernel,
+  cuda=_softmax_attention_in_triton,
+)
 def softmax_attention(
   x: Float[Array, "b m s c"],
   weights: AttentionWeights,

@@ -13,7 +13,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from dabfusion_jax.ops.kernels import Block, apply_in_kernel, divides, dot
+from dabfusion_jax.ops.kernel_calls import divides
+from dabfusion_jax.ops.kernels import Block, apply_in_kernel, dot
 from dabfusion_jax.ops.norms import layer_norm
 from dabfusion_jax.ops.positions import rotation, turn
 

@@ -1,14 +1,17 @@
-"""Forms of softmax attention for GPUs: what lies between two projections, in a kernel.
+"""Softmax attention for NVIDIA's GPUs: what lies between two projections, in a kernel.
 
 Written in Pallas for its Triton backend. A kernel takes one head through a few
 sequences: rotation, logits, bias, softmax and product stay on the chip, and only
-queries, keys and values (`attend`) or the input (`project_and_attend`) are read, in the
-layouts that products of matrices leave them in. The backward kernels do the same work
-again. Sequences are padded to a power of two on the chip only.
+queries, keys and values are read, in the layout that the product of matrices leaves
+them in. The backward kernel does the same work again. Sequences are padded to a power
+of two on the chip only.
 """
 
+import contextlib
 import functools
-import math
+import threading
+import warnings
+from collections.abc import Iterator
 
 import jax
 import jax.numpy as jnp
@@ -18,9 +21,15 @@ from jax.experimental.pallas import triton
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
+from dabfusion_jax.ops.kernel_calls import divides, lazy, split_batch
 from dabfusion_jax.ops.norms import layer_norm
 from dabfusion_jax.ops.positions import rotation, turn
 
+_DTYPE = jnp.bfloat16  # the others have not been measured
+_LONGEST, _HEAD_DIMS = 64, (16, 32, 64)  # for which the registers suffice
+_OLD = ("5.", "6.", "7.")  # compute capabilities without products of bfloat16
+_NOTICE = "The Pallas Triton backend is deprecated"  # jax 0.11
+_ONE_AT_A_TIME = threading.Lock()  # filters of warnings belong to the process
 _LEAST = 16  # rows of a product
 _PROGRAMS = 1024  # at least, if there are sequences enough: some per multiprocessor
 _LONGEST_BLOCK = 32  # sequences that a program goes through
@@ -29,70 +38,64 @@ _WARPS = 4
 _PARTS = tuple(np.int32(i) for i in range(3))  # queries, keys, values
 
 
+def softmax_fits(
+  x: Float[Array, "b m s c"],
+  qkv: Float[Array, "c 3 n d"],
+  bias: Float[Array, "n s s"] | None,
+) -> bool:
+  """Returns whether `softmax_attention` takes these arrays, on the GPU that is here.
+
+  Its products of float32 would be less precise than those of the plain form.
+  """
+  return (
+    bias is not None
+    and jnp.result_type(x, qkv) == _DTYPE
+    and x.shape[2] <= _LONGEST
+    and qkv.shape[-1] in _HEAD_DIMS
+    and divides(len(x))
+    and not any(
+      getattr(device, "compute_capability", "").startswith(_OLD)
+      for device in jax.local_devices()
+    )
+  )
+
+
 def softmax_attention(
   x: Float[Array, "b m s c"],
   gain: Float[Array, "c"],
   qkv: Float[Array, "c 3 n d"],
   out: Float[Array, "i c"],
   bias: Float[Array, "n s s"],
-  warps: int = _WARPS,
 ) -> Float[Array, "b m s c"]:
   """Applies softmax attention, rotated and with a bias; i = n d."""
   y = jnp.dot(layer_norm(x, gain), qkv.reshape(len(qkv), -1))
-  y = attend(y.reshape(*x.shape[:-1], *qkv.shape[1:]), bias, warps)
+  y = attend(y.reshape(*x.shape[:-1], *qkv.shape[1:]), bias)
   return jnp.dot(y.reshape(*x.shape[:-1], -1), out)
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
+@jax.custom_vjp
 def attend(
-  qkv: Float[Array, "b m s 3 n d"], bias: Float[Array, "n s s"], warps: int = _WARPS
+  qkv: Float[Array, "b m s 3 n d"], bias: Float[Array, "n s s"]
 ) -> Float[Array, "b m s n d"]:
-  """Applies softmax(q k^T / sqrt(d) + bias) v, where q and k are rotated before."""
-  return _forward(_attend_forward, qkv, (), bias, warps)
+  """Applies softmax(q k^T / sqrt(d) + bias) v, where q and k are rotated before.
+
+  Each device has its own examples. There are no derivatives in forward mode.
+  """
+  return split_batch(lambda qkv, bias: _forward_p.bind(qkv, bias)[0], qkv, bias)
 
 
-def _attend_saving(qkv, bias, warps):
-  return attend(qkv, bias, warps), (qkv, bias)
+def _attend_saving(qkv, bias):
+  return attend(qkv, bias), (qkv, bias)
 
 
-def _attend_backward(warps, saved, gradient):
+def _attend_backward(saved, gradient):
   qkv, bias = saved
-  of_qkv, of_bias = _backward(_attend_backward_kernel, qkv, (), bias, gradient, warps)
-  return of_qkv.reshape(qkv.shape), of_bias
+  function = lambda batched, bias: _backward_p.bind(*batched, bias)
+  of_qkv, of_bias = split_batch(function, (qkv, gradient), bias)
+  return of_qkv, of_bias.sum(0).astype(bias.dtype)
 
 
 attend.defvjp(_attend_saving, _attend_backward)
-
-
-@functools.partial(jax.custom_vjp, nondiff_argnums=(3,))
-def project_and_attend(
-  x: Float[Array, "b m s c"],
-  kernel: Float[Array, "c 3 n d"],
-  bias: Float[Array, "n s s"],
-  warps: int = _WARPS,
-) -> Float[Array, "b m s n d"]:
-  """Applies `attend` to projections of x, which are not written to memory.
-
-  The number c of channels is a power of two, and small: the weights of a head and their
-  gradients stay on the chip.
-  """
-  return _forward(_project_forward, x, (kernel,), bias, warps)
-
-
-def _project_saving(x, kernel, bias, warps):
-  return project_and_attend(x, kernel, bias, warps), (x, kernel, bias)
-
-
-def _project_backward(warps, saved, gradient):
-  x, kernel, bias = saved
-  of_x, of_kernel, of_bias = _backward(
-    _project_backward_kernel, x, (kernel,), bias, gradient, warps
-  )
-  of_x = of_x.astype(jnp.float32).sum(0).astype(x.dtype).reshape(x.shape)
-  return of_x, of_kernel.sum(0).astype(kernel.dtype), of_bias
-
-
-project_and_attend.defvjp(_project_saving, _project_backward)
 
 
 def _block_size(count: int, num_heads: int) -> int:
@@ -114,56 +117,63 @@ def _tables(
   return [*angles, turn(jnp.eye(head_dim, dtype=dtype)), bias]
 
 
-def _call(kernel, arrays, results, num_heads: int, count: int, size: int, warps: int):
+def _call(kernel, arrays, results, num_heads: int, count: int, size: int):
   """Runs a kernel for each head and each block of `size` sequences."""
   return pl.pallas_call(
     functools.partial(kernel, size),
     grid=(num_heads, count // size),
     out_shape=results,
-    compiler_params=triton.CompilerParams(num_warps=warps, num_stages=2),
+    compiler_params=triton.CompilerParams(num_warps=_WARPS, num_stages=2),
   )(*arrays)
 
 
-def _forward(kernel, x, weights, bias, warps):
-  """Returns the heads' results, [b m s n d]."""
-  num_heads, head_dim = (*weights, x)[0].shape[-2:]
-  *sizes, positions = x.shape[:3]
-  count = math.prod(sizes)
-  result = jax.ShapeDtypeStruct((count, positions, num_heads, head_dim), x.dtype)
-  arrays = (x.reshape(count, *x.shape[2:]), *weights, *_tables(bias, head_dim, x.dtype))
+def _call_forward(qkv, bias):
+  """Runs the forward kernel; returns the heads' results, [b m s n d], in a list."""
+  batch, count, positions, _, num_heads, head_dim = qkv.shape
+  count *= batch
+  result = jax.ShapeDtypeStruct((count, positions, num_heads, head_dim), qkv.dtype)
+  arrays = (qkv.reshape(count, *qkv.shape[2:]), *_tables(bias, head_dim, qkv.dtype))
   size = _block_size(count, num_heads)
-  y = _call(kernel, arrays, result, num_heads, count, size, warps)
-  return y.reshape(*sizes, *y.shape[1:])
+  y = _call(_forward_kernel, arrays, result, num_heads, count, size)
+  return [y.reshape(batch, -1, *y.shape[1:])]
 
 
-def _backward(kernel, x, weights, bias, gradient, warps):
-  """Returns gradients: of x, of weights per block if there are any, and of the bias.
+def _call_backward(qkv, gradient, bias):
+  """Runs the backward kernel; returns a list of gradients: of qkv, of the bias.
 
-  That of x has a first axis of heads if there are weights.
+  That of the bias has a first axis of one entry.
   """
-  num_heads, head_dim = (*weights, x)[0].shape[-2:]
-  count = math.prod(x.shape[:2])
+  count, (positions, _, num_heads, head_dim) = len(qkv) * qkv.shape[1], qkv.shape[2:]
   size = _block_size(count, num_heads)
-  tables = _tables(bias, head_dim, x.dtype)
-  wide = lambda *shape: jax.ShapeDtypeStruct(shape, jnp.float32)
-  x, gradient = (a.reshape(count, *a.shape[2:]) for a in (x, gradient))
-  per_head = (num_heads,) if weights else ()
-  *of_others, of_bias = _call(
-    kernel,
-    (x, *weights, *tables, gradient),
-    (
-      jax.ShapeDtypeStruct((*per_head, *x.shape), x.dtype),
-      *(wide(count // size, *w.shape) for w in weights),
-      wide(count // size, *tables[-1].shape),
-    ),
-    num_heads,
-    count,
-    size,
-    warps,
+  tables = _tables(bias, head_dim, qkv.dtype)
+  flat, gradient = (a.reshape(count, *a.shape[2:]) for a in (qkv, gradient))
+  results = (
+    jax.ShapeDtypeStruct(flat.shape, qkv.dtype),
+    jax.ShapeDtypeStruct((count // size, *tables[-1].shape), jnp.float32),
   )
-  positions = bias.shape[1]
-  of_bias = of_bias.sum(0)[:, :positions, :positions]
-  return *of_others, of_bias.astype(bias.dtype)
+  arrays = flat, *tables, gradient
+  of_qkv, of_bias = _call(_backward_kernel, arrays, results, num_heads, count, size)
+  of_bias = of_bias.sum(0, keepdims=True)[..., :positions, :positions]
+  return [of_qkv.reshape(qkv.shape), of_bias]
+
+
+@contextlib.contextmanager
+def _without_notice() -> Iterator[None]:
+  """Leaves out that a later jax will lack the backend: then the plain form runs."""
+  with _ONE_AT_A_TIME, warnings.catch_warnings():
+    warnings.filterwarnings("ignore", _NOTICE, DeprecationWarning)
+    yield
+
+
+_forward_p = lazy(
+  "attend_forward", _call_forward, lambda qkv, _: qkv[:, :, :, 0], _without_notice
+)
+_backward_p = lazy(
+  "attend_backward",
+  _call_backward,
+  lambda qkv, _, bias: (qkv, bias[None].astype(jnp.float32)),
+  _without_notice,
+)
 
 
 def _rotate(x, angles, dtype):
@@ -184,12 +194,6 @@ def _softmax(q, k, bias, scale: float) -> tuple[Array, Array]:
   logits = triton.dot(q, k, trans_b=True) * scale + bias
   exponentials = jnp.exp(logits - logits.max(-1)[:, None])
   return exponentials, exponentials.sum(-1)[:, None]
-
-
-def _product(q, k, v, bias, scale: float) -> Array:
-  """Returns what a head gives."""
-  exponentials, total = _softmax(q, k, bias, scale)
-  return triton.dot(exponentials.astype(v.dtype), v) / total
 
 
 def _gradients(q, k, v, bias, gradient, scale: float):
@@ -215,16 +219,14 @@ def _begin(size, cosine, sine, turning, bias, positions):
 
 
 def _load(ref, is_real):
-  """Returns rows of an array, zeros for padding."""
   return triton.load(ref, mask=is_real, other=0.0)
 
 
 def _store(ref, value, is_real):
-  """Writes rows that are no padding."""
   triton.store(ref, value.astype(ref.dtype), mask=is_real)
 
 
-def _attend_forward(size, qkv, *tables_and_result):
+def _forward_kernel(size, qkv, *tables_and_result):
   *tables, y = tables_and_result
   positions, head_dim = qkv.shape[1], qkv.shape[-1]
   head, first, read, is_real = _begin(size, *tables, positions)
@@ -234,14 +236,15 @@ def _attend_forward(size, qkv, *tables_and_result):
     angles, bias = read()
     q, k, v = (_load(qkv.at[first + i, rows, p, head, :], is_real) for p in _PARTS)
     q, k = (_rotate(a, angles, qkv.dtype) for a in (q, k))
-    result = _product(q, k, v, bias, head_dim**-0.5)
+    exponentials, total = _softmax(q, k, bias, head_dim**-0.5)
+    result = triton.dot(exponentials.astype(v.dtype), v) / total
     _store(y.at[first + i, rows, head, :], result, is_real)
     return 0
 
   jax.lax.fori_loop(0, size, body, 0)
 
 
-def _attend_backward_kernel(size, qkv, *tables_and_results):
+def _backward_kernel(size, qkv, *tables_and_results):
   *tables, gradient, of_qkv, of_bias = tables_and_results
   positions, head_dim = qkv.shape[1], qkv.shape[-1]
   head, first, read, is_real = _begin(size, *tables, positions)
@@ -260,56 +263,3 @@ def _attend_backward_kernel(size, qkv, *tables_and_results):
 
   total = jax.lax.fori_loop(0, size, body, jnp.zeros(tables[-1].shape[1:], jnp.float32))
   of_bias[pl.program_id(1), head] = total
-
-
-def _project(x, weights, angles):
-  """Returns a head's rotated queries and keys, and its values."""
-  q, k, v = (triton.dot(x, w).astype(x.dtype) for w in weights)
-  q, k = (_rotate(a, angles, x.dtype) for a in (q, k))
-  return q, k, v
-
-
-def _project_forward(size, x, kernel, *tables_and_result):
-  *tables, y = tables_and_result
-  head, first, read, is_real = _begin(size, *tables, x.shape[1])
-  rows, weights = pl.ds(0, len(is_real)), [kernel[:, p, head, :] for p in _PARTS]
-
-  def body(i, _):
-    angles, bias = read()
-    sequence = _load(x.at[first + i, rows, :], is_real)
-    q, k, v = _project(sequence, weights, angles)
-    result = _product(q, k, v, bias, kernel.shape[-1] ** -0.5)
-    _store(y.at[first + i, rows, head, :], result, is_real)
-    return 0
-
-  jax.lax.fori_loop(0, size, body, 0)
-
-
-def _project_backward_kernel(size, x, kernel, *tables_and_results):
-  *tables, gradient, of_x, of_kernel, of_bias = tables_and_results
-  head, first, read, is_real = _begin(size, *tables, x.shape[1])
-  rows, (channels, *_, head_dim) = pl.ds(0, len(is_real)), kernel.shape
-
-  def body(i, sums):
-    angles, bias = read()
-    weights = [kernel[:, p, head, :] for p in _PARTS]
-    sequence = _load(x.at[first + i, rows, :], is_real)
-    of_y = _load(gradient.at[first + i, rows, head, :], is_real)
-    q, k, v = _project(sequence, weights, angles)
-    of_q, of_k, of_v, of_logits = _gradients(q, k, v, bias, of_y, head_dim**-0.5)
-    of_q, of_k = (_rotate_back(a, angles, x.dtype) for a in (of_q, of_k))
-    parts = of_q, of_k, of_v.astype(x.dtype)
-    update = sum(
-      triton.dot(a, w, trans_b=True) for a, w in zip(parts, weights, strict=True)
-    )
-    _store(of_x.at[head, first + i, rows, :], update, is_real)
-    added = *(triton.dot(sequence, a, trans_a=True) for a in parts), of_logits
-    return [a + b for a, b in zip(sums, added, strict=True)]
-
-  zeros = [jnp.zeros((channels, head_dim), jnp.float32)] * 3
-  zeros.append(jnp.zeros(tables[-1].shape[1:], jnp.float32))
-  *of_weights, total = jax.lax.fori_loop(0, size, body, zeros)
-  block = pl.program_id(1)
-  for part, value in zip(_PARTS, of_weights, strict=True):
-    of_kernel[block, :, part, head, :] = value
-  of_bias[block, head] = total

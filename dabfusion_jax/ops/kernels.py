@@ -14,12 +14,12 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.core import ShapedArray
 from jax.experimental import pallas as pl
 from jax.extend.core import Primitive
-from jax.interpreters import batching, mlir
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
+
+from dabfusion_jax.ops.kernel_calls import lazy, split_batch
 
 PyTree = Any
 
@@ -103,7 +103,7 @@ def apply_in_kernel(
     params: matrices that get gradients.
     tables: matrices that get none.
   """
-  return _split_batch(functools.partial(_forward_kernel, block), (x,), params, tables)
+  return split_batch(functools.partial(_forward_kernel, block), (x,), params, tables)
 
 
 def _forward(block, x, params, tables):
@@ -113,43 +113,12 @@ def _forward(block, x, params, tables):
 def _backward(block, saved, gradient):
   x, params, tables = saved
   kernel = functools.partial(_backward_kernel, block)
-  of_x, of_params = _split_batch(kernel, (x, gradient), params, tables)
+  of_x, of_params = split_batch(kernel, (x, gradient), params, tables)
   of_params = jax.tree.map(lambda g, p: g.sum(0).astype(p.dtype), of_params, params)
   return of_x, of_params, jax.tree.map(jnp.zeros_like, tables)
 
 
 apply_in_kernel.defvjp(_forward, _backward)
-
-
-def divides(batch_size: int) -> bool:
-  """Returns whether the devices of the mesh that is set can share a batch evenly.
-
-  XLA does not split kernels, so on a mesh they need this.
-  """
-  return batch_size % _num_devices() == 0
-
-
-def _num_devices() -> int:
-  """Returns the number of devices that XLA splits arrays over."""
-  mesh = jax.sharding.get_abstract_mesh()
-  is_auto = set(mesh.axis_types) == {jax.sharding.AxisType.Auto}
-  return mesh.size if is_auto else 1
-
-
-def _split_batch(function: Callable[..., PyTree], batched: PyTree, *shared: PyTree):
-  """Returns function(batched, *shared), where each device has its own examples.
-
-  First axes of `batched` and of the result are examples.
-  """
-  if _num_devices() == 1:
-    return function(batched, *shared)
-  examples = jax.P(jax.sharding.get_abstract_mesh().axis_names)
-  return jax.shard_map(
-    function,
-    in_specs=(examples, *(jax.P() for _ in shared)),
-    out_specs=examples,
-    check_vma=False,
-  )(batched, *shared)
 
 
 def _forward_kernel(block, batched, params, tables):
@@ -226,26 +195,12 @@ def _sum_shape(a: Any) -> jax.ShapeDtypeStruct:
 
 
 def _lazy(name: str, call: Callable, result_shapes: Callable) -> Primitive:
-  """Returns a primitive that traces `call` only where a program for TPUs needs it.
+  """Returns a primitive of the leaves of `call`'s and `result_shapes`' arguments."""
 
-  Programs for other platforms are traced with all forms of an operation, and tracing
-  the kernels takes longer than all the rest of the denoiser.
-  """
-  primitive = Primitive(name)
-  primitive.multiple_results = True
+  def shapes(*avals, block, structure):
+    return result_shapes(*jax.tree.unflatten(structure, avals))
 
-  @primitive.def_abstract_eval
-  def _(*avals, block, structure):
-    shapes = result_shapes(*jax.tree.unflatten(structure, avals))
-    return [ShapedArray(a.shape, a.dtype) for a in jax.tree.leaves(shapes)]
-
-  def map_over_batch(leaves, axes, **params):
-    results = jax.vmap(functools.partial(call, **params), axes)(*leaves)
-    return results, [0] * len(results)
-
-  batching.primitive_batchers[primitive] = map_over_batch
-  mlir.register_lowering(primitive, mlir.lower_fun(call, multiple_results=True))
-  return primitive
+  return lazy(name, call, shapes)
 
 
 _forward_p = _lazy("forward_kernel", _call_forward, lambda x, params, tables: x)

@@ -14,42 +14,56 @@ _TARGETS: set[str] = set()  # platforms that this machine does not have
 
 
 def compile_for(platform: str) -> None:
-  """Says that programs will be compiled here for a platform that is not.
+  """Says that programs will be compiled here for "tpu" or "cuda", which is not here.
 
   Without it they hold plain forms there. Call it before anything is traced.
   """
   _TARGETS.add(platform)
 
 
-def forms(*, cpu: Callable, tpu: Callable | None = None) -> Callable:
-  """Returns a decorator that replaces a function by `cpu` on CPUs, by `tpu` on TPUs.
+def _platforms() -> set[str]:
+  """Returns the platforms that programs may be compiled for, beside CPUs.
+
+  The backend of every vendor's GPUs is called "gpu", and is "cuda" to lowering if they
+  are NVIDIA's; on others the form for "cuda" is dropped there.
+  """
+  backend = jax.default_backend()
+  return {"cuda" if backend == "gpu" else backend, *_TARGETS}
+
+
+def forms(
+  *, cpu: Callable, tpu: Callable | None = None, cuda: Callable | None = None
+) -> Callable:
+  """Returns a decorator that replaces a function by the form of a platform.
 
   The decorated function is the plain form: it defines what is computed and runs on all
-  other platforms, and on TPUs unless there is a form for them. The others are equal to
-  it up to float rounding and arranged for their platform. Arrays are positional
-  arguments, Python values keyword arguments.
+  platforms that have no form. The others are equal to it up to float rounding and
+  arranged for CPUs, TPUs and GPUs of NVIDIA. Arrays are positional arguments, Python
+  values keyword arguments.
 
-  All forms are traced and lowering keeps one of them, so that a program compiled for
-  TPUs on a machine without any contains no CPU form. That for TPUs takes long to trace,
-  and is left out where there are none (`compile_for`). Forms are also available as
-  `.plain`, `.cpu` and `.tpu`.
+  Forms are traced and lowering keeps one of them, so that a program compiled for TPUs
+  on a machine without any contains no CPU form. Those for TPUs and GPUs take long to
+  trace, and are left out where there are none (`compile_for`). Forms are also available
+  as `.plain`, `.cpu`, `.tpu` and `.cuda`.
   """
+  others = {name: form for name, form in (("tpu", tpu), ("cuda", cuda)) if form}
 
   def decorate(plain: Callable) -> Callable:
     @functools.wraps(plain)
     def choose(*arrays, **settings):
       if os.environ.get("DABFUSION_FORMS") == "plain":
         return plain(*arrays, **settings)
+      here = _platforms()
       named = {"cpu": cpu}
-      if tpu and "tpu" in {jax.default_backend(), *_TARGETS}:
-        named["tpu"] = tpu
+      named |= {name: form for name, form in others.items() if name in here}
       return jax.lax.platform_dependent(
         *arrays,
         **{name: functools.partial(form, **settings) for name, form in named.items()},
         default=functools.partial(plain, **settings),
       )
 
-    choose.plain, choose.cpu, choose.tpu = plain, cpu, tpu or plain
+    choose.plain, choose.cpu = plain, cpu
+    choose.tpu, choose.cuda = tpu or plain, cuda or plain
     return choose
 
   return decorate

@@ -141,8 +141,8 @@ def compile_step(step_fn: Any, *arguments: Any) -> tuple[Any, float]:
 def program_flops(lowered: jax.stages.Lowered) -> float:
   """Returns the operations of a program as written, of all devices together.
 
-  They are those before XLA changes it, with the body of a loop counted once, and the
-  same for every platform. Accelerators do not count them, so the CPU's analysis does.
+  They are those before XLA changes it, with the body of a loop counted once and kernels
+  of GPUs left out. Accelerators do not count them, so the CPU's analysis does.
   0: this process has no CPU device, or the analysis fails.
   """
   try:

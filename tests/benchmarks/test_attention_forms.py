@@ -2,15 +2,17 @@
 
 import functools
 import json
+import subprocess
+import sys
 
 import jax
 import jax.numpy as jnp
 import pytest
 
-from benchmarks import attention_forms
+from benchmarks import attention_forms, linear_attention_triton
 from benchmarks.attention_candidates import LINEAR, TEMPORAL
 from benchmarks.attention_forms import Layer, difference, gradient_of
-from dabfusion_jax.ops import attention_triton, linear_attention_triton
+from dabfusion_jax.ops import attention_triton
 
 LAYERS = {
   "temporal": Layer("temporal", TEMPORAL, (2, 6, 5, 16), (4, 8), True),
@@ -21,7 +23,7 @@ CASES = [
   for kind, layer in LAYERS.items()
   for name in layer.forms
   # Recomputing changes no value, and the plain form is what they are compared with.
-  if "kept" not in name and "warps" not in name and name not in ("plain", "cudnn")
+  if "kept" not in name and name != "plain"
 ]
 
 
@@ -92,8 +94,33 @@ def test_what_fails_has_a_row_and_the_others_go_on(tmp_path, monkeypatch, capsys
 def test_a_trial_without_time_ends(tmp_path):
   layer = LAYERS["linear"]
   trial = attention_forms.Trial(0.0, tmp_path / "forms.json")
-  trial.run([(layer, "plain")])
+  assert not trial.run([(layer, "plain")])
   assert not trial.rows
+
+
+def test_a_trial_that_ends_while_it_compiles_ends_the_process(tmp_path):
+  code = """
+import threading
+from benchmarks import attention_forms
+attention_forms._LAST_WAIT = 0
+attention_forms.Trial._compile = lambda self, waiting: threading.Event().wait()
+attention_forms.threading._shutdown = lambda: print("shut down")
+attention_forms.main()
+"""
+  found = subprocess.run(
+    [sys.executable, "-c", code, f"--output={tmp_path}/forms.json", "--smoke"]
+    + ["--seconds=0.1"],
+    capture_output=True,
+    text=True,
+  )
+  assert found.returncode == 0 and "| layer |" in found.stdout, found.stderr
+  assert "shut down" not in found.stdout
+
+
+def test_the_layers_of_which_least_is_known_come_first():
+  names = [layer.name for layer in attention_forms.layers(is_smoke=False)]
+  assert names[:2] == ["linear, 32 cells", "temporal, 16 cells"]
+  assert len(set(names)) == 8 and next(iter(LINEAR)) == "plain"
 
 
 def _read(folder):

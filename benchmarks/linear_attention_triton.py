@@ -1,4 +1,4 @@
-"""Forms of linear attention for GPUs: two kernels around small matrices per sequence.
+"""Linear attention for GPUs, on trial: two kernels around small matrices per sequence.
 
 Written in Pallas for its Triton backend. With E the softmax of the keys over positions,
 linear attention is softmax(q) E^T x W, where W are the weights for values and of the
