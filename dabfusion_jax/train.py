@@ -20,6 +20,7 @@ from ml_collections import config_flags
 from dabfusion_jax import config
 from dabfusion_jax.parallel import hardware, sharding
 from dabfusion_jax.parallel.compiled import keep_compiled
+from dabfusion_jax.resident.pairs import ResidentPairs
 from dabfusion_jax.settings.autoencoder import AutoencoderSettings
 from dabfusion_jax.settings.config_files import find_config
 from dabfusion_jax.settings.diffusion import DiffusionSettings
@@ -30,7 +31,6 @@ from dabfusion_jax.storage.checkpointing import CheckpointError
 from dabfusion_jax.storage.run_config import check_config, read_config
 from dabfusion_jax.storage.run_folder import RunFolder
 from dabfusion_jax.training.loop import train
-from dabfusion_jax.training.resident_pairs import ResidentPairs
 from dabfusion_jax.training.warm_start import history_of, make_warm_start
 from data_pipeline.cli import one_line_errors
 from data_pipeline.errors import UserError

@@ -60,6 +60,11 @@ LAWS = {
     | {"PIL", "clu", "tensorboardX", "dabfusion_jax.stages.base"}
     | {f"dabfusion_jax.{n}" for n in ("parallel", "settings", "storage")},
   ),
+  "dabfusion_jax/resident": (
+    "training clips in the memory of the device, which makes pairs of them",
+    {"absl", "jax", "jaxtyping", "numpy", "dabfusion_jax.ops"}
+    | {"dabfusion_jax.parallel", "data_pipeline.errors", "data_pipeline.records"},
+  ),
   "dabfusion_jax/web": (
     "the web app: limits, turns and pictures of a dance; no network",
     {"PIL", "gradio", "jaxtyping", "numpy", "scipy", "dabfusion_jax.pipeline"}

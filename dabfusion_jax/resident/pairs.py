@@ -15,10 +15,10 @@ import jax.numpy as jnp
 import numpy as np
 from absl import logging
 
-from dabfusion_jax.ops.colour_jitter import jitter
 from dabfusion_jax.ops.pixels import from_uint8
-from dabfusion_jax.ops.true_motion import SurfacePair, true_motion
 from dabfusion_jax.parallel import sharding
+from dabfusion_jax.resident.colour_jitter import jitter
+from dabfusion_jax.resident.true_motion import SurfacePair, true_motion
 from data_pipeline.errors import UserError
 from data_pipeline.records.clip_record import Record
 from data_pipeline.records.pairs import draw_pairs

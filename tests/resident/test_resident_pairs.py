@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 
 from dabfusion_jax.parallel import sharding
-from dabfusion_jax.training import resident_pairs
-from dabfusion_jax.training.resident_pairs import ResidentPairs
+from dabfusion_jax.resident import pairs as resident_pairs
+from dabfusion_jax.resident.pairs import ResidentPairs
 from data_pipeline.errors import UserError
 from data_pipeline.records import pairs
 from data_pipeline.records.body_parts import PARTS
