@@ -122,8 +122,8 @@ def _find_once(
 def default_weights(shows_decoded: bool) -> str:
   """Returns the name of the bundled weights that suit pictures of people.
 
-  Those of people move them best in layers. Their decoder tears arms and legs, so
-  whatever is not drawn in layers is left to those of figures.
+  Those of people move them best in layers. Their decoder tears heads and arms by flow
+  that is sampled, so whatever is not drawn in layers is left to those of figures.
 
   Args:
     shows_decoded: whether the network's own frames are asked for.
