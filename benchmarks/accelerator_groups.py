@@ -15,7 +15,7 @@ from launch import programs
 
 
 def make_groups(smoke: bool) -> list[list[Task]]:
-  """Returns groups of tasks, the most telling first; a group is compiled at once."""
+  """Returns groups of tasks, the least known first; a group is compiled at once."""
   step, stage1, stage2 = make_step, "autoencoder", "diffusion"
   sampler, decoder = programs.make_sampler_program, programs.make_decoder_program
   if smoke:

@@ -133,7 +133,7 @@ def main(argv: Sequence[str] | None = None) -> None:
   parsers = make_parsers()
   form = argv.pop(0) if argv and argv[0] in parsers else ""
   args = parsers[form].parse_args(argv)
-  with cli.one_line_errors("evaluate"):
+  with share.ended_at_once(), cli.one_line_errors("evaluate"):
     if form:
       with hold_folder(args.output):
         {"report": run_report, "tables": run_tables}[form](args)

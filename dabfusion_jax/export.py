@@ -203,7 +203,7 @@ def run(args: argparse.Namespace, own: Share) -> None:
 
 def main(argv: Sequence[str] | None = None) -> None:
   args = make_parser().parse_args(argv)
-  with cli.one_line_errors("export"):
+  with share.ended_at_once(), cli.one_line_errors("export"):
     hardware.use_cpu_cores()
     own = share.from_arguments(args)
     hardware.check_backend()

@@ -43,7 +43,7 @@ def main(argv: Sequence[str] | None = None) -> None:
   )
   share.add_arguments(parser)
   args = parser.parse_args(argv)
-  with cli.one_line_errors("latents"):
+  with share.ended_at_once(), cli.one_line_errors("latents"):
     own = share.from_arguments(args)
     hardware.check_backend()
     keep_compiled()

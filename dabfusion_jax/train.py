@@ -97,16 +97,15 @@ def train_autoencoder(settings: AutoencoderSettings, run: RunFolder) -> None:
     num_processes = 0 if data.cache_in_memory else hardware.choose_reading_processes()
 
   def open_clips(split, cache_in_memory=False):
-    return loader.open_clips(
-      data.folder, split, expect=expect, fields=fields, cache_in_memory=cache_in_memory
-    )
+    options = dict(expect=expect, fields=fields, cache_in_memory=cache_in_memory)
+    return loader.open_clips(data.folder, split, **options)
 
   def open_pairs(clips, augment, num_processes=0):
     return pairs.make_pairs_dataset(
       clips,
       settings.batch_size,
       settings.seed,
-      pairs_per_clip=data.pairs_per_clip,
+      pairs_per_clip=1 if data.on_device else data.pairs_per_clip,
       augment=augment,
       process_index=jax.process_index(),
       process_count=jax.process_count(),
@@ -114,17 +113,15 @@ def train_autoencoder(settings: AutoencoderSettings, run: RunFolder) -> None:
     )
 
   stage = config.make_autoencoder_stage(settings)
+  check_config(run, settings)  # before gigabytes are read
   if data.on_device:
-    mesh = sharding.make_mesh(settings.mesh)
-    dataset = ResidentPairs(
-      open_clips("train"), settings.batch_size, settings.seed, mesh, data.augment
-    )
+    place = settings.batch_size, settings.seed, sharding.make_mesh(settings.mesh)
+    dataset = ResidentPairs(open_clips("train"), *place, data.augment)
   else:
     clips = open_clips("train", data.cache_in_memory)
     dataset = open_pairs(clips, data.augment, num_processes)
-  held_out = None
-  if "test" in manifest["counts"]:
-    held_out = open_pairs(open_clips("test"), False)
+  has_test = "test" in manifest["counts"]
+  held_out = open_pairs(open_clips("test"), False) if has_test else None
   start(stage, dataset, held_out, settings, run)
 
 

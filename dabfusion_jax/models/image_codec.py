@@ -63,7 +63,7 @@ class BlendingDecoder(nn.Module):
 
   With `fine_flow`, the picture is warped by a flow of its own resolution: an arm is
   narrower than a cell of the flow. The change is in proportion to the motion around,
-  so a picture without motion stays as it is.
+  so without motion the picture is not warped.
   """
 
   base_features: int = 64
@@ -105,8 +105,11 @@ class BlendingDecoder(nn.Module):
       change = Conv(2 * side**2, dtype=self.dtype, name="fine", **zeros)(x)
       change = unfold(change.astype(jnp.float32), side)
       reach = resize_aligned(_reach(displacement), *size)
-      flow = resize_aligned(motion.flow, *size) + reach * change
-      self.sow("intermediates", FINE_FLOW, flow)
+      flow = resize_aligned(motion.flow, *size)
+      # Its error is no error of the flow of cells, each of which has one motion.
+      given = jax.lax.stop_gradient
+      self.sow("intermediates", FINE_FLOW, given(flow) + given(reach) * change)
+      flow += reach * change
       warped = jax.vmap(warp)(picture, flow)
       pictures = jnp.concatenate([warped, picture], -1).astype(self.dtype)
     x = jnp.concatenate([_upsampled(self, x, train), pictures], -1)
@@ -118,7 +121,7 @@ class BlendingDecoder(nn.Module):
 
 
 def _reach(displacement: Float[Array, "b s s 2"]) -> Float[Array, "b s s 1"]:
-  """Returns how far the cells around each cell move at most."""
+  """Returns the largest motion |x| + |y| of the cells around each cell."""
   length = jnp.abs(displacement).sum(-1, keepdims=True)
   return nn.max_pool(length, (3, 3), padding="SAME")
 

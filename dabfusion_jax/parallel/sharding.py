@@ -143,16 +143,15 @@ def place(abstract: PyTree, sharding: jax.NamedSharding) -> PyTree:
 def to_global_batch(batch: PyTree, sharding: jax.NamedSharding) -> PyTree:
   """Returns global arrays, of which this process provides its examples (numpy).
 
-  What is a global array already stays as it is.
+  Arrays of JAX are taken for global ones, and stay as they are.
   """
-  return jax.tree.map(
-    lambda x: (
-      x
-      if isinstance(x, jax.Array)
-      else jax.make_array_from_process_local_data(sharding, x)
-    ),
-    batch,
-  )
+
+  def place(x):
+    if isinstance(x, jax.Array):
+      return x
+    return jax.make_array_from_process_local_data(sharding, x)
+
+  return jax.tree.map(place, batch)
 
 
 def fsdp_axis(shape: Sequence[int], num_shards: int) -> int | None:

@@ -1,8 +1,12 @@
 """One process's share of work that several processes do, on one machine or many."""
 
 import argparse
+import contextlib
 import dataclasses
-from collections.abc import Sequence
+import os
+import sys
+import traceback
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import jax
@@ -56,9 +60,20 @@ class Share:
     return pieces[self.index :: self.count]
 
   def wait(self, name: str) -> None:
-    """Returns once all processes have come here, if they are joined."""
-    if self.is_joined:
+    """Returns once all processes have come here, if they are joined.
+
+    Raises:
+      ShareError: another one has ended.
+    """
+    if not self.is_joined:
+      return
+    try:
       multihost_utils.sync_global_devices(name)
+    except jax.errors.JaxRuntimeError as error:
+      raise ShareError(
+        f"Another of the {self.count} processes has ended, or cannot be reached"
+        f" ({cli.one_line(error)[:160]}). Run all of them again: they go on."
+      ) from None
 
   def __str__(self) -> str:
     return f"share {self.index} of {self.count}"
@@ -81,7 +96,8 @@ def from_arguments(args: argparse.Namespace) -> Share:
   Call it before anything else uses JAX.
 
   Raises:
-    ShareError: there is no such share, or it is given and found out at the same time.
+    ShareError: there is no such share, it is given and found out at the same time, or
+      there are no others to join.
   """
   given = args.process_index, args.process_count
   if not args.distributed:
@@ -93,5 +109,32 @@ def from_arguments(args: argparse.Namespace) -> Share:
   if given != (None, None):
     raise ShareError("With --distributed, processes find out their numbers themselves.")
   # Whoever is done waits for the others, by default for at most 5 minutes.
-  jax.distributed.initialize(shutdown_timeout_seconds=_MAX_WAIT_SECONDS)
-  return Share(jax.process_index(), jax.process_count(), True)
+  try:
+    jax.distributed.initialize(shutdown_timeout_seconds=_MAX_WAIT_SECONDS)
+  except (ValueError, RuntimeError) as error:
+    raise ShareError(f"--distributed: {cli.one_line(error)}") from None
+  own = Share(jax.process_index(), jax.process_count(), True)
+  # The first of all collectives makes connections, for which others wait 30 s only.
+  own.wait("start")
+  return own
+
+
+@contextlib.contextmanager
+def ended_at_once() -> Iterator[None]:
+  """Ends a process that fails without waiting for those that it has joined.
+
+  They would wait for it in turn; so they are told (`Share.wait`).
+  """
+  try:
+    yield
+  except BaseException as error:
+    is_stop = isinstance(error, SystemExit)
+    if not jax.distributed.is_initialized() or (is_stop and not error.code):
+      raise
+    if not is_stop:
+      traceback.print_exc()
+    elif isinstance(error.code, str):
+      print(error.code, file=sys.stderr)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(error.code if is_stop and isinstance(error.code, int) else 1)

@@ -26,6 +26,8 @@ from data_pipeline.records.surfaces import Surfaces
 
 _OF_CLIP = ("corners",)  # without an axis of frames
 _PADDED = ("corners", "points")  # a mesh of its own for each clip
+_DRAWS, _ORDER = 1, 2  # what the streams of random numbers are for
+_OTHERWISE = "begin a run with --config.data.on_device=False."
 
 
 class ResidentPairs:
@@ -54,18 +56,32 @@ class ResidentPairs:
       augment: see `draw_pairs`.
 
     Raises:
-      UserError: there are several processes, or clips with true motion but without
-        surfaces.
+      UserError: there are several processes, a batch that the devices cannot share, no
+        clips, clips with true motion but without surfaces, or more than the memory of
+        the device holds.
     """
     if jax.process_count() > 1:
+      raise UserError(f"data.on_device is for one process; {_OTHERWISE}")
+    if batch_size % mesh.size:
       raise UserError(
-        "data.on_device keeps all clips in one process; with several, set"
-        " --config.data.on_device=False."
+        f"batch_size {batch_size} does not divide over {mesh.size} devices; choose a"
+        f" multiple of {mesh.size}."
       )
+    if not len(clips):
+      raise UserError("There are no clips to make batches of.")
     arrays = read_arrays(clips)
-    size = sum(array.nbytes for array in arrays.values())
-    logging.info("%d clips on the device, %.1f GiB.", len(clips), size / 2**30)
-    self._arrays = jax.device_put(arrays, jax.NamedSharding(mesh, jax.P()))
+    size = sum(array.nbytes for array in arrays.values()) / 2**30
+    try:
+      placed = jax.device_put(arrays, jax.NamedSharding(mesh, jax.P()))
+      self._arrays = jax.block_until_ready(placed)
+    except jax.errors.JaxRuntimeError as error:
+      if "RESOURCE_EXHAUSTED" not in str(error):
+        raise
+      raise UserError(
+        f"data.on_device: the {len(clips)} clips take {size:.1f} GiB, more than the"
+        f" device has; {_OTHERWISE}"
+      ) from None
+    logging.info("%d clips on the device, %.1f GiB.", len(clips), size)
     self._batch_size, self._seed, self._augment = batch_size, seed, augment
     self._make = jax.jit(
       jax.vmap(make_pair, in_axes=(None, 0)),
@@ -78,12 +94,13 @@ class ResidentPairs:
   def batch(self, index: int) -> dict[str, jax.Array]:
     """Returns a batch by its number."""
     num_clips, num_frames = self._arrays["frames"].shape[:2]
-    rng = np.random.default_rng((self._seed, index))
+    rng = np.random.default_rng((self._seed, _DRAWS, index))
     draws = draw_pairs(rng, self._batch_size, num_frames, self._augment)
     place = index * self._batch_size + np.arange(self._batch_size)
     clip = np.empty(self._batch_size, np.int32)
     for epoch in np.unique(place // num_clips):
-      order = np.random.default_rng((self._seed, 0, epoch)).permutation(num_clips)
+      rng = np.random.default_rng((self._seed, _ORDER, epoch))
+      order = rng.permutation(num_clips)
       mine = place // num_clips == epoch
       clip[mine] = order[place[mine] % num_clips]
     return self._make(self._arrays, draws | {"clip": clip})
@@ -148,17 +165,17 @@ def read_arrays(clips: Sequence[Record]) -> dict[str, np.ndarray]:
     elif "part_map" in clip:
       raise UserError(
         "data.on_device follows the surfaces of people; this data set has the parts of"
-        " figures. Set --config.data.on_device=False."
+        f" figures: {_OTHERWISE}"
       )
     clip.pop("example_id", None)
     return clip
 
   with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
     records = list(pool.map(read, range(len(clips))))
-  return {
-    key: _stack([record.pop(key) for record in records], key)
-    for key in list(records[0])
-  }
+  keys = list(records[0])
+  if any(record.keys() != set(keys) for record in records):
+    raise UserError("data.on_device: some clips have their true motion, others not.")
+  return {key: _stack([record.pop(key) for record in records], key) for key in keys}
 
 
 def _stack(arrays: Sequence[np.ndarray], key: str) -> np.ndarray:

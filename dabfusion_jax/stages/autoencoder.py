@@ -118,6 +118,9 @@ class AutoencoderStage:
         (fine,) = updates["intermediates"]["decoder"][FINE_FLOW]
         loss, errors = _flow_loss(fine, batch)
         total += self.flow_weight * loss
+        if truth is not None:  # the others refine the true flow
+          found = lambda x: x[1::2]
+          _, errors = _flow_loss(found(fine), jax.tree.map(found, batch))
         metrics |= {f"fine_{name}": value for name, value in errors.items()}
     if self.parts_weight:
       sown = updates["intermediates"]

@@ -60,8 +60,9 @@ def train(
   Args:
     stage: what is trained.
     dataset: endless; its iterator yields dicts of numpy arrays whose first axis is
-      this process's share of the batch, and has `get_state` and `set_state` (as a
-      Grain `IterDataset`'s does). The first batch also serves for the pictures.
+      this process's share of the batch, or of global arrays of JAX, and has `get_state`
+      and `set_state` (as a Grain `IterDataset`'s does). The first batch also serves for
+      the pictures.
     settings: kept as config.json. A resume with other settings is refused, except for
       `run_config.MAY_CHANGE`.
     run: its folder: config.json, metrics.jsonl, checkpoints, events, pictures.

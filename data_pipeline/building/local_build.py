@@ -32,6 +32,7 @@ from data_pipeline.music.tracked import Tracked
 from data_pipeline.sources.base import Finding, SourceVideo, Survey
 
 T, U = TypeVar("T"), TypeVar("U")
+_MAX_READERS = 16  # threads, each with a record of several MB
 _CRASH = "its process died (bug in a decoder, or out of memory); convert it to mp4."
 
 
@@ -102,7 +103,7 @@ def _write_shards(
 
 def _ahead(function: Callable[[T], U], items: Iterable[T]) -> Iterator[U]:
   """Yields the results in order, while threads work on the next ones."""
-  num_threads = os.cpu_count() or 1
+  num_threads = min(os.cpu_count() or 1, _MAX_READERS)
   waiting: collections.deque[concurrent.futures.Future[U]] = collections.deque()
   with concurrent.futures.ThreadPoolExecutor(num_threads) as pool:
     for item in items:

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from fresh_weights import draw_variables
 
-from dabfusion_jax.models.dense_motion import sparse_motions
+from dabfusion_jax.models.dense_motion import Motion, sparse_motions
 from dabfusion_jax.models.flow_autoencoder import FlowAutoencoder, warp_latent
+from dabfusion_jax.models.image_codec import BlendingDecoder
 from dabfusion_jax.models.keypoint_detector import (
   Keypoints,
   gaussian_heatmap,
@@ -15,6 +16,7 @@ from dabfusion_jax.models.keypoint_detector import (
   oriented_heatmap,
 )
 from dabfusion_jax.ops.grid import identity_grid
+from dabfusion_jax.ops.resize import resize_aligned
 
 _SIZE = 32
 
@@ -258,6 +260,19 @@ def test_a_fine_flow_keeps_what_does_not_move_and_moves_single_pixels(free):
   np.testing.assert_allclose(still, image, atol=1e-5)
   moves = grid + jnp.float32([2 * 4 / (_SIZE - 1), 0])[None, None, None]  # 4 pixels
   moved, sown = decode(change, moves)
+  # A new decoder refines nothing.
+  decoder = BlendingDecoder(1, num_down=1, num_residual=0, fine_flow=True)
+  new = jnp.zeros((1, 2, 2, 1)), Motion(moves[:1], seen[:1]), jnp.zeros((1, 4, 4, 3))
+  fine = decoder.init(jax.random.key(0), *new, False)["params"]["fine"]
+  assert not any(np.any(x) for x in jax.tree.leaves(fine))
+  # The pixels of a cell may move as far as those around it, in x and y together.
+  one = grid.at[:, 3, 3].add(jnp.float32([3, 4]) * 2 / (_SIZE - 1))
+  (flow,) = decode(change, one)[1]["intermediates"]["decoder"]["flow"]
+  offset = np.asarray(flow - identity_grid(_SIZE, _SIZE)[None])[0, :, :, 0]
+  coarse = resize_aligned(one, _SIZE, _SIZE) - identity_grid(_SIZE, _SIZE)[None]
+  added = (offset - coarse[0, :, :, 0])[1::4, 2::4] * (_SIZE - 1) / 2
+  assert added[2, 2] > 3 and added.max() == pytest.approx(7, abs=0.5)
+  assert np.abs(added[:1]).max() < 1e-4
   (flow,) = sown["intermediates"]["decoder"]["flow"]
   offset = (flow - identity_grid(_SIZE, _SIZE)[None]) * (_SIZE - 1) / 2
   assert flow.shape == (2, _SIZE, _SIZE, 2)

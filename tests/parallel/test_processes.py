@@ -77,7 +77,7 @@ export.main(["--distributed", "--checkpoint=c", "--data=d", f"--output={sys.argv
 """
 
 
-def run_two(script, *arguments):
+def run_two(script, *arguments, status=0):
   """Runs two processes that know of each other, and returns what each has printed."""
   with socket.socket() as free:
     free.bind(("127.0.0.1", 0))
@@ -101,7 +101,7 @@ def run_two(script, *arguments):
     for child in children:
       child.kill()
       child.communicate()
-  assert [child.returncode for child in children] == [0, 0], "\n".join(printed)
+  assert [child.returncode for child in children] == [status] * 2, "\n".join(printed)
   return printed
 
 
@@ -175,3 +175,25 @@ def test_two_processes_evaluate_as_one_of_which_the_first_writes(tmp_path):
     json.loads((tmp_path / name / "result.json").read_text()) for name in ("one", "two")
   )
   assert one["summary"] == two["summary"] and one["protocol"] == two["protocol"]
+
+
+FAIL = """
+import argparse
+from dabfusion_jax.parallel import share
+from data_pipeline import cli
+
+parser = argparse.ArgumentParser()
+share.add_arguments(parser)
+with share.ended_at_once(), cli.one_line_errors("test"):
+  own = share.from_arguments(parser.parse_args(["--distributed"]))
+  if process:
+    raise cli.UserError("a damaged clip.")
+  own.wait("features")
+"""
+
+
+def test_a_process_that_fails_ends_the_other_as_well():
+  waiting, failing = run_two(FAIL, status=1)
+  assert failing.strip().splitlines()[-1] == "test: a damaged clip."
+  assert "test: Another of the 2 processes has ended" in waiting
+  assert "Traceback" not in waiting + failing

@@ -101,7 +101,55 @@ def test_a_batch_is_split_over_the_devices(clips):
   assert batch["motion"].sharding.is_equivalent_to(sharding.batch_sharding(mesh), 4)
 
 
-def test_figures_are_refused(clips):
+def test_batches_draw_other_frames_and_colours():
+  frames = np.full((8, SIZE, SIZE, 3), (100, 60, 20), np.uint8)
+  frames[:, 0, 0] = np.arange(8)[:, None]  # which frame it is
+  batches = iter(ResidentPairs([{"frames": frames}], 16, 0, one_device()))
+  plain = iter(ResidentPairs([{"frames": frames}], 16, 0, one_device(), augment=False))
+  drawn = [np.asarray(next(plain)["driving_frame"])[:, 0, 0, 0] for _ in range(2)]
+  assert len(np.unique(np.round(drawn[0] * 255))) > 3
+  assert not np.array_equal(*drawn)
+  colours = [np.asarray(next(batches)["ref_image"])[:, 5, 5] for _ in range(2)]
+  assert len(np.unique(np.concatenate(colours), axis=0)) == 32
+
+
+def test_the_order_of_clips_and_the_draws_have_streams_of_their_own(clips, monkeypatch):
+  keys = set()
+  draw = np.random.default_rng
+  monkeypatch.setattr(
+    resident_pairs.np.random, "default_rng", lambda key: keys.add(key) or draw(key)
+  )
+  data = ResidentPairs(clips, 2, 3, one_device())
+  for index in range(6):
+    data.batch(index)
+  numbers = {tuple(draw(key).random(4)) for key in keys}
+  assert len(keys) == len(numbers) == 6 + 3  # batches, epochs
+
+
+def refused(clips, message, batch_size=2, mesh=None):
+  with pytest.raises(UserError, match=message):
+    ResidentPairs(clips, batch_size, 0, mesh or one_device())
+
+
+def test_clips_that_do_not_belong_together_are_refused(clips):
+  refused([], "no clips")
   figures = [{k: v for k, v in c.items() if k != "surfaces"} for c in clips]
-  with pytest.raises(UserError, match="on_device"):
-    ResidentPairs(figures, 2, 0, one_device())
+  refused(figures, "figures.*on_device=False")
+  frames = {"frames": clips[0]["frames"]}
+  refused([*clips, frames], "some clips have their true motion")
+  refused([frames, *clips], "some clips have their true motion")
+
+
+def test_what_the_devices_cannot_take_is_refused_in_one_line(clips, monkeypatch):
+  mesh = sharding.make_mesh((("data", -1), ("fsdp", 1)))
+  assert mesh.size > 1
+  refused(clips, "does not divide over", 2 * mesh.size + 1, mesh)
+
+  def place(*unused):
+    raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: out of memory")
+
+  with monkeypatch.context() as patch:
+    patch.setattr(jax, "device_put", place)
+    refused(clips, "5 clips take .* GiB, more than.*on_device=False")
+  monkeypatch.setattr(jax, "process_count", lambda: 2)
+  refused(clips, "one process")

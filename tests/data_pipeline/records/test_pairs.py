@@ -120,3 +120,10 @@ def test_hue_turns_as_in_hsv(turn):
     hue, saturation, value = colorsys.rgb_to_hsv(*before.tolist())
     expected = colorsys.hsv_to_rgb((hue + turn) % 1, saturation, value)
     np.testing.assert_allclose(after, expected, atol=1e-5)
+
+
+def test_each_pair_has_colours_and_an_order_of_operations_of_its_own():
+  draws = colour_jitter.draw_jitter(np.random.default_rng(0), 2_000)
+  assert len(np.unique(draws["operations"], axis=0)) == 24
+  for key in ("factors", "turn"):
+    assert len(np.unique(draws[key], axis=0)) == 2_000
