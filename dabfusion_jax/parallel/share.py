@@ -69,7 +69,7 @@ class Share:
       return
     try:
       multihost_utils.sync_global_devices(name)
-    except jax.errors.JaxRuntimeError as error:
+    except (ValueError, RuntimeError) as error:  # as the collective pleases
       raise ShareError(
         f"Another of the {self.count} processes has ended, or cannot be reached"
         f" ({cli.one_line(error)[:160]}). Run all of them again: they go on."

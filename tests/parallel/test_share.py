@@ -27,9 +27,10 @@ def test_joining_without_others_is_one_line(monkeypatch, capsys, tmp_path):
     latents.main(["--distributed", *folders])
 
 
-def test_the_end_of_another_is_one_line(monkeypatch):
+@pytest.mark.parametrize("kind", [share.jax.errors.JaxRuntimeError, ValueError])
+def test_the_end_of_another_is_one_line(monkeypatch, kind):
   def meet(name):
-    raise share.jax.errors.JaxRuntimeError("UNKNOWN: Connection closed by peer")
+    raise kind("UNKNOWN: Connection closed by peer")
 
   monkeypatch.setattr(share.multihost_utils, "sync_global_devices", meet)
   with pytest.raises(share.ShareError, match="Another of the 2.*closed by peer"):
