@@ -102,7 +102,10 @@ def _write_shards(
 
 
 def _ahead(function: Callable[[T], U], items: Iterable[T]) -> Iterator[U]:
-  """Yields the results in order, while threads work on the next ones."""
+  """Yields the results in order, while threads work on the next ones.
+
+  What they parse needs no lock (`records.surfaces`): JAX is not in this program.
+  """
   num_threads = min(os.cpu_count() or 1, _MAX_READERS)
   waiting: collections.deque[concurrent.futures.Future[U]] = collections.deque()
   with concurrent.futures.ThreadPoolExecutor(num_threads) as pool:
