@@ -32,21 +32,16 @@ def make_groups(smoke: bool) -> list[list[Task]]:
   one = task(sampler, stage2, "bf16", 1), task(decoder, stage2, "bf16", 1)
   four = task(sampler, stage2, "bf16", 4), task(decoder, stage2, "bf16", 4)
   # In the order of what is least known. On an H100 the step of stage 2 compiles for
-  # more than two minutes alone, and longer beside a build, so few of its variants fit
-  # into one run: batch 32 begins together with batch 8, since begun after it, it would
-  # not end in time. Stage 1 compiles sooner than both, and its rows come first. Each
-  # profile needs the step before it and compiles nothing. Only then the precisions
-  # that nobody trains in; what was measured in earlier runs comes last, each dance
-  # after its sampler and decoder.
+  # more than two minutes alone, and for more than four beside two others and a build of
+  # data, so it begins alone; batch 32 takes longer still (`--seconds`). Each profile
+  # needs the step before it and compiles nothing. Then the precisions that nobody
+  # trains in; what was measured in earlier runs comes last, each dance after its
+  # sampler and decoder.
   # Small groups: what is timed beside compilations is timed again at a group's end.
   groups = [
-    [
-      first,
-      ProfileTask(first),
-      task(step, stage2, "bf16", 32),
-      second,
-      ProfileTask(second),
-    ],
+    [first, ProfileTask(first)],
+    [task(step, stage2, "bf16", 32)],
+    [second, ProfileTask(second)],
     [
       task(step, stage2, "tf32", 8),
       task(step, stage2, "float32", 8),
