@@ -208,14 +208,16 @@ def _gradients(q, k, v, bias, gradient, scale: float):
 
 
 def _begin(size, cosine, sine, turning, bias, positions):
-  """Returns a program's head, first sequence, how to read tables, and real rows.
+  """Returns a program's head, first sequence, how to read tables, rows, and real ones.
 
   Tables are read for every sequence: they would not fit the registers for long.
   """
   head = pl.program_id(0)
   is_real = (jnp.arange(bias.shape[1]) < positions)[:, None]
   read = lambda: ((cosine[...], sine[...], turning[...]), bias[head])
-  return head, pl.program_id(1) * size, read, is_real
+  # There are more rows than positions, which jax 0.12 refuses of a constant beginning.
+  rows = pl.ds(head * 0, bias.shape[1])
+  return head, pl.program_id(1) * size, read, rows, is_real
 
 
 def _load(ref, is_real):
@@ -229,8 +231,7 @@ def _store(ref, value, is_real):
 def _forward_kernel(size, qkv, *tables_and_result):
   *tables, y = tables_and_result
   positions, head_dim = qkv.shape[1], qkv.shape[-1]
-  head, first, read, is_real = _begin(size, *tables, positions)
-  rows = pl.ds(0, len(is_real))
+  head, first, read, rows, is_real = _begin(size, *tables, positions)
 
   def body(i, _):
     angles, bias = read()
@@ -247,8 +248,7 @@ def _forward_kernel(size, qkv, *tables_and_result):
 def _backward_kernel(size, qkv, *tables_and_results):
   *tables, gradient, of_qkv, of_bias = tables_and_results
   positions, head_dim = qkv.shape[1], qkv.shape[-1]
-  head, first, read, is_real = _begin(size, *tables, positions)
-  rows = pl.ds(0, len(is_real))
+  head, first, read, rows, is_real = _begin(size, *tables, positions)
 
   def body(i, sum_of_bias):
     angles, bias = read()
