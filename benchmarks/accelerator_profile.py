@@ -1,4 +1,4 @@
-"""Where the time of a compiled training step goes, for the accelerator benchmark."""
+"""Profiles a compiled training step, for the accelerator benchmark."""
 
 import pathlib
 import tempfile

@@ -27,7 +27,7 @@ class Difference:
 
 @dataclasses.dataclass(frozen=True)
 class Profile:
-  """Where the time of a training step goes."""
+  """Tells what the parts of a training step take."""
 
   program: str
   precision: str

@@ -27,6 +27,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from benchmarks.accelerator_tasks import difference
 from benchmarks.attention_candidates import LINEAR, TEMPORAL, Form
 from benchmarks.program_times import HOST, peak_gib
 from dabfusion_jax.evaluation.reporting import markdown
@@ -135,16 +136,8 @@ def gradient_of(form: Form) -> Callable:
   return gradient
 
 
-def difference(found: PyTree, expected: PyTree) -> float:
-  """Returns the largest difference, relative to the largest value of each array."""
-  return max(map(float, jax.tree.leaves(_differences(found, expected))))
-
-
-@jax.jit
-def _differences(found: PyTree, expected: PyTree) -> PyTree:
-  wide = lambda a: a.astype(jnp.float32)
-  one = lambda a, b: jnp.abs(wide(a) - wide(b)).max() / jnp.abs(wide(b)).max()
-  return jax.tree.map(one, found, expected)
+def _wide(tree: PyTree) -> PyTree:
+  return jax.tree.map(lambda a: a.astype(jnp.float32), tree)
 
 
 def median_ms(call: Callable, arguments: tuple) -> float:
@@ -216,7 +209,7 @@ class Trial:
       with HOST.timing():
         arguments, expected = self._prepare(layer)
         forward, gradient = calls
-        error = difference(gradient(*arguments), expected)
+        error = difference(_wide(gradient(*arguments)), expected)
         return {
           "forward_ms": median_ms(forward, arguments[:2]),
           "gradient_ms": median_ms(gradient, arguments),
@@ -230,7 +223,7 @@ class Trial:
     """Returns a layer's arguments, and the plain form's results in float32."""
     if layer.name not in self._prepared:
       arguments = layer.arguments("bfloat16")
-      wide = jax.tree.map(lambda a: a.astype(jnp.float32), arguments)
+      wide = _wide(arguments)
       with jax.default_matmul_precision("highest"):
         expected = jax.jit(gradient_of(layer.forms["plain"]))(*wide)
       self._prepared[layer.name] = arguments, jax.block_until_ready(expected)

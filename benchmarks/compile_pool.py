@@ -96,7 +96,7 @@ class CompilePool:
 
   def compiling(self) -> str:
     """Returns what is compiled now, "" for nothing."""
-    # What is compiled and waits to be measured disturbs nobody.
+    # Programs that only wait to be measured use no core any more.
     number = len(self._running) - self._compiled.qsize()
     return f"compiling {number}" if number > 0 else ""
 

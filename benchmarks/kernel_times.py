@@ -1,4 +1,4 @@
-"""Where the time of a step goes: its kernels, added up by part of the network."""
+"""Adds up the time of a step's kernels by part of the network."""
 
 import collections
 import dataclasses

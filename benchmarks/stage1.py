@@ -62,8 +62,8 @@ class Rebuilt(NamedTuple):
 
   frames: Frames
   warped: Frames  # the first frame
-  flow: Float[np.ndarray, "t s s 2"]  # of cells
-  fine_flow: Float[np.ndarray, "t h w 2"]  # of pixels, which the decoder warps by
+  # Of "cells", and of "pixels" if the decoder has one.
+  flows: dict[str, Float[np.ndarray, "t s s 2"]]
 
 
 class Codec:
@@ -79,11 +79,13 @@ class Codec:
       moved, sown = model.apply(
         variables, z, *motion, method="decode", mutable=["intermediates"]
       )
+      flows = {"cells": motion.flow}
       flow = resize_aligned(motion.flow, *frames.shape[1:3])
       if model.fine_flow:
         (flow,) = sown["intermediates"]["decoder"][FINE_FLOW]
+        flows["pixels"] = flow
       warped = jax.vmap(warp, (None, 0))(frames[0], flow)
-      return moved, warped, motion.flow, flow
+      return moved, warped, flows
 
     @jax.jit
     def give_back(pictures):
@@ -104,8 +106,8 @@ class Codec:
 
   def rebuild(self, frames: Frames) -> Rebuilt:
     """Rebuilds the frames from the first."""
-    moved, warped, *flows = self._rebuild(from_uint8(frames))
-    return Rebuilt(to_uint8(moved), to_uint8(warped), *map(np.asarray, flows))
+    moved, warped, flows = self._rebuild(from_uint8(frames))
+    return Rebuilt(to_uint8(moved), to_uint8(warped), jax.device_get(flows))
 
   def rebuild_by_truth(self, record: Mapping[str, Any], cells: int) -> Frames:
     """Returns the frames of a generated clip, rebuilt from the first by their motion.
@@ -144,18 +146,19 @@ def measure_clip(
 ) -> tuple[dict[str, float], Frames]:
   """Returns the measures of one clip, and its sheet."""
   frames = record["frames"]
-  moved, warped, flow, fine_flow = codec.rebuild(frames)
+  moved, warped, flows = codec.rebuild(frames)
+  cells = flows["cells"].shape[1]
   frozen = np.broadcast_to(frames[:1], frames.shape)
   grey = frames.astype(np.float32).mean(-1)
   masks = {"the moving part": np.abs(grey - grey[:1]) > MOVING}
   values = {"first frame given back [dB]": codec.given_back(frames[0])}
   guesses = {"rebuilt": moved, "frozen": frozen}
   if "part_map" in record:
-    guesses[BY_TRUTH] = codec.rebuild_by_truth(record, flow.shape[1])
-    for cells in (flow.shape[1], frames.shape[1]):
-      guesses[f"{BETTER}, {cells} cells"] = better_by_truth(record, cells)
+    guesses[BY_TRUTH] = codec.rebuild_by_truth(record, cells)
+    for size in (cells, frames.shape[1]):
+      guesses[f"{BETTER}, {size} cells"] = better_by_truth(record, size)
     masks["the person"] = record["part_map"] > 0
-    for kind, found in (("cells", flow), ("pixels", fine_flow)):
+    for kind, found in flows.items():
       for region, (error, null) in flow_errors_by_region(record, found).items():
         values[f"flow error of {kind}, {region} [px]"] = error
         values[f"no motion, {region} [px]"] = null

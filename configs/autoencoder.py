@@ -69,8 +69,8 @@ def get_config(variant: str = "paper") -> ml_collections.ConfigDict:
   c.model.num_residual = 6
   # Whether the decoder draws over the picture instead of from z alone: a departure.
   c.model.keep_picture = False
-  # Of such a decoder: its channels at full size (0: codec_features), and whether it
-  # refines the flow pixel by pixel.
+  # Channels of that decoder at full size (0: codec_features), and whether it refines
+  # the flow pixel by pixel.
   c.model.decoder_features, c.model.fine_flow = 0, False
   # Features that find each cell of the driving frame in the reference; 0: of that
   # frame, the flow knows only its keypoints, as in the paper.

@@ -16,7 +16,7 @@ from data_pipeline.records.surfaces import (
 
 
 class SurfacePair(NamedTuple):
-  """What is known of a body in the reference and the driving frame.
+  """Holds what is known of a body in the reference and the driving frame.
 
   Integers are those of `data_pipeline.records.surfaces.Surfaces.integers`.
   """

@@ -81,7 +81,7 @@ def unpack(packed: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         if exponent.dtype != np.int8 or exponent.shape != value.shape[-2:-1]:
           raise ValueError(f"{name} has exponents that do not fit")
         weights[name] = np.ldexp(weights[name], exponent[:, None])
-    elif {scale is None, exponent is None} != {True} or value.dtype not in _FLOATS:
+    elif scale is not None or exponent is not None or value.dtype not in _FLOATS:
       raise ValueError(f"{name} is {value.dtype}")
     else:
       weights[name] = value.astype(np.float32)

@@ -10,8 +10,9 @@ import jax.numpy as jnp
 import pytest
 
 from benchmarks import attention_forms, linear_attention_triton
+from benchmarks.accelerator_tasks import difference
 from benchmarks.attention_candidates import LINEAR, TEMPORAL
-from benchmarks.attention_forms import Layer, difference, gradient_of
+from benchmarks.attention_forms import Layer, gradient_of
 from dabfusion_jax.ops import attention_triton
 
 LAYERS = {

@@ -4,12 +4,11 @@ import functools
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import pytest
+from attention_checks import differences, draw_arguments, value_and_gradient
 
 from dabfusion_jax.ops import attention_kernels, kernels, platform
 from dabfusion_jax.ops.attention import (
-  AttentionWeights,
   linear_attention,
   softmax_attention,
 )
@@ -45,45 +44,13 @@ def interpreted(monkeypatch):
   monkeypatch.setattr(kernels.pl, "pallas_call", call)
 
 
-def _arguments(sizes, heads, has_bias, dtype=jnp.float32):
-  rng = np.random.default_rng(0)
-  draw = lambda *shape: jnp.asarray(rng.standard_normal(shape), jnp.float32)
-  channels, inner = sizes[-1], heads[0] * heads[1]
-  weights = AttentionWeights(
-    draw(channels),
-    (2 * draw(channels, 3, *heads) / channels**0.5).astype(dtype),
-    (draw(inner, channels) / inner**0.5).astype(dtype),
-  )
-  bias = (draw(heads[0], sizes[2], sizes[2]),) if has_bias else ()
-  return draw(*sizes).astype(dtype), weights, *bias
-
-
-def _value_and_gradient(form):
-  """Returns a function of arguments; the loss weighs every output differently."""
-
-  def loss(arguments):
-    y = form(*arguments).astype(jnp.float32)
-    return (y * jnp.cos(jnp.arange(float(y.size))).reshape(y.shape)).sum(), y
-
-  return jax.jit(jax.value_and_grad(loss, has_aux=True))
-
-
-def _differences(a, b):
-  """Returns largest differences, relative to the largest value of each array in b."""
-  wide = lambda x: np.asarray(x, np.float64)
-  return [
-    np.abs(wide(x) - wide(y)).max() / np.abs(wide(y)).max()
-    for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True)
-  ]
-
-
 @pytest.mark.parametrize("name", CASES)
 def test_a_kernel_equals_the_plain_form_with_its_gradients(name, interpreted):
   function, *case = CASES[name]
-  arguments = _arguments(*case)
-  expected = _value_and_gradient(function.plain)(arguments)
-  found = _value_and_gradient(function.tpu)(arguments)
-  assert max(_differences(found, expected)) < 1e-5
+  arguments = draw_arguments(*case)
+  expected = value_and_gradient(function.plain)(arguments)
+  found = value_and_gradient(function.tpu)(arguments)
+  assert max(differences(found, expected)) < 1e-5
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -91,13 +58,13 @@ def test_a_kernel_of_bfloat16_is_as_near_to_float32_as_the_plain_form(
   name, interpreted
 ):
   function, *case = CASES[name]
-  arguments = _arguments(*case, dtype=jnp.bfloat16)
+  arguments = draw_arguments(*case, dtype=jnp.bfloat16)
   wide = jax.tree.map(lambda x: x.astype(jnp.float32), arguments)
-  (_, expected), of_expected = _value_and_gradient(function.plain)(wide)
-  (_, plain), of_plain = _value_and_gradient(function.plain)(arguments)
-  (_, y), of_y = _value_and_gradient(function.tpu)(arguments)
-  found = _differences((y, of_y), (expected, of_expected))
-  limits = _differences((plain, of_plain), (expected, of_expected))
+  (_, expected), of_expected = value_and_gradient(function.plain)(wide)
+  (_, plain), of_plain = value_and_gradient(function.plain)(arguments)
+  (_, y), of_y = value_and_gradient(function.tpu)(arguments)
+  found = differences((y, of_y), (expected, of_expected))
+  limits = differences((plain, of_plain), (expected, of_expected))
   assert sum(found) < 1.2 * sum(limits)
 
 
@@ -106,46 +73,46 @@ def test_a_kernel_of_large_logits_neither_overflows_nor_divides_by_zero(
   name, interpreted
 ):
   function, *case = CASES[name]
-  x, weights, *bias = _arguments(*case)
+  x, weights, *bias = draw_arguments(*case)
   # Heads of very different size, in one group.
   scale = jnp.asarray([40.0, 1e-3, 10.0, 1.0]).reshape(1, 1, 4, 1)
   arguments = x, weights._replace(qkv=weights.qkv * scale), *bias
-  expected = _value_and_gradient(function.plain)(arguments)
-  found = _value_and_gradient(function.tpu)(arguments)
-  assert max(_differences(found, expected)) < 1e-3
+  expected = value_and_gradient(function.plain)(arguments)
+  found = value_and_gradient(function.tpu)(arguments)
+  assert max(differences(found, expected)) < 1e-3
 
 
 @pytest.mark.parametrize("name", ["temporal", "linear"])
 def test_each_device_of_a_mesh_runs_the_kernel_on_its_own_examples(name, interpreted):
   function, (_, *sizes), *case = CASES[name]
-  arguments = _arguments((4, *sizes), *case)
-  expected = _value_and_gradient(function.plain)(arguments)
+  arguments = draw_arguments((4, *sizes), *case)
+  expected = value_and_gradient(function.plain)(arguments)
   mesh = sharding.mesh_of(jax.devices()[:2], (("data", 2), ("fsdp", 1)))
   x, *rest = arguments
   with jax.set_mesh(mesh):
     x = jax.device_put(x, sharding.batch_sharding(mesh))
-    found = _value_and_gradient(function.tpu)((x, *rest))
-  assert max(_differences(found, expected)) < 1e-5
+    found = value_and_gradient(function.tpu)((x, *rest))
+  assert max(differences(found, expected)) < 1e-5
   assert found[0][1].sharding.spec[0] == sharding.AXES
 
 
 @pytest.mark.parametrize("name", ["temporal", "linear"])
 def test_all_forms_may_be_mapped_over_an_axis(name, interpreted):
   function, *case = CASES[name]
-  arguments = _arguments(*case)
+  arguments = draw_arguments(*case)
   x, weights, *bias = arguments
   more = jnp.stack([x, 2 * x + 1])
   for form in (function, function.tpu):
-    step = lambda x, form=form: _value_and_gradient(form)((x, weights, *bias))
+    step = lambda x, form=form: value_and_gradient(form)((x, weights, *bias))
     expected = jax.tree.map(lambda *a: jnp.stack(a), step(more[0]), step(more[1]))
-    assert max(_differences(jax.vmap(step)(more), expected)) < 1e-5
+    assert max(differences(jax.vmap(step)(more), expected)) < 1e-5
 
 
 @pytest.mark.parametrize("name", CASES)
 def test_programs_for_tpus_hold_the_kernel_and_others_do_not(name, for_tpus):
   function, *case = CASES[name]
-  arguments = _arguments(*case)
-  step = _value_and_gradient(function)
+  arguments = draw_arguments(*case)
+  step = value_and_gradient(function)
   for target, expected in (("tpu", 2), ("cuda", 0), ("cpu", 0)):
     exported = jax.export.export(step, platforms=[target])(arguments)
     assert exported.mlir_module().count("@tpu_custom_call") == expected, target
@@ -163,9 +130,9 @@ def test_programs_for_tpus_hold_the_kernel_and_others_do_not(name, for_tpus):
   ],
 )
 def test_shapes_that_do_not_fit_take_the_plain_form(function, sizes, heads, for_tpus):
-  step = _value_and_gradient(function)
+  step = value_and_gradient(function)
   exported = jax.export.export(step, platforms=["tpu"])(
-    _arguments(sizes, heads, has_bias=False)
+    draw_arguments(sizes, heads, has_bias=False)
   )
   assert "tpu_custom_call" not in exported.mlir_module()
 
@@ -173,7 +140,7 @@ def test_shapes_that_do_not_fit_take_the_plain_form(function, sizes, heads, for_
 def test_a_batch_that_the_devices_cannot_share_takes_the_plain_form():
   mesh = sharding.mesh_of(jax.devices()[:2], (("data", 2), ("fsdp", 1)))
   lower = lambda: jax.jit(linear_attention.tpu).lower(
-    *_arguments((3, 2, 8, 12), (4, 8), has_bias=False)
+    *draw_arguments((3, 2, 8, 12), (4, 8), has_bias=False)
   )
   with jax.set_mesh(mesh):
     assert "custom_call" not in lower().as_text()

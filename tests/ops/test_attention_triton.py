@@ -8,11 +8,11 @@ import warnings
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import pytest
+from attention_checks import differences, draw_arguments, value_and_gradient
 
 from dabfusion_jax.ops import attention_triton, kernel_calls, platform
-from dabfusion_jax.ops.attention import AttentionWeights, softmax_attention
+from dabfusion_jax.ops.attention import softmax_attention
 from dabfusion_jax.parallel import sharding
 
 SIZES, HEADS = (2, 6, 5, 12), (4, 16)  # b m s c; n d
@@ -34,39 +34,12 @@ def for_gpus(monkeypatch):
 
 
 def _arguments(sizes=SIZES, heads=HEADS, dtype=jnp.bfloat16):
-  rng = np.random.default_rng(0)
-  draw = lambda *shape: jnp.asarray(rng.standard_normal(shape), jnp.float32)
-  channels, inner = sizes[-1], heads[0] * heads[1]
-  weights = AttentionWeights(
-    draw(channels),
-    (2 * draw(channels, 3, *heads) / channels**0.5).astype(dtype),
-    (draw(inner, channels) / inner**0.5).astype(dtype),
-  )
-  return draw(*sizes).astype(dtype), weights, draw(heads[0], sizes[2], sizes[2])
-
-
-def _value_and_gradient(form):
-  """Returns a function of arguments; the loss weighs every output differently."""
-
-  def loss(arguments):
-    y = form(*arguments).astype(jnp.float32)
-    return (y * jnp.cos(jnp.arange(float(y.size))).reshape(y.shape)).sum(), y
-
-  return jax.jit(jax.value_and_grad(loss, has_aux=True))
-
-
-def _differences(a, b):
-  """Returns largest differences, relative to the largest value of each array in b."""
-  wide = lambda x: np.asarray(x, np.float64)
-  return [
-    np.abs(wide(x) - wide(y)).max() / np.abs(wide(y)).max()
-    for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True)
-  ]
+  return draw_arguments(sizes, heads, dtype=dtype)
 
 
 def _kernels(form, arguments):
   """Returns the kernels that a form calls, with its gradient."""
-  text = str(jax.make_jaxpr(_value_and_gradient(form))(arguments))
+  text = str(jax.make_jaxpr(value_and_gradient(form))(arguments))
   return re.findall(r"attend_\w+", text)
 
 
@@ -76,20 +49,20 @@ def test_the_kernel_equals_the_plain_form_with_its_gradients(
 ):
   monkeypatch.setattr(attention_triton, "_DTYPE", jnp.float32)
   arguments = _arguments((2, 6, positions, 12), dtype=jnp.float32)
-  expected = _value_and_gradient(softmax_attention.plain)(arguments)
+  expected = value_and_gradient(softmax_attention.plain)(arguments)
   assert _kernels(softmax_attention.cuda, arguments)
-  found = _value_and_gradient(softmax_attention.cuda)(arguments)
-  assert max(_differences(found, expected)) < 1e-5
+  found = value_and_gradient(softmax_attention.cuda)(arguments)
+  assert max(differences(found, expected)) < 1e-5
 
 
 def test_the_kernel_is_as_near_to_float32_as_the_plain_form(interpreted):
   arguments = _arguments()
   wide = jax.tree.map(lambda x: x.astype(jnp.float32), arguments)
-  (_, expected), of_expected = _value_and_gradient(softmax_attention.plain)(wide)
-  (_, plain), of_plain = _value_and_gradient(softmax_attention.plain)(arguments)
-  (_, y), of_y = _value_and_gradient(softmax_attention.cuda)(arguments)
-  found = _differences((y, of_y), (expected, of_expected))
-  limits = _differences((plain, of_plain), (expected, of_expected))
+  (_, expected), of_expected = value_and_gradient(softmax_attention.plain)(wide)
+  (_, plain), of_plain = value_and_gradient(softmax_attention.plain)(arguments)
+  (_, y), of_y = value_and_gradient(softmax_attention.cuda)(arguments)
+  found = differences((y, of_y), (expected, of_expected))
+  limits = differences((plain, of_plain), (expected, of_expected))
   assert sum(found) < 1.2 * sum(limits)
 
 
@@ -98,15 +71,15 @@ def test_each_device_of_a_mesh_runs_the_kernel_on_its_own_examples(
 ):
   monkeypatch.setattr(attention_triton, "_DTYPE", jnp.float32)
   x, *rest = _arguments((4, *SIZES[1:]), dtype=jnp.float32)
-  expected = _value_and_gradient(softmax_attention.plain)((x, *rest))
+  expected = value_and_gradient(softmax_attention.plain)((x, *rest))
   mesh = sharding.mesh_of(jax.devices()[:2], (("data", 2), ("fsdp", 1)))
   with jax.set_mesh(mesh):
     x = jax.device_put(x, sharding.batch_sharding(mesh))
-    step = _value_and_gradient(softmax_attention.cuda)
+    step = value_and_gradient(softmax_attention.cuda)
     # XLA could split interpreted kernels by itself.
     assert str(jax.make_jaxpr(step)((x, *rest))).count("shard_map[") == 2
     found = step((x, *rest))
-  assert max(_differences(found, expected)) < 1e-5
+  assert max(differences(found, expected)) < 1e-5
   assert found[0][1].sharding.spec[0] == sharding.AXES
 
 
@@ -115,8 +88,8 @@ def test_the_form_may_be_mapped_over_an_axis_and_called_without_jit(interpreted)
   more = jnp.stack([x, 2 * x + 1])
   form = lambda x: softmax_attention.cuda(x, *rest).astype(jnp.float32)
   expected = jnp.stack([jax.jit(form)(x) for x in more])
-  assert max(_differences(jax.vmap(form)(more), expected)) < 1e-5
-  assert max(_differences(form(x), expected[0])) < 1e-2
+  assert max(differences(jax.vmap(form)(more), expected)) < 1e-5
+  assert max(differences(form(x), expected[0])) < 1e-2
 
 
 def test_what_the_kernel_does_not_take_has_the_plain_form():
@@ -177,7 +150,7 @@ def _lower(platform_name, arguments):
   device = jax.sharding.AbstractDevice("NVIDIA H100 80GB HBM3", None, "gpu")
   mesh = jax.sharding.AbstractMesh((1,), ("x",), abstract_device=device)
   with jax.sharding.use_abstract_mesh(mesh):
-    traced = _value_and_gradient(softmax_attention).trace(arguments)
+    traced = value_and_gradient(softmax_attention).trace(arguments)
     return traced.lower(lowering_platforms=(platform_name,)).as_text()
 
 
