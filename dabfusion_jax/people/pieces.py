@@ -6,7 +6,7 @@ that moves leaves no hole.
 """
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 import PIL.Image
@@ -29,6 +29,8 @@ _JOINT, _ANKLE = 0.8, 0.4  # radii of the discs around joints, relative to the p
 _BEND = 0.75
 _MIXED = 3  # pixels around an edge whose colours are partly those of the other side
 _BEHIND_ARMS = (TORSO, HEAD, "left_thigh", "right_thigh", "left_shin", "right_shin")
+_SOLID_PIECES = (TORSO, "left_thigh", "right_thigh", "left_shin", "right_shin")
+_WISP = 0.04  # half the width of what sticks out of these and is left out, in trunks
 _SOLID = 0.95  # alpha of a pixel that is not mixed with the background
 # From the back to the front.
 _ORDER = ("right_foot", "left_foot", "right_shin", "left_shin", "right_thigh")
@@ -84,7 +86,9 @@ def cut_pieces(
     if not own.any():
       continue
     near = np.logical_or.reduce([own, *(regions[other] for other in _neighbours(name))])
-    discs = _joint_discs(name, joints, radii, own.shape)
+    discs = own & False
+    for joint, disc in _joint_discs(name, joints, radii, own.shape):
+      discs |= disc & _meeting(name, joint, regions)
     wider = _dilate(own, _OVERLAP * unit)
     # Along the trunk an arm must take nothing of it along, only at the shoulder.
     shown = (own | wider & discs if "arm" in name else wider) | discs
@@ -100,7 +104,11 @@ def cut_pieces(
       if name == TORSO:
         covered &= _hull(own, joints[list(_TORSO_JOINTS)])
       known = shown & (scipy.ndimage.distance_transform_edt(~fronts[name]) > _MIXED)
-    pieces.append(_make_piece(name, picture, alpha, shown | covered, known))
+    support = shown | covered
+    if name in _SOLID_PIECES:
+      support = _without_wisps(support, alpha, _WISP * unit)
+    if support.any():
+      pieces.append(_make_piece(name, picture, alpha, support, known))
   return tuple(pieces)
 
 
@@ -154,9 +162,8 @@ def _joint_discs(
   joints: np.ndarray,
   radii: Mapping[tuple[str, int], float],
   shape: tuple[int, int],
-) -> Bool[np.ndarray, "h w"]:
-  """Returns the discs around the joints of a piece, in which it overlaps the next."""
-  discs = np.zeros(shape, bool)
+) -> Iterator[tuple[int, Bool[np.ndarray, "h w"]]]:
+  """Yields the joints of a piece, and the discs in which it overlaps the next."""
   y, x = np.mgrid[: shape[0], : shape[1]].astype(np.float32) + 0.5
   for limb, (first, last) in LIMBS.items():
     chosen = {limb: (first, last)}.get(name, ())
@@ -164,8 +171,17 @@ def _joint_discs(
       chosen = (first,)
     for joint in chosen:
       reach = np.hypot(x - joints[joint][0], y - joints[joint][1])
-      discs |= reach < radii[limb, joint]
-  return discs
+      yield joint, reach < radii[limb, joint]
+
+
+def _meeting(
+  name: str, joint: int, regions: Mapping[str, Bool[np.ndarray, "h w"]]
+) -> Bool[np.ndarray, "h w"]:
+  """Returns the pixels of all pieces that meet at a joint of a piece."""
+  at_joint = [limb for limb, ends in LIMBS.items() if joint in ends]
+  at_joint += [TORSO] if joint in _TORSO_JOINTS else []
+  at_joint += [foot for foot, ankle in FEET.items() if joint == ankle]
+  return np.logical_or.reduce([regions[other] for other in {name, *at_joint}])
 
 
 def _hull(
@@ -200,6 +216,19 @@ def _make_piece(
   rgba = np.dstack([colours, alpha * soft * 255])
   image = PIL.Image.fromarray(np.clip(np.round(rgba), 0, 255).astype(np.uint8), "RGBA")
   return Piece(name, image, int(left), int(top))
+
+
+def _without_wisps(
+  support: Bool[np.ndarray, "h w"], alpha: Float32[np.ndarray, "h w"], radius: float
+) -> Bool[np.ndarray, "h w"]:
+  """Returns what a disc covers that stays inside, and the soft edge of that.
+
+  Between fingers and body, and between arm and trunk, there are shadows and bits of
+  background. They belong to nobody, and would fly along.
+  """
+  inside = scipy.ndimage.distance_transform_edt(np.pad(support & (alpha > 0.5), 1))
+  core = (inside > max(radius, 2))[1:-1, 1:-1]
+  return support & _dilate(core, radius + 1)
 
 
 def _dilate(mask: np.ndarray, pixels: float) -> np.ndarray:

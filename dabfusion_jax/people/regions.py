@@ -9,19 +9,24 @@ import scipy.ndimage
 from jaxtyping import Bool, Float, Float32, UInt8
 
 from dabfusion_jax.people import landmarks as lm
-from dabfusion_jax.people.fill import fill_smoothly
+from dabfusion_jax.people.colours import log_likelihood
+from dabfusion_jax.people.guided_filter import guided_filter
 from dabfusion_jax.people.skeleton import FEET, HEAD, LIMBS, TORSO
 
 # Half the width of a piece, relative to the trunk from the hips to the neck.
 RADII = {"upper_arm": 0.15, "forearm": 0.13, "thigh": 0.24, "shin": 0.17}
 _HEAD_RADIUS, _FOOT_RADIUS, _TORSO_RADIUS = 0.36, 0.12, 0.25
 _HAND, _HAND_RADIUS = 1.15, 0.17  # the hand goes on beyond the knuckles
-# Relative to the radius of an arm: a pixel within the first is the arm's, one beyond
-# the last is not; the middle one is the edge if colours do not tell.
-_ARM_CORE, _ARM_LIMIT, _ARM_EDGE = 0.5, 0.95, 1.4
+# Relative to the radius of an arm: what is nearer than the core shows its colours; a
+# pixel within the second is the arm's, one beyond the last is not; the limit is the edge
+# if colours do not tell. Beside hands, which are as wide as they are long, is cloth.
+_ARM_CORE, _ARM_SURE, _ARM_LIMIT, _ARM_EDGE = 0.5, 0.5, 0.95, 1.4
+_LOWER_CORE, _LOWER_SURE = 0.3, 0.4  # of forearms and hands
 _HAIR_LIMIT = 2.6  # radii of the head, up to which hair may hang
 _STRAIGHT = 0.5  # cosine of the angle by which a knee may be bent
-_CLEAR_LEVELS = 30  # by which a colour suits one piece better than another
+_EDGE_RADIUS, _EDGE_EPSILON = 4, 1e-3  # of the filter that smooths outlines of arms
+# Of the logarithm of a likelihood: by which a colour suits one piece better.
+_CLEAR = 2.0
 
 
 def outlines(
@@ -128,15 +133,22 @@ def _find_arms(
     body: the person.
     colours: of the picture.
   """
-  core, rest = (from_arm < _ARM_CORE) & body, (from_arm > _ARM_EDGE) & body
+  core = (from_arm < np.where(is_lower, _LOWER_CORE, _ARM_CORE)) & body
+  sure = (from_arm < np.where(is_lower, _LOWER_SURE, _ARM_SURE)) & body
+  rest = (from_arm > _ARM_EDGE) & body
   is_arm = from_arm < np.minimum(from_rest, _ARM_LIMIT)
   if core.any() and rest.any():
     # Sleeves and collars lie near upper arms, and look like what they lie on.
     edge = np.where(is_lower, _ARM_EDGE, _ARM_LIMIT)
-    unsure = (from_arm >= _ARM_CORE) & (from_arm <= edge)
     nearer = _nearer_colour(colours, core, rest)
-    is_arm = np.where(unsure & (nearer != 0), nearer > 0, is_arm)
-  return scipy.ndimage.median_filter(is_arm | core, 5) & body
+    is_arm = np.where((from_arm <= edge) & (nearer != 0), nearer > 0, is_arm)
+  smooth = guided_filter(
+    (is_arm | sure).astype(np.float32),
+    colours / np.float32(255),
+    _EDGE_RADIUS,
+    _EDGE_EPSILON,
+  )
+  return (smooth > 0.5) & body
 
 
 def _below_knee(
@@ -183,14 +195,11 @@ def _nearer_colour(
 ) -> Float32[np.ndarray, "h w"]:
   """Returns 1 where the colour around is clearly that of `first`, -1 where of `second`.
 
-  The colours of both are continued smoothly; 0 is undecided.
+  0 is undecided.
   """
-  errors = [
-    np.abs(colours - fill_smoothly(colours, known)).sum(-1) for known in (first, second)
-  ]
-  first_error, second_error = (scipy.ndimage.gaussian_filter(e, 1.0) for e in errors)
-  difference = second_error - first_error
-  return np.sign(difference) * (np.abs(difference) > _CLEAR_LEVELS)
+  scores = [log_likelihood(colours, known) for known in (first, second)]
+  difference = scipy.ndimage.gaussian_filter(scores[0] - scores[1], 1.0)
+  return np.sign(difference) * (np.abs(difference) > _CLEAR)
 
 
 def _parts_outside(
