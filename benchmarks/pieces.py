@@ -6,9 +6,10 @@ Held-out generated people, who stand with their arms down in the first frame, ar
 in as a picture of a person is: outline and landmarks are found by the networks that
 find people (docs/weights.md). The pieces are then moved by the true joints. Measured in
 the first frame: how much of what is taken for the person, and for arms, is truly that
-(intersection over union). In the others: PSNR inside the person and LPIPS of the frame,
-both relative to the first frame left as it is. Sheets: first frame, its pieces, and for
-some frames the true one and the drawn one.
+(intersection over union), and how much of other colours that brings. In the others:
+PSNR inside the person and LPIPS of the frame, both relative to the first frame left as
+it is. Sheets: first frame, its pieces, and for some frames the true one and the drawn
+one.
 """
 
 import argparse
@@ -26,6 +27,7 @@ from dabfusion_jax.metrics import image
 from dabfusion_jax.metrics.features import lpips
 from dabfusion_jax.people import regions, scene, skeleton
 from dabfusion_jax.people.drawing import PieceDrawer
+from dabfusion_jax.people.fill import fill_smoothly
 from dabfusion_jax.people.joints import joints_of as landmark_joints
 from dabfusion_jax.people.joints import with_joints
 from dabfusion_jax.people.landmarks import Landmarks
@@ -116,10 +118,26 @@ def overlap(found: Mask, true: Mask) -> float:
   return float((found & true).sum() / max((found | true).sum(), 1))
 
 
+def colour_errors(
+  first: UInt8[np.ndarray, "h w 3"], found: Mask, true: Mask, body: Mask
+) -> tuple[float, float]:
+  """Returns what arms take along, and what they leave behind, in percent of an arm.
+
+  A pixel on the wrong side counts by how far its colour is from those of the side it is
+  taken for, relative to the full range: a sleeve may end anywhere in a white shirt.
+  """
+  colours, rest = first.astype(np.float32), body & ~true
+  along = np.abs(colours - fill_smoothly(colours, true)).mean(-1)[found & ~true]
+  left = np.abs(colours - fill_smoothly(colours, rest)).mean(-1)[true & ~found]
+  return tuple(100 * float(x.sum()) / (255 * true.sum()) for x in (along, left))
+
+
 def measure(clip: GeneratedClip, drawn: Drawn, weights) -> dict[str, float]:
   """Returns the measures of one clip."""
   parts = clip.truth.part_map
   arms = np.logical_or.reduce([m for name, m in drawn.pieces.items() if "arm" in name])
+  first, true_arms = clip.frames[0], _ARMS[parts[0]]
+  along, left = colour_errors(first, arms & drawn.outline, true_arms, parts[0] > 0)
   frozen = np.broadcast_to(clip.frames[:1], clip.frames.shape)
   true, shown, still = (x[1:] for x in (clip.frames, drawn.frames, frozen))
   inside = lambda x: np.asarray(
@@ -128,7 +146,9 @@ def measure(clip: GeneratedClip, drawn: Drawn, weights) -> dict[str, float]:
   distance = lambda x: np.mean(lpips.clip_lpips(weights, "alex", x, true))
   return {
     "outline, IoU": overlap(drawn.outline, parts[0] > 0),
-    "arms, IoU": overlap(arms, _ARMS[parts[0]]),
+    "arms, IoU": overlap(arms, true_arms),
+    "colours that arms take along [% of arms]": along,
+    "colours of arms left behind [% of arms]": left,
     "PSNR inside the person, over frozen [dB]": float(inside(shown) - inside(still)),
     "LPIPS (alex) over that of frozen": float(distance(shown) / distance(still)),
   }

@@ -15,6 +15,7 @@ from dabfusion_jax.people.footing import Footing
 from dabfusion_jax.people.hands import hidden_hands
 from dabfusion_jax.people.landmarks import Landmarks
 from dabfusion_jax.people.pieces import cut_pieces
+from dabfusion_jax.people.room import Room
 from dabfusion_jax.people.scene import Scene, blend
 from dabfusion_jax.people.skeleton import (
   SMOOTHING_REACH,
@@ -55,6 +56,9 @@ class PieceDrawer:
     reach = _STANDING * trunk_length(scene.landmarks.points)
     self._footing = Footing(reach, self._skeleton.feet(self._rest))
     self._pieces = cut_pieces(scene.colours, scene.alpha, scene.landmarks.points)
+    height, width = scene.plate.shape[:2]
+    joints = scene.landmarks.points
+    self._room = Room(self._pieces, joints, (width, height), held)
     # The joints of frames that are not drawn yet, and of the ones before them, which
     # smoothing needs.
     self._joints = np.empty((0, *self._rest.shape), self._rest.dtype)
@@ -85,7 +89,7 @@ class PieceDrawer:
     for i, pose in enumerate(smooth[self._num_drawn : end]):
       canvas = PIL.Image.new("RGBA", (width, height))
       feet = self._footing.follow(self._skeleton.feet(pose))
-      moves = self._skeleton.pose(pose, feet)
+      moves = self._room.fit(self._skeleton.pose(pose, feet))
       for piece in self._pieces:
         piece.draw(canvas, moves[piece.name])
       frames[i] = _over(self._scene.plate, canvas)

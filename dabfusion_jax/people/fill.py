@@ -10,6 +10,7 @@ import scipy.ndimage
 from jaxtyping import Bool, Float32, UInt8
 
 _TEXTURE_SIGMA = 4.0  # pixels; what varies faster is texture
+_TEXTURE_LIMIT = 4.0  # of its contrast, relative to the median of a row
 _MIN_ROOM = 8  # columns beside a hole, from which texture is taken
 
 
@@ -52,6 +53,9 @@ def fill(
   smooth = fill_smoothly(picture.astype(np.float32), known)
   texture = smooth - scipy.ndimage.gaussian_filter(smooth, (*(_TEXTURE_SIGMA,) * 2, 0))
   texture *= _erode(known)[..., None]  # beside the hole, the surface bends
+  # A pole or the black bar of a film is no texture: mirrored, it would be a line.
+  limit = _TEXTURE_LIMIT * _median_of_rows(np.abs(texture), known)
+  texture = np.clip(texture, -limit, limit)
   filled = smooth + _mirror(texture, hole)
   filled = np.clip(np.round(filled), 0, 255).astype(np.uint8)
   return np.where(hole[..., None], filled, picture)
@@ -59,6 +63,14 @@ def fill(
 
 def _erode(known: np.ndarray) -> np.ndarray:
   return scipy.ndimage.binary_erosion(known, iterations=3, border_value=1)
+
+
+def _median_of_rows(
+  values: Float32[np.ndarray, "h w c"], known: Bool[np.ndarray, "h w"]
+) -> Float32[np.ndarray, "h 1 c"]:
+  """Returns the median of what is known of each row; 0 if nothing is."""
+  masked = np.ma.masked_array(values, np.broadcast_to(~known[..., None], values.shape))
+  return np.ma.median(masked, axis=1, keepdims=True).filled(0).astype(np.float32)
 
 
 def _mirror(texture: np.ndarray, hole: np.ndarray) -> np.ndarray:

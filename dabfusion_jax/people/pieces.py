@@ -27,6 +27,7 @@ _OUTLINE = 0.4  # of the radius; up to it a piece continues under what covers it
 _JOINT, _ANKLE = 0.8, 0.4  # radii of the discs around joints, relative to the piece
 # Least radius of an elbow or a knee, relative to half the width of the limb there.
 _BEND = 0.75
+_AROUND = 8  # pixels around a person that are looked at
 _MIXED = 3  # pixels around an edge whose colours are partly those of the other side
 _BEHIND_ARMS = (TORSO, HEAD, "left_thigh", "right_thigh", "left_shin", "right_shin")
 _SOLID_PIECES = (TORSO, "left_thigh", "right_thigh", "left_shin", "right_shin")
@@ -71,6 +72,21 @@ def cut_pieces(
   joints: Float[np.ndarray, "33 2"],
 ) -> tuple[Piece, ...]:
   """Returns the pieces of a person, from the back to the front."""
+  body = alpha > 0.02
+  rows, columns = np.flatnonzero(body.any(1)), np.flatnonzero(body.any(0))
+  if not len(rows):
+    return ()
+  top, left = max(rows[0] - _AROUND, 0), max(columns[0] - _AROUND, 0)
+  window = (slice(top, rows[-1] + _AROUND), slice(left, columns[-1] + _AROUND))
+  pieces = _cut_window(picture[window], alpha[window], joints - [left, top])
+  place = lambda piece: {"left": piece.left + int(left), "top": piece.top + int(top)}
+  return tuple(dataclasses.replace(piece, **place(piece)) for piece in pieces)
+
+
+def _cut_window(
+  picture: np.ndarray, alpha: np.ndarray, joints: np.ndarray
+) -> Iterator[Piece]:
+  """Yields the pieces of a person who fills a picture."""
   unit = skeleton.trunk_length(joints)
   body = alpha > 0.02
   shapes = outlines(joints, unit, body.shape)
@@ -80,7 +96,6 @@ def cut_pieces(
   fronts = {name: arms for name in _BEHIND_ARMS} | {TORSO: arms | regions[HEAD]}
   to_rest = scipy.ndimage.distance_transform_edt(arms | ~body)
   radii = _disc_radii(regions, joints, unit)
-  pieces = []
   for name in _ORDER:
     own = regions[name]
     if not own.any():
@@ -108,8 +123,7 @@ def cut_pieces(
     if name in _SOLID_PIECES:
       support = _without_wisps(support, alpha, _WISP * unit)
     if support.any():
-      pieces.append(_make_piece(name, picture, alpha, support, known))
-  return tuple(pieces)
+      yield _make_piece(name, picture, alpha, support, known)
 
 
 def _neighbours(name: str) -> tuple[str, ...]:

@@ -16,17 +16,18 @@ from dabfusion_jax.people.skeleton import FEET, HEAD, LIMBS, TORSO
 # Half the width of a piece, relative to the trunk from the hips to the neck.
 RADII = {"upper_arm": 0.15, "forearm": 0.13, "thigh": 0.24, "shin": 0.17}
 _HEAD_RADIUS, _FOOT_RADIUS, _TORSO_RADIUS = 0.36, 0.12, 0.25
-_HAND, _HAND_RADIUS = 1.15, 0.17  # the hand goes on beyond the knuckles
-# Relative to the radius of an arm: what is nearer than the core shows its colours; a
-# pixel within the second is the arm's, one beyond the last is not; the limit is the edge
-# if colours do not tell. Beside hands, which are as wide as they are long, is cloth.
-_ARM_CORE, _ARM_SURE, _ARM_LIMIT, _ARM_EDGE = 0.5, 0.5, 0.95, 1.4
-_LOWER_CORE, _LOWER_SURE = 0.3, 0.4  # of forearms and hands
+_HAND, _HAND_RADIUS = 1.5, 0.15  # the hand goes on beyond the knuckles
+# Relative to the radius of an arm: up to the first, pixels show the arm's colours; up
+# to the second they are the arm's whatever their colour. Beside hands there is cloth.
+_CORE, _SURE, _LOWER_CORE, _LOWER_SURE = 0.5, 0.5, 0.3, 0.4  # upper arms; forearms
+# The edge of an arm if colours do not tell, and that beyond which nothing is the arm's.
+_ARM_LIMIT, _ARM_EDGE = 0.95, 1.4
 _HAIR_LIMIT = 2.6  # radii of the head, up to which hair may hang
 _STRAIGHT = 0.5  # cosine of the angle by which a knee may be bent
 _EDGE_RADIUS, _EDGE_EPSILON = 4, 1e-3  # of the filter that smooths outlines of arms
-# Of the logarithm of a likelihood: by which a colour suits one piece better.
-_CLEAR = 2.0
+# Weight of distances beside logarithms of likelihoods; by how much farther than an arm,
+# which is in front, another piece counts; and what tells hair from clothes.
+_PRIOR, _IN_FRONT, _CLEAR = 6.0, 1.5, 2.0
 
 
 def outlines(
@@ -123,8 +124,9 @@ def _find_arms(
 ) -> Bool[np.ndarray, "h w"]:
   """Returns the pixels of both arms.
 
-  Near an arm that hangs in front of the body, colour decides: a pixel is the arm's if
-  the colour around there is that of the arm's core rather than that of the rest.
+  Where an arm may end, colours and distances decide together: whether a pixel's colour
+  is that of the arm's core nearby or that of the rest, and whether it is nearer to the
+  arm or to another piece.
 
   Args:
     from_arm: distance from the nearest arm.
@@ -133,15 +135,14 @@ def _find_arms(
     body: the person.
     colours: of the picture.
   """
-  core = (from_arm < np.where(is_lower, _LOWER_CORE, _ARM_CORE)) & body
-  sure = (from_arm < np.where(is_lower, _LOWER_SURE, _ARM_SURE)) & body
+  core = (from_arm < np.where(is_lower, _LOWER_CORE, _CORE)) & body
+  sure = (from_arm < np.where(is_lower, _LOWER_SURE, _SURE)) & body
   rest = (from_arm > _ARM_EDGE) & body
-  is_arm = from_arm < np.minimum(from_rest, _ARM_LIMIT)
+  score = _PRIOR * (np.minimum(_IN_FRONT * from_rest, _ARM_LIMIT) - from_arm)
   if core.any() and rest.any():
-    # Sleeves and collars lie near upper arms, and look like what they lie on.
-    edge = np.where(is_lower, _ARM_EDGE, _ARM_LIMIT)
-    nearer = _nearer_colour(colours, core, rest)
-    is_arm = np.where((from_arm <= edge) & (nearer != 0), nearer > 0, is_arm)
+    score += _suits(colours, core, rest)
+  # Sleeves and collars lie near upper arms, and look like what they lie on.
+  is_arm = (score > 0) & (from_arm <= np.where(is_lower, _ARM_EDGE, _ARM_LIMIT))
   smooth = guided_filter(
     (is_arm | sure).astype(np.float32),
     colours / np.float32(255),
@@ -183,23 +184,22 @@ def _find_hair(
   head, rest = regions[HEAD], below & ~near
   if not (head.any() and rest.any() and near.any()):
     return np.zeros_like(head)
-  hair = near & (_nearer_colour(colours, head, rest) > 0)
+  hair = near & (_suits(colours, head, rest) > _CLEAR)
   hair = scipy.ndimage.median_filter(hair | head, 5) & near
   return largest_part(hair | head) & near
 
 
-def _nearer_colour(
+def _suits(
   colours: Float32[np.ndarray, "h w 3"],
   first: Bool[np.ndarray, "h w"],
   second: Bool[np.ndarray, "h w"],
 ) -> Float32[np.ndarray, "h w"]:
-  """Returns 1 where the colour around is clearly that of `first`, -1 where of `second`.
+  """Returns how much better colours suit `first` than `second`.
 
-  0 is undecided.
+  The unit is the natural logarithm of a likelihood, smoothed over neighbours.
   """
-  scores = [log_likelihood(colours, known) for known in (first, second)]
-  difference = scipy.ndimage.gaussian_filter(scores[0] - scores[1], 1.0)
-  return np.sign(difference) * (np.abs(difference) > _CLEAR)
+  ratio = log_likelihood(colours, first) - log_likelihood(colours, second)
+  return scipy.ndimage.gaussian_filter(ratio, 1.0)
 
 
 def _parts_outside(

@@ -183,7 +183,7 @@ class Skeleton:
     above = (feet[:, 1].max() - feet[:, 1]) / trunk_length(self.joints)
     weight = np.exp(-above / _LOWER)[:, None]
     shift = ((feet - ankles) * weight).sum(0) / weight.sum()
-    moves = {name: _shifted(move, shift) for name, move in moves.items()}
+    moves = {name: shifted(move, shift) for name, move in moves.items()}
     on_floor = np.exp(-((above / _ON_FLOOR) ** 2))
     for i, (name, ankle) in enumerate(FEET.items()):
       side = name.partition("_")[0]
@@ -206,6 +206,23 @@ def trunk_length(joints: Joints) -> float:
 def apply(move: Affine, points: Float[np.ndarray, "*n 2"]) -> Float[np.ndarray, "*n 2"]:
   """Moves points (x, y)."""
   return points @ move[:, :2].T + move[:, 2]
+
+
+def shifted(move: Affine, shift: Float[np.ndarray, "2"]) -> Affine:
+  """Returns a move that then also moves everything by the same vector."""
+  return move + np.c_[np.zeros((2, 2)), shift]
+
+
+def laid(
+  bone: Float[np.ndarray, "2 2"],
+  start: Float[np.ndarray, "2"],
+  end: Float[np.ndarray, "2"],
+) -> Affine:
+  """Returns how a bone, from one joint to the next, is laid between two places."""
+  own, wanted = bone[1] - bone[0], end - start
+  factor = _length(wanted) / _length(own)
+  turn = _angle(wanted) - _angle(own)
+  return _about(_stretch(_angle(own), turn, factor, 1.0), bone[0], start)
 
 
 def _neck(points: Joints) -> np.ndarray:
@@ -245,10 +262,6 @@ def _stretch(axis: float, turn: float, along: float, across: float) -> np.ndarra
 def _about(matrix: np.ndarray, pivot: np.ndarray, target: np.ndarray) -> Affine:
   """Returns the map that applies a matrix and brings `pivot` to `target`."""
   return np.c_[matrix, target - matrix @ pivot]
-
-
-def _shifted(move: Affine, shift: np.ndarray) -> Affine:
-  return move + np.c_[np.zeros((2, 2)), shift]
 
 
 def _compose(after: Affine, before: Affine) -> Affine:

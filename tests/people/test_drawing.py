@@ -108,3 +108,16 @@ def test_pieces_move_and_the_background_stays_bit_for_bit(layered):
   np.testing.assert_array_equal(
     frames[:, ~reach], np.tile(layered.plate[~reach], (8, 1, 1))
   )
+
+
+def test_a_dance_to_the_side_ends_at_the_border(layered):
+  layered, mask = layered
+  frame, size = scene.frame_of(layered), 64
+  rest = in_frame(frame, dancers.joints(), size)
+  away = in_frame(frame, dancers.joints() + [300.0, 0], size)
+  drawn = drawing.PieceDrawer(layered, frame, rest, size).draw(
+    [rest, *[away] * 6], True
+  )
+  shown = (drawn[-1] != layered.plate).any(-1)
+  assert shown.sum() > 0.9 * mask.sum()
+  assert np.nonzero(shown)[1].max() >= dancers.WIDTH - 5

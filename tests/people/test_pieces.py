@@ -185,3 +185,44 @@ def test_thigh_and_shin_meet_in_a_line_across_the_knee():
     assert abs(rows[0].max() - points[knee][1]) <= 2
   points[27] = points[25] + [30, -12]  # a foot that is kicked up
   assert regions._below_knee(points[[23, 25, 27]], mask.shape) is None
+
+
+def test_an_elbow_beside_the_trunk_takes_no_shirt_along():
+  points = dancers.joints()
+  points[[13, 15, 17, 19]] = [[97, 80], [99, 102], [99, 108], [99, 109]]
+  picture, mask = dancers.draw(points)
+  shapes = regions.outlines(points, skeleton.trunk_length(points), mask.shape)
+  trunk = regions.assign(shapes, mask, picture, points)["torso"]
+  parts = pieces.cut_pieces(picture, mask.astype(np.float32), points)
+  for name in ("left_upper_arm", "left_forearm"):
+    (arm,) = [piece for piece in parts if piece.name == name]
+    drawn = compose([arm], {name: np.eye(2, 3)})[..., 3] > 127
+    assert (drawn & trunk)[72:].sum() < 5, name  # below the shoulder
+    assert drawn[72:].any()
+
+
+def test_bits_between_hand_and_thigh_do_not_fly_along():
+  points = dancers.joints()
+  points[[13, 15, 17, 19]] = [[108, 82], [110, 104], [110, 110], [110, 111]]
+  picture, mask = dancers.draw(points)
+  bit = (slice(118, 121), slice(99, 106))  # a shadow that reaches from the thigh
+  picture[bit], mask[bit] = (30, 15, 10), True
+  parts = pieces.cut_pieces(picture, mask.astype(np.float32), points)
+  (thigh,) = [piece for piece in parts if piece.name == "left_thigh"]
+  drawn = compose([thigh], {"left_thigh": np.eye(2, 3)})
+  assert not (drawn[118:121, 104:106, 3] > 60).any()
+  assert (drawn[118:121, 88:96, 3] > 200).all()
+
+
+def test_a_hand_before_a_bare_thigh_keeps_its_fingers():
+  points = dancers.joints()
+  points[[13, 15, 17, 19]] = [[106, 84], [104, 108], [103, 114], [103, 115]]
+  picture, mask = dancers.draw(points)
+  y, x = np.mgrid[: dancers.HEIGHT, : dancers.WIDTH]
+  bare = (picture == dancers.TROUSERS).all(-1)
+  picture[bare] = np.array(dancers.SKIN) * 0.94
+  fingers = (np.abs(x - 102) < 4) & (y >= 116) & (y < 122)
+  picture[fingers], mask[fingers] = np.array(dancers.SKIN) * 0.94, True
+  shapes = regions.outlines(points, skeleton.trunk_length(points), mask.shape)
+  found = regions.assign(shapes, mask, picture, points)
+  assert found["left_forearm"][fingers].mean() > 0.9

@@ -121,3 +121,16 @@ def test_a_square_is_cut_out_and_put_back():
 def test_outside_a_picture_a_square_repeats_the_border():
   picture = np.full((10, 10, 3), 9, np.uint8)
   assert (Square(-5.0, -5.0, 20.0).cut(picture, 10) == 9).all()
+
+
+def test_a_pole_beside_a_hole_is_not_repeated_in_it():
+  rng = np.random.default_rng(0)
+  picture = np.full((40, 90, 3), 150, np.uint8) + rng.integers(
+    0, 8, (40, 90, 3), np.uint8
+  )
+  picture[:, :20] = 0  # the black bar of a film
+  hole = np.zeros((40, 90), bool)
+  hole[8:32, 30:60] = True
+  filled = fill.fill(picture, hole)[hole]
+  assert filled.min() > 110
+  assert filled.std() > 1  # the grain of the wall goes on

@@ -1,0 +1,120 @@
+"""Keeps a dance inside the picture: dancers know where the room ends."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import scipy.spatial
+from jaxtyping import Float
+
+from dabfusion_jax.people import skeleton
+from dabfusion_jax.people.pieces import Piece
+from dabfusion_jax.people.skeleton import LIMBS, Affine, Joints
+
+_MARGIN = 0.015  # that stays free, relative to the shorter side
+_MIN_LENGTH = 0.5  # of an arm whose hand would leave the picture, of what it was
+_SIDES = ("left", "right")
+
+Points = Float[np.ndarray, "n 2"]
+Corner = Float[np.ndarray, "2"]
+
+
+class Room:
+  """The picture as a room, in which a person is moved.
+
+  A body that would leave it is moved back as a whole. An arm that would is shortened,
+  as one that points more towards the camera, to a half at most.
+  """
+
+  def __init__(
+    self,
+    pieces: Sequence[Piece],
+    joints: Joints,
+    size: tuple[int, int],
+    held: Sequence[str],
+  ) -> None:
+    """Measures the person at rest, who may be nearer to the border than is allowed.
+
+    Args:
+      pieces: of the person.
+      joints: of the picture.
+      size: width and height of the picture.
+      held: sides ("left", "right") whose arm moves with the trunk.
+    """
+    outlines = {piece.name: outline(piece) for piece in pieces}
+    self._outlines = {name: x for name, x in outlines.items() if len(x)}
+    self._joints = joints
+    self._free = [side for side in _SIDES if side not in held]
+    self._body = [
+      name
+      for name in self._outlines
+      if "arm" not in name or name.partition("_")[0] in held
+    ]
+    margin = _MARGIN * min(size)
+    low, high = _box(np.concatenate(list(self._outlines.values())))
+    self._low = np.minimum(margin, low)
+    self._high = np.maximum(np.array(size) - margin, high)
+
+  def fit(self, moves: Mapping[str, Affine]) -> dict[str, Affine]:
+    """Returns how pieces move inside the picture.
+
+    Args:
+      moves: how they would move without borders.
+    """
+    body = [skeleton.apply(moves[name], self._outlines[name]) for name in self._body]
+    if body:
+      shift = self._shift(*_box(np.concatenate(body)))
+      moves = {name: skeleton.shifted(move, shift) for name, move in moves.items()}
+    else:
+      moves = dict(moves)
+    for side in self._free:
+      moves |= self._shorten(side, moves)
+    return moves
+
+  def _shift(self, low: Corner, high: Corner) -> Corner:
+    """Returns by how much a box has to move; one too large stands out at both ends."""
+    first, last = self._low - low, self._high - high
+    return np.clip(0.0, np.minimum(first, last), np.maximum(first, last))
+
+  def _shorten(self, side: str, moves: Mapping[str, Affine]) -> dict[str, Affine]:
+    """Returns how an arm moves, so that its hand stays in the picture."""
+    names = [f"{side}_upper_arm", f"{side}_forearm"]
+    seen = [name for name in names if name in self._outlines]
+    if not seen:
+      return {}
+    shoulder, elbow, wrist = LIMBS[names[0]] + LIMBS[names[1]][1:]
+    start = skeleton.apply(moves[names[0]], self._joints[shoulder])
+    points = [skeleton.apply(moves[name], self._outlines[name]) for name in seen]
+    low, high = _box(np.concatenate(points))
+    scale = np.minimum(
+      _share(start - self._low, start - low), _share(self._high - start, high - start)
+    )
+    if (scale == 1).all():
+      return {}
+    joints = [
+      skeleton.apply(moves[name], self._joints[joint])
+      for name, joint in zip(names, (elbow, wrist), strict=True)
+    ]
+    elbow_at, wrist_at = (start + scale * (joint - start) for joint in joints)
+    return {
+      names[0]: skeleton.laid(self._joints[[shoulder, elbow]], start, elbow_at),
+      names[1]: skeleton.laid(self._joints[[elbow, wrist]], elbow_at, wrist_at),
+    }
+
+
+def _share(room: Corner, reach: Corner) -> Corner:
+  """Returns by how much an arm has to be shortened in each direction."""
+  share = np.maximum(room, 0) / np.maximum(reach, 1e-6)
+  return np.where(reach > room, np.clip(share, _MIN_LENGTH, 1), 1.0)
+
+
+def outline(piece: Piece) -> Points:
+  """Returns the corners of the convex hull of a piece, in pixels of the picture."""
+  rows, columns = np.nonzero(np.asarray(piece.image)[..., 3] > 127)
+  points = np.stack([columns, rows], -1) + [piece.left + 0.5, piece.top + 0.5]
+  if len(points) < 3:
+    return points
+  return points[scipy.spatial.ConvexHull(points, qhull_options="QJ").vertices]
+
+
+def _box(points: Points) -> tuple[Corner, Corner]:
+  return points.min(0), points.max(0)

@@ -1,0 +1,54 @@
+"""Colours suit the region whose they are, in light and in shadow."""
+
+import numpy as np
+import pytest
+
+from dabfusion_jax.people.colours import log_likelihood
+
+SKIN, CLOTH = (200, 140, 110), (150, 150, 150)  # equally bright
+
+
+@pytest.fixture
+def halves():
+  """A picture, skin on its left and cloth on its right, and both masks."""
+  rng = np.random.default_rng(0)
+  picture = np.empty((40, 60, 3), np.float32)
+  picture[:, :30], picture[:, 30:] = SKIN, CLOTH
+  picture += rng.normal(0, 4, picture.shape)
+  left = np.zeros((40, 60), bool)
+  left[:, :30] = True
+  return picture, left
+
+
+def test_each_half_suits_its_own_region(halves):
+  picture, left = halves
+  ratio = log_likelihood(picture, left) - log_likelihood(picture, ~left)
+  assert (ratio[left] > 0).mean() > 0.97
+  assert (ratio[~left] < 0).mean() > 0.97
+
+
+def test_a_shadow_on_skin_is_skin(halves):
+  picture, left = halves
+  known = left.copy()
+  known[10:30, 22:30] = False
+  picture[10:30, 22:30] *= 0.75
+  ratio = log_likelihood(picture, known) - log_likelihood(picture, ~left)
+  assert (ratio[10:30, 22:30] > 0).mean() > 0.9
+
+
+def test_a_varied_region_forgives_more(halves):
+  picture, left = halves
+  plain = log_likelihood(picture, ~left)
+  striped = picture.copy()
+  striped[::2, 30:] += 60
+  striped[1::2, 30:] -= 60
+  odd = (slice(5, 35), slice(40, 50))
+  darker = picture.copy()
+  darker[odd] -= 40
+  known = ~left
+  known[odd] = False
+  in_plain = log_likelihood(darker, known)[odd]
+  striped[odd] = darker[odd]
+  in_striped = log_likelihood(striped, known)[odd]
+  assert in_striped.mean() > in_plain.mean()
+  assert in_plain.mean() < plain[odd].mean()

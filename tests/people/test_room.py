@@ -1,0 +1,122 @@
+"""A dance stays inside the picture, and one that does is left alone."""
+
+import dancers
+import numpy as np
+import pytest
+
+from dabfusion_jax.people import landmarks as lm
+from dabfusion_jax.people import pieces, room, skeleton
+from dabfusion_jax.people.skeleton import Skeleton
+
+SIZE = (dancers.WIDTH, dancers.HEIGHT)
+ARM = ("left_upper_arm", "left_forearm")
+
+
+@pytest.fixture(scope="module")
+def cut():
+  picture, mask = dancers.draw()
+  return pieces.cut_pieces(picture, mask.astype(np.float32), dancers.joints())
+
+
+def moves_of(points):
+  person = Skeleton(dancers.joints(), dancers.joints())
+  return person.pose(points, person.feet(points))
+
+
+def box(cut, moves, names):
+  points = [
+    skeleton.apply(moves[piece.name], room.outline(piece))
+    for piece in cut
+    if piece.name in names
+  ]
+  points = np.concatenate(points)
+  return points.min(0), points.max(0)
+
+
+def with_left_arm(elbow, wrist):
+  points = dancers.joints()
+  points[lm.LEFT_ELBOW], points[lm.LEFT_WRIST] = elbow, wrist
+  return points
+
+
+@pytest.fixture(scope="module")
+def stretched():
+  """The left arm, as long as it is, straight to the side: beyond the picture."""
+  return moves_of(with_left_arm((126, 55), (150, 55)))
+
+
+def test_a_dance_inside_is_left_alone(cut):
+  moves = moves_of(dancers.joints())
+  fitted = room.Room(cut, dancers.joints(), SIZE, ()).fit(moves)
+  assert fitted.keys() == moves.keys()
+  for name, move in moves.items():
+    np.testing.assert_array_equal(fitted[name], move)
+
+
+@pytest.mark.parametrize("shift", [(90, 0), (-90, 0), (0, 60), (0, -60)])
+def test_a_body_that_leaves_comes_back_as_a_whole(cut, shift):
+  moves = moves_of(dancers.joints() + np.array(shift, float))
+  fitted = room.Room(cut, dancers.joints(), SIZE, ("left", "right")).fit(moves)
+  low, high = box(cut, fitted, moves)
+  assert (low > 0).all()
+  assert (high < SIZE).all()
+  by = {tuple(np.round(fitted[name][:, 2] - moves[name][:, 2], 6)) for name in moves}
+  assert len(by) == 1
+
+
+def test_a_hand_that_would_leave_stays(cut, stretched):
+  _, high = box(cut, stretched, ARM)
+  assert high[0] > dancers.WIDTH
+  fitted = room.Room(cut, dancers.joints(), SIZE, ()).fit(stretched)
+  _, high = box(cut, fitted, ARM)
+  assert dancers.WIDTH - 12 < high[0] < dancers.WIDTH
+  others = [name for name in stretched if name not in ARM]
+  for name in others:
+    np.testing.assert_array_equal(fitted[name], stretched[name])
+
+
+def test_a_shortened_arm_still_hangs_together(cut, stretched):
+  fitted = room.Room(cut, dancers.joints(), SIZE, ()).fit(stretched)
+  joints = dancers.joints()
+  at = lambda name, joint: skeleton.apply(fitted[name], joints[joint])
+  np.testing.assert_allclose(
+    at("left_upper_arm", lm.LEFT_SHOULDER), at("torso", lm.LEFT_SHOULDER), atol=1e-6
+  )
+  np.testing.assert_allclose(
+    at("left_upper_arm", lm.LEFT_ELBOW), at("left_forearm", lm.LEFT_ELBOW), atol=1e-6
+  )
+
+
+def test_an_arm_is_not_shortened_beyond_a_half(cut, stretched):
+  narrow = (110, dancers.HEIGHT)  # the shoulder is at 96
+  fitted = room.Room(cut, dancers.joints(), narrow, ()).fit(stretched)
+  bone = dancers.joints()[[lm.LEFT_SHOULDER, lm.LEFT_ELBOW]]
+  length = lambda moves: np.hypot(
+    *np.diff(skeleton.apply(moves["left_upper_arm"], bone), axis=0)[0]
+  )
+  assert length(fitted) / length(stretched) > 0.49
+
+
+def test_who_touches_the_border_at_rest_may_stay_there():
+  picture, mask = dancers.draw()
+  picture, mask = picture[:, 26:], mask[:, 26:]
+  points = dancers.joints() - [26, 0]
+  cut = pieces.cut_pieces(picture, mask.astype(np.float32), points)
+  still = {piece.name: np.eye(2, 3) for piece in cut}
+  size = (mask.shape[1], mask.shape[0])
+  fitted = room.Room(cut, points, size, ()).fit(still)
+  for name in still:
+    np.testing.assert_array_equal(fitted[name], still[name])
+
+
+def test_a_body_too_large_moves_only_until_it_fills_the_picture(cut):
+  body = room.Room(cut, dancers.joints(), SIZE, ("left", "right"))
+  grown = lambda x, y: {piece.name: np.array([[2.0, 0, x], [0, 2, y]]) for piece in cut}
+  names = {piece.name for piece in cut}
+  low, high = box(cut, body.fit(grown(300, 500)), names)
+  margin = 0.015 * dancers.WIDTH
+  rest = box(cut, {name: np.eye(2, 3) for name in names}, names)
+  np.testing.assert_allclose(low, np.minimum(margin, rest[0]), atol=1e-6)
+  assert (high > SIZE).all()
+  inside = grown(-80, -100)  # stands out on all sides
+  np.testing.assert_array_equal(body.fit(inside)["torso"], inside["torso"])
