@@ -92,7 +92,7 @@ def assign(
   is_arm = largest_part(is_arm & is_left) | largest_part(is_arm & ~is_left)
   regions = {name: (nearest == i) & body & ~is_arm for i, name in enumerate(names)}
   # Bits of a sleeve beyond the arm's outline, which the arm has cut off from the trunk.
-  bits = _parts_outside(regions[TORSO], shapes[TORSO] > 0)
+  bits = _parts_outside(regions[TORSO], (shapes[TORSO] > 0) & ~is_lower)
   regions[TORSO] &= ~bits
   is_arm |= bits
   of_arms = {name: is_arm & (nearest_arm == i) for i, name in enumerate(arms)}

@@ -52,3 +52,14 @@ def test_a_varied_region_forgives_more(halves):
   in_striped = log_likelihood(striped, known)[odd]
   assert in_striped.mean() > in_plain.mean()
   assert in_plain.mean() < plain[odd].mean()
+
+
+def test_colours_of_a_region_are_those_nearby():
+  rng = np.random.default_rng(0)
+  picture = np.full((40, 90, 3), 90, np.float32) + rng.normal(0, 3, (40, 90, 3))
+  picture[:, 60:] += 70
+  known = np.ones((40, 90), bool)
+  known[10:30, 25:35] = known[10:30, 70:80] = False
+  picture[10:30, 25:35] += 70  # of the colour of the far end
+  found = log_likelihood(picture.astype(np.float32), known)
+  assert found[10:30, 25:35].mean() + 5 < found[10:30, 70:80].mean()

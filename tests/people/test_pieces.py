@@ -226,3 +226,45 @@ def test_a_hand_before_a_bare_thigh_keeps_its_fingers():
   shapes = regions.outlines(points, skeleton.trunk_length(points), mask.shape)
   found = regions.assign(shapes, mask, picture, points)
   assert found["left_forearm"][fingers].mean() > 0.9
+
+
+def assigned(points, picture, mask):
+  shapes = regions.outlines(points, skeleton.trunk_length(points), mask.shape)
+  return regions.assign(shapes, mask, picture, points)
+
+
+def test_a_thin_arm_leaves_the_shirt_beside_it_to_the_trunk():
+  points = dancers.joints()
+  points[[13, 15, 17, 19]] = [[92, 80], [90, 102], [90, 108], [90, 109]]
+  picture, mask = dancers.draw(points, arms=0.6)
+  y, x = np.mgrid[: dancers.HEIGHT, : dancers.WIDTH]
+  forearm = (picture == dancers.SKIN).all(-1) & (y > 82) & (y < 100) & (x > 80)
+  found = assigned(points, picture, mask)["left_forearm"]
+  assert found[forearm].mean() > 0.95
+  beside = mask & ~forearm & (y > 86) & (y < 100) & (x > 82)  # of the outline, too
+  assert found[beside].mean() < 0.05
+
+
+def test_an_arm_of_the_colour_of_the_trunk_ends_at_its_outline():
+  points = dancers.joints()
+  points[[13, 15, 17, 19]] = [[106, 80], [108, 102], [108, 108], [108, 109]]
+  picture, mask = dancers.draw(points)
+  mask[80:100, 92:110] = True  # no gap
+  picture[mask] = dancers.SHIRT
+  noise = np.random.default_rng(0).integers(-9, 10, picture.shape)
+  picture = np.clip(picture.astype(int) + noise, 0, 255).astype(np.uint8)
+  found = assigned(points, picture, mask)["left_forearm"]
+  columns = np.nonzero(found[94])[0]
+  assert 8 < len(columns) < 14  # the outline is 13 wide
+  assert len(columns) == columns[-1] - columns[0] + 1
+  assert abs(columns.mean() - 107) < 2.5
+
+
+def test_an_arm_reaches_into_the_trunk_at_the_shoulder(cut):
+  picture, mask, parts = cut
+  trunk = assigned(dancers.joints(), picture, mask)["torso"]
+  (arm,) = [piece for piece in parts if piece.name == "left_upper_arm"]
+  drawn = compose([arm], {arm.name: np.eye(2, 3)})[..., 3] > 64
+  y, x = np.mgrid[: dancers.HEIGHT, : dancers.WIDTH] + 0.5
+  near = np.hypot(x - 96, y - 55) < 7
+  assert (drawn & trunk & near).sum() > 10
