@@ -63,3 +63,10 @@ def test_colours_of_a_region_are_those_nearby():
   picture[10:30, 25:35] += 70  # of the colour of the far end
   found = log_likelihood(picture.astype(np.float32), known)
   assert found[10:30, 25:35].mean() + 5 < found[10:30, 70:80].mean()
+
+
+def test_an_odd_pixel_of_a_region_does_not_suit_it(halves):
+  picture, left = halves
+  picture[20, 15] = CLOTH
+  found = log_likelihood(picture, left)
+  assert found[20, 15] < found[18:23, 13:15].mean() - 3
