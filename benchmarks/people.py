@@ -262,12 +262,14 @@ def run(args: argparse.Namespace) -> None:
   songs = songs[: args.num_songs]
   pipe = DancePipeline.from_pretrained(args.checkpoint or saved_stage.PEOPLE)
   pose = BlazePose()
+  # Frames of the motion alone; those between them say nothing new.
+  fps = None if args.drawing == layers.DECODER else int(pipe.fps)
   dances: dict[tuple[pathlib.Path, pathlib.Path], tuple[Dance, float]] = {}
   for path in pictures:
     for number, song in enumerate(songs):
       with timed_painters() as painters:
         try:
-          dance = pipe(path, song, seed=number, drawing=args.drawing)
+          dance = pipe(path, song, seed=number, drawing=args.drawing, fps=fps)
         except UserError as error:
           print(f"{path.name}: {error}")
           break

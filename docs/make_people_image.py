@@ -35,7 +35,7 @@ def dance(pipe: DancePipeline, name: str, folder: pathlib.Path) -> list[np.ndarr
   picture, song = folder / f"{name}.png", folder / f"{SONG}.wav"
   writer.write_image(picture, clip.frames[0][:, PEOPLE[name]])
   generate.write_wav(song, music.render_music(SONG, 0.0, 6.0))
-  frames = pipe(picture, song).frames
+  frames = pipe(picture, song, fps=int(pipe.fps)).frames
   width = round(frames.shape[2] * HEIGHT / frames.shape[1])
   resize = lambda frame: PIL.Image.fromarray(frame).resize((width, HEIGHT))
   return [np.asarray(resize(frame)) for frame in frames]

@@ -21,16 +21,24 @@ _MIN_SHOWN = 256  # pixels; the network's own frames are small
 
 @dataclass(frozen=True)
 class Dance:
-  """A generated video with its music and every setting that made it."""
+  """A generated video with its music and every setting that made it.
+
+  The motion, flow and occlusion, may have fewer frames per second than the video.
+  """
 
   frames: UInt8[np.ndarray, "t h w 3"]
   fps: float
   audio: Float32[np.ndarray, "s 2"]  # at SAMPLE_RATE, in [-1, 1]
-  flow: Float32[np.ndarray, "t z z 2"]  # latent sampling grids in [-1, 1]
-  occlusion: Float32[np.ndarray, "t z z 1"]  # in [0, 1]; 1 where the picture shows all
+  flow: Float32[np.ndarray, "m z z 2"]  # latent sampling grids in [-1, 1]
+  occlusion: Float32[np.ndarray, "m z z 1"]  # in [0, 1]; 1 where the picture shows all
   settings: dict[str, Any]  # written as JSON beside the video
   notes: tuple[str, ...] = ()  # what the user should know, one line each
   still: UInt8[np.ndarray, "h w 3"] | None = None  # the picture as it is danced in
+
+  @property
+  def motion_fps(self) -> float:
+    """Returns the frames per second of the motion."""
+    return self.fps * len(self.flow) / len(self.frames)
 
   @property
   def beats(self) -> Float64[np.ndarray, "n"]:
@@ -53,11 +61,14 @@ class Dance:
     return save_dance(path, [part], self.fps, SAMPLE_RATE, self.settings, still)
 
   def to_gif(self, path: str | pathlib.Path) -> pathlib.Path:
-    """Writes the frames, without sound, as an animated GIF that repeats."""
+    """Writes the frames of the motion, without sound, as a GIF that repeats."""
     path = pathlib.Path(path)
     if path.suffix.lower() != ".gif":
       raise UserError(f"{path}: the name of a GIF must end in .gif.")
-    writer.write_video(path, self.frames, int(self.fps), None, SAMPLE_RATE)
+    step = len(self.frames) // len(self.flow)  # three times as many were as large
+    writer.write_video(
+      path, self.frames[::step], int(self.motion_fps), None, SAMPLE_RATE
+    )
     return path
 
   def _repr_html_(self) -> str:

@@ -12,16 +12,19 @@ from data_pipeline import files
 from data_pipeline.media import framing, writer
 from data_pipeline.records.picks import even_indices
 
-MAX_SHEET_FRAMES = 80
+MAX_SHEET_FRAMES = 40
 _MAX_SHEET_SIDE = 256  # pixels of a frame; a PNG of 40 frames of 512 px takes a second
 
 
 class Part(NamedTuple):
-  """Consecutive frames of a dance, with the motion and the sound beside them."""
+  """Consecutive frames of a dance, with the motion and the sound beside them.
+
+  There may be several frames per frame of the motion.
+  """
 
   frames: UInt8[np.ndarray, "t h w 3"]
-  flow: Float32[np.ndarray, "t z z 2"]  # latent sampling grids in [-1, 1]
-  occlusion: Float32[np.ndarray, "t z z 1"]  # in [0, 1]; 1 where the picture shows all
+  flow: Float32[np.ndarray, "m z z 2"]  # latent sampling grids in [-1, 1]
+  occlusion: Float32[np.ndarray, "m z z 1"]  # in [0, 1]; 1 where the picture shows all
   audio: Float32[np.ndarray, "s 2"]
 
 

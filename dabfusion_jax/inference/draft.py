@@ -16,7 +16,11 @@ from dabfusion_jax.inference.beat_notes import beat_notes
 from dabfusion_jax.inference.dance import DanceStream
 from dabfusion_jax.inference.inputs import InputError, PathLike
 from dabfusion_jax.inference.layers import DECODER, LAYERS, Layers
-from dabfusion_jax.inference.length import check_window, count_frames
+from dabfusion_jax.inference.length import (
+  check_window,
+  count_frames,
+  frames_per_motion,
+)
 from dabfusion_jax.inference.motion import CHAIN, Motion
 from dabfusion_jax.inference.options import LOOP, DanceOptions
 from dabfusion_jax.inference.painter import DecoderPainter, needs_details, paint_parts
@@ -43,8 +47,9 @@ class Draft:
     ref_image: the frame that the network is shown.
     song: that is danced to.
     window: frames that are drawn at once.
-    num_frames: of the whole dance.
-    fps: frames per second.
+    num_frames: of the motion of the whole dance.
+    fps: frames per second of the motion.
+    times: frames of the video per frame of the motion.
     notes: what the user should know.
   """
 
@@ -56,6 +61,7 @@ class Draft:
   window: int
   num_frames: int
   fps: float
+  times: int
   notes: tuple[str, ...]
 
   def stream(
@@ -86,7 +92,7 @@ class Draft:
       still = self.ref_image
     else:
       size = len(self.ref_image)
-      painter = self.layers.painter(size, rebuild, read_joints)
+      painter = self.layers.painter(size, rebuild, read_joints, self.times)
       still = self.layers.scene.picture
     seconds = self.num_frames / self.fps
     settings = {
@@ -96,8 +102,9 @@ class Draft:
       "beats": _as_json(asked.beats),
       "scene": str(asked.scene),
       "num_frames": self.window,
-      "total_frames": self.num_frames,
-      "fps": self.fps,
+      "total_frames": self.num_frames * self.times,
+      "fps": self.fps * self.times,
+      "motion_fps": self.fps,
       "details": details,
       "drawing": DECODER if self.layers is None else LAYERS,
       "size": max(still.shape[:2]),
@@ -108,7 +115,8 @@ class Draft:
       "jax": jax.__version__,
     }
     parts = paint_parts(motions, painter, self.song, self.fps)
-    return DanceStream(parts, self.num_frames, self.fps, settings, notes, still)
+    num_frames, fps = settings["total_frames"], settings["fps"]
+    return DanceStream(parts, num_frames, fps, settings, notes, still)
 
 
 def read_drafts(
@@ -143,12 +151,21 @@ def read_drafts(
         beside = contextlib.nullcontext()
       song, more = heard[str(music)]
       num_frames = count_frames(song, asked, window, fps)
+      times = frames_per_motion(asked.fps, fps)
     notes += more
+    if layers is None or layers.scene.landmarks is None:  # no joints to draw between
+      if asked.fps not in (None, fps):
+        notes += (
+          f"Where no arms and legs are found, it has {fps:g} frames per second.",
+        )
+      times = 1
     if settings.condition.beats:
       seconds = num_frames / fps
       notes += beat_notes(song, song.beats(0.0, seconds), seconds)
     drafts.append(
-      Draft(asked, image, layers, ref_image, song, window, num_frames, fps, notes)
+      Draft(
+        asked, image, layers, ref_image, song, window, num_frames, fps, times, notes
+      )
     )
   return drafts
 

@@ -62,6 +62,7 @@ class Layers:
     frame_size: int,
     rebuild: Callable[[], UInt8[np.ndarray, "n n 3"]],
     read_joints: ReadJoints | None,
+    times: int = 1,
   ) -> Painter:
     """Returns what draws the frames of a dance.
 
@@ -69,6 +70,8 @@ class Layers:
       frame_size: pixels per side of the network's frames.
       rebuild: returns the network's frame without motion.
       read_joints: of a model that has learnt it; None: poses are read from its frames.
+      times: frames that are drawn per frame of the motion, of a person whose landmarks
+        are known.
     """
     found = self.scene.landmarks
     if found is None:
@@ -79,7 +82,7 @@ class Layers:
       points = self.frame.from_picture(found.points) * frame_size
       shown = dataclasses.replace(found, points=points)
       pose = FlowReader(read_joints, shown, frame_size)
-    return PiecePainter(self.scene, self.frame, pose, frame_size)
+    return PiecePainter(self.scene, self.frame, pose, frame_size, times)
 
 
 @functools.cache

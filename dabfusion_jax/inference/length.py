@@ -1,9 +1,16 @@
-"""How long a dance is: as asked for, or as its music."""
+"""How long a dance is, as asked for or as its music, and how many frames that is."""
 
 import math
 
 from dabfusion_jax.inference.inputs import InputError
-from dabfusion_jax.inference.options import END, FULL, REFUSE, DanceOptions
+from dabfusion_jax.inference.options import (
+  END,
+  FULL,
+  MAX_FPS,
+  REFUSE,
+  SMOOTH_FPS,
+  DanceOptions,
+)
 from dabfusion_jax.inference.song import SLACK_SECONDS, Song
 from dabfusion_jax.settings.diffusion import DiffusionSettings
 
@@ -32,14 +39,36 @@ def check_window(num_frames: int | None, settings: DiffusionSettings) -> int:
   return num_frames
 
 
+def frames_per_motion(asked: int | None, fps: float) -> int:
+  """Returns how many frames of a video are drawn per frame of the motion.
+
+  Args:
+    asked: frames per second of the video; None: about `SMOOTH_FPS`.
+    fps: frames per second of the motion.
+
+  Raises:
+    InputError: a rate that is no multiple of that of the motion.
+  """
+  if asked is None:
+    return max(1, round(SMOOTH_FPS / fps))
+  times = round(asked / fps)
+  if times < 1 or times * fps != asked:
+    rates = [f"{i * fps:g}" for i in range(1, int(MAX_FPS // fps) + 1)]
+    raise InputError(
+      f"This model's motion has {fps:g} frames per second: fps must be"
+      f" {', '.join(rates)}; not {asked}."
+    )
+  return times
+
+
 def count_frames(song: Song, asked: DanceOptions, window: int, fps: float) -> int:
-  """Returns the number of frames of a dance.
+  """Returns the number of frames of a dance's motion.
 
   Args:
     song: that it is danced to.
     asked: for its duration, and what happens if the music is shorter.
     window: frames of a dance whose duration is not asked for.
-    fps: frames per second.
+    fps: frames per second of the motion.
 
   Raises:
     InputError: the music is too short.

@@ -27,6 +27,7 @@ from data_pipeline.music.tracked import TRACKERS
 BPM = (30.0, 300.0)  # tempi that are no slip of the keyboard
 FULL = "full"  # duration of the whole song
 MAX_SECONDS = 24 * 3600.0
+SMOOTH_FPS, MAX_FPS = 30, 60  # of a person drawn in layers
 REFUSE, LOOP, END = "refuse", "loop", "end"  # music that is shorter than the dance
 
 
@@ -116,6 +117,11 @@ class DanceOptions:
     " the picture has",
     type=cli.whole_number,
   )
+  fps: int | None = _option(
+    "frames per second of a person drawn in layers, a multiple of the model's; about"
+    f" {SMOOTH_FPS} by default",
+    type=cli.whole_number,
+  )
   pick: int = _option(
     "which person of the picture dances; 1 is the largest", 1, type=cli.whole_number
   )
@@ -139,6 +145,10 @@ class DanceOptions:
       check_number("size", self.size, reader.MIN_IMAGE_SIZE)
       if self.drawing == DECODER:
         raise InputError("size belongs to layers; the decoder has a size of its own.")
+    if self.fps is not None:
+      check_number("fps", self.fps, 1, MAX_FPS)
+      if self.shows_decoded:
+        raise InputError("fps belongs to layers; the decoder has a rate of its own.")
     check_number("seed", self.seed, 0, cli.MAX_SEED)
     self._check_length()
     for name, low, high in (

@@ -23,7 +23,13 @@ _psnr = jax.jit(psnr, static_argnums=2)
 
 @runtime_checkable  # for the type checks of the tests
 class Painter(Protocol):
-  """Draws the frames of a dance, window by window."""
+  """Draws the frames of a dance, window by window.
+
+  Attributes:
+    times: frames that are drawn per frame of the motion.
+  """
+
+  times: int
 
   def paint(self, motion: Motion) -> UInt8[np.ndarray, "t h w 3"]:
     """Returns the next frames of the dance; the last few may come a window later."""
@@ -37,6 +43,7 @@ class DecoderPainter:
   ref_image: UInt8[np.ndarray, "n n 3"]
   rebuilt: UInt8[np.ndarray, "n n 3"]
   adds_details: bool
+  times: int = 1
 
   def paint(self, motion: Motion) -> UInt8[np.ndarray, "t n n 3"]:
     """Returns the frames that are kept."""
@@ -55,19 +62,23 @@ class PiecePainter:
     frame: where the network's frames lie in it.
     pose: reads how the person stands in each of them.
     frame_size: pixels per side of one.
+    times: frames that are drawn for each of them.
   """
 
   scene: Scene
   frame: Square
   pose: PoseReader
   frame_size: int
+  times: int = 1
   drawer: PieceDrawer | None = None  # made with the first motion
 
   def paint(self, motion: Motion) -> UInt8[np.ndarray, "t h w 3"]:
     """Returns the frames whose neighbours in time are known."""
     if self.drawer is None:
       rest = self.pose.rest(motion)
-      self.drawer = PieceDrawer(self.scene, self.frame, rest, self.frame_size)
+      self.drawer = PieceDrawer(
+        self.scene, self.frame, rest, self.frame_size, self.times
+      )
     return self.drawer.draw(self.pose.read(motion), motion.is_last)
 
 
@@ -86,6 +97,7 @@ class FlowPainter:
   frame: Square
   background: UInt8[np.ndarray, "n n 3"]
   gain: float
+  times: int = 1
 
   def paint(self, motion: Motion) -> UInt8[np.ndarray, "t h w 3"]:
     """Returns the frames that are kept."""
@@ -100,11 +112,19 @@ class FlowPainter:
 def paint_parts(
   motions: Iterator[Motion], painter: Painter, song: Song, fps: float
 ) -> Iterator[Part]:
-  """Yields the frames of a dance, with the motion and the sound beside them."""
+  """Yields the frames of a dance, with the motion and the sound beside them.
+
+  Args:
+    motions: windows of the dance, in order.
+    painter: draws them.
+    song: that is danced to.
+    fps: frames per second of the motion.
+  """
   first, flows, occlusions = 0, [], []
   for motion in motions:
     frames = painter.paint(motion)
-    num, last = len(frames), first + len(frames)
+    num = len(frames) // painter.times
+    last = first + num
     flows.append(motion.flow[: motion.num_kept])
     occlusions.append(motion.occlusion[: motion.num_kept])
     flow, occlusion = np.concatenate(flows), np.concatenate(occlusions)

@@ -4,6 +4,8 @@ A person whose landmarks are known moves as pieces on a skeleton, by the joints 
 dance. Anything else moves by the generated flow itself.
 """
 
+import collections
+import concurrent.futures
 from collections.abc import Sequence
 
 import numpy as np
@@ -18,13 +20,14 @@ from dabfusion_jax.people.pieces import cut_pieces
 from dabfusion_jax.people.room import Room
 from dabfusion_jax.people.scene import Scene, blend
 from dabfusion_jax.people.skeleton import (
-  SMOOTHING_REACH,
+  Affine,
+  Joints,
   Skeleton,
   face_forward,
-  smooth_joints,
   trunk_length,
 )
 from dabfusion_jax.people.squares import Square
+from dabfusion_jax.people.track import Track
 
 _CELLS = 24  # per side of the mesh that flow moves
 _STANDING = 0.12  # within which a foot stands, relative to the trunk: 1.5 pixels of 64
@@ -38,7 +41,7 @@ class PieceDrawer:
   """
 
   def __init__(
-    self, scene: Scene, frame: Square, rest: Landmarks, frame_size: int
+    self, scene: Scene, frame: Square, rest: Landmarks, frame_size: int, times: int = 1
   ) -> None:
     """Cuts the person into pieces.
 
@@ -47,6 +50,7 @@ class PieceDrawer:
       frame: where the generated frames lie in the scene.
       rest: landmarks of the frame without motion, in its pixels.
       frame_size: pixels per side of a generated frame.
+      times: frames that are drawn per generated frame.
     """
     self._scene = scene
     self._scale = lambda points: frame.to_picture(points / frame_size)
@@ -59,11 +63,7 @@ class PieceDrawer:
     height, width = scene.plate.shape[:2]
     joints = scene.landmarks.points
     self._room = Room(self._pieces, joints, (width, height), held)
-    # The joints of frames that are not drawn yet, and of the ones before them, which
-    # smoothing needs.
-    self._joints = np.empty((0, *self._rest.shape), self._rest.dtype)
-    self._confidence = np.empty((0, len(self._rest)), rest.confidence.dtype)
-    self._num_drawn = 0
+    self._track = Track(times)
 
   def draw(
     self, dance: Sequence[Landmarks], is_last: bool
@@ -71,32 +71,32 @@ class PieceDrawer:
     """Draws the frames whose neighbours in time are known.
 
     Args:
-      dance: landmarks of the next frames, at least one.
+      dance: landmarks of the next generated frames, at least one.
       is_last: whether no more follow; all frames that are left are then drawn.
     """
     joints = np.stack([self._scale(x.points) for x in dance])
     joints = face_forward(joints, self._rest, self._before)
     self._before = joints[-1]
-    self._joints = np.concatenate([self._joints, joints])
     confidence = np.stack([x.confidence for x in dance])
-    self._confidence = np.concatenate([self._confidence, confidence])
-    end = len(self._joints)
-    if not is_last:
-      end = max(end - SMOOTHING_REACH, self._num_drawn)
-    smooth = smooth_joints(self._joints, self._confidence)
+    poses = self._track.add(joints, confidence, is_last)
+    moves = [self._move(pose) for pose in poses]
     height, width = self._scene.plate.shape[:2]
-    frames = np.empty((end - self._num_drawn, height, width, 3), np.uint8)
-    for i, pose in enumerate(smooth[self._num_drawn : end]):
+    frames = np.empty((len(poses), height, width, 3), np.uint8)
+
+    def draw_one(i):
       canvas = PIL.Image.new("RGBA", (width, height))
-      feet = self._footing.follow(self._skeleton.feet(pose))
-      moves = self._room.fit(self._skeleton.pose(pose, feet))
       for piece in self._pieces:
-        piece.draw(canvas, moves[piece.name])
+        piece.draw(canvas, moves[i][piece.name])
       frames[i] = _over(self._scene.plate, canvas)
-    first = max(end - SMOOTHING_REACH, 0)
-    self._joints, self._confidence = self._joints[first:], self._confidence[first:]
-    self._num_drawn = end - first
+
+    with concurrent.futures.ThreadPoolExecutor() as pool:  # Pillow leaves the lock
+      collections.deque(pool.map(draw_one, range(len(poses))), maxlen=0)
     return frames
+
+  def _move(self, pose: Joints) -> dict[str, Affine]:
+    """Returns how the pieces move to the next pose."""
+    feet = self._footing.follow(self._skeleton.feet(pose))
+    return self._room.fit(self._skeleton.pose(pose, feet))
 
 
 def draw_flow(

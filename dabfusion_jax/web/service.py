@@ -200,7 +200,7 @@ class DanceService:
     made = dataclasses.replace(made, settings=made.settings | names)
     video = made.save(folder / "dance.mp4")[0]
     speed = grid_speed(made.flow, (frame_size, frame_size))
-    drawn = chart.draw_dance(made.audio, made.beats, speed, made.fps)
+    drawn = chart.draw_dance(made.audio, made.beats, speed, made.motion_fps)
     notes = said(notes + made.notes)
     return Result(video, made.to_gif(folder / "dance.gif"), drawn, notes)
 

@@ -53,6 +53,17 @@ def test_a_gif_has_all_frames_at_their_pace_and_repeats(dance, tmp_path):
     dance.to_gif(tmp_path / "dance.mp4")
 
 
+def test_a_dance_of_more_frames_than_its_motion(dance, tmp_path):
+  smooth = dataclasses.replace(dance, frames=np.repeat(dance.frames, 3, 0), fps=30.0)
+  assert smooth.motion_fps == dance.motion_fps == 10
+  np.testing.assert_array_equal(smooth.beats, dance.beats)
+  with PIL.Image.open(smooth.to_gif(tmp_path / "dance.gif")) as image:
+    assert image.n_frames == len(dance.frames)
+    assert image.info["duration"] == 100
+  video = smooth.save(tmp_path / "dance.mp4")[0]
+  assert len(reader.read_video(video).frames) == 24
+
+
 def test_the_contact_sheet_of_large_frames_is_smaller_than_they_are(dance, tmp_path):
   frames = np.repeat(np.repeat(dance.frames[:, :30], 10, 1), 16, 2)  # 300 x 512
   dataclasses.replace(dance, frames=frames).save(tmp_path / "dance.mp4")

@@ -172,5 +172,10 @@ def test_options_out_of_range_or_in_conflict_are_refused():
     DanceOptions(bpm=120.0, beats=[0.5])
   with pytest.raises(InputError, match="leave out --beat_tracker"):
     DanceOptions(beat_tracker="crnn", beats=[0.5])
+  with pytest.raises(InputError, match="fps must be from 1 to 60"):
+    DanceOptions(fps=120)
+  for decoded in ({"drawing": "decoder"}, {"joining": "chain"}):
+    with pytest.raises(InputError, match="fps belongs to layers"):
+      DanceOptions(fps=30, **decoded)
   with pytest.raises(TypeError, match="num_step"):
     DanceOptions(num_step=3)

@@ -8,7 +8,7 @@ import pytest
 from dabfusion_jax.inference.beat_notes import beat_notes
 from dabfusion_jax.inference.dance import SAMPLE_RATE
 from dabfusion_jax.inference.inputs import InputError
-from dabfusion_jax.inference.length import count_frames
+from dabfusion_jax.inference.length import count_frames, frames_per_motion
 from dabfusion_jax.inference.options import DanceOptions
 from dabfusion_jax.inference.song import Song
 from data_pipeline.music.tracked import UNCLEAR, Tracked
@@ -127,3 +127,24 @@ def test_a_tempo_heard_at_half_or_double_is_told_with_its_cure():
   assert "--bpm=124" in note
   (note,) = told(doubt=UNCLEAR)
   assert UNCLEAR in note and "--bpm=N" in note
+
+
+@pytest.mark.parametrize(
+  ("asked", "fps", "times"),
+  [
+    (None, 10, 3),
+    (None, 12, 2),
+    (None, 25, 1),
+    (None, 60, 1),
+    (20, 10, 2),
+    (60, 7.5, 8),
+  ],
+)
+def test_a_video_has_a_multiple_of_the_frames_of_its_motion(asked, fps, times):
+  assert frames_per_motion(asked, float(fps)) == times
+
+
+@pytest.mark.parametrize(("asked", "fps"), [(25, 10), (5, 10), (31, 10), (1, 10)])
+def test_another_rate_is_refused_with_those_that_there_are(asked, fps):
+  with pytest.raises(InputError, match=f"10, 20, 30, 40, 50, 60; not {asked}"):
+    frames_per_motion(asked, float(fps))

@@ -217,8 +217,14 @@ def test_a_model_that_reads_joints_decodes_no_frame_of_a_person(
   settings = dataclasses.replace(pipeline.settings, joints=JointSettings(1.0))
   reading = dataclasses.replace(pipeline, settings=settings)
   dance = reading.stream(picture, music, beats=[0.5, 1.0], duration=5.5)
-  frames = dance.collect().frames
-  assert frames.shape == (55, *picture.shape)
+  made = dance.collect()
+  assert made.frames.shape == (165, *picture.shape)
+  assert len(made.flow) == len(made.occlusion) == 55
+  assert (made.fps, made.motion_fps) == (30, 10)
+  assert len(made.audio) == round(5.5 * 44_100)
+  settings = made.settings
+  assert (settings["fps"], settings["motion_fps"]) == (30, 10)
+  assert settings["total_frames"] == dance.num_frames == 165
   # At rest as in a window: whatever the length, nothing is compiled again.
   assert shapes == {(40, _LATENT, _LATENT, 2)}
   # Ankles are where the reference shows them; -1 and 1 are centres of outer pixels.
@@ -228,6 +234,17 @@ def test_a_model_that_reads_joints_decodes_no_frame_of_a_person(
   np.testing.assert_allclose(given[-1], pixels / ((_FRAME - 1) / 2) - 1, atol=1e-6)
   rows = np.flatnonzero((made.reference(_FRAME) < 90).all(-1).any(1))
   np.testing.assert_allclose(rows[-1], pixels[:, 1].max(), atol=4)
+
+
+def test_what_has_no_joints_has_the_frames_of_its_motion(pipeline, toy, music):
+  picture = np.random.default_rng(0).integers(0, 256, (48, 48, 3), np.uint8)
+  dance = pipeline.stream(picture, music, beats=[0.5], fps=30)
+  assert (dance.fps, dance.num_frames) == (10, 40)
+  assert any("10 frames per second" in note for note in dance.notes)
+  silent = pipeline.stream(picture, music, beats=[0.5])
+  assert not any("frames per second" in note for note in silent.notes)
+  with pytest.raises(UserError, match="10, 20, 30, 40, 50, 60; not 25"):
+    pipeline.stream(picture, music, beats=[0.5], fps=25)
 
 
 @pytest.mark.parametrize("suffix", [".mp4", ".gif"])

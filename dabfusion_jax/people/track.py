@@ -1,0 +1,76 @@
+"""The joints of a dance over time: smoothed, and those between generated frames."""
+
+import numpy as np
+from jaxtyping import Float
+
+from dabfusion_jax.people.skeleton import SMOOTHING_REACH, Joints, smooth_joints
+
+_NEEDED = 2  # frames after a frame, by which the joints between it and the next bend
+
+
+class Track:
+  """Takes joints part by part, and gives them back when those after them are known.
+
+  Between two frames, joints follow a Catmull-Rom spline: through the joints of both,
+  without a jump of velocity. After the last frame they stay where they are.
+  """
+
+  def __init__(self, times: int) -> None:
+    """Begins a track.
+
+    Args:
+      times: poses per frame; the first of them is that of the frame.
+    """
+    self._times = times
+    self._delay = SMOOTHING_REACH + (_NEEDED if times > 1 else 0)
+    # The joints of frames that are not given back yet, and of those before them that
+    # smoothing and bending need.
+    self._joints: np.ndarray | None = None
+    self._confidence: np.ndarray | None = None
+    self._num_given = 0
+
+  def add(
+    self,
+    joints: Float[np.ndarray, "t 33 2"],
+    confidence: Float[np.ndarray, "t 33"],
+    is_last: bool,
+  ) -> list[Joints]:
+    """Returns the poses whose neighbours in time are known.
+
+    Args:
+      joints: of the next frames, at least one.
+      confidence: of their joints, in [0, 1].
+      is_last: whether no more follow; all poses that are left are then returned.
+    """
+    if self._joints is not None:
+      joints = np.concatenate([self._joints, joints])
+      confidence = np.concatenate([self._confidence, confidence])
+    end = len(joints) if is_last else max(len(joints) - self._delay, self._num_given)
+    smooth = smooth_joints(joints, confidence)
+    poses = [
+      _between(smooth, i, part / self._times)
+      for i in range(self._num_given, end)
+      for part in range(self._times)
+    ]
+    first = max(end - 1 - SMOOTHING_REACH, 0)
+    self._joints, self._confidence = joints[first:], confidence[first:]
+    self._num_given = end - first
+    return poses
+
+
+def _between(smooth: Float[np.ndarray, "t 33 2"], index: int, share: float) -> Joints:
+  """Returns the joints at `share` of the way from a frame to the next one."""
+  last = len(smooth) - 1
+  if not share or index == last:
+    return smooth[index]
+  before, here, then, after = (
+    smooth[np.clip(index + i, 0, last)] for i in (-1, 0, 1, 2)
+  )
+  speed, speed_then = (then - before) / 2, (after - here) / 2
+  change = then - here
+  return (
+    here
+    + share * speed
+    + share**2 * (3 * change - 2 * speed - speed_then)
+    + share**3 * (speed + speed_then - 2 * change)
+  )

@@ -1,0 +1,59 @@
+"""Joints between frames lie on smooth ways through those of the frames."""
+
+import numpy as np
+import pytest
+
+from dabfusion_jax.people.skeleton import smooth_joints
+from dabfusion_jax.people.track import Track
+
+T = 14
+
+
+@pytest.fixture
+def joints():
+  return np.random.default_rng(0).normal(0, 10, (T, 33, 2))
+
+
+def follow(joints, times, cuts=()):
+  track, poses = Track(times), []
+  parts = np.split(joints, cuts)
+  for i, part in enumerate(parts):
+    poses += track.add(part, np.ones(part.shape[:2]), i == len(parts) - 1)
+  return np.stack(poses)
+
+
+@pytest.mark.parametrize("times", [1, 2, 3])
+def test_poses_of_frames_are_the_smoothed_joints(joints, times):
+  poses = follow(joints, times)
+  assert len(poses) == T * times
+  np.testing.assert_allclose(poses[::times], smooth_joints(joints, np.ones((T, 33))))
+
+
+@pytest.mark.parametrize("times", [1, 3])
+@pytest.mark.parametrize("cuts", [(1,), (2, 3, 9), (6, 12), (13,), range(1, T)])
+def test_however_a_dance_is_cut_it_is_the_same(joints, times, cuts):
+  np.testing.assert_allclose(
+    follow(joints, times, cuts), follow(joints, times), atol=1e-12
+  )
+
+
+def test_a_steady_motion_stays_steady():
+  steady = np.arange(T)[:, None, None] * np.ones((1, 33, 2))
+  poses = follow(steady, 4)[:, 0, 0]
+  inside = poses[4 * 4 : 4 * (T - 5)]
+  np.testing.assert_allclose(np.diff(inside), 0.25, atol=1e-9)
+
+
+def test_velocity_does_not_jump_at_frames(joints):
+  poses = follow(joints, 64)[:, 0, 0]
+  velocity = 64 * np.diff(poses[: 64 * (T - 1) + 1])
+  at_frames = np.abs(np.diff(velocity))[63::64]
+  # Where two straight lines meet it would jump by as much as they differ.
+  jumps = np.abs(np.diff(np.diff(poses[::64])))
+  assert at_frames.max() < 0.2 * jumps.max()
+
+
+def test_after_the_last_frame_joints_rest(joints):
+  poses = follow(joints, 3)
+  np.testing.assert_array_equal(poses[-1], poses[-3])
+  np.testing.assert_array_equal(poses[-2], poses[-3])
