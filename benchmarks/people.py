@@ -216,6 +216,10 @@ class TimedPainter:
   painter: Painter
   seconds: float = 0.0
 
+  @property
+  def times(self) -> int:
+    return self.painter.times
+
   def paint(self, motion: Motion) -> UInt8[np.ndarray, "t h w 3"]:
     started = time.process_time()
     frames = self.painter.paint(motion)
