@@ -9,24 +9,19 @@ length and rate; --films may be left out. DIR/NAME.SONG.png are the contact shee
 """
 
 import argparse
-import contextlib
 import dataclasses
 import pathlib
-import time
 from collections.abc import Iterator, Sequence
-from typing import Any
-from unittest import mock
 
 import numpy as np
 from jaxtyping import Bool, Float, UInt8
 
+from benchmarks.timed_painter import timed_painters
 from dabfusion_jax.evaluation.reading.blazepose import BlazePose
 from dabfusion_jax.evaluation.reading.poses import JOINTS
 from dabfusion_jax.evaluation.scoring.aggregate import standard_error, with_error
 from dabfusion_jax.inference import layers
 from dabfusion_jax.inference.dance import Dance
-from dabfusion_jax.inference.motion import Motion
-from dabfusion_jax.inference.painter import Painter
 from dabfusion_jax.inference.pairs import PICTURE_SUFFIXES
 from dabfusion_jax.metrics.alignment import chance_level, mm_align
 from dabfusion_jax.pipeline import DancePipeline
@@ -204,41 +199,6 @@ def score(
     shuffled=float(np.mean(shuffled)) if shuffled else None,
     chance=chance_level(period),
   )
-
-
-@dataclasses.dataclass
-class TimedPainter:
-  """Draws as another painter does, and adds up its CPU time.
-
-  CPU time of all threads: other work on the machine does not count.
-  """
-
-  painter: Painter
-  seconds: float = 0.0
-
-  @property
-  def times(self) -> int:
-    return self.painter.times
-
-  def paint(self, motion: Motion) -> UInt8[np.ndarray, "t h w 3"]:
-    started = time.process_time()
-    frames = self.painter.paint(motion)
-    self.seconds += time.process_time() - started
-    return frames
-
-
-@contextlib.contextmanager
-def timed_painters() -> Iterator[list[TimedPainter]]:
-  """Yields the list of what draws layers from here on, timed."""
-  painters: list[TimedPainter] = []
-  make = layers.Layers.painter
-
-  def make_timed(self: layers.Layers, *arguments: Any) -> Painter:
-    painters.append(TimedPainter(make(self, *arguments)))
-    return painters[-1]
-
-  with mock.patch.object(layers.Layers, "painter", make_timed):
-    yield painters
 
 
 def main(argv: Sequence[str] | None = None) -> None:

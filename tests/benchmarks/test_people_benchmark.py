@@ -4,7 +4,8 @@ import dataclasses
 
 import numpy as np
 
-from benchmarks.people import foot_sliding, timed_painters
+from benchmarks.people import foot_sliding
+from benchmarks.timed_painter import timed_painters
 from dabfusion_jax.inference import layers
 
 
