@@ -53,7 +53,7 @@ demo: $(STAMP) $(PEOPLE)
 
 # The whole recipe; each command resumes, or does nothing if its result is complete.
 # The same at the size of the bundled weights: make miniature VARIANT=medium
-# STAGE1_FLAGS and STAGE2_FLAGS go to the trainings (docs/training.md has those for a GPU).
+# STAGE1_FLAGS and STAGE2_FLAGS go to the trainings (docs/people_training.md has those for a GPU).
 VARIANT := demo
 # Pixels, frames and data set of a variant, as in configs/autoencoder.py.
 SIZES_smoke := --frame_size=32 --num_frames=8

@@ -9,7 +9,7 @@ Record (two x86-64 cores, jax 0.10.2, 2026; figures: docs/results.md):
   paper   not run: needs AIST++ and an accelerator; compiled for TPUs (docs/scaling.md)
   people  1,947 steps of 32 clips on an H100, 16 steps/s (two at once), 126 s; strict
           alignment 0.833 (chance 0.224); then 700 of 16 with joints on two cores: the
-          shipped people_e (docs/training.md)
+          shipped people_e (docs/people_training.md)
   medium  trained in phases, the last of 2,400 steps in 37 min on one core; strict beat
           alignment 0.792 (chance 0.223); the shipped weights (docs/training.md)
   demo    560 steps at 1.1 steps/s, 8 min with the latents; moves, not on the beat
@@ -115,7 +115,7 @@ def get_config(variant: str = "paper") -> ml_collections.ConfigDict:
       c.diffusion.noise_shift = 5.0
       # What moves is decided in the first tenth of the noise: 10 steps of DDIM, even in
       # time, jump over it and give 0.7 of the motion that these give.
-      # Guidance: as fast as true clips (docs/training.md).
+      # Guidance: as fast as true clips (docs/people_training.md).
       c.sampling.method, c.sampling.guidance_scale = "unipc", 1.5
       c.joints.weight = 1.0
   elif variant == "demo":
