@@ -43,6 +43,26 @@ def _fill_level(values: np.ndarray, weight: np.ndarray) -> np.ndarray:
   return values + (1 - weight) * up
 
 
+def fill_with_texture(
+  picture: Float32[np.ndarray, "h w c"], known: Bool[np.ndarray, "h w"]
+) -> Float32[np.ndarray, "h w c"]:
+  """Returns the picture, filled smoothly, with the texture of what is known nearby.
+
+  A pixel has the texture of the one that lies as far beyond the nearest known pixel.
+  """
+  smooth = fill_smoothly(picture, known)
+  texture = _texture(smooth, known)
+  limit = _TEXTURE_LIMIT * np.median(np.abs(texture[known]), axis=0)
+  nearest = scipy.ndimage.distance_transform_edt(
+    ~known, return_distances=False, return_indices=True
+  )
+  beyond = 2 * nearest - np.indices(known.shape)
+  inside = (beyond >= 0) & (beyond < np.reshape(known.shape, (2, 1, 1)))
+  rows, columns = np.where(inside.all(0), beyond, nearest)
+  mirrored = np.clip(texture[rows, columns], -limit, limit)
+  return smooth + mirrored * (~known & known[rows, columns])[..., None]
+
+
 def fill(
   picture: UInt8[np.ndarray, "h w 3"], hole: Bool[np.ndarray, "h w"]
 ) -> UInt8[np.ndarray, "h w 3"]:
@@ -51,14 +71,19 @@ def fill(
     return picture
   known = ~hole
   smooth = fill_smoothly(picture.astype(np.float32), known)
-  texture = smooth - scipy.ndimage.gaussian_filter(smooth, (*(_TEXTURE_SIGMA,) * 2, 0))
-  texture *= _erode(known)[..., None]  # beside the hole, the surface bends
+  texture = _texture(smooth, known)
   # A pole or the black bar of a film is no texture: mirrored, it would be a line.
   limit = _TEXTURE_LIMIT * _median_of_rows(np.abs(texture), known)
   texture = np.clip(texture, -limit, limit)
   filled = smooth + _mirror(texture, hole)
   filled = np.clip(np.round(filled), 0, 255).astype(np.uint8)
   return np.where(hole[..., None], filled, picture)
+
+
+def _texture(smooth: np.ndarray, known: np.ndarray) -> np.ndarray:
+  """Returns what varies fast; nothing beside a hole, where the surface bends."""
+  surface = scipy.ndimage.gaussian_filter(smooth, (*(_TEXTURE_SIGMA,) * 2, 0))
+  return (smooth - surface) * _erode(known)[..., None]
 
 
 def _erode(known: np.ndarray) -> np.ndarray:

@@ -17,7 +17,7 @@ from jaxtyping import Bool, Float, Float32, UInt8
 
 from dabfusion_jax.people import landmarks as lm
 from dabfusion_jax.people import skeleton
-from dabfusion_jax.people.fill import fill_smoothly
+from dabfusion_jax.people.fill import fill_with_texture
 from dabfusion_jax.people.regions import RADII, assign, largest_part, outlines
 from dabfusion_jax.people.skeleton import FEET, HEAD, LIMBS, TORSO, Affine
 
@@ -32,6 +32,9 @@ _MIXED = 3  # pixels around an edge whose colours are partly those of the other 
 _BEHIND_ARMS = (TORSO, HEAD, "left_thigh", "right_thigh", "left_shin", "right_shin")
 _SOLID_PIECES = (TORSO, "left_thigh", "right_thigh", "left_shin", "right_shin")
 _WISP = 0.04  # half the width of what sticks out of these and is left out, in trunks
+_SPECK = (
+  0.04  # area of a part that shows the colours of a piece, of the largest, at least
+)
 _SOLID = 0.95  # alpha of a pixel that is not mixed with the background
 # From the back to the front.
 _ORDER = ("right_foot", "left_foot", "right_shin", "left_shin", "right_thigh")
@@ -122,6 +125,7 @@ def _cut_window(
     support = shown | covered
     if name in _SOLID_PIECES:
       support = _without_wisps(support, alpha, _WISP * unit)
+      known = _large_parts(_without_wisps(known, alpha, _WISP * unit))
     if support.any():
       yield _make_piece(name, picture, alpha, support, known)
 
@@ -225,11 +229,19 @@ def _make_piece(
   colours = picture[window].astype(np.float32)
   # At its outline a person is mixed with the background: colours from further inside.
   solid = known & (alpha > _SOLID)
-  colours = fill_smoothly(colours, solid if solid.any() else support)
+  colours = fill_with_texture(colours, solid if solid.any() else support)
   soft = scipy.ndimage.uniform_filter(support.astype(np.float32), 3)
   rgba = np.dstack([colours, alpha * soft * 255])
   image = PIL.Image.fromarray(np.clip(np.round(rgba), 0, 255).astype(np.uint8), "RGBA")
   return Piece(name, image, int(left), int(top))
+
+
+def _large_parts(mask: Bool[np.ndarray, "h w"]) -> Bool[np.ndarray, "h w"]:
+  """Returns a mask without its small parts: of what a hand holds, or of its fingers."""
+  labels, count = scipy.ndimage.label(mask)
+  areas = np.bincount(labels.ravel(), minlength=count + 1)
+  areas[0] = 0
+  return (areas > _SPECK * areas.max())[labels]
 
 
 def _without_wisps(
@@ -241,7 +253,7 @@ def _without_wisps(
   background. They belong to nobody, and would fly along.
   """
   inside = scipy.ndimage.distance_transform_edt(np.pad(support & (alpha > 0.5), 1))
-  core = (inside > max(radius, 2))[1:-1, 1:-1]
+  core = (inside > radius)[1:-1, 1:-1]
   return support & _dilate(core, radius + 1)
 
 

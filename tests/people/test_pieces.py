@@ -278,3 +278,39 @@ def test_an_arm_reaches_into_the_trunk_at_the_shoulder(cut):
   drawn = compose([arm], {arm.name: np.eye(2, 3)})[..., 3] > 127
   # Beyond the soft edge of what is the arm's own.
   assert (drawn & scipy.ndimage.binary_erosion(trunk))[:70].any()
+
+
+def crossed():
+  """A picture whose right forearm lies across the trunk."""
+  points = dancers.joints()
+  points[[14, 16, 18, 20]] = [[54, 82], [100, 84], [106, 84], [106, 85]]
+  return points, *dancers.draw(points)
+
+
+def test_behind_an_arm_the_grain_of_the_shirt_goes_on():
+  points, picture, mask = crossed()
+  shirt = (picture == dancers.SHIRT).all(-1)
+  noise = np.random.default_rng(0).normal(0, 12, picture.shape)
+  picture = np.where(shirt[..., None], picture + noise, picture)
+  picture = np.clip(picture, 0, 255).astype(np.uint8)
+  parts = pieces.cut_pieces(picture, mask.astype(np.float32), points)
+  (torso,) = [piece for piece in parts if piece.name == "torso"]
+  drawn = compose([torso], {"torso": np.eye(2, 3)})
+  behind = drawn[80:88, 72:92]
+  assert behind[..., 3].min() > 200
+  np.testing.assert_allclose(behind[..., :3].mean((0, 1)), dancers.SHIRT, atol=12)
+  grain = lambda x: np.diff(x[..., :3].astype(float), axis=1).std()
+  assert grain(behind) > 0.3 * grain(picture[60:72, 72:92])
+
+
+def test_specks_that_hang_on_by_a_thread_are_no_part_of_a_piece():
+  mask = np.zeros((40, 60), bool)
+  mask[5:35, 5:30] = True
+  mask[38:40, 5:30] = True  # a part that is long and thin
+  mask[10:16, 40:46] = mask[12, 30:40] = True  # a speck, and a thread to it
+  wide = pieces._without_wisps(mask, np.ones(mask.shape, np.float32), 2.0)
+  kept = pieces._large_parts(wide)
+  assert kept[7:33, 7:28].all()
+  assert not kept[:, 34:].any()
+  assert not kept[38:].any()
+  assert not pieces._large_parts(mask & False).any()
