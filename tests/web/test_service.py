@@ -46,6 +46,18 @@ def test_a_dance_is_a_video_a_gif_and_settings_that_name_no_folder(place):
   assert place.pipeline.asked[0]["seed"] == 7
 
 
+def test_the_chart_is_as_long_as_the_dance(place, monkeypatch):
+  rates = []
+
+  def draw(audio, beats, speed, fps):
+    rates.append((len(speed) + 1) / fps)
+    return ""
+
+  monkeypatch.setattr(service.chart, "draw_dance", draw)
+  place.dance(ask(place, seconds=2.0), "ann", lambda share, text: None)
+  assert rates == [2.0]
+
+
 def test_two_users_at_once_are_served_in_turn(place):
   inside, most = [], []
 
