@@ -30,7 +30,7 @@ from dabfusion_jax.people.squares import Square
 from dabfusion_jax.people.track import Track
 
 _CELLS = 24  # per side of the mesh that flow moves
-_STANDING = 0.12  # within which a foot stands, relative to the trunk: 1.5 pixels of 64
+_STANDING = 0.07  # within which a foot stands, relative to the trunk
 _BACKGROUND_LEVELS = 24  # by which a codec may change a background
 
 
