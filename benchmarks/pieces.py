@@ -99,7 +99,8 @@ def draw(clip: GeneratedClip, find: Segmenter) -> Drawn | None:
     x, points=square.from_picture(x.points) * len(first)
   )
   drawer = PieceDrawer(layered, square, to_frame(found), len(first))
-  frames = drawer.draw([to_frame(x) for x in dance], is_last=True)
+  drawn = drawer.draw([to_frame(x) for x in dance], is_last=True)
+  frames = np.concatenate(list(drawn))
   points, body = found.points, layered.alpha > 0.5
   shapes = regions.outlines(points, skeleton.trunk_length(points), body.shape)
   return Drawn(frames, body, regions.assign(shapes, body, layered.colours, points))
@@ -175,7 +176,9 @@ def run(args: argparse.Namespace) -> None:
   rows: dict[str, list[float]] = {}
   missed = 0
   clips = film_clips(args.num_clips, args.size)
-  for i, clip in enumerate(tqdm.tqdm(clips, total=args.num_clips)):
+  num = 0
+  for i, clip in enumerate(tqdm.tqdm(clips, unit="clips")):
+    num += 1
     drawn = draw(clip, find)
     if drawn is None:
       missed += 1
@@ -188,7 +191,7 @@ def run(args: argparse.Namespace) -> None:
   for name, values in rows.items():
     error = aggregate.standard_error(np.array(values))
     print(f"| {name} | {aggregate.with_error(float(np.mean(values)), error)} |")
-  print(f"\nNo body was found in {missed} of {args.num_clips} first frames.")
+  print(f"\nNo body was found in {missed} of {num} first frames.")
 
 
 def main(argv: Sequence[str] | None = None) -> None:

@@ -7,12 +7,9 @@ from collections.abc import Iterator
 from typing import Any
 from unittest import mock
 
-import numpy as np
-from jaxtyping import UInt8
-
 from dabfusion_jax.inference import layers
 from dabfusion_jax.inference.motion import Motion
-from dabfusion_jax.inference.painter import Painter
+from dabfusion_jax.inference.painter import Frames, Painter
 
 
 @dataclasses.dataclass
@@ -29,11 +26,13 @@ class TimedPainter:
   def times(self) -> int:
     return self.painter.times
 
-  def paint(self, motion: Motion) -> UInt8[np.ndarray, "t h w 3"]:
+  def paint(self, motion: Motion) -> Iterator[Frames]:
     started = time.process_time()
-    frames = self.painter.paint(motion)
+    for frames in self.painter.paint(motion):
+      self.seconds += time.process_time() - started
+      yield frames
+      started = time.process_time()
     self.seconds += time.process_time() - started
-    return frames
 
 
 @contextlib.contextmanager

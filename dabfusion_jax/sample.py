@@ -140,6 +140,8 @@ def main(argv: Sequence[str] | None = None) -> None:
       if not images and look == "figures" and asked["size"] is None:
         asked["drawing"] = asked["drawing"] or DECODER
       images, musics = images or [picture], musics or [song]
+    if args.fps is not None and args.output.suffix.lower() == ".gif":
+      raise UserError("A GIF has the frames of the motion alone: leave out --fps.")
     pairs = make_pairs(images, musics, args.output)
     read = [name for pair in pairs for name in (pair.image, pair.music)]
     read += filter(None, (args.scene, args.beats))

@@ -65,10 +65,8 @@ class Dance:
     path = pathlib.Path(path)
     if path.suffix.lower() != ".gif":
       raise UserError(f"{path}: the name of a GIF must end in .gif.")
-    step = len(self.frames) // len(self.flow)  # three times as many were as large
-    writer.write_video(
-      path, self.frames[::step], int(self.motion_fps), None, SAMPLE_RATE
-    )
+    frames, fps = self.frames[:: round(self.fps / self.motion_fps)], self.motion_fps
+    writer.write_video(path, frames, int(fps), None, SAMPLE_RATE)
     return path
 
   def _repr_html_(self) -> str:

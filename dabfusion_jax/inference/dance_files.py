@@ -41,6 +41,7 @@ def save_dance(
   Args:
     path: of the video (`writer.SUFFIXES`). A contact sheet (png) and the settings
       (json) are written beside it; the settings also stand in the video as a comment.
+      A GIF has the frames of the motion alone: three times as many are as large.
     parts: in order.
     fps: frames per second.
     sample_rate: of the sound.
@@ -53,6 +54,12 @@ def save_dance(
   Raises:
     KeyboardInterrupt: after Ctrl-C. What was made by then is saved; the text says what.
   """
+  if path.suffix.lower() == ".gif":
+    motion_fps = settings.get("motion_fps", fps)
+    times = round(fps / motion_fps)
+    parts = (part._replace(frames=part.frames[::times]) for part in parts)
+    total = settings["total_frames"] // times
+    settings, fps = {**settings, "total_frames": total, "fps": motion_fps}, motion_fps
   shown = set(even_indices(settings["total_frames"], MAX_SHEET_FRAMES))
   sheet: list[np.ndarray] = []
   interrupted = False

@@ -43,17 +43,17 @@ def frames_per_motion(asked: int | None, fps: float) -> int:
   """Returns how many frames of a video are drawn per frame of the motion.
 
   Args:
-    asked: frames per second of the video; None: about `SMOOTH_FPS`.
+    asked: frames per second of the video; None: at most `SMOOTH_FPS`.
     fps: frames per second of the motion.
 
   Raises:
     InputError: a rate that is no multiple of that of the motion.
   """
   if asked is None:
-    return max(1, round(SMOOTH_FPS / fps))
+    return max(1, int(SMOOTH_FPS // fps))
   times = round(asked / fps)
   if times < 1 or times * fps != asked:
-    rates = [f"{i * fps:g}" for i in range(1, int(MAX_FPS // fps) + 1)]
+    rates = [f"{i * fps:g}" for i in range(1, max(1, int(MAX_FPS // fps)) + 1)]
     raise InputError(
       f"This model's motion has {fps:g} frames per second: fps must be"
       f" {', '.join(rates)}; not {asked}."

@@ -118,7 +118,7 @@ class DanceOptions:
     type=cli.whole_number,
   )
   fps: int | None = _option(
-    "frames per second of a person drawn in layers, a multiple of the model's; about"
+    "frames per second of a person drawn in layers, a multiple of the model's; up to"
     f" {SMOOTH_FPS} by default",
     type=cli.whole_number,
   )

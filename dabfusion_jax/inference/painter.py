@@ -20,6 +20,8 @@ from dabfusion_jax.people.squares import Square
 
 _psnr = jax.jit(psnr, static_argnums=2)
 
+Frames = UInt8[np.ndarray, "t h w 3"]
+
 
 @runtime_checkable  # for the type checks of the tests
 class Painter(Protocol):
@@ -31,8 +33,8 @@ class Painter(Protocol):
 
   times: int
 
-  def paint(self, motion: Motion) -> UInt8[np.ndarray, "t h w 3"]:
-    """Returns the next frames of the dance; the last few may come a window later."""
+  def paint(self, motion: Motion) -> Iterator[Frames]:
+    """Yields the next frames of the dance; the last few may come a window later."""
     ...
 
 
@@ -45,12 +47,12 @@ class DecoderPainter:
   adds_details: bool
   times: int = 1
 
-  def paint(self, motion: Motion) -> UInt8[np.ndarray, "t n n 3"]:
-    """Returns the frames that are kept."""
+  def paint(self, motion: Motion) -> Iterator[Frames]:
+    """Yields the frames that are kept."""
     frames = motion.decoded
     if self.adds_details:
       frames = add_details(frames, self.ref_image, self.rebuilt, motion.flow)
-    return frames[: motion.num_kept]
+    yield frames[: motion.num_kept]
 
 
 @dataclass(eq=False)
@@ -72,14 +74,14 @@ class PiecePainter:
   times: int = 1
   drawer: PieceDrawer | None = None  # made with the first motion
 
-  def paint(self, motion: Motion) -> UInt8[np.ndarray, "t h w 3"]:
-    """Returns the frames whose neighbours in time are known."""
+  def paint(self, motion: Motion) -> Iterator[Frames]:
+    """Yields the frames whose neighbours in time are known."""
     if self.drawer is None:
       rest = self.pose.rest(motion)
       self.drawer = PieceDrawer(
         self.scene, self.frame, rest, self.frame_size, self.times
       )
-    return self.drawer.draw(self.pose.read(motion), motion.is_last)
+    yield from self.drawer.draw(self.pose.read(motion), motion.is_last)
 
 
 @dataclass(frozen=True)
@@ -99,12 +101,12 @@ class FlowPainter:
   gain: float
   times: int = 1
 
-  def paint(self, motion: Motion) -> UInt8[np.ndarray, "t h w 3"]:
-    """Returns the frames that are kept."""
+  def paint(self, motion: Motion) -> Iterator[Frames]:
+    """Yields the frames that are kept."""
     flow, occlusion, decoded = (
       x[: motion.num_kept] for x in (motion.flow, motion.occlusion, motion.decoded)
     )
-    return draw_flow(
+    yield draw_flow(
       self.scene, self.frame, flow, occlusion, decoded, self.background, self.gain
     )
 
@@ -122,17 +124,16 @@ def paint_parts(
   """
   first, flows, occlusions = 0, [], []
   for motion in motions:
-    frames = painter.paint(motion)
-    num = len(frames) // painter.times
-    last = first + num
     flows.append(motion.flow[: motion.num_kept])
     occlusions.append(motion.occlusion[: motion.num_kept])
     flow, occlusion = np.concatenate(flows), np.concatenate(occlusions)
-    if num:
+    for frames in painter.paint(motion):
+      num = len(frames) // painter.times
+      last = first + num
       audio = song.audio_between(first / fps, last / fps)
       yield Part(frames, flow[:num], occlusion[:num], audio)
-    flows, occlusions = [flow[num:]], [occlusion[num:]]  # of frames that come later
-    first = last
+      flow, occlusion, first = flow[num:], occlusion[num:], last
+    flows, occlusions = [flow], [occlusion]  # of frames that come later
 
 
 def needs_details(

@@ -6,7 +6,8 @@ dance. Anything else moves by the generated flow itself.
 
 import collections
 import concurrent.futures
-from collections.abc import Sequence
+import os
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import PIL.Image
@@ -29,6 +30,8 @@ from dabfusion_jax.people.skeleton import (
 from dabfusion_jax.people.squares import Square
 from dabfusion_jax.people.track import Track
 
+_MAX_THREADS = 4  # that draw frames
+_AT_ONCE = 10  # generated frames whose frames are held at once
 _CELLS = 24  # per side of the mesh that flow moves
 _STANDING = 0.07  # within which a foot stands, relative to the trunk
 _BACKGROUND_LEVELS = 24  # by which a codec may change a background
@@ -63,12 +66,12 @@ class PieceDrawer:
     height, width = scene.plate.shape[:2]
     joints = scene.landmarks.points
     self._room = Room(self._pieces, joints, (width, height), held)
-    self._track = Track(times)
+    self._track, self._times = Track(times), times
 
   def draw(
     self, dance: Sequence[Landmarks], is_last: bool
-  ) -> UInt8[np.ndarray, "t h w 3"]:
-    """Draws the frames whose neighbours in time are known.
+  ) -> Iterator[UInt8[np.ndarray, "t h w 3"]]:
+    """Yields the frames whose neighbours in time are known, some at once.
 
     Args:
       dance: landmarks of the next generated frames, at least one.
@@ -79,6 +82,11 @@ class PieceDrawer:
     self._before = joints[-1]
     confidence = np.stack([x.confidence for x in dance])
     poses = self._track.add(joints, confidence, is_last)
+    num = _AT_ONCE * self._times
+    for first in range(0, len(poses), num):
+      yield self._draw(poses[first : first + num])
+
+  def _draw(self, poses: Sequence[Joints]) -> UInt8[np.ndarray, "t h w 3"]:
     moves = [self._move(pose) for pose in poses]
     height, width = self._scene.plate.shape[:2]
     frames = np.empty((len(poses), height, width, 3), np.uint8)
@@ -89,7 +97,9 @@ class PieceDrawer:
         piece.draw(canvas, moves[i][piece.name])
       frames[i] = _over(self._scene.plate, canvas)
 
-    with concurrent.futures.ThreadPoolExecutor() as pool:  # Pillow leaves the lock
+    # Pillow leaves Python's lock. Each thread holds a canvas.
+    workers = min(_MAX_THREADS, os.cpu_count() or 1)
+    with concurrent.futures.ThreadPoolExecutor(workers) as pool:
       collections.deque(pool.map(draw_one, range(len(poses))), maxlen=0)
     return frames
 

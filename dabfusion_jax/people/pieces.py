@@ -80,7 +80,8 @@ def cut_pieces(
   if not len(rows):
     return ()
   top, left = max(rows[0] - _AROUND, 0), max(columns[0] - _AROUND, 0)
-  window = (slice(top, rows[-1] + _AROUND), slice(left, columns[-1] + _AROUND))
+  bottom, right = rows[-1] + 1 + _AROUND, columns[-1] + 1 + _AROUND
+  window = (slice(top, bottom), slice(left, right))
   pieces = _cut_window(picture[window], alpha[window], joints - [left, top])
   place = lambda piece: {"left": piece.left + int(left), "top": piece.top + int(top)}
   return tuple(dataclasses.replace(piece, **place(piece)) for piece in pieces)
@@ -104,7 +105,7 @@ def _cut_window(
     if not own.any():
       continue
     near = np.logical_or.reduce([own, *(regions[other] for other in _neighbours(name))])
-    discs = own & False
+    discs = np.zeros_like(own)
     for joint, disc in _joint_discs(name, joints, radii, own.shape):
       discs |= disc & _meeting(name, joint, regions)
     wider = _dilate(own, _OVERLAP * unit)
@@ -125,7 +126,7 @@ def _cut_window(
     support = shown | covered
     if name in _SOLID_PIECES:
       support = _without_wisps(support, alpha, _WISP * unit)
-      known = _large_parts(_without_wisps(known, alpha, _WISP * unit))
+      known = _large_parts(_without_wisps(known & support, alpha, _WISP * unit))
     if support.any():
       yield _make_piece(name, picture, alpha, support, known)
 

@@ -11,7 +11,7 @@ from jaxtyping import Bool, Float, Float32, UInt8
 from dabfusion_jax.people import landmarks as lm
 from dabfusion_jax.people.colours import log_likelihood
 from dabfusion_jax.people.guided_filter import guided_filter
-from dabfusion_jax.people.skeleton import FEET, HEAD, LIMBS, TORSO
+from dabfusion_jax.people.skeleton import FEET, HEAD, LIMBS, TORSO, trunk_length
 
 # Half the width of a piece, relative to the trunk from the hips to the neck.
 RADII = {"upper_arm": 0.15, "forearm": 0.13, "thigh": 0.24, "shin": 0.17}
@@ -24,7 +24,9 @@ _CORE, _SURE, _LOWER_CORE, _LOWER_SURE = 0.5, 0.5, 0.3, 0.4  # upper arms; forea
 _ARM_LIMIT, _ARM_EDGE = 0.95, 1.4
 _HAIR_LIMIT = 2.6  # radii of the head, up to which hair may hang
 _STRAIGHT = 0.5  # cosine of the angle by which a knee may be bent
-_EDGE_RADIUS, _EDGE_EPSILON = 4, 1e-3  # of the filter that smooths outlines of arms
+# Relative to the trunk: over which colours are taken together, and the radius of the
+# filter that smooths outlines of arms; and the variance below which that smooths.
+_AROUND, _EDGE_RADIUS, _EDGE_EPSILON = 0.05, 0.035, 1e-3
 # Weight of distances beside logarithms of likelihoods; by how much farther than an arm,
 # which is in front, another piece counts; and what tells hair from clothes.
 _PRIOR, _IN_FRONT, _CLEAR = 6.0, 1.5, 2.0
@@ -87,7 +89,8 @@ def assign(
   nearest_arm = from_arms.argmin(0)
   colours = picture.astype(np.float32)
   is_lower = np.array(["forearm" in name for name in arms])[nearest_arm]
-  is_arm = _find_arms(from_arms.min(0), distance.min(0), is_lower, body, colours)
+  unit = trunk_length(joints)
+  is_arm = _find_arms(from_arms.min(0), distance.min(0), is_lower, body, colours, unit)
   is_left = np.array(["left" in name for name in arms])[nearest_arm]
   is_arm = largest_part(is_arm & is_left) | largest_part(is_arm & ~is_left)
   regions = {name: (nearest == i) & body & ~is_arm for i, name in enumerate(names)}
@@ -108,7 +111,7 @@ def assign(
     below = _below_knee(joints[[*LIMBS[thigh], LIMBS[shin][1]]], leg.shape)
     if below is not None:
       regions |= {thigh: leg & ~below, shin: leg & below}
-  hair = _find_hair(regions, shapes, colours)
+  hair = _find_hair(regions, shapes, colours, unit)
   return {
     name: region | hair if name == HEAD else region & ~hair
     for name, region in regions.items()
@@ -121,6 +124,7 @@ def _find_arms(
   is_lower: Bool[np.ndarray, "h w"],
   body: Bool[np.ndarray, "h w"],
   colours: Float32[np.ndarray, "h w 3"],
+  unit: float,
 ) -> Bool[np.ndarray, "h w"]:
   """Returns the pixels of both arms.
 
@@ -134,22 +138,23 @@ def _find_arms(
     is_lower: whether the nearest arm is a forearm.
     body: the person.
     colours: of the picture.
+    unit: length of the trunk.
   """
   core = (from_arm < np.where(is_lower, _LOWER_CORE, _CORE)) & body
   sure = (from_arm < np.where(is_lower, _LOWER_SURE, _SURE)) & body
   rest = (from_arm > _ARM_EDGE) & body
   score = _PRIOR * (np.minimum(_IN_FRONT * from_rest, _ARM_LIMIT) - from_arm)
   if core.any() and rest.any():
-    score += _suits(colours, core, rest)
+    score += _suits(colours, core, rest, unit)
   # Sleeves and collars lie near upper arms, and look like what they lie on.
   is_arm = (score > 0) & (from_arm <= np.where(is_lower, _ARM_EDGE, _ARM_LIMIT))
   smooth = guided_filter(
     (is_arm | sure).astype(np.float32),
     colours / np.float32(255),
-    _EDGE_RADIUS,
+    max(1, round(_EDGE_RADIUS * unit)),
     _EDGE_EPSILON,
   )
-  return (smooth > 0.5) & body
+  return ((smooth > 0.5) | sure) & body
 
 
 def _below_knee(
@@ -177,6 +182,7 @@ def _find_hair(
   regions: dict[str, np.ndarray],
   shapes: dict[str, np.ndarray],
   colours: Float32[np.ndarray, "h w 3"],
+  unit: float,
 ) -> Bool[np.ndarray, "h w"]:
   """Returns what hangs down from the head over trunk and shoulders, and the neck."""
   below = regions[TORSO] | regions["left_upper_arm"] | regions["right_upper_arm"]
@@ -184,7 +190,7 @@ def _find_hair(
   head, rest = regions[HEAD], below & ~near
   if not (head.any() and rest.any() and near.any()):
     return np.zeros_like(head)
-  hair = near & (_suits(colours, head, rest) > _CLEAR)
+  hair = near & (_suits(colours, head, rest, unit) > _CLEAR)
   hair = scipy.ndimage.median_filter(hair | head, 5) & near
   return largest_part(hair | head) & near
 
@@ -193,12 +199,15 @@ def _suits(
   colours: Float32[np.ndarray, "h w 3"],
   first: Bool[np.ndarray, "h w"],
   second: Bool[np.ndarray, "h w"],
+  unit: float,
 ) -> Float32[np.ndarray, "h w"]:
   """Returns how much better colours suit `first` than `second`.
 
   The unit is the natural logarithm of a likelihood, smoothed over neighbours.
   """
-  ratio = log_likelihood(colours, first) - log_likelihood(colours, second)
+  around = _AROUND * unit
+  ratio = log_likelihood(colours, first, around)
+  ratio -= log_likelihood(colours, second, around)
   return scipy.ndimage.gaussian_filter(ratio, 1.0)
 
 

@@ -1,4 +1,4 @@
-"""Keeps a dance inside the picture: dancers know where the room ends."""
+"""Keeps a dance inside the picture, as far as arms can be shortened."""
 
 from collections.abc import Mapping, Sequence
 
@@ -11,7 +11,7 @@ from dabfusion_jax.people.pieces import Piece
 from dabfusion_jax.people.skeleton import LIMBS, Affine, Joints
 
 _MARGIN = 0.015  # that stays free, relative to the shorter side
-_MIN_LENGTH = 0.5  # of an arm whose hand would leave the picture, of what it was
+_MIN_LENGTH = 0.4  # of an arm whose hand would leave the picture, of what it was
 _SIDES = ("left", "right")
 
 Points = Float[np.ndarray, "n 2"]
@@ -22,7 +22,8 @@ class Room:
   """The picture as a room, in which a person is moved.
 
   A body that would leave it is moved back as a whole. An arm that would is shortened,
-  as one that points more towards the camera, to a half at most.
+  as one that points more towards the camera. What is still outside at the least length
+  is cut off by the border.
   """
 
   def __init__(
@@ -50,7 +51,9 @@ class Room:
       if "arm" not in name or name.partition("_")[0] in held
     ]
     margin = _MARGIN * min(size)
-    low, high = _box(np.concatenate(list(self._outlines.values())))
+    self._arms = {side: self._reaching(side) for side in self._free}
+    points = np.concatenate([np.empty((0, 2)), *self._outlines.values()])
+    low, high = _box(points) if len(points) else (np.zeros(2), np.zeros(2))
     self._low = np.minimum(margin, low)
     self._high = np.maximum(np.array(size) - margin, high)
 
@@ -70,6 +73,20 @@ class Room:
       moves |= self._shorten(side, moves)
     return moves
 
+  def _reaching(self, side: str) -> dict[str, Points]:
+    """Returns the corners of an arm by piece, without those around the shoulder.
+
+    What sticks out there does not come back if the arm is shortened.
+    """
+    upper, lower = _pieces_of(side)
+    shoulder, elbow = self._joints[list(LIMBS[upper])]
+    corners = {
+      name: self._outlines.get(name, np.empty((0, 2))) for name in (upper, lower)
+    }
+    along = (corners[upper] - shoulder) @ (elbow - shoulder)
+    beyond = along > 0.5 * (elbow - shoulder) @ (elbow - shoulder)
+    return corners | {upper: corners[upper][beyond]}
+
   def _shift(self, low: Corner, high: Corner) -> Corner:
     """Returns by how much a box has to move; one too large stands out at both ends."""
     first, last = self._low - low, self._high - high
@@ -77,13 +94,14 @@ class Room:
 
   def _shorten(self, side: str, moves: Mapping[str, Affine]) -> dict[str, Affine]:
     """Returns how an arm moves, so that its hand stays in the picture."""
-    names = [f"{side}_upper_arm", f"{side}_forearm"]
-    seen = [name for name in names if name in self._outlines]
-    if not seen:
-      return {}
+    names = _pieces_of(side)
     shoulder, elbow, wrist = LIMBS[names[0]] + LIMBS[names[1]][1:]
     start = skeleton.apply(moves[names[0]], self._joints[shoulder])
-    points = [skeleton.apply(moves[name], self._outlines[name]) for name in seen]
+    points = [
+      skeleton.apply(moves[name], x) for name, x in self._arms[side].items() if len(x)
+    ]
+    if not points:
+      return {}
     low, high = _box(np.concatenate(points))
     scale = np.minimum(
       _share(start - self._low, start - low), _share(self._high - start, high - start)
@@ -102,9 +120,19 @@ class Room:
 
 
 def _share(room: Corner, reach: Corner) -> Corner:
-  """Returns by how much an arm has to be shortened in each direction."""
+  """Returns by how much an arm has to be shortened in each direction.
+
+  Args:
+    room: from the shoulder to the border.
+    reach: from the shoulder to the end of the arm; negative if it points away.
+  """
   share = np.maximum(room, 0) / np.maximum(reach, 1e-6)
-  return np.where(reach > room, np.clip(share, _MIN_LENGTH, 1), 1.0)
+  is_beyond = (reach > room) & (reach > 0)
+  return np.where(is_beyond, np.clip(share, _MIN_LENGTH, 1), 1.0)
+
+
+def _pieces_of(side: str) -> tuple[str, str]:
+  return f"{side}_upper_arm", f"{side}_forearm"
 
 
 def outline(piece: Piece) -> Points:

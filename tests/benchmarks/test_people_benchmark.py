@@ -18,13 +18,14 @@ def test_the_time_of_drawing_is_measured(monkeypatch):
 
     def paint(self, motion):
       sum(range(200_000))
-      return frames
+      yield frames
+      sum(range(200_000))
 
   monkeypatch.setattr(layers.Layers, "painter", lambda self, *arguments: Busy())
   blank = object.__new__(layers.Layers)
   with timed_painters() as painters:
     painter = blank.painter(8, lambda: frames[0], None)
-    assert painter.paint(None) is frames
+    assert [x is frames for x in painter.paint(None)] == [True]
     assert painter.times == 3
   assert [p is painter for p in painters] == [True]
   assert painter.seconds > 0

@@ -69,9 +69,9 @@ def test_a_layer_moved_by_flow_is_drawn_part_by_part():
   flow = flow.astype(np.float32)
   seen = np.ones((3, 8, 8, 1), np.float32)
   decoded = rng.integers(0, 256, (3, 32, 32, 3), np.uint8)
-  whole = painter.paint(Motion(flow, seen, lambda: decoded, 3, True))
-  first = painter.paint(Motion(flow, seen, lambda: decoded, 2, False))
-  last = painter.paint(Motion(flow[2:], seen[2:], lambda: decoded[2:], 1, True))
+  (whole,) = painter.paint(Motion(flow, seen, lambda: decoded, 3, True))
+  (first,) = painter.paint(Motion(flow, seen, lambda: decoded, 2, False))
+  (last,) = painter.paint(Motion(flow[2:], seen[2:], lambda: decoded[2:], 1, True))
   assert whole.shape == (3, *made.scene.plate.shape)
   np.testing.assert_array_equal(np.concatenate([first, last]), whole)
 

@@ -100,6 +100,6 @@ def test_a_person_is_painted_without_any_frame_of_the_network():
   found = Landmarks(points, scene.landmarks.confidence, 1.0)
   same = lambda flow, occlusion, joints: np.broadcast_to(joints, (len(flow), 13, 2))
   painter = PiecePainter(scene, frame, FlowReader(same, found, _SIZE), _SIZE)
-  frames = painter.paint(motion(2, 2))
+  (frames,) = painter.paint(motion(2, 2))
   assert frames.shape == (2, *scene.plate.shape)
   np.testing.assert_array_equal(frames[0], frames[1])

@@ -22,7 +22,7 @@ def halves():
 
 def test_each_half_suits_its_own_region(halves):
   picture, left = halves
-  ratio = log_likelihood(picture, left) - log_likelihood(picture, ~left)
+  ratio = log_likelihood(picture, left, 6.0) - log_likelihood(picture, ~left, 6.0)
   assert (ratio[left] > 0).mean() > 0.97
   assert (ratio[~left] < 0).mean() > 0.97
 
@@ -32,13 +32,13 @@ def test_a_shadow_on_skin_is_skin(halves):
   known = left.copy()
   known[10:30, 22:30] = False
   picture[10:30, 22:30] *= 0.75
-  ratio = log_likelihood(picture, known) - log_likelihood(picture, ~left)
+  ratio = log_likelihood(picture, known, 6.0) - log_likelihood(picture, ~left, 6.0)
   assert (ratio[10:30, 22:30] > 0).mean() > 0.9
 
 
 def test_a_varied_region_forgives_more(halves):
   picture, left = halves
-  plain = log_likelihood(picture, ~left)
+  plain = log_likelihood(picture, ~left, 6.0)
   striped = picture.copy()
   striped[::2, 30:] += 60
   striped[1::2, 30:] -= 60
@@ -47,9 +47,9 @@ def test_a_varied_region_forgives_more(halves):
   darker[odd] -= 40
   known = ~left
   known[odd] = False
-  in_plain = log_likelihood(darker, known)[odd]
+  in_plain = log_likelihood(darker, known, 6.0)[odd]
   striped[odd] = darker[odd]
-  in_striped = log_likelihood(striped, known)[odd]
+  in_striped = log_likelihood(striped, known, 6.0)[odd]
   assert in_striped.mean() > in_plain.mean()
   assert in_plain.mean() < plain[odd].mean()
 
@@ -61,12 +61,12 @@ def test_colours_of_a_region_are_those_nearby():
   known = np.ones((40, 90), bool)
   known[10:30, 25:35] = known[10:30, 70:80] = False
   picture[10:30, 25:35] += 70  # of the colour of the far end
-  found = log_likelihood(picture.astype(np.float32), known)
+  found = log_likelihood(picture.astype(np.float32), known, 6.0)
   assert found[10:30, 25:35].mean() + 5 < found[10:30, 70:80].mean()
 
 
 def test_an_odd_pixel_of_a_region_does_not_suit_it(halves):
   picture, left = halves
   picture[20, 15] = CLOTH
-  found = log_likelihood(picture, left)
+  found = log_likelihood(picture, left, 6.0)
   assert found[20, 15] < found[18:23, 13:15].mean() - 3

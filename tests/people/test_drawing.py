@@ -92,11 +92,12 @@ def test_pieces_move_and_the_background_stays_bit_for_bit(layered):
   raised[[13, 15, 17, 19]] = [[114, 40], [124, 20], [126, 14], [128, 14]]
   dance = [rest] * 3 + [in_frame(frame, raised, size)] * 5
   drawer = lambda: drawing.PieceDrawer(layered, frame, rest, size)
-  frames = drawer().draw(dance, is_last=True)
+  frames = np.concatenate(list(drawer().draw(dance, is_last=True)))
   by_parts = drawer()
-  parts = [by_parts.draw(dance[:2], False), by_parts.draw(dance[2:7], False)]
-  parts.append(by_parts.draw(dance[7:], True))
-  assert [len(part) for part in parts] == [0, 4, 4]
+  ends = ((0, 2, False), (2, 7, False), (7, 8, True))
+  drawn = [list(by_parts.draw(dance[i:j], last)) for i, j, last in ends]
+  assert [sum(map(len, part)) for part in drawn] == [0, 4, 4]
+  parts = [some for part in drawn for some in part]
   np.testing.assert_array_equal(np.concatenate(parts), frames)
   assert frames.shape == (8, dancers.HEIGHT, dancers.WIDTH, 3)
   near = np.abs(frames[0].astype(int) - layered.picture).max(-1)
@@ -115,7 +116,7 @@ def test_a_dance_to_the_side_ends_at_the_border(layered):
   frame, size = scene.frame_of(layered), 64
   rest = in_frame(frame, dancers.joints(), size)
   away = in_frame(frame, dancers.joints() + [300.0, 0], size)
-  drawn = drawing.PieceDrawer(layered, frame, rest, size).draw(
+  *_, drawn = drawing.PieceDrawer(layered, frame, rest, size).draw(
     [rest, *[away] * 6], True
   )
   shown = (drawn[-1] != layered.plate).any(-1)
