@@ -2,6 +2,7 @@
 
 import base64
 import dataclasses
+import json
 import re
 
 import numpy as np
@@ -60,8 +61,15 @@ def test_a_dance_of_more_frames_than_its_motion(dance, tmp_path):
   with PIL.Image.open(smooth.to_gif(tmp_path / "dance.gif")) as image:
     assert image.n_frames == len(dance.frames)
     assert image.info["duration"] == 100
+  settings = dance.settings | {"total_frames": 24, "fps": 30.0, "motion_fps": 10.0}
+  smooth = dataclasses.replace(smooth, settings=settings)
   video = smooth.save(tmp_path / "dance.mp4")[0]
   assert len(reader.read_video(video).frames) == 24
+  video, _, told = smooth.save(tmp_path / "thin.gif")
+  with PIL.Image.open(video) as image:
+    assert image.n_frames == len(dance.frames)
+  told = json.loads(told.read_text())
+  assert (told["total_frames"], told["fps"]) == (8, 10)
 
 
 def test_the_contact_sheet_of_large_frames_is_smaller_than_they_are(dance, tmp_path):

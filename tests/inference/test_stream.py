@@ -236,6 +236,17 @@ def test_a_model_that_reads_joints_decodes_no_frame_of_a_person(
   np.testing.assert_allclose(rows[-1], pixels[:, 1].max(), atol=4)
 
 
+def test_what_is_cut_out_without_arms_and_legs_has_the_frames_of_its_motion(
+  pipeline, toy, music, monkeypatch
+):
+  picture, mask = dancers.draw()
+  person = Person(mask.astype(np.float32), None, 0)
+  monkeypatch.setattr(layers, "_segmenter", lambda: lambda picture, pick: person)
+  dance = pipeline.stream(picture, music, beats=[0.5])
+  assert (dance.fps, dance.num_frames) == (10, 40)
+  assert len(dance.collect().frames) == 40
+
+
 def test_what_has_no_joints_has_the_frames_of_its_motion(pipeline, toy, music):
   picture = np.random.default_rng(0).integers(0, 256, (48, 48, 3), np.uint8)
   dance = pipeline.stream(picture, music, beats=[0.5], fps=30)

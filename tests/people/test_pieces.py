@@ -46,6 +46,27 @@ def test_at_rest_the_pieces_are_the_person(cut):
   assert not drawn[~mask][:, 3].any()
 
 
+@pytest.mark.parametrize("scale", [0.2, 0.35, 0.6])
+def test_a_small_person_is_whole_at_rest(scale):
+  picture, mask = dancers.draw()
+  size = (round(dancers.WIDTH * scale), round(dancers.HEIGHT * scale))
+  small = np.asarray(PIL.Image.fromarray(picture).resize(size, PIL.Image.BOX))
+  alpha = PIL.Image.fromarray(mask.astype(np.float32)).resize(size, PIL.Image.BOX)
+  alpha = np.asarray(alpha)
+  parts = pieces.cut_pieces(small, alpha, dancers.joints() * scale)
+  canvas = PIL.Image.new("RGBA", size)
+  for piece in parts:
+    piece.draw(canvas, np.eye(2, 3))
+  drawn = np.asarray(canvas)[..., 3] / 255
+  assert (drawn < alpha - 0.5).sum() <= 0.005 * alpha.sum()
+  arms = sum(
+    (np.asarray(piece.image)[..., 3] > 127).sum()
+    for piece in parts
+    if "arm" in piece.name
+  )
+  assert 0.12 < arms / alpha.sum() < 0.3
+
+
 def test_behind_an_arm_that_moves_away_there_is_shirt(cut):
   points = dancers.joints()
   points[[13, 15, 17, 19]] = [[100, 75], [84, 82], [80, 82], [80, 84]]

@@ -123,6 +123,14 @@ def test_outside_a_picture_a_square_repeats_the_border():
   assert (Square(-5.0, -5.0, 20.0).cut(picture, 10) == 9).all()
 
 
+def test_rows_of_which_nothing_is_known_are_filled_from_others():
+  picture = np.random.default_rng(0).integers(90, 110, (40, 60, 3)).astype(np.uint8)
+  hole = np.zeros((40, 60), bool)
+  hole[10:30] = True
+  filled = fill.fill(picture, hole)[hole]
+  assert 90 <= filled.min() and filled.max() <= 110
+
+
 def test_a_pole_beside_a_hole_is_not_repeated_in_it():
   rng = np.random.default_rng(0)
   picture = np.full((40, 90, 3), 150, np.uint8) + rng.integers(
