@@ -1,4 +1,4 @@
-"""Keeps a dance inside the picture, as far as arms can be shortened."""
+"""Keeps a dance inside the picture."""
 
 from collections.abc import Mapping, Sequence
 
@@ -12,6 +12,7 @@ from dabfusion_jax.people.skeleton import LIMBS, Affine, Joints
 
 _MARGIN = 0.015  # that stays free, relative to the shorter side
 _MIN_LENGTH = 0.4  # of an arm whose hand would leave the picture, of what it was
+_PASSES = 2  # a hand that was drawn in turns, and may stick out again a little
 _SIDES = ("left", "right")
 
 Points = Float[np.ndarray, "n 2"]
@@ -21,9 +22,9 @@ Corner = Float[np.ndarray, "2"]
 class Room:
   """The picture as a room, in which a person is moved.
 
-  A body that would leave it is moved back as a whole. An arm that would is shortened,
-  as one that points more towards the camera. What is still outside at the least length
-  is cut off by the border.
+  An arm that would leave it is shortened, as one that points more towards the camera. A
+  body that would, or of which an arm would even at its least length, is moved back as a
+  whole.
   """
 
   def __init__(
@@ -64,12 +65,15 @@ class Room:
       moves: how they would move without borders.
     """
     body = [skeleton.apply(moves[name], self._outlines[name]) for name in self._body]
-    if body:
+    for side in self._free:
+      start, arm = self._arm(side, moves)
+      body.append(start + _MIN_LENGTH * (arm - start))
+    if any(map(len, body)):
       shift = self._shift(*_box(np.concatenate(body)))
       moves = {name: skeleton.shifted(move, shift) for name, move in moves.items()}
     else:
       moves = dict(moves)
-    for side in self._free:
+    for side in self._free * _PASSES:
       moves |= self._shorten(side, moves)
     return moves
 
@@ -87,6 +91,15 @@ class Room:
     beyond = along > 0.5 * (elbow - shoulder) @ (elbow - shoulder)
     return corners | {upper: corners[upper][beyond]}
 
+  def _arm(self, side: str, moves: Mapping[str, Affine]) -> tuple[Corner, Points]:
+    """Returns where the shoulder and the corners of an arm are."""
+    upper, _ = _pieces_of(side)
+    start = skeleton.apply(moves[upper], self._joints[LIMBS[upper][0]])
+    corners = self._arms[side].items()
+    return start, np.concatenate(
+      [skeleton.apply(moves[name], x) for name, x in corners]
+    )
+
   def _shift(self, low: Corner, high: Corner) -> Corner:
     """Returns by how much a box has to move; one too large stands out at both ends."""
     first, last = self._low - low, self._high - high
@@ -94,20 +107,17 @@ class Room:
 
   def _shorten(self, side: str, moves: Mapping[str, Affine]) -> dict[str, Affine]:
     """Returns how an arm moves, so that its hand stays in the picture."""
-    names = _pieces_of(side)
-    shoulder, elbow, wrist = LIMBS[names[0]] + LIMBS[names[1]][1:]
-    start = skeleton.apply(moves[names[0]], self._joints[shoulder])
-    points = [
-      skeleton.apply(moves[name], x) for name, x in self._arms[side].items() if len(x)
-    ]
-    if not points:
+    start, points = self._arm(side, moves)
+    if not len(points):
       return {}
-    low, high = _box(np.concatenate(points))
+    low, high = _box(points)
     scale = np.minimum(
       _share(start - self._low, start - low), _share(self._high - start, high - start)
     )
     if (scale == 1).all():
       return {}
+    names = _pieces_of(side)
+    shoulder, elbow, wrist = LIMBS[names[0]] + LIMBS[names[1]][1:]
     joints = [
       skeleton.apply(moves[name], self._joints[joint])
       for name, joint in zip(names, (elbow, wrist), strict=True)

@@ -95,7 +95,12 @@ def test_an_arm_is_shortened_to_two_fifths_at_most(cut):
   length = lambda moves: np.hypot(
     *np.diff(skeleton.apply(moves["left_upper_arm"], bone), axis=0)[0]
   )
-  assert length(fitted) / length(moves) == pytest.approx(0.4, abs=0.01)
+  assert length(fitted) / length(moves) == pytest.approx(0.4, abs=0.02)
+  # For a hand that would still be outside, the body makes room.
+  _, high = box(cut, fitted, ARM)
+  assert high[0] <= dancers.WIDTH
+  _, body = box(cut, fitted, set(moves) - set(ARM))
+  assert body[0] < dancers.WIDTH - 5
 
 
 @pytest.mark.parametrize(("side", "away"), [("left", 60.0), ("right", -60.0)])
@@ -129,7 +134,7 @@ def test_hands_stay_below_the_upper_and_inside_the_left_border(cut, elbow, wrist
   assert before[axis] < 0
   fitted = room.Room(cut, dancers.joints(), SIZE, ()).fit(moves)
   low, _ = box(cut, fitted, names)
-  assert -3 < low[axis] < 14
+  assert 0 <= low[axis] < 14
   bone = dancers.joints()[[lm.RIGHT_SHOULDER, lm.RIGHT_ELBOW]]
   across = np.array([[0.0, 1], [-1, 0]]) @ (bone[1] - bone[0])
   thickness = lambda move: np.hypot(*(move[:, :2] @ across))
