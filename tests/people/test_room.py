@@ -178,3 +178,20 @@ def test_a_body_too_large_moves_only_until_it_fills_the_picture(cut):
   assert (high > SIZE).all()
   inside = grown(-80, -100)  # stands out on all sides
   np.testing.assert_array_equal(body.fit(inside)["torso"], inside["torso"])
+
+
+def test_whatever_the_pose_hands_and_body_stay_inside(cut):
+  rng = np.random.default_rng(0)
+  inside = room.Room(cut, dancers.joints(), SIZE, ())
+  names = {piece.name for piece in cut if "upper_arm" not in piece.name}
+  for _ in range(150):
+    points = dancers.joints()
+    for first in (lm.LEFT_SHOULDER, lm.RIGHT_SHOULDER):
+      for joint, length in ((first + 2, 29.7), (first + 4, 23.3)):
+        turn = rng.uniform(0, 2 * np.pi)
+        way = np.array([np.cos(turn), np.sin(turn)])
+        points[joint] = points[joint - 2] + length * way
+    fitted = inside.fit(moves_of(points + rng.uniform(-70, 70, 2)))
+    low, high = box(cut, fitted, names)
+    assert low.min() > -0.5
+    assert (high < np.array(SIZE) + 0.5).all()
