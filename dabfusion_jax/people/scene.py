@@ -22,6 +22,7 @@ DANCER_HEIGHT, DANCER_FLOOR = 0.79, 0.955
 _HORIZON = 0.73  # of the studio: where the wall ends
 _WALL, _FLOOR = (204.0, 204.0, 202.0), (224.0, 224.0, 222.0)
 _HOLE_MARGIN = 4  # pixels around a person that are filled too: their edge is mixed
+_TINT = 0.15  # exponent of the ratio of colours
 _GAIN = (0.75, 1.35)  # bounds of what light matching may do to a colour
 
 
@@ -131,11 +132,14 @@ def match_light(
 ) -> UInt8[np.ndarray, "h w 3"]:
   """Brings colours from the light of one background halfway to that of another.
 
-  Half of the ratio of the mean colours, because a background is not all there is to
-  see of its light.
+  Of the ratio of their brightness the half, as a factor, because a background is not
+  all there is to see of its light; of that of their colours less: a meadow is green in
+  white light.
   """
   means = [plate.reshape(-1, 3).mean(0) + 1 for plate in (before, after)]
-  gain = np.clip(np.sqrt(means[1] / means[0]), *_GAIN)
+  brightness = means[1].mean() / means[0].mean()
+  tint = means[1] / means[0] / brightness
+  gain = np.clip(np.sqrt(brightness) * tint**_TINT, *_GAIN)
   return np.clip(np.round(colours * gain), 0, 255).astype(np.uint8)
 
 

@@ -107,6 +107,15 @@ def test_light_moves_halfway():
   assert (scene.match_light(grey(100), grey(0), grey(255)) == 135).all()
 
 
+def test_a_meadow_hardly_makes_people_green():
+  white = np.full((4, 4, 3), 200, np.uint8)
+  wall = np.full((4, 4, 3), 130, np.uint8)
+  meadow = np.broadcast_to(np.uint8([90, 120, 60]), (4, 4, 3))
+  shown = scene.match_light(white, wall, meadow)[0, 0].astype(int)
+  assert shown.max() < 195  # a little darker, as its surroundings are
+  assert 0 < shown.max() - shown.min() < 25
+
+
 def test_a_square_is_cut_out_and_put_back():
   picture = np.zeros((60, 80, 3), np.uint8)
   picture[20:40, 30:50] = 255
