@@ -15,7 +15,7 @@ one.
 import argparse
 import dataclasses
 import pathlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import PIL.Image
@@ -31,9 +31,11 @@ from dabfusion_jax.people.fill import fill_smoothly
 from dabfusion_jax.people.joints import joints_of as landmark_joints
 from dabfusion_jax.people.joints import with_joints
 from dabfusion_jax.people.landmarks import Landmarks
+from dabfusion_jax.people.pieces import BODY_ALPHA
 from dabfusion_jax.people.segmenter import Segmenter
 from dabfusion_jax.pretrained import store
 from data_pipeline import cli
+from data_pipeline.aist import ClipName
 from data_pipeline.records.body_parts import PARTS, joints_of
 from data_pipeline.records.picks import even_indices
 from data_pipeline.synthdance import presets
@@ -64,22 +66,26 @@ class Drawn:
   pieces: dict[str, Mask]
 
 
-def film_clips(num_clips: int, size: int) -> Iterator[GeneratedClip]:
-  """Films held-out people who stand with their arms down, then dance."""
-  specs = [
-    spec
+def choose_clips(num_clips: int) -> list[ClipName]:
+  """Returns held-out people who stand at first, as many as there are at most."""
+  names = [
+    spec.name
     for spec in presets.clips_of_preset("people")
     if is_held_out(spec.name) and spec.delay_beats
   ]
-  for index in even_indices(len(specs), num_clips):
-    yield make_clip(
-      specs[index].name,
-      fps=FPS,
-      seconds=NUM_FRAMES / FPS,
-      frame_size=size,
-      look="people",
-      delay_beats=1,
-    )
+  return [names[index] for index in even_indices(len(names), num_clips)]
+
+
+def film_clip(name: ClipName, size: int) -> GeneratedClip:
+  """Films a person who stands with their arms down, then dances."""
+  return make_clip(
+    name,
+    fps=FPS,
+    seconds=NUM_FRAMES / FPS,
+    frame_size=size,
+    look="people",
+    delay_beats=1,
+  )
 
 
 def draw(clip: GeneratedClip, find: Segmenter) -> Drawn | None:
@@ -101,9 +107,10 @@ def draw(clip: GeneratedClip, find: Segmenter) -> Drawn | None:
   drawer = PieceDrawer(layered, square, to_frame(found), len(first))
   drawn = drawer.draw([to_frame(x) for x in dance], is_last=True)
   frames = np.concatenate(list(drawn))
-  points, body = found.points, layered.alpha > 0.5
+  points, body = found.points, layered.alpha > BODY_ALPHA
   shapes = regions.outlines(points, skeleton.trunk_length(points), body.shape)
-  return Drawn(frames, body, regions.assign(shapes, body, layered.colours, points))
+  parts = regions.assign(shapes, body, layered.colours, points)
+  return Drawn(frames, layered.alpha > 0.5, parts)
 
 
 def _move(found: Landmarks, joints: Float[np.ndarray, "13 2"]) -> Landmarks:
@@ -137,8 +144,9 @@ def measure(clip: GeneratedClip, drawn: Drawn, weights) -> dict[str, float]:
   """Returns the measures of one clip."""
   parts = clip.truth.part_map
   arms = np.logical_or.reduce([m for name, m in drawn.pieces.items() if "arm" in name])
+  arms &= drawn.outline
   first, true_arms = clip.frames[0], _ARMS[parts[0]]
-  along, left = colour_errors(first, arms & drawn.outline, true_arms, parts[0] > 0)
+  along, left = colour_errors(first, arms, true_arms, parts[0] > 0)
   frozen = np.broadcast_to(clip.frames[:1], clip.frames.shape)
   true, shown, still = (x[1:] for x in (clip.frames, drawn.frames, frozen))
   inside = lambda x: np.asarray(
@@ -174,24 +182,22 @@ def run(args: argparse.Namespace) -> None:
   output.mkdir(parents=True, exist_ok=True)
   find, weights = Segmenter(), store.load(lpips.WEIGHTS["alex"])
   rows: dict[str, list[float]] = {}
-  missed = 0
-  clips = film_clips(args.num_clips, args.size)
-  num = 0
-  for i, clip in enumerate(tqdm.tqdm(clips, unit="clips")):
-    num += 1
+  missed, names = 0, choose_clips(args.num_clips)
+  for name in tqdm.tqdm(names):
+    clip = film_clip(name, args.size)
     drawn = draw(clip, find)
     if drawn is None:
       missed += 1
       continue
-    for name, value in measure(clip, drawn, weights).items():
-      rows.setdefault(name, []).append(value)
-    PIL.Image.fromarray(sheet(clip, drawn)).save(output / f"{i:02d}.png")
+    for measured, value in measure(clip, drawn, weights).items():
+      rows.setdefault(measured, []).append(value)
+    PIL.Image.fromarray(sheet(clip, drawn)).save(output / f"{name}.png")
   print(f"| measure (n = {len(next(iter(rows.values()), []))} people) | value |")
   print("|---|---|")
-  for name, values in rows.items():
+  for measured, values in rows.items():
     error = aggregate.standard_error(np.array(values))
-    print(f"| {name} | {aggregate.with_error(float(np.mean(values)), error)} |")
-  print(f"\nNo body was found in {missed} of {num} first frames.")
+    print(f"| {measured} | {aggregate.with_error(float(np.mean(values)), error)} |")
+  print(f"\nNo body was found in {missed} of {len(names)} first frames.")
 
 
 def main(argv: Sequence[str] | None = None) -> None:

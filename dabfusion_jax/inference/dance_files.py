@@ -45,7 +45,7 @@ def save_dance(
     parts: in order.
     fps: frames per second.
     sample_rate: of the sound.
-    settings: with the number of frames, `total_frames`.
+    settings: with the number of frames, `total_frames`, and `motion_fps`.
     still: a picture to show to the left of the dance, of the height of its frames.
 
   Returns:
@@ -55,7 +55,7 @@ def save_dance(
     KeyboardInterrupt: after Ctrl-C. What was made by then is saved; the text says what.
   """
   if path.suffix.lower() == ".gif":
-    motion_fps = settings.get("motion_fps", fps)
+    motion_fps = settings["motion_fps"]
     times = round(fps / motion_fps)
     parts = (part._replace(frames=part.frames[::times]) for part in parts)
     total = settings["total_frames"] // times

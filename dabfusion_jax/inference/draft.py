@@ -95,6 +95,7 @@ class Draft:
       painter = self.layers.painter(size, rebuild, read_joints, self.times)
       still = self.layers.scene.picture
     seconds = self.num_frames / self.fps
+    num_frames, fps = self.num_frames * self.times, self.fps * self.times
     settings = {
       **dataclasses.asdict(asked),
       "image": _name(self.image),
@@ -102,8 +103,8 @@ class Draft:
       "beats": _as_json(asked.beats),
       "scene": str(asked.scene),
       "num_frames": self.window,
-      "total_frames": self.num_frames * self.times,
-      "fps": self.fps * self.times,
+      "total_frames": num_frames,
+      "fps": fps,
       "motion_fps": self.fps,
       "details": details,
       "drawing": DECODER if self.layers is None else LAYERS,
@@ -115,7 +116,6 @@ class Draft:
       "jax": jax.__version__,
     }
     parts = paint_parts(motions, painter, self.song, self.fps)
-    num_frames, fps = settings["total_frames"], settings["fps"]
     return DanceStream(parts, num_frames, fps, settings, notes, still)
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import ClassVar, Protocol, runtime_checkable
 
 import jax
 import numpy as np
@@ -45,7 +45,7 @@ class DecoderPainter:
   ref_image: UInt8[np.ndarray, "n n 3"]
   rebuilt: UInt8[np.ndarray, "n n 3"]
   adds_details: bool
-  times: int = 1
+  times: ClassVar[int] = 1
 
   def paint(self, motion: Motion) -> Iterator[Frames]:
     """Yields the frames that are kept."""
@@ -99,7 +99,7 @@ class FlowPainter:
   frame: Square
   background: UInt8[np.ndarray, "n n 3"]
   gain: float
-  times: int = 1
+  times: ClassVar[int] = 1
 
   def paint(self, motion: Motion) -> Iterator[Frames]:
     """Yields the frames that are kept."""

@@ -12,7 +12,9 @@ _NOISE = 12.0  # levels, by which colours of a surface differ at least
 def log_likelihood(
   colours: Float32[np.ndarray, "h w 3"], known: Bool[np.ndarray, "h w"], around: float
 ) -> Float32[np.ndarray, "h w"]:
-  """Returns the logarithm of the likelihood that each pixel has a region's colours.
+  """Returns how likely it is that each pixel has a region's colours.
+
+  The unit is the natural logarithm of a likelihood, up to a constant.
 
   The region's colours around a pixel are a Gaussian of brightness and of two
   differences of colour, continued smoothly beyond the region. Shadows change the first

@@ -4,7 +4,6 @@ A person whose landmarks are known moves as pieces on a skeleton, by the joints 
 dance. Anything else moves by the generated flow itself.
 """
 
-import collections
 import concurrent.futures
 import os
 from collections.abc import Iterator, Sequence
@@ -14,11 +13,11 @@ import PIL.Image
 import scipy.ndimage
 from jaxtyping import Float, UInt8
 
+from dabfusion_jax.people.bounds import Bounds
 from dabfusion_jax.people.footing import Footing
 from dabfusion_jax.people.hands import hidden_hands
 from dabfusion_jax.people.landmarks import Landmarks
 from dabfusion_jax.people.pieces import cut_pieces
-from dabfusion_jax.people.room import Room
 from dabfusion_jax.people.scene import Scene, blend
 from dabfusion_jax.people.skeleton import (
   Affine,
@@ -65,7 +64,7 @@ class PieceDrawer:
     self._pieces = cut_pieces(scene.colours, scene.alpha, scene.landmarks.points)
     height, width = scene.plate.shape[:2]
     joints = scene.landmarks.points
-    self._room = Room(self._pieces, joints, (width, height), held)
+    self._bounds = Bounds(self._pieces, joints, (width, height), held)
     self._track, self._times = Track(times), times
 
   def draw(
@@ -97,16 +96,16 @@ class PieceDrawer:
         piece.draw(canvas, moves[i][piece.name])
       frames[i] = _over(self._scene.plate, canvas)
 
-    # Pillow leaves Python's lock. Each thread holds a canvas.
+    # Pillow releases the GIL. Each thread holds a canvas.
     workers = min(_MAX_THREADS, os.cpu_count() or 1)
     with concurrent.futures.ThreadPoolExecutor(workers) as pool:
-      collections.deque(pool.map(draw_one, range(len(poses))), maxlen=0)
+      list(pool.map(draw_one, range(len(poses))))
     return frames
 
   def _move(self, pose: Joints) -> dict[str, Affine]:
     """Returns how the pieces move to the next pose."""
     feet = self._footing.follow(self._skeleton.feet(pose))
-    return self._room.fit(self._skeleton.pose(pose, feet))
+    return self._bounds.fit(self._skeleton.pose(pose, feet))
 
 
 def draw_flow(

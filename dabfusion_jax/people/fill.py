@@ -10,7 +10,7 @@ import scipy.ndimage
 from jaxtyping import Bool, Float32, UInt8
 
 _TEXTURE_SIGMA = 4.0  # pixels; what varies faster is texture
-_TEXTURE_LIMIT = 4.0  # of its contrast, relative to the median of a row
+_TEXTURE_LIMIT = 4.0  # of contrast, relative to the median of a row or a piece
 _MIN_ROOM = 8  # columns beside a hole, from which texture is taken
 
 

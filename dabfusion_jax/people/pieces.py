@@ -27,14 +27,13 @@ _OUTLINE = 0.4  # of the radius; up to it a piece continues under what covers it
 _JOINT, _ANKLE = 0.8, 0.4  # radii of the discs around joints, relative to the piece
 # Least radius of an elbow or a knee, relative to half the width of the limb there.
 _BEND = 0.75
+BODY_ALPHA = 0.02  # of a pixel that belongs to the person
 _AROUND = 8  # pixels around a person that are looked at
 _MIXED = 3  # pixels around an edge whose colours are partly those of the other side
 _BEHIND_ARMS = (TORSO, HEAD, "left_thigh", "right_thigh", "left_shin", "right_shin")
 _SOLID_PIECES = (TORSO, "left_thigh", "right_thigh", "left_shin", "right_shin")
-_WISP = 0.04  # half the width of what sticks out of these and is left out, in trunks
-_SPECK = (
-  0.04  # area of a part that shows the colours of a piece, of the largest, at least
-)
+_THIN = 0.04  # half the width of what sticks out of these and is left out, in trunks
+_MIN_PART = 0.04  # area of a part that shows a piece's colours, of the largest one
 _SOLID = 0.95  # alpha of a pixel that is not mixed with the background
 # From the back to the front.
 _ORDER = ("right_foot", "left_foot", "right_shin", "left_shin", "right_thigh")
@@ -75,7 +74,7 @@ def cut_pieces(
   joints: Float[np.ndarray, "33 2"],
 ) -> tuple[Piece, ...]:
   """Returns the pieces of a person, from the back to the front."""
-  body = alpha > 0.02
+  body = alpha > BODY_ALPHA
   rows, columns = np.flatnonzero(body.any(1)), np.flatnonzero(body.any(0))
   if not len(rows):
     return ()
@@ -92,7 +91,7 @@ def _cut_window(
 ) -> Iterator[Piece]:
   """Yields the pieces of a person who fills a picture."""
   unit = skeleton.trunk_length(joints)
-  body = alpha > 0.02
+  body = alpha > BODY_ALPHA
   shapes = outlines(joints, unit, body.shape)
   regions = assign(shapes, body, picture, joints)
   arms = np.logical_or.reduce([regions[name] for name in regions if "arm" in name])
@@ -125,8 +124,8 @@ def _cut_window(
       known = shown & (scipy.ndimage.distance_transform_edt(~fronts[name]) > _MIXED)
     support = shown | covered
     if name in _SOLID_PIECES:
-      support = _without_wisps(support, alpha, _WISP * unit)
-      known = _large_parts(_without_wisps(known & support, alpha, _WISP * unit))
+      support = _without_thin_parts(support, alpha, _THIN * unit)
+      known = _large_parts(_without_thin_parts(known & support, alpha, _THIN * unit))
     if support.any():
       yield _make_piece(name, picture, alpha, support, known)
 
@@ -242,10 +241,10 @@ def _large_parts(mask: Bool[np.ndarray, "h w"]) -> Bool[np.ndarray, "h w"]:
   labels, count = scipy.ndimage.label(mask)
   areas = np.bincount(labels.ravel(), minlength=count + 1)
   areas[0] = 0
-  return (areas > _SPECK * areas.max())[labels]
+  return (areas > _MIN_PART * areas.max())[labels]
 
 
-def _without_wisps(
+def _without_thin_parts(
   support: Bool[np.ndarray, "h w"], alpha: Float32[np.ndarray, "h w"], radius: float
 ) -> Bool[np.ndarray, "h w"]:
   """Returns what a disc covers that stays inside, and the soft edge of that.

@@ -40,8 +40,11 @@ def test_colours_on_the_wrong_side_count_by_how_far_off_they_are():
 def test_clips_are_of_held_out_people_who_stand_at_first(monkeypatch):
   asked = []
   monkeypatch.setattr(pieces, "make_clip", lambda name, **kw: asked.append((name, kw)))
-  list(pieces.film_clips(3, 64))
-  assert len({str(name) for name, _ in asked}) == 3
+  names = pieces.choose_clips(3)
+  assert len(set(map(str, names))) == 3
+  assert len(pieces.choose_clips(1000)) < 1000
+  for name in names:
+    pieces.film_clip(name, 64)
   for name, settings in asked:
     assert pieces.is_held_out(name)
     assert settings["look"] == "people"

@@ -26,7 +26,7 @@ def dance():
     np.stack([audio, audio], 1).astype(np.float32),
     generator.uniform(-1, 1, (8, 4, 4, 2)).astype(np.float32),
     np.ones((8, 4, 4, 1), np.float32),
-    {"beat_times": [-0.4, 0.1, 0.6, 0.8, 1.1], "total_frames": 8},
+    {"beat_times": [-0.4, 0.1, 0.6, 0.8, 1.1], "total_frames": 8, "motion_fps": 10.0},
     ("Beats are <hard> to hear.",),
   )
 
@@ -61,7 +61,7 @@ def test_a_dance_of_more_frames_than_its_motion(dance, tmp_path):
   with PIL.Image.open(smooth.to_gif(tmp_path / "dance.gif")) as image:
     assert image.n_frames == len(dance.frames)
     assert image.info["duration"] == 100
-  settings = dance.settings | {"total_frames": 24, "fps": 30.0, "motion_fps": 10.0}
+  settings = dance.settings | {"total_frames": 24, "fps": 30.0}
   smooth = dataclasses.replace(smooth, settings=settings)
   video = smooth.save(tmp_path / "dance.mp4")[0]
   assert len(reader.read_video(video).frames) == 24

@@ -329,7 +329,7 @@ def test_specks_that_hang_on_by_a_thread_are_no_part_of_a_piece():
   mask[5:35, 5:30] = True
   mask[38:40, 5:30] = True  # a part that is long and thin
   mask[10:15, 40:45] = mask[12, 30:40] = True  # a speck, and a thread to it
-  wide = pieces._without_wisps(mask, np.ones(mask.shape, np.float32), 2.0)
+  wide = pieces._without_thin_parts(mask, np.ones(mask.shape, np.float32), 2.0)
   kept = pieces._large_parts(wide)
   assert kept[7:33, 7:28].all()
   assert not kept[:, 34:].any()

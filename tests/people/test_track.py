@@ -48,7 +48,7 @@ def test_velocity_does_not_jump_at_frames(joints):
   poses = follow(joints, 64)[:, 0, 0]
   velocity = 64 * np.diff(poses[: 64 * (T - 1) + 1])
   at_frames = np.abs(np.diff(velocity))[63::64]
-  # Where two straight lines meet it would jump by as much as they differ.
+  # The velocity of straight lines jumps where they meet.
   jumps = np.abs(np.diff(np.diff(poses[::64])))
   assert at_frames.max() < 0.2 * jumps.max()
 

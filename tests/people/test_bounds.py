@@ -4,8 +4,8 @@ import dancers
 import numpy as np
 import pytest
 
+from dabfusion_jax.people import bounds, pieces, skeleton
 from dabfusion_jax.people import landmarks as lm
-from dabfusion_jax.people import pieces, room, skeleton
 from dabfusion_jax.people.skeleton import Skeleton
 
 SIZE = (dancers.WIDTH, dancers.HEIGHT)
@@ -25,7 +25,7 @@ def moves_of(points):
 
 def box(cut, moves, names):
   points = [
-    skeleton.apply(moves[piece.name], room.outline(piece))
+    skeleton.apply(moves[piece.name], bounds.outline(piece))
     for piece in cut
     if piece.name in names
   ]
@@ -47,7 +47,7 @@ def stretched():
 
 def test_a_dance_inside_is_left_alone(cut):
   moves = moves_of(dancers.joints())
-  fitted = room.Room(cut, dancers.joints(), SIZE, ()).fit(moves)
+  fitted = bounds.Bounds(cut, dancers.joints(), SIZE, ()).fit(moves)
   assert fitted.keys() == moves.keys()
   for name, move in moves.items():
     np.testing.assert_array_equal(fitted[name], move)
@@ -56,7 +56,7 @@ def test_a_dance_inside_is_left_alone(cut):
 @pytest.mark.parametrize("shift", [(90, 0), (-90, 0), (0, 60), (0, -60)])
 def test_a_body_that_leaves_comes_back_as_a_whole(cut, shift):
   moves = moves_of(dancers.joints() + np.array(shift, float))
-  fitted = room.Room(cut, dancers.joints(), SIZE, ("left", "right")).fit(moves)
+  fitted = bounds.Bounds(cut, dancers.joints(), SIZE, ("left", "right")).fit(moves)
   low, high = box(cut, fitted, moves)
   assert (low > 0).all()
   assert (high < SIZE).all()
@@ -67,7 +67,7 @@ def test_a_body_that_leaves_comes_back_as_a_whole(cut, shift):
 def test_a_hand_that_would_leave_stays(cut, stretched):
   _, high = box(cut, stretched, ARM)
   assert high[0] > dancers.WIDTH
-  fitted = room.Room(cut, dancers.joints(), SIZE, ()).fit(stretched)
+  fitted = bounds.Bounds(cut, dancers.joints(), SIZE, ()).fit(stretched)
   _, high = box(cut, fitted, ARM)
   assert dancers.WIDTH - 12 < high[0] < dancers.WIDTH
   others = [name for name in stretched if name not in ARM]
@@ -76,7 +76,7 @@ def test_a_hand_that_would_leave_stays(cut, stretched):
 
 
 def test_a_shortened_arm_still_hangs_together(cut, stretched):
-  fitted = room.Room(cut, dancers.joints(), SIZE, ()).fit(stretched)
+  fitted = bounds.Bounds(cut, dancers.joints(), SIZE, ()).fit(stretched)
   joints = dancers.joints()
   at = lambda name, joint: skeleton.apply(fitted[name], joints[joint])
   np.testing.assert_allclose(
@@ -90,13 +90,13 @@ def test_a_shortened_arm_still_hangs_together(cut, stretched):
 def test_an_arm_is_shortened_to_two_fifths_at_most(cut):
   at_the_border = with_left_arm((126, 55), (150, 55)) + [60.0, 0]
   moves = moves_of(at_the_border)
-  fitted = room.Room(cut, dancers.joints(), SIZE, ()).fit(moves)
+  fitted = bounds.Bounds(cut, dancers.joints(), SIZE, ()).fit(moves)
   bone = dancers.joints()[[lm.LEFT_SHOULDER, lm.LEFT_ELBOW]]
   length = lambda moves: np.hypot(
     *np.diff(skeleton.apply(moves["left_upper_arm"], bone), axis=0)[0]
   )
   assert length(fitted) / length(moves) == pytest.approx(0.4, abs=0.02)
-  # For a hand that would still be outside, the body makes room.
+  # For a hand that would still be outside, the body moves back.
   _, high = box(cut, fitted, ARM)
   assert high[0] <= dancers.WIDTH
   _, body = box(cut, fitted, set(moves) - set(ARM))
@@ -113,7 +113,7 @@ def test_an_arm_that_points_inward_keeps_its_length(cut, side, away):
   else:
     points[[lm.RIGHT_ELBOW, lm.RIGHT_WRIST]] = (90, 58), (110, 62)
   moves = moves_of(points + [away, 0])
-  fitted = room.Room(cut, dancers.joints(), SIZE, ()).fit(moves)
+  fitted = bounds.Bounds(cut, dancers.joints(), SIZE, ()).fit(moves)
   for part in ("upper_arm", "forearm"):
     np.testing.assert_array_equal(
       fitted[f"{side}_{part}"][:, :2], moves[f"{side}_{part}"][:, :2]
@@ -132,7 +132,7 @@ def test_hands_stay_below_the_upper_and_inside_the_left_border(cut, elbow, wrist
   names = ("right_upper_arm", "right_forearm")
   before, _ = box(cut, moves, names)
   assert before[axis] < 0
-  fitted = room.Room(cut, dancers.joints(), SIZE, ()).fit(moves)
+  fitted = bounds.Bounds(cut, dancers.joints(), SIZE, ()).fit(moves)
   low, _ = box(cut, fitted, names)
   assert 0 <= low[axis] < 14
   bone = dancers.joints()[[lm.RIGHT_SHOULDER, lm.RIGHT_ELBOW]]
@@ -143,7 +143,7 @@ def test_hands_stay_below_the_upper_and_inside_the_left_border(cut, elbow, wrist
 
 def test_without_any_piece_nothing_moves(cut):
   moves = moves_of(dancers.joints())
-  assert room.Room((), dancers.joints(), SIZE, ()).fit(moves) == moves
+  assert bounds.Bounds((), dancers.joints(), SIZE, ()).fit(moves) == moves
 
 
 @pytest.mark.parametrize(
@@ -162,27 +162,27 @@ def test_who_touches_the_border_at_rest_may_stay_there(window, shift):
   cut = pieces.cut_pieces(picture, mask.astype(np.float32), points)
   still = {piece.name: np.eye(2, 3) for piece in cut}
   size = (mask.shape[1], mask.shape[0])
-  fitted = room.Room(cut, points, size, ()).fit(still)
+  fitted = bounds.Bounds(cut, points, size, ()).fit(still)
   for name in still:
     np.testing.assert_array_equal(fitted[name], still[name])
 
 
 def test_a_body_too_large_moves_only_until_it_fills_the_picture(cut):
-  body = room.Room(cut, dancers.joints(), SIZE, ("left", "right"))
+  inside_of = bounds.Bounds(cut, dancers.joints(), SIZE, ("left", "right"))
   grown = lambda x, y: {piece.name: np.array([[2.0, 0, x], [0, 2, y]]) for piece in cut}
   names = {piece.name for piece in cut}
-  low, high = box(cut, body.fit(grown(300, 500)), names)
+  low, high = box(cut, inside_of.fit(grown(300, 500)), names)
   margin = 0.015 * dancers.WIDTH
   rest = box(cut, {name: np.eye(2, 3) for name in names}, names)
   np.testing.assert_allclose(low, np.minimum(margin, rest[0]), atol=1e-6)
   assert (high > SIZE).all()
   inside = grown(-80, -100)  # stands out on all sides
-  np.testing.assert_array_equal(body.fit(inside)["torso"], inside["torso"])
+  np.testing.assert_array_equal(inside_of.fit(inside)["torso"], inside["torso"])
 
 
 def test_whatever_the_pose_hands_and_body_stay_inside(cut):
   rng = np.random.default_rng(0)
-  inside = room.Room(cut, dancers.joints(), SIZE, ())
+  inside = bounds.Bounds(cut, dancers.joints(), SIZE, ())
   names = {piece.name for piece in cut if "upper_arm" not in piece.name}
   for _ in range(150):
     points = dancers.joints()

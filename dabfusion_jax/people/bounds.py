@@ -19,11 +19,11 @@ Points = Float[np.ndarray, "n 2"]
 Corner = Float[np.ndarray, "2"]
 
 
-class Room:
-  """The picture as a room, in which a person is moved.
+class Bounds:
+  """The borders of a picture, within which a person is moved.
 
-  An arm that would leave it is shortened, as one that points more towards the camera. A
-  body that would, or of which an arm would even at its least length, is moved back as a
+  An arm that would cross them is shortened, as one that points more towards the camera.
+  A body that would, or whose arm would even at its least length, is moved back as a
   whole.
   """
 
@@ -129,15 +129,15 @@ class Room:
     }
 
 
-def _share(room: Corner, reach: Corner) -> Corner:
+def _share(space: Corner, reach: Corner) -> Corner:
   """Returns by how much an arm has to be shortened in each direction.
 
   Args:
-    room: from the shoulder to the border.
+    space: from the shoulder to the border.
     reach: from the shoulder to the end of the arm; negative if it points away.
   """
-  share = np.maximum(room, 0) / np.maximum(reach, 1e-6)
-  is_beyond = (reach > room) & (reach > 0)
+  share = np.maximum(space, 0) / np.maximum(reach, 1e-6)
+  is_beyond = (reach > space) & (reach > 0)
   return np.where(is_beyond, np.clip(share, _MIN_LENGTH, 1), 1.0)
 
 
