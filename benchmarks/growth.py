@@ -23,6 +23,7 @@ import jax
 
 from benchmarks import program_times
 from benchmarks.accelerator_tasks import GUIDANCE, first_device_mesh, read_settings
+from configs.common import VARIANTS
 from dabfusion_jax.evaluation.reporting import chart, markdown
 from dabfusion_jax.evaluation.scoring.aggregate import Estimate
 from dabfusion_jax.parallel import hardware, sharding
@@ -155,7 +156,7 @@ def main(argv: Sequence[str] | None = None) -> None:
   """Measures, prints a table in markdown, writes JSON and a chart."""
   parser = cli.make_parser("benchmarks.growth", __doc__)
   add = parser.add_argument
-  add("--variant", default="people", help="of both configs")
+  add("--variant", choices=VARIANTS, default="people", help="of both configs")
   add("--calls", type=cli.positive_int, default=3, help="of each program, timed")
   add("--output", type=cli.local_path, required=True, help="folder")
   args = parser.parse_args(argv)

@@ -33,14 +33,15 @@ from dabfusion_jax.settings.autoencoder import AutoencoderSettings
 from dabfusion_jax.settings.diffusion import DiffusionSettings, SamplingSettings
 from dabfusion_jax.stages.diffusion import DiffusionStage
 from dabfusion_jax.storage.saved_stage import load_both_stages
-from data_pipeline.music import encoders
+from data_pipeline.music import encoders, kept
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class DancePipeline:
   """Both stages of a trained model, and the music encoder they were trained with.
 
-  `devices` share the examples of a batch; None: the first local one alone.
+  `devices` share the examples of a batch; None: the first local one alone. In
+  `music_folder`, what was heard of songs is kept for other processes.
   """
 
   stage: DiffusionStage
@@ -50,10 +51,14 @@ class DancePipeline:
   digests: dict[str, str]  # of both stages, by name
   encoder_name: str | None = None
   devices: tuple[jax.Device, ...] | None = None
+  music_folder: pathlib.Path | None = None
 
   @classmethod
   def from_pretrained(
-    cls, folder: str | pathlib.Path, encoder: str | None = None
+    cls,
+    folder: str | pathlib.Path,
+    encoder: str | None = None,
+    music_folder: pathlib.Path | None = None,
   ) -> "DancePipeline":
     """Loads a trained stage 2 with its stage 1.
 
@@ -64,6 +69,7 @@ class DancePipeline:
       encoder: name of the music encoder (`encoders.make_encoder`), which must be the
         one the model was trained with; it says where the weights are. None: in the
         hub's cache, if it needs any.
+      music_folder: of the pipeline (`kept.users_folder`).
 
     Raises:
       SavedStageError, CheckpointError: no trained stage 2 there, or no stage 1 in it.
@@ -76,6 +82,7 @@ class DancePipeline:
       stage1.settings,
       {"diffusion": diffusion.digest, "autoencoder": stage1.digest},
       encoder,
+      music_folder=music_folder,
     )
 
   @property
@@ -254,7 +261,12 @@ class DancePipeline:
   @functools.cached_property
   def encoder(self) -> encoders.MusicEncoder:
     """The music encoder that the model was trained with."""
-    return encoders.make_same_encoder(self.settings.latents.encoder, self.encoder_name)
+    encoder = encoders.make_same_encoder(
+      self.settings.latents.encoder, self.encoder_name
+    )
+    if self.music_folder is None:
+      return encoder
+    return kept.keep_embeddings(encoder, self.music_folder)
 
   def _streams(
     self,
@@ -278,7 +290,9 @@ class DancePipeline:
     beside = sampler.compiling(
       num_rows, size, window, music_size, plan, guidance, decodes
     )
-    drafts = read_drafts(pairs, asked, settings, size, self.encoder, beside)
+    drafts = read_drafts(
+      pairs, asked, settings, size, self.encoder, beside, self.music_folder
+    )
     rows = drafts + [drafts[-1]] * (num_rows - len(drafts))
     z = sampler.encode([draft.ref_image for draft in rows])
     rebuild = functools.cache(lambda: sampler.rebuild(z))

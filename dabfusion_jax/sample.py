@@ -31,6 +31,7 @@ from dabfusion_jax.storage import saved_stage
 from data_pipeline import cli, files, weights
 from data_pipeline.errors import UserError
 from data_pipeline.music.beat_network import NAMES
+from data_pipeline.music.kept import users_folder
 from data_pipeline.music.tracked import LIBROSA
 from data_pipeline.music.trackers import best_tracker
 from data_pipeline.synthdance.example import example_inputs
@@ -150,8 +151,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     hardware.check_backend()
     keep_compiled()
     wanted = options.DanceOptions(**asked)
+    music_folder = users_folder()
     load = functools.cache(
-      lambda name: DancePipeline.from_pretrained(name, args.encoder)
+      lambda name: DancePipeline.from_pretrained(name, args.encoder, music_folder)
     )
     if args.checkpoint:
       load(args.checkpoint)  # what is wrong with it is said once

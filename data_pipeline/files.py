@@ -169,9 +169,25 @@ def file_sha256(path: pathlib.Path) -> str:
 
 
 def cache_folder() -> pathlib.Path:
-  """Returns the folder for copies of remote files."""
+  """Returns the folder for copies of remote files and for what programs keep."""
   default = pathlib.Path.home() / ".cache" / "dabfusion_jax"
   return pathlib.Path(os.environ.get(VARIABLE) or default).expanduser()
+
+
+def remove_oldest(folder: pathlib.Path, max_bytes: int) -> None:
+  """Removes the oldest files of a folder until the rest takes at most `max_bytes`."""
+  found = []
+  for path in folder.rglob("*"):
+    with contextlib.suppress(FileNotFoundError):  # another process has removed it
+      if path.is_file():
+        status = path.stat()
+        found.append((status.st_mtime, status.st_size, path))
+  total = sum(size for _, size, _ in found)
+  for _, size, path in sorted(found, key=lambda entry: entry[0]):
+    if total <= max_bytes:
+      return
+    path.unlink(missing_ok=True)
+    total -= size
 
 
 def local_folder(path: epath.PathLike, key: str) -> pathlib.Path:

@@ -6,10 +6,11 @@ from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
+import PIL.Image
 from jaxtyping import Float32, UInt8
 
 from data_pipeline import files
-from data_pipeline.media import framing, writer
+from data_pipeline.media import writer
 from data_pipeline.records.picks import even_indices
 
 MAX_SHEET_FRAMES = 40
@@ -92,8 +93,9 @@ def _small(frame: UInt8[np.ndarray, "h w 3"]) -> UInt8[np.ndarray, "h2 w2 3"]:
   longest = max(frame.shape[:2])
   side = min(longest, _MAX_SHEET_SIDE)
   height, width = (max(1, round(n * side / longest)) for n in frame.shape[:2])
-  # A view would keep all frames of its part.
-  return framing.resize_area(frame[None], height, width)[0].copy()
+  image = PIL.Image.fromarray(frame)
+  # The mean of an area. A copy: a view would keep all frames of its part.
+  return np.array(image.resize((width, height), PIL.Image.Resampling.BOX))
 
 
 def contact_sheet(

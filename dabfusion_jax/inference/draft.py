@@ -126,6 +126,7 @@ def read_drafts(
   frame_size: int,
   encoder: MusicEncoder,
   beside: contextlib.AbstractContextManager,
+  beats_folder: pathlib.Path | None,
 ) -> list[Draft]:
   """Reads pictures and pieces of music, each piece once.
 
@@ -136,6 +137,7 @@ def read_drafts(
     frame_size: pixels per side of the model's frame.
     encoder: the model's.
     beside: entered while the first piece of music is listened to.
+    beats_folder: see `inputs.read_music`.
 
   Raises:
     InputError, MediaError, UserError: an input that cannot be used, in one line.
@@ -147,7 +149,9 @@ def read_drafts(
     with _naming(image, music, len(pairs) > 1):
       layers, ref_image, notes = read_picture(image, asked, settings, frame_size)
       if str(music) not in heard:
-        heard[str(music)] = read_song(music, asked, settings, encoder, beside)
+        heard[str(music)] = read_song(
+          music, asked, settings, encoder, beside, beats_folder
+        )
         beside = contextlib.nullcontext()
       song, more = heard[str(music)]
       num_frames = count_frames(song, asked, window, fps)
@@ -176,6 +180,7 @@ def read_song(
   settings: DiffusionSettings,
   encoder: MusicEncoder,
   beside: contextlib.AbstractContextManager,
+  beats_folder: pathlib.Path | None,
 ) -> tuple[Song, tuple[str, ...]]:
   """Reads a piece of music as a dance to it would.
 
@@ -199,6 +204,7 @@ def read_song(
       is_looped=asked.short_music == LOOP,
       tracker=tracker or None,
       beside=beside,
+      beats_folder=beats_folder,
     )
   return song, tuple(note.text for note in notes)
 

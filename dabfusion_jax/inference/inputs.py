@@ -21,6 +21,7 @@ from data_pipeline.errors import UserError
 from data_pipeline.media import framing, reader
 from data_pipeline.music import onsets, trackers
 from data_pipeline.music.encoders import MusicEncoder
+from data_pipeline.music.kept import keep_beats
 from data_pipeline.music.trackers import BeatTracker
 
 PathLike = str | pathlib.Path
@@ -124,6 +125,7 @@ def read_music(
   bpm: float | None = None,
   is_looped: bool = False,
   tracker: BeatTracker | None = None,
+  beats_folder: pathlib.Path | None = None,
   beside: contextlib.AbstractContextManager | None = None,
 ) -> Song:
   """Reads a song and its beats.
@@ -138,6 +140,7 @@ def read_music(
     bpm: tempo of the song, if the tracker gets it wrong.
     is_looped: whether the song begins again where it ends.
     tracker: of the beats; `trackers.best_tracker` if None.
+    beats_folder: where tracked beats are kept (`kept.keep_beats`); None: nowhere.
     beside: entered for the time of the listening, once the inputs have been checked.
 
   Raises:
@@ -170,6 +173,8 @@ def read_music(
   with beside or contextlib.nullcontext():
     if beat_times is None:
       tracker = tracker or trackers.best_tracker()[0]
+      if beats_folder is not None:
+        tracker = keep_beats(tracker, beats_folder)
       if text is None and encoder.sample_rate == onsets.SAMPLE_RATE:
         song = sound  # decoding a long song takes seconds
       else:

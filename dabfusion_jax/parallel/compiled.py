@@ -4,7 +4,6 @@ JAX reads and writes the folder (its persistent compilation cache). What is read
 runs as code, so it is private to its user.
 """
 
-import contextlib
 import hashlib
 import os
 import pathlib
@@ -37,7 +36,7 @@ def keep_compiled(folder: epath.PathLike | None = None) -> None:
     try:
       folder = default_folder()
       _make_private(folder)
-      remove_oldest(folder, MAX_BYTES)
+      files.remove_oldest(folder, MAX_BYTES)
     except (OSError, RuntimeError) as error:  # RuntimeError: a user without a home
       logging.warning(
         "Compiled programs are not kept (%s); name a folder for them with %s.",
@@ -73,22 +72,6 @@ def default_folder() -> pathlib.Path:
   home may lack.
   """
   return files.cache_folder() / "compiled" / _processor()
-
-
-def remove_oldest(folder: pathlib.Path, max_bytes: int) -> None:
-  """Removes the oldest files of a folder until the rest takes at most `max_bytes`."""
-  found = []
-  for path in folder.rglob("*"):
-    with contextlib.suppress(FileNotFoundError):  # another process has removed it
-      if path.is_file():
-        status = path.stat()
-        found.append((status.st_mtime, status.st_size, path))
-  total = sum(size for _, size, _ in found)
-  for _, size, path in sorted(found, key=lambda entry: entry[0]):
-    if total <= max_bytes:
-      return
-    path.unlink(missing_ok=True)
-    total -= size
 
 
 def _make_private(folder: pathlib.Path) -> None:

@@ -7,7 +7,7 @@ import scipy.spatial
 from jaxtyping import Float
 
 from dabfusion_jax.people import skeleton
-from dabfusion_jax.people.pieces import Piece
+from dabfusion_jax.people.piece import Piece
 from dabfusion_jax.people.skeleton import LIMBS, Affine, Joints
 
 _MARGIN = 0.015  # that stays free, relative to the shorter side

@@ -17,6 +17,7 @@ from dabfusion_jax.people.bounds import Bounds
 from dabfusion_jax.people.footing import Footing
 from dabfusion_jax.people.hands import hidden_hands
 from dabfusion_jax.people.landmarks import Landmarks
+from dabfusion_jax.people.piece import draw_pieces
 from dabfusion_jax.people.pieces import cut_pieces
 from dabfusion_jax.people.scene import Scene, blend
 from dabfusion_jax.people.skeleton import (
@@ -91,9 +92,7 @@ class PieceDrawer:
     frames = np.empty((len(poses), height, width, 3), np.uint8)
 
     def draw_one(i):
-      canvas = PIL.Image.new("RGBA", (width, height))
-      for piece in self._pieces:
-        piece.draw(canvas, moves[i][piece.name])
+      canvas = draw_pieces(self._pieces, moves[i], (width, height))
       frames[i] = _over(self._scene.plate, canvas)
 
     # Pillow releases the GIL. Each thread holds a canvas.

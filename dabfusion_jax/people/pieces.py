@@ -18,10 +18,12 @@ from jaxtyping import Bool, Float, Float32, UInt8
 from dabfusion_jax.people import landmarks as lm
 from dabfusion_jax.people import skeleton
 from dabfusion_jax.people.fill import fill_with_texture
+from dabfusion_jax.people.piece import Piece
 from dabfusion_jax.people.regions import RADII, assign, largest_part, outlines
-from dabfusion_jax.people.skeleton import FEET, HEAD, LIMBS, TORSO, Affine
+from dabfusion_jax.people.skeleton import FEET, HEAD, LIMBS, TORSO
 
 _OVERLAP = 0.03  # of neighbouring pieces, relative to the trunk
+_SHOULDERS = {name: LIMBS[name][0] for name in LIMBS if "upper_arm" in name}
 _TORSO_JOINTS = (lm.LEFT_SHOULDER, lm.RIGHT_SHOULDER, lm.LEFT_HIP, lm.RIGHT_HIP)
 _OUTLINE = 0.4  # of the radius; up to it a piece continues under what covers it
 _JOINT, _ANKLE = 0.8, 0.4  # radii of the discs around joints, relative to the piece
@@ -35,37 +37,13 @@ _SOLID_PIECES = (TORSO, "left_thigh", "right_thigh", "left_shin", "right_shin")
 _THIN = 0.04  # half the width of what sticks out of these and is left out, in trunks
 _MIN_PART = 0.04  # area of a part that shows a piece's colours, of the largest one
 _SOLID = 0.95  # alpha of a pixel that is not mixed with the background
+# Where an arm gives way to the trunk under it: from its outline to so far inside, and
+# so far around its shoulder, in trunks; both with a soft end.
+_SEAM_WIDTH, _SEAM_REACH, _SEAM_SOFT = 0.03, 0.3, (0.05, 0.1)
 # From the back to the front.
 _ORDER = ("right_foot", "left_foot", "right_shin", "left_shin", "right_thigh")
 _ORDER += ("left_thigh", TORSO, HEAD, "right_upper_arm", "left_upper_arm")
 _ORDER += ("right_forearm", "left_forearm")
-
-
-@dataclasses.dataclass(frozen=True)
-class Piece:
-  """A part of the picture: its colours with alpha, and where it begins."""
-
-  name: str
-  image: PIL.Image.Image  # RGBA
-  left: int
-  top: int
-
-  def draw(self, canvas: PIL.Image.Image, move: Affine) -> None:
-    """Puts the piece, moved, over a canvas of mode RGBA."""
-    width, height = self.image.size
-    corners = np.array([[0, 0], [width, 0], [0, height], [width, height]], float)
-    corners = skeleton.apply(move, corners + [self.left, self.top])
-    low = np.maximum(np.floor(corners.min(0)).astype(int), 0)
-    high = np.minimum(np.ceil(corners.max(0)).astype(int), canvas.size)
-    if (high <= low).any():
-      return
-    inverse = np.linalg.inv(move[:, :2])
-    offset = inverse @ (low - move[:, 2]) - [self.left, self.top]
-    matrix = (*inverse[0], offset[0], *inverse[1], offset[1])
-    moved = self.image.transform(
-      tuple(high - low), PIL.Image.AFFINE, matrix, PIL.Image.BICUBIC
-    )
-    canvas.alpha_composite(moved, tuple(int(i) for i in low))
 
 
 def cut_pieces(
@@ -127,7 +105,11 @@ def _cut_window(
       support = _without_thin_parts(support, alpha, _THIN * unit)
       known = _large_parts(_without_thin_parts(known & support, alpha, _THIN * unit))
     if support.any():
-      yield _make_piece(name, picture, alpha, support, known)
+      piece = _make_piece(name, picture, alpha, support, known)
+      if name in _SHOULDERS:
+        seam = _seam(support & (alpha > 0.5), joints[_SHOULDERS[name]], unit)
+        piece = dataclasses.replace(piece, seam=_cut_out(piece, seam))
+      yield piece
 
 
 def _neighbours(name: str) -> tuple[str, ...]:
@@ -234,6 +216,29 @@ def _make_piece(
   rgba = np.dstack([colours, alpha * soft * 255])
   image = PIL.Image.fromarray(np.clip(np.round(rgba), 0, 255).astype(np.uint8), "RGBA")
   return Piece(name, image, int(left), int(top))
+
+
+def _seam(
+  mask: Bool[np.ndarray, "h w"], shoulder: Float[np.ndarray, "2"], unit: float
+) -> Float[np.ndarray, "h w"]:
+  """Returns how far each pixel of an upper arm gives way to the trunk, in [0, 1].
+
+  Its outline, lit from behind perhaps, would be a line across the shoulder.
+  """
+  depth = scipy.ndimage.distance_transform_edt(np.pad(mask, 1))[1:-1, 1:-1] / unit
+  y, x = np.mgrid[: mask.shape[0], : mask.shape[1]] + 0.5
+  reach = np.hypot(x - shoulder[0], y - shoulder[1]) / unit
+  ends = zip((_SEAM_WIDTH, _SEAM_REACH), (depth, reach), _SEAM_SOFT, strict=True)
+  near = [np.clip(1 + (end - value) / soft, 0, 1) for end, value, soft in ends]
+  return near[0] * near[1]
+
+
+def _cut_out(piece: Piece, values: Float[np.ndarray, "h w"]) -> PIL.Image.Image:
+  """Returns values in [0, 1] where a piece is, as an image of mode L."""
+  width, height = piece.image.size
+  rows = slice(piece.top, piece.top + height)
+  columns = slice(piece.left, piece.left + width)
+  return PIL.Image.fromarray(np.round(values[rows, columns] * 255).astype(np.uint8))
 
 
 def _large_parts(mask: Bool[np.ndarray, "h w"]) -> Bool[np.ndarray, "h w"]:

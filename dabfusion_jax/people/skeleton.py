@@ -213,6 +213,12 @@ def shifted(move: Affine, shift: Float[np.ndarray, "2"]) -> Affine:
   return move + np.c_[np.zeros((2, 2)), shift]
 
 
+def turn_between(first: Affine, second: Affine) -> float:
+  """Returns by how much the second move turns beyond the first, in radians."""
+  own = np.linalg.solve(first[:, :2], second[:, :2])
+  return float(np.arctan2(own[1, 0] - own[0, 1], own[0, 0] + own[1, 1]))
+
+
 def laid(
   bone: Float[np.ndarray, "2 2"],
   start: Float[np.ndarray, "2"],

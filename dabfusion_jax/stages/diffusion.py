@@ -1,6 +1,6 @@
 """Stage 2: trains the diffusion model on cached latent flow (paper sec. 3.3)."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import jax
 import jax.numpy as jnp
@@ -37,7 +37,8 @@ class DiffusionStage(LatentDiffusion):
   velocity_weight: float  # of the error in x0's change from frame to frame; eps: 0
   plan: samplers.Plan  # for the pictures
   autoencoder: FlowAutoencoder  # frozen; used by the pictures only
-  autoencoder_variables: PyTree
+  # JAX names functions by the text of what they belong to: 0.1 s with all weights.
+  autoencoder_variables: PyTree = field(repr=False)
   joint_reader: JointReader | None = None  # trained beside the U-Net
   joint_weight: float = 0.0  # of its error
 

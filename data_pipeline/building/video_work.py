@@ -15,7 +15,7 @@ from data_pipeline.cutting.windows import WHOLE_TRACK
 from data_pipeline.media import reader
 from data_pipeline.media.errors import MediaError
 from data_pipeline.media.notes import NOTED, SILENT, Note, add_note, collect_notes
-from data_pipeline.music.encoders import cached_encoder
+from data_pipeline.music.kept import keep_embeddings
 from data_pipeline.music.tracked import Tracked
 from data_pipeline.records import clip_record
 from data_pipeline.records.clip_record import Record
@@ -69,7 +69,7 @@ def cut_video(
       segments = shots.find_shots(file.path)
     encoder = settings.music_encoder()
     if embeddings is not None:
-      encoder = cached_encoder(encoder, embeddings)
+      encoder = keep_embeddings(encoder, embeddings)
     windows = settings.windows(video.split)
     cut = ingest.cut_clips(
       video, file, beats.times, settings.form, encoder, windows, segments

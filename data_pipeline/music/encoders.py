@@ -4,8 +4,6 @@ Every encoder has a name, a version and a size. Data sets record all three, and 
 refuses music that is encoded differently from what it was trained on.
 """
 
-import hashlib
-import json
 import pathlib
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Protocol, runtime_checkable
@@ -15,7 +13,6 @@ import numpy as np
 from jaxtyping import Float32
 
 from data_pipeline.errors import UserError
-from data_pipeline.files import whole_file
 from data_pipeline.media.framing import Number
 from data_pipeline.music.numba_cache import compile_librosa
 from data_pipeline.music.onsets import MIN_SECONDS, check_audio
@@ -177,49 +174,6 @@ def measure_constants(
       features.append(SpectralEncoder.features(window, sample_rate))
   mean, deviation = np.mean(features, axis=0), np.std(features, axis=0)
   np.savez(path, mean=mean, deviation=np.maximum(deviation, 1e-3))
-
-
-class _CachedEncoder:
-  """Looks for embeddings in a folder first; see `cached_encoder`."""
-
-  def __init__(self, encoder: MusicEncoder, folder: pathlib.Path) -> None:
-    self.name, self.size, self.identity = encoder.name, encoder.size, encoder.identity
-    self.sample_rate = encoder.sample_rate
-    self._encoder, self._folder = encoder, folder
-
-  def _file(self, audio: np.ndarray, sample_rate: int) -> pathlib.Path:
-    key = json.dumps([self.identity, sample_rate, audio.dtype.str], sort_keys=True)
-    digest = hashlib.sha256(key.encode() + np.ascontiguousarray(audio).tobytes())
-    return self._folder / f"{digest.hexdigest()}.npy"
-
-  def __call__(
-    self, audio: Float32[np.ndarray, "s"], sample_rate: int
-  ) -> Float32[np.ndarray, "d"]:
-    """Returns the embedding of mono sound."""
-    return self.encode_batch([audio], sample_rate)[0]
-
-  def encode_batch(
-    self, sounds: Sequence[Float32[np.ndarray, "..."]], sample_rate: int
-  ) -> Float32[np.ndarray, "n d"]:
-    """Returns the embeddings of several mono sounds, and keeps new ones."""
-    files = [self._file(sound, sample_rate) for sound in sounds]
-    new = [i for i, file in enumerate(files) if not file.is_file()]
-    if new:
-      vectors = self._encoder.encode_batch([sounds[i] for i in new], sample_rate)
-      for i, vector in zip(new, vectors, strict=True):
-        # Whole, because several processes may write the same file.
-        with whole_file(files[i]) as file:
-          np.save(file, vector)
-    return np.stack([np.load(file, allow_pickle=False) for file in files])
-
-
-def cached_encoder(encoder: MusicEncoder, folder: pathlib.Path) -> MusicEncoder:
-  """Returns the encoder with a cache in `folder`, keyed by its identity and the sound.
-
-  It saves time for the nine cameras of a dance, and for a build that is resumed.
-  """
-  folder.mkdir(parents=True, exist_ok=True)
-  return _CachedEncoder(encoder, folder)
 
 
 def make_encoder(name: str) -> MusicEncoder:

@@ -1,6 +1,7 @@
 """Files appear whole; remote folders are copied from and to this machine."""
 
 import math
+import os
 import pathlib
 
 import numpy as np
@@ -185,3 +186,11 @@ def test_a_full_disk_below_a_library_names_what_was_asked_for(tmp_path):
   assert error.value.filename == str(tmp_path / "set")
   with pytest.raises(RuntimeError), files.full_disk_names(tmp_path):
     raise RuntimeError("a bug")
+
+
+def test_the_oldest_files_go_first(tmp_path):
+  for age, name in enumerate(("new", "old", "oldest")):
+    (tmp_path / name).write_bytes(bytes(10))
+    os.utime(tmp_path / name, (1000 - age, 1000 - age))
+  files.remove_oldest(tmp_path, 25)
+  assert sorted(path.name for path in tmp_path.iterdir()) == ["new", "old"]

@@ -1,6 +1,7 @@
 """What a dance compiles: each program once, and nothing at all for the next one."""
 
 import contextlib
+import shutil
 import threading
 
 import jax
@@ -9,9 +10,12 @@ import pytest
 
 from dabfusion_jax.config import make_sampling_plan
 from dabfusion_jax.inference.picture import PEOPLE_SIZE
+from dabfusion_jax.inference.sampler import BatchSampler
 from dabfusion_jax.ops.joints import JOINTS
 from dabfusion_jax.pipeline import DancePipeline
 from dabfusion_jax.storage import saved_stage
+from data_pipeline.media import reader
+from data_pipeline.music import encoders, onsets
 from data_pipeline.synthdance.generate import write_wav
 
 _COMPILED = "/jax/core/compile/backend_compile_duration"
@@ -102,3 +106,40 @@ def test_a_dance_does_not_depend_on_those_drawn_beside_it(pipeline, tmp_path):
   np.testing.assert_allclose(made.flow, alone.flow, atol=1e-4)
   difference = np.abs(made.frames.astype(int) - alone.frames)
   assert difference.max() <= 2
+
+
+def test_a_song_that_was_heard_is_not_listened_to_again(tmp_path, monkeypatch):
+  song, picture = tmp_path / "song.wav", np.full((64, 64, 3), 200, np.uint8)
+  clicks = np.zeros((4 * 44_100, 2), np.float32)
+  clicks[::26_460] = 0.9  # 100 per minute
+  write_wav(song, clicks)
+  monkeypatch.setattr(
+    BatchSampler, "compiling", lambda *unused: contextlib.nullcontext()
+  )
+  z, rebuilt = jax.numpy.zeros((1, 16, 16, 8)), np.full((1, 64, 64, 3), 200, np.uint8)
+  monkeypatch.setattr(BatchSampler, "encode", lambda *unused: z)
+  monkeypatch.setattr(BatchSampler, "rebuild", lambda *unused: rebuilt)
+
+  def hear():
+    """Returns what a new process hears, or hears of."""
+    people = DancePipeline.from_pretrained(
+      saved_stage.shipped(), music_folder=tmp_path / "kept"
+    )
+    dance = people.stream(
+      picture, song, bpm=100.0, beat_tracker="librosa", drawing="decoder", duration=1.0
+    )
+    sound = reader.read_audio(song, people.encoder.sample_rate)
+    return dance.settings["beat_times"], people.encoder(sound, 22_050)
+
+  def listen():
+    raise AssertionError("listened again")
+
+  first = hear()
+  for module in (onsets, encoders):
+    monkeypatch.setattr(module, "compile_librosa", listen)
+  second = hear()
+  assert first[0] == second[0] and len(first[0]) > 1
+  np.testing.assert_array_equal(first[1], second[1])
+  shutil.rmtree(tmp_path / "kept")
+  with pytest.raises(AssertionError, match="listened again"):
+    hear()

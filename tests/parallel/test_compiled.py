@@ -1,7 +1,6 @@
 """Compiled programs are kept for the next process, and nothing depends on it."""
 
 import logging
-import os
 import stat
 
 import jax
@@ -13,7 +12,6 @@ from dabfusion_jax.parallel.compiled import (
   default_folder,
   keep_compiled,
   options_for_inference,
-  remove_oldest,
 )
 
 _NAMES = ("jax_compilation_cache_dir", "jax_persistent_cache_min_compile_time_secs")
@@ -91,14 +89,6 @@ def test_what_the_user_has_chosen_stands(cache, tmp_path):
   jax.config.update("jax_enable_compilation_cache", False)
   keep_compiled()
   assert jax.config.jax_compilation_cache_dir is None
-
-
-def test_the_oldest_programs_go_first(tmp_path):
-  for age, name in enumerate(("new", "old", "oldest")):
-    (tmp_path / name).write_bytes(bytes(10))
-    os.utime(tmp_path / name, (1000 - age, 1000 - age))
-  remove_oldest(tmp_path, 25)
-  assert sorted(path.name for path in tmp_path.iterdir()) == ["new", "old"]
 
 
 def test_this_jax_knows_the_options_for_inference_and_xla_flags_stand(monkeypatch):

@@ -107,21 +107,6 @@ def test_the_outer_edge_of_a_sleeve_does_not_stay_with_the_trunk():
   assert count == 1
 
 
-def test_a_piece_moves_by_its_map(cut):
-  _, _, parts = cut
-  (head,) = [piece for piece in parts if piece.name == "head"]
-  shift = np.array([[1.0, 0, 25], [0, 1, 40]])
-  drawn = [compose([head], {"head": move}) for move in (np.eye(2, 3), shift)]
-  np.testing.assert_array_equal(drawn[1][40:, 25:], drawn[0][:-40, :-25])
-
-
-def test_a_piece_beyond_the_picture_is_left_out(cut):
-  _, _, parts = cut
-  away = np.array([[1.0, 0, 1e4], [0, 1, 0]])
-  drawn = compose(parts, {piece.name: away for piece in parts})
-  assert not drawn.any()
-
-
 def test_the_trunk_is_measured_from_hips_to_neck():
   assert skeleton.trunk_length(dancers.joints()) == pytest.approx(53)
 
