@@ -10,7 +10,8 @@ import scipy.ndimage
 from jaxtyping import Bool, Float32, UInt8
 
 _TEXTURE_SIGMA = 4.0  # pixels; what varies faster is texture
-_TEXTURE_LIMIT = 4.0  # of contrast, relative to the median of a row or a piece
+_TEXTURE_LIMIT = 4.0  # of contrast, relative to the median of a row
+_GRAIN_SIGMA, _GRAIN_LIMIT = 2.0, 2.0  # the same of the grain of a piece
 _MIN_ROOM = 8  # columns beside a hole, from which texture is taken
 
 
@@ -46,20 +47,22 @@ def _fill_level(values: np.ndarray, weight: np.ndarray) -> np.ndarray:
 def fill_with_texture(
   picture: Float32[np.ndarray, "h w c"], known: Bool[np.ndarray, "h w"]
 ) -> Float32[np.ndarray, "h w c"]:
-  """Returns the picture, filled smoothly, with the texture of what is known nearby.
+  """Returns the picture, filled smoothly, with the grain of what is known nearby.
 
-  A pixel has the texture of the one that lies as far beyond the nearest known pixel.
+  A pixel has the grain of the one that lies as far beyond the nearest known pixel. It
+  is in brightness alone and finer than folds: these, and a bit of skin, would be seen
+  twice.
   """
   smooth = fill_smoothly(picture, known)
-  texture = _texture(smooth, known)
-  limit = _TEXTURE_LIMIT * np.median(np.abs(texture[known]), axis=0)
+  grain = _texture(smooth, known, _GRAIN_SIGMA).mean(-1, keepdims=True)
+  limit = _GRAIN_LIMIT * np.median(np.abs(grain[known]))
   nearest = scipy.ndimage.distance_transform_edt(
     ~known, return_distances=False, return_indices=True
   )
   beyond = 2 * nearest - np.indices(known.shape)
   inside = (beyond >= 0) & (beyond < np.reshape(known.shape, (2, 1, 1)))
   rows, columns = np.where(inside.all(0), beyond, nearest)
-  mirrored = np.clip(texture[rows, columns], -limit, limit)
+  mirrored = np.clip(grain[rows, columns], -limit, limit)
   return smooth + mirrored * (~known & known[rows, columns])[..., None]
 
 
@@ -71,7 +74,7 @@ def fill(
     return picture
   known = ~hole
   smooth = fill_smoothly(picture.astype(np.float32), known)
-  texture = _texture(smooth, known)
+  texture = _texture(smooth, known, _TEXTURE_SIGMA)
   # A pole or the black bar of a film is no texture: mirrored, it would be a line.
   limit = _TEXTURE_LIMIT * _median_of_rows(np.abs(texture), known)
   texture = np.clip(texture, -limit, limit)
@@ -80,9 +83,9 @@ def fill(
   return np.where(hole[..., None], filled, picture)
 
 
-def _texture(smooth: np.ndarray, known: np.ndarray) -> np.ndarray:
+def _texture(smooth: np.ndarray, known: np.ndarray, sigma: float) -> np.ndarray:
   """Returns what varies fast; nothing beside a hole, where the surface bends."""
-  surface = scipy.ndimage.gaussian_filter(smooth, (*(_TEXTURE_SIGMA,) * 2, 0))
+  surface = scipy.ndimage.gaussian_filter(smooth, (sigma, sigma, 0))
   return (smooth - surface) * _erode(known)[..., None]
 
 

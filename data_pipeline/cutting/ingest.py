@@ -181,8 +181,9 @@ def _cut_sounds(
 ) -> list[Float32[np.ndarray, "s"]]:
   """Returns the sound of each window, or that of its song if the video is silent."""
   audio = np.zeros(0, np.float32)
-  if file.music is None or reader.has_sound(file.path):
-    audio = reader.read_audio(file.path, sample_rate)
+  path = file.sound or file.path
+  if file.music is None or reader.has_sound(path):
+    audio = reader.read_audio(path, sample_rate)
   if file.music is not None and reader.is_silent(audio):
     audio = reader.read_audio(file.music, sample_rate)
     audio = audio[round(video.song_start_seconds * sample_rate) :]

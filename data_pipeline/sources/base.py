@@ -136,12 +136,14 @@ class VideoFile:
     music: path of its music, used if the video has no sound.
     truth: of a generated video.
     joints: of an annotated video.
+    sound: path of its sound, if that in the video is not to be used.
   """
 
   path: pathlib.Path
   music: pathlib.Path | None = None
   truth: Truth | None = None
   joints: Joints | None = None
+  sound: pathlib.Path | None = None
 
 
 @runtime_checkable

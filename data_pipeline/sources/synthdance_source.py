@@ -59,7 +59,11 @@ class SynthDanceSource:
     return music.render_music(song).mean(axis=1), music.SAMPLE_RATE
 
   def video_file(self, video: SourceVideo, folder: pathlib.Path) -> VideoFile:
-    """Writes a video and its truth to `folder`."""
+    """Writes a video, its sound and its truth to `folder`.
+
+    The sound in the video depends on the version of the encoder, that beside it on
+    nothing.
+    """
     spec = _specs(self.preset)[video.name]
     path = generate.write_clip(
       spec.name,
@@ -71,7 +75,8 @@ class SynthDanceSource:
       look=spec.look,
       delay_beats=spec.delay_beats,
     )
-    return VideoFile(path, truth=Truth.load(path.with_suffix(".truth.npz")))
+    truth = Truth.load(path.with_suffix(".truth.npz"))
+    return VideoFile(path, sound=path.with_suffix(".wav"), truth=truth)
 
 
 @functools.cache

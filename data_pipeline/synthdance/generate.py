@@ -125,10 +125,10 @@ def write_clip(
   look: str = "figures",
   delay_beats: int = 0,
 ) -> pathlib.Path:
-  """Writes NAME.mp4 and NAME.truth.npz to `folder`, which must exist.
+  """Writes NAME.mp4, NAME.wav and NAME.truth.npz to `folder`, which must exist.
 
-  The other arguments and the errors are those of `make_clip`. The truth is written
-  first, so that no video is without it.
+  The other arguments and the errors are those of `make_clip`. The video is written
+  last, so that none is without the others.
 
   Returns:
     The path of the mp4.
@@ -153,6 +153,7 @@ def _write(
     raise UserError(f"{folder}: no such folder; create it first.")
   path = folder / f"{name}.mp4"
   clip.truth.save(folder / f"{name}.truth.npz")
+  write_wav(folder / f"{name}.wav", clip.audio)
   writer.write_video(path, clip.frames, fps, clip.audio, music.SAMPLE_RATE)
   return path
 
@@ -203,7 +204,6 @@ def main(argv: Sequence[str] | None = None) -> None:
     folder = pathlib.Path(args.output)
     folder.mkdir(parents=True, exist_ok=True)
     path = _write(clip, name, folder, args.fps)
-    write_wav(path.with_suffix(".wav"), clip.audio)
     writer.write_image(path.with_suffix(".png"), clip.frames[0])
     print(path)
 

@@ -10,6 +10,7 @@ from data_pipeline.cutting.ingest import ClipFormat
 from data_pipeline.cutting.windows import Windows
 from data_pipeline.media import reader, writer
 from data_pipeline.media.errors import MediaError
+from data_pipeline.media.pcm import sound_to_int16
 from data_pipeline.music.beats import beat_vector
 from data_pipeline.music.encoders import make_encoder
 from data_pipeline.sources.base import SourceVideo, VideoFile
@@ -93,6 +94,17 @@ def test_impossible_formats_are_refused():
 def test_a_bad_video_is_a_media_error(tmp_path):
   with pytest.raises(MediaError, match="toy1.mp4"):
     cut_records(tmp_path, ToySource(bad=1))
+
+
+def test_the_sound_of_a_generated_video_went_through_no_encoder(tmp_path):
+  (record,) = cut_records(tmp_path, SynthDanceSource("smoke"), index=0)
+  start = round(record["start_seconds"] * RATE)
+  exact, encoded = (
+    reader.read_audio(tmp_path / f"{record['name']}{suffix}", RATE)[start:][:RATE]
+    for suffix in (".wav", ".mp4")
+  )
+  np.testing.assert_array_equal(record["audio"], sound_to_int16(exact))
+  assert np.abs(exact - encoded).max() > 1e-3  # else this would test nothing
 
 
 def test_the_truth_follows_the_picture_of_a_generated_video(tmp_path):

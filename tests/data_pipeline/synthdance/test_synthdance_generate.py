@@ -32,6 +32,7 @@ def test_a_written_clip_equals_the_generated_one(tmp_path):
   assert sorted(p.name for p in tmp_path.iterdir()) == [
     f"{NAME}.mp4",
     f"{NAME}.truth.npz",
+    f"{NAME}.wav",
   ]
 
 
