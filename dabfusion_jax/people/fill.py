@@ -11,7 +11,7 @@ from jaxtyping import Bool, Float32, UInt8
 
 _TEXTURE_SIGMA = 4.0  # pixels; what varies faster is texture
 _TEXTURE_LIMIT = 4.0  # of contrast, relative to the median of a row
-_GRAIN_SIGMA, _GRAIN_LIMIT = 2.0, 2.0  # the same of the grain of a piece
+_GRAIN_SIGMA, _GRAIN_LIMIT = 2.0, 2.5  # the same of the grain of a piece
 _MIN_ROOM = 8  # columns beside a hole, from which texture is taken
 
 
@@ -50,12 +50,11 @@ def fill_with_texture(
   """Returns the picture, filled smoothly, with the grain of what is known nearby.
 
   A pixel has the grain of the one that lies as far beyond the nearest known pixel. It
-  is in brightness alone and finer than folds: these, and a bit of skin, would be seen
-  twice.
+  is in brightness alone: mirrored, the colour of a bit of skin would stand out.
   """
   smooth = fill_smoothly(picture, known)
   grain = _texture(smooth, known, _GRAIN_SIGMA).mean(-1, keepdims=True)
-  limit = _GRAIN_LIMIT * np.median(np.abs(grain[known]))
+  limit = _GRAIN_LIMIT * np.median(np.abs(grain[grain != 0])) if grain.any() else 0.0
   nearest = scipy.ndimage.distance_transform_edt(
     ~known, return_distances=False, return_indices=True
   )

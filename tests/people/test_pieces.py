@@ -296,7 +296,7 @@ def crossed():
 def test_behind_an_arm_the_grain_of_the_shirt_goes_on():
   points, picture, mask = crossed()
   shirt = (picture == dancers.SHIRT).all(-1)
-  noise = np.random.default_rng(0).normal(0, 12, picture.shape)
+  noise = np.random.default_rng(0).normal(0, 12, (*mask.shape, 1))
   picture = np.where(shirt[..., None], picture + noise, picture)
   picture = np.clip(picture, 0, 255).astype(np.uint8)
   parts = pieces.cut_pieces(picture, mask.astype(np.float32), points)
@@ -306,7 +306,7 @@ def test_behind_an_arm_the_grain_of_the_shirt_goes_on():
   assert behind[..., 3].min() > 200
   np.testing.assert_allclose(behind[..., :3].mean((0, 1)), dancers.SHIRT, atol=12)
   grain = lambda x: np.diff(x[..., :3].astype(float), axis=1).std()
-  assert grain(behind) > 0.3 * grain(picture[60:72, 72:92])
+  assert grain(behind) > 0.5 * grain(picture[60:72, 72:92])
 
 
 def test_specks_that_hang_on_by_a_thread_are_no_part_of_a_piece():
