@@ -18,6 +18,7 @@ from dabfusion_jax.inference.song import Condition
 from dabfusion_jax.ops.grid import identity_grid
 from dabfusion_jax.ops.joints import JOINTS
 from dabfusion_jax.ops.pixels import from_uint8, to_uint8
+from dabfusion_jax.ops.platform import only_here
 from dabfusion_jax.parallel.compiled import options_for_inference
 from dabfusion_jax.parallel.row_parallel import RowParallel
 from dabfusion_jax.stages.diffusion import READER, DiffusionStage
@@ -182,7 +183,7 @@ class BatchSampler:
   @functools.cached_property
   def _read_joints(self) -> Callable:
     options = options_for_inference(self.devices[0])
-    read = weights_that_fit()(self.stage.read_joints)
+    read = weights_that_fit()(only_here(self.stage.read_joints))
     return jax.jit(read, compiler_options=options)
 
   @functools.cached_property
@@ -194,7 +195,7 @@ class BatchSampler:
     return RowParallel(self.devices)
 
   def _compile(self, function: Callable, num_shared: int = 0) -> Callable:
-    return self._rows.compile(weights_that_fit()(function), num_shared)
+    return self._rows.compile(weights_that_fit()(only_here(function)), num_shared)
 
   @functools.cached_property
   def _shared_params(self) -> Any:

@@ -4,6 +4,7 @@ With the environment variable DABFUSION_FORMS=plain, every operation takes its p
 form on every platform: to find out whether one of the others is to blame for a result.
 """
 
+import contextvars
 import functools
 import os
 from collections.abc import Callable
@@ -11,6 +12,7 @@ from collections.abc import Callable
 import jax
 
 _TARGETS: set[str] = set()  # platforms that this machine does not have
+_ONLY_HERE = contextvars.ContextVar("only_here", default=False)
 
 
 def compile_for(platform: str) -> None:
@@ -19,6 +21,24 @@ def compile_for(platform: str) -> None:
   Without it they hold plain forms there. Call it before anything is traced.
   """
   _TARGETS.add(platform)
+
+
+def only_here(function: Callable) -> Callable:
+  """Returns a function whose programs are traced for this machine alone.
+
+  Where there are CPUs only, that leaves out all forms but theirs: a seventh of the
+  tracing of a sampling step. Such programs are not to be lowered for other platforms.
+  """
+
+  @functools.wraps(function)
+  def traced(*args, **kwargs):
+    token = _ONLY_HERE.set(True)
+    try:
+      return function(*args, **kwargs)
+    finally:
+      _ONLY_HERE.reset(token)
+
+  return traced
 
 
 def _platforms() -> set[str]:
@@ -54,6 +74,8 @@ def forms(
       if os.environ.get("DABFUSION_FORMS") == "plain":
         return plain(*arrays, **settings)
       here = _platforms()
+      if _ONLY_HERE.get() and here == {"cpu"}:
+        return cpu(*arrays, **settings)
       named = {"cpu": cpu}
       named |= {name: form for name, form in others.items() if name in here}
       return jax.lax.platform_dependent(

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from dabfusion_jax.ops import attention
+from dabfusion_jax.ops import platform as platforms
 from dabfusion_jax.ops.attention import (
   AttentionWeights,
   linear_attention,
@@ -151,3 +152,29 @@ def test_the_form_is_chosen_inside_every_transformation():
     (lambda x: jax.jvp(square, (x,), (x,))[1], 4 * x**2),
   ):
     np.testing.assert_allclose(function(x), expected)
+
+
+def test_for_this_machine_alone_no_other_form_is_traced(monkeypatch):
+  traced = []
+
+  def form(name):
+    def add(x):
+      traced.append(name)
+      return x + 1
+
+    return add
+
+  add = forms(cpu=form("cpu"), tpu=form("tpu"))(form("plain"))
+  here = platforms.only_here(lambda x: 2 * add(x))
+  assert jax.jit(here)(1.0) == 4 and traced == ["cpu"]
+  assert jax.jit(lambda x: 2 * add(x))(1.0) == 4  # elsewhere all that may be needed
+  assert sorted(traced) == ["cpu", "cpu", "plain"]
+  traced.clear()
+  monkeypatch.setattr(platforms, "_TARGETS", {"tpu"})
+  assert jax.jit(lambda x: here(x))(1.0) == 4
+  assert sorted(traced) == ["cpu", "plain", "tpu"]
+  traced.clear()
+  with pytest.raises(ZeroDivisionError):
+    platforms.only_here(lambda: 1 / 0)()
+  monkeypatch.setattr(platforms, "_TARGETS", set())
+  assert jax.jit(lambda x: add(x))(1.0) == 2 and sorted(traced) == ["cpu", "plain"]
