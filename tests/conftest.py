@@ -65,6 +65,9 @@ def pytest_configure(config):
   if not hasattr(config, "workerinput"):  # else the parent has done it
     os.environ["JAX_COMPILATION_CACHE_DIR"] = tempfile.mkdtemp(prefix="dabfusion_jax_")
     os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.1"
+    # What programs keep for their user is not to be found by another run.
+    kept = os.path.join(os.environ["JAX_COMPILATION_CACHE_DIR"], "kept")
+    os.environ["DABFUSION_CACHE"] = kept
   jax.config.update(
     "jax_compilation_cache_dir", os.environ["JAX_COMPILATION_CACHE_DIR"]
   )
