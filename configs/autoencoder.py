@@ -9,7 +9,7 @@ Record (two x86-64 cores, jax 0.10.2, 2026; figures: docs/results.md):
           3.5 minutes at 26 steps/s; flow error 0.31 of no motion on held-out people
           (docs/people_training.md)
   medium  1,600 then 5,000 steps at about 2 steps/s, 40 min for the latter; PSNR inside
-          the person 19.09 dB; the shipped weights (docs/training.md has the commands)
+          the person 19.05 dB; the shipped weights (docs/training.md has the commands)
   demo    600 steps at 1.5 steps/s, 6.5 min; PSNR inside the person 15.49 dB
   smoke   4 steps; tests only
 """

@@ -11,7 +11,7 @@ Record (two x86-64 cores, jax 0.10.2, 2026; figures: docs/results.md):
           alignment 0.833 (chance 0.224); then 700 of 16 with joints on two cores: the
           shipped people_e (docs/people_training.md)
   medium  trained in phases, the last of 2,400 steps in 37 min on one core; strict beat
-          alignment 0.792 (chance 0.223); the shipped weights (docs/training.md)
+          alignment 0.793 (chance 0.223); the shipped weights (docs/training.md)
   demo    560 steps at 1.1 steps/s, 8 min with the latents; moves, not on the beat
   smoke   4 steps; tests only
 """
