@@ -58,7 +58,7 @@ class DancePipeline:
     cls,
     folder: str | pathlib.Path,
     encoder: str | None = None,
-    music_folder: pathlib.Path | None = None,
+    music_folder: str | pathlib.Path | None = None,
   ) -> "DancePipeline":
     """Loads a trained stage 2 with its stage 1.
 
@@ -82,7 +82,7 @@ class DancePipeline:
       stage1.settings,
       {"diffusion": diffusion.digest, "autoencoder": stage1.digest},
       encoder,
-      music_folder=music_folder,
+      music_folder=None if music_folder is None else pathlib.Path(music_folder),
     )
 
   @property

@@ -174,6 +174,19 @@ def cache_folder() -> pathlib.Path:
   return pathlib.Path(os.environ.get(VARIABLE) or default).expanduser()
 
 
+def make_private(folder: pathlib.Path) -> None:
+  """Makes a folder that only its user can enter, and checks that it can be written.
+
+  Raises:
+    OSError: it cannot, or it is somebody else's.
+  """
+  folder.mkdir(parents=True, exist_ok=True)
+  folder.chmod(0o700)  # an error for a folder of somebody else
+  probe = folder / f".{os.getpid()}"
+  probe.write_bytes(b"0")  # an error on a full disk
+  probe.unlink()
+
+
 def remove_oldest(folder: pathlib.Path, max_bytes: int) -> None:
   """Removes the oldest files of a folder until the rest takes at most `max_bytes`."""
   found = []

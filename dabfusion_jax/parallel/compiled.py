@@ -35,7 +35,7 @@ def keep_compiled(folder: epath.PathLike | None = None) -> None:
   if folder is None:
     try:
       folder = default_folder()
-      _make_private(folder)
+      files.make_private(folder)
       files.remove_oldest(folder, MAX_BYTES)
     except (OSError, RuntimeError) as error:  # RuntimeError: a user without a home
       logging.warning(
@@ -72,19 +72,6 @@ def default_folder() -> pathlib.Path:
   home may lack.
   """
   return files.cache_folder() / "compiled" / _processor()
-
-
-def _make_private(folder: pathlib.Path) -> None:
-  """Makes a folder that only its user can enter, and checks that it can be written.
-
-  Raises:
-    OSError: it cannot, or it is somebody else's.
-  """
-  folder.mkdir(parents=True, exist_ok=True)
-  folder.chmod(0o700)  # an error for a folder of somebody else
-  probe = folder / f".{os.getpid()}"
-  probe.write_bytes(b"0")  # an error on a full disk
-  probe.unlink()
 
 
 def _processor() -> str:

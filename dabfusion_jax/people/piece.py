@@ -10,7 +10,35 @@ import PIL.ImageChops
 from dabfusion_jax.people import skeleton
 from dabfusion_jax.people.skeleton import TORSO, Affine
 
-_FULL_TURN = 0.6  # radians against the trunk, from which on a seam gives way
+_FULL_TURN = 0.6  # radians, from which on a seam shows nothing of its own
+# What seems to be turned inwards further than any arm turns was raised beyond the head.
+_MOST_INWARDS = 2.0
+
+
+@dataclasses.dataclass(frozen=True)
+class Seam:
+  """Where an arm that is raised continues the colours of what it lies on.
+
+  Its outline there, lit from behind perhaps, would be a line across the shoulder.
+
+  Attributes:
+    image: L, how far each pixel of a piece takes on other colours.
+    outwards: the sign of turns that raise the arm beside the trunk.
+  """
+
+  image: PIL.Image.Image
+  outwards: int
+
+  def share(self, turn: float) -> float:
+    """Returns how much of the seam shows, in [0, 1].
+
+    An arm that turns inwards, across the trunk, keeps its outline.
+
+    Args:
+      turn: of the piece against the trunk, in radians from -pi to pi.
+    """
+    turn = turn * self.outwards
+    return 1.0 if turn < -_MOST_INWARDS else float(np.clip(turn / _FULL_TURN, 0, 1))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -21,15 +49,14 @@ class Piece:
     name: of the piece.
     image: RGBA.
     left, top: of the image in the picture.
-    seam: L, how far each pixel gives way to other pieces under it once the piece has
-      turned: there is no edge inside a sleeve and a shirt. None: nowhere.
+    seam: of an upper arm.
   """
 
   name: str
   image: PIL.Image.Image
   left: int
   top: int
-  seam: PIL.Image.Image | None = None
+  seam: Seam | None = None
 
   def draw(self, canvas: PIL.Image.Image, move: Affine, turn: float = 0.0) -> None:
     """Puts the piece, moved, over a canvas of mode RGBA.
@@ -51,13 +78,17 @@ class Piece:
     matrix = (*inverse[0], offset[0], *inverse[1], offset[1])
     size, place = tuple(high - low), tuple(int(i) for i in low)
     moved = self.image.transform(size, PIL.Image.AFFINE, matrix, PIL.Image.BICUBIC)
-    share = min(abs(turn) / _FULL_TURN, 1.0)
-    if self.seam is not None and share > 0:
-      seam = self.seam.transform(size, PIL.Image.AFFINE, matrix, PIL.Image.BILINEAR)
-      under = canvas.getchannel("A").crop((*low, *high))
-      gives = PIL.ImageChops.multiply(seam, under).point(lambda value: share * value)
-      stays = PIL.ImageChops.invert(gives)
-      moved.putalpha(PIL.ImageChops.multiply(moved.getchannel("A"), stays))
+    share = 0.0 if self.seam is None else self.seam.share(turn)
+    if share > 0:
+      seam = self.seam.image.transform(
+        size, PIL.Image.AFFINE, matrix, PIL.Image.BILINEAR
+      )
+      under = canvas.crop((*low, *high))
+      mask = PIL.ImageChops.multiply(seam, under.getchannel("A"))
+      mask = mask.point(lambda value: round(share * value))
+      alpha = moved.getchannel("A")  # colours alone: the person gets no holes
+      moved = PIL.Image.composite(under, moved, mask)
+      moved.putalpha(alpha)
     canvas.alpha_composite(moved, place)
 
 

@@ -18,7 +18,7 @@ from jaxtyping import Bool, Float, Float32, UInt8
 from dabfusion_jax.people import landmarks as lm
 from dabfusion_jax.people import skeleton
 from dabfusion_jax.people.fill import fill_with_texture
-from dabfusion_jax.people.piece import Piece
+from dabfusion_jax.people.piece import Piece, Seam
 from dabfusion_jax.people.regions import RADII, assign, largest_part, outlines
 from dabfusion_jax.people.skeleton import FEET, HEAD, LIMBS, TORSO
 
@@ -37,8 +37,8 @@ _SOLID_PIECES = (TORSO, "left_thigh", "right_thigh", "left_shin", "right_shin")
 _THIN = 0.04  # half the width of what sticks out of these and is left out, in trunks
 _MIN_PART = 0.04  # area of a part that shows a piece's colours, of the largest one
 _SOLID = 0.95  # alpha of a pixel that is not mixed with the background
-# Where an arm gives way to the trunk under it: from its outline to so far inside, and
-# so far around its shoulder, in trunks; both with a soft end.
+# The seam of an arm: from its outline to so far inside, and so far around its shoulder,
+# in trunks; both with a soft end.
 _SEAM_WIDTH, _SEAM_REACH, _SEAM_SOFT = 0.03, 0.3, (0.05, 0.1)
 # From the back to the front.
 _ORDER = ("right_foot", "left_foot", "right_shin", "left_shin", "right_thigh")
@@ -107,8 +107,10 @@ def _cut_window(
     if support.any():
       piece = _make_piece(name, picture, alpha, support, known)
       if name in _SHOULDERS:
-        seam = _seam(support & (alpha > 0.5), joints[_SHOULDERS[name]], unit)
-        piece = dataclasses.replace(piece, seam=_cut_out(piece, seam))
+        values = _seam(support & (alpha > 0.5), joints[_SHOULDERS[name]], unit)
+        image = _cut_out(piece, values)
+        outwards = _outwards(joints, _SHOULDERS[name])
+        piece = dataclasses.replace(piece, seam=Seam(image, outwards))
       yield piece
 
 
@@ -221,16 +223,24 @@ def _make_piece(
 def _seam(
   mask: Bool[np.ndarray, "h w"], shoulder: Float[np.ndarray, "2"], unit: float
 ) -> Float[np.ndarray, "h w"]:
-  """Returns how far each pixel of an upper arm gives way to the trunk, in [0, 1].
-
-  Its outline, lit from behind perhaps, would be a line across the shoulder.
-  """
+  """Returns the seam of an upper arm, in [0, 1]: its outline near the shoulder."""
+  if not mask.any():
+    return np.zeros(mask.shape)
   depth = scipy.ndimage.distance_transform_edt(np.pad(mask, 1))[1:-1, 1:-1] / unit
   y, x = np.mgrid[: mask.shape[0], : mask.shape[1]] + 0.5
   reach = np.hypot(x - shoulder[0], y - shoulder[1]) / unit
   ends = zip((_SEAM_WIDTH, _SEAM_REACH), (depth, reach), _SEAM_SOFT, strict=True)
   near = [np.clip(1 + (end - value) / soft, 0, 1) for end, value, soft in ends]
   return near[0] * near[1]
+
+
+def _outwards(joints: Float[np.ndarray, "33 2"], shoulder: int) -> int:
+  """Returns the sign of turns that raise an arm beside the trunk (y points down)."""
+  shoulders = joints[[lm.LEFT_SHOULDER, lm.RIGHT_SHOULDER]]
+  hips = joints[[lm.LEFT_HIP, lm.RIGHT_HIP]]
+  down = hips.mean(0) - shoulders.mean(0)
+  aside = joints[shoulder] - shoulders.mean(0)
+  return 1 if down[0] * aside[1] - down[1] * aside[0] > 0 else -1
 
 
 def _cut_out(piece: Piece, values: Float[np.ndarray, "h w"]) -> PIL.Image.Image:

@@ -1,14 +1,14 @@
 """Keeps what was heard of music in a folder, so that nobody listens to it again.
 
-Nothing of the music is kept but its hash. An entry that cannot be read is heard anew,
-and one that cannot be written costs no more than that.
+Nothing of the music is kept but its hash. An entry that is not what was written is
+heard anew, and one that cannot be written costs no more than that.
 """
 
 import contextlib
-import dataclasses
 import functools
 import hashlib
 import importlib.metadata
+import inspect
 import json
 import pathlib
 from collections.abc import Mapping, Sequence
@@ -19,13 +19,14 @@ from absl import logging
 from jaxtyping import Float32
 
 from data_pipeline import files
-from data_pipeline.errors import UserError
 from data_pipeline.files import whole_file
 from data_pipeline.music.encoders import MusicEncoder
 from data_pipeline.music.tracked import Tracked
 from data_pipeline.music.trackers import BeatTracker
 
 MAX_BYTES = 2**25  # of a user's folder: about 10,000 windows of music
+_MAX_JSON_BYTES = 2**22
+_LIBRARIES = ("librosa", "numpy", "scipy")  # by whose versions numbers may differ
 
 
 class _KeptEncoder:
@@ -35,6 +36,7 @@ class _KeptEncoder:
     self.name, self.size, self.identity = encoder.name, encoder.size, encoder.identity
     self.sample_rate = encoder.sample_rate
     self._encoder, self._folder = encoder, folder
+    self._code = _hash_of(inspect.getfile(type(encoder)))
 
   def __call__(
     self, audio: Float32[np.ndarray, "s"], sample_rate: int
@@ -46,10 +48,8 @@ class _KeptEncoder:
     self, sounds: Sequence[Float32[np.ndarray, "..."]], sample_rate: int
   ) -> Float32[np.ndarray, "n d"]:
     """Returns the embeddings of several mono sounds, and keeps new ones."""
-    paths = [
-      self._folder / f"{_key(sound, self.identity, sample_rate)}.npy"
-      for sound in sounds
-    ]
+    about = (self.identity, int(sample_rate), self._code)
+    paths = [self._folder / f"{_key(sound, *about)}.f32" for sound in sounds]
     vectors = [self._read(path) for path in paths]
     new = [i for i, vector in enumerate(vectors) if vector is None]
     if new:
@@ -58,16 +58,15 @@ class _KeptEncoder:
         vectors[i] = vector
         # Whole, because several processes may write the same file.
         with contextlib.suppress(OSError), whole_file(paths[i]) as file:
-          np.save(file, vector)
+          file.write_bytes(vector.astype("<f4").tobytes())
     return np.stack(vectors)
 
-  def _read(self, path: pathlib.Path) -> np.ndarray | None:
-    try:
-      vector = np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError):
+  def _read(self, path: pathlib.Path) -> Float32[np.ndarray, "d"] | None:
+    content = _read_bytes(path, 4 * self.size)
+    if content is None or len(content) != 4 * self.size:
       return None
-    fits = isinstance(vector, np.ndarray) and vector.dtype == np.float32
-    return vector if fits and vector.shape == (self.size,) else None
+    vector = np.frombuffer(content, "<f4").astype(np.float32)
+    return vector if np.isfinite(vector).all() and vector.any() else None
 
 
 class _KeptTextEncoder(_KeptEncoder):
@@ -93,15 +92,23 @@ class _KeptTracker:
     self, audio: Float32[np.ndarray, "s"], sample_rate: int, bpm: float | None = None
   ) -> Tracked:
     """Finds the beats of a song, and keeps them; see `BeatTracker`."""
-    key = _key(audio, self.identity, sample_rate, bpm)
+    tempo = None if bpm is None else float(bpm)
+    # All of this folder takes part in the tracking of beats.
+    code = _hash_of(*sorted(pathlib.Path(__file__).parent.glob("*.py")))
+    key = _key(audio, self.identity, int(sample_rate), tempo, code)
     path = self._folder / f"{key}.json"
     found = _read_tracked(path)
     if found is None:
       found = self._tracker(audio, sample_rate, bpm)
-      fields = dataclasses.asdict(found)
-      lists = {name: list(fields[name]) for name in ("times", "downbeats")}
+      other = found.other_bpm
+      content = {
+        "times": found.times.tolist(),
+        "downbeats": found.downbeats.tolist(),
+        "doubt": found.doubt,
+        "other_bpm": None if other is None else float(other),
+      }
       with contextlib.suppress(OSError):
-        files.write_json(path, fields | lists)
+        files.write_json(path, content)
     return found
 
 
@@ -111,27 +118,28 @@ def keep_embeddings(encoder: MusicEncoder, folder: pathlib.Path) -> MusicEncoder
   It saves time for the nine cameras of a dance, for a build that is resumed, and for a
   song that is danced to again.
   """
-  folder.mkdir(parents=True, exist_ok=True)
+  _make(folder)
   takes_text = hasattr(encoder, "encode_texts")
   return (_KeptTextEncoder if takes_text else _KeptEncoder)(encoder, folder)
 
 
 def keep_beats(tracker: BeatTracker, folder: pathlib.Path) -> BeatTracker:
   """Returns the tracker with a cache in `folder`."""
-  folder.mkdir(parents=True, exist_ok=True)
+  _make(folder)
   return _KeptTracker(tracker, folder)
 
 
 def users_folder() -> pathlib.Path | None:
-  """Returns this user's folder for what was heard, without what exceeds MAX_BYTES.
+  """Returns this user's private folder for what was heard, trimmed to MAX_BYTES.
 
-  Returns None, and says so in one line, if there is none that can be written.
+  What was not asked for longest goes first. Returns None, and says so in one line, if
+  there is no folder that can be written.
   """
   try:
     folder = files.cache_folder() / "music"
-    files.check_writable(folder, is_folder=True)
+    files.make_private(folder)
     files.remove_oldest(folder, MAX_BYTES)
-  except (UserError, OSError, RuntimeError) as error:  # RuntimeError: no home
+  except (OSError, RuntimeError) as error:  # RuntimeError: a user without a home
     logging.warning(
       "What is heard of songs is not kept (%s); name a folder for it with %s.",
       error,
@@ -141,28 +149,69 @@ def users_folder() -> pathlib.Path | None:
   return folder
 
 
+def _make(folder: pathlib.Path) -> None:
+  with contextlib.suppress(OSError):  # then nothing is kept
+    folder.mkdir(parents=True, exist_ok=True)
+
+
 def _key(sound: np.ndarray, *about: object) -> str:
   """Returns the name of what is heard in a sound, about which more is said."""
-  described = json.dumps([*about, sound.dtype.str, _code()], sort_keys=True)
+  described = json.dumps([*about, sound.dtype.str, _versions()], sort_keys=True)
   digest = hashlib.sha256(described.encode() + np.ascontiguousarray(sound).tobytes())
   return digest.hexdigest()
 
 
 @functools.cache
-def _code() -> str:
-  """Returns a hash of the code that listens: whoever changes it hears the change."""
-  digest = hashlib.sha256(importlib.metadata.version("librosa").encode())
-  for path in sorted(pathlib.Path(__file__).parent.glob("*.py")):
-    digest.update(path.read_bytes())
+def _versions() -> list[str]:
+  return [importlib.metadata.version(name) for name in _LIBRARIES]
+
+
+@functools.cache
+def _hash_of(*paths: str | pathlib.Path) -> str:
+  """Returns a hash of code that listens: whoever changes it hears the change."""
+  digest = hashlib.sha256()
+  for path in paths:
+    digest.update(pathlib.Path(path).read_bytes())
   return digest.hexdigest()
 
 
-def _read_tracked(path: pathlib.Path) -> Tracked | None:
+def _read_bytes(path: pathlib.Path, most: int) -> bytes | None:
+  """Returns the bytes of an entry, which has been asked for now; None if unreadable."""
   try:
-    fields = files.read_json(path)
-    times, downbeats = (
-      np.asarray(fields.pop(name), np.float64) for name in ("times", "downbeats")
-    )
-    return Tracked(times, downbeats, **fields)
-  except (OSError, UserError, KeyError, TypeError, ValueError):
+    with path.open("rb") as file:
+      content = file.read(most + 1)
+    path.touch()
+  except OSError:
     return None
+  return content if len(content) <= most else None
+
+
+def _read_tracked(path: pathlib.Path) -> Tracked | None:
+  """Returns the beats of an entry; None unless they are what a tracker returns."""
+  content = _read_bytes(path, _MAX_JSON_BYTES)
+  if content is None:
+    return None
+  try:
+    fields = json.loads(content)
+    times, downbeats = (_times(fields[name]) for name in ("times", "downbeats"))
+    doubt, other = fields["doubt"], fields["other_bpm"]
+  except (ValueError, TypeError, KeyError, OverflowError, RecursionError):
+    return None
+  is_tempo = other is None or isinstance(other, float) and 0 < other < np.inf
+  if not (is_tempo and isinstance(doubt, str) and np.isin(downbeats, times).all()):
+    return None
+  return Tracked(times, downbeats, doubt, other)
+
+
+def _times(values: object) -> np.ndarray:
+  """Returns beats, float64 [n].
+
+  Raises:
+    ValueError: they are no list of ascending numbers that are not negative.
+  """
+  if not isinstance(values, list) or not all(isinstance(x, float) for x in values):
+    raise ValueError("no list of numbers")
+  times = np.array(values, np.float64)
+  if not (np.isfinite(times).all() and (np.diff(times, prepend=0.0) >= 0).all()):
+    raise ValueError("no ascending times")
+  return times

@@ -7,7 +7,7 @@ import pytest
 import scipy.ndimage
 
 from dabfusion_jax.people import pieces, skeleton
-from dabfusion_jax.people.piece import Piece, draw_pieces
+from dabfusion_jax.people.piece import Piece, Seam, draw_pieces
 
 SIZE = (dancers.WIDTH, dancers.HEIGHT)
 ARM = "left_upper_arm"
@@ -33,17 +33,18 @@ def raised(points, degrees):
   return np.c_[matrix, points[11] - matrix @ points[11]]
 
 
-def sleeve():
-  """Returns a shirt, a sleeve over its edge, lit at its outline, and the shoulder."""
+def sleeve(edge_alpha=255):
+  """Returns a shirt, a sleeve over its edge, lit at its outline, and that outline."""
   shirt = np.zeros((60, 60, 4), np.uint8)
   shirt[:, :40] = (*dancers.SHIRT, 255)
+  shirt[:, 38:40, 3] = edge_alpha
   mask = np.zeros((60, 60), bool)
   mask[20:40, 20:58] = True
   arm = np.where(mask[..., None], (*dancers.SHIRT, 255), (0, 0, 0, 0)).astype(np.uint8)
   rim = mask & ~scipy.ndimage.binary_erosion(mask)
   arm[rim, :3] = LIGHT
-  seam = pieces._seam(mask, np.array([30.0, 30.0]), unit=60.0)
-  seam = PIL.Image.fromarray(np.round(255 * seam).astype(np.uint8))
+  values = pieces._seam(mask, np.array([30.0, 30.0]), unit=60.0)
+  seam = Seam(PIL.Image.fromarray(np.round(255 * values).astype(np.uint8)), outwards=1)
   parts = [
     Piece("torso", PIL.Image.fromarray(shirt, "RGBA"), 0, 0),
     Piece(ARM, PIL.Image.fromarray(arm, "RGBA"), 0, 0, seam),
@@ -51,55 +52,100 @@ def sleeve():
   return parts, rim
 
 
-def test_the_edge_of_a_sleeve_shows_beside_the_shirt_and_not_on_it():
-  parts, rim = sleeve()
+def drawn_over(parts, turn):
   canvas = parts[0].image.copy()
-  parts[1].draw(canvas, np.eye(2, 3), 1.0)
-  drawn = np.asarray(canvas)
+  parts[1].draw(canvas, np.eye(2, 3), turn)
+  return np.asarray(canvas)
+
+
+def test_the_edge_of_a_raised_sleeve_shows_beside_the_shirt_and_not_on_it():
+  parts, rim = sleeve()
+  drawn = drawn_over(parts, 1.0)
   on_shirt = rim & (np.arange(60) < 40)
   np.testing.assert_allclose(
     drawn[on_shirt], np.broadcast_to((*dancers.SHIRT, 255), (on_shirt.sum(), 4)), atol=3
   )
   beside = rim & (np.arange(60) >= 41)
   assert (drawn[beside][:, :3] == LIGHT).all() and (drawn[beside][:, 3] == 255).all()
-  # At rest the edge is there.
-  canvas = parts[0].image.copy()
-  parts[1].draw(canvas, np.eye(2, 3), 0.0)
-  assert (np.asarray(canvas)[rim][:, :3] == LIGHT).all()
+  # At rest the edge is there, and across the trunk an arm keeps its outline.
+  for turn in (0.0, -0.5, -1.5):
+    assert (drawn_over(parts, turn)[rim][:, :3] == LIGHT).all()
 
 
-def test_a_seam_gives_way_little_by_little_and_not_at_all_at_rest(cut):
+@pytest.mark.parametrize("turn", [0.0, 0.3, 1.0, -3.0])
+def test_what_is_drawn_under_a_seam_gets_no_holes(turn):
+  parts, rim = sleeve(edge_alpha=128)
+  inside = np.asarray(parts[1].image)[..., 3] > 0
+  assert (drawn_over(parts, turn)[inside][:, 3] == 255).all()
+
+
+def test_a_seam_shows_little_by_little_outwards_alone_and_beyond_the_head():
+  image = PIL.Image.new("L", (1, 1))
+  shares = [Seam(image, 1).share(turn) for turn in (-1.9, 0.0, 0.1, 0.3, 0.7, 3.1)]
+  assert shares[0] == shares[1] == 0 and shares[4] == shares[5] == 1
+  assert 0 < shares[2] < shares[3] < 1
+  assert Seam(image, 1).share(-3.1) == 1  # an arm raised by more than a half turn
+  for turn in (-0.4, 0.2, 2.5):
+    assert Seam(image, -1).share(turn) == Seam(image, 1).share(-turn)
+
+
+def test_arms_are_raised_by_opposite_turns(cut):
   points, parts = cut
-  hard = PIL.Image.new("RGBA", SIZE)
-  for piece in parts:
-    piece.draw(hard, np.eye(2, 3))
-  np.testing.assert_array_equal(hard, draw_pieces(parts, still(parts), SIZE))
+  seams = {piece.name: piece.seam for piece in parts if piece.seam is not None}
+  assert set(seams) == {"left_upper_arm", "right_upper_arm"}
+  raise_left = skeleton.turn_between(np.eye(2, 3), raised(points, 30))
+  assert seams[ARM].share(raise_left) > 0.8
+  assert seams["right_upper_arm"].share(raise_left) == 0
+  turned = points @ np.array([[0.0, 1], [-1, 0]])  # the whole picture, on its side
+  assert [pieces._outwards(turned, i) for i in (11, 12)] == [
+    pieces._outwards(points, i) for i in (11, 12)
+  ]
+
+
+def test_a_raised_arm_is_drawn_with_its_seam_and_at_rest_without(cut):
+  points, parts = cut
+  for arm, same in ((np.eye(2, 3), True), (raised(points, 80), False)):
+    moves = still(parts) | {ARM: arm}
+    plain = PIL.Image.new("RGBA", SIZE)
+    for piece in parts:
+      piece.draw(plain, moves[piece.name])
+    drawn = draw_pieces(parts, moves, SIZE)
+    assert np.array_equal(plain, drawn) == same
+    np.testing.assert_array_equal(plain.getchannel("A"), drawn.getchannel("A"))
   # The whole person turns, but nothing turns against the trunk.
-  turned = raised(points, 40)
-  canvas = PIL.Image.new("RGBA", SIZE)
+  moves = {piece.name: raised(points, 40) for piece in parts}
+  plain = PIL.Image.new("RGBA", SIZE)
   for piece in parts:
-    piece.draw(canvas, turned)
-  moves = {piece.name: turned for piece in parts}
-  np.testing.assert_array_equal(canvas, draw_pieces(parts, moves, SIZE))
-  (arm,) = [piece for piece in parts if piece.name == ARM]
-  shares = []
-  for turn in (0.0, -0.1, 0.3, 2.0, 3.0):
-    canvas = PIL.Image.new("RGBA", SIZE, (0, 0, 0, 255))
-    arm.draw(canvas, np.eye(2, 3), turn)
-    shares.append(np.asarray(canvas)[..., :3].sum(dtype=float))
-  assert shares[0] > shares[1] > shares[2] > shares[3] == shares[4] > 0
+    piece.draw(plain, moves[piece.name])
+  np.testing.assert_array_equal(plain, draw_pieces(parts, moves, SIZE))
 
 
-def test_only_upper_arms_give_way_and_only_near_the_shoulder(cut):
+def test_a_seam_moves_with_its_piece():
+  parts, rim = sleeve()
+  shift = np.array([[1.0, 0, 7], [0, 1, -12]])
+  whole = PIL.Image.new("RGBA", (60, 60), (*dancers.SHIRT, 255))
+  drawn = []
+  for move in (np.eye(2, 3), shift):
+    canvas = whole.copy()
+    parts[1].draw(canvas, move, 1.0)
+    drawn.append(np.asarray(canvas))
+  np.testing.assert_array_equal(drawn[1][8:28, 27:60], drawn[0][20:40, 20:53])
+
+
+def test_the_seam_is_the_outline_near_the_shoulder_alone(cut):
   points, parts = cut
-  seams = {piece.name for piece in parts if piece.seam is not None}
-  assert seams == {"left_upper_arm", "right_upper_arm"}
+  unit = skeleton.trunk_length(points)
   (arm,) = [piece for piece in parts if piece.name == ARM]
-  seam = np.asarray(arm.seam)
+  seam = np.asarray(arm.seam.image)
   y, x = np.nonzero(seam > 5)
   far = np.hypot(x + arm.left - points[11][0], y + arm.top - points[11][1]).max()
-  assert 0.3 < far / skeleton.trunk_length(points) < 0.42
-  assert seam.max() > 200
+  assert 0.3 < far / unit < 0.42
+  wide = np.zeros((120, 120), bool)
+  wide[10:110, 10:110] = True
+  values = pieces._seam(wide, np.array([60.0, 10.0]), unit=100.0)
+  assert values[11, 60] == 1 and values[30, 60] == 0  # 0.2 trunks inside
+  assert values[15, 60] == pytest.approx(1 - (0.06 - 0.03) / 0.05, abs=0.05)
+  assert not pieces._seam(wide & False, np.zeros(2), 100.0).any()
 
 
 def test_a_turn_is_measured_whatever_is_stretched(cut):
