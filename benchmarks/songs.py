@@ -33,6 +33,7 @@ from dabfusion_jax.pipeline import DancePipeline
 from dabfusion_jax.storage import saved_stage
 from data_pipeline import cli
 from data_pipeline.aist import held_out_tracks
+from data_pipeline.errors import UserError
 from data_pipeline.media import writer
 from data_pipeline.synthdance import music
 from data_pipeline.synthdance.generate import write_wav
@@ -138,10 +139,11 @@ def measure_dance(
   every = max(1, dance.num_frames // _SHOWN)
   for number, frames in enumerate(parts_of(dance, size)):
     joints, visible = pose("", lambda frames=frames: frames)
-    start = number * part_seconds
-    inside = beats_between(beats, start, start + part_seconds)
+    start, seconds = number * size / dance.fps, size / dance.fps
+    inside = beats_between(beats, start, start + seconds)
     measured.append(measure(joints, visible, still, inside, dance.fps))
-    shown += [frames[i] for i in range(-number * size % every, size, every)]
+    # Copies: views would keep all frames.
+    shown += [frames[i].copy() for i in range(-number * size % every, size, every)]
   writer.write_image(sheet, dance_files.contact_sheet(np.stack(shown)))
   return measured
 
@@ -151,6 +153,10 @@ def run(args: argparse.Namespace) -> None:
   args.output.mkdir(parents=True, exist_ok=True)
   files = sorted(args.pictures.iterdir())
   pictures = [p for p in files if p.suffix.lower() in PICTURE_SUFFIXES]
+  if not pictures:
+    raise UserError(f"{args.pictures} holds no pictures.")
+  if args.seconds < args.part_seconds:
+    raise UserError("A dance is at least one part: --seconds >= --part_seconds.")
   pipe = DancePipeline.from_pretrained(args.checkpoint or saved_stage.PEOPLE)
   pose, parts = BlazePose(), []
   pairs = list(
@@ -180,15 +186,16 @@ def _cell(values: Sequence[float | None]) -> str:
   known = np.array([v for v in values if v is not None and np.isfinite(v)], np.float64)
   if not len(known):
     return "none"
-  return with_error(float(known.mean()), standard_error(known))
+  value = with_error(float(known.mean()), standard_error(known))
+  return value if len(known) == len(values) else f"{value} (n {len(known)})"
 
 
 def main(argv: Sequence[str] | None = None) -> None:
   """Runs the program."""
   parser = cli.make_parser("benchmarks.songs", __doc__)
   add = parser.add_argument
-  add("--pictures", type=pathlib.Path, required=True)
-  add("--output", type=pathlib.Path, required=True)
+  add("--pictures", type=cli.path, required=True)
+  add("--output", type=cli.local_path, required=True)
   add("--checkpoint", type=cli.path)
   add("--num_pictures", type=cli.positive_int, default=4)
   add("--seconds", type=cli.positive_float, default=240.0)

@@ -27,7 +27,8 @@ def only_here(function: Callable) -> Callable:
   """Returns a function whose programs are traced for this machine alone.
 
   Where there are CPUs only, that leaves out all forms but theirs: a seventh of the
-  tracing of a sampling step. Such programs are not to be lowered for other platforms.
+  tracing of a sampling step. Such programs are not to be lowered for other platforms,
+  and what a `jax.jit` inside of `function` has traced is kept for all.
   """
 
   @functools.wraps(function)

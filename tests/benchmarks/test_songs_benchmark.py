@@ -33,13 +33,15 @@ def test_a_dance_that_stops_on_the_beat_and_drifts_is_measured_so():
   swing = 20 * np.sin(2 * np.pi * t)[:, None]  # still at 0.25 s, 0.75 s, ...
   joints = np.repeat(still[None], 100, axis=0)
   joints[..., 0] += swing + 0.5 * trunk
+  joints[..., 1] -= 0.25 * trunk
   visible = np.ones(joints.shape[:2], bool)
   visible[:10] = False
+  visible[10:20, 0] = False  # the head alone
   measured = songs.measure(joints, visible, still, np.arange(-0.25, 11, 0.5), 10.0)
   assert measured.found == 0.9
   assert measured.align > 0.8 > 0.3 > measured.shifted
   assert measured.aside == pytest.approx(0.5, abs=0.05)
-  assert measured.above == pytest.approx(0) and measured.trunk == pytest.approx(1)
+  assert measured.above == pytest.approx(0.25) and measured.trunk == pytest.approx(1)
   assert measured.spread == pytest.approx(0, abs=1e-6)
   speed = np.abs(np.diff(swing[10:, 0])).mean() * 10 / trunk
   assert measured.speed == pytest.approx(speed, rel=0.02)

@@ -158,15 +158,17 @@ def test_for_this_machine_alone_no_other_form_is_traced(monkeypatch):
   traced = []
 
   def form(name):
-    def add(x):
+    def add(x, *, by=1):
       traced.append(name)
-      return x + 1
+      return x + by
 
     return add
 
   add = forms(cpu=form("cpu"), tpu=form("tpu"))(form("plain"))
-  here = platforms.only_here(lambda x: 2 * add(x))
+  here = platforms.only_here(lambda x: 2 * add(x, by=1))
   assert jax.jit(here)(1.0) == 4 and traced == ["cpu"]
+  assert platforms.only_here(lambda x: add(x, by=5))(1.0) == 6
+  traced.pop()
   assert jax.jit(lambda x: 2 * add(x))(1.0) == 4  # elsewhere all that may be needed
   assert sorted(traced) == ["cpu", "cpu", "plain"]
   traced.clear()

@@ -20,3 +20,5 @@ def test_the_grain_goes_on_and_the_colour_of_a_bit_of_skin_is_not_seen_twice():
   inside = filled[:, 46:56]
   colour = inside.max(-1) - inside.min(-1)
   assert colour.max() < 12
+  # Its brightness is limited to that of the grain.
+  assert np.abs(filled[:, 46:56].mean(-1) - 120).max() < 60

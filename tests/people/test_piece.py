@@ -120,26 +120,27 @@ def test_a_raised_arm_is_drawn_with_its_seam_and_at_rest_without(cut):
   np.testing.assert_array_equal(plain, draw_pieces(parts, moves, SIZE))
 
 
-def test_a_seam_moves_with_its_piece():
+def test_a_seam_moves_with_its_piece_and_has_the_colours_of_its_place():
   parts, rim = sleeve()
-  shift = np.array([[1.0, 0, 7], [0, 1, -12]])
-  whole = PIL.Image.new("RGBA", (60, 60), (*dancers.SHIRT, 255))
-  drawn = []
-  for move in (np.eye(2, 3), shift):
-    canvas = whole.copy()
-    parts[1].draw(canvas, move, 1.0)
-    drawn.append(np.asarray(canvas))
-  np.testing.assert_array_equal(drawn[1][8:28, 27:60], drawn[0][20:40, 20:53])
+  columns = np.zeros((60, 60, 4), np.uint8)
+  columns[..., 0], columns[..., 3] = 2 * np.arange(60), 255
+  canvas = PIL.Image.fromarray(columns, "RGBA")
+  parts[1].draw(canvas, np.array([[1.0, 0, 7], [0, 1, -12]]), 1.0)
+  drawn, moved = np.asarray(canvas), np.zeros_like(rim)
+  moved[:48, 7:] = rim[12:, :53]
+  moved &= np.arange(60) < 45  # near the shoulder
+  assert moved.sum() > 40
+  np.testing.assert_array_equal(drawn[moved], columns[moved])
 
 
 def test_the_seam_is_the_outline_near_the_shoulder_alone(cut):
   points, parts = cut
   unit = skeleton.trunk_length(points)
-  (arm,) = [piece for piece in parts if piece.name == ARM]
-  seam = np.asarray(arm.seam.image)
-  y, x = np.nonzero(seam > 5)
-  far = np.hypot(x + arm.left - points[11][0], y + arm.top - points[11][1]).max()
-  assert 0.3 < far / unit < 0.42
+  for name, shoulder in ((ARM, 11), ("right_upper_arm", 12)):
+    (arm,) = [piece for piece in parts if piece.name == name]
+    y, x = np.nonzero(np.asarray(arm.seam.image) > 5)
+    place = np.stack([x + arm.left, y + arm.top], -1) - points[shoulder]
+    assert 0.3 < np.hypot(*place.T).max() / unit < 0.42
   wide = np.zeros((120, 120), bool)
   wide[10:110, 10:110] = True
   values = pieces._seam(wide, np.array([60.0, 10.0]), unit=100.0)
