@@ -199,6 +199,9 @@ def test_without_arguments_the_bundled_weights_and_inputs_dance(place, monkeypat
   settings = json.loads(output.with_suffix(".json").read_text())
   expected = saved_stage.load_stage(saved_stage.shipped(), "diffusion").digest
   assert settings["weights"]["diffusion"] == expected
+  # What was heard of the song is there for the next dance.
+  kept = (place.folder / "cache" / "music").iterdir()
+  assert {path.suffix for path in kept} == {".json", ".f32"}
 
 
 @pytest.mark.parametrize(
