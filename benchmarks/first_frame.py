@@ -6,11 +6,11 @@ r"""Where the time goes from the start of a process to a finished dance.
 A dance by the bundled weights, of a generated dancer to a generated song, in new
 processes: with nothing kept, with the compiled programs that the first one has kept,
 with those and what was heard of the song, and once more in the same process, with
-another seed. Prints the seconds of each phase, wall
-and CPU of all threads, and the most memory that the process has held, as medians, in a
-table for each length; with --memory_of, the time and memory of one longer dance.
-Compiling happens beside the listening to the music, in other threads. The windows of a
-long dance are drawn and written in turn, and their phases are added up. Other programs
+another seed. Prints the seconds of each phase, wall and CPU of all threads, and the
+most memory that the process has held, as medians, in a table for each length; with
+--memory_of, the time and memory of one longer dance. Compiling happens beside the
+listening to the music, in other threads. The windows of a long dance are drawn and
+written in turn, and their phases are added up. Other programs
 on the machine change wall times most.
 """
 

@@ -150,13 +150,13 @@ def measure_dance(
 
 def run(args: argparse.Namespace) -> None:
   """Makes all dances, and prints the table."""
-  args.output.mkdir(parents=True, exist_ok=True)
   files = sorted(args.pictures.iterdir())
   pictures = [p for p in files if p.suffix.lower() in PICTURE_SUFFIXES]
   if not pictures:
     raise UserError(f"{args.pictures} holds no pictures.")
   if args.seconds < args.part_seconds:
     raise UserError("A dance is at least one part: --seconds >= --part_seconds.")
+  args.output.mkdir(parents=True, exist_ok=True)
   pipe = DancePipeline.from_pretrained(args.checkpoint or saved_stage.PEOPLE)
   pose, parts = BlazePose(), []
   pairs = list(
@@ -194,7 +194,7 @@ def main(argv: Sequence[str] | None = None) -> None:
   """Runs the program."""
   parser = cli.make_parser("benchmarks.songs", __doc__)
   add = parser.add_argument
-  add("--pictures", type=cli.path, required=True)
+  add("--pictures", type=pathlib.Path, required=True)
   add("--output", type=cli.local_path, required=True)
   add("--checkpoint", type=cli.path)
   add("--num_pictures", type=cli.positive_int, default=4)

@@ -26,8 +26,8 @@ def compile_for(platform: str) -> None:
 def only_here(function: Callable) -> Callable:
   """Returns a function whose programs are traced for this machine alone.
 
-  Where there are CPUs only, that leaves out all forms but theirs: a seventh of the
-  tracing of a sampling step. Such programs are not to be lowered for other platforms,
+  On a machine with CPUs alone, no other form is traced, which is a seventh of the
+  tracing before a dance. Such programs are not to be lowered for other platforms,
   and what a `jax.jit` inside of `function` has traced is kept for all.
   """
 

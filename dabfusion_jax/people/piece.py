@@ -11,18 +11,18 @@ from dabfusion_jax.people import skeleton
 from dabfusion_jax.people.skeleton import TORSO, Affine
 
 _FULL_TURN = 0.6  # radians, from which on a seam shows nothing of its own
-# What seems to be turned inwards further than any arm turns was raised beyond the head.
+# An arm cannot turn further inwards: it was raised by more than half a turn.
 _MOST_INWARDS = 2.0
 
 
 @dataclasses.dataclass(frozen=True)
 class Seam:
-  """Where an arm that is raised continues the colours of what it lies on.
+  """The edge of an upper arm, drawn in the colours below it once the arm is raised.
 
-  Its outline there, lit from behind perhaps, would be a line across the shoulder.
+  In its own colours, often lit from behind, it would be a line across the shoulder.
 
   Attributes:
-    image: L, how far each pixel of a piece takes on other colours.
+    image: L, the share of the colours below in each pixel of the piece.
     outwards: the sign of turns that raise the arm beside the trunk.
   """
 
@@ -30,7 +30,7 @@ class Seam:
   outwards: int
 
   def share(self, turn: float) -> float:
-    """Returns how much of the seam shows, in [0, 1].
+    """Returns the strength of the seam, in [0, 1].
 
     An arm that turns inwards, across the trunk, keeps its outline.
 

@@ -1,7 +1,7 @@
-"""Keeps what was heard of music in a folder, so that nobody listens to it again.
+"""Caches beats and embeddings of music in a folder.
 
-Nothing of the music is kept but its hash. An entry that is not what was written is
-heard anew, and one that cannot be written costs no more than that.
+Of the music itself, only a hash is stored. Entries that are not valid are computed
+again, and errors in writing are ignored, because a cache only saves time.
 """
 
 import contextlib
@@ -19,7 +19,6 @@ from absl import logging
 from jaxtyping import Float32
 
 from data_pipeline import files
-from data_pipeline.files import whole_file
 from data_pipeline.music.encoders import MusicEncoder
 from data_pipeline.music.tracked import Tracked
 from data_pipeline.music.trackers import BeatTracker
@@ -57,7 +56,7 @@ class _KeptEncoder:
       for i, vector in zip(new, made, strict=True):
         vectors[i] = vector
         # Whole, because several processes may write the same file.
-        with contextlib.suppress(OSError), whole_file(paths[i]) as file:
+        with contextlib.suppress(OSError), files.whole_file(paths[i]) as file:
           file.write_bytes(vector.astype("<f4").tobytes())
     return np.stack(vectors)
 
@@ -130,10 +129,10 @@ def keep_beats(tracker: BeatTracker, folder: pathlib.Path) -> BeatTracker:
 
 
 def users_folder() -> pathlib.Path | None:
-  """Returns this user's private folder for what was heard, trimmed to MAX_BYTES.
+  """Returns this user's private folder for cached music, trimmed to MAX_BYTES.
 
-  What was not asked for longest goes first. Returns None, and says so in one line, if
-  there is no folder that can be written.
+  The entries that were read or written longest ago are removed. Returns None, with a
+  warning of one line, if the folder cannot be written.
   """
   try:
     folder = files.cache_folder() / "music"
@@ -155,7 +154,7 @@ def _make(folder: pathlib.Path) -> None:
 
 
 def _key(sound: np.ndarray, *about: object) -> str:
-  """Returns the name of what is heard in a sound, about which more is said."""
+  """Returns the name of an entry, a hash of the sound and of what it depends on."""
   described = json.dumps([*about, sound.dtype.str, _versions()], sort_keys=True)
   digest = hashlib.sha256(described.encode() + np.ascontiguousarray(sound).tobytes())
   return digest.hexdigest()
@@ -168,7 +167,7 @@ def _versions() -> list[str]:
 
 @functools.cache
 def _hash_of(*paths: str | pathlib.Path) -> str:
-  """Returns a hash of code that listens: whoever changes it hears the change."""
+  """Returns a hash of files of code, whose changes make entries invalid."""
   digest = hashlib.sha256()
   for path in paths:
     digest.update(pathlib.Path(path).read_bytes())
@@ -176,7 +175,7 @@ def _hash_of(*paths: str | pathlib.Path) -> str:
 
 
 def _read_bytes(path: pathlib.Path, most: int) -> bytes | None:
-  """Returns the bytes of an entry, which has been asked for now; None if unreadable."""
+  """Returns the bytes of an entry, and marks it as used; None if it is unreadable."""
   try:
     with path.open("rb") as file:
       content = file.read(most + 1)

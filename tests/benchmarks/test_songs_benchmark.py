@@ -45,3 +45,25 @@ def test_a_dance_that_stops_on_the_beat_and_drifts_is_measured_so():
   assert measured.spread == pytest.approx(0, abs=1e-6)
   speed = np.abs(np.diff(swing[10:, 0])).mean() * 10 / trunk
   assert measured.speed == pytest.approx(speed, rel=0.02)
+
+
+@pytest.mark.parametrize(
+  ("made", "more", "message"),
+  [
+    ([], [], "nowhere"),
+    (["nowhere"], [], "holds no pictures"),
+    (["nowhere", "nowhere/a.png"], ["--seconds=3"], "--seconds >= --part_seconds"),
+  ],
+)
+def test_input_that_cannot_be_used_is_one_line_and_nothing_is_written(
+  tmp_path, made, more, message
+):
+  for name in made:
+    path = tmp_path / name
+    path.mkdir() if not path.suffix else path.touch()
+  output = tmp_path / "output"
+  with pytest.raises(SystemExit) as caught:
+    songs.main([f"--pictures={tmp_path / 'nowhere'}", f"--output={output}", *more])
+  text = str(caught.value)
+  assert message in text and "\n" not in text
+  assert not output.exists()
