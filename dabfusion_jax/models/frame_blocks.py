@@ -45,10 +45,32 @@ class FrameConvTranspose(nn.Module):
     return conv_transpose_frames(x, kernel) + bias
 
 
+class Modulation(nn.Module):
+  """A scale and a shift, linear in SiLU(embedding)."""
+
+  features: int
+
+  @nn.compact
+  def __call__(
+    self, embedding: Float[Array, "b f e"]
+  ) -> tuple[Float[Array, "b f 1 1 d"], Float[Array, "b f 1 1 d"]]:
+    size = embedding.shape[-1]
+    kernel = self.param("kernel", kernel_init, (size, 2 * self.features))
+    bias = self.param("bias", bias_init(size), (2 * self.features,))
+    y = nn.silu(embedding) @ kernel
+    # Split before the bias is added: split after it, XLA on CPUs repeats both for each
+    # pixel that they modulate, which takes longer than the norm.
+    scale, shift = (
+      part[:, :, None, None] + bias.reshape(1, 1, 1, 1, -1)
+      for part, bias in zip(jnp.split(y, 2, axis=-1), jnp.split(bias, 2), strict=True)
+    )
+    return scale, shift
+
+
 class NormSilu(nn.Module):
   """Group norm, an optional modulation x (1 + scale) + shift, then SiLU.
 
-  `modulation` is (scale, shift) concatenated, per clip (f = 1) or per frame (f = t).
+  `modulation` is (scale, shift), per clip (f = 1) or per frame (f = t).
   """
 
   num_groups: int
@@ -57,7 +79,7 @@ class NormSilu(nn.Module):
   def __call__(
     self,
     x: Float[Array, "b t h w c"],
-    modulation: Float[Array, "b f d"] | None = None,
+    modulation: tuple[Float[Array, "b f 1 1 c"], Float[Array, "b f 1 1 c"]] | None = None,
   ) -> Float[Array, "b t h w c"]:
     channels = x.shape[-1]
     if channels % self.num_groups:
@@ -71,7 +93,7 @@ class NormSilu(nn.Module):
       for p in (gain, bias)
     )
     if modulation is not None:
-      scale, shift = jnp.split(modulation[:, :, None, None], 2, axis=-1)
+      scale, shift = modulation
       gain, bias = gain * (1 + scale), bias * (1 + scale) + shift
     y = group_norm(x, gain, bias, self.num_groups)
     return nn.silu(y).astype(x.dtype)
@@ -80,8 +102,8 @@ class NormSilu(nn.Module):
 class ResidualBlock(nn.Module):
   """Residual block: twice convolution 3 x 3, group norm, SiLU; the first modulated.
 
-  (scale, shift) is a linear function of SiLU(embedding), per clip if f = 1, per frame
-  if f = t. If the widths differ, the input passes a 1 x 1 convolution.
+  The modulation is per clip if f = 1, per frame if f = t. If the widths differ, the
+  input passes a 1 x 1 convolution.
   """
 
   features: int
@@ -95,12 +117,7 @@ class ResidualBlock(nn.Module):
   ) -> Float[Array, "b t h w d"]:
     modulation = None
     if embedding is not None:
-      modulation = nn.Dense(
-        2 * self.features,
-        kernel_init=kernel_init,
-        bias_init=bias_init(embedding.shape[-1]),
-        name="modulation",
-      )(nn.silu(embedding))
+      modulation = Modulation(self.features, name="modulation")(embedding)
     y = FrameConv(self.features, name="conv_0")(x)
     y = NormSilu(self.num_groups, name="norm_0")(y, modulation)
     y = FrameConv(self.features, name="conv_1")(y)
