@@ -45,15 +45,17 @@ class FrameConvTranspose(nn.Module):
     return conv_transpose_frames(x, kernel) + bias
 
 
+# A scale and a shift, per clip (f = 1) or per frame (f = t).
+ScaleAndShift = tuple[Float[Array, "b f 1 1 c"], Float[Array, "b f 1 1 c"]]
+
+
 class Modulation(nn.Module):
   """A scale and a shift, linear in SiLU(embedding)."""
 
   features: int
 
   @nn.compact
-  def __call__(
-    self, embedding: Float[Array, "b f e"]
-  ) -> tuple[Float[Array, "b f 1 1 d"], Float[Array, "b f 1 1 d"]]:
+  def __call__(self, embedding: Float[Array, "b f e"]) -> ScaleAndShift:
     size = embedding.shape[-1]
     kernel = self.param("kernel", kernel_init, (size, 2 * self.features))
     bias = self.param("bias", bias_init(size), (2 * self.features,))
@@ -68,10 +70,7 @@ class Modulation(nn.Module):
 
 
 class NormSilu(nn.Module):
-  """Group norm, an optional modulation x (1 + scale) + shift, then SiLU.
-
-  `modulation` is (scale, shift), per clip (f = 1) or per frame (f = t).
-  """
+  """Group norm, an optional modulation x (1 + scale) + shift, then SiLU."""
 
   num_groups: int
 
@@ -79,7 +78,8 @@ class NormSilu(nn.Module):
   def __call__(
     self,
     x: Float[Array, "b t h w c"],
-    modulation: tuple[Float[Array, "b f 1 1 c"], Float[Array, "b f 1 1 c"]] | None = None,
+    modulation: tuple[Float[Array, "b f 1 1 c"], Float[Array, "b f 1 1 c"]]
+    | None = None,
   ) -> Float[Array, "b t h w c"]:
     channels = x.shape[-1]
     if channels % self.num_groups:

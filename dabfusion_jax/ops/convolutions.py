@@ -16,10 +16,11 @@ _LAYOUT = ("NHWC", "HWIO", "NHWC")
 # Sizes at which XLA's CPU backend is slower than the forms below, as measured.
 _TINY = 3  # pixels of a side, at most
 _SMALL, _DEEP = 4, 512  # pixels of a side, at most, and input channels, at least
-_LARGE = 64  # pixels of a side, at least
-_WIDE = 64 * 128  # input times output channels, at least
+_LARGE = 64  # pixels of a side of an image, at least
+_MEDIUM = 8  # pixels of a side of a frame, at least
+_WIDE, _WIDEST = 500, 128 * 256  # input times output channels
 _UPSAMPLED = 16  # pixels of a side before it is doubled, at least
-_ROWS = 2  # of an image that are gathered at once
+_GATHERED = 2**20  # numbers that are gathered at once, at most
 
 
 def conv(
@@ -36,7 +37,7 @@ def conv(
     return conv_tiny(x, kernel, padding=padding)
   is_large = min(x.shape[1:3]) >= _LARGE
   if stride == 1 and is_large and (channels * features >= _WIDE or features <= 8):
-    return conv_large(x, kernel, padding=padding)
+    return conv_gathered(x[:, None], kernel, padding=padding)[:, 0]
   return _conv(x, kernel, stride=stride, padding=padding)
 
 
@@ -75,25 +76,31 @@ def conv_tiny(x, kernel, *, padding: int):
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
 def _conv_gathered(
-  padding: int, x: Float[Array, "b h w c"], kernel: Float[Array, "kh kw c d"]
-) -> Float[Array, "b oh ow d"]:
+  padding: int, x: Float[Array, "b n h w c"], kernel: Float[Array, "kh kw c d"]
+) -> Float[Array, "b n oh ow d"]:
   """Convolves; the gradient of the kernel is made of products.
 
   Has no derivatives in forward mode (`jax.jvp`).
 
-  XLA takes it as a convolution by a kernel of the image's size: of 64 by 128 channels
-  at 128 x 128 pixels four times as slow, of 64 by 3 channels eight times.
+  XLA takes it as a convolution by a kernel of the image's size, for which it transposes
+  images and gradients: of 64 by 128 channels at 128 x 128 pixels it takes five times as
+  long, of 64 by 3 channels eight times, of 24 by 24 at 16 x 16 half as long again.
   """
-  return _conv(x, kernel, padding=padding)
+  return _conv_each(padding, x, kernel)
+
+
+def _conv_each(padding, x, kernel):
+  y = _conv(x.reshape(-1, *x.shape[2:]), kernel, padding=padding)
+  return y.reshape(*x.shape[:2], *y.shape[1:])
 
 
 def _gathered_forward(padding, x, kernel):
-  return _conv(x, kernel, padding=padding), (x, kernel)
+  return _conv_each(padding, x, kernel), (x, kernel)
 
 
 def _gathered_backward(padding, saved, gradient):
   x, kernel = saved
-  of_x = jax.vjp(lambda x: _conv(x, kernel, padding=padding), x)[1]
+  of_x = jax.vjp(lambda x: _conv_each(padding, x, kernel), x)[1]
   of_kernel = _kernel_gradient(_pad(x, padding), gradient, kernel.shape[:2])
   return *of_x(gradient), of_kernel.astype(kernel.dtype)
 
@@ -102,51 +109,65 @@ _conv_gathered.defvjp(_gathered_forward, _gathered_backward)
 
 
 def _kernel_gradient(
-  x: Float[Array, "b h w c"],
-  gradient: Float[Array, "b oh ow d"],
+  x: Float[Array, "b n h w c"],
+  gradient: Float[Array, "b n oh ow d"],
   size: tuple[int, int],
 ) -> Float[Array, "kh kw c d"]:
-  """Multiplies neighbourhoods, of a few rows at a time, by what belongs to each.
+  """Multiplies neighbourhoods, of some rows or images at once, by what belongs to each.
 
-  They are gathered of whichever has fewer channels: outputs belong to the inputs below
-  and to the right of them, inputs to the outputs above and to the left. The sum is in
-  float32: it has an addend per row.
+  They are gathered of the input; of the gradient, if that has far fewer channels:
+  outputs belong to the inputs below and to the right of them, inputs to the outputs
+  above and to the left. The sum is in float32: it has many addends.
   """
-  mirrored = gradient.shape[-1] < x.shape[-1]
+  mirrored = 4 * gradient.shape[-1] <= x.shape[-1]
   few, many = x, gradient
   if mirrored:
-    margins = [(0, 0), *((n - 1, n - 1) for n in size), (0, 0)]
+    margins = [(0, 0), (0, 0), *((n - 1, n - 1) for n in size), (0, 0)]
     few, many = jnp.pad(gradient, margins), x
-  height, width, num = many.shape[1:]
-  rows = _ROWS if height % _ROWS == 0 else 1
+  batch, count, height, width, num = many.shape
+  entries = size[0] * size[1] * few.shape[-1]
+  fitting = max(1, _GATHERED // (batch * width * entries))  # rows of each
+  rows = _largest_divisor(height, fitting)
+  images = _largest_divisor(count, fitting // height)
 
-  def of_image(few, many):
-    def add_rows(index, total):
-      part = jax.lax.dynamic_slice_in_dim(few, index * rows, rows + size[0] - 1)
-      at = jax.lax.dynamic_slice_in_dim(many, index * rows, rows).reshape(-1, num)
-      neighbours = _neighbours(part[None], *size).reshape(rows * width, -1)
-      return total + jnp.matmul(neighbours.T, at, preferred_element_type=jnp.float32)
+  def of_example(few, many):
+    def add_part(index, total):
+      first = index // (height // rows) * images, index % (height // rows) * rows, 0, 0
+      shape = (images, rows + size[0] - 1, *few.shape[2:])
+      part = _neighbours(jax.lax.dynamic_slice(few, first, shape), *size)
+      part = part.reshape(-1, entries)
+      at = jax.lax.dynamic_slice(many, first, (images, rows, width, num))
+      at = at.reshape(-1, num)
+      # To transpose the smaller one takes half the time of the other.
+      left, right = (at, part) if num <= entries else (part, at)
+      return total + jnp.matmul(left.T, right, preferred_element_type=jnp.float32)
 
-    zeros = jnp.zeros((size[0] * size[1] * few.shape[-1], num), jnp.float32)
-    return jax.lax.fori_loop(0, height // rows, add_rows, zeros)
+    zeros = jnp.zeros((min(num, entries), max(num, entries)), jnp.float32)
+    return jax.lax.fori_loop(0, count * height // (images * rows), add_part, zeros)
 
-  # Image by image, so that a batch may be split over devices.
-  total = jax.vmap(of_image)(few, many).sum(axis=0)
+  # Example by example, so that a batch may be split over devices.
+  total = jax.vmap(of_example)(few, many).sum(axis=0)
+  total = total.T if num <= entries else total
   total = total.reshape(*size, few.shape[-1], num)
   return total[::-1, ::-1].swapaxes(2, 3) if mirrored else total
 
 
-def _conv_large(x, kernel, *, padding: int):
+def _largest_divisor(number: int, most: int) -> int:
+  """Returns the largest divisor of `number` that is at most `most`, or 1."""
+  return max(n for n in range(1, number + 1) if number % n == 0 and n <= max(most, 1))
+
+
+def _conv_gathered_form(x, kernel, *, padding: int):
   """Convolves by `_conv_gathered`."""
   return _conv_gathered(padding, x, kernel)
 
 
-@forms(cpu=_conv_large)
-def conv_large(
-  x: Float[Array, "b h w c"], kernel: Float[Array, "kh kw c d"], *, padding: int
-) -> Float[Array, "b oh ow d"]:
-  """Convolves images of many pixels with stride 1."""
-  return _conv(x, kernel, padding=padding)
+@forms(cpu=_conv_gathered_form)
+def conv_gathered(
+  x: Float[Array, "b n h w c"], kernel: Float[Array, "kh kw c d"], *, padding: int
+) -> Float[Array, "b n oh ow d"]:
+  """Convolves the images of every example with stride 1."""
+  return _conv_each(padding, x, kernel)
 
 
 def _conv_by_phases(
@@ -165,7 +186,7 @@ def _conv_by_phases(
   first = jnp.stack([kernel[:, 0], kernel[:, 1] + kernel[:, 2]], axis=1)
   second = jnp.stack([kernel[:, 0] + kernel[:, 1], kernel[:, 2]], axis=1)
   kernel = jnp.stack([first, second], axis=-2)  # [2 2 c 2 2 d]
-  y = _conv_gathered(1, x, kernel.reshape(*kernel.shape[:3], -1))
+  y = _conv_gathered(1, x[:, None], kernel.reshape(*kernel.shape[:3], -1))[:, 0]
   y = y.reshape(*y.shape[:3], *kernel.shape[3:])  # [b h+1 w+1 2 2 d]
   rows = [
     jnp.stack([y[:, r : r + height, c : c + width, r, c] for c in (0, 1)], axis=3)
@@ -203,7 +224,8 @@ def upsample_nearest(x: Float[Array, "b h w c"]) -> Float[Array, "b 2*h 2*w c"]:
 
 
 def _pad(x, margin: int):
-  return jnp.pad(x, ((0, 0), (margin, margin), (margin, margin), (0, 0)))
+  """Pads the axes of height and width, before that of channels."""
+  return jnp.pad(x, [(0, 0)] * (x.ndim - 3) + [(margin, margin)] * 2 + [(0, 0)])
 
 
 def conv_frames(
@@ -218,8 +240,11 @@ def conv_frames(
   `padding` is in zeros on every side; None keeps the size of an odd kernel's input.
   """
   padding = kernel.shape[1] // 2 if padding is None else padding
-  y = x.reshape(-1, *x.shape[2:])
-  y = conv(y, kernel[0].astype(x.dtype), stride=stride, padding=padding)
+  kernel = kernel[0].astype(x.dtype)
+  is_wide = _WIDE <= kernel.shape[2] * kernel.shape[3] <= _WIDEST
+  if stride == 1 and is_wide and min(x.shape[2:4]) >= _MEDIUM:
+    return conv_gathered(x, kernel, padding=padding)
+  y = conv(x.reshape(-1, *x.shape[2:]), kernel, stride=stride, padding=padding)
   return y.reshape(*x.shape[:2], *y.shape[1:])
 
 

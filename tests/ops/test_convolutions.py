@@ -87,10 +87,48 @@ def test_a_doubled_image_has_no_form_for_other_kernels():
     convolutions.conv_upsampled(jnp.zeros((1, 16, 16, 4)), jnp.zeros((5, 5, 4, 4)))
 
 
-def test_kernel_gradients_in_half_precision_sum_in_single():
+@pytest.mark.parametrize(
+  ("shape", "kernel", "stride"),
+  [  # below and at the sizes of frames that have a form of their own
+    ((2, 3, 7, 9, 24), (3, 3, 24, 24), 1),
+    ((2, 3, 8, 9, 24), (3, 3, 24, 24), 1),
+    ((2, 3, 9, 8, 4), (3, 3, 4, 8), 1),
+    ((2, 3, 8, 8, 24), (4, 4, 24, 24), 2),
+    ((2, 1, 8, 8, 512), (1, 3, 512, 128), 1),
+  ],
+)
+def test_convolution_of_frames_of_any_size_is_that_of_xla(shape, kernel, stride):
+  x = jax.random.normal(jax.random.key(0), shape)
+  kernel = jax.random.normal(jax.random.key(1), kernel)
+  padding = kernel.shape[0] // 2 if stride == 1 else 1
+  ours = lambda x, kernel: convolutions.conv_frames(
+    x, kernel[None], stride=stride, padding=padding
+  )
+
+  def theirs(x, kernel):
+    y = _by_xla(x.reshape(-1, *x.shape[2:]), kernel, padding, stride)
+    return y.reshape(*x.shape[:2], *y.shape[1:])
+
+  _assert_same(ours, theirs, x, kernel)
+
+
+@pytest.mark.parametrize("channels", [(3, 4), (8, 2), (2, 40)])
+@pytest.mark.parametrize("gathered", [1, 700, 2_000, 10**6])
+def test_kernel_gradients_are_the_same_in_any_parts(gathered, channels, monkeypatch):
+  """Of a row, of some rows, of an image, of several; of inputs and of outputs."""
+  monkeypatch.setattr(convolutions, "_GATHERED", gathered)
+  x = jax.random.normal(jax.random.key(0), (2, 6, 4, 5, channels[0]))
+  kernel = jax.random.normal(jax.random.key(1), (3, 3, *channels))
+  form = functools.partial(convolutions.conv_gathered.cpu, padding=1)
+  plain = functools.partial(convolutions.conv_gathered.plain, padding=1)
+  _assert_same(form, plain, x, kernel)
+
+
+def test_kernel_gradients_in_half_precision_sum_in_single(monkeypatch):
+  monkeypatch.setattr(convolutions, "_GATHERED", 1)  # a row at once: many addends
   rng = np.random.default_rng(0)
   x, gradient = (
-    jnp.asarray(rng.random((1, 128, 16, 4)), jnp.bfloat16) for _ in range(2)
+    jnp.asarray(rng.random((1, 1, 128, 16, 4)), jnp.bfloat16) for _ in range(2)
   )
   kernel = jnp.zeros((3, 3, 4, 4))
 
@@ -99,17 +137,17 @@ def test_kernel_gradients_in_half_precision_sum_in_single():
     pull = jax.vjp(form, x.astype(dtype), kernel.astype(dtype))[1]
     return pull(gradient.astype(dtype))[1].astype(jnp.float32)
 
-  found = slope(convolutions.conv_large.cpu, jnp.bfloat16)
+  found = slope(convolutions.conv_gathered.cpu, jnp.bfloat16)
   np.testing.assert_allclose(
-    found, slope(convolutions.conv_large.plain, jnp.float32), rtol=2**-8
+    found, slope(convolutions.conv_gathered.plain, jnp.float32), rtol=2**-8
   )
 
 
-def _by_xla(x, kernel, padding):
+def _by_xla(x, kernel, padding, stride=1):
   return jax.lax.conv_general_dilated(
     x,
     kernel,
-    (1, 1),
+    (stride, stride),
     [(padding, padding)] * 2,
     dimension_numbers=("NHWC", "HWIO", "NHWC"),
   )

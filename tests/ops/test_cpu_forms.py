@@ -18,7 +18,7 @@ from dabfusion_jax.ops.attention import (
 )
 from dabfusion_jax.ops.convolutions import (
   conv_few_channels,
-  conv_large,
+  conv_gathered,
   conv_tiny,
   conv_transpose_frames,
   conv_upsampled_large,
@@ -31,10 +31,22 @@ WEIGHTS = AttentionWeights((6,), (6, 3, 2, 4), (8, 6))
 CASES = {
   "conv_tiny": (conv_tiny, ((2, 2, 3, 8), (3, 3, 8, 5)), {"padding": 1}),
   "conv_tiny, 1 x 1": (conv_tiny, ((2, 3, 3, 8), (1, 1, 8, 5)), {"padding": 0}),
-  "conv_large": (conv_large, ((2, 4, 6, 3), (3, 3, 3, 5)), {"padding": 1}),
-  "conv_large, few outputs": (conv_large, ((2, 5, 6, 5), (7, 7, 5, 3)), {"padding": 3}),
-  "conv_large, 7 x 1": (conv_large, ((2, 4, 6, 5), (7, 1, 5, 3)), {"padding": 3}),
-  "conv_large, even": (conv_large, ((2, 4, 6, 5), (4, 4, 5, 3)), {"padding": 0}),
+  "conv_gathered": (conv_gathered, ((2, 3, 4, 6, 3), (3, 3, 3, 5)), {"padding": 1}),
+  "conv_gathered, few outputs": (
+    conv_gathered,
+    ((2, 1, 5, 6, 12), (7, 7, 12, 3)),
+    {"padding": 3},
+  ),
+  "conv_gathered, 7 x 1": (
+    conv_gathered,
+    ((2, 1, 4, 6, 5), (7, 1, 5, 3)),
+    {"padding": 3},
+  ),
+  "conv_gathered, even": (
+    conv_gathered,
+    ((2, 2, 4, 6, 5), (4, 4, 5, 3)),
+    {"padding": 0},
+  ),
   "conv_upsampled": (conv_upsampled_large, ((2, 5, 4, 3), (3, 3, 3, 5)), {}),
   "conv_few_channels": (conv_few_channels, ((2, 3, 6, 5, 3), (1, 7, 7, 3, 4)), {}),
   "conv_transpose": (conv_transpose_frames, ((2, 3, 4, 5, 6), (1, 4, 4, 7, 6)), {}),
