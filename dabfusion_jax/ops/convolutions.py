@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from dabfusion_jax.ops.neighbourhoods import kernel_gradient, neighbours, pad
 from dabfusion_jax.ops.platform import forms
 
 _LAYOUT = ("NHWC", "HWIO", "NHWC")
@@ -20,7 +21,6 @@ _LARGE = 64  # pixels of a side of an image, at least
 _MEDIUM = 8  # pixels of a side of a frame, at least
 _WIDE, _WIDEST = 500, 128 * 256  # input times output channels
 _UPSAMPLED = 16  # pixels of a side before it is doubled, at least
-_GATHERED = 2**20  # numbers that are gathered at once, at most
 
 
 def conv(
@@ -57,15 +57,8 @@ def _conv_as_product(
   which the innermost layers of two hourglasses took 42 % of a step of stage 1.
   """
   rows, columns = kernel.shape[:2]
-  neighbours = _neighbours(_pad(x, padding), rows, columns)
-  return neighbours @ kernel.reshape(-1, kernel.shape[-1])
-
-
-def _neighbours(x, rows: int, columns: int):
-  """Returns the neighbourhood of each pixel that has one, [b oh ow rows*columns*c]."""
-  height, width = x.shape[1] - rows + 1, x.shape[2] - columns + 1
-  at = [(i, j) for i in range(rows) for j in range(columns)]
-  return jnp.concatenate([x[:, i : i + height, j : j + width] for i, j in at], axis=-1)
+  gathered = neighbours(pad(x, padding), rows, columns)
+  return gathered @ kernel.reshape(-1, kernel.shape[-1])
 
 
 @forms(cpu=_conv_as_product)
@@ -101,60 +94,11 @@ def _gathered_forward(padding, x, kernel):
 def _gathered_backward(padding, saved, gradient):
   x, kernel = saved
   of_x = jax.vjp(lambda x: _conv_each(padding, x, kernel), x)[1]
-  of_kernel = _kernel_gradient(_pad(x, padding), gradient, kernel.shape[:2])
+  of_kernel = kernel_gradient(pad(x, padding), gradient, kernel.shape[:2])
   return *of_x(gradient), of_kernel.astype(kernel.dtype)
 
 
 _conv_gathered.defvjp(_gathered_forward, _gathered_backward)
-
-
-def _kernel_gradient(
-  x: Float[Array, "b n h w c"],
-  gradient: Float[Array, "b n oh ow d"],
-  size: tuple[int, int],
-) -> Float[Array, "kh kw c d"]:
-  """Multiplies neighbourhoods, of some rows or images at once, by what belongs to each.
-
-  They are gathered of the input; of the gradient, if that has far fewer channels:
-  outputs belong to the inputs below and to the right of them, inputs to the outputs
-  above and to the left. The sum is in float32: it has many addends.
-  """
-  mirrored = 4 * gradient.shape[-1] <= x.shape[-1]
-  few, many = x, gradient
-  if mirrored:
-    margins = [(0, 0), (0, 0), *((n - 1, n - 1) for n in size), (0, 0)]
-    few, many = jnp.pad(gradient, margins), x
-  batch, count, height, width, num = many.shape
-  entries = size[0] * size[1] * few.shape[-1]
-  fitting = max(1, _GATHERED // (batch * width * entries))  # rows of each
-  rows = _largest_divisor(height, fitting)
-  images = _largest_divisor(count, fitting // height)
-
-  def of_example(few, many):
-    def add_part(index, total):
-      first = index // (height // rows) * images, index % (height // rows) * rows, 0, 0
-      shape = (images, rows + size[0] - 1, *few.shape[2:])
-      part = _neighbours(jax.lax.dynamic_slice(few, first, shape), *size)
-      part = part.reshape(-1, entries)
-      at = jax.lax.dynamic_slice(many, first, (images, rows, width, num))
-      at = at.reshape(-1, num)
-      # To transpose the smaller one takes half the time of the other.
-      left, right = (at, part) if num <= entries else (part, at)
-      return total + jnp.matmul(left.T, right, preferred_element_type=jnp.float32)
-
-    zeros = jnp.zeros((min(num, entries), max(num, entries)), jnp.float32)
-    return jax.lax.fori_loop(0, count * height // (images * rows), add_part, zeros)
-
-  # Example by example, so that a batch may be split over devices.
-  total = jax.vmap(of_example)(few, many).sum(axis=0)
-  total = total.T if num <= entries else total
-  total = total.reshape(*size, few.shape[-1], num)
-  return total[::-1, ::-1].swapaxes(2, 3) if mirrored else total
-
-
-def _largest_divisor(number: int, most: int) -> int:
-  """Returns the largest divisor of `number` that is at most `most`, or 1."""
-  return max(n for n in range(1, number + 1) if number % n == 0 and n <= max(most, 1))
 
 
 def _conv_gathered_form(x, kernel, *, padding: int):
@@ -221,11 +165,6 @@ def conv_upsampled(
 def upsample_nearest(x: Float[Array, "b h w c"]) -> Float[Array, "b 2*h 2*w c"]:
   """Repeats every pixel as a block of 2 x 2."""
   return jnp.repeat(jnp.repeat(x, 2, axis=1), 2, axis=2)
-
-
-def _pad(x, margin: int):
-  """Pads the axes of height and width, before that of channels."""
-  return jnp.pad(x, [(0, 0)] * (x.ndim - 3) + [(margin, margin)] * 2 + [(0, 0)])
 
 
 def conv_frames(

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dabfusion_jax.ops import convolutions
+from dabfusion_jax.ops import convolutions, neighbourhoods
 
 VIDEO = jax.random.normal(jax.random.key(7), (2, 3, 4, 6, 8))
 
@@ -116,7 +116,7 @@ def test_convolution_of_frames_of_any_size_is_that_of_xla(shape, kernel, stride)
 @pytest.mark.parametrize("gathered", [1, 700, 2_000, 10**6])
 def test_kernel_gradients_are_the_same_in_any_parts(gathered, channels, monkeypatch):
   """Of a row, of some rows, of an image, of several; of inputs and of outputs."""
-  monkeypatch.setattr(convolutions, "_GATHERED", gathered)
+  monkeypatch.setattr(neighbourhoods, "_GATHERED", gathered)
   x = jax.random.normal(jax.random.key(0), (2, 6, 4, 5, channels[0]))
   kernel = jax.random.normal(jax.random.key(1), (3, 3, *channels))
   form = functools.partial(convolutions.conv_gathered.cpu, padding=1)
@@ -125,7 +125,7 @@ def test_kernel_gradients_are_the_same_in_any_parts(gathered, channels, monkeypa
 
 
 def test_kernel_gradients_in_half_precision_sum_in_single(monkeypatch):
-  monkeypatch.setattr(convolutions, "_GATHERED", 1)  # a row at once: many addends
+  monkeypatch.setattr(neighbourhoods, "_GATHERED", 1)  # a row at once: many addends
   rng = np.random.default_rng(0)
   x, gradient = (
     jnp.asarray(rng.random((1, 1, 128, 16, 4)), jnp.bfloat16) for _ in range(2)
