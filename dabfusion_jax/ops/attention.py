@@ -65,26 +65,26 @@ def _in_chunks(
 
 def _heads_first(
   x: Float[Array, "b m s c"], weights: AttentionWeights
-) -> list[Float[Array, "bmn s d"]]:
+) -> list[Float[Array, "bm n s d"]]:
   """Returns queries, keys and values with the heads before the positions.
 
   On a CPU, the explicit transpose is several times faster than contractions over axes
-  in another order. With more than one axis before the positions, or with all three in
-  one array, XLA transposes more in the backward pass, which takes twice the time.
+  in another order. With more axes, or with all three in one array, XLA transposes more
+  in the backward pass, which then takes up to twice the time.
   """
   (num_heads, head_dim), (positions, channels) = weights.qkv.shape[2:], x.shape[2:]
   y = layer_norm(x.reshape(-1, channels), weights.gain)
   parts = jnp.split(jnp.dot(y, weights.qkv.reshape(channels, -1)), 3, axis=-1)
-  separate = lambda y: y.reshape(-1, positions, num_heads, head_dim).swapaxes(1, 2)
-  return [separate(part).reshape(-1, positions, head_dim) for part in parts]
+  shape = (-1, positions, num_heads, head_dim)
+  return [part.reshape(shape).swapaxes(1, 2) for part in parts]
 
 
 def _merge_heads(
-  y: Float[Array, "bmn s d"], weights: AttentionWeights, shape: tuple[int, ...]
+  y: Float[Array, "bm n s d"], weights: AttentionWeights, shape: tuple[int, ...]
 ) -> Float[Array, "b m s c"]:
   """Concatenates the heads and projects them back to the shape of the input."""
-  y = y.reshape(-1, weights.qkv.shape[2], *y.shape[1:]).swapaxes(1, 2)
-  return jnp.dot(y.reshape(-1, weights.out.shape[0]), weights.out).reshape(shape)
+  y = y.swapaxes(1, 2).reshape(-1, weights.out.shape[0])
+  return jnp.dot(y, weights.out).reshape(shape)
 
 
 def _softmax_attention_in_chunks(
@@ -98,14 +98,14 @@ def _softmax_attention_in_chunks(
     q, k, v = _heads_first(x, weights)
     if bias is not None:
       q, k = rotate(q, axis=-2), rotate(k, axis=-2)
-    logits = jnp.einsum("ntd,nsd->nts", q * q.shape[-1] ** -0.5, k)
+    logits = jnp.einsum("bntd,bnsd->bnts", q * q.shape[-1] ** -0.5, k)
     logits = logits.astype(jnp.float32)
     if bias is not None:
-      logits = (logits.reshape(-1, *bias.shape) + bias[None]).reshape(logits.shape)
+      logits += bias[None]
     largest = jax.lax.stop_gradient(logits.max(-1, keepdims=True))
     exponentials = jnp.exp(logits - largest)
     total = exponentials.sum(-1, keepdims=True)
-    y = jnp.einsum("nts,nsd->ntd", exponentials.astype(v.dtype), v)
+    y = jnp.einsum("bnts,bnsd->bntd", exponentials.astype(v.dtype), v)
     return _merge_heads((y / total).astype(v.dtype), weights, x.shape)
 
   positions, (num_heads, head_dim) = x.shape[2], weights.qkv.shape[2:]
@@ -170,12 +170,14 @@ def _linear_attention_in_chunks(
   num_heads, head_dim = weights.qkv.shape[2:]
 
   def layer(x):
-    q, k, v = _heads_first(x, weights)
+    heads = _heads_first(x, weights)
+    # Contracted over positions, with one axis before them: more are transposed as well.
+    q, k, v = (y.reshape(-1, *y.shape[2:]) for y in heads)
     q = jax.nn.softmax(q.astype(jnp.float32), axis=-1) * head_dim**-0.5
     k = jax.nn.softmax(k.astype(jnp.float32), axis=-2)
     context = jnp.einsum("nsd,nse->nde", k.astype(v.dtype), v)
     y = jnp.einsum("nsd,nde->nse", q.astype(v.dtype), context)
-    return _merge_heads(y, weights, x.shape)
+    return _merge_heads(y.reshape(heads[0].shape), weights, x.shape)
 
   return _in_chunks(layer, x, num_heads * x.shape[2] * 3 * head_dim)
 
