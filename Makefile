@@ -105,8 +105,7 @@ notebook: $(STAMP)
 # found; published values of the metrics beside ours; where a first dance's time goes; and
 # every network beside PyTorch, if that is installed. There the allocator (glibc's) keeps
 # its memory for both sides.
-bench: KEEP_MEMORY := MALLOC_TOP_PAD_=1073741824 MALLOC_TRIM_THRESHOLD_=4294967296 \
-  MALLOC_MMAP_THRESHOLD_=4294967296
+bench: LARGE_PAGES := GLIBC_TUNABLES=glibc.malloc.hugetlb=1
 bench: $(STAMP) $(WEIGHTS)
 	$(PY) -m data_pipeline.build --source=synthdance --preset=demo --output=data/synthdance_demo
 	$(PY) -m benchmarks.loader --data=data/synthdance_demo
@@ -114,4 +113,4 @@ bench: $(STAMP) $(WEIGHTS)
 	$(PY) -m benchmarks.beats
 	$(PY) -m benchmarks.check_values
 	$(PY) -m benchmarks.first_frame
-	-$(KEEP_MEMORY) $(PY) -m benchmarks.against_torch --output=runs/bench/against_torch.json
+	-$(LARGE_PAGES) $(PY) -m benchmarks.against_torch --output=runs/bench/against_torch.json

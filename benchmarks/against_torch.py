@@ -10,8 +10,8 @@ of a product" is the ratio if our operations ran as fast as a product of two lar
 matrices, in whichever framework is faster. They are counted as other platforms run
 them: decoding and stage 1 need fewer on a CPU, so for them it is no bound. All come
 from one run on one machine; `--before` is the file of an earlier run, and ratios that
-are more than a tenth larger than there are named. For both frameworks alike, the
-allocator should keep its memory (`make bench` sets it so).
+are more than a tenth larger than there are named. Both frameworks should get memory in
+large pages (`make bench` sets it so).
 """
 
 import argparse
