@@ -103,8 +103,8 @@ notebook: $(STAMP)
 
 # Ratios within one run: how clips are read, what each feature costs, how well beats are
 # found; published values of the metrics beside ours; where a first dance's time goes; and
-# every network beside PyTorch, if that is installed. There the allocator (glibc's) keeps
-# its memory for both sides.
+# every network beside PyTorch, if that is installed. There the allocator (glibc's) asks
+# for large pages on both sides.
 bench: LARGE_PAGES := GLIBC_TUNABLES=glibc.malloc.hugetlb=1
 bench: $(STAMP) $(WEIGHTS)
 	$(PY) -m data_pipeline.build --source=synthdance --preset=demo --output=data/synthdance_demo

@@ -10,8 +10,8 @@ another seed. Prints the seconds of each phase, wall and CPU of all threads, and
 most memory that the process has held, as medians, in a table for each length; with
 --memory_of, the time and memory of one longer dance. Compiling happens beside the
 listening to the music, in other threads. The windows of a long dance are drawn and
-written in turn, and their phases are added up. Other programs
-on the machine change wall times most.
+written in turn, and their phases are added up. Other programs on the machine change
+wall times most.
 """
 
 import argparse

@@ -50,7 +50,7 @@ ScaleAndShift = tuple[Float[Array, "b f 1 1 c"], Float[Array, "b f 1 1 c"]]
 
 
 class Modulation(nn.Module):
-  """A scale and a shift, linear in SiLU(embedding)."""
+  """Returns a scale and a shift that are linear in SiLU(embedding)."""
 
   features: int
 
@@ -78,8 +78,7 @@ class NormSilu(nn.Module):
   def __call__(
     self,
     x: Float[Array, "b t h w c"],
-    modulation: tuple[Float[Array, "b f 1 1 c"], Float[Array, "b f 1 1 c"]]
-    | None = None,
+    modulation: ScaleAndShift | None = None,
   ) -> Float[Array, "b t h w c"]:
     channels = x.shape[-1]
     if channels % self.num_groups:

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from dabfusion_jax.ops import attention_kernels
+from dabfusion_jax.ops.chunks import chunk_size
 from dabfusion_jax.ops.norms import layer_norm
 from dabfusion_jax.ops.platform import forms
 from dabfusion_jax.ops.positions import rotate
@@ -53,8 +54,7 @@ def _in_chunks(
     floats_per_sequence: size of the layer's largest intermediate array per sequence.
   """
   batch, count = x.shape[:2]
-  fitting = max(1, _CACHE_FLOATS // (batch * floats_per_sequence))
-  size = max(n for n in range(1, min(count, fitting) + 1) if count % n == 0)
+  size = chunk_size(count, _CACHE_FLOATS // (batch * floats_per_sequence))
   if size == count:
     return layer(x)
   chunks = x.reshape(batch, -1, size, *x.shape[2:]).swapaxes(0, 1)

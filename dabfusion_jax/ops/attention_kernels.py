@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from dabfusion_jax.ops.chunks import chunk_size
 from dabfusion_jax.ops.kernel_calls import divides
 from dabfusion_jax.ops.kernels import Block, apply_in_kernel, dot
 from dabfusion_jax.ops.norms import layer_norm
@@ -71,8 +72,7 @@ def _block_size(x: Float[Array, "b m s c"], rows: int) -> int:
   """Returns how many of the m sequences a block of at most `rows` positions holds."""
   positions, channels = x.shape[2:]
   rows = min(rows, _ROW_FLOATS // _whole_lanes(channels))
-  fitting = max(1, rows // positions)
-  return max(n for n in range(1, fitting + 1) if x.shape[1] % n == 0)
+  return chunk_size(x.shape[1], rows // positions)
 
 
 def _flops(x: Float[Array, "b m s c"], out: Float[Array, "i c"], width: int) -> int:

@@ -21,6 +21,7 @@ from jax.experimental.pallas import triton
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
+from dabfusion_jax.ops.chunks import chunk_size
 from dabfusion_jax.ops.kernel_calls import divides, lazy, split_batch
 from dabfusion_jax.ops.norms import layer_norm
 from dabfusion_jax.ops.positions import rotation, turn
@@ -100,8 +101,7 @@ attend.defvjp(_attend_saving, _attend_backward)
 
 def _block_size(count: int, num_heads: int) -> int:
   """Returns how many of `count` sequences a program goes through."""
-  most = max(1, min(_LONGEST_BLOCK, count * num_heads // _PROGRAMS))
-  return max(n for n in range(1, most + 1) if count % n == 0)
+  return chunk_size(count, min(_LONGEST_BLOCK, count * num_heads // _PROGRAMS))
 
 
 def _tables(

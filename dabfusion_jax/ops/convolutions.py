@@ -19,7 +19,7 @@ _TINY = 3  # pixels of a side, at most
 _SMALL, _DEEP = 4, 512  # pixels of a side, at most, and input channels, at least
 _LARGE = 64  # pixels of a side of an image, at least
 _MEDIUM = 8  # pixels of a side of a frame, at least
-_WIDE, _WIDEST = 500, 128 * 256  # input times output channels
+_WIDE, _WIDEST = 500, 128 * 256  # input times output channels, at least and at most
 _UPSAMPLED = 16  # pixels of a side before it is doubled, at least
 
 

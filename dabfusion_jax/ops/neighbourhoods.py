@@ -4,6 +4,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from dabfusion_jax.ops.chunks import chunk_size
+
 _GATHERED = 2**20  # numbers that are gathered at once, at most
 
 
@@ -27,7 +29,7 @@ def kernel_gradient(
   """Returns the gradient of the kernel that convolved `x`, an input with its margins.
 
   Multiplies neighbourhoods, of some rows or images at once, by what belongs to each.
-  They are gathered of the input; of the gradient, if that has far fewer channels:
+  They are those of the input, or of the gradient, if that has far fewer channels:
   outputs belong to the inputs below and to the right of them, inputs to the outputs
   above and to the left. The sum is in float32: it has many addends.
   """
@@ -39,8 +41,7 @@ def kernel_gradient(
   batch, count, height, width, num = many.shape
   entries = size[0] * size[1] * few.shape[-1]
   fitting = max(1, _GATHERED // (batch * width * entries))  # rows of each
-  rows = _largest_divisor(height, fitting)
-  images = _largest_divisor(count, fitting // height)
+  rows, images = chunk_size(height, fitting), chunk_size(count, fitting // height)
 
   def of_example(few, many):
     def add_part(index, total):
@@ -62,8 +63,3 @@ def kernel_gradient(
   total = total.T if num <= entries else total
   total = total.reshape(*size, few.shape[-1], num)
   return total[::-1, ::-1].swapaxes(2, 3) if mirrored else total
-
-
-def _largest_divisor(number: int, most: int) -> int:
-  """Returns the largest divisor of `number` that is at most `most`, or 1."""
-  return max(n for n in range(1, number + 1) if number % n == 0 and n <= max(most, 1))

@@ -115,7 +115,7 @@ def test_convolution_of_frames_of_any_size_is_that_of_xla(shape, kernel, stride)
 @pytest.mark.parametrize("channels", [(3, 4), (8, 2), (2, 40)])
 @pytest.mark.parametrize("gathered", [1, 700, 2_000, 10**6])
 def test_kernel_gradients_are_the_same_in_any_parts(gathered, channels, monkeypatch):
-  """Of a row, of some rows, of an image, of several; of inputs and of outputs."""
+  """Covers parts of one row, of some rows, of one image and of several images."""
   monkeypatch.setattr(neighbourhoods, "_GATHERED", gathered)
   x = jax.random.normal(jax.random.key(0), (2, 6, 4, 5, channels[0]))
   kernel = jax.random.normal(jax.random.key(1), (3, 3, *channels))
