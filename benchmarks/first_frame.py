@@ -9,9 +9,9 @@ with those and what was heard of the song, and once more in the same process, wi
 another seed. Prints the seconds of each phase, wall and CPU of all threads, and the
 most memory that the process has held, as medians, in a table for each length; with
 --memory_of, the time and memory of one longer dance. Compiling happens beside the
-listening to the music, in other threads. The windows of a long dance are drawn and
-written in turn, and their phases are added up. Other programs on the machine change
-wall times most.
+listening to the music, in other threads. In a dance of several windows, a window is
+drawn while the one before is written; time then belongs to the phase that ends first.
+Other programs on the machine change wall times most.
 """
 
 import argparse

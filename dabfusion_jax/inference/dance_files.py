@@ -1,5 +1,6 @@
 """The files that a dance is saved as: the video, a contact sheet and its settings."""
 
+import concurrent.futures
 import json
 import pathlib
 from collections.abc import Iterable, Mapping
@@ -63,29 +64,38 @@ def save_dance(
     settings, fps = {**settings, "total_frames": total, "fps": motion_fps}, motion_fps
   shown = set(even_indices(settings["total_frames"], MAX_SHEET_FRAMES))
   sheet: list[np.ndarray] = []
-  interrupted = False
+  made, interrupted = 0, False
+  written: concurrent.futures.Future | None = None
   comment = json.dumps(settings)
-  with writer.open_video(path, int(fps), sample_rate, comment=comment) as video:
+  with (
+    writer.open_video(path, int(fps), sample_rate, comment=comment) as video,
+    # One part is encoded while the next is made: the encoder releases the GIL.
+    concurrent.futures.ThreadPoolExecutor(max_workers=1) as encoder,
+  ):
     try:
       for part in parts:
-        first, frames = video.num_frames, part.frames
-        sheet += [_small(x) for i, x in enumerate(frames, first) if i in shown]
+        frames = part.frames
+        sheet += [_small(x) for i, x in enumerate(frames, made) if i in shown]
         if still is not None:
           beside = np.broadcast_to(still, (len(frames), *still.shape))
           frames = np.concatenate([beside, frames], axis=2)
-        video.write(frames, part.audio)
+        if written is not None:
+          written.result()
+        written = encoder.submit(video.write, frames, part.audio)
+        made += len(frames)
     except KeyboardInterrupt:
-      if not video.num_frames:
+      if not made:
         raise
       interrupted = True
-    made = video.num_frames
-  written = [path, path.with_suffix(".png"), path.with_suffix(".json")]
+    if written is not None:
+      written.result()
+  saved = [path, path.with_suffix(".png"), path.with_suffix(".json")]
   # The settings first: by them the same command knows its own sheet, and overwrites it.
-  files.write_json(written[2], {**settings, "total_frames": made})
-  writer.write_image(written[1], contact_sheet(np.stack(sheet)))
+  files.write_json(saved[2], {**settings, "total_frames": made})
+  writer.write_image(saved[1], contact_sheet(np.stack(sheet)))
   if interrupted:
     raise KeyboardInterrupt(f"{path} has the first {made / fps:.1f} s")
-  return written
+  return saved
 
 
 def _small(frame: UInt8[np.ndarray, "h w 3"]) -> UInt8[np.ndarray, "h2 w2 3"]:

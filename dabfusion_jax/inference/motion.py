@@ -1,7 +1,10 @@
 """The motion of a dance, drawn window by window."""
 
+import concurrent.futures
+import contextvars
 import dataclasses
 import functools
+import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
@@ -67,11 +70,13 @@ def draw_motions(
   joining: str,
   callback: Callable[[int, int], None] | None,
 ) -> Iterator[list[Motion | None]]:
-  """Yields the motion of dances, window by window; memory holds one window of each.
+  """Yields the motion of dances, window by window; memory holds two of each.
 
   A window's music and beats are those of its own seconds, as in training. In a chain,
   the picture of a window is the last frame of the one before (paper, table 7). Noise
-  depends on the window alone, so a dance is the same whatever it is drawn beside.
+  depends on the window alone, so a dance is the same whatever it is drawn beside. A
+  thread draws the next window while the caller uses this one; it stops after its step
+  if the iterator is closed.
 
   Args:
     draw: draws a window.
@@ -82,12 +87,47 @@ def draw_motions(
     fps: frames per second.
     size: frames of a window.
     joining: see `make_windows`.
-    callback: called after each step with (steps done, steps in all).
+    callback: called after each step, by the thread, with (steps done, steps in all).
 
   Yields:
     For each window the motion of each dance, None for those that have ended.
   """
-  windows = make_windows(size, joining)
+  is_closed = threading.Event()
+
+  def show(done: int, steps: int) -> None:
+    if is_closed.is_set():
+      raise concurrent.futures.CancelledError
+    if callback is not None:
+      callback(done, steps)
+
+  motions = _draw_windows(
+    draw, sampler, z, songs, num_frames, fps, make_windows(size, joining), joining, show
+  )
+  # What callbacks know of their caller, such as the user of a web page, lies there.
+  run = contextvars.copy_context().run
+  with concurrent.futures.ThreadPoolExecutor(max_workers=1) as thread:
+    try:
+      following = thread.submit(run, next, motions, None)
+      while (window := following.result()) is not None:
+        following = thread.submit(run, next, motions, None)
+        yield window
+    finally:
+      is_closed.set()
+
+
+def _draw_windows(
+  draw: Draw,
+  sampler: BatchSampler,
+  z: Float32[Array, "b s s c"],
+  songs: Sequence[Song],
+  num_frames: Sequence[int],
+  fps: float,
+  windows: Windows,
+  joining: str,
+  callback: Callable[[int, int], None],
+) -> Iterator[list[Motion | None]]:
+  """Yields the windows of `draw_motions`, one after the other."""
+  size = windows.size
   counts = [windows.count(num) for num in num_frames]
   count = max(counts)
   joiner = Joiner(windows) if count > 1 and joining != CHAIN else None
@@ -98,7 +138,7 @@ def draw_motions(
       song.condition(start, size / fps)
       for song, start in zip(songs, starts, strict=True)
     ]
-    show = callback and functools.partial(_show, callback, index, count)
+    show = functools.partial(_show, callback, index, count)
     begins = index == 0 or joining == CHAIN
     batch = make_batch(z, conditions, size, fps, begins)
     motion = draw(batch, [index] * len(songs), show, joiner)

@@ -1,8 +1,10 @@
 """A dance of any length is made part by part, and what is made is kept."""
 
 import contextlib
+import contextvars
 import dataclasses
 import json
+import threading
 import weakref
 
 import dancers
@@ -11,7 +13,7 @@ import numpy as np
 import pytest
 
 from dabfusion_jax.diffusion import samplers
-from dabfusion_jax.inference import layers
+from dabfusion_jax.inference import dance_files, layers
 from dabfusion_jax.inference.sampler import BatchSampler
 from dabfusion_jax.models.joint_reader import JointReader
 from dabfusion_jax.people.joints import joints_of
@@ -157,6 +159,40 @@ def test_every_step_is_counted_once(pipeline, toy, music, joining):
   assert seen == [(i, len(seen)) for i in range(1, len(seen) + 1)]
 
 
+def test_the_next_window_is_drawn_while_a_part_is_used(pipeline, toy, music):
+  drawn = threading.Event()
+  watch = lambda done, total: done == 4 and drawn.set()  # two steps per window
+  dance = stream(pipeline, music, duration=9, callback=watch)
+  assert not drawn.is_set()
+  next(dance.parts)
+  assert drawn.wait(timeout=20)
+
+
+def test_a_dance_that_nobody_wants_any_more_is_drawn_no_further(pipeline, toy, music):
+  seen, goes_on = [], threading.Event()
+
+  def watch(done, total):
+    seen.append(done)
+    if done == 3:  # the first of the second window
+      goes_on.wait(timeout=20)
+
+  dance = stream(pipeline, music, duration="full", callback=watch)
+  next(dance.parts)
+  threading.Timer(0.2, goes_on.set).start()
+  dance.parts.close()
+  assert seen[-1] <= 3
+  assert not any(x.name.startswith("ThreadPool") for x in threading.enumerate())
+
+
+def test_callbacks_know_the_context_of_who_reads_the_dance(pipeline, toy, music):
+  user, seen = contextvars.ContextVar("user", default="nobody"), set()
+  watch = lambda done, total: seen.add(user.get())
+  dance = stream(pipeline, music, duration=9, callback=watch)
+  user.set("somebody")
+  dance.collect()
+  assert seen == {"somebody"}
+
+
 @pytest.mark.parametrize("joining", ["windows", "chain"])
 def test_dances_of_a_batch_are_those_that_are_made_alone(
   pipeline, toy, music, tmp_path, joining
@@ -275,6 +311,42 @@ def test_ctrl_c_keeps_what_was_made(pipeline, toy, music, tmp_path, suffix):
     nothing = lambda *unused: stop(5, 0)
     stream(pipeline, music, callback=nothing).save(tmp_path / f"b{suffix}")
   assert not list(tmp_path.glob("*b.*"))
+
+
+class SlowVideo:
+  """Stands for a video whose parts are written once `begun` is set."""
+
+  def __init__(self):
+    self.begun, self.widths, self.num_frames = threading.Event(), [], 0
+
+  def write(self, frames, audio):
+    assert self.begun.wait(timeout=20)
+    self.widths.append(len(frames))
+    self.num_frames += len(frames)
+    if self.num_frames > 60:
+      raise UserError("The disk is full.")
+
+
+def test_a_part_is_written_while_the_next_is_made(tmp_path, monkeypatch):
+  video = SlowVideo()
+  opened = lambda *unused, **options: contextlib.nullcontext(video)
+  monkeypatch.setattr(dance_files.writer, "open_video", opened)
+
+  def make(count):
+    motion = np.zeros((1, 2, 2, 3), np.float32)
+    frames = np.zeros((20, 4, 4, 3), np.uint8)
+    silence = np.zeros((9, 2), np.float32)
+    for i in range(count):
+      if i == 1:
+        video.begun.set()  # the first part waits for this
+      yield dance_files.Part(frames, motion[..., :2], motion[..., :1], silence)
+
+  settings = {"total_frames": 60, "motion_fps": 10}
+  dance_files.save_dance(tmp_path / "a.mp4", make(3), 10.0, 44_100, settings)
+  assert video.widths == [20, 20, 20]
+  with pytest.raises(UserError, match="The disk is full"):
+    dance_files.save_dance(tmp_path / "b.mp4", make(1), 10.0, 44_100, settings)
+  assert not list(tmp_path.glob("b*"))
 
 
 def test_weights_without_the_reader_of_their_config_are_one_line(pipeline):
