@@ -24,6 +24,8 @@ from data_pipeline.errors import UserError
 
 VARIABLE = "DABFUSION_CACHE"
 _COPY_THREADS = 8
+_UMASK = os.umask(0)  # to be read it must be set: once, before there are threads
+os.umask(_UMASK)
 _BLOCK_BYTES = 2**20
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 # What libraries say instead of an error number; the last is numpy's short write.
@@ -59,8 +61,8 @@ def whole_file(path: epath.PathLike) -> Iterator[pathlib.Path]:
     if is_remote(path):
       epath.Path(name).copy(path, overwrite=True)
     else:
-      os.chmod(name, 0o644)  # temporary files are private
-      os.replace(name, path)
+      os.chmod(name, 0o666 & ~_UMASK)  # temporary files are private
+      os.replace(name, os.path.realpath(path))  # a link stays one
   except Exception as error:
     if is_disk_full(error):
       raise _full(path) from error
@@ -182,9 +184,8 @@ def make_private(folder: pathlib.Path) -> None:
   """
   folder.mkdir(parents=True, exist_ok=True)
   folder.chmod(0o700)  # an error for a folder of somebody else
-  probe = folder / f".{os.getpid()}"
-  probe.write_bytes(b"0")  # an error on a full disk
-  probe.unlink()
+  with tempfile.TemporaryFile(dir=folder) as file:
+    file.write(b"0")  # an error on a full disk
 
 
 def remove_oldest(folder: pathlib.Path, max_bytes: int) -> None:

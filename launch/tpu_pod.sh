@@ -61,8 +61,10 @@ case "$verb" in
     runtime=$(runtime_of "$1")
     run gcloud compute tpus queued-resources create "$name" "${where[@]}" \
       --node-id="$name" --accelerator-type="$1" --runtime-version="$runtime" "${@:2}"
-    while state=$(run gcloud compute tpus queued-resources describe "$name" \
-      "${where[@]}" --format="value(state.state)") && [[ -z "${DRY_RUN:-}" ]]; do
+    while :; do
+      state=$(run gcloud compute tpus queued-resources describe "$name" \
+        "${where[@]}" --format="value(state.state)") || exit 1
+      [[ -z "${DRY_RUN:-}" ]] || break
       echo "$name: $state"
       case "$state" in
         ACTIVE) break ;;

@@ -18,7 +18,7 @@ _COMMON = {
   "data_pipeline.numpy_pickle",
   "data_pipeline.weights",
 }
-_JAX = {"jax", "jaxtyping", "numpy", "einops"}
+_JAX = {"jax", "jaxtyping", "numpy"}
 _NUMERICS = _JAX | {"flax", "scipy", "cv2", "dabfusion_jax.ops"}
 _LIBRARIES = {"absl", "etils", "flax", "optax", "safetensors", "tqdm"} | _JAX
 

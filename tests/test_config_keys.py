@@ -153,12 +153,15 @@ def test_an_odd_value_is_used_or_refused_by_the_name_of_its_setting(stage):
     ("autoencoder", "model.num_keypoints", (0, 10**9)),
     ("autoencoder", "model.detector_temperature", (0, -1)),
     ("autoencoder", "model.dtype", ("float", "")),
-    ("autoencoder", "loss.scales", ([], [0], [2])),
+    ("autoencoder", "model.detector_scale", (0.4, 3.0)),
+    ("autoencoder", "loss.scales", ([], [0], [2], [1.0, 0.4])),
     ("autoencoder", "loss.pixel_weight", (-1,)),
     ("diffusion", "data.silent", (-0.1, 1.5)),
     ("diffusion", "condition.drop_probability", (2,)),
     ("diffusion", "unet.channel_multipliers", ([], [1, 0])),
     ("diffusion", "unet.num_heads", (0, -1)),
+    ("diffusion", "unet.head_dim", (5,)),
+    ("diffusion", "unet.base_channels", (20,)),
     ("diffusion", "diffusion.num_timesteps", (0, 10**9)),
     ("diffusion", "diffusion.noise_shift", (0,)),
     ("diffusion", "diffusion.threshold", (1.5,)),
@@ -170,6 +173,13 @@ def test_a_value_that_no_run_can_use_is_refused_before_it_begins(stage, key, val
   for value in values:
     with pytest.raises(UserError, match=key.rpartition(".")[2]):
       read_settings(_with(_config(stage), key, value), strict=True)
+
+
+def test_a_perceptual_loss_of_no_weight_is_refused():
+  config = _with(_config("autoencoder"), "loss.perceptual_weights", [0.0] * 5)
+  read_settings(_with(config, "loss.network", "none"), strict=True)
+  with pytest.raises(UserError, match="perceptual_weights are all 0"):
+    read_settings(_with(config, "loss.network", "vgg19"), strict=True)
 
 
 def test_resolved_settings_are_no_keys_of_a_config():

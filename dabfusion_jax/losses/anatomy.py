@@ -148,8 +148,7 @@ def visibility_error(
     part_map: of the driving frame, 0 being the background.
   """
   size = is_visible.shape[1] // logits.shape[1]
-  cells = lambda x: average_pool(jnp.asarray(x, jnp.float32)[..., None], size)
-  body = cells(part_map > 0)
+  cells = lambda x: average_pool(jnp.asarray(x, jnp.float32)[..., None], size)[..., 0]
+  body, logits = cells(part_map > 0), logits[..., 0]
   error = jax.nn.softplus(logits) - logits * cells(is_visible)
-  mean = lambda weight: (error * weight).sum() / jnp.maximum(weight.sum(), 1)
-  return mean(body) + mean(1 - body)
+  return masked_mean(error, body) + masked_mean(error, 1 - body)

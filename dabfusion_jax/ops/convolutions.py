@@ -67,9 +67,14 @@ def conv_tiny(x, kernel, *, padding: int):
   return _conv(x, kernel, padding=padding)
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
+def _conv_each(x, kernel, padding):
+  y = _conv(x.reshape(-1, *x.shape[2:]), kernel, padding=padding)
+  return y.reshape(*x.shape[:2], *y.shape[1:])
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
 def _conv_gathered(
-  padding: int, x: Float[Array, "b n h w c"], kernel: Float[Array, "kh kw c d"]
+  x: Float[Array, "b n h w c"], kernel: Float[Array, "kh kw c d"], padding: int
 ) -> Float[Array, "b n oh ow d"]:
   """Convolves; the gradient of the kernel is made of products.
 
@@ -79,21 +84,16 @@ def _conv_gathered(
   images and gradients: of 64 by 128 channels at 128 x 128 pixels it takes five times as
   long, of 64 by 3 channels eight times, of 24 by 24 at 16 x 16 half as long again.
   """
-  return _conv_each(padding, x, kernel)
+  return _conv_each(x, kernel, padding)
 
 
-def _conv_each(padding, x, kernel):
-  y = _conv(x.reshape(-1, *x.shape[2:]), kernel, padding=padding)
-  return y.reshape(*x.shape[:2], *y.shape[1:])
-
-
-def _gathered_forward(padding, x, kernel):
-  return _conv_each(padding, x, kernel), (x, kernel)
+def _gathered_forward(x, kernel, padding):
+  return _conv_each(x, kernel, padding), (x, kernel)
 
 
 def _gathered_backward(padding, saved, gradient):
   x, kernel = saved
-  of_x = jax.vjp(lambda x: _conv_each(padding, x, kernel), x)[1]
+  of_x = jax.vjp(lambda x: _conv_each(x, kernel, padding), x)[1]
   of_kernel = kernel_gradient(pad(x, padding), gradient, kernel.shape[:2])
   return *of_x(gradient), of_kernel.astype(kernel.dtype)
 
@@ -101,17 +101,12 @@ def _gathered_backward(padding, saved, gradient):
 _conv_gathered.defvjp(_gathered_forward, _gathered_backward)
 
 
-def _conv_gathered_form(x, kernel, *, padding: int):
-  """Convolves by `_conv_gathered`."""
-  return _conv_gathered(padding, x, kernel)
-
-
-@forms(cpu=_conv_gathered_form)
+@forms(cpu=_conv_gathered)
 def conv_gathered(
-  x: Float[Array, "b n h w c"], kernel: Float[Array, "kh kw c d"], *, padding: int
+  x: Float[Array, "b n h w c"], kernel: Float[Array, "kh kw c d"], padding: int
 ) -> Float[Array, "b n oh ow d"]:
   """Convolves the images of every example with stride 1."""
-  return _conv_each(padding, x, kernel)
+  return _conv_each(x, kernel, padding)
 
 
 def _conv_by_phases(
@@ -130,7 +125,7 @@ def _conv_by_phases(
   first = jnp.stack([kernel[:, 0], kernel[:, 1] + kernel[:, 2]], axis=1)
   second = jnp.stack([kernel[:, 0] + kernel[:, 1], kernel[:, 2]], axis=1)
   kernel = jnp.stack([first, second], axis=-2)  # [2 2 c 2 2 d]
-  y = _conv_gathered(1, x[:, None], kernel.reshape(*kernel.shape[:3], -1))[:, 0]
+  y = _conv_gathered(x[:, None], kernel.reshape(*kernel.shape[:3], -1), 1)[:, 0]
   y = y.reshape(*y.shape[:3], *kernel.shape[3:])  # [b h+1 w+1 2 2 d]
   rows = [
     jnp.stack([y[:, r : r + height, c : c + width, r, c] for c in (0, 1)], axis=3)

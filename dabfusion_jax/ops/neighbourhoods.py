@@ -6,7 +6,7 @@ from jaxtyping import Array, Float
 
 from dabfusion_jax.ops.chunks import chunk_size
 
-_GATHERED = 2**20  # numbers that are gathered at once, at most
+_GATHERED = 2**20  # numbers that are gathered at once, or a row of each example
 
 
 def pad(x, margin: int):

@@ -1,7 +1,8 @@
 """Keeps compiled programs on disk, so that a later process does not compile them again.
 
 JAX reads and writes the folder (its persistent compilation cache). What is read from it
-runs as code, so it is private to its user.
+runs as code, so the default folder is private to its user; one that is named is left as
+it is, and nothing is removed from it.
 """
 
 import hashlib

@@ -114,8 +114,8 @@ def chip_of(device: jax.Device) -> Chip | None:
   return CHIPS.get(_KINDS.get(device.device_kind, ""))
 
 
-def compile_step(step_fn: Any, *arguments: Any) -> tuple[Any, float]:
-  """Compiles a jitted function.
+def compile_step(step_fn: Any, *arguments: Any, num_devices: int) -> tuple[Any, float]:
+  """Compiles a jitted function that runs on `num_devices`.
 
   Returns:
     The compiled function, and its FLOPs on one device (0 if XLA does not say): those of
@@ -127,7 +127,7 @@ def compile_step(step_fn: Any, *arguments: Any) -> tuple[Any, float]:
   lowered = step_fn.lower(*arguments)
   compiled = lowered.compile()
   if jax.default_backend() == "gpu":
-    flops = program_flops(lowered) / jax.device_count()
+    flops = program_flops(lowered) / num_devices
   else:
     flops = max(0.0, (compiled.cost_analysis() or {}).get("flops", 0.0))
   logging.info(

@@ -10,8 +10,8 @@ import PIL.ImageChops
 from dabfusion_jax.people import skeleton
 from dabfusion_jax.people.skeleton import TORSO, Affine
 
-_FULL_TURN = 0.6  # radians, from which on a seam shows nothing of its own
-# An arm cannot turn further inwards: it was raised by more than half a turn.
+_FULL_TURN = 0.6  # radians, over which a seam loses its own colours
+# An arm that seems to turn further inwards was raised by more than half a turn.
 _MOST_INWARDS = 2.0
 
 
@@ -38,7 +38,8 @@ class Seam:
       turn: of the piece against the trunk, in radians from -pi to pi.
     """
     turn = turn * self.outwards
-    return 1.0 if turn < -_MOST_INWARDS else float(np.clip(turn / _FULL_TURN, 0, 1))
+    turn = max(turn, -_MOST_INWARDS - turn)
+    return float(np.clip(turn / _FULL_TURN, 0, 1))
 
 
 @dataclasses.dataclass(frozen=True)

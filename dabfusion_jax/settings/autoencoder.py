@@ -7,6 +7,7 @@ from dabfusion_jax.settings.checks import (
   check_above_zero,
   check_choice,
   check_filled,
+  check_numbers,
   check_ranges,
 )
 from dabfusion_jax.settings.loop import LoopSettings
@@ -19,6 +20,7 @@ MAX_FRAME_SIZE = 4096  # pixels
 MAX_PROCESSES = 1024  # that read
 MAX_HALVINGS = 16  # of a frame
 MAX_CHANNELS = 2**16  # of any layer
+REDUCTIONS = (1.0, 0.5, 0.25, 0.125)  # of a frame
 
 
 @dataclasses.dataclass(frozen=True)
@@ -88,7 +90,8 @@ class AutoencoderModel:
     # They become powers of two.
     ranges |= dict.fromkeys(halvings, (0, MAX_HALVINGS))
     check_ranges(self, "model", ranges)
-    positive = ("detector_scale", "detector_temperature", "heat_variance")
+    check_numbers("model.detector_scale", (self.detector_scale,), REDUCTIONS)
+    positive = ("detector_temperature", "heat_variance")
     check_above_zero(self, "model", positive)
     for name in ("decoder_features", "fine_flow"):
       if getattr(self, name) and not self.keep_picture:
@@ -137,8 +140,13 @@ class LossSettings:
     check_filled(self, "loss", ("scales",))
     weights = ("perceptual_weights", "pixel_weight", "equivariance_weight")
     weights += ("flow_weight", "parts_weight")
-    ranges = dict.fromkeys(weights, (0, math.inf)) | {"scales": (0.01, 1)}
-    check_ranges(self, "loss", ranges)
+    check_ranges(self, "loss", dict.fromkeys(weights, (0, math.inf)))
+    check_numbers("loss.scales", self.scales, REDUCTIONS)
+    if self.network != "none" and not any(self.perceptual_weights):
+      raise UserError(
+        "loss.perceptual_weights are all 0; without a perceptual loss, set"
+        " loss.network='none'."
+      )
 
   @property
   def needs_truth(self) -> bool:

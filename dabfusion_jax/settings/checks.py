@@ -15,6 +15,16 @@ def check_choice(name: str, value: object, choices: Sequence[str]) -> None:
     raise UserError(f"Unknown {name} {value!r:.60}; known: {', '.join(choices)}.")
 
 
+def check_numbers(
+  name: str, values: Sequence[int | float], known: Sequence[float]
+) -> None:
+  """Raises `UserError` unless all `values` are among the `known` ones."""
+  for value in values:
+    if value not in known:
+      numbers = ", ".join(map(str, known))
+      raise UserError(f"{name} must be one of {numbers}, not {str(value)[:40]}.")
+
+
 def check_ranges(settings: Any, group: str, ranges: Mapping[str, Range]) -> None:
   """Raises `UserError` unless all numbers are in their ranges.
 

@@ -20,6 +20,7 @@ BEAT_MODES = ("none", "global_concat", "per_frame_film")
 PREDICTIONS = ("eps", "v")
 FLOW_PARAMS = ("absolute", "residual")
 MAX_TIMESTEPS = 10**6
+NORM_GROUPS = 8  # of channels, in the norms of the U-Net
 
 
 @dataclasses.dataclass(frozen=True)
@@ -76,6 +77,11 @@ class UNetSettings:
     check_filled(self, "unet", ("channel_multipliers",))
     channels = ("base_channels", "channel_multipliers", "num_heads", "head_dim")
     check_ranges(self, "unet", dict.fromkeys(channels, (1, MAX_CHANNELS)))
+    # Norms have groups of channels, and rotary positions turn pairs of them.
+    for name, divisor in (("base_channels", NORM_GROUPS), ("head_dim", 2)):
+      if getattr(self, name) % divisor:
+        value = getattr(self, name)
+        raise UserError(f"unet.{name} must be a multiple of {divisor}, not {value}.")
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,5 +1,6 @@
 """Stage 1: losses of a driving frame rebuilt from a reference (paper sec. 3.2)."""
 
+import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -176,7 +177,7 @@ class AutoencoderStage:
     """
     del key
     ref_image, driving = batch["ref_image"][:6], batch["driving_frame"][:6]
-    out = jax.jit(self.reconstruct)(params, batch_stats, ref_image, driving)
+    out = self._reconstruct(params, batch_stats, ref_image, driving)
     height, width = ref_image.shape[1:3]
     flow = resize_aligned(out.motion.flow, height, width)
     columns = [
@@ -189,6 +190,10 @@ class AutoencoderStage:
     ]
     sheet = np.concatenate([np.asarray(c) for c in columns], axis=2)
     return {"reconstruction": to_uint8(sheet.reshape(-1, *sheet.shape[2:]))}
+
+  @functools.cached_property
+  def _reconstruct(self) -> Callable:
+    return jax.jit(self.reconstruct)
 
 
 def _flow_loss(

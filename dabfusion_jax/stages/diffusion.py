@@ -1,5 +1,7 @@
 """Stage 2: trains the diffusion model on cached latent flow (paper sec. 3.3)."""
 
+import functools
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import jax
@@ -179,10 +181,20 @@ class DiffusionStage(LatentDiffusion):
     del batch_stats
     batch = {name: value[:3] for name, value in batch.items()}
     num_clips = len(batch["z"])
+    sheet = np.stack(self._draw_rows(params, batch, key), axis=1)  # [clips 3 t h w 3]
+    sheet = np.moveaxis(sheet, 2, 3)  # [clips 3 h t w 3]
+    _, _, height, num_frames, width, _ = sheet.shape
+    sheet = sheet.reshape(num_clips * 3 * height, num_frames * width, 3)
+    return {"dance": to_uint8(sheet)}
+
+  @functools.cached_property
+  def _draw_rows(self) -> Callable:
+    """(params, batch, key) -> frames [b t h w 3] of each row of `pictures`."""
 
     @jax.jit
-    def draw(params: PyTree, batch: Batch) -> list[Array]:
-      keys = process.example_keys(key, jnp.arange(num_clips, dtype=jnp.int32))
+    def draw(params: PyTree, batch: Batch, key: Array) -> list[Array]:
+      ids = jnp.arange(len(batch["z"]), dtype=jnp.int32)
+      keys = process.example_keys(key, ids)
       motions = [
         (batch["flow"], batch["occlusion"]),
         self.denoise_once(params, batch, keys),
@@ -190,8 +202,4 @@ class DiffusionStage(LatentDiffusion):
       ]
       return [self.decode(batch["z"], *motion)[:, ::5] for motion in motions]
 
-    sheet = np.stack(draw(params, batch), axis=1)  # [clips 3 t h w 3]
-    sheet = np.moveaxis(sheet, 2, 3)  # [clips 3 h t w 3]
-    _, _, height, num_frames, width, _ = sheet.shape
-    sheet = sheet.reshape(num_clips * 3 * height, num_frames * width, 3)
-    return {"dance": to_uint8(sheet)}
+    return draw

@@ -132,8 +132,9 @@ def train(
       sharding.place(batch_spec, batch_sharding),
       loop_key,
       optimizer.learning_rate(start),
+      num_devices=mesh.size,
     )
-    progress = Progress(num_steps, batch_size, flops * num_parts)
+    progress = Progress(num_steps, batch_size, mesh.size, flops * num_parts)
     health = HealthCheck(checkpoints.wait, settings.max_skipped_steps)
     hooks: list[Hook] = [
       health,

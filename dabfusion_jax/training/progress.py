@@ -25,11 +25,13 @@ SPEED = (
 class Progress:
   """Measures speed since the last report, what limits it, and the time left."""
 
-  def __init__(self, num_steps: int, batch_size: int, flops: float = 0.0):
+  def __init__(
+    self, num_steps: int, batch_size: int, num_devices: int, flops: float = 0.0
+  ):
     """Takes the global batch size and FLOPs per step and device, 0 if unknown."""
     self._num_steps = num_steps
     self._batch_size = batch_size
-    self._flops = flops
+    self._num_devices, self._flops = num_devices, flops
     self._since: tuple[int, float] | None = None
     self._waited = _no_waiting()
 
@@ -65,7 +67,7 @@ class Progress:
     found = {
       "steps_per_second": speed,
       "examples_per_second": speed * self._batch_size,
-      "examples_per_second_per_device": speed * self._batch_size / jax.device_count(),
+      "examples_per_second_per_device": speed * self._batch_size / self._num_devices,
       "data_wait_share": shares["data"],
       "host_share": max(0.0, 1.0 - sum(shares.values())),
     }

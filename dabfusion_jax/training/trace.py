@@ -17,19 +17,33 @@ class Trace(Hook):
     """Records `num_steps` steps from `first_step` on; 0 records none."""
     self._folder = workdir / "profile"
     self._first, self._last = first_step, first_step + num_steps - 1
+    self._num_traced = 0
+    self._is_running = False
 
   @contextlib.contextmanager
   def around_step(self, step: int):
-    """Starts the trace before its first step and stops it after its last."""
+    """Starts the trace before its first step and stops it after its last.
+
+    A run that ends earlier keeps the steps until then.
+    """
     if not self._first <= step <= self._last:
       yield
       return
     if step == self._first:
       jax.profiler.start_trace(os.fspath(self._folder))
+      self._is_running = True
     with jax.profiler.StepTraceAnnotation("train", step_num=step):
       yield
+    self._num_traced += 1
     if step == self._last:
-      jax.effects_barrier()
-      jax.profiler.stop_trace()
-      count = self._last - self._first + 1
-      logging.info("Trace of %d steps in %s.", count, self._folder)
+      self._stop()
+
+  def __exit__(self, *unused):
+    if self._is_running:
+      self._stop()
+
+  def _stop(self) -> None:
+    jax.effects_barrier()
+    jax.profiler.stop_trace()
+    self._is_running = False
+    logging.info("Trace of %d steps in %s.", self._num_traced, self._folder)

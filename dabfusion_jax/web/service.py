@@ -1,5 +1,6 @@
 """Makes dances for several users, one after another, in a folder of its own."""
 
+import collections
 import contextlib
 import dataclasses
 import functools
@@ -90,7 +91,7 @@ class DanceService:
     self._turn = threading.Lock()
     # What was shown before a dance is not looked for again.
     self._found = functools.lru_cache(maxsize=32)(self._find)
-    self._stops: dict[str, threading.Event] = {}
+    self._stops = collections.defaultdict(set)  # of dances that are made, by user
     self._drawing_seconds = 0.0  # of the last window of the last dance
 
   def preview(self, image: str | pathlib.Path | None, pick: int) -> Preview:
@@ -120,7 +121,8 @@ class DanceService:
     song = check_upload(request.music, "song", self.folder, self.limits)
     for path in (picture, song):
       path.touch()  # kept from now on, while it waits
-    stop = self._stops[user] = threading.Event()
+    stop = threading.Event()
+    self._stops[user].add(stop)
     report(0.0, "Waiting for the model")
     with self._turn, naming_files(picture, song), self._forgetting(user, stop):
       check_not(stop)
@@ -146,9 +148,9 @@ class DanceService:
       return self._write(made, seen.notes, pipeline.frame_size)
 
   def stop(self, user: str) -> None:
-    """Ends the dance of a user at its next step, or before it begins."""
-    if user in self._stops:
-      self._stops[user].set()
+    """Ends the dances of a user at their next step, or before they begin."""
+    for stop in tuple(self._stops.get(user, ())):
+      stop.set()
 
   def warm_up(self, image: pathlib.Path, music: pathlib.Path) -> None:
     """Compiles the model, so that the first user does not wait for it.
@@ -185,7 +187,8 @@ class DanceService:
     try:
       yield
     finally:
-      if self._stops.get(user) is stop:
+      self._stops[user].discard(stop)
+      if not self._stops[user]:
         del self._stops[user]
 
   def _picture(self, image: str | pathlib.Path | None) -> pathlib.Path:

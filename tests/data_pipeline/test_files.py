@@ -1,8 +1,11 @@
 """Files appear whole; remote folders are copied from and to this machine."""
 
+import concurrent.futures
 import math
 import os
 import pathlib
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -39,6 +42,34 @@ def test_a_file_is_written_whole_or_stays_as_it_was(store, tmp_path, where):
   assert (folder / "x.json").read_text() == "[\n  1\n]\n"
   assert [p.name for p in folder.iterdir() if p.name != "cache"] == ["x.json"]
   assert not path.exists()
+
+
+def test_files_have_the_rights_that_the_user_gives_new_files(tmp_path):
+  code = "from data_pipeline import files; files.write_text('file', 'text')"
+  for umask in (0o077, 0o022):
+    subprocess.run(
+      [sys.executable, "-c", code],
+      cwd=tmp_path,
+      env=os.environ | {"PYTHONPATH": str(pathlib.Path.cwd())},
+      umask=umask,
+      check=True,
+    )
+    assert (tmp_path / "file").stat().st_mode & 0o777 == 0o666 & ~umask
+    (tmp_path / "file").unlink()
+
+
+def test_a_link_to_a_file_stays_one(tmp_path):
+  (tmp_path / "link").symlink_to("file")
+  files.write_text(tmp_path / "link", "text")
+  assert (tmp_path / "link").is_symlink()
+  assert (tmp_path / "file").read_text() == "text"
+
+
+def test_a_folder_may_be_made_private_by_many_at_once(tmp_path):
+  with concurrent.futures.ThreadPoolExecutor(8) as pool:
+    list(pool.map(lambda _: files.make_private(tmp_path / "own"), range(500)))
+  assert (tmp_path / "own").stat().st_mode & 0o777 == 0o700
+  assert not list((tmp_path / "own").iterdir())
 
 
 def test_files_are_copied_once_per_key(store, tmp_path):

@@ -80,6 +80,15 @@ def test_pod_is_asked_for_with_the_runtime_of_its_generation():
     assert part in line
 
 
+def test_a_pod_whose_state_cannot_be_read_is_not_said_to_be_there(tmp_path):
+  gcloud = tmp_path / "gcloud"
+  gcloud.write_text("#!/bin/sh\ncase $* in *describe*) exit 3 ;; esac\n")
+  gcloud.chmod(0o755)
+  path = f"{tmp_path}:{os.environ['PATH']}"
+  done = _pod("create", "pod", "v5litepod-16", DRY_RUN="", PATH=path)
+  assert done.returncode == 1
+
+
 def test_training_flags_reach_every_worker_as_they_were_given():
   given = ["--config=configs/diffusion.py:paper", "--config.mesh=(('data',-1),('x',1))"]
   result = _pod("train", "dance", *given)

@@ -68,9 +68,10 @@ def test_a_kernel_of_bfloat16_is_as_near_to_float32_as_the_plain_form(
   assert sum(found) < 1.2 * sum(limits)
 
 
+@pytest.mark.parametrize("platform", ["cpu", "tpu"])
 @pytest.mark.parametrize("name", ["temporal", "linear"])
-def test_a_kernel_of_large_logits_neither_overflows_nor_divides_by_zero(
-  name, interpreted
+def test_a_form_of_large_logits_neither_overflows_nor_divides_by_zero(
+  name, platform, interpreted
 ):
   function, *case = CASES[name]
   x, weights, *bias = draw_arguments(*case)
@@ -78,7 +79,7 @@ def test_a_kernel_of_large_logits_neither_overflows_nor_divides_by_zero(
   scale = jnp.asarray([40.0, 1e-3, 10.0, 1.0]).reshape(1, 1, 4, 1)
   arguments = x, weights._replace(qkv=weights.qkv * scale), *bias
   expected = value_and_gradient(function.plain)(arguments)
-  found = value_and_gradient(function.tpu)(arguments)
+  found = value_and_gradient(getattr(function, platform))(arguments)
   assert max(differences(found, expected)) < 1e-3
 
 

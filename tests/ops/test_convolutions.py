@@ -124,6 +124,29 @@ def test_kernel_gradients_are_the_same_in_any_parts(gathered, channels, monkeypa
   _assert_same(form, plain, x, kernel)
 
 
+@pytest.mark.parametrize(
+  ("function", "shape", "channels", "is_gathered"),
+  [
+    (convolutions.conv_frames, (1, 2, 8, 8), (25, 20), True),
+    (convolutions.conv_frames, (1, 2, 7, 8), (25, 20), False),
+    (convolutions.conv_frames, (1, 2, 8, 8), (24, 20), False),
+    (convolutions.conv_frames, (1, 2, 8, 8), (256, 129), False),
+    (convolutions.conv, (1, 64, 64), (25, 20), True),
+    (convolutions.conv, (1, 64, 64), (3, 8), True),
+    (convolutions.conv, (1, 64, 63), (25, 20), False),
+    (convolutions.conv, (1, 64, 64), (3, 9), False),
+  ],
+)
+def test_sizes_choose_how_the_gradient_of_a_kernel_is_made(
+  function, shape, channels, is_gathered
+):
+  depth = (1,) * (len(shape) - 3)
+  shapes = (*shape, channels[0]), (*depth, 3, 3, *channels)
+  arrays = [jax.ShapeDtypeStruct(x, jnp.float32) for x in shapes]
+  jaxpr = jax.make_jaxpr(functools.partial(function, padding=1))(*arrays)
+  assert ("custom_vjp" in str(jaxpr)) == is_gathered
+
+
 def test_kernel_gradients_in_half_precision_sum_in_single(monkeypatch):
   monkeypatch.setattr(neighbourhoods, "_GATHERED", 1)  # a row at once: many addends
   rng = np.random.default_rng(0)

@@ -239,6 +239,8 @@ def test_pictures_have_a_row_per_pair(setting):
   stage, params, stats, batch = setting
   sheet = stage.pictures(params, stats, batch, jax.random.key(0))["reconstruction"]
   assert sheet.shape == (4 * 16, 6 * 16, 3) and sheet.dtype == np.uint8
+  stage.pictures(params, stats, batch, jax.random.key(1))
+  assert stage._reconstruct._cache_size() == 1  # compiled once
 
 
 def test_self_test_passes_any_weights_but_broken_ones(setting, monkeypatch):

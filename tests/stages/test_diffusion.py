@@ -250,6 +250,9 @@ def test_pictures_show_truth_one_step_and_sample_of_each_clip(setting):
   rows = sheet.reshape(3, 3, 4 * _SIZE, 4 * _SIZE, 3)
   true = stage.decode(*(batch[n][:, ...] for n in ("z", "flow", "occlusion")))[:, 0]
   np.testing.assert_allclose(rows[:, 0] / 255, true, atol=0.51 / 255)
+  other = stage.pictures(params, {}, batch, jax.random.key(1))["dance"]
+  assert (other != sheet).any()
+  assert stage._draw_rows._cache_size() == 1  # compiled once
 
 
 def test_samples_are_within_the_bound(setting):

@@ -234,6 +234,23 @@ def test_held_out_loss_is_logged_with_fixed_noise_and_chooses_the_best(tmp_path)
   assert read_history(again)[-1]["eval/loss"] == measured[2]["eval/loss"]
 
 
+def test_held_out_loss_is_that_of_the_averaged_parameters(tmp_path):
+  class Plain(ToyStage):
+    """Its held-out loss is a parameter."""
+
+    def loss(self, params, batch_stats, batch, key, train=True):
+      loss, aux = super().loss(params, batch_stats, batch, key, train)
+      return (loss if train else params["out"]["bias"][0]), aux
+
+  state = toy_train(
+    tmp_path, stage=Plain(), eval_dataset=toy_dataset(), eval_every=4, eval_batches=1
+  )
+  measured = read_history(tmp_path)[-1]["eval/loss"]
+  averaged, raw = (p["out"]["bias"][0] for p in (state.ema_params, state.params))
+  np.testing.assert_allclose(measured, averaged, rtol=1e-6)
+  assert abs(averaged - raw) > 0.01 * abs(raw)
+
+
 def test_a_checkpoint_of_the_lowest_held_out_loss_is_kept(tmp_path):
   class Rising(ToyStage):
     """Its held-out loss grows with the bias, which begins at zero."""

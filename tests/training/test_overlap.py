@@ -65,8 +65,8 @@ def test_a_step_takes_over_the_memory_of_the_state_before(tmp_path, monkeypatch)
   given = []
   compile_step = loop.hardware.compile_step
 
-  def remember(*arguments):
-    step_fn, flops = compile_step(*arguments)
+  def remember(*arguments, **sizes):
+    step_fn, flops = compile_step(*arguments, **sizes)
 
     def step(state, *others):
       given.append(state)
@@ -86,9 +86,9 @@ def test_a_resume_with_another_schedule_runs_the_step_that_is_compiled(
   programs, rates = [], []
   compile_step = loop.hardware.compile_step
 
-  def remember(step_fn, *arguments):
+  def remember(step_fn, *arguments, **sizes):
     programs.append(step_fn.lower(*arguments).as_text())
-    step_fn, flops = compile_step(step_fn, *arguments)
+    step_fn, flops = compile_step(step_fn, *arguments, **sizes)
 
     def step(*arguments):
       state, metrics = step_fn(*arguments)

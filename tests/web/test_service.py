@@ -1,5 +1,6 @@
 """Users get their dances in turn, can stop them, and leave nothing behind."""
 
+import concurrent.futures
 import os
 import threading
 
@@ -92,6 +93,28 @@ def test_a_stopped_dance_ends_at_its_next_step_and_only_that_of_its_user(place):
     place.dance(ask(place), "ann", lambda share, text: reached.append(text))
   assert not any("Step 2" in text for text in reached)
   place.dance(ask(place), "bob", lambda share, text: None)
+
+
+def test_all_dances_of_a_user_are_stopped(place):
+  inside, goes_on = threading.Event(), threading.Event()
+
+  def at_step(step):
+    inside.set()
+    goes_on.wait(20)
+
+  object.__setattr__(place.pipeline, "at_step", at_step)
+  quiet = lambda share, text: None
+  with concurrent.futures.ThreadPoolExecutor() as pool:
+    dances = [pool.submit(place.dance, ask(place), "ann", quiet)]
+    assert inside.wait(20)
+    reached = threading.Event()
+    told = lambda share, text: reached.set()
+    dances.append(pool.submit(place.dance, ask(place), "ann", told))
+    assert reached.wait(20)  # it waits for the first
+    place.stop("ann")
+    goes_on.set()
+  assert all(isinstance(d.exception(), service.StoppedError) for d in dances)
+  assert not place._stops
 
 
 @pytest.mark.parametrize(
