@@ -28,7 +28,7 @@ from dabfusion_jax.parallel import hardware
 from dabfusion_jax.parallel.compiled import keep_compiled
 from dabfusion_jax.pipeline import DancePipeline
 from dabfusion_jax.storage import saved_stage
-from data_pipeline import cli, files, weights
+from data_pipeline import cli, files, interrupts, weights
 from data_pipeline.errors import UserError
 from data_pipeline.music.beat_network import NAMES
 from data_pipeline.music.kept import users_folder
@@ -74,6 +74,7 @@ def make_dances(
       bar.set_description_str(f"dance {number + 1} of {len(pairs)}")
 
       def show(done: int, total: int, number: int = number) -> None:
+        interrupts.check()
         bar.update(number + done / total - bar.n)
 
       try:
@@ -130,6 +131,7 @@ def make_parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> None:
   args = make_parser().parse_args(argv)
   with cli.one_line_errors("sample"):
+    interrupts.end_on_sigterm()
     asked = options.from_arguments(args)
     images, musics = args.image, args.music
     if not images or not musics:

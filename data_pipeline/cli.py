@@ -12,7 +12,7 @@ from collections.abc import Callable, Collection, Iterator
 
 from data_pipeline import files
 from data_pipeline.errors import UserError
-from data_pipeline.interrupts import INTERRUPTED, take_back
+from data_pipeline.interrupts import leave, take_back
 
 _CURE = "; free space and run the same command again"  # of a full disk
 _MAX_PORT = 65_535
@@ -58,7 +58,7 @@ def one_line_errors(program: str) -> Iterator[None]:
   except KeyboardInterrupt as interrupt:
     kept = f"; {interrupt}" if str(interrupt) else ""
     print(f"{program}: interrupted{kept}", file=sys.stderr)
-    sys.exit(INTERRUPTED)
+    leave()
 
 
 def one_line(error: BaseException) -> str:

@@ -1,20 +1,26 @@
-"""Ends a program in one line if Ctrl-C comes while it still imports its packages."""
+"""Ends a program in one line if it is interrupted, whatever it does at that moment."""
 
 import os
+import pathlib
 import signal
 import sys
 import threading
 from types import FrameType
+from typing import NoReturn
 
 INTERRUPTED = 130  # exit status of a program stopped by Ctrl-C, as in a shell
+_COMMAND = "dabfusion"  # that runs every program by its name
+_stopped = threading.Event()
 
 
 def end_quietly() -> None:
-  """Lets Ctrl-C end `python -m PROGRAM` at once, until `take_back`.
+  """Lets Ctrl-C end a program at once, until `take_back`.
 
   Imports take seconds and write nothing. A library or a notebook keeps its own handler.
   """
-  is_program = sys.argv[:1] == ["-m"]  # while Python looks for the program
+  first = sys.argv[0] if sys.argv else ""
+  # "-m" while Python looks for the program.
+  is_program = first == "-m" or pathlib.Path(first).stem == _COMMAND
   is_main = threading.current_thread() is threading.main_thread()
   if is_program and is_main and _handler() is signal.default_int_handler:
     signal.signal(signal.SIGINT, _end)
@@ -23,7 +29,35 @@ def end_quietly() -> None:
 def take_back() -> None:
   """Lets Ctrl-C raise KeyboardInterrupt again if `end_quietly` has changed that."""
   if _handler() is _end:
-    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGINT, _raise)
+
+
+def end_on_sigterm() -> None:
+  """Lets SIGTERM do what Ctrl-C does in a program."""
+  if _handler() is _raise:
+    signal.signal(signal.SIGTERM, _raise)
+
+
+def check() -> None:
+  """Raises KeyboardInterrupt if the program was interrupted.
+
+  Python drops what a signal raises inside a callback of its garbage collector. So work
+  that can be stopped asks here too.
+  """
+  if _stopped.is_set():
+    raise KeyboardInterrupt
+
+
+def leave() -> NoReturn:
+  """Ends an interrupted program, in a library by SystemExit.
+
+  A program does not wait for its threads: one that compiles would abort the process.
+  """
+  if _handler() is _raise:
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(INTERRUPTED)
+  sys.exit(INTERRUPTED)
 
 
 def _handler() -> object:
@@ -33,3 +67,8 @@ def _handler() -> object:
 def _end(number: int, frame: FrameType | None) -> None:
   os.write(2, b"interrupted\n")
   os._exit(INTERRUPTED)
+
+
+def _raise(number: int, frame: FrameType | None) -> None:
+  _stopped.set()
+  raise KeyboardInterrupt

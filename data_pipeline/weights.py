@@ -2,7 +2,7 @@
 
 Weights are kept as NAME.safetensors and NAME.json in the folder named by the
 environment variable DABFUSION_WEIGHTS, or else in `weights/` under the current
-directory.
+directory, or else in that of a checkout.
 """
 
 import hashlib
@@ -29,8 +29,15 @@ class MissingWeightsError(WeightsError):
 
 
 def weights_folder() -> Path:
-  """Returns the folder of imported weights: $DABFUSION_WEIGHTS or ./weights."""
-  return Path(os.environ.get("DABFUSION_WEIGHTS") or "weights").expanduser()
+  """Returns the folder of imported weights: $DABFUSION_WEIGHTS or ./weights.
+
+  Outside of a checkout, whose `make demo` imports some, it is that of the checkout.
+  """
+  named = os.environ.get("DABFUSION_WEIGHTS")
+  here, of_checkout = Path("weights"), Path(__file__).parents[1] / "weights"
+  if not named and not here.is_dir() and of_checkout.is_dir():
+    return of_checkout
+  return Path(named or here).expanduser()
 
 
 def read(

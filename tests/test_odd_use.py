@@ -98,6 +98,15 @@ def test_an_output_that_cannot_be_written_is_named_before_the_work(tmp_path):
       check_output(tmp_path / path)
   with pytest.raises(UserError, match="is a file"):
     files.check_writable(tmp_path / "file", is_folder=True)
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".png", ".json"])
+def test_a_file_that_is_no_dance_is_not_overwritten(tmp_path, suffix):
+  (tmp_path / f"holiday{suffix}").write_text("{}")
+  with pytest.raises(UserError, match=f"would overwrite .*holiday{suffix}"):
+    check_output(tmp_path / "holiday.mp4")
+  (tmp_path / "holiday.json").write_text('{"beat_times": []}')
+  check_output(tmp_path / "holiday.mp4")  # an earlier dance
   with pytest.raises(UserError, match="must end in .*, such as .*/dance.mp4"):
     check_output(tmp_path)
   with pytest.raises(UserError, match=r"must end in .*, such as .*/a.mp4\."):
@@ -181,7 +190,7 @@ def test_numbers_of_numpy_are_options_that_can_be_recorded():
   assert asked == DanceOptions(seed=3, bpm=120.0)
 
 
-@pytest.mark.parametrize("value", [10**400, -1, float("nan")])
+@pytest.mark.parametrize("value", [10**400, -1, float("nan"), None, "1"])
 def test_a_number_out_of_range_is_named_in_a_short_line(value):
   with pytest.raises(InputError, match="seed must be from 0 to 4294967295") as error:
     inputs.check_number("seed", value, 0, 2**32 - 1)

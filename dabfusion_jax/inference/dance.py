@@ -112,8 +112,15 @@ class DanceStream:
     return save_dance(path, self.parts, self.fps, SAMPLE_RATE, self.settings, still)
 
   def collect(self) -> Dance:
-    """Makes the whole dance in memory."""
-    frames, flow, occlusion, audio = map(np.concatenate, zip(*self.parts, strict=True))
+    """Makes the whole dance in memory.
+
+    Raises:
+      UserError: it has been made before.
+    """
+    parts = list(self.parts)
+    if not parts:
+      raise UserError("A stream is made once: collect or save it, and ask for another.")
+    frames, flow, occlusion, audio = map(np.concatenate, zip(*parts, strict=True))
     return Dance(
       frames,
       self.fps,

@@ -6,6 +6,7 @@ one line that says what to change.
 
 import contextlib
 import math
+import numbers
 import pathlib
 from collections.abc import Sequence
 
@@ -32,10 +33,11 @@ class InputError(UserError):
 
 
 def check_number(
-  name: str, value: int | float, low: int | float, high: int | float = math.inf
+  name: str, value: object, low: int | float, high: int | float = math.inf
 ) -> None:
   """Raises `InputError` unless `value` is finite and low <= value <= high."""
-  is_finite = isinstance(value, int) or math.isfinite(value)
+  is_number = isinstance(value, numbers.Real)
+  is_finite = is_number and (isinstance(value, int) or math.isfinite(value))
   if not (is_finite and low <= value <= high):
     bounds = f"at least {low:.10g}"
     if math.isfinite(high):

@@ -97,8 +97,8 @@ def check_output(path: pathlib.Path, *inputs: str) -> None:
     if pathlib.Path(name).resolve() in resolved:
       raise UserError(f"--output={path} would overwrite {name}; choose another name.")
   if not _is_dance(written[-1]):
-    for file in written[1:]:
-      if file.exists():
+    for file in written:
+      if file.exists() and not path.is_dir():  # a folder is told below
         raise UserError(f"--output={path} would overwrite {file}; choose another name.")
   files.check_writable(path, is_folder=False)
 

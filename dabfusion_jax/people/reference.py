@@ -11,6 +11,7 @@ MIN_HEIGHT = 40  # pixels of a person, below which there is nothing to draw
 _MIN_CONFIDENCE = 0.75  # joints that are seen have 0.96 and more, others 0.71 at most
 _SITTING = 0.45  # thighs this short, relative to the trunk, point at the camera
 _LYING = 1.3  # width over height, which stretched arms do not reach
+_WHOLE = "; give a picture that shows the whole person, from head to feet"
 # Joints from the feet upwards, and what is missing if they are not in the picture.
 _LEVELS = (
   ((lm.LEFT_HIP, lm.RIGHT_HIP), "the chest"),
@@ -33,36 +34,40 @@ def find_fault(person: Person, pixels_per_pixel: float) -> str | None:
       f"the person is only {height:.0f} pixels high; at least {MIN_HEIGHT} are needed,"
       " so come closer or give a larger picture"
     )
-  if person.landmarks is None:
-    return None
-  return _cut_off(person) or _posture(person)
+  landmarks = person.landmarks or person.unsure
+  if landmarks is not None:
+    if _is_upside_down(landmarks):
+      return "the person is upside down; give a picture of somebody who stands"
+    return _cut_off(person, landmarks) or _posture(person, landmarks)
+  if bottom == len(person.alpha):
+    return "who or what is in front is cut off at the lower edge" + _WHOLE
+  return None
 
 
-def _cut_off(person: Person) -> str | None:
+def _cut_off(person: Person, landmarks: Landmarks) -> str | None:
   rows, columns = person.alpha.shape
-  points, confidence = person.landmarks.points, person.landmarks.confidence
-  advice = "; give a picture that shows the whole person, from head to feet"
+  points, confidence = landmarks.points, landmarks.confidence
   for joints, where in _LEVELS:
     joints = list(joints)
     outside = (points[joints, 1] > rows) | (confidence[joints] < _MIN_CONFIDENCE)
     if outside.all():
-      return f"the person is cut off below {where}{advice}"
+      return f"the person is cut off below {where}{_WHOLE}"
   _, top, _, bottom = person.box
   if bottom >= rows - 1 and (points[[lm.LEFT_TOE, lm.RIGHT_TOE], 1] > rows).any():
-    return f"the person's feet are cut off{advice}"
+    return f"the person's feet are cut off{_WHOLE}"
   # The top of the head is as far above the ears as the shoulders are below.
   ears = points[[lm.LEFT_EAR, lm.RIGHT_EAR], 1].mean()
   if top <= 1 and ears < 0.1 * trunk_length(points):
-    return f"the person's head is cut off{advice}"
+    return f"the person's head is cut off{_WHOLE}"
   sides = (points[:, 0] < -0.02 * columns) | (points[:, 0] > 1.02 * columns)
   if sides[[lm.LEFT_SHOULDER, lm.RIGHT_SHOULDER, lm.LEFT_HIP, lm.RIGHT_HIP]].any():
-    return f"the person is cut off at the side{advice}"
+    return f"the person is cut off at the side{_WHOLE}"
   return None
 
 
-def _posture(person: Person) -> str | None:
+def _posture(person: Person, landmarks: Landmarks) -> str | None:
   left, top, right, bottom = person.box
-  points = person.landmarks.points
+  points = landmarks.points
   trunk = trunk_length(points)
   hips = points[[lm.LEFT_HIP, lm.RIGHT_HIP]].mean(0)
   neck = points[[lm.LEFT_SHOULDER, lm.RIGHT_SHOULDER]].mean(0)
@@ -73,6 +78,14 @@ def _posture(person: Person) -> str | None:
   if (knees[:, 1] - hips[1] < _SITTING * trunk).all():
     return "the person is sitting or crouching; give a picture of somebody who stands"
   return None
+
+
+def _is_upside_down(landmarks: Landmarks) -> bool:
+  shoulders, hips = (
+    landmarks.points[list(pair), 1].mean()
+    for pair in ((lm.LEFT_SHOULDER, lm.RIGHT_SHOULDER), (lm.LEFT_HIP, lm.RIGHT_HIP))
+  )
+  return bool(shoulders > hips + 0.5 * trunk_length(landmarks.points))
 
 
 def is_from_behind(landmarks: Landmarks) -> bool:

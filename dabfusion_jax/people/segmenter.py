@@ -24,6 +24,7 @@ SELFIE = "selfie"
 WEIGHTS = (SELFIE, "blazepose-full")
 # Of 14 pictures of people the lowest has 0.93; a cat has 0.88, a field of stars 0.90.
 MIN_PRESENCE = 0.91
+_SOME_PRESENCE = 0.5  # from which on there is a body, if only a part of it
 _SIZE = 256
 _MIN_AREA = 2e-3  # share of the square picture; specks are smaller
 _MIN_CONTRAST = 24  # grey levels between a person and the wall, without a network
@@ -38,11 +39,14 @@ class Person:
     alpha: how much of each pixel is the person, in [0, 1].
     landmarks: of the body; None if no body was recognised.
     others: how many more people there are.
+    unsure: landmarks that are too unsure to move by, but tell what is not in the
+      picture.
   """
 
   alpha: Float32[np.ndarray, "h w"]
   landmarks: Landmarks | None
   others: int
+  unsure: Landmarks | None = None
 
   @property
   def box(self) -> tuple[int, int, int, int]:
@@ -86,7 +90,9 @@ class Segmenter:
       near.left * scale + whole.left, near.top * scale + whole.top, near.side * scale
     )
     landmarks, mask = self._landmarks.find_with_mask(picture, square)
+    unsure = None
     if landmarks.presence < MIN_PRESENCE:
+      unsure = landmarks if landmarks.presence >= _SOME_PRESENCE else None
       landmarks, mask = None, self._mask(picture, square)
     coarse = np.clip(square.put_back(mask, height, width), 0, 1)
     there = whole.put_back(chosen.astype(np.float32), height, width)
@@ -97,7 +103,7 @@ class Segmenter:
     if (coarse > 0.5).sum() < 16:
       return None
     alpha = refine(coarse, picture, square.side / _SIZE)
-    return Person(alpha, landmarks, len(people) - 1)
+    return Person(alpha, landmarks, len(people) - 1, unsure)
 
   def _mask(self, picture: np.ndarray, square: Square) -> np.ndarray:
     x = square.cut(picture, _SIZE).astype(np.float32) / 255

@@ -159,6 +159,13 @@ def test_every_step_is_counted_once(pipeline, toy, music, joining):
   assert seen == [(i, len(seen)) for i in range(1, len(seen) + 1)]
 
 
+def test_a_stream_is_made_once(pipeline, toy, music, tmp_path):
+  dance = stream(pipeline, music)
+  dance.save(tmp_path / "a.mp4")
+  with pytest.raises(UserError, match="made once"):
+    dance.collect()
+
+
 def test_the_next_window_is_drawn_while_a_part_is_used(pipeline, toy, music):
   drawn = threading.Event()
   watch = lambda done, total: done == 4 and drawn.set()  # two steps per window

@@ -43,11 +43,29 @@ def lying():
     (person(columns=slice(82, 160)), "cut off at the side"),
     (person(sitting()), "sitting or crouching"),
     (person(lying()), "lying or bent over"),
+    (person(dancers.joints() * [1, -1] + [0, 205]), "upside down"),
   ],
 )
 def test_a_faulty_picture_gets_its_line(faulty, message):
   fault = reference.find_fault(faulty, 1.0)
   assert message in fault and "\n" not in fault and "give a picture" in fault
+
+
+def test_landmarks_too_unsure_to_move_by_still_tell_what_is_cut_off():
+  half = person(rows=slice(0, 120))
+  unsure = Person(half.alpha, None, 0, half.landmarks)
+  assert "cut off below the hips" in reference.find_fault(unsure, 1.0)
+  whole = person()
+  assert (
+    reference.find_fault(Person(whole.alpha, None, 0, whole.landmarks), 1.0) is None
+  )
+
+
+def test_what_has_no_body_may_not_be_cut_off_below():
+  _, mask = dancers.draw()
+  assert reference.find_fault(Person(mask.astype(np.float32), None, 0), 1.0) is None
+  cut = Person(mask[:120].astype(np.float32), None, 0)
+  assert "cut off at the lower edge" in reference.find_fault(cut, 1.0)
 
 
 def test_knees_that_the_network_only_guesses_are_not_there():

@@ -15,6 +15,7 @@ from test_torch_reader import tensor_opcodes
 
 from dabfusion_jax import weights
 from dabfusion_jax.pretrained import converters, store
+from data_pipeline import weights as reader
 
 
 def alexnet_tree():
@@ -47,6 +48,20 @@ def register(path, tree, monkeypatch):
 def archive(tmp_path, monkeypatch):
   monkeypatch.setenv("DABFUSION_WEIGHTS", str(tmp_path / "weights"))
   return register(tmp_path / "lpips.tar.gz", alexnet_tree(), monkeypatch)
+
+
+def test_weights_are_named_or_here_or_in_the_checkout(tmp_path, monkeypatch):
+  checkout, here = tmp_path / "checkout", tmp_path / "here"
+  (checkout / "weights").mkdir(parents=True)
+  here.mkdir()
+  monkeypatch.setattr(reader, "__file__", str(checkout / "data_pipeline" / "w.py"))
+  monkeypatch.chdir(here)
+  monkeypatch.delenv("DABFUSION_WEIGHTS", raising=False)
+  assert reader.weights_folder() == checkout / "weights"
+  (here / "weights").mkdir()
+  assert reader.weights_folder().absolute() == here / "weights"
+  monkeypatch.setenv("DABFUSION_WEIGHTS", str(tmp_path / "named"))
+  assert reader.weights_folder() == tmp_path / "named"
 
 
 def test_imported_weights_load_with_their_description(archive):
