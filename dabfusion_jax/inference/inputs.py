@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import PIL.Image
-from jaxtyping import UInt8
+from jaxtyping import Float32, Float64, UInt8
 
 from dabfusion_jax.inference import beats_file
 from dabfusion_jax.inference.dance import SAMPLE_RATE
@@ -26,6 +26,8 @@ from data_pipeline.music.kept import keep_beats
 from data_pipeline.music.trackers import BeatTracker
 
 PathLike = str | pathlib.Path
+_SILENCE = 1e-4  # of the largest amplitude
+_NEAR = 0.1  # seconds
 
 
 class InputError(UserError):
@@ -182,7 +184,7 @@ def read_music(
       else:
         song = reader.read_audio(path, onsets.SAMPLE_RATE)
       tracked = tracker(song, onsets.SAMPLE_RATE, bpm)
-      times = tracked.times
+      times = _heard(tracked.times, audio)
   return Song(
     str(path),
     audio,
@@ -195,6 +197,19 @@ def read_music(
     tracked=tracked,
     tracker=None if tracked is None else tracker.name,
   )
+
+
+def _heard(
+  times: Float64[np.ndarray, "n"], audio: Float32[np.ndarray, "s 2"]
+) -> Float64[np.ndarray, "m"]:
+  """Returns the beats that lie between the first sound and the last.
+
+  A tracker goes on in silence; inside of a song, so do dancers.
+  """
+  loud = np.flatnonzero(np.abs(audio).max(axis=1) > _SILENCE) / SAMPLE_RATE
+  if not len(loud):
+    return times[:0]
+  return times[(times > loud[0] - _NEAR) & (times < loud[-1] + _NEAR)]
 
 
 def encode_text(encoder: MusicEncoder, text: str) -> np.ndarray:

@@ -59,6 +59,8 @@ def _reading(name: PathLike) -> Iterator[None]:
   except MediaError:
     raise
   except (OSError, ValueError, SyntaxError, struct.error, EOFError) as error:
+    if "truncated" in str(error):
+      raise MediaError(f"{name}: the file is cut off; get it again.") from error
     raise MediaError(
       f"{name}: not a readable picture; convert it to png or jpeg."
     ) from error

@@ -95,6 +95,18 @@ def test_sampling_encodes_music_as_training_did(film):
     np.testing.assert_array_equal(condition.embedding, record["music"])
 
 
+@pytest.mark.parametrize(
+  ("beats", "heard"),
+  [([0.5, 2.05, 2.5, 5.0, 7.5, 7.95, 9.0], [2.05, 2.5, 5.0, 7.5, 7.95]), ([0.5], [])],
+)
+def test_nobody_dances_to_silence_before_or_after_the_music(beats, heard):
+  audio = np.zeros((10 * inputs.SAMPLE_RATE, 2), np.float32)
+  for first, last in ((2.1, 4.0), (6.0, 7.9)):  # a pause is part of the music
+    audio[round(first * inputs.SAMPLE_RATE) : round(last * inputs.SAMPLE_RATE), 1] = 0.2
+  np.testing.assert_array_equal(inputs._heard(np.array(beats), audio), heard)
+  assert not len(inputs._heard(np.array(beats), 0 * audio))
+
+
 def test_beats_are_tracked_given_or_absent(film, tmp_path):
   def hear(**given):
     librosa = trackers.make_tracker(LIBROSA)

@@ -198,6 +198,14 @@ def test_sound_with_nan_is_refused(tmp_path):
   assert not (tmp_path / "b.mp4").exists()
 
 
+def test_a_picture_that_is_cut_off_is_said_to_be(tmp_path):
+  noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
+  writer.write_image(tmp_path / "a.jpg", noise)
+  content = (tmp_path / "a.jpg").read_bytes()
+  (tmp_path / "a.jpg").write_bytes(content[: len(content) // 2])
+  assert "cut off; get it again" in one_line(reader.read_image, tmp_path / "a.jpg")
+
+
 def test_pictures_are_turned_upright_put_on_white_and_refused_if_too_small(tmp_path):
   path = tmp_path / "a.png"
   PIL.Image.new("RGBA", (20, 30), (255, 0, 0, 0)).save(path)
