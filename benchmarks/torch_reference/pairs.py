@@ -77,7 +77,7 @@ class Pairs:
 
   def unet_forward(self) -> Pair:
     flax, params, inputs = self._flax_unet()
-    options = options_for_inference(jax.local_devices()[0])
+    options = options_for_inference(jax.local_devices()[0], samples=True)
     apply = jax.jit(flax.apply, compiler_options=options)
     unet, inputs_of_torch = self._unet, self._unet_inputs(1)
     return Pair(
@@ -198,8 +198,9 @@ class Pairs:
 
 def _ready(program: Program, mesh: jax.sharding.Mesh) -> Callable[[], Any]:
   """Returns a call of a program; a training step goes on from its last state."""
-  trains = is_training(program)
-  options = None if trains else options_for_inference(mesh.devices.flat[0])
+  trains, device = is_training(program), mesh.devices.flat[0]
+  samples = program.repeats > 1  # steps of a sample
+  options = None if trains else options_for_inference(device, samples=samples)
   with jax.set_mesh(mesh):
     lowered = program.function.lower(*program.arguments)
     compiled = lowered.compile(compiler_options=options)

@@ -194,8 +194,11 @@ class BatchSampler:
   def _rows(self) -> RowParallel:
     return RowParallel(self.devices)
 
-  def _compile(self, function: Callable, num_shared: int = 0) -> Callable:
-    return self._rows.compile(weights_that_fit()(only_here(function)), num_shared)
+  def _compile(
+    self, function: Callable, num_shared: int = 0, samples: bool = False
+  ) -> Callable:
+    function = weights_that_fit()(only_here(function))
+    return self._rows.compile(function, num_shared, samples=samples)
 
   @functools.cached_property
   def _shared_params(self) -> Any:
@@ -227,7 +230,7 @@ class BatchSampler:
         guidance_scale=guidance_scale,
         is_stochastic=is_stochastic,
       )
-      return self._compile(step_fn, num_shared=2)
+      return self._compile(step_fn, num_shared=2, samples=True)
 
     return compiled
 

@@ -54,18 +54,26 @@ def keep_compiled(folder: epath.PathLike | None = None) -> None:
   config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
 
 
-def options_for_inference(device: jax.Device) -> dict[str, int | bool | str] | None:
+def options_for_inference(
+  device: jax.Device, *, samples: bool = False
+) -> dict[str, int | bool | str] | None:
   """Returns options of XLA for programs that do not train.
 
   On a CPU, a sampling step takes two thirds of the time to compile and runs as fast:
-  its work is done by XLA's own kernels. Training steps are slower with them. In jax
-  0.10, its convolutions of 64 channels run on one core; by Eigen they run on all.
-  If XLA_FLAGS names one of them, it stands, and so do XLA's own values of the others.
+  its work is done by XLA's own kernels. Training steps are slower with them. If
+  XLA_FLAGS names one of them, it stands, and so do XLA's own values of the others.
+
+  Args:
+    device: that runs the program.
+    samples: whether it is a sampling step. In jax 0.10, its convolutions of 64 channels
+      run on one core by XLA's choice, and on all of them by Eigen. Decoding, whose
+      convolutions are wider, would be slower so.
   """
   options: dict[str, int | bool | str] = {"xla_backend_optimization_level": 1}
   if jax.__version_info__ < (0, 11):  # later ones know no other emitters
     options["xla_cpu_use_fusion_emitters"] = False
-    options["xla_cpu_experimental_ynn_fusion_type"] = _WITHOUT_CONVOLUTIONS
+    if samples:
+      options["xla_cpu_experimental_ynn_fusion_type"] = _WITHOUT_CONVOLUTIONS
   chosen = os.environ.get("XLA_FLAGS", "")
   if device.platform != "cpu" or any(name in chosen for name in options):
     return None

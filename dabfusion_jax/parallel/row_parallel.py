@@ -19,16 +19,19 @@ class RowParallel:
 
   def __init__(self, devices: Sequence[jax.Device]) -> None:
     self.num_devices = len(devices)
-    self._options = compiled.options_for_inference(devices[0])
+    self._options = functools.partial(compiled.options_for_inference, devices[0])
     self._mesh = jax.sharding.Mesh(np.asarray(devices), ("row",))
 
-  def compile(self, function: Callable, num_shared: int = 0) -> Callable:
+  def compile(
+    self, function: Callable, num_shared: int = 0, *, samples: bool = False
+  ) -> Callable:
     """Returns `function` jitted; its first `num_shared` arguments go whole to all.
 
-    It cannot be called inside another jitted function.
+    It cannot be called inside another jitted function. `samples` says whether it is a
+    sampling step (`options_for_inference`).
     """
 
-    @functools.partial(jax.jit, compiler_options=self._options)
+    @functools.partial(jax.jit, compiler_options=self._options(samples=samples))
     def run(*arguments):
       rows = len(arguments) - num_shared
       specs = (jax.P(),) * num_shared + (jax.P("row"),) * rows
