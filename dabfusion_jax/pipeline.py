@@ -25,7 +25,7 @@ from dabfusion_jax.inference.draft import Picture, read_drafts
 from dabfusion_jax.inference.inputs import PathLike, check_number
 from dabfusion_jax.inference.layers import Layers
 from dabfusion_jax.inference.length import check_window
-from dabfusion_jax.inference.motion import draw_motions, motions_of
+from dabfusion_jax.inference.motion import draw_ahead, draw_motions, motions_of
 from dabfusion_jax.inference.options import DanceOptions
 from dabfusion_jax.inference.picture import read_picture
 from dabfusion_jax.inference.sampler import BatchSampler
@@ -301,9 +301,10 @@ class DancePipeline:
       return self.draw(batch, ids, sampling, asked.seed, show, joiner)
 
     songs, lengths = zip(*((row.song, row.num_frames) for row in rows), strict=True)
-    motions = draw_motions(
-      draw, sampler, z, songs, lengths, self.fps, window, asked.joining, callback
+    make = functools.partial(
+      draw_motions, draw, sampler, z, songs, lengths, self.fps, window, asked.joining
     )
+    motions = draw_ahead(make, callback)
     if len(pairs) > 1:
       motions = list(motions)
     drawn_by = {**dataclasses.asdict(sampling), "weights": self.digests}

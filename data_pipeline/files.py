@@ -62,7 +62,7 @@ def whole_file(path: epath.PathLike) -> Iterator[pathlib.Path]:
       epath.Path(name).copy(path, overwrite=True)
     else:
       os.chmod(name, 0o666 & ~_UMASK)  # temporary files are private
-      os.replace(name, os.path.realpath(path))  # a link stays one
+      os.replace(name, path)
   except Exception as error:
     if is_disk_full(error):
       raise _full(path) from error

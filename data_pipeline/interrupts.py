@@ -1,5 +1,6 @@
 """Ends a program in one line if it is interrupted, whatever it does at that moment."""
 
+import contextlib
 import os
 import pathlib
 import signal
@@ -54,8 +55,9 @@ def leave() -> NoReturn:
   A program does not wait for its threads: one that compiles would abort the process.
   """
   if _handler() is _raise:
-    sys.stdout.flush()
-    sys.stderr.flush()
+    for stream in (sys.stdout, sys.stderr):
+      with contextlib.suppress(OSError):  # such as a closed pipe
+        stream.flush()
     os._exit(INTERRUPTED)
   sys.exit(INTERRUPTED)
 

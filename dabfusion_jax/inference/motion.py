@@ -68,15 +68,13 @@ def draw_motions(
   fps: float,
   size: int,
   joining: str,
-  callback: Callable[[int, int], None] | None,
+  callback: Callable[[int, int], None],
 ) -> Iterator[list[Motion | None]]:
-  """Yields the motion of dances, window by window; memory holds two of each.
+  """Yields the motion of dances, window by window; memory holds one window of each.
 
   A window's music and beats are those of its own seconds, as in training. In a chain,
   the picture of a window is the last frame of the one before (paper, table 7). Noise
-  depends on the window alone, so a dance is the same whatever it is drawn beside. A
-  thread draws the next window while the caller uses this one; it stops after its step
-  if the iterator is closed.
+  depends on the window alone, so a dance is the same whatever it is drawn beside.
 
   Args:
     draw: draws a window.
@@ -87,47 +85,12 @@ def draw_motions(
     fps: frames per second.
     size: frames of a window.
     joining: see `make_windows`.
-    callback: called after each step, by the thread, with (steps done, steps in all).
+    callback: called after each step with (steps done, steps in all).
 
   Yields:
     For each window the motion of each dance, None for those that have ended.
   """
-  is_closed = threading.Event()
-
-  def show(done: int, steps: int) -> None:
-    if is_closed.is_set():
-      raise concurrent.futures.CancelledError
-    if callback is not None:
-      callback(done, steps)
-
-  motions = _draw_windows(
-    draw, sampler, z, songs, num_frames, fps, make_windows(size, joining), joining, show
-  )
-  # What callbacks know of their caller, such as the user of a web page, lies there.
-  run = contextvars.copy_context().run
-  with concurrent.futures.ThreadPoolExecutor(max_workers=1) as thread:
-    try:
-      following = thread.submit(run, next, motions, None)
-      while (window := following.result()) is not None:
-        following = thread.submit(run, next, motions, None)
-        yield window
-    finally:
-      is_closed.set()
-
-
-def _draw_windows(
-  draw: Draw,
-  sampler: BatchSampler,
-  z: Float32[Array, "b s s c"],
-  songs: Sequence[Song],
-  num_frames: Sequence[int],
-  fps: float,
-  windows: Windows,
-  joining: str,
-  callback: Callable[[int, int], None],
-) -> Iterator[list[Motion | None]]:
-  """Yields the windows of `draw_motions`, one after the other."""
-  size = windows.size
+  windows = make_windows(size, joining)
   counts = [windows.count(num) for num in num_frames]
   count = max(counts)
   joiner = Joiner(windows) if count > 1 and joining != CHAIN else None
@@ -153,6 +116,39 @@ def _draw_windows(
         row = functools.partial(_row, decode, i)
         made[i] = Motion(flow[i], occlusion[i], row, kept, index + 1 == own)
     yield made
+
+
+def draw_ahead(
+  make: Callable[[Callable[[int, int], None]], Iterator[list[Motion | None]]],
+  callback: Callable[[int, int], None] | None,
+) -> Iterator[list[Motion | None]]:
+  """Yields what `make` draws; a thread draws the next while the caller uses this one.
+
+  If the iterator is closed, the thread stops after its step.
+
+  Args:
+    make: takes what is to be called after each step; its iterator yields no None.
+    callback: called after each step, by the thread, with (steps done, steps in all).
+  """
+  is_closed = threading.Event()
+
+  def show(done: int, steps: int) -> None:
+    if is_closed.is_set():
+      raise concurrent.futures.CancelledError
+    if callback is not None:
+      callback(done, steps)
+
+  windows = make(show)
+  # What callbacks know of their caller, such as the user of a web page, lies there.
+  run = contextvars.copy_context().run
+  with concurrent.futures.ThreadPoolExecutor(max_workers=1) as thread:
+    try:
+      following = thread.submit(run, next, windows, None)
+      while (window := following.result()) is not None:
+        following = thread.submit(run, next, windows, None)
+        yield window
+    finally:
+      is_closed.set()
 
 
 def motions_of(windows: Iterable[list[Motion | None]], row: int) -> Iterator[Motion]:

@@ -35,13 +35,11 @@ def find_fault(person: Person, pixels_per_pixel: float) -> str | None:
       " so come closer or give a larger picture"
     )
   landmarks = person.landmarks or person.unsure
-  if landmarks is not None:
-    if _is_upside_down(landmarks):
-      return "the person is upside down; give a picture of somebody who stands"
-    return _cut_off(person, landmarks) or _posture(person, landmarks)
-  if bottom == len(person.alpha):
-    return "who or what is in front is cut off at the lower edge" + _WHOLE
-  return None
+  if landmarks is None:
+    return None
+  if _is_upside_down(landmarks):
+    return "the person is upside down; give a picture of somebody who stands"
+  return _cut_off(person, landmarks) or _posture(person, landmarks)
 
 
 def _cut_off(person: Person, landmarks: Landmarks) -> str | None:

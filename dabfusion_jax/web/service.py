@@ -91,7 +91,8 @@ class DanceService:
     self._turn = threading.Lock()
     # What was shown before a dance is not looked for again.
     self._found = functools.lru_cache(maxsize=32)(self._find)
-    self._stops = collections.defaultdict(set)  # of dances that are made, by user
+    # Of the dances that are made, by user.
+    self._stops: dict[str, set[threading.Event]] = collections.defaultdict(set)
     self._drawing_seconds = 0.0  # of the last window of the last dance
 
   def preview(self, image: str | pathlib.Path | None, pick: int) -> Preview:

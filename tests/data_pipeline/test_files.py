@@ -58,13 +58,6 @@ def test_files_have_the_rights_that_the_user_gives_new_files(tmp_path):
     (tmp_path / "file").unlink()
 
 
-def test_a_link_to_a_file_stays_one(tmp_path):
-  (tmp_path / "link").symlink_to("file")
-  files.write_text(tmp_path / "link", "text")
-  assert (tmp_path / "link").is_symlink()
-  assert (tmp_path / "file").read_text() == "text"
-
-
 def test_a_folder_may_be_made_private_by_many_at_once(tmp_path):
   with concurrent.futures.ThreadPoolExecutor(8) as pool:
     list(pool.map(lambda _: files.make_private(tmp_path / "own"), range(500)))

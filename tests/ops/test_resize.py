@@ -45,6 +45,12 @@ def test_a_side_that_does_not_divide_is_refused_by_name():
     antialias_down(jnp.zeros((30, 32, 3)), 0.25)
 
 
+@pytest.mark.parametrize("scale", [0.4, 0.75, 2.0])
+def test_a_scale_that_is_no_known_one_is_refused(scale):
+  with pytest.raises(ValueError, match=f"must be 1, 0.5.* not {scale}"):
+    antialias_down(jnp.zeros((60, 60, 3)), scale)
+
+
 def test_resized_identity_grid_is_an_identity_grid():
   np.testing.assert_allclose(
     resize_aligned(identity_grid(8, 6), 32, 24), identity_grid(32, 24), atol=1e-6

@@ -62,7 +62,7 @@ def test_a_step_on_gpus_has_an_equal_share_of_the_operations(monkeypatch):
   product = jax.jit(lambda x: x @ x)
   x = jnp.ones((32, 32))
   counted = compile_step(product, x, num_devices=1)[1]
-  assert counted >= 2 * 32**3 / jax.device_count()
+  assert counted >= 2 * 32**3
 
   expected = product.lower(x).cost_analysis()["flops"] / 2
   # As on GPUs: the lowered program does not count, and a compiled product is a call.

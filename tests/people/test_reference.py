@@ -61,13 +61,6 @@ def test_landmarks_too_unsure_to_move_by_still_tell_what_is_cut_off():
   )
 
 
-def test_what_has_no_body_may_not_be_cut_off_below():
-  _, mask = dancers.draw()
-  assert reference.find_fault(Person(mask.astype(np.float32), None, 0), 1.0) is None
-  cut = Person(mask[:120].astype(np.float32), None, 0)
-  assert "cut off at the lower edge" in reference.find_fault(cut, 1.0)
-
-
 def test_knees_that_the_network_only_guesses_are_not_there():
   # As in a portrait, whose knees are guessed to lie beside the hips.
   found = person(sitting(), rows=slice(0, 140))
