@@ -19,7 +19,8 @@ from dabfusion_jax.inference.painter import FlowPainter, Painter, PiecePainter
 from dabfusion_jax.inference.pose import FlowReader, FrameReader, PoseReader
 from dabfusion_jax.inference.sampler import ReadJoints
 from dabfusion_jax.people import reference, scene, segmenter
-from dabfusion_jax.people.hands import hidden_hands
+from dabfusion_jax.people.cut_off import cut_arms
+from dabfusion_jax.people.hands import held_arms
 from dabfusion_jax.people.landmarks import LandmarkNetwork
 from dabfusion_jax.people.scene import Scene
 from dabfusion_jax.people.squares import Square
@@ -173,6 +174,7 @@ def make_layers(
   pick: int,
   is_asked: bool,
   reads_frames: bool = False,
+  is_whole: bool = False,
 ) -> tuple[Layers | None, tuple[str, ...]]:
   """Cuts a person out and stands them into a scene.
 
@@ -186,6 +188,7 @@ def make_layers(
       missing weights, are no errors.
     reads_frames: whether poses will be read from the network's frames; what that needs
       is then compiled beside.
+    is_whole: whether the whole person has to be in the picture.
 
   Returns:
     The layers, or None; and notes for the user.
@@ -208,7 +211,11 @@ def make_layers(
     )
   if person is None:
     return None, _nobody(pick, is_asked or place != OWN or pick > 1)
-  fault = reference.find_fault(person, max(picture.shape[:2]) / max(own.shape[:2]))
+  scale = max(picture.shape[:2]) / max(own.shape[:2])
+  fault = reference.find_fault(person, scale)
+  if place == OWN and not is_whole and not notes and reference.may_go_on(person, fault):
+    person = _segmenter().complete(own, person) or person
+    fault = reference.find_fault(person, scale)
   if fault:
     raise InputError(
       f"In this picture {fault} (or take it as it is: --drawing=decoder)."
@@ -233,7 +240,7 @@ def make_layers(
     layered = scene.stand_in(layered, plate, scene.studio_frame(side))
   elif place != OWN:
     layered = _into_picture(layered, place, size)
-  notes += _held_arms(layered)
+  notes += _cut_off(layered) + _held_arms(layered)
   return Layers(layered, scene.frame_of(layered), notes), notes
 
 
@@ -254,7 +261,7 @@ def choreograph(
   Raises:
     InputError: there is nobody, or not a whole standing person.
   """
-  layers, notes = make_layers(picture, place, size, pick, True)
+  layers, notes = make_layers(picture, place, size, pick, True, is_whole=True)
   made = layers.scene.picture
   if place == OWN:
     made = layers.frame.cut(made, max(made.shape[:2]))
@@ -265,7 +272,7 @@ def _held_arms(layered: Scene) -> tuple[str, ...]:
   """Returns a note on arms that do not dance."""
   if layered.landmarks is None:
     return ()
-  sides = hidden_hands(layered.colours, layered.alpha, layered.landmarks)
+  sides = held_arms(layered)
   if not sides:
     return ()
   hands, arms = (
@@ -277,6 +284,25 @@ def _held_arms(layered: Scene) -> tuple[str, ...]:
     f"The {' and '.join(sides)} {hands} hidden, in a pocket perhaps: {arms} with the"
     " trunk.",
   )
+
+
+def _cut_off(layered: Scene) -> tuple[str, ...]:
+  """Returns notes on what the picture does not show of a person."""
+  if layered.window is None:
+    return ()
+  notes = ("The picture shows a part of the person; the rest dances out of sight.",)
+  sides = cut_arms(layered)
+  if sides:
+    hands, arms = (
+      ("hand is", "that arm moves")
+      if len(sides) == 1
+      else ("hands are", "these arms move")
+    )
+    notes += (
+      f"The {' and '.join(sides)} {hands} not in the picture: {arms} only as far as"
+      " that stays so.",
+    )
+  return notes
 
 
 def _nobody(pick: int, is_asked: bool) -> tuple[str, ...]:

@@ -15,7 +15,8 @@ from jaxtyping import Float, UInt8
 
 from dabfusion_jax.people.bounds import Bounds
 from dabfusion_jax.people.footing import Footing
-from dabfusion_jax.people.hands import hidden_hands
+from dabfusion_jax.people.cut_off import CutOff
+from dabfusion_jax.people.hands import held_arms
 from dabfusion_jax.people.landmarks import Landmarks
 from dabfusion_jax.people.piece import draw_pieces
 from dabfusion_jax.people.pieces import cut_pieces
@@ -25,6 +26,7 @@ from dabfusion_jax.people.skeleton import (
   Joints,
   Skeleton,
   face_forward,
+  shifted,
   trunk_length,
 )
 from dabfusion_jax.people.squares import Square
@@ -55,17 +57,21 @@ class PieceDrawer:
       frame_size: pixels per side of a generated frame.
       times: frames that are drawn per generated frame.
     """
-    self._scene = scene
     self._scale = lambda points: frame.to_picture(points / frame_size)
     self._rest = self._before = self._scale(rest.points)
-    held = hidden_hands(scene.colours, scene.alpha, scene.landmarks)
-    self._skeleton = Skeleton(scene.landmarks.points, self._rest, held)
-    reach = _STANDING * trunk_length(scene.landmarks.points)
+    held, joints = held_arms(scene), scene.landmarks.points
+    self._skeleton = Skeleton(joints, self._rest, held)
+    reach = _STANDING * trunk_length(joints)
     self._footing = Footing(reach, self._skeleton.feet(self._rest))
-    self._pieces = cut_pieces(scene.colours, scene.alpha, scene.landmarks.points)
+    self._pieces = cut_pieces(scene.colours, scene.alpha, joints)
     height, width = scene.plate.shape[:2]
-    joints = scene.landmarks.points
-    self._bounds = Bounds(self._pieces, joints, (width, height), held)
+    self._plate, self._origin = scene.shown(scene.plate), np.zeros(2)
+    self._bounds: Bounds | CutOff
+    if scene.window is None:
+      self._bounds = Bounds(self._pieces, joints, (width, height), held)
+    else:
+      self._bounds = CutOff(scene, self._pieces)
+      self._origin = np.array(scene.window[:2], float)
     self._track, self._times = Track(times), times
 
   def draw(
@@ -88,12 +94,12 @@ class PieceDrawer:
 
   def _draw(self, poses: Sequence[Joints]) -> UInt8[np.ndarray, "t h w 3"]:
     moves = [self._move(pose) for pose in poses]
-    height, width = self._scene.plate.shape[:2]
+    height, width = self._plate.shape[:2]
     frames = np.empty((len(poses), height, width, 3), np.uint8)
 
     def draw_one(i):
       canvas = draw_pieces(self._pieces, moves[i], (width, height))
-      frames[i] = _over(self._scene.plate, canvas)
+      frames[i] = _over(self._plate, canvas)
 
     # Pillow releases the GIL. Each thread holds a canvas.
     workers = min(_MAX_THREADS, os.cpu_count() or 1)
@@ -104,7 +110,8 @@ class PieceDrawer:
   def _move(self, pose: Joints) -> dict[str, Affine]:
     """Returns how the pieces move to the next pose."""
     feet = self._footing.follow(self._skeleton.feet(pose))
-    return self._bounds.fit(self._skeleton.pose(pose, feet))
+    moves = self._bounds.fit(self._skeleton.pose(pose, feet))
+    return {name: shifted(move, -self._origin) for name, move in moves.items()}
 
 
 def draw_flow(

@@ -4,6 +4,8 @@ import numpy as np
 from jaxtyping import Float32, UInt8
 
 from dabfusion_jax.people import landmarks as lm
+from dabfusion_jax.people.cut_off import cut_arms
+from dabfusion_jax.people.scene import Scene
 from dabfusion_jax.people.skeleton import trunk_length
 
 _SIDES = {
@@ -16,6 +18,15 @@ _NEAR_HIP, _HAND, _FACE = 0.4, 0.09, 0.11
 _SAME_SKIN = 0.035  # by which the shares of red and of green in a colour may differ
 _SEEN = 0.1  # share of a visible hand that has the colour of the face, at least
 _SOLID = 0.95  # alpha of a pixel that is not mixed with the background
+
+
+def held_arms(scene: Scene) -> tuple[str, ...]:
+  """Returns the sides, of "left" and "right", whose arm moves with the trunk.
+
+  Their hands are hidden in the picture.
+  """
+  hidden = hidden_hands(scene.colours, scene.alpha, scene.landmarks)
+  return tuple(side for side in hidden if side not in cut_arms(scene))
 
 
 def hidden_hands(

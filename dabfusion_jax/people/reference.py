@@ -39,23 +39,40 @@ def find_fault(person: Person, pixels_per_pixel: float) -> str | None:
     return None
   if _is_upside_down(landmarks):
     return "the person is upside down; give a picture of somebody who stands"
-  return _cut_off(person, landmarks) or _posture(person, landmarks)
+  below = None if person.is_cut_off else _cut_off_below(person, landmarks)
+  return below or _cut_off(person, landmarks) or _posture(person, landmarks)
 
 
-def _cut_off(person: Person, landmarks: Landmarks) -> str | None:
-  rows, columns = person.alpha.shape
+def may_go_on(person: Person, fault: str | None) -> bool:
+  """Returns whether a person may go on below the picture.
+
+  Args:
+    person: as found in the picture.
+    fault: of `find_fault`. Of a part of a person it may be any.
+  """
+  is_at_border = person.box[3] >= len(person.alpha) - 1
+  return is_at_border and (fault is not None or person.landmarks is None)
+
+
+def _cut_off_below(person: Person, landmarks: Landmarks) -> str | None:
+  rows = len(person.alpha)
   points, confidence = landmarks.points, landmarks.confidence
   for joints, where in _LEVELS:
     joints = list(joints)
     outside = (points[joints, 1] > rows) | (confidence[joints] < _MIN_CONFIDENCE)
     if outside.all():
       return f"the person is cut off below {where}{_WHOLE}"
-  _, top, _, bottom = person.box
-  if bottom >= rows - 1 and (points[[lm.LEFT_TOE, lm.RIGHT_TOE], 1] > rows).any():
+  is_at_border = person.box[3] >= rows - 1
+  if is_at_border and (points[[lm.LEFT_TOE, lm.RIGHT_TOE], 1] > rows).any():
     return f"the person's feet are cut off{_WHOLE}"
+  return None
+
+
+def _cut_off(person: Person, landmarks: Landmarks) -> str | None:
+  columns, points = person.alpha.shape[1], landmarks.points
   # The top of the head is as far above the ears as the shoulders are below.
   ears = points[[lm.LEFT_EAR, lm.RIGHT_EAR], 1].mean()
-  if top <= 1 and ears < 0.1 * trunk_length(points):
+  if person.box[1] <= 1 and ears < 0.1 * trunk_length(points):
     return f"the person's head is cut off{_WHOLE}"
   sides = (points[:, 0] < -0.02 * columns) | (points[:, 0] > 1.02 * columns)
   if sides[[lm.LEFT_SHOULDER, lm.RIGHT_SHOULDER, lm.LEFT_HIP, lm.RIGHT_HIP]].any():

@@ -9,11 +9,14 @@ import dataclasses
 import numpy as np
 import PIL.Image
 import scipy.ndimage
-from jaxtyping import Float, Float32, UInt8
+from jaxtyping import Float, Float32, Shaped, UInt8
 
 from dabfusion_jax.people.fill import fill, fill_smoothly
+from dabfusion_jax.people import landmarks as lm
 from dabfusion_jax.people.landmarks import Landmarks
+from dabfusion_jax.people.regions import outlines
 from dabfusion_jax.people.segmenter import Person
+from dabfusion_jax.people.skeleton import HEAD, trunk_length
 from dabfusion_jax.people.squares import Square
 
 # The place of a dancer in the frames of SynthDance: height and lower end of the body,
@@ -24,6 +27,9 @@ _WALL, _FLOOR = (204.0, 204.0, 202.0), (224.0, 224.0, 222.0)
 _HOLE_MARGIN = 4  # pixels around a person that are filled too: their edge is mixed
 _TINT = 0.15  # exponent of the ratio of colours
 _GAIN = (0.75, 1.35)  # bounds of what light matching may do to a colour
+# Around a picture: over how many trunks a person who is cut off goes straight on, above,
+# to the sides and below; and how wide the body is then, of its outlines.
+_ABOVE, _ASIDE, _STRAIGHT, _SLIM = 0.2, 0.6, 0.25, 0.6
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,28 +40,72 @@ class Scene:
     plate: the background without the person.
     colours, alpha: of the person.
     landmarks: of the person, in the pixels of the plate; None if not recognised.
+    window: left, top, right and bottom of what is shown, the last two outside. None: the
+      whole; otherwise the person goes on beyond it.
   """
 
   plate: UInt8[np.ndarray, "h w 3"]
   colours: UInt8[np.ndarray, "h w 3"]
   alpha: Float32[np.ndarray, "h w"]
   landmarks: Landmarks | None
+  window: tuple[int, int, int, int] | None = None
 
   @property
-  def picture(self) -> UInt8[np.ndarray, "h w 3"]:
-    """Returns the person in the scene."""
-    return blend(self.plate, self.colours, self.alpha)
+  def picture(self) -> UInt8[np.ndarray, "h2 w2 3"]:
+    """Returns the person in the scene, as far as it is shown."""
+    return self.shown(blend(self.plate, self.colours, self.alpha))
+
+  def shown(self, values: Shaped[np.ndarray, "h w *c"]) -> Shaped[np.ndarray, "h2 w2 *c"]:
+    """Returns the part of a map of the scene that is shown."""
+    left, top, right, bottom = self.window or (0, 0, *values.shape[1::-1])
+    return values[top:bottom, left:right]
 
 
 def own_scene(picture: UInt8[np.ndarray, "h w 3"], person: Person) -> Scene:
-  """Returns a picture as a scene of its own."""
+  """Returns a picture as a scene of its own.
+
+  A person who is cut off goes on beyond it.
+  """
   hole = scipy.ndimage.binary_dilation(person.alpha > 0.02, iterations=_HOLE_MARGIN)
   plate = fill(picture, hole)
   # At the outline the person is mixed with the background: colours from further inside.
   solid = person.alpha > 0.95
   inner = fill_smoothly(picture.astype(np.float32), solid if solid.any() else hole)
   inner = np.clip(np.round(inner), 0, 255).astype(np.uint8)
-  return Scene(plate, inner, person.alpha, person.landmarks)
+  layered = Scene(plate, inner, person.alpha, person.landmarks)
+  return _continue(layered) if person.is_cut_off else layered
+
+
+def _continue(scene: Scene) -> Scene:
+  """Returns a scene whose person goes on beyond the picture, in the colours beside.
+
+  So the network is shown a whole dancer. Of the dance, only what lies in the picture is
+  seen.
+  """
+  unit = trunk_length(scene.landmarks.points)
+  rows, columns = scene.alpha.shape
+  above, aside, straight = (int(share * unit) for share in (_ABOVE, _ASIDE, _STRAIGHT))
+  points = scene.landmarks.points + [aside, above]
+  floor = int(np.ceil(points[[lm.LEFT_TOE, lm.RIGHT_TOE], 1].max()))
+  legs = max(0, floor - above - rows - straight)
+
+  def pad(values, near, far):
+    depth = [(0, 0)] * (values.ndim - 2)  # of colours
+    values = np.pad(values, [(0, straight), (aside, aside), *depth], near)
+    values = np.pad(values, [(above, 0), (0, 0), *depth], "edge")
+    return np.pad(values, [(0, legs), (0, 0), *depth], far)
+
+  alpha = pad(scene.alpha, "edge", "constant")
+  shapes = outlines(points, unit, alpha.shape)
+  body = np.min([shapes[name] for name in shapes if name != HEAD], 0) < _SLIM
+  alpha[above + rows :] = np.maximum(alpha, body)[above + rows :]
+  return Scene(
+    pad(scene.plate, "edge", "edge"),
+    pad(scene.colours, "symmetric", "edge"),
+    alpha,
+    dataclasses.replace(scene.landmarks, points=points),
+    (aside, above, aside + columns, above + rows),
+  )
 
 
 def stand_in(

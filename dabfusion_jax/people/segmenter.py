@@ -7,13 +7,21 @@ the outline is found by that, in the box of the mask.
 """
 
 import dataclasses
+import functools
 
 import numpy as np
 import scipy.ndimage
 from jaxtyping import Bool, Float, Float32, UInt8
 
+from dabfusion_jax.people import upper_body
 from dabfusion_jax.people.guided_filter import guided_filter
-from dabfusion_jax.people.landmarks import MARGIN, LandmarkNetwork, Landmarks
+from dabfusion_jax.people.landmarks import (
+  LEFT_SHOULDER,
+  MARGIN,
+  RIGHT_SHOULDER,
+  LandmarkNetwork,
+  Landmarks,
+)
 from dabfusion_jax.people.sam import sam_of_environment
 from dabfusion_jax.people.squares import Square, square_around
 from dabfusion_jax.people.tflite_network import TfliteNetwork
@@ -25,6 +33,7 @@ WEIGHTS = (SELFIE, "blazepose-full")
 # Of 14 pictures of people the lowest has 0.93; a cat has 0.88, a field of stars 0.90.
 MIN_PRESENCE = 0.91
 _SOME_PRESENCE = 0.5  # from which on there is a body, if only a part of it
+_SHOULDERS, _MIN_CONFIDENCE = [LEFT_SHOULDER, RIGHT_SHOULDER], 0.75
 _SIZE = 256
 _MIN_AREA = 2e-3  # share of the square picture; specks are smaller
 _MIN_CONTRAST = 24  # grey levels between a person and the wall, without a network
@@ -41,12 +50,15 @@ class Person:
     others: how many more people there are.
     unsure: landmarks that are too unsure to move by, but tell what is not in the
       picture.
+    is_cut_off: whether the landmarks are those of a whole person who goes on below the
+      picture.
   """
 
   alpha: Float32[np.ndarray, "h w"]
   landmarks: Landmarks | None
   others: int
   unsure: Landmarks | None = None
+  is_cut_off: bool = False
 
   @property
   def box(self) -> tuple[int, int, int, int]:
@@ -94,16 +106,57 @@ class Segmenter:
     if landmarks.presence < MIN_PRESENCE:
       unsure = landmarks if landmarks.presence >= _SOME_PRESENCE else None
       landmarks, mask = None, self._mask(picture, square)
-    coarse = np.clip(square.put_back(mask, height, width), 0, 1)
     there = whole.put_back(chosen.astype(np.float32), height, width)
-    coarse *= touching(coarse > 0.5, there > 0.5)
+    alpha = self._cut_out(picture, square, mask, there > 0.5)
+    if alpha is None:
+      return None
+    return Person(alpha, landmarks, len(people) - 1, unsure)
+
+  def complete(
+    self, picture: UInt8[np.ndarray, "h w 3"], person: Person
+  ) -> Person | None:
+    """Returns a person who goes on below the picture, with landmarks of the whole.
+
+    What is not seen of hips and legs is guessed.
+
+    Args:
+      picture: of any size.
+      person: as found in it.
+
+    Returns:
+      The person, cut out anew; None if no body is recognised.
+    """
+    look = functools.partial(self._landmarks.find, picture)
+    first = look(square_around(person.alpha > 0.5, MARGIN))
+    square = upper_body.settle(look, first.points)
+    if square is None:
+      return None
+    found, mask = self._landmarks.find_with_mask(picture, square)
+    is_sure = (found.confidence[_SHOULDERS] >= _MIN_CONFIDENCE).all()
+    if found.presence < MIN_PRESENCE or not is_sure:
+      return None
+    alpha = self._cut_out(picture, square, mask, person.alpha > 0.5)
+    if alpha is None:
+      return None
+    landmarks = upper_body.complete(found, len(picture))
+    return Person(alpha, landmarks, person.others, is_cut_off=True)
+
+  def _cut_out(
+    self,
+    picture: np.ndarray,
+    square: Square,
+    mask: np.ndarray,
+    there: Bool[np.ndarray, "h w"],
+  ) -> Float32[np.ndarray, "h w"] | None:
+    """Returns what a mask in a square shows of the person who is there, if any."""
+    coarse = np.clip(square.put_back(mask, *picture.shape[:2]), 0, 1)
+    coarse *= touching(coarse > 0.5, there)
     if self._sam is not None and (coarse > 0.5).any():
       coarse = self._sam(picture, box_of(coarse > 0.5))
-      coarse *= touching(coarse > 0.5, there > 0.5)
+      coarse *= touching(coarse > 0.5, there)
     if (coarse > 0.5).sum() < 16:
       return None
-    alpha = refine(coarse, picture, square.side / _SIZE)
-    return Person(alpha, landmarks, len(people) - 1, unsure)
+    return refine(coarse, picture, square.side / _SIZE)
 
   def _mask(self, picture: np.ndarray, square: Square) -> np.ndarray:
     x = square.cut(picture, _SIZE).astype(np.float32) / 255

@@ -19,13 +19,14 @@ _MIN_SHOWN = 256  # pixels per side of a frame without layers
 def draw_person(layers: Layers) -> UInt8[np.ndarray, "h w 3"]:
   """Returns the picture with the person outlined, the rest dimmed, in their frame."""
   picture = layers.scene.picture
-  mask = layers.scene.alpha > 0.5
+  mask = layers.scene.shown(layers.scene.alpha) > 0.5
   shown = np.where(mask[..., None], picture, picture * _DIMMED).astype(np.uint8)
   width = max(1, round(max(mask.shape) / 200))
   shown[outline(mask, width)] = OUTLINE
   image = PIL.Image.fromarray(shown)
-  frame = layers.frame
-  corners = (frame.left, frame.top, frame.left + frame.side, frame.top + frame.side)
+  frame, (left, top) = layers.frame, (layers.scene.window or (0, 0))[:2]
+  left, top = frame.left - left, frame.top - top
+  corners = (left, top, left + frame.side, top + frame.side)
   PIL.ImageDraw.Draw(image).rectangle(corners, outline=OUTLINE, width=width)
   return np.asarray(image)
 

@@ -201,3 +201,42 @@ def test_a_person_who_was_looked_for_is_not_looked_for_again(monkeypatch):
   assert looked == [1]
   layers.make_layers(picture[::-1], layers.OWN, None, 1, False)
   assert looked == [1, 1]
+
+
+class HalfSegmenter:
+  """Finds the upper part of a person, and can complete it or not."""
+
+  def __init__(self, is_known):
+    self.is_known = is_known
+
+  def __call__(self, picture, pick):
+    _, mask = dancers.draw()
+    alpha = mask[: len(picture)].astype(np.float32)
+    return segmenter.Person(alpha, dancers.landmarks(), 0)
+
+  def complete(self, picture, person):
+    return dataclasses.replace(person, is_cut_off=True) if self.is_known else None
+
+
+@pytest.mark.parametrize("is_known", [True, False])
+def test_a_part_of_a_person_dances_in_its_own_picture_if_it_is_known(
+  monkeypatch, is_known
+):
+  finder = HalfSegmenter(is_known)
+  monkeypatch.setattr(layers, "_segmenter", lambda: finder)
+  half = dancers.draw()[0][:96]
+  if not is_known:
+    with pytest.raises(InputError, match="cut off below the chest"):
+      make(half)
+    return
+  made, notes = make(half)
+  assert made.scene.picture.shape == half.shape
+  assert "a part of the person" in notes[0]
+  assert "left and right hands are not in the picture" in notes[1]
+  assert made.reference(32).shape == (32, 32, 3)
+  for refused in (
+    lambda: make(half, layers.STUDIO),
+    lambda: layers.choreograph(half, layers.OWN, 1),
+  ):
+    with pytest.raises(InputError, match="cut off below the chest"):
+      refused()

@@ -87,3 +87,21 @@ def test_a_back_is_recognised():
     reference.is_from_behind(Landmarks(p, np.ones(33), 1.0)) for p in (points, turned)
   ]
   assert seen == [False, True]
+
+
+def test_a_part_of_a_person_is_only_judged_by_what_can_be_seen():
+  half = person(rows=slice(0, 120))
+  known = Person(half.alpha, half.landmarks, 0, is_cut_off=True)
+  assert reference.find_fault(known, 1.0) is None
+  headless = person(rows=slice(28, 120))
+  known = Person(headless.alpha, headless.landmarks, 0, is_cut_off=True)
+  assert "head is cut off" in reference.find_fault(known, 1.0)
+
+
+def test_only_who_reaches_the_lower_border_may_go_on_below_it():
+  whole, half = person(), person(rows=slice(0, 120))
+  fault = reference.find_fault(half, 1.0)
+  assert reference.may_go_on(half, fault)
+  assert reference.may_go_on(Person(half.alpha, None, 0), None)
+  assert not reference.may_go_on(half, None)
+  assert not reference.may_go_on(whole, "anything")

@@ -1,0 +1,165 @@
+"""Keeps what the picture does not show of a person outside of it."""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from jaxtyping import Float
+
+from dabfusion_jax.people import landmarks as lm
+from dabfusion_jax.people import skeleton
+from dabfusion_jax.people.bounds import outline
+from dabfusion_jax.people.piece import Piece
+from dabfusion_jax.people.scene import Scene
+from dabfusion_jax.people.skeleton import HEAD, LIMBS, TORSO, Affine, Joints
+
+# How far a trunk leaves its place at most, in trunks: to the sides (also of a person
+# whose shoulders are cut off), up and down.
+_ASIDE, _TIGHT, _UP, _DOWN = 0.4, 0.1, 0.1, 0.3
+_HANDS = {"left": lm.LEFT_HAND, "right": lm.RIGHT_HAND}
+_FINGERS = 1.5  # the hand goes on beyond the knuckles
+# In trunks: what is guessed of arms and hair may be seen so far inside the border that
+# cuts them; that of arms stays so far beyond the other borders.
+_SEEN, _BEYOND = 0.03, 0.1
+_STEPS, _HALVINGS = 16, 6
+
+Point = Float[np.ndarray, "2"]
+
+
+class CutOff:
+  """The borders of a picture in which a person is danced who goes on below it.
+
+  The person stays before the camera, the head in the picture; hands that are in the
+  picture may leave it. An arm that the picture cuts off dances as far as its cut stays
+  outside; beyond, it moves less, down to not at all against the trunk.
+  """
+
+  def __init__(self, scene: Scene, pieces: Sequence[Piece]) -> None:
+    """Measures the person at rest.
+
+    Args:
+      scene: with a window and landmarks.
+      pieces: of the person.
+    """
+    self._joints = scene.landmarks.points
+    self._low, self._high = np.reshape(scene.window, (2, 2)).astype(float)
+    self._unit = skeleton.trunk_length(self._joints)
+    self._cuts = {side: self._cut(side) for side in cut_arms(scene)}
+    is_tight = any("upper" in piece for piece, *_ in self._cuts.values())
+    self._aside = _TIGHT if is_tight else _ASIDE
+    hair = np.flatnonzero(scene.alpha[int(self._low[1])] > 0.5)
+    self._hair = np.array([hair.mean(), self._low[1]]) if len(hair) else None
+    heads = [outline(piece) for piece in pieces if piece.name == HEAD]
+    self._head = np.concatenate([np.empty((0, 2)), *heads])
+
+  def fit(self, moves: Mapping[str, Affine]) -> dict[str, Affine]:
+    """Returns how pieces move inside the picture.
+
+    Args:
+      moves: how they would move without borders.
+    """
+    shift = self._stay(moves[TORSO])
+    if len(self._head):
+      head = skeleton.apply(moves[HEAD], self._head) + shift
+      # As far as at rest it may be beyond a border.
+      low = np.minimum(self._low, self._head.min(0))
+      high = np.maximum(self._high, self._head.max(0))
+      shift += np.maximum(low - head.min(0), 0) + np.minimum(high - head.max(0), 0)
+    if self._hair is not None:  # what is above it must not come down
+      y = skeleton.apply(moves[HEAD], self._hair)[1] + shift[1]
+      shift[1] += min(self._low[1] + _SEEN * self._unit - y, 0)
+    moves = {name: skeleton.shifted(move, shift) for name, move in moves.items()}
+    for side in self._cuts:
+      moves |= self._keep_out(side, moves)
+    return moves
+
+  def _stay(self, torso: Affine) -> Point:
+    """Returns what brings a trunk back, the more the farther it has gone."""
+    hips = self._joints[[lm.LEFT_HIP, lm.RIGHT_HIP]].mean(0)
+    x, y = (skeleton.apply(torso, hips) - hips) / self._unit
+    limits = np.array([self._aside, _DOWN if y > 0 else _UP])
+    travel = np.array([x, y])
+    return (limits * np.tanh(travel / limits) - travel) * self._unit
+
+  def _keep_out(self, side: str, moves: Mapping[str, Affine]) -> dict[str, Affine]:
+    """Returns how an arm moves whose cut stays outside the picture."""
+    share, step = 0.0, 1 / _STEPS
+    if "upper" in self._cuts[side][0]:  # nothing is known of the forearm
+      return self._arm(side, moves, share)
+    while share < 1 and self._is_outside(side, self._arm(side, moves, share + step)):
+      share += step
+    for _ in range(_HALVINGS if share < 1 else 0):
+      step /= 2
+      if self._is_outside(side, self._arm(side, moves, share + step)):
+        share += step
+    return self._arm(side, moves, share)
+
+  def _arm(
+    self, side: str, moves: Mapping[str, Affine], share: float
+  ) -> dict[str, Affine]:
+    """Returns an arm at a share of the way from the picture's pose to the dance's."""
+    names = _pieces_of(side)
+    start = skeleton.apply(moves[names[0]], self._joints[LIMBS[names[0]][0]])
+    arm = {}
+    for name in names:
+      bone = self._joints[list(LIMBS[name])]
+      still, danced = (
+        np.diff(skeleton.apply(moves[part], bone), axis=0)[0] for part in (TORSO, name)
+      )
+      end = start + _between(still, danced, share)
+      arm[name] = skeleton.laid(bone, start, end)
+      start = end
+    return arm
+
+  def _is_outside(self, side: str, arm: Mapping[str, Affine]) -> bool:
+    piece, cut, limits = self._cuts[side]
+    return bool((self._beyond(skeleton.apply(arm[piece], cut)) > limits).any())
+
+  def _cut(self, side: str) -> tuple[str, Point, Float[np.ndarray, "4"]]:
+    """Returns where an arm is cut, and how far beyond the borders that has to stay."""
+    piece, cut = _leaving(side, self._joints, self._low, self._high)
+    is_there = self._beyond(cut) >= -1
+    return piece, cut, self._unit * np.where(is_there, -_SEEN, _BEYOND)
+
+  def _beyond(self, point: Point) -> Float[np.ndarray, "4"]:
+    """Returns how far a point is beyond each border, in pixels."""
+    return np.concatenate([self._low - point, point - self._high])
+
+
+def cut_arms(scene: Scene) -> tuple[str, ...]:
+  """Returns the sides, of "left" and "right", of arms whose hand is not shown."""
+  if scene.window is None or scene.landmarks is None:
+    return ()
+  low, high = np.reshape(scene.window, (2, 2)).astype(float)
+  joints = scene.landmarks.points
+  return tuple(side for side in _HANDS if _leaving(side, joints, low, high))
+
+
+def _leaving(
+  side: str, joints: Joints, low: Point, high: Point
+) -> tuple[str, Point] | None:
+  """Returns the piece and the place in which an arm leaves a window, if it does."""
+  upper, lower = _pieces_of(side)
+  shoulder, elbow, wrist = joints[[*LIMBS[upper], LIMBS[lower][1]]]
+  tip = wrist + _FINGERS * (joints[list(_HANDS[side])].mean(0) - wrist)
+  parts = ((upper, shoulder, elbow), (lower, elbow, wrist), (lower, wrist, tip))
+  for name, start, end in parts:
+    along = start + np.linspace(0, 1, 65)[:, None] * (end - start)
+    is_inside = ((along >= low) & (along < high)).all(1)
+    if not is_inside.all():
+      return name, along[is_inside.argmin()]
+  return None
+
+
+def _pieces_of(side: str) -> tuple[str, str]:
+  return f"{side}_upper_arm", f"{side}_forearm"
+
+
+def _between(still: Point, danced: Point, share: float) -> Point:
+  """Returns a bone at a share of the way from one to another, turning about its end."""
+  lengths = [float(np.hypot(*bone)) for bone in (still, danced)]
+  angles = [float(np.arctan2(bone[1], bone[0])) for bone in (still, danced)]
+  turn = (angles[1] - angles[0] + np.pi) % (2 * np.pi) - np.pi
+  angle = angles[0] + share * turn
+  length = lengths[0] + share * (lengths[1] - lengths[0])
+  return length * np.array([np.cos(angle), np.sin(angle)])

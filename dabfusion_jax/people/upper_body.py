@@ -1,0 +1,85 @@
+"""Finds the landmarks of a person whose lower part the picture does not show.
+
+What is below the picture is guessed from the proportions of a standing adult.
+"""
+
+import dataclasses
+from collections.abc import Callable
+
+import numpy as np
+from jaxtyping import Float
+
+from dabfusion_jax.people import landmarks as lm
+from dabfusion_jax.people.landmarks import Landmarks
+from dabfusion_jax.people.skeleton import Joints, trunk_length
+from dabfusion_jax.people.squares import Square
+
+# Relative to the trunk, from the hips to the neck; medians of twelve photographs.
+_SHOULDERS, _THIGH, _SHIN, _TOE = 0.67, 0.76, 0.65, 0.15
+_ABOVE_NECK, _HEIGHT = 0.8, 3.4
+_STEADY = [lm.LEFT_EAR, lm.RIGHT_EAR, lm.LEFT_SHOULDER, lm.RIGHT_SHOULDER]
+_STEADY += [lm.LEFT_ELBOW, lm.RIGHT_ELBOW]
+_MAX_LOOKS, _SETTLED = 8, 0.03  # of the trunk, by which a look may change joints
+_MIN_CONFIDENCE = 0.75
+_LEGS = (
+  (lm.LEFT_HIP, lm.LEFT_KNEE, lm.LEFT_ANKLE, lm.LEFT_TOE),
+  (lm.RIGHT_HIP, lm.RIGHT_KNEE, lm.RIGHT_ANKLE, lm.RIGHT_TOE),
+)
+
+
+def settle(look: Callable[[Square], Landmarks], points: Joints) -> Square | None:
+  """Returns the square of a person who is cut off, or None if it does not settle.
+
+  The network has learnt from whole people, and presses what is missing into the
+  picture. Shown the square in which the whole person would be, it finds what there is
+  as exactly as in a whole person, and guesses the rest. That square follows from the
+  landmarks, so it looks again until they stay where they are.
+
+  Args:
+    look: finds landmarks in a square.
+    points: to begin with.
+  """
+  for _ in range(_MAX_LOOKS):
+    before, points = points, look(_square_of_whole(points)).points
+    change = np.hypot(*(points - before)[_STEADY].T).mean()
+    if change < _SETTLED * _unit(points):
+      return _square_of_whole(points)
+  return None
+
+
+def complete(found: Landmarks, height: int) -> Landmarks:
+  """Returns landmarks with hips and legs, which are guessed if they are not seen.
+
+  Args:
+    found: in the square of `settle`.
+    height: of the picture, in pixels.
+  """
+  is_seen = (found.points[:, 1] < height) & (found.confidence >= _MIN_CONFIDENCE)
+  points = found.points.copy()
+  hips = [lm.LEFT_HIP, lm.RIGHT_HIP]
+  if not is_seen[hips].all():
+    neck = _neck(points)
+    points[hips] = neck + (points[hips] - neck) * _unit(points) / trunk_length(points)
+  unit = trunk_length(points)
+  for leg in _LEGS:
+    for upper, lower, length in zip(leg, leg[1:], (_THIGH, _SHIN, _TOE), strict=False):
+      if not is_seen[lower]:
+        points[lower] = points[upper] + [0.0, length * unit]
+  return dataclasses.replace(found, points=points)
+
+
+def _square_of_whole(points: Joints) -> Square:
+  neck, unit = _neck(points), _unit(points)
+  side = lm.MARGIN * _HEIGHT * unit
+  middle = neck[1] + (_HEIGHT / 2 - _ABOVE_NECK) * unit
+  return Square(float(neck[0] - side / 2), float(middle - side / 2), side)
+
+
+def _neck(points: Joints) -> Float[np.ndarray, "2"]:
+  return points[[lm.LEFT_SHOULDER, lm.RIGHT_SHOULDER]].mean(0)
+
+
+def _unit(points: Joints) -> float:
+  """Returns the length of the trunk, by the width of the shoulders."""
+  width = np.hypot(*(points[lm.LEFT_SHOULDER] - points[lm.RIGHT_SHOULDER]))
+  return max(float(width / _SHOULDERS), 1.0)

@@ -1,0 +1,144 @@
+"""A person who goes on below the picture dances, and no cut is seen."""
+
+import dancers
+import numpy as np
+import pytest
+
+from dabfusion_jax.people import cut_off, scene, skeleton
+from dabfusion_jax.people import landmarks as lm
+from dabfusion_jax.people.cut_off import CutOff
+from dabfusion_jax.people.drawing import PieceDrawer
+from dabfusion_jax.people.landmarks import Landmarks
+from dabfusion_jax.people.pieces import cut_pieces
+from dabfusion_jax.people.segmenter import Person
+from dabfusion_jax.people.skeleton import Skeleton
+
+ROWS = 96  # of the picture: above wrists and hips
+FOREARMS = ("left_forearm", "right_forearm")
+
+
+def part(rows=ROWS, columns=slice(None), top=0):
+  """Returns the scene of the upper part of a person, and their picture."""
+  picture, mask = dancers.draw()
+  picture, mask = picture[top:rows, columns], mask[top:rows, columns]
+  points = dancers.joints() - [columns.start or 0, top]
+  found = Landmarks(points, np.ones(lm.NUM_LANDMARKS), 1.0)
+  person = Person(mask.astype(np.float32), found, 0, is_cut_off=True)
+  return scene.own_scene(picture, person), picture
+
+
+@pytest.fixture(scope="module")
+def half():
+  return part()[0]
+
+
+def fit(layered, points):
+  """Returns how pieces move to joints of the scene."""
+  joints = layered.landmarks.points
+  person = Skeleton(joints, joints)
+  cut = cut_pieces(layered.colours, layered.alpha, joints)
+  return CutOff(layered, cut).fit(person.pose(points, person.feet(points)))
+
+
+def hips(moves, layered):
+  middle = layered.landmarks.points[[lm.LEFT_HIP, lm.RIGHT_HIP]].mean(0)
+  return (skeleton.apply(moves["torso"], middle) - middle) / skeleton.trunk_length(
+    layered.landmarks.points
+  )
+
+
+def test_the_scene_shows_the_picture_and_the_person_goes_on_below():
+  layered, picture = part()
+  assert layered.picture.shape == picture.shape
+  error = np.abs(layered.picture.astype(int) - picture).max(-1)
+  assert (error > 8).mean() < 0.01
+  left, _, right, bottom = layered.window
+  assert (layered.alpha[bottom:, left:right] > 0.5).any(1).all()
+  toes = layered.landmarks.points[[lm.LEFT_TOE, lm.RIGHT_TOE], 1]
+  assert len(layered.alpha) - toes.max() < 2
+
+
+def test_a_whole_person_does_not_go_on():
+  picture, mask = dancers.draw()
+  whole = Person(mask.astype(np.float32), dancers.landmarks(), 0)
+  layered = scene.own_scene(picture, whole)
+  assert layered.window is None and layered.alpha.shape == mask.shape
+  assert cut_off.cut_arms(layered) == ()
+
+
+def test_at_rest_a_drawn_frame_is_the_picture():
+  layered, picture = part()
+  frame = scene.frame_of(layered)
+  points = (layered.landmarks.points - [frame.left, frame.top]) / frame.side * 32
+  rest = Landmarks(points, np.ones(lm.NUM_LANDMARKS), 1.0)
+  (frames,) = PieceDrawer(layered, frame, rest, 32).draw([rest], True)
+  assert frames.shape == (1, *picture.shape)
+  error = np.abs(frames[0].astype(int) - picture).max(-1)
+  assert (error > 40).mean() < 0.02
+
+
+@pytest.mark.parametrize(
+  ("shift", "limit"), [((90, 0), 0.4), ((-90, 0), 0.4), ((0, 60), 0.3), ((0, -60), 0.1)]
+)
+def test_a_trunk_stays_before_the_camera(half, shift, limit):
+  moves = fit(half, half.landmarks.points + np.array(shift, float))
+  travel = hips(moves, half)
+  assert 0.5 * limit < np.hypot(*travel) <= limit + 1e-6
+  assert travel @ shift > 0
+
+
+def test_shoulders_that_are_cut_off_hardly_move_aside():
+  tight, _ = part(columns=slice(54, 106))
+  moves = fit(tight, tight.landmarks.points + [50.0, 0.0])
+  assert 0 < hips(moves, tight)[0] <= 0.1
+
+
+def test_hair_that_is_cut_off_does_not_come_down():
+  low, _ = part(top=20)
+  top = low.window[1]
+  moves = fit(low, low.landmarks.points + [0.0, 40.0])
+  hair = np.array([low.landmarks.points[lm.NOSE, 0], float(top)])
+  unit = skeleton.trunk_length(low.landmarks.points)
+  assert skeleton.apply(moves["head"], hair)[1] <= top + 0.04 * unit
+  free = fit(part()[0], part()[0].landmarks.points + [0.0, 40.0])
+  assert hips(free, part()[0])[1] > hips(moves, low)[1] + 0.1
+
+
+def raised(layered):
+  points = layered.landmarks.points.copy()
+  for side, sign in (("LEFT", 1), ("RIGHT", -1)):
+    shoulder, elbow, wrist = (
+      getattr(lm, f"{side}_{name}") for name in ("SHOULDER", "ELBOW", "WRIST")
+    )
+    points[elbow] = points[shoulder] + [sign * 20, -22]
+    points[wrist] = points[shoulder] + [sign * 8, -48]
+  return points
+
+
+def test_an_arm_whose_hand_is_not_shown_keeps_it_below(half):
+  assert cut_off.cut_arms(half) == ("left", "right")
+  moves = fit(half, raised(half))
+  joints, bottom = half.landmarks.points, half.window[3]
+  unit = skeleton.trunk_length(joints)
+  for name, wrist in zip(FOREARMS, (lm.LEFT_WRIST, lm.RIGHT_WRIST), strict=True):
+    assert skeleton.apply(moves[name], joints[wrist])[1] > bottom - 0.04 * unit
+  at_rest = fit(half, joints)
+  assert np.abs(moves["left_upper_arm"] - at_rest["left_upper_arm"]).max() > 0.02
+
+
+def test_an_arm_whose_hand_is_shown_is_raised():
+  american, _ = part(rows=140)
+  assert cut_off.cut_arms(american) == ()
+  moves = fit(american, raised(american))
+  joints = american.landmarks.points
+  for name, wrist in zip(FOREARMS, (lm.LEFT_WRIST, lm.RIGHT_WRIST), strict=True):
+    assert skeleton.apply(moves[name], joints[wrist])[1] < joints[lm.LEFT_SHOULDER, 1]
+
+
+def test_an_arm_cut_above_the_elbow_moves_with_the_trunk():
+  bust, _ = part(rows=76)
+  moves = fit(bust, raised(bust))
+  for name in ("left_upper_arm", "left_forearm"):
+    bone = bust.landmarks.points[list(skeleton.LIMBS[name])]
+    still, danced = (skeleton.apply(moves[part], bone) for part in ("torso", name))
+    np.testing.assert_allclose(np.diff(danced, axis=0), np.diff(still, axis=0))
