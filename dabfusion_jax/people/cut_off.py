@@ -1,6 +1,5 @@
 """Keeps what the picture does not show of a person outside of it."""
 
-import dataclasses
 from collections.abc import Mapping, Sequence
 
 import numpy as np

@@ -14,8 +14,8 @@ import scipy.ndimage
 from jaxtyping import Float, UInt8
 
 from dabfusion_jax.people.bounds import Bounds
-from dabfusion_jax.people.footing import Footing
 from dabfusion_jax.people.cut_off import CutOff
+from dabfusion_jax.people.footing import Footing
 from dabfusion_jax.people.hands import held_arms
 from dabfusion_jax.people.landmarks import Landmarks
 from dabfusion_jax.people.piece import draw_pieces

@@ -11,8 +11,8 @@ import PIL.Image
 import scipy.ndimage
 from jaxtyping import Float, Float32, Shaped, UInt8
 
-from dabfusion_jax.people.fill import fill, fill_smoothly
 from dabfusion_jax.people import landmarks as lm
+from dabfusion_jax.people.fill import fill, fill_smoothly
 from dabfusion_jax.people.landmarks import Landmarks
 from dabfusion_jax.people.regions import outlines
 from dabfusion_jax.people.segmenter import Person
@@ -27,8 +27,8 @@ _WALL, _FLOOR = (204.0, 204.0, 202.0), (224.0, 224.0, 222.0)
 _HOLE_MARGIN = 4  # pixels around a person that are filled too: their edge is mixed
 _TINT = 0.15  # exponent of the ratio of colours
 _GAIN = (0.75, 1.35)  # bounds of what light matching may do to a colour
-# Around a picture: over how many trunks a person who is cut off goes straight on, above,
-# to the sides and below; and how wide the body is then, of its outlines.
+# Around a picture: over how many trunks a person who is cut off goes straight on above,
+# to the sides and below; and how wide the body is farther below, of its outlines.
 _ABOVE, _ASIDE, _STRAIGHT, _SLIM = 0.2, 0.6, 0.25, 0.6
 
 
@@ -40,8 +40,8 @@ class Scene:
     plate: the background without the person.
     colours, alpha: of the person.
     landmarks: of the person, in the pixels of the plate; None if not recognised.
-    window: left, top, right and bottom of what is shown, the last two outside. None: the
-      whole; otherwise the person goes on beyond it.
+    window: left, top, right and bottom of what is shown, the last two outside, if the
+      person goes on beyond it; None: all is shown.
   """
 
   plate: UInt8[np.ndarray, "h w 3"]
@@ -55,7 +55,9 @@ class Scene:
     """Returns the person in the scene, as far as it is shown."""
     return self.shown(blend(self.plate, self.colours, self.alpha))
 
-  def shown(self, values: Shaped[np.ndarray, "h w *c"]) -> Shaped[np.ndarray, "h2 w2 *c"]:
+  def shown(
+    self, values: Shaped[np.ndarray, "h w *c"]
+  ) -> Shaped[np.ndarray, "h2 w2 *c"]:
     """Returns the part of a map of the scene that is shown."""
     left, top, right, bottom = self.window or (0, 0, *values.shape[1::-1])
     return values[top:bottom, left:right]

@@ -4,6 +4,7 @@ import dancers
 import numpy as np
 import pytest
 
+from dabfusion_jax.people import landmarks as lm
 from dabfusion_jax.people import segmenter
 from dabfusion_jax.people.landmarks import NUM_LANDMARKS, Landmarks
 
@@ -29,3 +30,43 @@ def test_landmarks_move_a_person_or_only_tell_what_is_there(presence, moves, tel
   person = finder(picture)
   assert (person.landmarks is found, person.unsure is found) == (moves, tells)
   assert (person.landmarks is None, person.unsure is None) == (not moves, not tells)
+
+
+class SettledNetwork:
+  """Finds the person of `dancers` in any square, and all of the square in its mask."""
+
+  def __init__(self, presence=1.0, confidence=1.0):
+    sure = np.full(NUM_LANDMARKS, confidence)
+    self.found = Landmarks(dancers.joints(), sure, presence)
+
+  def find(self, picture, square):
+    return self.found
+
+  def find_with_mask(self, picture, square):
+    mask = np.repeat(dancers.draw()[1][..., None], 3, axis=-1).astype(np.uint8) * 255
+    return self.found, square.cut(mask, segmenter._SIZE)[..., 0] / np.float32(255)
+
+
+@pytest.mark.parametrize(
+  ("network", "is_known"),
+  [
+    (SettledNetwork(), True),
+    (SettledNetwork(presence=0.8), False),
+    (SettledNetwork(confidence=0.5), False),
+  ],
+)
+def test_a_part_of_a_person_is_completed_if_the_network_is_sure(network, is_known):
+  picture, mask = dancers.draw()
+  half = picture[:96]
+  finder = object.__new__(segmenter.Segmenter)
+  finder._landmarks, finder._sam = network, None
+  seen = segmenter.Person(mask[:96].astype(np.float32), None, 2, network.found)
+  person = finder.complete(half, seen)
+  if not is_known:
+    assert person is None
+    return
+  assert person.is_cut_off and person.others == 2 and person.unsure is None
+  assert person.alpha.shape == half.shape[:2]
+  assert ((person.alpha > 0.5) != mask[:96]).mean() < 0.03
+  below = [lm.LEFT_KNEE, lm.RIGHT_KNEE, lm.LEFT_ANKLE, lm.RIGHT_ANKLE]
+  assert (person.landmarks.points[below, 1] > 96).all()

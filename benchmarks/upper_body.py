@@ -1,0 +1,109 @@
+r"""How exactly the joints of a person are found whom the picture cuts off.
+
+  python -m benchmarks.upper_body --pictures=DIR
+
+--pictures is a folder of pictures of whole people, each standing. Every one is cut off
+at several heights, and narrow. Printed are mean distances from the joints that are
+found in the whole picture, in trunks, with standard errors over pictures: of the first
+look, and of the square that is settled on. It needs the weights of BlazePose
+(docs/weights.md).
+"""
+
+import argparse
+from collections.abc import Sequence
+
+import numpy as np
+from jaxtyping import Float, UInt8
+
+from dabfusion_jax.evaluation.scoring.aggregate import standard_error, with_error
+from dabfusion_jax.inference.layers import fit
+from dabfusion_jax.inference.pairs import PICTURE_SUFFIXES
+from dabfusion_jax.people import landmarks as lm
+from dabfusion_jax.people.segmenter import Person, Segmenter
+from dabfusion_jax.people.skeleton import Joints, trunk_length
+from data_pipeline import cli
+from data_pipeline.errors import UserError
+from data_pipeline.media import reader
+
+# Where a picture ends: trunks below the shoulders.
+HEIGHTS = {"shoulders": 0.2, "chest": 0.4, "waist": 0.65, "hips": 1.1, "thighs": 1.4}
+SHOWN = {
+  "ears": [lm.LEFT_EAR, lm.RIGHT_EAR],
+  "shoulders": [lm.LEFT_SHOULDER, lm.RIGHT_SHOULDER],
+  "elbows": [lm.LEFT_ELBOW, lm.RIGHT_ELBOW],
+  "hips": [lm.LEFT_HIP, lm.RIGHT_HIP],
+}
+FIRST, SETTLED = "first look", "settled"
+_SIDE, _ABOVE = 0.9, 0.15  # trunks beside the neck and above the head
+
+
+def cut(
+  picture: UInt8[np.ndarray, "h w 3"], person: Person, trunks: float
+) -> tuple[UInt8[np.ndarray, "h2 w2 3"], Float[np.ndarray, "2"]]:
+  """Returns the upper part of a picture, and where it begins (x, y)."""
+  points = person.landmarks.points
+  unit, (x, y) = trunk_length(points), _neck(points)
+  left, right = max(int(x - _SIDE * unit), 0), int(x + _SIDE * unit)
+  top = max(int(person.box[1] - _ABOVE * unit), 0)
+  part = picture[top : int(y + trunks * unit), left:right]
+  return np.ascontiguousarray(part), np.array([left, top], float)
+
+
+def _neck(points: Joints) -> Float[np.ndarray, "2"]:
+  return points[SHOWN["shoulders"]].mean(0)
+
+
+def distances(found: Joints, true: Joints) -> list[float]:
+  """Returns the mean distance of each kind of joint, in trunks of the true ones."""
+  error = np.hypot(*(found - true).T) / trunk_length(true)
+  return [float(error[joints].mean()) for joints in SHOWN.values()]
+
+
+def run(args: argparse.Namespace) -> None:
+  """Prints a table in markdown."""
+  find, whole = Segmenter(), []
+  for path in sorted(args.pictures.iterdir()):
+    if path.suffix.lower() not in PICTURE_SUFFIXES:
+      continue
+    picture = fit(reader.read_image(path), None)
+    person = find(picture)
+    if person is None or person.landmarks is None:
+      raise UserError(f"{path}: no whole person was found in this picture.")
+    whole.append((picture, person))
+  print("| cut off at the | found | by the | " + " | ".join(SHOWN) + " |")
+  print("|---" * (3 + len(SHOWN)) + "|")
+  for where, trunks in HEIGHTS.items():
+    rows: dict[str, list[list[float]]] = {FIRST: [], SETTLED: []}
+    for picture, person in whole:
+      part, origin = cut(picture, person, trunks)
+      first = find(part)
+      if first is None:
+        continue
+      for name, seen in ((FIRST, first), (SETTLED, find.complete(part, first))):
+        known = seen and (seen.landmarks or seen.unsure)
+        if known:
+          true = person.landmarks.points
+          rows[name].append(distances(known.points + origin, true))
+    for name, of_pictures in rows.items():
+      cells = ["-"] * len(SHOWN)
+      if len(of_pictures) > 1:
+        cells = [
+          with_error(float(x.mean()), standard_error(x))
+          for x in np.array(of_pictures).T
+        ]
+      count = f"{len(of_pictures)} of {len(whole)}"
+      print(f"| {where} | {count} | {name} | " + " | ".join(cells) + " |")
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+  """Runs the measurement."""
+  parser = cli.make_parser("benchmarks.upper_body", __doc__)
+  add = parser.add_argument
+  add("--pictures", type=cli.local_path, required=True)
+  args = parser.parse_args(argv)
+  with cli.one_line_errors("upper_body"):
+    run(args)
+
+
+if __name__ == "__main__":
+  main()
