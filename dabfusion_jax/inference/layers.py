@@ -213,13 +213,15 @@ def make_layers(
     return None, _nobody(pick, is_asked or place != OWN or pick > 1)
   scale = max(picture.shape[:2]) / max(own.shape[:2])
   fault = reference.find_fault(person, scale)
-  if place == OWN and not is_whole and not notes and reference.may_go_on(person, fault):
-    person = _segmenter().complete(own, person) or person
-    fault = reference.find_fault(person, scale)
+  otherwise = "take it as it is: --drawing=decoder"
+  if not notes and not is_whole and reference.may_go_on(person, fault):
+    if place == OWN:
+      person = _segmenter().complete(own, person) or person
+      fault = reference.find_fault(person, scale)
+    else:
+      otherwise = "leave out --scene: in their own picture, half a person dances too"
   if fault:
-    raise InputError(
-      f"In this picture {fault} (or take it as it is: --drawing=decoder)."
-    )
+    raise InputError(f"In this picture {fault} (or {otherwise}).")
   if person.landmarks is None and not notes:
     notes += (
       "No arms and legs were recognised in this picture: what was cut out moves as a"
