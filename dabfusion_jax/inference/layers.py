@@ -296,13 +296,12 @@ def _cut_off(layered: Scene) -> tuple[str, ...]:
   sides = cut_arms(layered)
   if sides:
     hands, arms = (
-      ("hand is", "that arm moves")
+      ("hand is", "that arm swings")
       if len(sides) == 1
-      else ("hands are", "these arms move")
+      else ("hands are", "these arms swing")
     )
     notes += (
-      f"The {' and '.join(sides)} {hands} not in the picture: {arms} only as far as"
-      " that stays so.",
+      f"The {' and '.join(sides)} {hands} not in the picture: {arms} a little.",
     )
   return notes
 

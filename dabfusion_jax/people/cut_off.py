@@ -20,6 +20,7 @@ _FINGERS = 1.5  # the hand goes on beyond the knuckles
 # In trunks: what is guessed of arms and hair may be seen so far inside the border that
 # cuts them; that of arms stays so far beyond the other borders.
 _SEEN, _BEYOND = 0.03, 0.1
+_SWING = np.deg2rad(30)  # of each of its bones, at most
 _STEPS, _HALVINGS = 16, 6
 
 Point = Float[np.ndarray, "2"]
@@ -29,8 +30,8 @@ class CutOff:
   """The borders of a picture in which a person is danced who goes on below it.
 
   The person stays before the camera, the head in the picture; hands that are in the
-  picture may leave it. An arm that the picture cuts off dances as far as its cut stays
-  outside; beyond, it moves less, down to not at all against the trunk.
+  picture may leave it. An arm that the picture cuts off swings a little, as far as its
+  cut stays outside; one that is cut above the elbow moves with the trunk.
   """
 
   def __init__(self, scene: Scene, pieces: Sequence[Piece]) -> None:
@@ -96,7 +97,7 @@ class CutOff:
   def _arm(
     self, side: str, moves: Mapping[str, Affine], share: float
   ) -> dict[str, Affine]:
-    """Returns an arm at a share of the way from the picture's pose to the dance's."""
+    """Returns an arm that swings by a share of what it may at most."""
     names = _pieces_of(side)
     start = skeleton.apply(moves[names[0]], self._joints[LIMBS[names[0]][0]])
     arm = {}
@@ -105,7 +106,7 @@ class CutOff:
       still, danced = (
         np.diff(skeleton.apply(moves[part], bone), axis=0)[0] for part in (TORSO, name)
       )
-      end = start + _between(still, danced, share)
+      end = start + _swung(still, danced, share)
       arm[name] = skeleton.laid(bone, start, end)
       start = end
     return arm
@@ -154,11 +155,13 @@ def _pieces_of(side: str) -> tuple[str, str]:
   return f"{side}_upper_arm", f"{side}_forearm"
 
 
-def _between(still: Point, danced: Point, share: float) -> Point:
-  """Returns a bone at a share of the way from one to another, turning about its end."""
-  lengths = [float(np.hypot(*bone)) for bone in (still, danced)]
-  angles = [float(np.arctan2(bone[1], bone[0])) for bone in (still, danced)]
-  turn = (angles[1] - angles[0] + np.pi) % (2 * np.pi) - np.pi
-  angle = angles[0] + share * turn
-  length = lengths[0] + share * (lengths[1] - lengths[0])
-  return length * np.array([np.cos(angle), np.sin(angle)])
+def _swung(still: Point, danced: Point, share: float) -> Point:
+  """Returns a bone that swings to the side to which it dances, as far as it may.
+
+  Without a jump, also if a raised arm passes its highest point.
+  """
+  (x, y), (to_x, to_y) = still, danced
+  sine = (x * to_y - y * to_x) / max(np.hypot(x, y) * np.hypot(to_x, to_y), 1e-9)
+  turn = share * _SWING * sine
+  cos, sin = np.cos(turn), np.sin(turn)
+  return np.array([cos * x - sin * y, sin * x + cos * y])

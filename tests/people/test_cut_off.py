@@ -142,3 +142,22 @@ def test_an_arm_cut_above_the_elbow_moves_with_the_trunk():
     bone = bust.landmarks.points[list(skeleton.LIMBS[name])]
     still, danced = (skeleton.apply(moves[part], bone) for part in ("torso", name))
     np.testing.assert_allclose(np.diff(danced, axis=0), np.diff(still, axis=0))
+
+
+def test_an_arm_that_is_cut_off_never_snaps(half):
+  """The arm of the dance goes once round the shoulder, in small steps."""
+  joints = half.landmarks.points
+  shoulder, elbow, wrist = joints[[lm.LEFT_SHOULDER, lm.LEFT_ELBOW, lm.LEFT_WRIST]]
+  person, fitter = Skeleton(joints, joints), CutOff(half, ())
+  places = []
+  for angle in np.linspace(0, 2 * np.pi, 121):
+    cos, sin = np.cos(angle), np.sin(angle)
+    turn = np.array([[cos, -sin], [sin, cos]])
+    points = joints.copy()
+    points[lm.LEFT_ELBOW] = shoulder + turn @ (elbow - shoulder)
+    points[lm.LEFT_WRIST] = shoulder + turn @ (wrist - shoulder)
+    moves = fitter.fit(person.pose(points, person.feet(points)))
+    places.append(skeleton.apply(moves["left_forearm"], wrist))
+  steps = np.hypot(*np.diff(places, axis=0).T) / skeleton.trunk_length(joints)
+  assert steps.max() < 0.12
+  assert steps.sum() > 0.2
