@@ -20,7 +20,7 @@ from dabfusion_jax.inference.layers import fit
 from dabfusion_jax.inference.pairs import PICTURE_SUFFIXES
 from dabfusion_jax.people import landmarks as lm
 from dabfusion_jax.people.segmenter import Person, Segmenter
-from dabfusion_jax.people.skeleton import Joints, trunk_length
+from dabfusion_jax.people.skeleton import Joints, neck, trunk_length
 from data_pipeline import cli
 from data_pipeline.errors import UserError
 from data_pipeline.media import reader
@@ -42,15 +42,11 @@ def cut(
 ) -> tuple[UInt8[np.ndarray, "h2 w2 3"], Float[np.ndarray, "2"]]:
   """Returns the upper part of a picture, and where it begins (x, y)."""
   points = person.landmarks.points
-  unit, (x, y) = trunk_length(points), _neck(points)
+  unit, (x, y) = trunk_length(points), neck(points)
   left, right = max(int(x - _SIDE * unit), 0), int(x + _SIDE * unit)
   top = max(int(person.box[1] - _ABOVE * unit), 0)
   part = picture[top : int(y + trunks * unit), left:right]
   return np.ascontiguousarray(part), np.array([left, top], float)
-
-
-def _neck(points: Joints) -> Float[np.ndarray, "2"]:
-  return points[SHOWN["shoulders"]].mean(0)
 
 
 def distances(found: Joints, true: Joints) -> list[float]:

@@ -16,11 +16,10 @@ from jaxtyping import UInt8
 
 from dabfusion_jax.inference.inputs import InputError
 from dabfusion_jax.inference.painter import FlowPainter, Painter, PiecePainter
+from dabfusion_jax.inference.person_notes import person_notes
 from dabfusion_jax.inference.pose import FlowReader, FrameReader, PoseReader
 from dabfusion_jax.inference.sampler import ReadJoints
 from dabfusion_jax.people import reference, scene, segmenter
-from dabfusion_jax.people.cut_off import cut_arms
-from dabfusion_jax.people.hands import held_arms
 from dabfusion_jax.people.landmarks import LandmarkNetwork
 from dabfusion_jax.people.scene import Scene
 from dabfusion_jax.people.squares import Square
@@ -242,7 +241,7 @@ def make_layers(
     layered = scene.stand_in(layered, plate, scene.studio_frame(side))
   elif place != OWN:
     layered = _into_picture(layered, place, size)
-  notes += _cut_off(layered) + _held_arms(layered)
+  notes += person_notes(layered)
   return Layers(layered, scene.frame_of(layered), notes), notes
 
 
@@ -268,42 +267,6 @@ def choreograph(
   if place == OWN:
     made = layers.frame.cut(made, max(made.shape[:2]))
   return made, notes
-
-
-def _held_arms(layered: Scene) -> tuple[str, ...]:
-  """Returns a note on arms that do not dance."""
-  if layered.landmarks is None:
-    return ()
-  sides = held_arms(layered)
-  if not sides:
-    return ()
-  hands, arms = (
-    ("hand is", "that arm moves")
-    if len(sides) == 1
-    else ("hands are", "these arms move")
-  )
-  return (
-    f"The {' and '.join(sides)} {hands} hidden, in a pocket perhaps: {arms} with the"
-    " trunk.",
-  )
-
-
-def _cut_off(layered: Scene) -> tuple[str, ...]:
-  """Returns notes on what the picture does not show of a person."""
-  if layered.window is None:
-    return ()
-  notes = ("The picture shows a part of the person; the rest dances out of sight.",)
-  sides = cut_arms(layered)
-  if sides:
-    hands, arms = (
-      ("hand is", "that arm swings")
-      if len(sides) == 1
-      else ("hands are", "these arms swing")
-    )
-    notes += (
-      f"The {' and '.join(sides)} {hands} not in the picture: {arms} a little.",
-    )
-  return notes
 
 
 def _nobody(pick: int, is_asked: bool) -> tuple[str, ...]:

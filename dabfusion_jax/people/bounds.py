@@ -8,12 +8,11 @@ from jaxtyping import Float
 
 from dabfusion_jax.people import skeleton
 from dabfusion_jax.people.piece import Piece
-from dabfusion_jax.people.skeleton import LIMBS, Affine, Joints
+from dabfusion_jax.people.skeleton import ARMS, LIMBS, Affine, Joints
 
 _MARGIN = 0.015  # that stays free, relative to the shorter side
 _MIN_LENGTH = 0.4  # of an arm whose hand would leave the picture, of what it was
 _PASSES = 2  # a hand that was drawn in turns, and may stick out again a little
-_SIDES = ("left", "right")
 
 Points = Float[np.ndarray, "n 2"]
 Corner = Float[np.ndarray, "2"]
@@ -45,7 +44,7 @@ class Bounds:
     outlines = {piece.name: outline(piece) for piece in pieces}
     self._outlines = {name: x for name, x in outlines.items() if len(x)}
     self._joints = joints
-    self._free = [side for side in _SIDES if side not in held]
+    self._free = [side for side in ARMS if side not in held]
     self._body = [
       name
       for name in self._outlines
@@ -82,7 +81,7 @@ class Bounds:
 
     What sticks out there does not come back if the arm is shortened.
     """
-    upper, lower = _pieces_of(side)
+    upper, lower = ARMS[side]
     shoulder, elbow = self._joints[list(LIMBS[upper])]
     corners = {
       name: self._outlines.get(name, np.empty((0, 2))) for name in (upper, lower)
@@ -93,7 +92,7 @@ class Bounds:
 
   def _arm(self, side: str, moves: Mapping[str, Affine]) -> tuple[Corner, Points]:
     """Returns where the shoulder and the corners of an arm are."""
-    upper, _ = _pieces_of(side)
+    upper, _ = ARMS[side]
     start = skeleton.apply(moves[upper], self._joints[LIMBS[upper][0]])
     corners = self._arms[side].items()
     return start, np.concatenate(
@@ -116,7 +115,7 @@ class Bounds:
     )
     if (scale == 1).all():
       return {}
-    names = _pieces_of(side)
+    names = ARMS[side]
     shoulder, elbow, wrist = LIMBS[names[0]] + LIMBS[names[1]][1:]
     joints = [
       skeleton.apply(moves[name], self._joints[joint])
@@ -139,10 +138,6 @@ def _share(space: Corner, reach: Corner) -> Corner:
   share = np.maximum(space, 0) / np.maximum(reach, 1e-6)
   is_beyond = (reach > space) & (reach > 0)
   return np.where(is_beyond, np.clip(share, _MIN_LENGTH, 1), 1.0)
-
-
-def _pieces_of(side: str) -> tuple[str, str]:
-  return f"{side}_upper_arm", f"{side}_forearm"
 
 
 def outline(piece: Piece) -> Points:

@@ -10,18 +10,16 @@ from dabfusion_jax.people import skeleton
 from dabfusion_jax.people.bounds import outline
 from dabfusion_jax.people.piece import Piece
 from dabfusion_jax.people.scene import Scene
-from dabfusion_jax.people.skeleton import HEAD, LIMBS, TORSO, Affine, Joints
+from dabfusion_jax.people.skeleton import ARMS, HEAD, LIMBS, TORSO, Affine, Joints
 
 # How far a trunk leaves its place at most, in trunks: to the sides (also of a person
 # whose shoulders are cut off), up and down.
 _ASIDE, _TIGHT, _UP, _DOWN = 0.4, 0.1, 0.1, 0.3
-_HANDS = {"left": lm.LEFT_HAND, "right": lm.RIGHT_HAND}
-_FINGERS = 1.5  # the hand goes on beyond the knuckles
 # In trunks: what is guessed of arms and hair may be seen so far inside the border that
 # cuts them; that of arms stays so far beyond the other borders.
 _SEEN, _BEYOND = 0.03, 0.1
 _SWING = np.deg2rad(30)  # of each of its bones, at most
-_STEPS, _HALVINGS = 16, 6
+_STEPS, _HALVINGS = 16, 6  # in which the share is found by which it swings
 
 Point = Float[np.ndarray, "2"]
 
@@ -47,8 +45,6 @@ class CutOff:
     self._cuts = {side: self._cut(side) for side in cut_arms(scene)}
     is_tight = any("upper" in piece for piece, *_ in self._cuts.values())
     self._aside = _TIGHT if is_tight else _ASIDE
-    hair = np.flatnonzero(scene.alpha[int(self._low[1])] > 0.5)
-    self._hair = np.array([hair.mean(), self._low[1]]) if len(hair) else None
     heads = [outline(piece) for piece in pieces if piece.name == HEAD]
     self._head = np.concatenate([np.empty((0, 2)), *heads])
 
@@ -65,9 +61,11 @@ class CutOff:
       low = np.minimum(self._low, self._head.min(0))
       high = np.maximum(self._high, self._head.max(0))
       shift += np.maximum(low - head.min(0), 0) + np.minimum(high - head.max(0), 0)
-    if self._hair is not None:  # what is above it must not come down
-      y = skeleton.apply(moves[HEAD], self._hair)[1] + shift[1]
-      shift[1] += min(self._low[1] + _SEEN * self._unit - y, 0)
+      top = self._low[1]
+      if low[1] < top:  # hair is cut off, and what is above must not come down
+        hair = np.array([self._head[:, 0].mean(), top])
+        y = skeleton.apply(moves[HEAD], hair)[1] + shift[1]
+        shift[1] += min(top + _SEEN * self._unit - y, 0)
     moves = {name: skeleton.shifted(move, shift) for name, move in moves.items()}
     for side in self._cuts:
       moves |= self._keep_out(side, moves)
@@ -83,9 +81,10 @@ class CutOff:
 
   def _keep_out(self, side: str, moves: Mapping[str, Affine]) -> dict[str, Affine]:
     """Returns how an arm moves whose cut stays outside the picture."""
-    share, step = 0.0, 1 / _STEPS
     if "upper" in self._cuts[side][0]:  # nothing is known of the forearm
-      return self._arm(side, moves, share)
+      return self._arm(side, moves, 0.0)
+    # In steps: it must not come in and go out again, which would be a jump.
+    share, step = 0.0, 1 / _STEPS
     while share < 1 and self._is_outside(side, self._arm(side, moves, share + step)):
       share += step
     for _ in range(_HALVINGS if share < 1 else 0):
@@ -98,7 +97,7 @@ class CutOff:
     self, side: str, moves: Mapping[str, Affine], share: float
   ) -> dict[str, Affine]:
     """Returns an arm that swings by a share of what it may at most."""
-    names = _pieces_of(side)
+    names = ARMS[side]
     start = skeleton.apply(moves[names[0]], self._joints[LIMBS[names[0]][0]])
     arm = {}
     for name in names:
@@ -132,16 +131,16 @@ def cut_arms(scene: Scene) -> tuple[str, ...]:
     return ()
   low, high = np.reshape(scene.window, (2, 2)).astype(float)
   joints = scene.landmarks.points
-  return tuple(side for side in _HANDS if _leaving(side, joints, low, high))
+  return tuple(side for side in ARMS if _leaving(side, joints, low, high))
 
 
 def _leaving(
   side: str, joints: Joints, low: Point, high: Point
 ) -> tuple[str, Point] | None:
   """Returns the piece and the place in which an arm leaves a window, if it does."""
-  upper, lower = _pieces_of(side)
+  upper, lower = ARMS[side]
   shoulder, elbow, wrist = joints[[*LIMBS[upper], LIMBS[lower][1]]]
-  tip = wrist + _FINGERS * (joints[list(_HANDS[side])].mean(0) - wrist)
+  tip = lm.fingertips(joints, side)
   parts = ((upper, shoulder, elbow), (lower, elbow, wrist), (lower, wrist, tip))
   for name, start, end in parts:
     along = start + np.linspace(0, 1, 65)[:, None] * (end - start)
@@ -149,10 +148,6 @@ def _leaving(
     if not is_inside.all():
       return name, along[is_inside.argmin()]
   return None
-
-
-def _pieces_of(side: str) -> tuple[str, str]:
-  return f"{side}_upper_arm", f"{side}_forearm"
 
 
 def _swung(still: Point, danced: Point, share: float) -> Point:

@@ -24,8 +24,11 @@ LEFT_ELBOW, RIGHT_ELBOW, LEFT_WRIST, RIGHT_WRIST = 13, 14, 15, 16
 LEFT_HIP, RIGHT_HIP, LEFT_KNEE, RIGHT_KNEE = 23, 24, 25, 26
 LEFT_HAND, RIGHT_HAND = (17, 19), (18, 20)  # first joints of little and index finger
 LEFT_ANKLE, RIGHT_ANKLE, LEFT_TOE, RIGHT_TOE = 27, 28, 31, 32
+HANDS = {"left": LEFT_HAND, "right": RIGHT_HAND}
 # Pairs of a left and a right landmark: inner eyes to ears, mouth, shoulders to toes.
 PAIRS = ((1, 4), (2, 5), (3, 6), *((i, i + 1) for i in range(7, 33, 2)))
+MIN_CONFIDENCE = 0.75  # joints that are seen have 0.96 and more, others 0.71 at most
+_FINGERS = 1.5  # the hand goes on beyond the knuckles
 _SIZE = 256
 
 
@@ -72,6 +75,12 @@ class LandmarkNetwork:
     values = values.reshape(-1, 5)[:NUM_LANDMARKS]
     points = square.to_picture(values[:, :2].astype(np.float64) / _SIZE)
     return Landmarks(points, _sigmoid(values[:, 3]), float(presence[0])), mask
+
+
+def fingertips(points: Float[np.ndarray, "33 2"], side: str) -> Float[np.ndarray, "2"]:
+  """Returns where the fingers of a side, "left" or "right", end."""
+  wrist = points[LEFT_WRIST if side == "left" else RIGHT_WRIST]
+  return wrist + _FINGERS * (points[list(HANDS[side])].mean(0) - wrist)
 
 
 def _sigmoid(x: np.ndarray) -> np.ndarray:

@@ -8,7 +8,6 @@ from dabfusion_jax.people.segmenter import Person
 from dabfusion_jax.people.skeleton import trunk_length
 
 MIN_HEIGHT = 40  # pixels of a person, below which there is nothing to draw
-_MIN_CONFIDENCE = 0.75  # joints that are seen have 0.96 and more, others 0.71 at most
 _SITTING = 0.45  # thighs this short, relative to the trunk, point at the camera
 _LYING = 1.3  # width over height, which stretched arms do not reach
 _WHOLE = "; give a picture that shows the whole person, from head to feet"
@@ -59,7 +58,7 @@ def _cut_off_below(person: Person, landmarks: Landmarks) -> str | None:
   points, confidence = landmarks.points, landmarks.confidence
   for joints, where in _LEVELS:
     joints = list(joints)
-    outside = (points[joints, 1] > rows) | (confidence[joints] < _MIN_CONFIDENCE)
+    outside = (points[joints, 1] > rows) | (confidence[joints] < lm.MIN_CONFIDENCE)
     if outside.all():
       return f"the person is cut off below {where}{_WHOLE}"
   is_at_border = person.box[3] >= rows - 1

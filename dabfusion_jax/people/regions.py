@@ -16,7 +16,7 @@ from dabfusion_jax.people.skeleton import FEET, HEAD, LIMBS, TORSO, trunk_length
 # Half the width of a piece, relative to the trunk from the hips to the neck.
 RADII = {"upper_arm": 0.15, "forearm": 0.13, "thigh": 0.24, "shin": 0.17}
 _HEAD_RADIUS, _FOOT_RADIUS, _TORSO_RADIUS = 0.36, 0.12, 0.25
-_HAND, _HAND_RADIUS = 1.5, 0.15  # the hand goes on beyond the knuckles
+_HAND_RADIUS = 0.15
 # Relative to the radius of an arm: up to the first, pixels show the arm's colours; up
 # to the second they are the arm's whatever their colour. Beside hands there is cloth.
 _CORE, _SURE, _LOWER_CORE, _LOWER_SURE = 0.5, 0.5, 0.3, 0.4  # upper arms; forearms
@@ -43,8 +43,7 @@ def outlines(
     radius = RADII[name.partition("_")[2]] * unit
     shapes[name] = _distance(x, y, start, end) / radius
     if "forearm" in name:
-      fingers = joints[list(lm.LEFT_HAND if "left" in name else lm.RIGHT_HAND)].mean(0)
-      tip = end + _HAND * (fingers - end)
+      tip = lm.fingertips(joints, name.partition("_")[0])
       hand = _distance(x, y, end, tip) / (_HAND_RADIUS * unit)
       shapes[name] = np.minimum(shapes[name], hand)
   for name, ankle in FEET.items():

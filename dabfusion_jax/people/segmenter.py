@@ -15,13 +15,7 @@ from jaxtyping import Bool, Float, Float32, UInt8
 
 from dabfusion_jax.people import upper_body
 from dabfusion_jax.people.guided_filter import guided_filter
-from dabfusion_jax.people.landmarks import (
-  LEFT_SHOULDER,
-  MARGIN,
-  RIGHT_SHOULDER,
-  LandmarkNetwork,
-  Landmarks,
-)
+from dabfusion_jax.people.landmarks import MARGIN, LandmarkNetwork, Landmarks
 from dabfusion_jax.people.sam import sam_of_environment
 from dabfusion_jax.people.squares import Square, square_around
 from dabfusion_jax.people.tflite_network import TfliteNetwork
@@ -33,7 +27,6 @@ WEIGHTS = (SELFIE, "blazepose-full")
 # Of 14 pictures of people the lowest has 0.93; a cat has 0.88, a field of stars 0.90.
 MIN_PRESENCE = 0.91
 _SOME_PRESENCE = 0.5  # from which on there is a body, if only a part of it
-_SHOULDERS, _MIN_CONFIDENCE = [LEFT_SHOULDER, RIGHT_SHOULDER], 0.75
 _SIZE = 256
 _MIN_AREA = 2e-3  # share of the square picture; specks are smaller
 _MIN_CONTRAST = 24  # grey levels between a person and the wall, without a network
@@ -132,13 +125,12 @@ class Segmenter:
     if square is None:
       return None
     found, mask = self._landmarks.find_with_mask(picture, square)
-    is_sure = (found.confidence[_SHOULDERS] >= _MIN_CONFIDENCE).all()
-    if found.presence < MIN_PRESENCE or not is_sure:
+    landmarks = upper_body.complete(found, len(picture))
+    if found.presence < MIN_PRESENCE or landmarks is None:
       return None
     alpha = self._cut_out(picture, square, mask, person.alpha > 0.5)
     if alpha is None:
       return None
-    landmarks = upper_body.complete(found, len(picture))
     return Person(alpha, landmarks, person.others, is_cut_off=True)
 
   def _cut_out(

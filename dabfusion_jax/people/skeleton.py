@@ -25,6 +25,7 @@ LIMBS = {
   "right_thigh": (lm.RIGHT_HIP, lm.RIGHT_KNEE),
   "right_shin": (lm.RIGHT_KNEE, lm.RIGHT_ANKLE),
 }
+ARMS = {side: (f"{side}_upper_arm", f"{side}_forearm") for side in ("left", "right")}
 FEET = {"left_foot": lm.LEFT_ANKLE, "right_foot": lm.RIGHT_ANKLE}
 TORSO, HEAD = "torso", "head"
 # Bounds of the length of a bone, relative to the picture.
@@ -164,12 +165,12 @@ class Skeleton:
   def _move_head(self, torso: Affine, joints: Joints) -> Affine:
     def angle(points):
       ears = (points[lm.LEFT_EAR] + points[lm.RIGHT_EAR]) / 2
-      return _angle(ears - _neck(points))
+      return _angle(ears - neck(points))
 
     nod = _wrap(angle(joints) - angle(self.rest))
     nod = np.clip(nod, -_MAX_NOD, _MAX_NOD)
-    neck = _neck(self.joints)
-    return _about(_rotation(nod), neck, apply(torso, neck))
+    pivot = neck(self.joints)
+    return _about(_rotation(nod), pivot, apply(torso, pivot))
 
   def _stand(
     self, moves: dict[str, Affine], ends: dict[int, np.ndarray], feet: Feet
@@ -203,6 +204,11 @@ def trunk_length(joints: Joints) -> float:
   return _length(_torso(joints)[1])
 
 
+def neck(points: Joints) -> Float[np.ndarray, "2"]:
+  """Returns the middle of the shoulders."""
+  return (points[lm.LEFT_SHOULDER] + points[lm.RIGHT_SHOULDER]) / 2
+
+
 def apply(move: Affine, points: Float[np.ndarray, "*n 2"]) -> Float[np.ndarray, "*n 2"]:
   """Moves points (x, y)."""
   return points @ move[:, :2].T + move[:, 2]
@@ -231,15 +237,11 @@ def laid(
   return _about(_stretch(_angle(own), turn, factor, 1.0), bone[0], start)
 
 
-def _neck(points: Joints) -> np.ndarray:
-  return (points[lm.LEFT_SHOULDER] + points[lm.RIGHT_SHOULDER]) / 2
-
-
 def _torso(points: Joints) -> tuple[np.ndarray, np.ndarray, float]:
   """Returns the middle of the hips, the axis from there to the neck, and the width."""
   hips = (points[lm.LEFT_HIP] + points[lm.RIGHT_HIP]) / 2
   width = _length(points[lm.LEFT_SHOULDER] - points[lm.RIGHT_SHOULDER])
-  return hips, _neck(points) - hips, width
+  return hips, neck(points) - hips, width
 
 
 def _angle(vector: np.ndarray) -> float:

@@ -7,20 +7,20 @@ import dataclasses
 from collections.abc import Callable
 
 import numpy as np
-from jaxtyping import Float
 
 from dabfusion_jax.people import landmarks as lm
 from dabfusion_jax.people.landmarks import Landmarks
-from dabfusion_jax.people.skeleton import Joints, trunk_length
+from dabfusion_jax.people.skeleton import Joints, neck, trunk_length
 from dabfusion_jax.people.squares import Square
 
-# Relative to the trunk, from the hips to the neck; medians of twelve photographs.
-_SHOULDERS, _THIGH, _SHIN, _TOE = 0.67, 0.76, 0.65, 0.15
-_ABOVE_NECK, _HEIGHT = 0.8, 3.4
+# Relative to the trunk, from the hips to the neck. Medians of twelve photographs: the
+# width of the shoulders, thigh and shin. About: the foot, the head, the whole person.
+_SHOULDERS, _THIGH, _SHIN = 0.67, 0.76, 0.65
+_TOE, _ABOVE_NECK, _HEIGHT = 0.15, 0.8, 3.4
+_INSIDE = 0.1  # of the trunk, by which a guessed joint may lie in the picture
 _STEADY = [lm.LEFT_EAR, lm.RIGHT_EAR, lm.LEFT_SHOULDER, lm.RIGHT_SHOULDER]
 _STEADY += [lm.LEFT_ELBOW, lm.RIGHT_ELBOW]
 _MAX_LOOKS, _SETTLED = 8, 0.03  # of the trunk, by which a look may change joints
-_MIN_CONFIDENCE = 0.75
 _LEGS = (
   (lm.LEFT_HIP, lm.LEFT_KNEE, lm.LEFT_ANKLE, lm.LEFT_TOE),
   (lm.RIGHT_HIP, lm.RIGHT_KNEE, lm.RIGHT_ANKLE, lm.RIGHT_TOE),
@@ -47,36 +47,41 @@ def settle(look: Callable[[Square], Landmarks], points: Joints) -> Square | None
   return None
 
 
-def complete(found: Landmarks, height: int) -> Landmarks:
+def complete(found: Landmarks, height: int) -> Landmarks | None:
   """Returns landmarks with hips and legs, which are guessed if they are not seen.
 
   Args:
     found: in the square of `settle`.
     height: of the picture, in pixels.
+
+  Returns:
+    The landmarks; None if shoulders are not sure, or if what is not seen would lie in
+    the picture, as the knees of somebody who sits.
   """
-  is_seen = (found.points[:, 1] < height) & (found.confidence >= _MIN_CONFIDENCE)
+  is_seen = (found.points[:, 1] < height) & (found.confidence >= lm.MIN_CONFIDENCE)
   points = found.points.copy()
-  hips = [lm.LEFT_HIP, lm.RIGHT_HIP]
+  hips, shoulders = [lm.LEFT_HIP, lm.RIGHT_HIP], [lm.LEFT_SHOULDER, lm.RIGHT_SHOULDER]
+  if not is_seen[shoulders].all():
+    return None
   if not is_seen[hips].all():
-    neck = _neck(points)
-    points[hips] = neck + (points[hips] - neck) * _unit(points) / trunk_length(points)
+    top = neck(points)
+    points[hips] = top + (points[hips] - top) * _unit(points) / trunk_length(points)
   unit = trunk_length(points)
   for leg in _LEGS:
     for upper, lower, length in zip(leg, leg[1:], (_THIGH, _SHIN, _TOE), strict=False):
       if not is_seen[lower]:
         points[lower] = points[upper] + [0.0, length * unit]
+  guessed = [joint for leg in _LEGS for joint in leg if not is_seen[joint]]
+  if (points[guessed, 1] < height - _INSIDE * unit).any():
+    return None
   return dataclasses.replace(found, points=points)
 
 
 def _square_of_whole(points: Joints) -> Square:
-  neck, unit = _neck(points), _unit(points)
+  (x, y), unit = neck(points), _unit(points)
   side = lm.MARGIN * _HEIGHT * unit
-  middle = neck[1] + (_HEIGHT / 2 - _ABOVE_NECK) * unit
-  return Square(float(neck[0] - side / 2), float(middle - side / 2), side)
-
-
-def _neck(points: Joints) -> Float[np.ndarray, "2"]:
-  return points[[lm.LEFT_SHOULDER, lm.RIGHT_SHOULDER]].mean(0)
+  middle = float(y) + (_HEIGHT / 2 - _ABOVE_NECK) * unit
+  return Square(float(x) - side / 2, middle - side / 2, side)
 
 
 def _unit(points: Joints) -> float:

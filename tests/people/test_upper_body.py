@@ -57,17 +57,17 @@ def test_legs_that_are_not_seen_hang_down_from_the_hips():
   np.testing.assert_array_equal(done[above], points[above])
 
 
-@pytest.mark.parametrize("confidence", [0.5, 1.0])
-def test_hips_below_the_picture_are_as_far_down_as_shoulders_are_wide(confidence):
+@pytest.mark.parametrize("are_seen", [False, True])
+def test_hips_that_are_not_seen_are_as_far_down_as_shoulders_are_wide(are_seen):
   points = dancers.joints()
-  points[[lm.LEFT_HIP, lm.RIGHT_HIP], 1] = 70.0  # pressed into the picture
-  seen = found(points, confidence)
-  done = upper_body.complete(seen, HEIGHT).points
+  hips = [lm.LEFT_HIP, lm.RIGHT_HIP]
+  points[hips, 1] = 72.0  # pressed into the picture
+  confidence = np.ones(lm.NUM_LANDMARKS)
+  confidence[hips] = 1.0 if are_seen else 0.5
+  done = upper_body.complete(Landmarks(points, confidence, 1.0), 75).points
   width = np.hypot(*(points[lm.LEFT_SHOULDER] - points[lm.RIGHT_SHOULDER]))
-  if confidence == 1.0:  # they are seen there
-    assert trunk_length(done) == trunk_length(points)
-  else:
-    assert trunk_length(done) == pytest.approx(1.5 * width, rel=0.02)
+  true = trunk_length(points) if are_seen else 1.5 * width
+  assert trunk_length(done) == pytest.approx(true, rel=0.02)
 
 
 def test_what_is_seen_of_the_legs_stays():
@@ -76,3 +76,19 @@ def test_what_is_seen_of_the_legs_stays():
   knees, ankles = LEGS[:2], LEGS[2:]
   np.testing.assert_array_equal(done[knees], points[knees])
   assert (done[ankles, 1] > 150).all()
+
+
+def test_legs_that_would_lie_in_the_picture_are_not_guessed():
+  """As those of somebody who sits, of whose knees the network is not sure."""
+  confidence = np.ones(lm.NUM_LANDMARKS)
+  confidence[LEGS] = 0.6
+  sitting = Landmarks(dancers.joints(), confidence, 1.0)
+  assert upper_body.complete(sitting, dancers.HEIGHT) is None
+  assert upper_body.complete(sitting, 120) is not None
+
+
+def test_without_shoulders_nobody_is_completed():
+  confidence = np.ones(lm.NUM_LANDMARKS)
+  confidence[lm.LEFT_SHOULDER] = 0.5
+  unsure = Landmarks(dancers.joints(), confidence, 1.0)
+  assert upper_body.complete(unsure, HEIGHT) is None
