@@ -9,11 +9,12 @@ import dataclasses
 import numpy as np
 import PIL.Image
 import scipy.ndimage
-from jaxtyping import Float, Float32, Shaped, UInt8
+from jaxtyping import Bool, Float, Float32, Shaped, UInt8
 
 from dabfusion_jax.people import landmarks as lm
-from dabfusion_jax.people.fill import fill, fill_smoothly
+from dabfusion_jax.people.fill import fill_smoothly
 from dabfusion_jax.people.landmarks import Landmarks
+from dabfusion_jax.people.patches import fill_from_patches
 from dabfusion_jax.people.regions import outlines
 from dabfusion_jax.people.segmenter import Person
 from dabfusion_jax.people.skeleton import HEAD, trunk_length
@@ -63,13 +64,18 @@ class Scene:
     return values[top:bottom, left:right]
 
 
+def hole_of(person: Person) -> Bool[np.ndarray, "h w"]:
+  """Returns where the background is hidden by a person, or mixed with their edge."""
+  return scipy.ndimage.binary_dilation(person.alpha > 0.02, iterations=_HOLE_MARGIN)
+
+
 def own_scene(picture: UInt8[np.ndarray, "h w 3"], person: Person) -> Scene:
   """Returns a picture as a scene of its own.
 
   A person who is cut off goes on beyond it.
   """
-  hole = scipy.ndimage.binary_dilation(person.alpha > 0.02, iterations=_HOLE_MARGIN)
-  plate = fill(picture, hole)
+  hole = hole_of(person)
+  plate = fill_from_patches(picture, hole)
   # At the outline the person is mixed with the background: colours from further inside.
   solid = person.alpha > 0.95
   inner = fill_smoothly(picture.astype(np.float32), solid if solid.any() else hole)

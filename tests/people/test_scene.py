@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import scipy.ndimage
 
-from dabfusion_jax.people import fill, guided_filter, scene, segmenter
+from dabfusion_jax.people import guided_filter, scene, segmenter
 from dabfusion_jax.people.segmenter import Person
 from dabfusion_jax.people.squares import Square
 
@@ -15,43 +15,6 @@ def own():
   picture, mask = dancers.draw()
   person = Person(mask.astype(np.float32), dancers.landmarks(), 0)
   return picture, mask, scene.own_scene(picture, person)
-
-
-def test_everything_outside_a_hole_stays_bit_for_bit():
-  picture = np.random.default_rng(0).integers(0, 256, (40, 60, 3), np.uint8)
-  hole = np.zeros((40, 60), bool)
-  hole[10:30, 20:45] = True
-  filled = fill.fill(picture, hole)
-  np.testing.assert_array_equal(filled[~hole], picture[~hole])
-  assert (filled[hole] != picture[hole]).any()
-
-
-def test_a_wall_behind_a_hole_continues():
-  rows = np.linspace(60, 220, 64)[:, None, None]
-  wall = np.broadcast_to(rows, (64, 80, 3)).round().astype(np.uint8)
-  hole = np.zeros((64, 80), bool)
-  hole[15:50, 30:55] = True
-  spoiled = np.where(hole[..., None], 0, wall).astype(np.uint8)
-  filled = fill.fill(spoiled, hole)
-  assert np.abs(filled.astype(int) - wall)[hole].max() < 12
-
-
-def test_a_hole_has_the_texture_of_what_is_beside_it():
-  noise = np.random.default_rng(1).normal(128, 25, (64, 96, 1)).clip(0, 255)
-  grass = np.broadcast_to(noise, (64, 96, 3)).astype(np.uint8)
-  hole = np.zeros((64, 96), bool)
-  hole[12:52, 36:60] = True
-  filled = fill.fill(grass, hole)
-  inside = np.zeros_like(hole)
-  inside[20:44, 42:54] = True
-  assert filled[inside].std() > 0.6 * grass[inside].std()
-
-
-@pytest.mark.parametrize("whole", [False, True])
-def test_no_hole_and_nothing_but_hole_are_no_errors(whole):
-  picture = np.full((8, 8, 3), 7, np.uint8)
-  hole = np.full((8, 8), whole)
-  np.testing.assert_array_equal(fill.fill(picture, hole), picture)
 
 
 def test_a_coarse_mask_takes_the_edge_of_the_picture():
@@ -130,24 +93,3 @@ def test_a_square_is_cut_out_and_put_back():
 def test_outside_a_picture_a_square_repeats_the_border():
   picture = np.full((10, 10, 3), 9, np.uint8)
   assert (Square(-5.0, -5.0, 20.0).cut(picture, 10) == 9).all()
-
-
-def test_rows_of_which_nothing_is_known_are_filled_from_others():
-  picture = np.random.default_rng(0).integers(90, 110, (40, 60, 3)).astype(np.uint8)
-  hole = np.zeros((40, 60), bool)
-  hole[10:30] = True
-  filled = fill.fill(picture, hole)[hole]
-  assert 90 <= filled.min() and filled.max() <= 110
-
-
-def test_a_pole_beside_a_hole_is_not_repeated_in_it():
-  rng = np.random.default_rng(0)
-  picture = np.full((40, 90, 3), 150, np.uint8) + rng.integers(
-    0, 8, (40, 90, 3), np.uint8
-  )
-  picture[:, :20] = 0  # the black bar of a film
-  hole = np.zeros((40, 90), bool)
-  hole[8:32, 30:60] = True
-  filled = fill.fill(picture, hole)[hole]
-  assert filled.min() > 110
-  assert filled.std() > 1  # the grain of the wall goes on
