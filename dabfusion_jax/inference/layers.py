@@ -8,6 +8,7 @@ paper, which shows the network's frames.
 import concurrent.futures
 import dataclasses
 import functools
+import pathlib
 from collections.abc import Callable
 
 import numpy as np
@@ -19,7 +20,8 @@ from dabfusion_jax.inference.painter import FlowPainter, Painter, PiecePainter
 from dabfusion_jax.inference.person_notes import person_notes
 from dabfusion_jax.inference.pose import FlowReader, FrameReader, PoseReader
 from dabfusion_jax.inference.sampler import ReadJoints
-from dabfusion_jax.people import reference, scene, segmenter
+from dabfusion_jax.inference.subject import OWN, find_person, read_person
+from dabfusion_jax.people import scene, segmenter
 from dabfusion_jax.people.landmarks import LandmarkNetwork
 from dabfusion_jax.people.scene import Scene
 from dabfusion_jax.people.squares import Square
@@ -29,9 +31,8 @@ from data_pipeline.media import reader
 
 LAYERS, DECODER = "layers", "decoder"
 DRAWINGS = (LAYERS, DECODER)
-OWN, STUDIO = "own", "studio"
+STUDIO = "studio"
 DEFAULT_SIZE = 512  # pixels of the longer side
-IMPORT = f"python -m dabfusion_jax.weights import {' '.join(segmenter.WEIGHTS)}"
 # The network is shown darker clothes: its studio is light, and white would vanish.
 _SHOWN_GAIN = 0.6
 _STUDIO_SIZE = 512
@@ -94,32 +95,6 @@ def _landmark_network() -> concurrent.futures.Future[LandmarkNetwork]:
 
 def _compiled_network() -> LandmarkNetwork:
   return _landmark_network().result()
-
-
-@functools.cache
-def _segmenter() -> segmenter.Segmenter:
-  return segmenter.Segmenter()
-
-
-def find_person(
-  picture: UInt8[np.ndarray, "h w 3"], pick: int
-) -> segmenter.Person | None:
-  """Returns a person of a picture, or None; asked again at once, it is remembered.
-
-  Raises:
-    MissingWeightsError: the networks have not been imported.
-  """
-  return _find_once(_segmenter(), picture.tobytes(), picture.shape, pick)
-
-
-@functools.lru_cache(maxsize=1)
-def _find_once(
-  find: Callable[..., segmenter.Person | None],
-  pixels: bytes,
-  shape: tuple[int, ...],
-  pick: int,
-) -> segmenter.Person | None:
-  return find(np.frombuffer(pixels, np.uint8).reshape(shape), pick)
 
 
 def default_weights(shows_decoded: bool) -> str:
@@ -196,42 +171,10 @@ def make_layers(
     InputError: the person cannot be used, in one line.
   """
   own = fit(picture, size)
-  try:
-    person = find_person(own, pick)
-    notes: tuple[str, ...] = ()
-  except store.MissingWeightsError:
-    if not is_asked and place == OWN:
-      note = f"The picture is drawn by the decoder; to keep its sharpness run: {IMPORT}"
-      return None, (note,)
-    person = segmenter.find_by_contrast(own) if pick == 1 else None
-    notes = (
-      "Without the weights of the segmenter, whatever stands out from a plain wall is"
-      f" taken for the person; run: {IMPORT}",
-    )
-  if person is None:
-    return None, _nobody(pick, is_asked or place != OWN or pick > 1)
   scale = max(picture.shape[:2]) / max(own.shape[:2])
-  fault = reference.find_fault(person, scale)
-  otherwise = "take it as it is: --drawing=decoder"
-  if not notes and not is_whole and reference.may_go_on(person, fault):
-    if place == OWN:
-      person = _segmenter().complete(own, person) or person
-      fault = reference.find_fault(person, scale)
-    else:
-      otherwise = "leave out --scene: in their own picture, half a person dances too"
-  if fault:
-    raise InputError(f"In this picture {fault} (or {otherwise}).")
-  if person.landmarks is None and not notes:
-    notes += (
-      "No arms and legs were recognised in this picture: what was cut out moves as a"
-      " whole.",
-    )
-  elif person.others and pick == 1:
-    notes += (
-      f"The largest of {person.others + 1} people dances; --pick=2 is the next.",
-    )
-  if person.landmarks is not None and reference.is_from_behind(person.landmarks):
-    notes += ("The person is seen from behind, and dances with their back to you.",)
+  person, notes = read_person(own, scale, place, pick, is_asked, is_whole)
+  if person is None:
+    return None, notes
   if reads_frames and person.landmarks is not None:
     _landmark_network()
   layered = scene.own_scene(own, person)
@@ -240,7 +183,8 @@ def make_layers(
     plate = scene.make_studio(side)
     layered = scene.stand_in(layered, plate, scene.studio_frame(side))
   elif place != OWN:
-    layered = _into_picture(layered, place, size)
+    layered, more = _into_picture(layered, place, size)
+    notes += more
   notes += person_notes(layered)
   return Layers(layered, scene.frame_of(layered), notes), notes
 
@@ -269,31 +213,27 @@ def choreograph(
   return made, notes
 
 
-def _nobody(pick: int, is_asked: bool) -> tuple[str, ...]:
-  who = "no person" if pick == 1 else f"no person number {pick}"
-  if is_asked:
-    raise InputError(
-      f"There is {who} in this picture who could be cut out; give another picture, or"
-      " take it as it is: --drawing=decoder."
-    )
-  return (f"There is {who} in this picture who could be cut out: it moves as a whole.",)
-
-
-def _into_picture(layered: Scene, path: str, size: int | None) -> Scene:
-  """Returns the person of a scene in the place of the dancer of another picture."""
+def _into_picture(
+  layered: Scene, path: str, size: int | None
+) -> tuple[Scene, tuple[str, ...]]:
+  """Returns a person in the place of the dancer of another picture, and notes."""
+  if not pathlib.Path(path).exists():
+    raise InputError(f"scene is {path!r}: neither {OWN!r}, {STUDIO!r} nor a picture.")
   stage = fit(reader.read_image(path), size)
   try:
-    dancer = _segmenter()(stage)
+    dancer = find_person(stage, 1)
   except store.MissingWeightsError:
     dancer = segmenter.find_by_contrast(stage)
   if dancer is not None:
     replaced = scene.own_scene(stage, dancer)
-    return scene.stand_in(layered, replaced.plate, scene.frame_of(replaced))
+    stood = scene.stand_in(layered, replaced.plate, scene.frame_of(replaced))
+    if not dancer.others:
+      return stood, ()
+    return stood, (f"The largest of {dancer.others + 1} people in {path} is replaced.",)
   height, width = stage.shape[:2]
   side = min(height, width)
-  return scene.stand_in(
-    layered, stage, Square((width - side) / 2, float(height - side), float(side))
-  )
+  place = Square((width - side) / 2, float(height - side), float(side))
+  return scene.stand_in(layered, stage, place), ()
 
 
 def _in_studio(layered: Scene) -> Scene:

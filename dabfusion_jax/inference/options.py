@@ -16,9 +16,9 @@ from dabfusion_jax.inference.layers import (
   DEFAULT_SIZE,
   DRAWINGS,
   LAYERS,
-  OWN,
 )
 from dabfusion_jax.inference.motion import CHAIN, WINDOWS
+from dabfusion_jax.inference.subject import OWN
 from dabfusion_jax.settings.diffusion import DiffusionSettings, SamplingSettings
 from data_pipeline import cli
 from data_pipeline.media import reader

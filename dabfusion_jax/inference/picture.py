@@ -8,15 +8,15 @@ from dabfusion_jax.inference import inputs
 from dabfusion_jax.inference.inputs import PathLike
 from dabfusion_jax.inference.layers import (
   LAYERS,
-  OWN,
   Layers,
   choreograph,
   default_weights,
-  find_person,
   fit,
   make_layers,
 )
 from dabfusion_jax.inference.options import DanceOptions
+from dabfusion_jax.inference.subject import OWN, find_person
+from dabfusion_jax.people import reference
 from dabfusion_jax.settings.diffusion import DiffusionSettings
 from dabfusion_jax.storage import saved_stage
 
@@ -28,7 +28,8 @@ def choose_weights(image: Image, asked: DanceOptions) -> str:
   """Returns the name of the bundled weights that suit a picture.
 
   Those of people move what is drawn in layers. Their decoder draws little motion, so a
-  picture without a person, or one too small for layers, is left to those of figures.
+  picture without a person, a drawing perhaps, or one too small for layers, is left to
+  those of figures.
 
   Args:
     image: as `read_picture` takes it.
@@ -45,7 +46,10 @@ def choose_weights(image: Image, asked: DanceOptions) -> str:
   if max(picture.shape[:2]) <= PEOPLE_SIZE:
     return saved_stage.SHIPPED[0]
   person = find_person(fit(picture, None), asked.pick)
-  return saved_stage.SHIPPED[0] if person is None else name
+  is_drawing = person is None or (
+    person.landmarks is None and not reference.ends_at_border(person)
+  )
+  return saved_stage.SHIPPED[0] if is_drawing else name
 
 
 def read_picture(

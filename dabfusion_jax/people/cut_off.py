@@ -19,7 +19,8 @@ _ASIDE, _TIGHT, _UP, _DOWN = 0.4, 0.1, 0.1, 0.3
 # cuts them; that of arms stays so far beyond the other borders.
 _SEEN, _BEYOND = 0.03, 0.1
 _SWING = np.deg2rad(30)  # of each of its bones, at most
-_STEPS, _HALVINGS = 16, 6  # in which the share is found by which it swings
+_STEPS = 16  # in which it is looked at how far it may swing
+_SOFT = 0.15  # trunks beyond a limit, within which it is held back more and more
 
 Point = Float[np.ndarray, "2"]
 
@@ -45,6 +46,13 @@ class CutOff:
     self._cuts = {side: self._cut(side) for side in cut_arms(scene)}
     is_tight = any("upper" in piece for piece, *_ in self._cuts.values())
     self._aside = _TIGHT if is_tight else _ASIDE
+    # Of what is seen of the trunk: about hips below the picture, it may lean far.
+    top, hips = (
+      skeleton.neck(self._joints),
+      self._joints[[lm.LEFT_HIP, lm.RIGHT_HIP]].mean(0),
+    )
+    seen = np.clip((self._high[1] - top[1]) / max(hips[1] - top[1], 1.0), 0, 1)
+    self._middle = top + seen / 2 * (hips - top)
     heads = [outline(piece) for piece in pieces if piece.name == HEAD]
     self._head = np.concatenate([np.empty((0, 2)), *heads])
 
@@ -73,8 +81,7 @@ class CutOff:
 
   def _stay(self, torso: Affine) -> Point:
     """Returns what brings a trunk back, the more the farther it has gone."""
-    hips = self._joints[[lm.LEFT_HIP, lm.RIGHT_HIP]].mean(0)
-    x, y = (skeleton.apply(torso, hips) - hips) / self._unit
+    x, y = (skeleton.apply(torso, self._middle) - self._middle) / self._unit
     limits = np.array([self._aside, _DOWN if y > 0 else _UP])
     travel = np.array([x, y])
     return (limits * np.tanh(travel / limits) - travel) * self._unit
@@ -83,15 +90,15 @@ class CutOff:
     """Returns how an arm moves whose cut stays outside the picture."""
     if "upper" in self._cuts[side][0]:  # nothing is known of the forearm
       return self._arm(side, moves, 0.0)
-    # In steps: it must not come in and go out again, which would be a jump.
-    share, step = 0.0, 1 / _STEPS
-    while share < 1 and self._is_outside(side, self._arm(side, moves, share + step)):
-      share += step
-    for _ in range(_HALVINGS if share < 1 else 0):
-      step /= 2
-      if self._is_outside(side, self._arm(side, moves, share + step)):
-        share += step
-    return self._arm(side, moves, share)
+    # Past a place that is out of bounds it does not swing on; and it is held back
+    # little by little, or it would snap where that place comes into reach.
+    shares = np.linspace(0, 1, _STEPS + 1)
+    outside = np.array(
+      [self._outside(side, self._arm(side, moves, share)) for share in shares]
+    )
+    room = np.clip(1 + (outside - min(outside[0], 0)) / _SOFT, 0, 1)
+    share = np.minimum.accumulate(room)[1:].mean()
+    return self._arm(side, moves, float(share))
 
   def _arm(
     self, side: str, moves: Mapping[str, Affine], share: float
@@ -110,9 +117,11 @@ class CutOff:
       start = end
     return arm
 
-  def _is_outside(self, side: str, arm: Mapping[str, Affine]) -> bool:
+  def _outside(self, side: str, arm: Mapping[str, Affine]) -> float:
+    """Returns how far a cut is outside what it must not enter, in trunks."""
     piece, cut, limits = self._cuts[side]
-    return bool((self._beyond(skeleton.apply(arm[piece], cut)) > limits).any())
+    beyond = self._beyond(skeleton.apply(arm[piece], cut)) - limits
+    return float(beyond.max() / self._unit)
 
   def _cut(self, side: str) -> tuple[str, Point, Float[np.ndarray, "4"]]:
     """Returns where an arm is cut, and how far beyond the borders that has to stay."""

@@ -9,6 +9,7 @@ from dabfusion_jax.people.skeleton import trunk_length
 
 MIN_HEIGHT = 40  # pixels of a person, below which there is nothing to draw
 _SITTING = 0.45  # thighs this short, relative to the trunk, point at the camera
+_ASIDE = 0.15  # trunks, by which the shoulder of half a person may be outside
 _LYING = 1.3  # width over height, which stretched arms do not reach
 _WHOLE = "; give a picture that shows the whole person, from head to feet"
 # Joints from the feet upwards, and what is missing if they are not in the picture.
@@ -26,6 +27,45 @@ def find_fault(person: Person, pixels_per_pixel: float) -> str | None:
     person: as found in the picture at the size it is drawn at.
     pixels_per_pixel: of the picture as given, per pixel of that size.
   """
+  lasting = find_lasting_fault(person, pixels_per_pixel)
+  if lasting:
+    return lasting
+  if person.landmarks is None and ends_at_border(person):
+    return f"the person is cut off, and no arms and legs were recognised{_WHOLE}"
+  landmarks = person.landmarks or person.unsure
+  if landmarks is None:
+    return None
+  # Not of a drawing, whose legs are no legs to the network.
+  is_known = person.landmarks is not None and not person.is_cut_off
+  below = _cut_off_below(person, landmarks) if is_known else None
+  return below or _cut_off(person, landmarks) or _posture(person, landmarks)
+
+
+def ends_at_border(person: Person) -> bool:
+  """Returns whether a person reaches the lower border of the picture."""
+  return person.box[3] >= len(person.alpha) - 1
+
+
+def may_go_on(person: Person, pixels_per_pixel: float) -> bool:
+  """Returns whether it is worth looking for a person who goes on below the picture.
+
+  What is not in the picture makes the network see the rest wrongly: somebody who stands
+  may seem to lie. Only what is wrong with them whatever goes on below is final.
+
+  Args:
+    person, pixels_per_pixel: see `find_fault`.
+  """
+  if find_lasting_fault(person, pixels_per_pixel):
+    return False
+  return person.landmarks is None or find_fault(person, pixels_per_pixel) is not None
+
+
+def find_lasting_fault(person: Person, pixels_per_pixel: float) -> str | None:
+  """Returns what is wrong with a person whatever goes on below the picture, or None.
+
+  Args:
+    person, pixels_per_pixel: see `find_fault`.
+  """
   _, top, _, bottom = person.box
   height = (bottom - top) * pixels_per_pixel
   if height < MIN_HEIGHT:
@@ -34,23 +74,9 @@ def find_fault(person: Person, pixels_per_pixel: float) -> str | None:
       " so come closer or give a larger picture"
     )
   landmarks = person.landmarks or person.unsure
-  if landmarks is None:
-    return None
-  if _is_upside_down(landmarks):
+  if landmarks is not None and _is_upside_down(landmarks):
     return "the person is upside down; give a picture of somebody who stands"
-  below = None if person.is_cut_off else _cut_off_below(person, landmarks)
-  return below or _cut_off(person, landmarks) or _posture(person, landmarks)
-
-
-def may_go_on(person: Person, fault: str | None) -> bool:
-  """Returns whether a person may go on below the picture.
-
-  Args:
-    person: as found in the picture.
-    fault: of `find_fault`. Of a part of a person it may be any.
-  """
-  is_at_border = person.box[3] >= len(person.alpha) - 1
-  return is_at_border and (fault is not None or person.landmarks is None)
+  return None
 
 
 def _cut_off_below(person: Person, landmarks: Landmarks) -> str | None:
@@ -61,20 +87,22 @@ def _cut_off_below(person: Person, landmarks: Landmarks) -> str | None:
     outside = (points[joints, 1] > rows) | (confidence[joints] < lm.MIN_CONFIDENCE)
     if outside.all():
       return f"the person is cut off below {where}{_WHOLE}"
-  is_at_border = person.box[3] >= rows - 1
-  if is_at_border and (points[[lm.LEFT_TOE, lm.RIGHT_TOE], 1] > rows).any():
+  if ends_at_border(person) and (points[[lm.LEFT_TOE, lm.RIGHT_TOE], 1] > rows).any():
     return f"the person's feet are cut off{_WHOLE}"
   return None
 
 
 def _cut_off(person: Person, landmarks: Landmarks) -> str | None:
-  columns, points = person.alpha.shape[1], landmarks.points
+  (rows, columns), points = person.alpha.shape, landmarks.points
   # The top of the head is as far above the ears as the shoulders are below.
   ears = points[[lm.LEFT_EAR, lm.RIGHT_EAR], 1].mean()
   if person.box[1] <= 1 and ears < 0.1 * trunk_length(points):
     return f"the person's head is cut off{_WHOLE}"
-  sides = (points[:, 0] < -0.02 * columns) | (points[:, 0] > 1.02 * columns)
-  if sides[[lm.LEFT_SHOULDER, lm.RIGHT_SHOULDER, lm.LEFT_HIP, lm.RIGHT_HIP]].any():
+  beyond = np.maximum(-points[:, 0], points[:, 0] - columns)
+  is_out = beyond > 0.02 * columns
+  if person.is_cut_off:  # who stays before the camera, and whose hips may be below
+    is_out = (beyond > _ASIDE * trunk_length(points)) & (points[:, 1] < rows)
+  if is_out[[lm.LEFT_SHOULDER, lm.RIGHT_SHOULDER, lm.LEFT_HIP, lm.RIGHT_HIP]].any():
     return f"the person is cut off at the side{_WHOLE}"
   return None
 
@@ -86,7 +114,8 @@ def _posture(person: Person, landmarks: Landmarks) -> str | None:
   hips = points[[lm.LEFT_HIP, lm.RIGHT_HIP]].mean(0)
   neck = points[[lm.LEFT_SHOULDER, lm.RIGHT_SHOULDER]].mean(0)
   knees = points[[lm.LEFT_KNEE, lm.RIGHT_KNEE]]
-  is_wide = right - left > _LYING * (bottom - top)
+  # Of somebody who is cut off, the box is often wide.
+  is_wide = not person.is_cut_off and right - left > _LYING * (bottom - top)
   if is_wide or abs(neck[0] - hips[0]) > abs(neck[1] - hips[1]):
     return "the person is lying or bent over; give a picture of somebody who stands"
   if (knees[:, 1] - hips[1] < _SITTING * trunk).all():

@@ -29,8 +29,12 @@ _HOLE_MARGIN = 4  # pixels around a person that are filled too: their edge is mi
 _TINT = 0.15  # exponent of the ratio of colours
 _GAIN = (0.75, 1.35)  # bounds of what light matching may do to a colour
 # Around a picture: over how many trunks a person who is cut off goes straight on above,
-# to the sides and below; and how wide the body is farther below, of its outlines.
-_ABOVE, _ASIDE, _STRAIGHT, _SLIM = 0.2, 0.6, 0.25, 0.6
+# to the sides and below; how wide the body is farther below, of its outlines; and how
+# far below the picture anything may come into it.
+_ABOVE, _ASIDE, _STRAIGHT, _SLIM, _REACH = 0.2, 0.6, 0.25, 0.6, 0.6
+_SHOWN_TRUNK = (
+  150.0  # pixels, at most, of a person who is shown to the network as whole
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -81,21 +85,25 @@ def own_scene(picture: UInt8[np.ndarray, "h w 3"], person: Person) -> Scene:
   inner = fill_smoothly(picture.astype(np.float32), solid if solid.any() else hole)
   inner = np.clip(np.round(inner), 0, 255).astype(np.uint8)
   layered = Scene(plate, inner, person.alpha, person.landmarks)
-  return _continue(layered) if person.is_cut_off else layered
+  return _continue(layered, _REACH) if person.is_cut_off else layered
 
 
-def _continue(scene: Scene) -> Scene:
+def _continue(scene: Scene, below: float) -> Scene:
   """Returns a scene whose person goes on beyond the picture, in the colours beside.
 
-  So the network is shown a whole dancer. Of the dance, only what lies in the picture is
-  seen.
+  Of the dance, only what lies in the picture is seen.
+
+  Args:
+    scene: a picture.
+    below: how far the person goes on below it, in trunks, at most to the toes.
   """
   unit = trunk_length(scene.landmarks.points)
   rows, columns = scene.alpha.shape
   above, aside, straight = (int(share * unit) for share in (_ABOVE, _ASIDE, _STRAIGHT))
   points = scene.landmarks.points + [aside, above]
   floor = int(np.ceil(points[[lm.LEFT_TOE, lm.RIGHT_TOE], 1].max()))
-  legs = max(0, floor - above - rows - straight)
+  last = int(min(floor, above + rows + below * unit))
+  legs = max(0, last - above - rows - straight)
 
   def pad(values, near, far):
     depth = [(0, 0)] * (values.ndim - 2)  # of colours
@@ -116,6 +124,28 @@ def _continue(scene: Scene) -> Scene:
   )
 
 
+def _whole(scene: Scene) -> tuple[Scene, float]:
+  """Returns a scene with the whole person, for the network, and its relative size.
+
+  Somebody whom the picture shows larger than the network's studio is reduced.
+  """
+  if scene.window is None:
+    return scene, 1.0
+  scale = min(1.0, _SHOWN_TRUNK / trunk_length(scene.landmarks.points))
+  points = (scene.landmarks.points - scene.window[:2]) * scale
+
+  def reduce(values):
+    image = PIL.Image.fromarray(np.ascontiguousarray(scene.shown(values)))
+    size = [max(round(side * scale), 1) for side in image.size]
+    return np.asarray(image.resize(size, PIL.Image.BOX))
+
+  picture = Scene(
+    *(reduce(values) for values in (scene.plate, scene.colours, scene.alpha)),
+    dataclasses.replace(scene.landmarks, points=points),
+  )
+  return _continue(picture, np.inf), scale
+
+
 def stand_in(
   scene: Scene,
   plate: UInt8[np.ndarray, "h w 3"],
@@ -128,7 +158,8 @@ def stand_in(
     plate: the background of the new scene.
     dancer: the frame of a dancer in it (`frame_of`).
   """
-  frame = frame_of(scene)
+  scene, _ = _whole(scene)
+  frame = _frame(scene.alpha)
   height, width = plate.shape[:2]
   scale = dancer.side / frame.side
   offset = np.array([dancer.left, dancer.top]) - scale * np.array(
@@ -157,7 +188,21 @@ def stand_in(
 
 def frame_of(scene: Scene) -> Square:
   """Returns the square in which the person stands as a dancer in a frame."""
-  mask = scene.alpha > 0.5
+  whole, scale = _whole(scene)
+  frame = _frame(whole.alpha)
+  if scene.window is None:
+    return frame
+  left, top = (
+    (at - first) / scale + origin
+    for at, first, origin in zip(
+      (frame.left, frame.top), whole.window[:2], scene.window[:2], strict=True
+    )
+  )
+  return Square(left, top, frame.side / scale)
+
+
+def _frame(alpha: Float32[np.ndarray, "h w"]) -> Square:
+  mask = alpha > 0.5
   rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
   top, bottom = float(rows[0]), float(rows[-1] + 1)
   # Arms to the sides or a wide dress must fit in, too.

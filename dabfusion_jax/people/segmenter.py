@@ -117,11 +117,11 @@ class Segmenter:
       person: as found in it.
 
     Returns:
-      The person, cut out anew; None if no body is recognised.
+      The person, cut out anew; None if no body is recognised, or none that goes on
+      below the picture.
     """
     look = functools.partial(self._landmarks.find, picture)
-    first = look(square_around(person.alpha > 0.5, MARGIN))
-    square = upper_body.settle(look, first.points)
+    square = upper_body.settle(look, person.box)
     if square is None:
       return None
     found, mask = self._landmarks.find_with_mask(picture, square)
@@ -129,7 +129,7 @@ class Segmenter:
     if found.presence < MIN_PRESENCE or landmarks is None:
       return None
     alpha = self._cut_out(picture, square, mask, person.alpha > 0.5)
-    if alpha is None:
+    if alpha is None or not (alpha[-2:] > 0.5).any():
       return None
     return Person(alpha, landmarks, person.others, is_cut_off=True)
 

@@ -14,20 +14,24 @@ from dabfusion_jax.people.skeleton import Joints, neck, trunk_length
 from dabfusion_jax.people.squares import Square
 
 # Relative to the trunk, from the hips to the neck. Medians of twelve photographs: the
-# width of the shoulders, thigh and shin. About: the foot, the head, the whole person.
-_SHOULDERS, _THIGH, _SHIN = 0.67, 0.76, 0.65
-_TOE, _ABOVE_NECK, _HEIGHT = 0.15, 0.8, 3.4
+# width of the shoulders, from there to the ears, thigh and shin. About: the foot, the
+# head, the whole person, how wide a person is with arms that hang down.
+_SHOULDERS, _NECK, _THIGH, _SHIN = 0.67, 0.45, 0.76, 0.65
+_TOE, _ABOVE_NECK, _HEIGHT, _WIDTH = 0.15, 0.8, 3.4, 1.0
 _INSIDE = 0.1  # of the trunk, by which a guessed joint may lie in the picture
 _STEADY = [lm.LEFT_EAR, lm.RIGHT_EAR, lm.LEFT_SHOULDER, lm.RIGHT_SHOULDER]
 _STEADY += [lm.LEFT_ELBOW, lm.RIGHT_ELBOW]
-_MAX_LOOKS, _SETTLED = 8, 0.03  # of the trunk, by which a look may change joints
+_SETTLED = 0.03  # of the trunk, by which a look may change joints
+_QUICK_LOOKS, _MAX_LOOKS = 4, 10  # after the first, it may be swinging to and fro
 _LEGS = (
   (lm.LEFT_HIP, lm.LEFT_KNEE, lm.LEFT_ANKLE, lm.LEFT_TOE),
   (lm.RIGHT_HIP, lm.RIGHT_KNEE, lm.RIGHT_ANKLE, lm.RIGHT_TOE),
 )
 
 
-def settle(look: Callable[[Square], Landmarks], points: Joints) -> Square | None:
+def settle(
+  look: Callable[[Square], Landmarks], box: tuple[int, int, int, int]
+) -> Square | None:
   """Returns the square of a person who is cut off, or None if it does not settle.
 
   The network has learnt from whole people, and presses what is missing into the
@@ -37,10 +41,14 @@ def settle(look: Callable[[Square], Landmarks], points: Joints) -> Square | None
 
   Args:
     look: finds landmarks in a square.
-    points: to begin with.
+    box: left, top, right and bottom of what is seen of the person.
   """
-  for _ in range(_MAX_LOOKS):
+  left, top, right, _ = box
+  points = look(_square((left + right) / 2, float(top), (right - left) / _WIDTH)).points
+  for i in range(_MAX_LOOKS):
     before, points = points, look(_square_of_whole(points)).points
+    if i >= _QUICK_LOOKS:
+      points = (before + points) / 2
     change = np.hypot(*(points - before)[_STEADY].T).mean()
     if change < _SETTLED * _unit(points):
       return _square_of_whole(points)
@@ -63,15 +71,16 @@ def complete(found: Landmarks, height: int) -> Landmarks | None:
   hips, shoulders = [lm.LEFT_HIP, lm.RIGHT_HIP], [lm.LEFT_SHOULDER, lm.RIGHT_SHOULDER]
   if not is_seen[shoulders].all():
     return None
-  if not is_seen[hips].all():
-    top = neck(points)
-    points[hips] = top + (points[hips] - top) * _unit(points) / trunk_length(points)
+  guessed = [hip for hip in hips if not is_seen[hip]]
+  top, scale = neck(points), _unit(points) / trunk_length(points)
+  points[guessed] = top + scale * (points[guessed] - top)
   unit = trunk_length(points)
   for leg in _LEGS:
     for upper, lower, length in zip(leg, leg[1:], (_THIGH, _SHIN, _TOE), strict=False):
       if not is_seen[lower]:
         points[lower] = points[upper] + [0.0, length * unit]
-  guessed = [joint for leg in _LEGS for joint in leg if not is_seen[joint]]
+  # Not the toes: a picture may end at the soles.
+  guessed = [joint for leg in _LEGS for joint in leg[:-1] if not is_seen[joint]]
   if (points[guessed, 1] < height - _INSIDE * unit).any():
     return None
   return dataclasses.replace(found, points=points)
@@ -79,12 +88,21 @@ def complete(found: Landmarks, height: int) -> Landmarks | None:
 
 def _square_of_whole(points: Joints) -> Square:
   (x, y), unit = neck(points), _unit(points)
+  return _square(float(x), float(y) - _ABOVE_NECK * unit, unit)
+
+
+def _square(middle: float, top: float, unit: float) -> Square:
+  """Returns the square around a whole person, from what is seen of them at the top."""
   side = lm.MARGIN * _HEIGHT * unit
-  middle = float(y) + (_HEIGHT / 2 - _ABOVE_NECK) * unit
-  return Square(float(x) - side / 2, middle - side / 2, side)
+  return Square(middle - side / 2, top + _HEIGHT / 2 * unit - side / 2, side)
 
 
 def _unit(points: Joints) -> float:
-  """Returns the length of the trunk, by the width of the shoulders."""
+  """Returns the length of the trunk, by what is seen above it.
+
+  The width of the shoulders tells, of somebody who has turned that of the neck.
+  """
   width = np.hypot(*(points[lm.LEFT_SHOULDER] - points[lm.RIGHT_SHOULDER]))
-  return max(float(width / _SHOULDERS), 1.0)
+  ears = points[[lm.LEFT_EAR, lm.RIGHT_EAR]].mean(0)
+  height = np.hypot(*(neck(points) - ears))
+  return max(float(width / _SHOULDERS), float(height / _NECK), 1.0)

@@ -8,7 +8,7 @@ import PIL.Image
 import pytest
 
 from dabfusion_jax import choreograph
-from dabfusion_jax.inference import layers
+from dabfusion_jax.inference import layers, subject
 from dabfusion_jax.inference.inputs import InputError
 from dabfusion_jax.inference.motion import Motion
 from dabfusion_jax.inference.options import DanceOptions
@@ -19,7 +19,7 @@ from dabfusion_jax.people import segmenter
 @pytest.fixture(autouse=True)
 def no_weights(tmp_path, monkeypatch):
   monkeypatch.setenv("DABFUSION_WEIGHTS", str(tmp_path / "none"))
-  layers._segmenter.cache_clear()
+  subject._segmenter.cache_clear()
 
 
 def make(picture, place=layers.OWN, size=None, pick=1, is_asked=True):
@@ -35,13 +35,30 @@ def test_without_weights_a_person_before_a_wall_is_found_and_it_is_said():
   assert made.scene.landmarks is None
 
 
+class Finder:
+  """Finds a person, whom it cannot complete, and remembers whom it looked for."""
+
+  def __init__(self, person):
+    self.person, self.looked = person, []
+
+  def __call__(self, picture, pick):
+    self.looked.append(pick)
+    return self.person
+
+  def complete(self, picture, person):
+    return None
+
+
 def test_what_has_no_arms_and_legs_moves_as_a_whole_and_it_is_said(monkeypatch):
   found = segmenter.find_by_contrast(dancers.draw()[0])
   cat = dataclasses.replace(found, landmarks=None, others=1)
-  monkeypatch.setattr(layers, "_segmenter", lambda: lambda picture, pick: cat)
+  monkeypatch.setattr(subject, "_segmenter", lambda: Finder(cat))
   made, notes = make(dancers.draw()[0])
   assert made.scene.landmarks is None
   assert len(notes) == 1 and "moves as a whole" in notes[0]
+  unasked, notes = make(dancers.draw()[0], is_asked=False)
+  assert unasked is None
+  assert len(notes) == 1 and "the decoder draws it" in notes[0]
 
 
 def test_without_weights_and_unasked_the_decoder_draws_and_a_note_says_why():
@@ -165,11 +182,12 @@ def test_weights_of_people_need_the_networks_that_find_people(monkeypatch):
 @pytest.mark.parametrize(
   ("asked", "side", "is_there", "name"),
   [
-    ({}, 200, True, "people_e"),
+    ({}, 200, "recognised", "people_e"),
+    ({}, 200, True, "dance_e"),  # as a drawing
     ({}, 200, False, "dance_e"),
-    ({}, 100, True, "dance_e"),
-    ({"drawing": "decoder"}, 200, True, "dance_e"),
-    ({"joining": "chain"}, 200, True, "dance_e"),
+    ({}, 100, "recognised", "dance_e"),
+    ({"drawing": "decoder"}, 200, "recognised", "dance_e"),
+    ({"joining": "chain"}, 200, "recognised", "dance_e"),
     ({"drawing": "layers"}, 200, False, "people_e"),
     ({"scene": "studio"}, 200, False, "people_e"),
   ],
@@ -179,8 +197,10 @@ def test_the_picture_decides_on_the_bundled_weights(
 ):
   picture, _ = dancers.draw()
   person = segmenter.find_by_contrast(picture) if is_there else None
+  if is_there == "recognised":
+    person = dataclasses.replace(person, landmarks=dancers.landmarks())
   monkeypatch.setattr(layers.store, "describe", lambda name: {})
-  monkeypatch.setattr(layers, "_segmenter", lambda: lambda picture, pick: person)
+  monkeypatch.setattr(subject, "_segmenter", lambda: lambda picture, pick: person)
   shown = np.asarray(PIL.Image.fromarray(picture).resize((side * 4 // 5, side)))
   assert choose_weights(shown, DanceOptions(**asked)) == name
 
@@ -188,19 +208,27 @@ def test_the_picture_decides_on_the_bundled_weights(
 def test_a_person_who_was_looked_for_is_not_looked_for_again(monkeypatch):
   picture, _ = dancers.draw()
   person = segmenter.find_by_contrast(picture)
-  looked = []
-
-  def find(picture, pick):
-    looked.append(pick)
-    return person
-
+  finder = Finder(person)
+  looked = finder.looked
   monkeypatch.setattr(layers.store, "describe", lambda name: {})
-  monkeypatch.setattr(layers, "_segmenter", lambda: find)
+  monkeypatch.setattr(subject, "_segmenter", lambda: finder)
   choose_weights(picture, DanceOptions())
   layers.make_layers(picture, layers.OWN, None, 1, False)
   assert looked == [1]
   layers.make_layers(picture[::-1], layers.OWN, None, 1, False)
   assert looked == [1, 1]
+
+
+def test_part_of_somebody_without_arms_and_legs_is_refused_in_every_scene(monkeypatch):
+  picture, mask = dancers.draw()
+  face = segmenter.Person(mask[:60].astype(np.float32), None, 0)
+  monkeypatch.setattr(subject, "_segmenter", lambda: Finder(face))
+  for place in (layers.OWN, layers.STUDIO):
+    with pytest.raises(InputError, match="cut off, and no arms and legs"):
+      make(picture[:60], place)
+  with pytest.raises(InputError, match="cut off") as refused:
+    layers.choreograph(picture[:60], layers.STUDIO, 1)
+  assert "--drawing" not in str(refused.value)  # which it does not have
 
 
 class HalfSegmenter:
@@ -223,7 +251,7 @@ def test_a_part_of_a_person_dances_in_its_own_picture_if_it_is_known(
   monkeypatch, is_known
 ):
   finder = HalfSegmenter(is_known)
-  monkeypatch.setattr(layers, "_segmenter", lambda: finder)
+  monkeypatch.setattr(subject, "_segmenter", lambda: finder)
   half = dancers.draw()[0][:96]
   if not is_known:
     with pytest.raises(InputError, match="cut off below the chest"):
@@ -232,9 +260,32 @@ def test_a_part_of_a_person_dances_in_its_own_picture_if_it_is_known(
   made, notes = make(half)
   assert made.scene.picture.shape == half.shape
   assert "a part of the person" in notes[0]
-  assert "left and right hands are not in the picture" in notes[1]
+  assert "cuts off the left and right hands" in notes[1]
   assert made.reference(32).shape == (32, 32, 3)
   with pytest.raises(InputError, match="cut off below the chest.*leave out --scene"):
     make(half, layers.STUDIO)
   with pytest.raises(InputError, match="cut off below the chest"):
     layers.choreograph(half, layers.OWN, 1)
+
+
+def test_pick_beyond_the_people_says_how_many_there_are(monkeypatch):
+  picture, mask = dancers.draw()
+  person = segmenter.Person(mask.astype(np.float32), dancers.landmarks(), 1)
+  find = lambda picture, pick: person if pick <= 2 else None
+  monkeypatch.setattr(subject, "_segmenter", lambda: find)
+  with pytest.raises(InputError, match="pick is 3, but there are 2 people"):
+    make(picture, pick=3)
+
+
+def test_a_scene_that_is_no_file_names_the_words_that_are_understood():
+  with pytest.raises(InputError, match="scene is 'Studio': neither 'own', 'studio'"):
+    make(dancers.draw()[0], "Studio")
+
+
+def test_a_scene_with_two_people_says_who_is_replaced(monkeypatch, tmp_path):
+  picture, mask = dancers.draw()
+  PIL.Image.fromarray(picture).save(tmp_path / "scene.png")
+  two = segmenter.Person(mask.astype(np.float32), dancers.landmarks(), 1)
+  monkeypatch.setattr(subject, "_segmenter", lambda: Finder(two))
+  _, notes = make(picture, str(tmp_path / "scene.png"), pick=1)
+  assert any("largest of 2 people in" in note for note in notes)

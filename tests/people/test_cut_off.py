@@ -161,3 +161,38 @@ def test_an_arm_that_is_cut_off_never_snaps(half):
   steps = np.hypot(*np.diff(places, axis=0).T) / skeleton.trunk_length(joints)
   assert steps.max() < 0.12
   assert steps.sum() > 0.2
+
+
+def test_an_arm_that_is_cut_off_does_not_snap_either_if_the_body_rises():
+  layered, _ = part(rows=88)
+  joints = layered.landmarks.points
+  unit = skeleton.trunk_length(joints)
+  shoulder, elbow, wrist = joints[[lm.LEFT_SHOULDER, lm.LEFT_ELBOW, lm.LEFT_WRIST]]
+  person, fitter = Skeleton(joints, joints), CutOff(layered, ())
+  for angle in np.deg2rad([-90, 90]):
+    cos, sin = np.cos(angle), np.sin(angle)
+    turn = np.array([[cos, -sin], [sin, cos]])
+    places = []
+    for rise in np.linspace(0.05, -0.1, 31):
+      points = joints.copy()
+      points[lm.LEFT_ELBOW] = shoulder + turn @ (elbow - shoulder)
+      points[lm.LEFT_WRIST] = shoulder + turn @ (wrist - shoulder)
+      points += [0.0, rise * unit]
+      moves = fitter.fit(person.pose(points, person.feet(points)))
+      places.append(skeleton.apply(moves["left_forearm"], wrist))
+    steps = np.hypot(*np.diff(places, axis=0).T) / unit
+    assert steps.max() < 0.03  # of a body that moves by 0.005
+
+
+def test_a_trunk_that_leans_about_hips_out_of_sight_stays_before_the_camera():
+  half, _ = part(rows=76)
+  joints = half.landmarks.points
+  pivot = joints[[lm.LEFT_HIP, lm.RIGHT_HIP]].mean(0)
+  cos, sin = np.cos(0.5), np.sin(0.5)
+  leaning = pivot + (joints - pivot) @ np.array([[cos, sin], [-sin, cos]])
+  top = skeleton.neck(joints)
+  unit = skeleton.trunk_length(joints)
+  free = skeleton.neck(leaning) - top
+  moves = fit(half, leaning)
+  seen = np.abs(skeleton.apply(moves["torso"], top) - top) / unit
+  assert seen[0] < 0.36 < 0.45 < np.abs(free[0]) / unit

@@ -8,6 +8,7 @@ from dabfusion_jax.people import landmarks as lm
 from dabfusion_jax.people import reference
 from dabfusion_jax.people.landmarks import Landmarks
 from dabfusion_jax.people.segmenter import Person
+from dabfusion_jax.people.skeleton import trunk_length
 
 
 def person(points=None, rows=slice(None), columns=slice(None)):
@@ -54,7 +55,7 @@ def test_a_faulty_picture_gets_its_line(faulty, message):
 def test_landmarks_too_unsure_to_move_by_still_tell_what_is_cut_off():
   half = person(rows=slice(0, 120))
   unsure = Person(half.alpha, None, 0, half.landmarks)
-  assert "cut off below the hips" in reference.find_fault(unsure, 1.0)
+  assert "is cut off, and no arms and legs" in reference.find_fault(unsure, 1.0)
   whole = person()
   assert (
     reference.find_fault(Person(whole.alpha, None, 0, whole.landmarks), 1.0) is None
@@ -98,10 +99,38 @@ def test_a_part_of_a_person_is_only_judged_by_what_can_be_seen():
   assert "head is cut off" in reference.find_fault(known, 1.0)
 
 
-def test_only_who_reaches_the_lower_border_may_go_on_below_it():
+def test_who_seems_to_lie_may_go_on_below_but_not_who_is_upside_down():
   whole, half = person(), person(rows=slice(0, 120))
-  fault = reference.find_fault(half, 1.0)
-  assert reference.may_go_on(half, fault)
-  assert reference.may_go_on(Person(half.alpha, None, 0), None)
-  assert not reference.may_go_on(half, None)
-  assert not reference.may_go_on(whole, "anything")
+  assert reference.may_go_on(half, 1.0)
+  assert reference.may_go_on(Person(half.alpha, None, 0), 1.0)
+  assert reference.may_go_on(person(lying()), 1.0)
+  assert not reference.may_go_on(whole, 1.0)
+  assert not reference.may_go_on(half, 0.1)  # much too small
+  turned = person(dancers.joints() * [1, -1] + [0, 205])
+  assert not reference.may_go_on(turned, 1.0)
+
+
+def test_half_a_person_may_spread_their_arms():
+  points = dancers.joints()
+  for side, sign in (("LEFT", 1), ("RIGHT", -1)):
+    shoulder, elbow, wrist = (
+      getattr(lm, f"{side}_{name}") for name in ("SHOULDER", "ELBOW", "WRIST")
+    )
+    points[elbow] = points[shoulder] + [sign * 20, 2]
+    points[wrist] = points[shoulder] + [sign * 40, 2]
+  half = person(points, rows=slice(0, 80))
+  left, top, right, bottom = half.box
+  assert right - left > 1.3 * (bottom - top)
+  known = Person(half.alpha, half.landmarks, 0, is_cut_off=True)
+  assert reference.find_fault(known, 1.0) is None
+
+
+def test_the_shoulder_of_half_a_person_may_be_a_little_outside():
+  points = dancers.joints()
+  unit = trunk_length(points)
+  for beyond, is_fault in ((0.1, False), (0.3, True)):
+    columns = int(points[lm.LEFT_SHOULDER, 0] - beyond * unit)
+    part = person(rows=slice(0, 96), columns=slice(0, columns))
+    known = Person(part.alpha, part.landmarks, 0, is_cut_off=True)
+    fault = reference.find_fault(known, 1.0)
+    assert ("at the side" in fault) if is_fault else (fault is None)

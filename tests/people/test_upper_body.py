@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from dabfusion_jax.people import landmarks as lm
-from dabfusion_jax.people import upper_body
+from dabfusion_jax.people import skeleton, upper_body
 from dabfusion_jax.people.landmarks import Landmarks
 from dabfusion_jax.people.skeleton import trunk_length
 
@@ -26,9 +26,7 @@ def test_the_square_that_is_settled_on_holds_the_whole_person():
     seen.append(square)
     return found(true + 0.3 * (seen[-2:][0].side - square.side))
 
-  start = true.copy()
-  start[:, 1] *= 0.5
-  square = upper_body.settle(look, start)
+  square = upper_body.settle(look, (60, 10, 100, 60))
   inside = (true > [square.left, square.top]) & (
     true < [square.left + square.side, square.top + square.side]
   )
@@ -39,7 +37,33 @@ def test_the_square_that_is_settled_on_holds_the_whole_person():
 def test_what_does_not_settle_is_nobody():
   rng = np.random.default_rng(0)
   look = lambda square: found(dancers.joints() + rng.normal(0, 20, (33, 2)))
-  assert upper_body.settle(look, dancers.joints()) is None
+  assert upper_body.settle(look, (60, 10, 100, 60)) is None
+
+
+def test_looks_that_swing_to_and_fro_settle_between():
+  true, looks = dancers.joints(), []
+
+  def look(square):
+    looks.append(square)
+    return found(true + (-1) ** len(looks) * np.array([1.0, 0.0]))
+
+  square = upper_body.settle(look, (60, 10, 100, 60))
+  middle = square.left + square.side / 2
+  assert middle == pytest.approx(skeleton.neck(true)[0], abs=0.7)
+
+
+@pytest.mark.parametrize("share", [0.6, 1.0, 1.8])
+def test_the_first_square_holds_the_whole_person_however_much_is_seen(share):
+  """A first look that is pressed into what is seen would be far off."""
+  joints, seen = dancers.joints(), []
+  look = lambda square: seen.append(square) or found(joints)
+  width = share * trunk_length(joints)
+  middle = skeleton.neck(joints)[0]
+  upper_body.settle(look, (int(middle - width / 2), 15, int(middle + width / 2), 60))
+  first = seen[0]
+  assert first.left < middle - 0.5 * trunk_length(joints) * share
+  assert first.top < 15
+  assert first.side == pytest.approx(3.4 * lm.MARGIN * width, rel=0.05)
 
 
 def test_legs_that_are_not_seen_hang_down_from_the_hips():
@@ -60,6 +84,7 @@ def test_legs_that_are_not_seen_hang_down_from_the_hips():
 @pytest.mark.parametrize("are_seen", [False, True])
 def test_hips_that_are_not_seen_are_as_far_down_as_shoulders_are_wide(are_seen):
   points = dancers.joints()
+  points[[lm.LEFT_EAR, lm.RIGHT_EAR], 1] += 8.0  # no long neck
   hips = [lm.LEFT_HIP, lm.RIGHT_HIP]
   points[hips, 1] = 72.0  # pressed into the picture
   confidence = np.ones(lm.NUM_LANDMARKS)
@@ -68,6 +93,32 @@ def test_hips_that_are_not_seen_are_as_far_down_as_shoulders_are_wide(are_seen):
   width = np.hypot(*(points[lm.LEFT_SHOULDER] - points[lm.RIGHT_SHOULDER]))
   true = trunk_length(points) if are_seen else 1.5 * width
   assert trunk_length(done) == pytest.approx(true, rel=0.02)
+
+
+def test_of_somebody_who_has_turned_the_neck_tells_how_long_the_trunk_is():
+  points, confidence = dancers.joints(), np.ones(lm.NUM_LANDMARKS)
+  confidence[[lm.LEFT_HIP, lm.RIGHT_HIP]] = 0.5
+  known = lambda: upper_body.complete(Landmarks(points, confidence, 1.0), 75)
+  facing = trunk_length(known().points)
+  middle = skeleton.neck(points)[0]
+  points[:, 0] = middle + 0.5 * (points[:, 0] - middle)
+  assert trunk_length(known().points) == pytest.approx(facing, rel=0.02)
+
+
+def test_a_hip_that_is_seen_stays_if_the_other_is_not():
+  points, confidence = dancers.joints(), np.ones(lm.NUM_LANDMARKS)
+  confidence[lm.LEFT_HIP] = 0.5
+  height = int(points[lm.RIGHT_HIP, 1]) + 2
+  done = upper_body.complete(Landmarks(points, confidence, 1.0), height).points
+  np.testing.assert_array_equal(done[lm.RIGHT_HIP], points[lm.RIGHT_HIP])
+  assert done[lm.LEFT_HIP, 1] > points[lm.LEFT_HIP, 1]
+
+
+def test_a_picture_may_end_at_the_soles():
+  points, confidence = dancers.joints(), np.ones(lm.NUM_LANDMARKS)
+  confidence[[lm.LEFT_TOE, lm.RIGHT_TOE]] = 0.5
+  height = int(points[lm.LEFT_TOE, 1]) + 4
+  assert upper_body.complete(Landmarks(points, confidence, 1.0), height) is not None
 
 
 def test_what_is_seen_of_the_legs_stays():

@@ -1,0 +1,129 @@
+"""Finds the person of a picture who dances, and says in one line if nobody can."""
+
+import functools
+from collections.abc import Callable
+
+import numpy as np
+from jaxtyping import UInt8
+
+from dabfusion_jax.inference.inputs import InputError
+from dabfusion_jax.people import reference, segmenter
+from dabfusion_jax.people.segmenter import Person
+from dabfusion_jax.pretrained import store
+
+OWN = "own"  # a person's own picture, as the scene they dance in
+IMPORT = f"python -m dabfusion_jax.weights import {' '.join(segmenter.WEIGHTS)}"
+_DECODER = " (or take it as it is: --drawing=decoder)"
+_WITHOUT_SCENE = " (or leave out --scene: in their own picture, half a person dances)"
+
+
+def find_person(picture: UInt8[np.ndarray, "h w 3"], pick: int) -> Person | None:
+  """Returns a person of a picture, or None; asked again at once, it is remembered.
+
+  Raises:
+    MissingWeightsError: the networks have not been imported.
+  """
+  return _find_once(_segmenter(), picture.tobytes(), picture.shape, pick)
+
+
+def read_person(
+  picture: UInt8[np.ndarray, "h w 3"],
+  scale: float,
+  place: str,
+  pick: int,
+  is_asked: bool,
+  is_whole: bool,
+) -> tuple[Person | None, tuple[str, ...]]:
+  """Returns the person of a picture who dances, and notes for the user.
+
+  Args:
+    picture: at the size of the dance.
+    scale: pixels of the picture as given, per pixel of that size.
+    place: where they dance; `OWN`: in this picture.
+    pick: which person; 1 is the largest.
+    is_asked: whether layers were asked for; otherwise a picture without a person, and
+      missing weights, are no errors.
+    is_whole: whether the whole person has to be in the picture, for a frame of its own.
+
+  Returns:
+    The person, or None if the decoder draws the picture; and notes.
+
+  Raises:
+    InputError: the person cannot be used, in one line.
+  """
+  try:
+    person = find_person(picture, pick)
+  except store.MissingWeightsError:
+    return _without_networks(picture, scale, pick, is_asked or place != OWN, is_whole)
+  advice = "" if is_whole else _DECODER
+  if person is None:
+    first = find_person(picture, 1) if pick > 1 else None
+    if first is not None:
+      there = f"are {first.others + 1} people" if first.others else "is only one person"
+      raise InputError(f"pick is {pick}, but there {there} in this picture.")
+    return None, _nobody(pick, is_asked or place != OWN or pick > 1, advice)
+  fault = reference.find_fault(person, scale)
+  if reference.may_go_on(person, scale) and not is_whole:
+    half = _segmenter().complete(picture, person)
+    if half is not None and place == OWN:
+      person, fault = half, reference.find_fault(half, scale)
+    elif half is not None and not reference.find_fault(half, scale):
+      advice = _WITHOUT_SCENE
+  if fault:
+    raise InputError(f"In this picture {fault}{advice}.")
+  if person.landmarks is None:
+    unknown = "No arms and legs were recognised in this picture"
+    if not is_asked and place == OWN and pick == 1:
+      return None, (f"{unknown}: the decoder draws it.",)
+    return person, (f"{unknown}: what was cut out moves as a whole.",)
+  notes: tuple[str, ...] = ()
+  if person.others and pick == 1:
+    notes += (
+      f"The largest of {person.others + 1} people dances; --pick=2 is the next.",
+    )
+  if reference.is_from_behind(person.landmarks):
+    notes += ("The person is seen from behind, and dances with their back to you.",)
+  return person, notes
+
+
+def _without_networks(
+  picture: np.ndarray, scale: float, pick: int, is_asked: bool, is_whole: bool
+) -> tuple[Person | None, tuple[str, ...]]:
+  """Returns what stands out from a plain wall, if layers are asked for."""
+  if not is_asked:
+    note = f"The picture is drawn by the decoder; to keep its sharpness run: {IMPORT}"
+    return None, (note,)
+  person = segmenter.find_by_contrast(picture) if pick == 1 else None
+  advice = "" if is_whole else _DECODER
+  if person is None:
+    return None, _nobody(pick, True, advice)
+  if fault := reference.find_lasting_fault(person, scale):
+    raise InputError(f"In this picture {fault}{advice}.")
+  note = (
+    "Without the weights of the segmenter, whatever stands out from a plain wall is"
+    f" taken for the person; run: {IMPORT}"
+  )
+  return person, (note,)
+
+
+def _nobody(pick: int, is_error: bool, advice: str) -> tuple[str, ...]:
+  who = "no person" if pick == 1 else f"no person number {pick}"
+  found = f"There is {who} in this picture who could be cut out"
+  if is_error:
+    raise InputError(f"{found}; give another picture{advice}.")
+  return (f"{found}: it moves as a whole.",)
+
+
+@functools.cache
+def _segmenter() -> segmenter.Segmenter:
+  return segmenter.Segmenter()
+
+
+@functools.lru_cache(maxsize=1)
+def _find_once(
+  find: Callable[..., Person | None],
+  pixels: bytes,
+  shape: tuple[int, ...],
+  pick: int,
+) -> Person | None:
+  return find(np.frombuffer(pixels, np.uint8).reshape(shape), pick)
