@@ -26,6 +26,9 @@ _OVERLAP = 0.03  # of neighbouring pieces, relative to the trunk
 _SHOULDERS = {name: LIMBS[name][0] for name in LIMBS if "upper_arm" in name}
 _TORSO_JOINTS = (lm.LEFT_SHOULDER, lm.RIGHT_SHOULDER, lm.LEFT_HIP, lm.RIGHT_HIP)
 _OUTLINE = 0.4  # of the radius; up to it a piece continues under what covers it
+# Behind an arm a piece goes on by so much, and across narrow gaps; the sigma by which
+# its edge there is rounded. In trunks.
+_HIDDEN, _BRIDGED, _ROUND = 0.04, 0.15, 0.04
 _JOINT, _ANKLE = 0.8, 0.4  # radii of the discs around joints, relative to the piece
 # Least radius of an elbow or a knee, relative to half the width of the limb there.
 _BEND = 0.75
@@ -97,6 +100,11 @@ def _cut_window(
       known = shown & arms & (to_rest > _MIXED)
     if name in fronts:
       covered = (shapes[name] < _OUTLINE) & fronts[name] & ~shown
+      # Beside a hanging arm the flank is seen: behind the arm there is not much more.
+      near = _closed(own, _BRIDGED * unit) | _dilate(own, _HIDDEN * unit)
+      near = (shown | covered & near).astype(np.float32)
+      near = scipy.ndimage.gaussian_filter(near, _ROUND * unit) > 0.5
+      covered &= near | ~arms
       if name == TORSO:
         covered &= _hull(own, joints[list(_TORSO_JOINTS)])
       known = shown & (scipy.ndimage.distance_transform_edt(~fronts[name]) > _MIXED)
@@ -270,6 +278,15 @@ def _without_thin_parts(
   inside = scipy.ndimage.distance_transform_edt(np.pad(support & (alpha > 0.5), 1))
   core = (inside > radius)[1:-1, 1:-1]
   return support & _dilate(core, radius + 1)
+
+
+def _closed(mask: Bool[np.ndarray, "h w"], radius: float) -> Bool[np.ndarray, "h w"]:
+  """Returns a mask with what a disc cannot enter from outside."""
+  margin = int(radius) + 2
+  grown = np.pad(mask, margin)
+  grown = scipy.ndimage.distance_transform_edt(~grown) <= radius
+  inner = scipy.ndimage.distance_transform_edt(grown) > radius
+  return inner[margin:-margin, margin:-margin]
 
 
 def _dilate(mask: np.ndarray, pixels: float) -> np.ndarray:

@@ -180,6 +180,19 @@ def test_the_flank_behind_an_arm_is_straight():
   assert drawn[75:95, 98:, 3].max() < 50
 
 
+def test_the_flank_behind_a_hanging_arm_ends_where_it_is_seen_to_end():
+  points = dancers.joints()
+  points[[13, 15, 17, 19]] = [[95, 80], [94, 102], [94, 108], [94, 109]]
+  picture, mask = dancers.draw(points)
+  y, x = np.mgrid[: dancers.HEIGHT, : dancers.WIDTH]
+  waist = (x > 78) & (x < 88) & (y > 64) & (y < 108)  # between arm and trunk
+  picture[waist], mask[waist] = dancers.WALL, False
+  parts = pieces.cut_pieces(picture, mask.astype(np.float32), points)
+  drawn = compose([p for p in parts if p.name == "torso"], {"torso": np.eye(2, 3)})
+  assert drawn[84:98, 74, 3].min() > 200
+  assert drawn[84:98, 86:, 3].max() < 50
+
+
 def test_thigh_and_shin_meet_in_a_line_across_the_knee():
   points = dancers.joints()
   picture, mask = dancers.draw(points)
