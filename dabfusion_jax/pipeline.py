@@ -22,7 +22,7 @@ from dabfusion_jax.diffusion.windows import Joiner
 from dabfusion_jax.inference.batch import condition_of, make_batch
 from dabfusion_jax.inference.dance import Dance, DanceStream
 from dabfusion_jax.inference.draft import Picture, read_drafts
-from dabfusion_jax.inference.inputs import PathLike, check_number
+from dabfusion_jax.inference.inputs import PathLike, check_integer
 from dabfusion_jax.inference.layers import Layers
 from dabfusion_jax.inference.length import check_window
 from dabfusion_jax.inference.motion import draw_ahead, draw_motions, motions_of
@@ -176,7 +176,7 @@ class DancePipeline:
       InputError, MediaError, UserError: an input that cannot be used, in one line, when
         the batch that it belongs to is begun.
     """
-    check_number("batch_size", batch_size, 1)
+    check_integer("batch_size", batch_size, 1)
     asked = DanceOptions(**options)
     per_device = min(batch_size, -(-len(pairs) // len(self.batch_sampler.devices)))
     num_rows = per_device * len(self.batch_sampler.devices)

@@ -7,6 +7,7 @@ import subprocess
 import tempfile
 
 import jax
+import jaxtyping
 import pytest
 from absl import flags
 
@@ -27,6 +28,12 @@ flags.FLAGS.mark_as_parsed()
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
   signal.signal(signal.SIGINT, signal.default_int_handler)
 compile_librosa()  # before two test processes do it at once
+
+
+@pytest.fixture
+def unchecked_types(monkeypatch):
+  """Lets values of wrong types through, as for a user, who has no type checker."""
+  monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
 
 
 @pytest.fixture

@@ -44,9 +44,16 @@ def check_number(
     bounds = f"at least {low:.10g}"
     if math.isfinite(high):
       bounds = f"from {low:.10g} to {high:.10g}"
-    if low == -math.inf:
-      bounds = "a finite number"
     raise InputError(f"{name} must be {bounds}, not {str(value)[:20]}.")
+
+
+def check_integer(
+  name: str, value: object, low: int, high: int | float = math.inf
+) -> None:
+  """Raises `InputError` unless `value` is an integer and low <= value <= high."""
+  if isinstance(value, numbers.Real) and not isinstance(value, numbers.Integral):
+    raise InputError(f"{name} must be a whole number, not {str(value)[:20]}.")
+  check_number(name, value, low, high)
 
 
 def read_picture(

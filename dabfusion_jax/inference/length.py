@@ -2,7 +2,7 @@
 
 import math
 
-from dabfusion_jax.inference.inputs import InputError
+from dabfusion_jax.inference.inputs import InputError, check_integer
 from dabfusion_jax.inference.options import (
   END,
   FULL,
@@ -30,12 +30,13 @@ def check_window(num_frames: int | None, settings: DiffusionSettings) -> int:
   trained = settings.data.num_frames
   if num_frames is None:
     return trained
+  check_integer("num_frames", num_frames, MIN_FRAMES)
   is_fixed = settings.condition.beat_mode == "global_concat"
-  if num_frames < MIN_FRAMES or (is_fixed and num_frames != trained):
-    made = f"at least {MIN_FRAMES} frames"
-    if is_fixed:
-      made = f"{trained} frames and no other number (its beats are one vector)"
-    raise InputError(f"This model makes {made}, not {num_frames}.")
+  if is_fixed and num_frames != trained:
+    raise InputError(
+      f"This model makes {trained} frames and no other number (its beats are one"
+      f" vector), not {num_frames}."
+    )
   return num_frames
 
 

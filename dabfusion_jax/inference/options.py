@@ -2,7 +2,6 @@
 
 import argparse
 import dataclasses
-import math
 import pathlib
 from collections.abc import Sequence
 from typing import Any
@@ -10,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from dabfusion_jax.diffusion.samplers import METHODS
-from dabfusion_jax.inference.inputs import InputError, check_number
+from dabfusion_jax.inference.inputs import InputError, check_integer, check_number
 from dabfusion_jax.inference.layers import (
   DECODER,
   DEFAULT_SIZE,
@@ -19,7 +18,11 @@ from dabfusion_jax.inference.layers import (
 )
 from dabfusion_jax.inference.motion import CHAIN, WINDOWS
 from dabfusion_jax.inference.subject import OWN
-from dabfusion_jax.settings.diffusion import DiffusionSettings, SamplingSettings
+from dabfusion_jax.settings.diffusion import (
+  MAX_GUIDANCE,
+  DiffusionSettings,
+  SamplingSettings,
+)
 from data_pipeline import cli
 from data_pipeline.media import reader
 from data_pipeline.music.tracked import TRACKERS
@@ -98,7 +101,10 @@ class DanceOptions:
     "network evaluations", type=cli.whole_number
   )
   eta: float | None = _option("noise of DDIM, 0 to 1", type=cli.number)
-  guidance_scale: float | None = _option("1 is none", type=cli.number)
+  guidance_scale: float | None = _option(
+    f"strength of music and beats, 0 to {MAX_GUIDANCE}; 1 is as learnt",
+    type=cli.number,
+  )
   details: bool | None = _option(
     "add the details that the codec loses of the picture, moved along; by default only"
     " if it loses much",
@@ -140,21 +146,21 @@ class DanceOptions:
       if isinstance(value, np.generic):
         object.__setattr__(self, field.name, value.item())
     check_number("music_start", self.music_start, 0, reader.MAX_SECONDS)
-    check_number("pick", self.pick, 1)
+    check_integer("pick", self.pick, 1)
     if self.size is not None:
-      check_number("size", self.size, reader.MIN_IMAGE_SIZE)
+      check_integer("size", self.size, reader.MIN_IMAGE_SIZE)
       if self.drawing == DECODER:
         raise InputError("size belongs to layers; the decoder has a size of its own.")
     if self.fps is not None:
-      check_number("fps", self.fps, 1, MAX_FPS)
+      check_integer("fps", self.fps, 1, MAX_FPS)
       if self.shows_decoded:
         raise InputError("fps belongs to layers; the decoder has a rate of its own.")
-    check_number("seed", self.seed, 0, cli.MAX_SEED)
+    check_integer("seed", self.seed, 0, cli.MAX_SEED)
     self._check_length()
     for name, low, high in (
       ("bpm", *BPM),
       ("eta", 0.0, 1.0),
-      ("guidance_scale", -math.inf, math.inf),
+      ("guidance_scale", 0, MAX_GUIDANCE),
     ):
       if getattr(self, name) is not None:
         check_number(name, getattr(self, name), low, high)
@@ -191,13 +197,14 @@ class DanceOptions:
     names = [field.name for field in dataclasses.fields(SamplingSettings)]
     asked = {name: getattr(self, name) for name in names}
     asked = {name: value for name, value in asked.items() if value is not None}
-    sampling = dataclasses.replace(settings.sampling, **asked)
+    values = dataclasses.asdict(settings.sampling) | asked
+    most = settings.diffusion.num_timesteps
+    check_integer("num_inference_steps", values["num_inference_steps"], 1, most)
+    sampling = SamplingSettings(**values)
     if sampling.method not in METHODS:
       raise InputError(
         f"Unknown method {sampling.method!r}; known: {', '.join(METHODS)}."
       )
-    steps = settings.diffusion.num_timesteps
-    check_number("num_inference_steps", sampling.num_inference_steps, 1, steps)
     if self.eta is not None and sampling.method != "ddim":
       raise InputError(f"eta belongs to ddim, not to {sampling.method}.")
     return sampling

@@ -20,6 +20,7 @@ BEAT_MODES = ("none", "global_concat", "per_frame_film")
 PREDICTIONS = ("eps", "v")
 FLOW_PARAMS = ("absolute", "residual")
 MAX_TIMESTEPS = 10**6
+MAX_GUIDANCE = 20
 NORM_GROUPS = 8  # of channels, in the norms of the U-Net
 
 
@@ -133,11 +134,11 @@ class SamplingSettings:
   method: str  # one of `diffusion.samplers.METHODS`
   num_inference_steps: int  # network evaluations, but for guidance
   eta: float  # noise of DDIM, 0 to 1
-  guidance_scale: float  # 1: none
+  guidance_scale: float  # 0 to MAX_GUIDANCE; 1: none
 
   def __post_init__(self):
-    steps = {"num_inference_steps": (1, MAX_TIMESTEPS)}
-    check_ranges(self, "sampling", steps | {"eta": (0, 1)})
+    ranges = {"num_inference_steps": (1, MAX_TIMESTEPS), "eta": (0, 1)}
+    check_ranges(self, "sampling", ranges | {"guidance_scale": (0, MAX_GUIDANCE)})
 
 
 @dataclasses.dataclass(frozen=True)

@@ -180,6 +180,9 @@ def test_options_out_of_range_or_in_conflict_are_refused():
   for bpm in (0.0, 1000.0, np.nan):
     with pytest.raises(InputError, match="bpm must be from 30 to 300"):
       DanceOptions(bpm=float(bpm))
+  for scale in (-1.0, 1000.0):
+    with pytest.raises(InputError, match="guidance_scale must be from 0 to 20"):
+      DanceOptions(guidance_scale=scale)
   with pytest.raises(InputError, match="one of them"):
     DanceOptions(bpm=120.0, beats=[0.5])
   with pytest.raises(InputError, match="leave out --beat_tracker"):
@@ -191,3 +194,11 @@ def test_options_out_of_range_or_in_conflict_are_refused():
       DanceOptions(fps=30, **decoded)
   with pytest.raises(TypeError, match="num_step"):
     DanceOptions(num_step=3)
+
+
+@pytest.mark.parametrize("name", ["seed", "pick", "size", "fps"])
+def test_an_option_that_counts_takes_whole_numbers_only(name, unchecked_types):
+  for value in (20.5, np.float32(20.5)):
+    with pytest.raises(InputError, match=f"{name} must be a whole number, not 20.5"):
+      DanceOptions(**{name: value})
+  DanceOptions(**{name: np.int32(20)})

@@ -166,6 +166,22 @@ def test_a_stream_is_made_once(pipeline, toy, music, tmp_path):
     dance.collect()
 
 
+@pytest.mark.parametrize(
+  ("options", "said"),
+  [
+    ({"num_inference_steps": 0}, "num_inference_steps must be from 1 to 1000, not 0"),
+    ({"num_inference_steps": 2.5}, "num_inference_steps must be a whole number"),
+    ({"num_frames": 2.5}, "num_frames must be a whole number, not 2.5"),
+    ({"num_frames": 1}, "num_frames must be at least 2, not 1"),
+  ],
+)
+def test_what_the_model_cannot_count_is_called_as_the_user_called_it(
+  pipeline, toy, music, options, said, unchecked_types
+):
+  with pytest.raises(UserError, match=f"^{said}"):
+    stream(pipeline, music, **options)
+
+
 def test_the_next_window_is_drawn_while_a_part_is_used(pipeline, toy, music):
   drawn = threading.Event()
   watch = lambda done, total: done == 4 and drawn.set()  # two steps per window
