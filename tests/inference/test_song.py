@@ -130,6 +130,30 @@ def test_a_tempo_heard_at_half_or_double_is_told_with_its_cure():
 
 
 @pytest.mark.parametrize(
+  ("given", "gap"),
+  [
+    (np.arange(0.0, 10.0, 0.5), None),
+    (np.arange(0.0, 10.0, 3.0), None),  # the first beat of each bar
+    (np.r_[0.0:8.5:0.5], None),
+    (np.r_[0.0:2.1:0.5], (2, 9)),
+    (np.r_[1.0:3.1:0.5, 6.0:10.0:0.5], (3, 6)),
+    (np.r_[7.0:10.0:0.5], (1, 7)),
+    (np.array([2.0]), (2, 9)),
+  ],
+)
+def test_a_gap_of_the_given_beats_is_told(given, gap):
+  music = dataclasses.replace(song(start=1.0), beat_times=given)
+  told = beat_notes(music, music.beats(0.0, 8.0), 8.0)
+  if gap is None:
+    assert told == ()
+  else:
+    (note,) = told
+    assert "from {:.1f} s to {:.1f} s of the music".format(*gap) in note
+  tracked = dataclasses.replace(music, tracked=Tracked(given))
+  assert not beat_notes(tracked, music.beats(0.0, 8.0), 8.0)
+
+
+@pytest.mark.parametrize(
   ("asked", "fps", "times"),
   [
     (None, 10, 3),
