@@ -82,6 +82,12 @@ class Draft:
       drawn_by: settings of the sampler and digests of the weights, to be recorded.
     """
     details, notes, asked = self.asked.details, self.notes, self.asked
+    if asked.joining == CHAIN and asked.drawing is None:
+      side = len(self.ref_image)
+      notes += (
+        f"A chain shows the decoder's frames of {side} x {side} pixels, as in the"
+        " paper; --joining=windows shows more of the picture.",
+      )
     if self.layers is not None or asked.joining == CHAIN:
       details = False
     elif details is None:

@@ -139,6 +139,13 @@ def test_only_windows_of_a_chain_begin_with_their_picture(
   assert toy.begins == [True] + [later] * (len(toy.begins) - 1)
 
 
+def test_a_chain_says_that_it_is_drawn_by_the_decoder(pipeline, toy, music):
+  said = "decoder's frames of 64 x 64 pixels"
+  for drawing, told in ((None, True), ("decoder", False)):
+    dance = stream(pipeline, music, joining="chain", drawing=drawing)
+    assert any(said in note for note in dance.notes) == told
+
+
 def test_memory_holds_few_frames_whatever_the_length(pipeline, toy, music, tmp_path):
   dance = stream(pipeline, music, duration=60, short_music="loop")
   dance.save(tmp_path / "a.mp4")
