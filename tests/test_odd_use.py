@@ -100,11 +100,16 @@ def test_an_output_that_cannot_be_written_is_named_before_the_work(tmp_path):
     files.check_writable(tmp_path / "file", is_folder=True)
 
 
-@pytest.mark.parametrize("suffix", [".mp4", ".png", ".json"])
-def test_a_file_that_is_no_dance_is_not_overwritten(tmp_path, suffix):
+@pytest.mark.parametrize(
+  ("suffix", "what"),
+  [(".mp4", ""), (".png", " with its contact sheet"), (".json", " with its settings")],
+)
+def test_a_file_that_is_no_dance_is_not_overwritten(tmp_path, suffix, what):
   (tmp_path / f"holiday{suffix}").write_text("{}")
-  with pytest.raises(UserError, match=f"would overwrite .*holiday{suffix}"):
-    check_output(tmp_path / "holiday.mp4")
+  said = f"would overwrite .*holiday{suffix}{what}; choose"
+  for inputs_of_it in ((), (str(tmp_path / f"holiday{suffix}"),)):
+    with pytest.raises(UserError, match=said):
+      check_output(tmp_path / "holiday.mp4", *inputs_of_it)
   (tmp_path / "holiday.json").write_text('{"beat_times": []}')
   check_output(tmp_path / "holiday.mp4")  # an earlier dance
   with pytest.raises(UserError, match="must end in .*, such as .*/dance.mp4"):

@@ -91,15 +91,18 @@ def check_output(path: pathlib.Path, *inputs: str) -> None:
     raise UserError(
       f"--output={path} must end in {', '.join(writer.SUFFIXES)}, such as {example}."
     )
-  written = [path, path.with_suffix(".png"), path.with_suffix(".json")]
-  resolved = [file.resolve() for file in written]
-  for name in inputs:
-    if pathlib.Path(name).resolve() in resolved:
-      raise UserError(f"--output={path} would overwrite {name}; choose another name.")
-  if not _is_dance(written[-1]):
-    for file in written:
-      if file.exists() and not path.is_dir():  # a folder is told below
-        raise UserError(f"--output={path} would overwrite {file}; choose another name.")
+  read = {pathlib.Path(name).resolve() for name in inputs}
+  sheet, settings = path.with_suffix(".png"), path.with_suffix(".json")
+  may_replace = path.is_dir() or _is_dance(settings)  # a folder is told below
+  for file, what in (
+    (path, ""),
+    (sheet, " with its contact sheet"),
+    (settings, " with its settings"),
+  ):
+    if file.resolve() in read or (file.exists() and not may_replace):
+      raise UserError(
+        f"--output={path} would overwrite {file}{what}; choose another name."
+      )
   files.check_writable(path, is_folder=False)
 
 
