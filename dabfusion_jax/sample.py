@@ -14,6 +14,7 @@ and every setting (.json) are written beside the video; Ctrl-C keeps what is mad
 
 import argparse
 import functools
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -21,8 +22,14 @@ import numpy as np
 import tqdm
 
 from dabfusion_jax.inference import options
-from dabfusion_jax.inference.layers import DECODER, default_weights
-from dabfusion_jax.inference.pairs import Pair, check_output, make_pairs
+from dabfusion_jax.inference.layers import DECODER, OWN, STUDIO, default_weights
+from dabfusion_jax.inference.pairs import (
+  Pair,
+  check_inputs,
+  check_output,
+  make_pairs,
+  name_in,
+)
 from dabfusion_jax.inference.picture import choose_weights
 from dabfusion_jax.parallel import hardware
 from dabfusion_jax.parallel.compiled import keep_compiled
@@ -68,7 +75,7 @@ def make_dances(
   Raises:
     UserError: some failed; each has a line of its own. A single one raises its error.
   """
-  failures = []
+  failed = []
   with tqdm.tqdm(total=float(len(pairs)), bar_format=_BAR) as bar:
     for number, pair in enumerate(pairs):
       bar.set_description_str(f"dance {number + 1} of {len(pairs)}")
@@ -84,15 +91,16 @@ def make_dances(
       except (UserError, OSError, MemoryError) as error:
         if len(pairs) == 1:
           raise
-        failures.append(f"failed: {pair}: {cli.one_line(error)}")
+        failed.append(f"{pair.image} to {pair.music}")
+        reason = name_in(cli.one_line(error), pair.image, pair.music)
+        bar.write(f"failed: {reason}", file=sys.stderr)
       else:
         for line in (*map(str, written), *_remarks(dance.settings, dance.notes)):
           bar.write(line)
       bar.update(number + 1 - bar.n)
-  for line in failures:
-    print(line)
-  if failures:
-    raise UserError(f"{len(failures)} of {len(pairs)} dances failed.")
+  if failed:
+    told = f"{len(failed)} of {len(pairs)} dances failed"
+    raise UserError(f"{told}: {', '.join(failed)}.")
 
 
 def _remarks(settings: Mapping[str, Any], notes: Sequence[str]) -> list[str]:
@@ -134,6 +142,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     interrupts.end_on_sigterm()
     asked = options.from_arguments(args)
     images, musics = args.image, args.music
+    given = [*(images or ()), *(musics or ()), *filter(None, [args.beats])]
+    given += {args.scene} - {OWN, STUDIO}
+    check_inputs(*given)
     if not images or not musics:
       # A person if the networks that find people are here, else a drawn figure.
       name = default_weights(options.DanceOptions(**asked).shows_decoded)
@@ -142,6 +153,9 @@ def main(argv: Sequence[str] | None = None) -> None:
       picture, song = map(str, example_inputs(folder, look))
       if not images and look == "figures" and asked["size"] is None:
         asked["drawing"] = asked["drawing"] or DECODER
+      for name, kind in (("image", "picture"), ("music", "music")):
+        if not getattr(args, name):
+          print(f"note: the {kind} is generated; --{name}=FILE takes yours")
       images, musics = images or [picture], musics or [song]
     if args.fps is not None and args.output.suffix.lower() == ".gif":
       raise UserError("A GIF has the frames of the motion alone: leave out --fps.")

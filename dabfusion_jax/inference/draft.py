@@ -24,6 +24,7 @@ from dabfusion_jax.inference.length import (
 from dabfusion_jax.inference.motion import CHAIN, Motion
 from dabfusion_jax.inference.options import LOOP, DanceOptions
 from dabfusion_jax.inference.painter import DecoderPainter, needs_details, paint_parts
+from dabfusion_jax.inference.pairs import name_in
 from dabfusion_jax.inference.picture import read_picture
 from dabfusion_jax.inference.sampler import ReadJoints
 from dabfusion_jax.inference.song import Song
@@ -223,7 +224,7 @@ def _naming(image: Picture, music: PathLike, is_one_of_many: bool) -> Iterator[N
   except UserError as error:
     if not is_one_of_many:
       raise
-    raise type(error)(f"{_name(image)} to {music}: {error}") from error
+    raise type(error)(name_in(str(error), _name(image), str(music))) from error
 
 
 def _name(image: Picture) -> str:

@@ -22,8 +22,23 @@ class Pair(NamedTuple):
   music: str
   output: pathlib.Path
 
-  def __str__(self) -> str:
-    return f"{self.image} to {self.music}"
+
+def name_in(text: str, *names: str) -> str:
+  """Returns an error with the inputs that it belongs to, each of them named once."""
+  missing = " to ".join(name for name in names if name not in text)
+  return f"{missing}: {text}" if missing else text
+
+
+def check_inputs(*names: str) -> None:
+  """Checks that all files and folders are there, before the first dance is made.
+
+  Raises:
+    UserError: some are not; the message names them.
+  """
+  local = [name for name in names if "://" not in name]
+  missing = [name for name in local if not pathlib.Path(name).exists()]
+  if missing:
+    raise UserError(f"There is no file or folder {', '.join(missing)}; check the name.")
 
 
 def make_pairs(

@@ -5,7 +5,7 @@ import types
 import pytest
 
 from dabfusion_jax import sample
-from dabfusion_jax.inference.pairs import Pair, make_pairs
+from dabfusion_jax.inference.pairs import Pair, check_inputs, make_pairs, name_in
 from dabfusion_jax.pipeline import DancePipeline
 from data_pipeline.errors import UserError
 
@@ -69,16 +69,64 @@ class _Pipeline(DancePipeline):
     return types.SimpleNamespace(save=save, settings=settings, notes=("It is so.",))
 
 
-def test_a_failure_ends_no_other_dance_and_is_told_at_the_end(tmp_path, capsys):
+@pytest.mark.parametrize(
+  ("text", "named"),
+  [
+    ("b/x.mp3 lasts 2 s.", "a/p.png: b/x.mp3 lasts 2 s."),
+    ("a/p.png: 2x2 pixels.", "b/x.mp3: a/p.png: 2x2 pixels."),
+    ("pick must be at least 1.", "a/p.png to b/x.mp3: pick must be at least 1."),
+    ("a/p.png or b/x.mp3?", "a/p.png or b/x.mp3?"),
+  ],
+)
+def test_an_error_of_many_names_each_input_once(text, named):
+  assert name_in(text, "a/p.png", "b/x.mp3") == named
+
+
+def test_inputs_that_are_not_there_are_all_named_before_the_work(folder):
+  there, gone = str(folder / "people"), str(folder / "songs" / "z.mp3")
+  check_inputs(there, "https://host/x.mp3")
+  with pytest.raises(UserError, match=f"no file or folder none.png, {gone}; check"):
+    check_inputs(there, "none.png", gone)
+  command = [f"--image={there}", "--music", gone, f"--output={folder / 'd.mp4'}"]
+  with pytest.raises(SystemExit, match=f"^sample: There is no .*{gone}"):
+    sample.main(command)
+
+
+@pytest.mark.parametrize(
+  ("given", "generated"),
+  [
+    ((), ["picture", "music"]),
+    (("image",), ["music"]),
+    (("music",), ["picture"]),
+    (("image", "music"), []),
+  ],
+)
+def test_what_is_generated_is_said(folder, monkeypatch, capsys, given, generated):
+  files = {"image": folder / "people/b.png", "music": folder / "songs/x.mp3"}
+
+  def stop(*unused):
+    raise UserError("It goes on from here.")
+
+  monkeypatch.setattr(sample, "example_inputs", lambda *unused: files.values())
+  monkeypatch.setattr(sample, "make_pairs", stop)
+  with pytest.raises(SystemExit, match="It goes on"):
+    sample.main([f"--{name}={files[name]}" for name in given])
+  said = capsys.readouterr().out.splitlines()
+  assert [line.split()[2] for line in said] == generated
+  assert all("is generated; --" in line for line in said)
+
+
+def test_a_failure_ends_no_other_dance_and_is_told_when_it_happens(tmp_path, capsys):
   images = ["good.png", "bad.png", "fine.png"]
   pairs = make_pairs(images, ["x.mp3"], tmp_path / "d.mp4")
-  with pytest.raises(UserError, match="1 of 3 dances failed"):
+  with pytest.raises(UserError, match="1 of 3 dances failed: bad.png to x.mp3"):
     sample.make_dances(lambda pair: _Pipeline(), pairs, {}, True)
   assert (tmp_path / "d_fine_x.mp4").read_text() == "fine.png x.mp3 True"
-  printed = capsys.readouterr().out.splitlines()
-  assert (
-    printed[-1] == "failed: bad.png to x.mp3: bad.png is no picture; choose another."
-  )
+  captured = capsys.readouterr()
+  printed = captured.out.splitlines()
+  assert "failed" not in captured.out
+  told = "failed: x.mp3: bad.png is no picture; choose another."
+  assert captured.err.index(told) < captured.err.index("dance 3 of 3")
   assert printed.count("crnn heard 120 beats per minute; --bpm=N if that is wrong") == 2
   with pytest.raises(UserError, match="no picture"):
     sample.make_dances(
