@@ -146,6 +146,16 @@ def test_a_checkpoint_may_be_named_by_its_file_its_step_or_its_bundled_name(tmp_
   assert (saved_stage.locate("dance_b")[0] / "config.json").exists()
 
 
+@pytest.mark.parametrize(
+  ("stage", "named"), [("diffusion", True), ("autoencoder", False)]
+)
+def test_a_misspelt_checkpoint_is_told_the_bundled_names(tmp_path, stage, named):
+  with pytest.raises(UserError, match="people_f holds no trained") as error:
+    saved_stage.load_stage(tmp_path / "people_f", stage)
+  names = ", ".join(saved_stage.SHIPPED)
+  assert str(error.value).endswith(f"bundled weights: {names}.") == named
+
+
 def test_the_newest_checkpoint_is_that_of_the_highest_step_whatever_the_clock(tmp_path):
   for step, seconds in ((9, 2e9), (10, 1e9)):  # the clock was set back between them
     folder = tmp_path / checkpoint_files.FOLDER / str(step)

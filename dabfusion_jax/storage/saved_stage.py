@@ -246,9 +246,11 @@ def save_stage(
 
 def _load_settings(path: epath.Path, stage: str) -> Settings:
   if not path.is_file():
+    cure = "give the workdir of a training or a published folder"
+    if stage == "diffusion":
+      cure += f", or the name of bundled weights: {', '.join(SHIPPED)}"
     raise SavedStageError(
-      f"{path.parent} holds no trained {stage}: {path} is missing; give the workdir of"
-      " a training or a published folder."
+      f"{path.parent} holds no trained {stage}: {path} is missing; {cure}."
     )
   try:
     mapping = json.loads(path.read_text())

@@ -82,7 +82,8 @@ class BlazePose:
     try:
       from ai_edge_litert.interpreter import Interpreter
     except ImportError:
-      raise PoseError("BlazePose needs LiteRT: pip install ai-edge-litert") from None
+      cure = 'run: pip install "dabfusion_jax[pose]"'
+      raise PoseError(f"BlazePose needs LiteRT; {cure}.") from None
     self._hashes = {name: store.describe(name)["sha256"] for name in MODELS}
     models = [store.load(name)["model"].tobytes() for name in MODELS]
     self._detector, self._landmarks = (

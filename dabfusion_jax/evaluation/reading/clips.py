@@ -113,7 +113,8 @@ def find_paths(
       )
     paths[name][kind] = path
   if not paths:
-    raise ClipError(f"{root} holds no clips; expected .npz or {VIDEO_ENDINGS}.")
+    endings = ", ".join((".npz", *VIDEO_ENDINGS))
+    raise ClipError(f"{root} holds no clips; their names end in {endings}.")
   return paths
 
 

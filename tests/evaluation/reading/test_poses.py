@@ -3,6 +3,7 @@
 import dataclasses
 import math
 import pickle
+import sys
 
 import numpy as np
 import pytest
@@ -142,6 +143,12 @@ def _person():
   cv2.circle(picture, (64, 25), 8, skin, -1, cv2.LINE_AA)
   cv2.ellipse(picture, (64, 20), (8, 5), 0, 180, 360, (40, 25, 20), -1, cv2.LINE_AA)
   return picture
+
+
+def test_without_litert_its_extra_is_named(monkeypatch):
+  monkeypatch.setitem(sys.modules, "ai_edge_litert.interpreter", None)
+  with pytest.raises(blazepose.PoseError, match=r'pip install "dabfusion_jax\[pose\]"'):
+    blazepose.BlazePose()
 
 
 def test_blazepose_finds_a_person_and_nobody_in_an_empty_room():
