@@ -9,12 +9,14 @@ that work on data. `dabfusion NAME --help` describes a program.
 
 import argparse
 import ast
+import difflib
 import importlib.util
 import runpy
 import sys
 from collections.abc import Sequence
 
 from dabfusion_jax import __version__
+from data_pipeline import cli
 
 PROGRAMS = {
   "sample": "dabfusion_jax.sample",
@@ -40,17 +42,23 @@ def summary(module: str) -> str:
   return ast.get_docstring(ast.parse(source)).partition("\n")[0]
 
 
+def program(word: str) -> str:
+  """Returns the name of a program, as a `type` of argparse."""
+  if word in PROGRAMS:
+    return word
+  near = difflib.get_close_matches(word, PROGRAMS, n=1)
+  cure = f"did you mean {near[0]}?" if near else f"known: {', '.join(PROGRAMS)}"
+  raise argparse.ArgumentTypeError(f"there is no program {word!r}; {cure}")
+
+
 def make_parser() -> argparse.ArgumentParser:
   """Returns the parser of the first word."""
   width = max(map(len, PROGRAMS))
   lines = [f"  {name:{width}}  {summary(PROGRAMS[name])}" for name in PROGRAMS]
-  parser = argparse.ArgumentParser(
-    prog="dabfusion",
-    usage="dabfusion PROGRAM [its arguments]",
-    description="\n".join([__doc__, "programs:", *lines]),
-    formatter_class=argparse.RawDescriptionHelpFormatter,
-  )
-  parser.add_argument("program", choices=PROGRAMS, metavar="PROGRAM", help="as above")
+  parser = cli.make_parser("dabfusion_jax", "\n".join([__doc__, "programs:", *lines]))
+  parser.prog = "dabfusion"
+  parser.usage = "dabfusion PROGRAM [its arguments]"
+  parser.add_argument("program", type=program, metavar="PROGRAM", help="as above")
   parser.add_argument("--version", action="version", version=f"dabfusion {__version__}")
   return parser
 
@@ -58,10 +66,14 @@ def make_parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> None:
   """Runs the program that the first word names, with the other words."""
   argv = sys.argv[1:] if argv is None else list(argv)
-  program = make_parser().parse_args(argv[:1]).program
+  parser = make_parser()
+  if not argv:
+    parser.print_help(sys.stderr)
+    sys.exit(2)
+  name = parser.parse_args(argv[:1]).program
   sys.argv[1:] = argv[1:]
   # Under the name that processes started by the program find it by.
-  runpy.run_module(PROGRAMS[program], run_name="__main__", alter_sys=True)
+  runpy.run_module(PROGRAMS[name], run_name="__main__", alter_sys=True)
 
 
 if __name__ == "__main__":

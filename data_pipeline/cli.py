@@ -9,6 +9,7 @@ import pathlib
 import re
 import sys
 from collections.abc import Callable, Collection, Iterator
+from typing import NoReturn
 
 from data_pipeline import files
 from data_pipeline.errors import UserError
@@ -22,6 +23,13 @@ _SHOWN = 40  # characters of a wrong argument that are repeated
 _STORE = re.compile(r"\binstall (gcsfs|s3fs|fsspec)\b")  # what epath says
 
 
+class _Parser(argparse.ArgumentParser):
+  """A parser that says what is wrong alone, without the usage of all arguments."""
+
+  def error(self, message: str) -> NoReturn:
+    self.exit(2, f"{self.prog}: error: {message} (see --help)\n")
+
+
 def make_parser(module: str, description: str | None) -> argparse.ArgumentParser:
   """Returns a parser for `python -m MODULE`.
 
@@ -29,7 +37,7 @@ def make_parser(module: str, description: str | None) -> argparse.ArgumentParser
     module: its dotted name.
     description: shown by --help as it is; the docstring of the program.
   """
-  return argparse.ArgumentParser(
+  return _Parser(
     prog=f"python -m {module}",
     description=description,
     formatter_class=argparse.RawDescriptionHelpFormatter,

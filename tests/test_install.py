@@ -45,6 +45,21 @@ def test_an_unknown_program_is_a_usage_error_that_names_the_known_ones(capsys):
   assert ended.value.code == 2
   said = capsys.readouterr().err
   assert "'dance'" in said and all(name in said for name in programs.PROGRAMS)
+  with pytest.raises(SystemExit):
+    programs.main(["sampel"])
+  assert capsys.readouterr().err == (
+    "dabfusion: error: argument PROGRAM: there is no program 'sampel'; did you mean"
+    " sample? (see --help)\n"
+  )
+
+
+def test_without_a_program_all_of_them_are_listed(capsys):
+  with pytest.raises(SystemExit) as ended:
+    programs.main([])
+  assert ended.value.code == 2
+  listed = capsys.readouterr().err
+  for name, module in programs.PROGRAMS.items():
+    assert f"  {name} " in listed and programs.summary(module) in listed
 
 
 # --- Doctor -----------------------------------------------------------------------

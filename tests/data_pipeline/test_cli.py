@@ -14,6 +14,7 @@ from data_pipeline.cli import (
   delay,
   finite,
   local_path,
+  make_parser,
   one_line_errors,
   path,
   paths,
@@ -94,6 +95,19 @@ def test_an_odd_argument_is_refused_and_a_plausible_one_is_not(parse, good, wron
   for text in wrong:
     with pytest.raises(argparse.ArgumentTypeError):
       parse(text)
+
+
+def test_a_wrong_argument_is_one_line(capsys):
+  parser = make_parser("some.program", "Does something.")
+  parser.add_argument("--number", type=at_least(1))
+  for argument, said in (
+    ("--number=0", "argument --number: must be at least 1, not 0 (see --help)"),
+    ("--nmber=1", "unrecognized arguments: --nmber=1 (see --help)"),
+  ):
+    with pytest.raises(SystemExit) as stopped:
+      parser.parse_args([argument])
+    assert stopped.value.code == 2
+    assert capsys.readouterr().err == f"python -m some.program: error: {said}\n"
 
 
 def test_integers_below_the_least_are_refused():

@@ -55,7 +55,7 @@ def test_a_wrong_setting_is_one_line(tmp_path, argument, message):
     (["--source=aist", "--videos=x", "--fps=0"], "must be at least 1, not 0"),
   ],
 )
-def test_wrong_usage_is_one_line_after_the_usage(capsys, arguments, message):
+def test_wrong_usage_is_one_line(capsys, arguments, message):
   with pytest.raises(SystemExit) as stopped:
     build.main([*arguments, "--output=x"])
   assert stopped.value.code == 2

@@ -161,7 +161,7 @@ def test_a_wrong_name_is_one_line(tmp_path):
     ("--seconds=0", "argument --seconds: must be above 0, not 0"),
   ],
 )
-def test_wrong_usage_is_one_line_after_the_usage(tmp_path, capsys, argument, message):
+def test_wrong_usage_is_one_line(tmp_path, capsys, argument, message):
   with pytest.raises(SystemExit) as stopped:
     generate.main([f"--name={NAME}", f"--output={tmp_path / 'new'}", argument])
   assert stopped.value.code == 2
