@@ -5,13 +5,14 @@ import html
 import pathlib
 import tempfile
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from jaxtyping import Float32, Float64, UInt8
 
 from dabfusion_jax.inference.dance_files import Part, save_dance
+from data_pipeline import files
 from data_pipeline.errors import UserError
 from data_pipeline.media import writer
 
@@ -35,6 +36,10 @@ class Dance:
   notes: tuple[str, ...] = ()  # what the user should know, one line each
   still: UInt8[np.ndarray, "h w 3"] | None = None  # the picture as it is danced in
 
+  def __repr__(self) -> str:
+    num, (height, width) = len(self.frames), self.frames.shape[1:3]
+    return f"<Dance: {num} frames of {width} x {height} pixels, {num / self.fps:.1f} s>"
+
   @property
   def motion_fps(self) -> float:
     """Returns the frames per second of the motion."""
@@ -52,7 +57,7 @@ class Dance:
     """Writes PATH (mp4, webm or gif), a contact sheet (png) and the settings (json).
 
     Args:
-      path: of the video.
+      path: of the video; a missing folder is made.
       side_by_side: whether to show the picture to the left of the dance.
     """
     part = Part(self.frames, self.flow, self.occlusion, self.audio)
@@ -65,6 +70,7 @@ class Dance:
     path = pathlib.Path(path)
     if path.suffix.lower() != ".gif":
       raise UserError(f"{path}: the name of a GIF must end in .gif.")
+    files.check_writable(path, is_folder=False)
     frames, fps = self.frames[:: round(self.fps / self.motion_fps)], self.motion_fps
     writer.write_video(path, frames, int(fps), None, SAMPLE_RATE)
     return path
@@ -91,12 +97,12 @@ class DanceStream:
   Memory holds a window of its frames; `Dance` says what the other attributes are.
   """
 
-  parts: Iterator[Part]
+  parts: Iterator[Part] = field(repr=False)
   num_frames: int
   fps: float
-  settings: dict[str, Any]
+  settings: dict[str, Any] = field(repr=False)
   notes: tuple[str, ...]
-  still: UInt8[np.ndarray, "h w 3"]
+  still: UInt8[np.ndarray, "h w 3"] = field(repr=False)
 
   def save(
     self, path: str | pathlib.Path, *, side_by_side: bool = False

@@ -41,9 +41,9 @@ def save_dance(
   """Writes a dance as its parts are made.
 
   Args:
-    path: of the video (`writer.SUFFIXES`). A contact sheet (png) and the settings
-      (json) are written beside it; the settings also stand in the video as a comment.
-      A GIF has the frames of the motion alone: three times as many are as large.
+    path: of the video (`writer.SUFFIXES`), whose folder is made. A contact sheet (png)
+      and the settings (json) are written beside it; the settings also stand in the
+      video as a comment. A GIF has the frames of the motion alone: three times as many are as large.
     parts: in order.
     fps: frames per second.
     sample_rate: of the sound.
@@ -55,7 +55,9 @@ def save_dance(
 
   Raises:
     KeyboardInterrupt: after Ctrl-C. What was made by then is saved; the text says what.
+    UserError: the place cannot be written.
   """
+  files.check_writable(path, is_folder=False)
   if path.suffix.lower() == ".gif":
     motion_fps = settings["motion_fps"]
     times = round(fps / motion_fps)

@@ -9,7 +9,7 @@ import numpy as np
 import PIL.Image
 import pytest
 
-from dabfusion_jax.inference.dance import SAMPLE_RATE, Dance
+from dabfusion_jax.inference.dance import SAMPLE_RATE, Dance, DanceStream
 from dabfusion_jax.inference.pairs import check_output
 from data_pipeline.errors import UserError
 from data_pipeline.media import reader
@@ -33,6 +33,20 @@ def dance():
 
 def test_beats_are_those_within_the_dance(dance):
   np.testing.assert_array_equal(dance.beats, [0.1, 0.6])
+
+
+def test_a_dance_is_shown_by_its_size_not_by_its_arrays(dance):
+  assert repr(dance) == "<Dance: 8 frames of 32 x 32 pixels, 0.8 s>"
+  still = np.zeros((4, 4, 3), np.uint8)
+  stream = DanceStream(iter(()), 8, 10.0, dance.settings, ("A note.",), still)
+  assert repr(stream) == "DanceStream(num_frames=8, fps=10.0, notes=('A note.',))"
+
+
+def test_a_missing_folder_is_made(dance, tmp_path):
+  assert all(file.is_file() for file in dance.save(tmp_path / "a" / "b" / "dance.mp4"))
+  assert dance.to_gif(tmp_path / "c" / "dance.gif").is_file()
+  with pytest.raises(UserError, match="dance.mp4 is a file; name a folder"):
+    dance.save(tmp_path / "a" / "b" / "dance.mp4" / "dance.mp4")
 
 
 def test_a_notebook_plays_the_video_with_its_sound(dance, tmp_path):
