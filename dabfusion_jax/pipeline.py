@@ -32,7 +32,7 @@ from dabfusion_jax.inference.sampler import BatchSampler
 from dabfusion_jax.settings.autoencoder import AutoencoderSettings
 from dabfusion_jax.settings.diffusion import DiffusionSettings, SamplingSettings
 from dabfusion_jax.stages.diffusion import DiffusionStage
-from dabfusion_jax.storage.saved_stage import load_both_stages
+from dabfusion_jax.storage.saved_stage import load_both_stages, name_of
 from data_pipeline.music import encoders, kept
 
 
@@ -41,7 +41,8 @@ class DancePipeline:
   """Both stages of a trained model, and the music encoder they were trained with.
 
   `devices` share the examples of a batch; None: the first local one alone. In
-  `music_folder`, what was heard of songs is kept for other processes.
+  `music_folder`, what was heard of songs is kept for other processes. `checkpoint` is
+  recorded with each dance.
   """
 
   stage: DiffusionStage
@@ -52,6 +53,7 @@ class DancePipeline:
   encoder_name: str | None = None
   devices: tuple[jax.Device, ...] | None = None
   music_folder: pathlib.Path | None = None
+  checkpoint: str | None = None
 
   @classmethod
   def from_pretrained(
@@ -83,6 +85,7 @@ class DancePipeline:
       {"diffusion": diffusion.digest, "autoencoder": stage1.digest},
       encoder,
       music_folder=None if music_folder is None else pathlib.Path(music_folder),
+      checkpoint=name_of(folder),
     )
 
   @property
@@ -308,6 +311,7 @@ class DancePipeline:
     if len(pairs) > 1:
       motions = list(motions)
     drawn_by = {**dataclasses.asdict(sampling), "weights": self.digests}
+    drawn_by["checkpoint"] = self.checkpoint
     below_db = settings.picture.details_below_db
     return [
       draft.stream(

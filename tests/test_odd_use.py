@@ -144,6 +144,10 @@ def test_a_checkpoint_may_be_named_by_its_file_its_step_or_its_bundled_name(tmp_
     assert (os.fspath(folder), found) == (str(tmp_path), step)
   assert saved_stage.locate("dance_b")[0].name == "dance_b"
   assert (saved_stage.locate("dance_b")[0] / "config.json").exists()
+  for name in (saved_stage.shipped("dance_b"), "dance_b"):
+    assert saved_stage.name_of(name) == "dance_b"
+  for name in ("runs/dance_b", "gs://bucket/dance_b", "somebody/dances"):
+    assert saved_stage.name_of(name) == name
 
 
 @pytest.mark.parametrize(

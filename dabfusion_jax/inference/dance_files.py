@@ -43,7 +43,8 @@ def save_dance(
   Args:
     path: of the video (`writer.SUFFIXES`), whose folder is made. A contact sheet (png)
       and the settings (json) are written beside it; the settings also stand in the
-      video as a comment. A GIF has the frames of the motion alone: three times as many are as large.
+      video as a comment. A GIF has the frames of the motion alone: three times as many
+      are as large.
     parts: in order.
     fps: frames per second.
     sample_rate: of the sound.

@@ -11,6 +11,7 @@ import numpy as np
 import PIL.Image
 from jaxtyping import Float32, Float64, UInt8
 
+from dabfusion_jax import __version__
 from dabfusion_jax.inference import inputs
 from dabfusion_jax.inference.beat_notes import beat_notes
 from dabfusion_jax.inference.dance import DanceStream
@@ -80,7 +81,7 @@ class Draft:
       rebuild: returns the network's frame without motion.
       read_joints: see `Layers.painter`.
       details_below_db: see `painter.needs_details`.
-      drawn_by: settings of the sampler and digests of the weights, to be recorded.
+      drawn_by: settings of the sampler, name and digests of the weights, recorded.
     """
     details, notes, asked = self.asked.details, self.notes, self.asked
     if asked.joining == CHAIN and asked.drawing is None:
@@ -120,6 +121,7 @@ class Draft:
       "beat_tracker": self.song.tracker,
       "beat_times": _rounded(self.song.beats(0.0, seconds)),
       "downbeat_times": _rounded(self.song.downbeats(0.0, seconds)),
+      "dabfusion_jax": __version__,
       "jax": jax.__version__,
     }
     parts = paint_parts(motions, painter, self.song, self.fps)

@@ -46,6 +46,7 @@ AUTOENCODER = "autoencoder"
 PEOPLE = "people_e"
 SHIPPED = ("dance_e", "dance_b", PEOPLE)
 CONFIG = "config.json"
+_BUNDLED = "demo_weights"
 
 
 @dataclass(frozen=True)
@@ -174,13 +175,20 @@ def shipped(name: str = SHIPPED[0]) -> pathlib.Path:
   if name not in SHIPPED:
     raise SavedStageError(f"No bundled weights {name!r}; known: {', '.join(SHIPPED)}.")
   folder = pathlib.Path(str(importlib.resources.files("dabfusion_jax")))
-  folder = folder / "demo_weights" / name
+  folder = folder / _BUNDLED / name
   if not (folder / MODEL).is_file():
     raise SavedStageError(
       f"This copy of dabfusion_jax was built without weights ({folder} holds none);"
       " install it again, or name a trained model with --checkpoint."
     )
   return folder
+
+
+def name_of(checkpoint: epath.PathLike) -> str:
+  """Returns a checkpoint as it is named, of bundled weights without their folder."""
+  path = pathlib.Path(checkpoint)
+  is_bundled = path.name in SHIPPED and path.parent.name == _BUNDLED
+  return path.name if is_bundled else os.fspath(checkpoint)
 
 
 def round_weights(saved: SavedStage, dtype: str) -> SavedStage:

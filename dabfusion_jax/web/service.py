@@ -199,8 +199,9 @@ class DanceService:
 
   def _write(self, made: Dance, notes: tuple[str, ...], frame_size: int) -> Result:
     folder = pathlib.Path(tempfile.mkdtemp(prefix="dance_", dir=self.folder))
-    # Users know their files by name; where they lie here is nobody's business.
-    names = {key: pathlib.Path(made.settings[key]).name for key in ("image", "music")}
+    # Users know files by name; where they lie here is nobody's business.
+    keys = ("image", "music", "checkpoint")
+    names = {key: pathlib.Path(made.settings[key]).name for key in keys}
     made = dataclasses.replace(made, settings=made.settings | names)
     video = made.save(folder / "dance.mp4")[0]
     speed = grid_speed(made.flow, (frame_size, frame_size))

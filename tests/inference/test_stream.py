@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from dabfusion_jax import __version__
 from dabfusion_jax.diffusion import samplers
 from dabfusion_jax.inference import dance_files, layers
 from dabfusion_jax.inference.sampler import BatchSampler
@@ -113,7 +114,9 @@ def test_a_full_dance_lasts_as_long_as_its_music(pipeline, toy, music, tmp_path)
   np.testing.assert_allclose(video.frames[:, :, : _FRAME - 4], 90, atol=4)
   sound = reader.read_audio(path, 44_100)
   assert abs(len(sound) / 44_100 - dance.num_frames / 10) < 0.05
-  assert json.loads(settings.read_text())["total_frames"] == dance.num_frames
+  told = json.loads(settings.read_text())
+  assert told["total_frames"] == dance.num_frames
+  assert (told["checkpoint"], told["dabfusion_jax"]) == ("dance_e", __version__)
 
 
 def test_a_window_is_drawn_as_one_and_a_longer_dance_begins_with_it(

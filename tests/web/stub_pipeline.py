@@ -37,6 +37,7 @@ class Stub(DancePipeline):
     time = np.arange(round(num_frames / 10 * SAMPLE_RATE)) / SAMPLE_RATE
     audio = 0.2 * np.sin(2764 * time)[:, None].repeat(2, 1).astype(np.float32)
     settings = {"image": str(image), "music": str(music), "beat_times": [0.5]}
+    settings["checkpoint"] = "/srv/runs/dance"
     settings["total_frames"] = 3 * num_frames  # drawn at three times the motion's rate
     grid = np.zeros((num_frames, 4, 4, 2), np.float32)
     frames = np.zeros((3 * num_frames, 64, 64, 3), np.uint8)
