@@ -247,7 +247,7 @@ def test_evaluate_prints_every_figure_beside_its_null(place):
     ({"checkpoint": "nowhere"}, "nowhere"),
     ({"checkpoint": "runs/smoke_autoencoder"}, "'autoencoder'"),
     ({"output": "dance.avi"}, ".mp4, .webm, .gif"),
-    ({"image": "bad/dance.png"}, "overwrite"),
+    ({"image": "dot.png", "output": "../dot.mp4"}, "overwrite"),
     ({"num_inference_steps": "0"}, "sample: num_inference_steps must be from 1 to"),
     ({"num_frames": "9"}, "8 frames"),
     ({"num_frames": "0"}, "num_frames must be at least 2"),
