@@ -22,7 +22,7 @@ import numpy as np
 import tqdm
 
 from dabfusion_jax.inference import options
-from dabfusion_jax.inference.layers import DECODER, OWN, STUDIO, default_weights
+from dabfusion_jax.inference.layers import DECODER, STUDIO, default_weights
 from dabfusion_jax.inference.pairs import (
   Pair,
   check_inputs,
@@ -31,6 +31,7 @@ from dabfusion_jax.inference.pairs import (
   name_in,
 )
 from dabfusion_jax.inference.picture import choose_weights
+from dabfusion_jax.inference.subject import OWN
 from dabfusion_jax.parallel import hardware
 from dabfusion_jax.parallel.compiled import keep_compiled
 from dabfusion_jax.pipeline import DancePipeline
