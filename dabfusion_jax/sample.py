@@ -22,7 +22,7 @@ import numpy as np
 import tqdm
 
 from dabfusion_jax.inference import options
-from dabfusion_jax.inference.layers import DECODER, STUDIO, default_weights
+from dabfusion_jax.inference.layers import DECODER, default_weights
 from dabfusion_jax.inference.pairs import (
   Pair,
   check_inputs,
@@ -31,7 +31,6 @@ from dabfusion_jax.inference.pairs import (
   name_in,
 )
 from dabfusion_jax.inference.picture import choose_weights
-from dabfusion_jax.inference.subject import OWN
 from dabfusion_jax.parallel import hardware
 from dabfusion_jax.parallel.compiled import keep_compiled
 from dabfusion_jax.pipeline import DancePipeline
@@ -144,7 +143,6 @@ def main(argv: Sequence[str] | None = None) -> None:
     asked = options.from_arguments(args)
     images, musics = args.image, args.music
     given = [*(images or ()), *(musics or ()), *filter(None, [args.beats])]
-    given += {args.scene} - {OWN, STUDIO}
     check_inputs(*given)
     if not images or not musics:
       # A person if the networks that find people are here, else a drawn figure.

@@ -35,24 +35,10 @@ def test_without_weights_a_person_before_a_wall_is_found_and_it_is_said():
   assert made.scene.landmarks is None
 
 
-class Finder:
-  """Finds a person, whom it cannot complete, and remembers whom it looked for."""
-
-  def __init__(self, person):
-    self.person, self.looked = person, []
-
-  def __call__(self, picture, pick):
-    self.looked.append(pick)
-    return self.person
-
-  def complete(self, picture, person):
-    return None
-
-
 def test_what_has_no_arms_and_legs_moves_as_a_whole_and_it_is_said(monkeypatch):
   found = segmenter.find_by_contrast(dancers.draw()[0])
   cat = dataclasses.replace(found, landmarks=None, others=1)
-  monkeypatch.setattr(subject, "_segmenter", lambda: Finder(cat))
+  monkeypatch.setattr(subject, "_segmenter", lambda: dancers.Finder(cat))
   made, notes = make(dancers.draw()[0])
   assert made.scene.landmarks is None
   assert len(notes) == 1 and "moves as a whole" in notes[0]
@@ -208,7 +194,7 @@ def test_the_picture_decides_on_the_bundled_weights(
 def test_a_person_who_was_looked_for_is_not_looked_for_again(monkeypatch):
   picture, _ = dancers.draw()
   person = segmenter.find_by_contrast(picture)
-  finder = Finder(person)
+  finder = dancers.Finder(person)
   looked = finder.looked
   monkeypatch.setattr(layers.store, "describe", lambda name: {})
   monkeypatch.setattr(subject, "_segmenter", lambda: finder)
@@ -222,7 +208,7 @@ def test_a_person_who_was_looked_for_is_not_looked_for_again(monkeypatch):
 def test_part_of_somebody_without_arms_and_legs_is_refused_in_every_scene(monkeypatch):
   picture, mask = dancers.draw()
   face = segmenter.Person(mask[:60].astype(np.float32), None, 0)
-  monkeypatch.setattr(subject, "_segmenter", lambda: Finder(face))
+  monkeypatch.setattr(subject, "_segmenter", lambda: dancers.Finder(face))
   for place in (layers.OWN, layers.STUDIO):
     with pytest.raises(InputError, match="cut off, and no arms and legs"):
       make(picture[:60], place)
@@ -286,6 +272,6 @@ def test_a_scene_with_two_people_says_who_is_replaced(monkeypatch, tmp_path):
   picture, mask = dancers.draw()
   PIL.Image.fromarray(picture).save(tmp_path / "scene.png")
   two = segmenter.Person(mask.astype(np.float32), dancers.landmarks(), 1)
-  monkeypatch.setattr(subject, "_segmenter", lambda: Finder(two))
+  monkeypatch.setattr(subject, "_segmenter", lambda: dancers.Finder(two))
   _, notes = make(picture, str(tmp_path / "scene.png"), pick=1)
   assert any("largest of 2 people in" in note for note in notes)

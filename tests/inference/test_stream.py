@@ -14,7 +14,7 @@ import pytest
 
 from dabfusion_jax import __version__
 from dabfusion_jax.diffusion import samplers
-from dabfusion_jax.inference import dance_files, layers
+from dabfusion_jax.inference import dance_files, layers, subject
 from dabfusion_jax.inference.sampler import BatchSampler
 from dabfusion_jax.models.joint_reader import JointReader
 from dabfusion_jax.people.joints import joints_of
@@ -271,7 +271,7 @@ def test_a_model_that_reads_joints_decodes_no_frame_of_a_person(
 ):
   picture, mask = dancers.draw()
   person = Person(mask.astype(np.float32), dancers.landmarks(), 0)
-  monkeypatch.setattr(layers, "_segmenter", lambda: lambda picture, pick: person)
+  monkeypatch.setattr(subject, "_segmenter", lambda: lambda picture, pick: person)
   shapes, given = set(), []
 
   def read_joints(flow, occlusion, joints):
@@ -310,8 +310,8 @@ def test_what_is_cut_out_without_arms_and_legs_has_the_frames_of_its_motion(
 ):
   picture, mask = dancers.draw()
   person = Person(mask.astype(np.float32), None, 0)
-  monkeypatch.setattr(layers, "_segmenter", lambda: lambda picture, pick: person)
-  dance = pipeline.stream(picture, music, beats=[0.5])
+  monkeypatch.setattr(subject, "_segmenter", lambda: dancers.Finder(person))
+  dance = pipeline.stream(picture, music, beats=[0.5], drawing="layers")
   assert (dance.fps, dance.num_frames) == (10, 40)
   assert len(dance.collect().frames) == 40
 

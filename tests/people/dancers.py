@@ -83,3 +83,17 @@ def draw(
     tip = of("WRIST") + 0.4 * (of("WRIST") - of("ELBOW"))
     line(of("ELBOW"), tip, 5 * arms, SKIN)
   return picture, mask
+
+
+class Finder:
+  """Finds one person, whom it cannot complete, and remembers whom it looked for."""
+
+  def __init__(self, person):
+    self.person, self.looked = person, []
+
+  def __call__(self, picture, pick):
+    self.looked.append(pick)
+    return self.person
+
+  def complete(self, picture, person):
+    return None
