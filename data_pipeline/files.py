@@ -9,15 +9,18 @@ import concurrent.futures
 import contextlib
 import errno
 import hashlib
+import io
 import json
 import os
 import pathlib
 import re
 import shutil
 import tempfile
+import threading
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+import numpy as np
 from etils import epath
 
 from data_pipeline.errors import UserError
@@ -32,6 +35,10 @@ _FULL = (errno.ENOSPC, errno.EDQUOT)
 _SAYS_FULL = re.compile(
   r"No space left on device|Disk quota exceeded|\d+ requested and \d+ written"
 )
+# Headers of NumPy's files are parsed as Python. In Python 3.11 two threads that do so
+# get in each other's way if the garbage collector runs callbacks, and JAX has one:
+# "SystemError: AST constructor recursion depth mismatch".
+_PARSING = threading.Lock()
 
 
 def is_remote(path: epath.PathLike) -> bool:
@@ -162,6 +169,12 @@ def read_json(path: epath.PathLike) -> dict[str, Any]:
   if not isinstance(content, dict):
     raise UserError(f"{path} is damaged (no JSON object); make or get it again.")
   return content
+
+
+def read_npz(file: epath.PathLike | io.BytesIO) -> dict[str, np.ndarray]:
+  """Returns the arrays of an npz file, none of which may be pickled."""
+  with _PARSING, np.load(file, allow_pickle=False) as arrays:
+    return dict(arrays)
 
 
 def file_sha256(path: pathlib.Path) -> str:

@@ -28,6 +28,7 @@ _WALL, _FLOOR = (204.0, 204.0, 202.0), (224.0, 224.0, 222.0)
 _HOLE_MARGIN = 4  # pixels around a person that are filled too: their edge is mixed
 _TINT = 0.15  # exponent of the ratio of colours
 _GAIN = (0.75, 1.35)  # bounds of what light matching may do to a colour
+_SHOULDER = 160.0  # grey level above which more light makes less and less difference
 # Around a picture: over how many trunks a person who is cut off goes straight on above,
 # to the sides and below; how wide the body is farther below, of its outlines; and how
 # far below the picture anything may come into it.
@@ -243,7 +244,14 @@ def match_light(
   brightness = means[1].mean() / means[0].mean()
   tint = means[1] / means[0] / brightness
   gain = np.clip(np.sqrt(brightness) * tint**_TINT, *_GAIN)
-  return np.clip(np.round(colours * gain), 0, 255).astype(np.uint8)
+  lit = colours * gain
+  # What becomes lighter than most does so the less, the lighter it is, as on film: cut
+  # off at white, a face or a shirt would have no shape.
+  top = 255 * np.maximum(gain, 1)
+  share = np.clip((lit - _SHOULDER) / (top - _SHOULDER), 0, 1)
+  power = (top - _SHOULDER) / (255 - _SHOULDER)
+  soft = _SHOULDER + (255 - _SHOULDER) * (1 - (1 - share) ** power)
+  return np.round(np.where(lit > _SHOULDER, soft, lit)).astype(np.uint8)
 
 
 def blend(

@@ -184,8 +184,8 @@ def _cut_video(
     outcome = json.loads(note.read_text())
     if outcome.get("digest") == digest:
       return Finding(outcome["status"], video.name, outcome["reason"])
-  with np.load(beats_file, allow_pickle=False) as saved:
-    beats = Tracked(saved["times"], doubt=str(saved["doubt"]))
+  saved = files.read_npz(beats_file)
+  beats = Tracked(saved["times"], doubt=str(saved["doubt"]))
   clips = []
   folders = tempfile.TemporaryDirectory(prefix="video-", dir=work)
   with folders as folder, collect_notes() as notes:
@@ -237,7 +237,5 @@ def save_features(path: pathlib.Path, features: Mapping[str, Any]) -> None:
 
 def load_features(path: pathlib.Path) -> dict[str, Any]:
   """Reads what `save_features` wrote."""
-  with np.load(path, allow_pickle=False) as arrays:
-    return {
-      key: value.item() if value.ndim == 0 else value for key, value in arrays.items()
-    }
+  arrays = files.read_npz(path)
+  return {key: x.item() if x.ndim == 0 else x for key, x in arrays.items()}

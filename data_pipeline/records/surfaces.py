@@ -2,19 +2,15 @@
 
 import dataclasses
 import io
-import threading
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Float32, Int32, Int64, UInt8
 
+from data_pipeline import files
 from data_pipeline.media.framing import Transform, frame_nearest
 
-# Headers of NumPy's files are parsed as Python. In Python 3.11 two threads that do so
-# get in each other's way if the garbage collector runs callbacks, and JAX has one:
-# "SystemError: AST constructor recursion depth mismatch".
-_PARSING = threading.Lock()
 # What 1 is in an encoded depth (cm), point (pixels, cm) and place.
 DEPTH_UNITS = np.float32(8)
 POINT_UNITS = np.float32([64, 64, DEPTH_UNITS])
@@ -93,8 +89,7 @@ class Surfaces:
   @classmethod
   def decode(cls, code: UInt8[np.ndarray, "n"]) -> "Surfaces":
     """Decodes what `encode` made."""
-    with _PARSING, np.load(io.BytesIO(code.tobytes()), allow_pickle=False) as file:
-      arrays = dict(file)
+    arrays = files.read_npz(io.BytesIO(code.tobytes()))
     shape = tuple(arrays["shape"].tolist())
     is_body = np.unpackbits(arrays["is_body"], count=int(np.prod(shape)))
     is_body = is_body.reshape(shape).astype(bool)

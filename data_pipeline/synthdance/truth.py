@@ -61,11 +61,11 @@ class Truth:
       UserError: there is no such file, or it is not the truth of a generated video.
     """
     try:
-      with np.load(path, allow_pickle=False) as arrays:
-        values = {name: arrays[name] for name in _names(cls) if name != _MESH}
-        if any(name.startswith(_MESH) for name in arrays):
-          mesh = {name: arrays[f"{_MESH}.{name}"] for name in _names(Surfaces)}
-          values[_MESH] = Surfaces(**mesh)
+      arrays = files.read_npz(path)
+      values = {name: arrays[name] for name in _names(cls) if name != _MESH}
+      if any(name.startswith(_MESH) for name in arrays):
+        mesh = {name: arrays[f"{_MESH}.{name}"] for name in _names(Surfaces)}
+        values[_MESH] = Surfaces(**mesh)
     except (OSError, EOFError, KeyError, ValueError) as error:
       raise UserError(
         f"{path}: not the truth of a generated video ({error}); write it again."

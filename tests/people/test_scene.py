@@ -70,6 +70,17 @@ def test_light_moves_halfway():
   assert (scene.match_light(grey(100), grey(0), grey(255)) == 135).all()
 
 
+def test_more_light_leaves_highlights_their_shape():
+  levels = np.arange(256, dtype=np.uint8)[None, :, None].repeat(3, -1)
+  dark, light = np.full((2, 2, 3), 60, np.uint8), np.full((2, 2, 3), 220, np.uint8)
+  lit = scene.match_light(levels, dark, light)[0, :, 0].astype(int)
+  assert lit[100] == 135 and lit[255] == 255
+  assert (np.diff(lit) >= 0).all()
+  assert lit[240] < 255 and len(np.unique(lit[200:])) > 15
+  dimmed = scene.match_light(levels, light, dark)[0, :, 0].astype(int)
+  np.testing.assert_allclose(dimmed, 0.75 * np.arange(256), atol=0.6)
+
+
 def test_a_meadow_hardly_makes_people_green():
   white = np.full((4, 4, 3), 200, np.uint8)
   wall = np.full((4, 4, 3), 130, np.uint8)
