@@ -1,7 +1,7 @@
 """What a user is told of a person of whom not everything dances."""
 
 from dabfusion_jax.people.cut_off import cut_arms
-from dabfusion_jax.people.hands import held_arms
+from dabfusion_jax.people.hands import arms_before_trunk, held_arms
 from dabfusion_jax.people.scene import Scene
 
 
@@ -21,4 +21,10 @@ def person_notes(layered: Scene) -> tuple[str, ...]:
     are = "hand is" if len(sides) == 1 else "hands are"
     hidden = f"The {' and '.join(sides)} {are} hidden, in a pocket perhaps"
     notes += (f"{hidden}: {move} with the trunk.",)
+  if sides := arms_before_trunk(layered.landmarks):
+    arms, they = (
+      ("arm is", "it hides") if len(sides) == 1 else ("arms are", "they hide")
+    )
+    covers = f"The {' and '.join(sides)} {arms} before the body, and what {they}"
+    notes += (f"{covers} is a guess; with arms at the sides people dance best.",)
   return notes

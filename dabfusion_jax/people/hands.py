@@ -12,6 +12,7 @@ _SIDES = {
   "left": (lm.LEFT_WRIST, lm.LEFT_HAND, lm.LEFT_HIP),
   "right": (lm.RIGHT_WRIST, lm.RIGHT_HAND, lm.RIGHT_HIP),
 }
+_FLANKS = ((lm.LEFT_SHOULDER, lm.LEFT_HIP), (lm.RIGHT_SHOULDER, lm.RIGHT_HIP))
 # Relative to the trunk: how far a hidden hand is from its hip at most, and the radii of
 # the discs in which the colours of hands and face are looked at.
 _NEAR_HIP, _HAND, _FACE = 0.4, 0.09, 0.11
@@ -27,6 +28,25 @@ def held_arms(scene: Scene) -> tuple[str, ...]:
   """
   hidden = hidden_hands(scene.colours, scene.alpha, scene.landmarks)
   return tuple(side for side in hidden if side not in cut_arms(scene))
+
+
+def arms_before_trunk(landmarks: lm.Landmarks) -> tuple[str, ...]:
+  """Returns the sides, of "left" and "right", whose wrist is before the trunk.
+
+  What such an arm covers is not known.
+  """
+  joints = landmarks.points
+  found = []
+  for side, (wrist, _, _) in _SIDES.items():
+    x, y = joints[wrist]
+    flanks = []  # where they are at the height of the wrist
+    for shoulder, hip in _FLANKS:
+      top, bottom = joints[shoulder], joints[hip]
+      if top[1] < y < bottom[1]:
+        flanks.append(np.interp(y, [top[1], bottom[1]], [top[0], bottom[0]]))
+    if len(flanks) == 2 and min(flanks) < x < max(flanks):
+      found.append(side)
+  return tuple(found)
 
 
 def hidden_hands(

@@ -7,7 +7,7 @@ import PIL.ImageDraw
 
 from dabfusion_jax.people import landmarks as lm
 from dabfusion_jax.people import skeleton
-from dabfusion_jax.people.hands import hidden_hands
+from dabfusion_jax.people.hands import arms_before_trunk, hidden_hands
 from dabfusion_jax.people.landmarks import Landmarks
 from dabfusion_jax.people.skeleton import Skeleton
 
@@ -52,3 +52,16 @@ def test_the_arm_of_a_hidden_hand_moves_with_the_trunk_alone():
   for part in ("left_upper_arm", "left_forearm"):
     np.testing.assert_array_equal(moves[part], moves[skeleton.TORSO])
   assert not np.allclose(moves["right_forearm"], moves[skeleton.TORSO])
+
+
+def test_a_wrist_before_the_trunk_is_told_from_one_beside_or_below_it():
+  assert arms_before_trunk(dancers.landmarks()) == ()
+  assert arms_before_trunk(_with_wrist(80, 80)) == ("left",)
+  for beside in ((100, 80), (60, 80), (80, 50), (80, 112)):
+    assert arms_before_trunk(_with_wrist(*beside)) == ()
+
+
+def _with_wrist(x, y):
+  points = dancers.joints()
+  points[lm.LEFT_WRIST] = (x, y)
+  return Landmarks(points, np.ones(len(points)), 1.0)

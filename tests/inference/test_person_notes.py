@@ -1,0 +1,55 @@
+"""What of a person does not dance, and why, is said in one line each."""
+
+import dancers
+import numpy as np
+
+from dabfusion_jax.inference.person_notes import person_notes
+from dabfusion_jax.people import landmarks as lm
+from dabfusion_jax.people import scene
+from dabfusion_jax.people.landmarks import Landmarks
+from dabfusion_jax.people.segmenter import Person
+
+
+def notes_of(points=None, rows=None, alike=False):
+  points = dancers.joints() if points is None else points
+  picture, mask = dancers.draw(points)
+  if alike:  # nothing has the colour of the face
+    picture[60:] = (10, 200, 10)
+  found = Landmarks(points, np.ones(lm.NUM_LANDMARKS), 1.0)
+  alpha = mask[:rows].astype(np.float32)
+  person = Person(alpha, found, 0, is_cut_off=rows is not None)
+  return person_notes(scene.own_scene(picture[:rows], person))
+
+
+def test_of_a_person_with_arms_at_the_sides_nothing_is_said():
+  assert notes_of() == ()
+
+
+def test_hands_that_are_hidden_at_the_hip_are_named():
+  points = dancers.joints()
+  for side, knuckles, dx in (("LEFT", (17, 19), 6), ("RIGHT", (18, 20), -6)):
+    hip = points[getattr(lm, f"{side}_HIP")]
+    points[getattr(lm, f"{side}_ELBOW")] = hip + [3 * dx, -30]
+    points[getattr(lm, f"{side}_WRIST")] = hip + [2 * dx, -2]
+    points[list(knuckles)] = hip + [2 * dx, 6]
+  (note,) = notes_of(points, alike=True)
+  assert note.startswith("The left and right hands are hidden, in a pocket perhaps")
+
+
+def test_hands_below_the_picture_are_named():
+  part, cut = notes_of(rows=96)
+  assert part.startswith("The picture shows a part of the person")
+  assert (
+    cut == "The picture cuts off the left and right hands: these arms swing a little."
+  )
+
+
+def test_an_arm_before_the_body_is_named():
+  points = dancers.joints()
+  points[lm.RIGHT_ELBOW] = (56, 88)
+  points[lm.RIGHT_WRIST] = (80, 86)
+  points[[18, 20]] = (86, 85)
+  (note,) = notes_of(points)
+  assert note.startswith(
+    "The right arm is before the body, and what it hides is a guess"
+  )
