@@ -26,6 +26,7 @@ DANCER_HEIGHT, DANCER_FLOOR = 0.79, 0.955
 _HORIZON = 0.73  # of the studio: where the wall ends
 _WALL, _FLOOR = (204.0, 204.0, 202.0), (224.0, 224.0, 222.0)
 _HOLE_MARGIN = 4  # pixels around a person that are filled too: their edge is mixed
+_GAP = 5  # half the width in pixels of the gaps that are filled too
 _TINT = 0.15  # exponent of the ratio of colours
 _GAIN = (0.75, 1.35)  # bounds of what light matching may do to a colour
 _SHOULDER = 160.0  # grey level above which more light makes less and less difference
@@ -70,8 +71,14 @@ class Scene:
 
 
 def hole_of(person: Person) -> Bool[np.ndarray, "h w"]:
-  """Returns where the background is hidden by a person, or mixed with their edge."""
-  return scipy.ndimage.binary_dilation(person.alpha > 0.02, iterations=_HOLE_MARGIN)
+  """Returns where the background is hidden by a person, or mixed with their edge.
+
+  What is seen through a narrow gap is too little, and often the shadow of a limb: it
+  would stand alone where the person moves away.
+  """
+  hole = scipy.ndimage.binary_dilation(person.alpha > 0.02, iterations=_HOLE_MARGIN)
+  wide = scipy.ndimage.binary_erosion(~hole, iterations=_GAP, border_value=1)
+  return ~scipy.ndimage.binary_dilation(wide, iterations=_GAP)
 
 
 def own_scene(picture: UInt8[np.ndarray, "h w 3"], person: Person) -> Scene:

@@ -36,6 +36,7 @@ def test_a_constant_map_stays_constant():
 def test_the_plate_shows_no_person_and_the_scene_shows_the_picture(own):
   picture, mask, layered = own
   far = ~scipy.ndimage.binary_dilation(mask, iterations=6)
+  far[90:] = False  # between the legs it is narrow
   np.testing.assert_array_equal(layered.picture[far], picture[far])
   off = np.abs(layered.picture.astype(int) - picture).max(-1)
   assert (off[mask] <= 3).mean() > 0.99
@@ -43,6 +44,15 @@ def test_the_plate_shows_no_person_and_the_scene_shows_the_picture(own):
                       np.array((120, 110, 100)))  # fmt: skip
   off = np.abs(layered.plate.astype(int) - expected).max(-1)
   assert np.median(off[mask]) < 12
+
+
+def test_a_narrow_gap_beside_a_limb_is_filled_and_a_wide_one_stays():
+  alpha = np.zeros((120, 160), np.float32)
+  alpha[20:100, 30:50] = alpha[20:100, 66:80] = alpha[20:100, 112:130] = 1
+  hole = scene.hole_of(Person(alpha, None, 0))
+  assert hole[40:80, 50:66].all()  # a gap of 16 pixels, of which 8 are mixed
+  assert not hole[40:80, 90:102].any()
+  assert not hole[:, :24].any() and not hole[:, 138:].any()
 
 
 def test_a_person_stands_in_a_studio_as_a_dancer(own):
