@@ -67,12 +67,14 @@ def run(args: argparse.Namespace) -> None:
     hole = hole_of(person)
     for name, fill in WAYS.items():
       scores = []
-      for beside in moved_holes(hole):
+      for beside in filter(np.any, moved_holes(hole)):
         filled = fill(picture, hole | beside)
         shown = np.where(beside[..., None], filled, picture)
         distance = lpips.clip_lpips(weights, "alex", shown[None], picture[None])[0]
         error = (filled[beside] / 255 - picture[beside] / 255) ** 2
         scores.append((distance, -10 * np.log10(error.mean())))
+      if not scores:
+        raise UserError(f"{path}: beside this person there is no room.")
       rows[name].append(np.mean(scores, 0))
   count = len(next(iter(rows.values())))
   if count < 2:

@@ -170,6 +170,8 @@ def make_layers(
   Raises:
     InputError: the person cannot be used, in one line.
   """
+  if place not in (OWN, STUDIO) and not pathlib.Path(place).exists():
+    raise InputError(f"scene is {place!r}: neither {OWN!r}, {STUDIO!r} nor a picture.")
   own = fit(picture, size)
   scale = max(picture.shape[:2]) / max(own.shape[:2])
   person, notes = read_person(own, scale, place, pick, is_asked, is_whole)
@@ -185,6 +187,8 @@ def make_layers(
   elif place != OWN:
     layered, more = _into_picture(layered, place, size)
     notes += more
+  if not (layered.alpha > 0.5).any():
+    raise InputError("In this scene the person would not be seen; give a larger one.")
   notes += person_notes(layered)
   return Layers(layered, scene.frame_of(layered), notes), notes
 
@@ -217,8 +221,6 @@ def _into_picture(
   layered: Scene, path: str, size: int | None
 ) -> tuple[Scene, tuple[str, ...]]:
   """Returns a person in the place of the dancer of another picture, and notes."""
-  if not pathlib.Path(path).exists():
-    raise InputError(f"scene is {path!r}: neither {OWN!r}, {STUDIO!r} nor a picture.")
   stage = fit(reader.read_image(path), size)
   try:
     dancer = find_person(stage, 1)

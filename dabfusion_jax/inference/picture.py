@@ -15,8 +15,7 @@ from dabfusion_jax.inference.layers import (
   make_layers,
 )
 from dabfusion_jax.inference.options import DanceOptions
-from dabfusion_jax.inference.subject import OWN, find_person
-from dabfusion_jax.people import reference
+from dabfusion_jax.inference.subject import OWN, find_person, is_left_to_decoder
 from dabfusion_jax.settings.diffusion import DiffusionSettings
 from dabfusion_jax.storage import saved_stage
 
@@ -46,9 +45,7 @@ def choose_weights(image: Image, asked: DanceOptions) -> str:
   if max(picture.shape[:2]) <= PEOPLE_SIZE:
     return saved_stage.SHIPPED[0]
   person = find_person(fit(picture, None), asked.pick)
-  is_drawing = person is None or (
-    person.landmarks is None and not reference.ends_at_border(person)
-  )
+  is_drawing = person is None or is_left_to_decoder(person, asked.pick)
   return saved_stage.SHIPPED[0] if is_drawing else name
 
 

@@ -73,7 +73,7 @@ def read_person(
     raise InputError(f"In this picture {fault}{advice}.")
   if person.landmarks is None:
     unknown = "No arms and legs were recognised in this picture"
-    if not is_asked and place == OWN and pick == 1:
+    if not is_asked and place == OWN and is_left_to_decoder(person, pick):
       return None, (f"{unknown}: the decoder draws it.",)
     return person, (f"{unknown}: what was cut out moves as a whole.",)
   notes: tuple[str, ...] = ()
@@ -84,6 +84,16 @@ def read_person(
   if reference.is_from_behind(person.landmarks):
     notes += ("The person is seen from behind, and dances with their back to you.",)
   return person, notes
+
+
+def is_left_to_decoder(person: Person, pick: int) -> bool:
+  """Returns whether a person is probably a drawing, which the decoder draws best.
+
+  Args:
+    person: as found; who reaches the lower border may be half a person.
+    pick: which of the picture; only the whole picture can be left to the decoder.
+  """
+  return person.landmarks is None and not person.ends_at_border and pick == 1
 
 
 def _without_networks(

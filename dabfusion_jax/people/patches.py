@@ -20,7 +20,8 @@ _SIDE = 7  # pixels of a patch
 _STRIDE = 3  # pixels between patches of a hole; means of fewer votes are sharper
 _COARSEST = 100  # pixels of the longer side, at most, of the coarsest level
 _COMPARED = 140  # the same, of levels at which all patches are compared
-_FIRST_ROUNDS, _ROUNDS, _FINE_ROUNDS = 8, 4, 2  # the last where neighbours are tried
+_FINE = 1100  # the same, of levels at which neighbours are tried; others are copied
+_FIRST_ROUNDS, _ROUNDS, _FINE_ROUNDS = 8, 4, 2
 # Horizons, fences and lawns run along rows: a patch from a tenth of the height above or
 # below is as bad as one whose colours differ by 16 grey levels.
 _ROW_COST = 25_000.0
@@ -33,22 +34,26 @@ def fill_from_patches(
 ) -> UInt8[np.ndarray, "h w 3"]:
   """Returns the picture with a hole filled; everything else stays bit for bit.
 
-  If nowhere beside the hole is room for a patch, it is filled smoothly.
+  It is filled smoothly if nowhere beside it is room for a patch of the picture reduced
+  to `_COMPARED` pixels or fewer.
   """
   if not hole.any() or hole.all():
     return picture
   levels = [_Level(picture.astype(np.float32), hole)]
-  while levels[-1].size > _COARSEST:
+  while levels[-1].size > _COARSEST and min(levels[-1].hole.shape) > 4 * _SIDE:
     levels.append(levels[-1].half())
   coarser = None
   for level in reversed(levels):
     if coarser is not None:
       level.begin_with(coarser)
-    elif level.size > _COMPARED or not len(level.sources):
+    elif level.size > _COMPARED or not (len(level.sources) and len(level.targets)):
       continue
-    rounds = _FIRST_ROUNDS if coarser is None else _ROUNDS
-    for _ in range(rounds if level.size <= _COMPARED else _FINE_ROUNDS):
-      level.vote(level.compare_all() if level.size <= _COMPARED else level.try_beside())
+    if level.size <= _COMPARED:
+      for _ in range(_FIRST_ROUNDS if coarser is None else _ROUNDS):
+        level.vote(level.compare_all())
+    elif level.size <= _FINE:
+      for _ in range(_FINE_ROUNDS):
+        level.vote(level.try_beside())
     coarser = level
   filled = np.clip(np.round(levels[0].colours), 0, 255).astype(np.uint8)
   return np.where(hole[..., None], filled, picture)
@@ -152,8 +157,10 @@ class _Level:
     for step in _STRIDE * np.array([(0, 1), (1, 0), (0, -1), (-1, 0)]):
       number = of_corner[tuple(np.clip(self.targets + step, 0, self._last).T)]
       tried = np.clip(self.found[number] - step, 0, self._last)
+      is_beside = (number >= 0) & (tried + step == self.found[number]).all(1)
+      is_beside &= (self.targets + step <= self._last).all(1)
       is_new = (tried != self.found).any(1) & self._is_source[tuple(tried.T)]
-      which = np.flatnonzero((number >= 0) & is_new)
+      which = np.flatnonzero(is_beside & is_new)
       new = costs_of(tried[which], which)
       better = new < costs[which]
       self.found[which[better]] = tried[which[better]]

@@ -30,7 +30,7 @@ def find_fault(person: Person, pixels_per_pixel: float) -> str | None:
   lasting = find_lasting_fault(person, pixels_per_pixel)
   if lasting:
     return lasting
-  if person.landmarks is None and ends_at_border(person):
+  if person.landmarks is None and person.ends_at_border:
     return f"the person is cut off, and no arms and legs were recognised{_WHOLE}"
   landmarks = person.landmarks or person.unsure
   if landmarks is None:
@@ -39,11 +39,6 @@ def find_fault(person: Person, pixels_per_pixel: float) -> str | None:
   is_known = person.landmarks is not None and not person.is_cut_off
   below = _cut_off_below(person, landmarks) if is_known else None
   return below or _cut_off(person, landmarks) or _posture(person, landmarks)
-
-
-def ends_at_border(person: Person) -> bool:
-  """Returns whether a person reaches the lower border of the picture."""
-  return person.box[3] >= len(person.alpha) - 1
 
 
 def may_go_on(person: Person, pixels_per_pixel: float) -> bool:
@@ -87,7 +82,7 @@ def _cut_off_below(person: Person, landmarks: Landmarks) -> str | None:
     outside = (points[joints, 1] > rows) | (confidence[joints] < lm.MIN_CONFIDENCE)
     if outside.all():
       return f"the person is cut off below {where}{_WHOLE}"
-  if ends_at_border(person) and (points[[lm.LEFT_TOE, lm.RIGHT_TOE], 1] > rows).any():
+  if person.ends_at_border and (points[[lm.LEFT_TOE, lm.RIGHT_TOE], 1] > rows).any():
     return f"the person's feet are cut off{_WHOLE}"
   return None
 

@@ -120,9 +120,10 @@ def _continue(scene: Scene, below: float) -> Scene:
     return np.pad(values, [(0, legs), (0, 0), *depth], far)
 
   alpha = pad(scene.alpha, "edge", "constant")
-  shapes = outlines(points, unit, alpha.shape)
+  outside = alpha[above + rows :]
+  shapes = outlines(points - [0, above + rows], unit, outside.shape)
   body = np.min([shapes[name] for name in shapes if name != HEAD], 0) < _SLIM
-  alpha[above + rows :] = np.maximum(alpha, body)[above + rows :]
+  np.maximum(outside, body, out=outside)
   return Scene(
     pad(scene.plate, "edge", "edge"),
     pad(scene.colours, "symmetric", "edge"),

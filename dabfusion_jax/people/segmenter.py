@@ -58,6 +58,11 @@ class Person:
     """Returns left, top, right and bottom, in pixels; the last two are outside."""
     return box_of(self.alpha > 0.5)
 
+  @property
+  def ends_at_border(self) -> bool:
+    """Returns whether the person reaches the lower border of the picture."""
+    return bool((self.alpha[-2:] > 0.5).any())
+
 
 class Segmenter:
   """Both networks, and SAM if there is one.
@@ -129,9 +134,10 @@ class Segmenter:
     if found.presence < MIN_PRESENCE or landmarks is None:
       return None
     alpha = self._cut_out(picture, square, mask, person.alpha > 0.5)
-    if alpha is None or not (alpha[-2:] > 0.5).any():
+    if alpha is None:
       return None
-    return Person(alpha, landmarks, person.others, is_cut_off=True)
+    half = Person(alpha, landmarks, person.others, is_cut_off=True)
+    return half if half.ends_at_border else None
 
   def _cut_out(
     self,

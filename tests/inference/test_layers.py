@@ -263,6 +263,34 @@ def test_pick_beyond_the_people_says_how_many_there_are(monkeypatch):
     make(picture, pick=3)
 
 
+def test_a_person_who_was_picked_is_not_left_to_the_decoder(monkeypatch):
+  found = segmenter.find_by_contrast(dancers.draw()[0])
+  monkeypatch.setattr(subject, "_segmenter", lambda: dancers.Finder(found))
+  assert make(dancers.draw()[0], pick=1, is_asked=False)[0] is None
+  made, notes = make(dancers.draw()[0], pick=2, is_asked=False)
+  assert made is not None and "moves as a whole" in notes[0]
+
+
+def test_half_a_person_who_is_not_fit_is_not_told_to_leave_out_the_scene(monkeypatch):
+  """In their own picture they would not dance either: the head is cut off."""
+  finder = HalfSegmenter(True)
+  whole = finder.__call__
+
+  class Headless(HalfSegmenter):
+    def __call__(self, picture, pick):
+      person = whole(picture, pick)
+      points = person.landmarks.points - [0.0, 30.0]
+      cut = np.roll(person.alpha, -30, axis=0)
+      cut[-30:] = person.alpha[-1]
+      found = dataclasses.replace(person.landmarks, points=points)
+      return dataclasses.replace(person, alpha=cut, landmarks=found)
+
+  monkeypatch.setattr(subject, "_segmenter", lambda: Headless(True))
+  with pytest.raises(InputError) as refused:
+    make(dancers.draw()[0][:96], layers.STUDIO)
+  assert "leave out --scene" not in str(refused.value)
+
+
 def test_a_scene_that_is_no_file_names_the_words_that_are_understood():
   with pytest.raises(InputError, match="scene is 'Studio': neither 'own', 'studio'"):
     make(dancers.draw()[0], "Studio")

@@ -2,7 +2,9 @@
 
 import numpy as np
 import pytest
+import scipy.ndimage
 
+from dabfusion_jax.people import colours
 from dabfusion_jax.people.colours import log_likelihood
 
 SKIN, CLOTH = (200, 140, 110), (150, 150, 150)  # equally bright
@@ -70,3 +72,15 @@ def test_an_odd_pixel_of_a_region_does_not_suit_it(halves):
   picture[20, 15] = CLOTH
   found = log_likelihood(picture, left, 6.0)
   assert found[20, 15] < found[18:23, 13:15].mean() - 3
+
+
+@pytest.mark.parametrize("sigma", [5.0, 8.0, 13.0, 30.0])
+def test_a_wide_blur_on_a_reduced_picture_is_nearly_the_exact_one(sigma):
+  rng = np.random.default_rng(0)
+  values = scipy.ndimage.gaussian_filter(rng.normal(0, 50, (203, 307, 2)), (3, 3, 0))
+  values = values.astype(np.float32) + 100
+  exact = scipy.ndimage.gaussian_filter(values, (sigma, sigma, 0))
+  blurred = colours._blur(values, sigma)
+  assert blurred.shape == values.shape and blurred.dtype == np.float32
+  assert np.abs(blurred - exact).std() < 0.1
+  assert np.abs(blurred - exact).max() < 2

@@ -58,6 +58,32 @@ def test_the_scene_shows_the_picture_and_the_person_goes_on_below():
   assert len(layered.alpha) - toes.max() < 2
 
 
+def test_a_close_portrait_is_not_drawn_down_to_the_toes():
+  bust, _ = part(rows=76)
+  unit = skeleton.trunk_length(bust.landmarks.points)
+  toes = bust.landmarks.points[[lm.LEFT_TOE, lm.RIGHT_TOE], 1]
+  assert bust.window[3] + 0.5 * unit < len(bust.alpha) < toes.min() - 0.5 * unit
+
+
+def test_a_large_half_person_stands_in_the_frame_as_a_small_one():
+  """For the network, somebody who is large is reduced."""
+  small, _ = part()
+  picture, mask = dancers.draw()
+  times = 4
+  large = picture[:ROWS].repeat(times, 0).repeat(times, 1)
+  alpha = mask[:ROWS].repeat(times, 0).repeat(times, 1).astype(np.float32)
+  found = Landmarks(times * dancers.joints(), np.ones(lm.NUM_LANDMARKS), 1.0)
+  layered = scene.own_scene(large, Person(alpha, found, 0, is_cut_off=True))
+  frames = []
+  for one in (small, layered):
+    frame = scene.frame_of(one)
+    points = one.landmarks.points - [frame.left, frame.top]
+    frames.append(points[[lm.NOSE, lm.LEFT_SHOULDER, lm.LEFT_TOE]] / frame.side)
+  np.testing.assert_allclose(*frames, atol=0.02)
+  whole, scale = scene._whole(layered)
+  assert scale < 1 and whole.alpha.size < layered.alpha.size
+
+
 def test_a_whole_person_does_not_go_on():
   picture, mask = dancers.draw()
   whole = Person(mask.astype(np.float32), dancers.landmarks(), 0)

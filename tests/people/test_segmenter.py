@@ -47,6 +47,15 @@ class SettledNetwork:
     return self.found, square.cut(mask, segmenter._SIZE)[..., 0] / np.float32(255)
 
 
+def test_a_person_who_ends_above_the_border_is_not_completed():
+  picture, mask = dancers.draw()
+  finder = object.__new__(segmenter.Segmenter)
+  finder._landmarks, finder._sam = SettledNetwork(), None
+  seen = segmenter.Person(mask.astype(np.float32), None, 0)
+  assert not seen.ends_at_border
+  assert finder.complete(picture, seen) is None
+
+
 @pytest.mark.parametrize(
   ("network", "is_known"),
   [
