@@ -222,3 +222,24 @@ def test_a_trunk_that_leans_about_hips_out_of_sight_stays_before_the_camera():
   moves = fit(half, leaning)
   seen = np.abs(skeleton.apply(moves["torso"], top) - top) / unit
   assert seen[0] < 0.36 < 0.45 < np.abs(free[0]) / unit
+
+
+@pytest.mark.parametrize(
+  ("outside", "low", "high"),
+  [
+    (lambda share: 1.0 - 0.9 * share, 1.0, 1.0),  # far outside: it swings as it may
+    (lambda share: -0.5, 1.0, 1.0),  # inside at rest: no farther inside
+    (lambda share: -1.0 if 0.4 < share < 0.6 else 1.0, 0.3, 0.4),  # not past a border
+    (lambda share: -0.15 * share, 0.4, 0.5),  # held back little by little
+    (lambda share: -9.0 * share, 0.0, 0.05),
+  ],
+)
+def test_an_arm_that_is_cut_off_swings_as_far_as_its_cut_stays_outside(
+  half, monkeypatch, outside, low, high
+):
+  fitter = CutOff(half, ())
+  arm = lambda side, moves, share: {side: np.full((2, 3), share)}
+  monkeypatch.setattr(fitter, "_arm", arm)
+  monkeypatch.setattr(fitter, "_outside", lambda side, arm: outside(arm[side][0, 0]))
+  share = fitter._keep_out("left", {})["left"][0, 0]
+  assert low <= share <= high
