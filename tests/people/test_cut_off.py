@@ -80,6 +80,7 @@ def test_a_large_half_person_stands_in_the_frame_as_a_small_one():
     points = one.landmarks.points - [frame.left, frame.top]
     frames.append(points[[lm.NOSE, lm.LEFT_SHOULDER, lm.LEFT_TOE]] / frame.side)
   np.testing.assert_allclose(*frames, atol=0.02)
+  assert frames[0][2, 1] == pytest.approx(scene.DANCER_FLOOR, abs=0.03)
   whole, scale = scene._whole(layered)
   assert scale < 1 and whole.alpha.size < layered.alpha.size
 
