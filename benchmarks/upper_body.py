@@ -25,7 +25,7 @@ from data_pipeline import cli
 from data_pipeline.errors import UserError
 from data_pipeline.media import reader
 
-# Where a picture ends: trunks below the shoulders.
+# Where each picture is cut, in trunks below the shoulders.
 HEIGHTS = {"shoulders": 0.2, "chest": 0.4, "waist": 0.65, "hips": 1.1, "thighs": 1.4}
 SHOWN = {
   "ears": [lm.LEFT_EAR, lm.RIGHT_EAR],

@@ -46,7 +46,7 @@ class CutOff:
     self._cuts = {side: self._cut(side) for side in cut_arms(scene)}
     is_tight = any("upper" in piece for piece, *_ in self._cuts.values())
     self._aside = _TIGHT if is_tight else _ASIDE
-    # Of what is seen of the trunk: about hips below the picture, it may lean far.
+    # The middle of the visible part: a trunk leans about hips that may be out of sight.
     top, hips = (
       skeleton.neck(self._joints),
       self._joints[[lm.LEFT_HIP, lm.RIGHT_HIP]].mean(0),

@@ -1,11 +1,10 @@
 """Fills a hole of a picture with patches of the rest of it.
 
-Behind a person, a fence goes on as a fence and a path as a path: each patch of the hole
-takes the known patch that is most like it, all vote for the colours of the hole, and
-the search begins anew with these, from coarse to fine (Wexler, Shechtman and Irani,
-"Space-Time Completion of Video", PAMI 2007). Small levels compare all patches; larger
-ones begin with the matches of the level below and try those of their neighbours (Barnes
-et al., "PatchMatch", SIGGRAPH 2009).
+Each patch of the hole is matched with the known patch that is most like it. All matches
+vote for the colours of the hole, and matching is repeated with these, from coarse to
+fine (Wexler, Shechtman and Irani, "Space-Time Completion of Video", PAMI 2007). Small
+levels compare all patches; larger ones start from the matches of the coarser level and
+try those of neighbouring patches (Barnes et al., "PatchMatch", SIGGRAPH 2009).
 
 Patches are named by the row and column of their upper left corners.
 """
@@ -82,7 +81,7 @@ class _Level:
     on_grid = (targets % _STRIDE == 0) | (targets == self._last)
     self.targets = targets[on_grid.all(1)]
     self.found = np.zeros_like(self.targets)
-    # What is near the edge of the hole is more certain.
+    # Votes near the edge of the hole are more reliable.
     depth = scipy.ndimage.distance_transform_edt(hole)
     self._certainty = (1 + depth[tuple((self.targets + edge).T)]) ** -2.0
 

@@ -101,10 +101,10 @@ def _cut_window(
     if name in fronts:
       covered = (shapes[name] < _OUTLINE) & fronts[name] & ~shown
       # Beside a hanging arm the flank is seen: behind the arm there is not much more.
-      near = _closed(own, _BRIDGED * unit) | _dilate(own, _HIDDEN * unit)
-      near = (shown | covered & near).astype(np.float32)
-      near = scipy.ndimage.gaussian_filter(near, _ROUND * unit) > 0.5
-      covered &= near | ~arms
+      flank = _closed(own, _BRIDGED * unit) | _dilate(own, _HIDDEN * unit)
+      flank = (shown | covered & flank).astype(np.float32)
+      flank = scipy.ndimage.gaussian_filter(flank, _ROUND * unit) > 0.5
+      covered &= flank | ~arms
       if name == TORSO:
         covered &= _hull(own, joints[list(_TORSO_JOINTS)])
       known = shown & (scipy.ndimage.distance_transform_edt(~fronts[name]) > _MIXED)

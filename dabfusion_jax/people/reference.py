@@ -109,7 +109,7 @@ def _posture(person: Person, landmarks: Landmarks) -> str | None:
   hips = points[[lm.LEFT_HIP, lm.RIGHT_HIP]].mean(0)
   neck = points[[lm.LEFT_SHOULDER, lm.RIGHT_SHOULDER]].mean(0)
   knees = points[[lm.LEFT_KNEE, lm.RIGHT_KNEE]]
-  # Of somebody who is cut off, the box is often wide.
+  # The box of somebody who is cut off is often wide.
   is_wide = not person.is_cut_off and right - left > _LYING * (bottom - top)
   if is_wide or abs(neck[0] - hips[0]) > abs(neck[1] - hips[1]):
     return "the person is lying or bent over; give a picture of somebody who stands"

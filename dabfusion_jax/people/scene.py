@@ -34,9 +34,7 @@ _SHOULDER = 160.0  # grey level above which more light makes less and less diffe
 # to the sides and below; how wide the body is farther below, of its outlines; and how
 # far below the picture anything may come into it.
 _ABOVE, _ASIDE, _STRAIGHT, _SLIM, _REACH = 0.2, 0.6, 0.25, 0.6, 0.6
-_SHOWN_TRUNK = (
-  150.0  # pixels, at most, of a person who is shown to the network as whole
-)
+_SHOWN_TRUNK = 150.0  # pixels, at most, of a person whom the network is shown
 
 
 @dataclasses.dataclass(frozen=True)

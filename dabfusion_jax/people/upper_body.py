@@ -21,7 +21,7 @@ _TOE, _ABOVE_NECK, _HEIGHT, _WIDTH = 0.15, 0.8, 3.4, 1.0
 _INSIDE = 0.1  # of the trunk, by which a guessed joint may lie in the picture
 _STEADY = [lm.LEFT_EAR, lm.RIGHT_EAR, lm.LEFT_SHOULDER, lm.RIGHT_SHOULDER]
 _STEADY += [lm.LEFT_ELBOW, lm.RIGHT_ELBOW]
-_SETTLED = 0.03  # of the trunk, by which joints may still change
+_SETTLED = 0.03  # of the trunk, by which joints, or their means, may still change
 _QUICK_LOOKS, _MAX_LOOKS = 4, 10  # after the first, it may be swinging to and fro
 _LEGS = (
   (lm.LEFT_HIP, lm.LEFT_KNEE, lm.LEFT_ANKLE, lm.LEFT_TOE),

@@ -41,6 +41,17 @@ def joints() -> np.ndarray:
   return points
 
 
+def hands_at_hips() -> np.ndarray:
+  """Returns the landmarks of a person whose hands are at the hips, [33, 2]."""
+  points = joints()
+  for side, knuckles, dx in (("LEFT", (17, 19), 6), ("RIGHT", (18, 20), -6)):
+    hip = points[getattr(lm, f"{side}_HIP")]
+    points[getattr(lm, f"{side}_ELBOW")] = hip + [3 * dx, -30]
+    points[getattr(lm, f"{side}_WRIST")] = hip + [2 * dx, -2]
+    points[list(knuckles)] = hip + [2 * dx, 6]
+  return points
+
+
 def landmarks() -> Landmarks:
   return Landmarks(joints(), np.ones(lm.NUM_LANDMARKS), 1.0)
 

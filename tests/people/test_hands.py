@@ -14,12 +14,7 @@ from dabfusion_jax.people.skeleton import Skeleton
 
 def _standing(sleeves):
   """Returns a person whose hands are at the hips, and covered on these sides."""
-  points = dancers.joints()
-  for side, knuckles, dx in (("LEFT", (17, 19), 6), ("RIGHT", (18, 20), -6)):
-    hip = points[getattr(lm, f"{side}_HIP")]
-    points[getattr(lm, f"{side}_ELBOW")] = hip + [3 * dx, -30]
-    points[getattr(lm, f"{side}_WRIST")] = hip + [2 * dx, -2]
-    points[list(knuckles)] = hip + [2 * dx, 6]
+  points = dancers.hands_at_hips()
   picture, mask = dancers.draw(points)
   image = PIL.Image.fromarray(picture)
   for side in sleeves:
