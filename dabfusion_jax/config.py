@@ -48,9 +48,16 @@ _PERCEPTUAL = {
 }
 
 
-def make_autoencoder(model: AutoencoderModel) -> FlowAutoencoder:
-  """Returns the stage-1 network, without its weights."""
-  return FlowAutoencoder(**dataclasses.asdict(model))
+def make_autoencoder(
+  model: AutoencoderModel, frozen_parts: tuple[str, ...] = ()
+) -> FlowAutoencoder:
+  """Returns the stage-1 network, without its weights.
+
+  Args:
+    model: its settings.
+    frozen_parts: modules that a training leaves as they are.
+  """
+  return FlowAutoencoder(**dataclasses.asdict(model), frozen_parts=frozen_parts)
 
 
 def make_autoencoder_stage(
@@ -81,7 +88,7 @@ def make_autoencoder_stage(
     features = functools.partial(network.features, trunk, taps=taps)
   logging.info("Perceptual loss: %s.", loss.network)
   return AutoencoderStage(
-    model=make_autoencoder(settings.model),
+    model=make_autoencoder(settings.model, settings.frozen_parts),
     features=features,
     scales=loss.scales,
     perceptual_weights=perceptual_weights,

@@ -79,6 +79,13 @@ def _fake_trunk(name):
   return {"trunk": trunk}
 
 
+def test_the_network_is_told_which_of_its_parts_are_frozen():
+  settings = dataclasses.replace(
+    _settings("autoencoder", "smoke"), frozen_parts=("encoder",)
+  )
+  assert make_autoencoder_stage(settings).model.frozen_parts == ("encoder",)
+
+
 @pytest.mark.parametrize("variant", _VARIANTS)
 def test_autoencoder_config_traces(variant, monkeypatch):
   monkeypatch.setattr(store, "load", _fake_trunk)

@@ -65,6 +65,7 @@ class FlowAutoencoder(nn.Module):
   decoder_features: int = 0  # of a decoder that has the picture; 0: codec_features
   fine_flow: bool = False  # whether that decoder warps it by a flow of each pixel
   matching_features: int = 0  # of the matches that join the keypoints' motion; 0: none
+  frozen_parts: tuple[str, ...] = ()  # whose batch norm is that of inference
   dtype: DTypeLike = jnp.float32
 
   def setup(self):
@@ -108,9 +109,12 @@ class FlowAutoencoder(nn.Module):
     else:
       self.decoder = ImageDecoder(self.codec_features, **codec)
 
+  def _trains(self, part: str, train: bool) -> bool:
+    return train and part not in self.frozen_parts
+
   def detect(self, image: Float[Array, "b h w 3"], train: bool = False) -> Keypoints:
     """Returns the keypoints of each image in [0, 1]."""
-    return self.detector(image, train)
+    return self.detector(image, self._trains("detector", train))
 
   def encode(
     self, image: Float[Array, "b h w 3"], train: bool = False
@@ -119,7 +123,7 @@ class FlowAutoencoder(nn.Module):
 
     If it is to keep the picture, that is folded into further channels of z, the last.
     """
-    z = self.encoder(image, train)
+    z = self.encoder(image, self._trains("encoder", train))
     if not self.keep_picture:
       return z
     return jnp.concatenate([z, fold(image, 2**self.num_down)], -1)
@@ -136,11 +140,12 @@ class FlowAutoencoder(nn.Module):
 
     In the paper that frame has no part in it but by its keypoints.
     """
-    motion = self.dense_motion(ref_image, reference, driving, train)
+    trains = lambda part: self._trains(part, train)
+    motion = self.dense_motion(ref_image, reference, driving, trains("dense_motion"))
     if not self.matching_features:
       return motion
-    matched = self.matching(ref_image, driving_frame, train)
-    return self.fusion(ref_image, driving_frame, motion, matched, train)
+    matched = self.matching(ref_image, driving_frame, trains("matching"))
+    return self.fusion(ref_image, driving_frame, motion, matched, trains("fusion"))
 
   def decode(
     self,
@@ -150,6 +155,7 @@ class FlowAutoencoder(nn.Module):
     train: bool = False,
   ) -> Float[Array, "b oh ow 3"]:
     """Warps z and decodes it to an image in [0, 1]."""
+    train = self._trains("decoder", train)
     if not self.keep_picture:
       return self.decoder(warp_latent(z, flow, occlusion), train)
     latent, picture = jnp.split(z, [z.shape[-1] - 3 * 4**self.num_down], -1)
@@ -180,7 +186,7 @@ class FlowAutoencoder(nn.Module):
   ) -> Reconstruction:
     """Rebuilds `driving_frame` from `ref_image`, both in [0, 1]."""
     frames = jnp.concatenate([ref_image, driving_frame])
-    reference, driving = split_keypoints(self.detector(frames, train), 2)
+    reference, driving = split_keypoints(self.detect(frames, train), 2)
     motion = self.predict_motion(ref_image, driving_frame, reference, driving, train)
     z = self.encode(ref_image, train)
     image = self.decode(z, motion.flow, motion.occlusion, train)

@@ -97,3 +97,22 @@ def test_settings_that_do_not_go_together_are_refused(change, message):
   model = load_config(_CONFIG, "people").model
   with pytest.raises(UserError, match=message):
     dataclasses.replace(model, **change)
+
+
+@pytest.mark.parametrize(
+  "part", ["detector", "dense_motion", "matching", "fusion", "encoder", "decoder"]
+)
+def test_parts_that_are_frozen_work_in_training_as_in_inference(model, part):
+  network, variables, image = model
+  statistics = variables["batch_stats"]
+  others = tuple(name for name in statistics if name != part)
+  apply = lambda frozen: jax.jit(
+    lambda: network.clone(frozen_parts=frozen).apply(
+      variables, image, image[::-1], train=True, mutable=["batch_stats"]
+    )
+  )()
+  _, after = apply(others)
+  for name, tree in after["batch_stats"].items():
+    pairs = zip(*map(jax.tree.leaves, (tree, statistics[name])), strict=True)
+    kept = [bool((new == old).all()) for new, old in pairs]
+    assert not any(kept) if name == part else all(kept)
