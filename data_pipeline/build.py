@@ -64,6 +64,12 @@ def main(argv: Sequence[str] | None = None) -> None:
   if manifest["report"]:
     lines = ", ".join(f"{n} {status}" for status, n in manifest["report"].items())
     print(f"{epath.Path(args.output) / data_set.REPORT}: {lines}.")
+  for split, count in manifest["videos"].items():
+    if count["found"] and split not in manifest["counts"]:
+      print(
+        f"note: no video of {split} became a clip; the report says why, and the column"
+        " `split` of --metadata chooses others."
+      )
   if manifest["report"].get("broken"):
     sys.exit(BROKEN)
 

@@ -3,7 +3,6 @@
 import csv
 import dataclasses
 import hashlib
-import math
 import os
 import pathlib
 import re
@@ -45,8 +44,9 @@ class FolderSource:
     metadata: a csv file whose column `file` lists the videos to use, as paths in the
       folder; optional columns `split`, `song`, `genre`, `dancer`, `camera`. None uses
       all videos.
-    test_percent: percentage of songs kept for testing among videos without a split;
-      videos of one song (or of the same content) go to the same split.
+    test_percent: about the percentage of songs kept for testing, at least one. Videos
+      with the same `song`, and copies of a file, go to the same split: that of those
+      with a `split`, if there are any. Without metadata, each video is a song.
   """
 
   videos: str
@@ -95,16 +95,16 @@ class FolderSource:
     groups = {
       file: row.get("song") or _content_key(files[file]) for file, row in rows.items()
     }
-    test_groups = _choose_test_groups(set(groups.values()), self.test_percent)
+    splits, more = _choose_splits(rows, groups, self.test_percent)
+    findings += more
     videos, songs = [], {}
     for file, row in rows.items():
       name, path = _safe_name(file), files[file]
       music = beside.get(path.with_suffix(""), "")
-      in_test = groups[file] in test_groups
       videos.append(
         SourceVideo(
           name=name,
-          split=row.get("split") or ("test" if in_test else "train"),
+          split=splits[file],
           song=name,  # two videos may start anywhere in a song: each has its own
           song_start_seconds=0.0,
           genre=row.get("genre", ""),
@@ -204,10 +204,44 @@ def _content_key(path: pathlib.Path) -> str:
     return hashlib.sha256(os.fsencode(path.name)).hexdigest()
 
 
+def _choose_splits(
+  rows: Rows, groups: Mapping[str, str], percent: int
+) -> tuple[dict[str, str], list[Finding]]:
+  """Returns the split of each video, and what is odd about them.
+
+  Args:
+    rows: the metadata of the videos.
+    groups: of the videos; those of one group go to the same split.
+    percent: of the groups without a given split, for testing.
+  """
+  given: dict[str, set[str]] = {group: set() for group in groups.values()}
+  for file, row in rows.items():
+    given[groups[file]] |= {row["split"]} if row.get("split") else set()
+  test = _choose_test_groups({g for g, splits in given.items() if not splits}, percent)
+  findings, chosen = [], {}
+  for file, row in rows.items():
+    group, own = groups[file], row.get("split")
+    known = sorted(given[group])
+    rest = known[0] if len(known) == 1 else "test" if group in test else "train"
+    chosen[file] = own or rest
+    if len(known) > 1:
+      reason = f"the same song is in several splits: {', '.join(known)}"
+      findings.append(Finding("noted", file, reason))
+  return chosen, findings
+
+
 def _choose_test_groups(groups: set[str], percent: int) -> frozenset[str]:
-  """Returns the groups with the smallest hashes; never all of them."""
-  order = sorted(groups, key=lambda g: hashlib.sha256(f"test|{g}".encode()).digest())
-  count = min(math.ceil(len(order) * percent / 100), len(order) - 1)
+  """Returns the groups for testing: at least one if there are two, never all.
+
+  It is their own hashes that decide, so that others may come and go.
+  """
+  place = {
+    group: int.from_bytes(hashlib.sha256(f"test|{group}".encode()).digest()[:8])
+    for group in groups
+  }
+  order = sorted(groups, key=place.__getitem__)
+  count = sum(value * 100 < percent * 2**64 for value in place.values())
+  count = min(max(count, int(percent > 0)), len(order) - 1)
   return frozenset(order[: max(count, 0)])
 
 

@@ -151,6 +151,13 @@ def test_a_folder_with_another_manifest_is_refused(tmp_path, content):
   assert [path.name for path in tmp_path.iterdir()] == ["manifest.json"]
 
 
+def test_a_split_without_any_clip_is_told(tmp_path, monkeypatch, capsys):
+  monkeypatch.setattr(build, "settings_of", lambda args: settings(bad=3))
+  with pytest.raises(SystemExit):
+    build.main(["--source=synthdance", "--preset=smoke", f"--output={tmp_path}"])
+  assert "note: no video of test became a clip" in capsys.readouterr().out
+
+
 def test_a_bad_video_costs_a_line_of_the_report(
   tmp_path, finished, monkeypatch, capsys
 ):

@@ -6,7 +6,7 @@ from clip_examples import RATE, click_song, toy_frames
 
 from data_pipeline.cutting import shots
 from data_pipeline.media import writer
-from data_pipeline.sources.folder_source import FolderSource
+from data_pipeline.sources.folder_source import FolderSource, _choose_test_groups
 
 
 @pytest.fixture
@@ -71,7 +71,33 @@ def test_videos_of_one_song_are_in_the_same_split(folder):
   for video in videos:
     splits_of_song.setdefault(video.track, set()).add(video.split)
   assert all(len(splits) == 1 for splits in splits_of_song.values())
-  assert sum(splits == {"test"} for splits in splits_of_song.values()) == 2
+  assert 1 <= sum(splits == {"test"} for splits in splits_of_song.values()) <= 4
+
+
+def test_a_split_given_to_one_video_of_a_song_holds_for_all_of_them(folder):
+  text = "file,split,song\n"
+  text += "".join(f"part 0/tänzer {2 * i}.MP4,,same\n" for i in range(9))
+  given = survey(folder, text + "part 1/tänzer 1.MP4,test,same\n")
+  assert {v.split for v in given.videos} == {"test"}
+  assert all(f.status == "unlisted" for f in given.findings)
+  text += "part 1/tänzer 1.MP4,test,same\npart 1/tänzer 3.MP4,dev,same\n"
+  mixed = survey(folder, text)
+  assert [v.split for v in mixed.videos[-2:]] == ["test", "dev"]
+  assert {v.split for v in mixed.videos[:-2]} == {"train"}
+  noted = [f.reason for f in mixed.findings if f.status == "noted"]
+  assert len(noted) == 11 and "several splits: dev, test" in noted[0]
+
+
+def test_videos_keep_their_split_whatever_else_comes_and_goes():
+  groups = [f"song {i}" for i in range(200)]
+  chosen = _choose_test_groups(set(groups), 20)
+  assert 20 <= len(chosen) <= 60
+  for some in (groups[:50], groups[100:]):
+    assert _choose_test_groups(set(some), 20) == chosen & set(some)
+  assert not _choose_test_groups({"only"}, 99)
+  assert len(_choose_test_groups({"one", "other"}, 99)) == 1
+  assert len(_choose_test_groups({"one", "other"}, 1)) == 1
+  assert not _choose_test_groups(set(groups), 0)
 
 
 @pytest.mark.parametrize("text", ["", "name\na\n", "file\na\na\n", "file\n\x00\n"])
