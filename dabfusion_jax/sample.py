@@ -29,6 +29,7 @@ from dabfusion_jax.inference.pairs import (
   check_output,
   make_pairs,
   name_in,
+  note_skipped,
 )
 from dabfusion_jax.inference.picture import choose_weights
 from dabfusion_jax.parallel import hardware
@@ -159,6 +160,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     if args.fps is not None and args.output.suffix.lower() == ".gif":
       raise UserError("A GIF has the frames of the motion alone: leave out --fps.")
     pairs = make_pairs(images, musics, args.output)
+    if skipped := note_skipped([*images, *musics], pairs):
+      print(f"note: {skipped}")
     read = [name for pair in pairs for name in (pair.image, pair.music)]
     read += filter(None, (args.scene, args.beats))
     for pair in pairs:

@@ -13,6 +13,8 @@ from data_pipeline.sources.base import SONG_SUFFIXES
 PICTURE_SUFFIXES = (
   *(".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".heic", ".heif"),
 )
+_OF_SYSTEM = ("thumbs.db", "desktop.ini")  # what Windows leaves in folders
+_MAX_NAMED = 3
 
 
 class Pair(NamedTuple):
@@ -71,6 +73,40 @@ def make_pairs(
   return pairs
 
 
+def note_skipped(folders: Sequence[str], pairs: Sequence[Pair]) -> str | None:
+  """Returns a note on files of folders that no dance is made of; None if all are used.
+
+  Args:
+    folders: that pictures or songs were taken from; what is no folder has none.
+    pairs: that were made.
+  """
+  taken = {name for pair in pairs for name in (pair.image, pair.music)}
+  local = [name for name in folders if _is_folder(name)]
+  inside = dict.fromkeys(path for name in local for path in _own_files(name))
+  skipped = [path.name for path in inside if str(path) not in taken]
+  if not skipped:
+    return None
+  files_are = "1 file is" if len(skipped) == 1 else f"{len(skipped)} files are"
+  named = ", ".join(skipped[:_MAX_NAMED]) + ", ..." * (len(skipped) > _MAX_NAMED)
+  return f"{files_are} skipped (no picture or song by name): {named}"
+
+
+def _is_folder(name: str) -> bool:
+  return "://" not in name and pathlib.Path(name).is_dir()
+
+
+def _own_files(folder: str) -> list[pathlib.Path]:
+  """Returns the files that users put into a folder themselves, sorted by name."""
+  return [
+    path
+    for path in sorted(pathlib.Path(folder).iterdir())
+    if not path.name.startswith(".")
+    and path.name.lower() not in _OF_SYSTEM
+    and not path.is_dir()
+    and not _is_dance(path.with_suffix(".json"))  # with its video and contact sheet
+  ]
+
+
 def _files_in(names: Sequence[str], suffixes: Sequence[str], kind: str) -> list[str]:
   """Returns files as they are, and those of folders in the order of their names.
 
@@ -78,16 +114,10 @@ def _files_in(names: Sequence[str], suffixes: Sequence[str], kind: str) -> list[
   """
   found: list[str] = []
   for name in names:
-    if "://" in name or not pathlib.Path(name).is_dir():
+    if not _is_folder(name):
       found.append(name)
       continue
-    inside = [
-      str(path)
-      for path in sorted(pathlib.Path(name).iterdir())
-      if path.suffix.lower() in suffixes
-      and not path.name.startswith(".")
-      and not _is_dance(path.with_suffix(".json"))  # with its contact sheet
-    ]
+    inside = [str(p) for p in _own_files(name) if p.suffix.lower() in suffixes]
     if not inside:
       raise UserError(f"{name}: there is no {kind} in this folder; name another one.")
     found += inside

@@ -5,7 +5,13 @@ import types
 import pytest
 
 from dabfusion_jax import sample
-from dabfusion_jax.inference.pairs import Pair, check_inputs, make_pairs, name_in
+from dabfusion_jax.inference.pairs import (
+  Pair,
+  check_inputs,
+  make_pairs,
+  name_in,
+  note_skipped,
+)
 from dabfusion_jax.pipeline import DancePipeline
 from data_pipeline.errors import UserError
 
@@ -47,6 +53,22 @@ def test_what_an_earlier_dance_has_written_is_not_danced_to(folder):
   (people / "dance.json").write_text('{"beat_times": []}')
   pairs = make_pairs([str(people)], [song], folder / "d.mp4")
   assert [pair.output.name for pair in pairs] == ["d_a_x.mp4", "d_b_x.mp4"]
+
+
+def test_files_of_folders_that_are_not_taken_are_counted_and_three_named(folder):
+  people, songs = str(folder / "people"), str(folder / "songs")
+  for name in ("people/Thumbs.db", "people/old.mp4", "songs/a.mov", "people/b.gif"):
+    (folder / name).touch()
+  (folder / "people/old.json").write_text('{"beat_times": []}')
+  pairs = make_pairs([people], [songs], folder / "d.mp4")
+  note = note_skipped([people, songs, people], pairs)
+  assert note == "3 files are skipped (no picture or song by name): " + (
+    "b.gif, note.txt, a.mov"
+  )
+  (folder / "songs/b.mov").touch()
+  assert note_skipped([people, songs], pairs).startswith("4 files are")
+  assert note_skipped([people, songs], pairs).endswith("a.mov, ...")
+  assert note_skipped([str(folder / "people/note.txt"), "https://h/x"], pairs) is None
 
 
 class _Pipeline(DancePipeline):
