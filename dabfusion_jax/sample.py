@@ -9,7 +9,8 @@ Without inputs, a generated dancer dances to generated music. Of several picture
 songs, or folders of them, all pairs are made. Without --checkpoint, the bundled weights
 are used. A person in the picture is cut out and moved at the picture's own resolution;
 --drawing=decoder shows the network's frames, as in the paper. A contact sheet (.png)
-and every setting (.json) are written beside the video; Ctrl-C keeps what is made.
+and every setting (.json) are written beside the video; Ctrl-C keeps what is made, and
+the same command goes on: what it finds finished, it keeps.
 """
 
 import argparse
@@ -32,6 +33,7 @@ from dabfusion_jax.inference.pairs import (
   note_skipped,
 )
 from dabfusion_jax.inference.picture import choose_weights
+from dabfusion_jax.inference.recipe import RECIPE, is_finished, make_recipe, replaces
 from dabfusion_jax.parallel import hardware
 from dabfusion_jax.parallel.compiled import keep_compiled
 from dabfusion_jax.pipeline import DancePipeline
@@ -44,6 +46,8 @@ from data_pipeline.music.tracked import LIBROSA
 from data_pipeline.music.trackers import best_tracker
 from data_pipeline.synthdance.example import example_inputs
 
+_KEPT = "made before of the same inputs and options; what is deleted is made anew"
+_REPLACED = "A dance of other inputs or options, or by another version, was replaced."
 _BAR = "{percentage:3.0f}%|{bar}| {desc} [{elapsed}<{remaining}]"
 
 
@@ -61,14 +65,18 @@ def describe_beats(settings: Mapping[str, Any]) -> str | None:
 
 def make_dances(
   pipeline_of: Callable[[Pair], DancePipeline],
+  recipe_of: Callable[[Pair], str],
   pairs: Sequence[Pair],
   asked: Mapping[str, Any],
   side_by_side: bool,
 ) -> None:
   """Makes a dance of each pair; one that fails does not end the others.
 
+  A finished dance of the same recipe is kept.
+
   Args:
     pipeline_of: returns what makes the dance of a pair.
+    recipe_of: returns what the dance of a pair is made of.
     pairs: of pictures and songs.
     asked: options of all dances.
     side_by_side: whether the picture is shown beside the dance.
@@ -76,7 +84,7 @@ def make_dances(
   Raises:
     UserError: some failed; each has a line of its own. A single one raises its error.
   """
-  failed = []
+  failed, kept = [], 0
   with tqdm.tqdm(total=float(len(pairs)), bar_format=_BAR) as bar:
     for number, pair in enumerate(pairs):
       bar.set_description_str(f"dance {number + 1} of {len(pairs)}")
@@ -85,9 +93,16 @@ def make_dances(
         interrupts.check()
         bar.update(number + done / total - bar.n)
 
+      recipe = recipe_of(pair)
+      if is_finished(pair.output, recipe):
+        kept += 1
+        bar.update(number + 1 - bar.n)
+        continue
+      notes = (_REPLACED,) * replaces(pair.output, recipe)
       try:
         pipeline = pipeline_of(pair)
         dance = pipeline.stream(pair.image, pair.music, callback=show, **asked)
+        dance.settings[RECIPE] = recipe
         written = dance.save(pair.output, side_by_side=side_by_side)
       except (UserError, OSError, MemoryError) as error:
         if len(pairs) == 1:
@@ -96,9 +111,13 @@ def make_dances(
         reason = name_in(cli.one_line(error), pair.image, pair.music)
         bar.write(f"failed: {reason}", file=sys.stderr)
       else:
-        for line in (*map(str, written), *_remarks(dance.settings, dance.notes)):
+        notes += dance.notes
+        for line in (*map(str, written), *_remarks(dance.settings, notes)):
           bar.write(line)
       bar.update(number + 1 - bar.n)
+  if kept:
+    which = f"{kept} of {len(pairs)} dances" if len(pairs) > 1 else pairs[0].output
+    print(f"kept {which}, {_KEPT}")
   if failed:
     told = f"{len(failed)} of {len(pairs)} dances failed"
     raise UserError(f"{told}: {', '.join(failed)}.")
@@ -173,15 +192,18 @@ def main(argv: Sequence[str] | None = None) -> None:
     load = functools.cache(
       lambda name: DancePipeline.from_pretrained(name, args.encoder, music_folder)
     )
-    if args.checkpoint:
-      load(args.checkpoint)  # what is wrong with it is said once
+    # What is wrong with a checkpoint is said once.
+    digests = args.checkpoint and load(args.checkpoint).digests
+    made_by = {**asked, "side_by_side": args.side_by_side}
+    made_by |= {"encoder": args.encoder, "weights": digests}
 
     def pipeline_of(pair: Pair) -> DancePipeline:
       if args.checkpoint:
         return load(args.checkpoint)
       return load(saved_stage.shipped(choose_weights(pair.image, wanted)))
 
-    make_dances(pipeline_of, pairs, asked, args.side_by_side)
+    recipe_of = functools.partial(make_recipe, made_by)
+    make_dances(pipeline_of, recipe_of, pairs, asked, args.side_by_side)
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ from data_pipeline.media import writer
 from data_pipeline.records.picks import even_indices
 
 MAX_SHEET_FRAMES = 40
+INTERRUPTED = "interrupted"  # a setting of what Ctrl-C has ended
 _MAX_SHEET_SIDE = 256  # pixels of a frame; a PNG of 40 frames of 512 px takes a second
 
 
@@ -28,6 +29,11 @@ class Part(NamedTuple):
   flow: Float32[np.ndarray, "m z z 2"]  # latent sampling grids in [-1, 1]
   occlusion: Float32[np.ndarray, "m z z 1"]  # in [0, 1]; 1 where the picture shows all
   audio: Float32[np.ndarray, "s 2"]
+
+
+def files_of(path: pathlib.Path) -> list[pathlib.Path]:
+  """Returns the files of a dance: its video, contact sheet and settings."""
+  return [path, path.with_suffix(".png"), path.with_suffix(".json")]
 
 
 def save_dance(
@@ -92,9 +98,10 @@ def save_dance(
       interrupted = True
     if written is not None:
       written.result()
-  saved = [path, path.with_suffix(".png"), path.with_suffix(".json")]
+  saved = files_of(path)
+  settings = {**settings, "total_frames": made}
   # The settings first: by them the same command knows its own sheet, and overwrites it.
-  files.write_json(saved[2], {**settings, "total_frames": made})
+  files.write_json(saved[2], settings | ({INTERRUPTED: True} if interrupted else {}))
   writer.write_image(saved[1], contact_sheet(np.stack(sheet)))
   if interrupted:
     raise KeyboardInterrupt(f"{path} has the first {made / fps:.1f} s")

@@ -5,6 +5,7 @@ import pathlib
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from dabfusion_jax.inference.dance_files import files_of
 from data_pipeline import files
 from data_pipeline.errors import UserError
 from data_pipeline.media import writer
@@ -137,13 +138,10 @@ def check_output(path: pathlib.Path, *inputs: str) -> None:
       f"--output={path} must end in {', '.join(writer.SUFFIXES)}, such as {example}."
     )
   read = {pathlib.Path(name).resolve() for name in inputs}
-  sheet, settings = path.with_suffix(".png"), path.with_suffix(".json")
-  may_replace = path.is_dir() or _is_dance(settings)  # a folder is told below
-  for file, what in (
-    (path, ""),
-    (sheet, " with its contact sheet"),
-    (settings, " with its settings"),
-  ):
+  whats = ("", " with its contact sheet", " with its settings")
+  saved = files_of(path)
+  may_replace = path.is_dir() or _is_dance(saved[-1])  # a folder is told below
+  for file, what in zip(saved, whats, strict=True):
     if file.resolve() in read or (file.exists() and not may_replace):
       raise UserError(
         f"--output={path} would overwrite {file}{what}; choose another name."

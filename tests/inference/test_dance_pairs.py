@@ -1,10 +1,12 @@
 """Pictures and songs become all pairs, and a failure ends none of the others."""
 
+import json
 import types
 
 import pytest
 
 from dabfusion_jax import sample
+from dabfusion_jax.inference.dance_files import INTERRUPTED, files_of
 from dabfusion_jax.inference.pairs import (
   Pair,
   check_inputs,
@@ -12,6 +14,7 @@ from dabfusion_jax.inference.pairs import (
   name_in,
   note_skipped,
 )
+from dabfusion_jax.inference.recipe import make_recipe
 from dabfusion_jax.pipeline import DancePipeline
 from data_pipeline.errors import UserError
 
@@ -83,6 +86,8 @@ class _Pipeline(DancePipeline):
     callback(1, 2)
 
     def save(output, side_by_side):
+      for path in files_of(output):
+        path.write_text(json.dumps(settings))
       output.write_text(f"{image} {music} {side_by_side}")
       return [output]
 
@@ -142,7 +147,7 @@ def test_a_failure_ends_no_other_dance_and_is_told_when_it_happens(tmp_path, cap
   images = ["good.png", "bad.png", "fine.png"]
   pairs = make_pairs(images, ["x.mp3"], tmp_path / "d.mp4")
   with pytest.raises(UserError, match="1 of 3 dances failed: bad.png to x.mp3"):
-    sample.make_dances(lambda pair: _Pipeline(), pairs, {}, True)
+    sample.make_dances(lambda pair: _Pipeline(), str, pairs, {}, True)
   assert (tmp_path / "d_fine_x.mp4").read_text() == "fine.png x.mp3 True"
   captured = capsys.readouterr()
   printed = captured.out.splitlines()
@@ -152,5 +157,50 @@ def test_a_failure_ends_no_other_dance_and_is_told_when_it_happens(tmp_path, cap
   assert printed.count("crnn heard 120 beats per minute; --bpm=N if that is wrong") == 2
   with pytest.raises(UserError, match="no picture"):
     sample.make_dances(
-      lambda pair: _Pipeline(), make_pairs(["bad.png"], ["x"], tmp_path), {}, False
+      lambda pair: _Pipeline(), str, make_pairs(["bad.png"], ["x"], tmp_path), {}, False
     )
+
+
+def test_a_finished_dance_of_the_same_recipe_is_kept_and_any_other_replaced(
+  tmp_path, capsys
+):
+  pairs = make_pairs(["a.png", "b.png"], ["x.mp3"], tmp_path / "d.mp4")
+  first = pairs[0].output
+
+  def told(recipe):
+    for pair in pairs:
+      if pair.output.exists():
+        pair.output.write_text("old")
+    sample.make_dances(lambda pair: _Pipeline(), lambda pair: recipe, pairs, {}, True)
+    return capsys.readouterr().out, first.read_text() != "old"
+
+  said, is_new = told("r")
+  assert "kept" not in said and "replaced" not in said and is_new
+  said, is_new = told("r")
+  assert "kept 2 of 2 dances" in said and "replaced" not in said and not is_new
+  said, is_new = told("s")
+  assert "kept" not in said and said.count("was replaced") == 2 and is_new
+  sheet, settings = files_of(first)[1:]
+  sheet.unlink()
+  said, is_new = told("s")
+  assert "kept 1 of 2" in said and "replaced" not in said and is_new
+  settings.write_text(json.dumps({"recipe": "s", INTERRUPTED: True}))
+  said, is_new = told("s")
+  assert "kept 1 of 2" in said and "replaced" not in said and is_new
+
+
+def test_a_recipe_is_of_contents_and_options_and_of_no_input_s_name(folder):
+  options = {"seed": 0, "beats": None, "scene": "own"}
+  picture, copy = folder / "people/b.png", folder / "other/a.png"
+  pair = Pair(str(picture), str(folder / "songs/x.mp3"), folder / "d.mp4")
+  recipe = make_recipe(options, pair)
+  renamed = pair._replace(image=str(copy), output=folder / "e.mp4")
+  assert make_recipe(options, renamed) == recipe
+  copy.write_text("another")
+  others = [
+    make_recipe(options, renamed),
+    make_recipe(options | {"seed": 1}, pair),
+    make_recipe(options | {"scene": str(copy)}, pair),
+    make_recipe(options, pair._replace(output=folder / "d.gif")),
+  ]
+  assert len({recipe, *others}) == 5

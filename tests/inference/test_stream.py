@@ -337,7 +337,7 @@ def test_ctrl_c_keeps_what_was_made(pipeline, toy, music, tmp_path, suffix):
   with pytest.raises(KeyboardInterrupt, match="has the first 6.0 s"):
     stream(pipeline, music, duration="full", callback=stop).save(path)
   settings = json.loads(path.with_suffix(".json").read_text())
-  assert settings["total_frames"] == 60
+  assert settings["total_frames"] == 60 and settings["interrupted"]
   if suffix == ".mp4":
     assert len(reader.read_video(path).frames) == 60
   with pytest.raises(KeyboardInterrupt):
