@@ -8,6 +8,7 @@ are copied once into a cache: `$DABFUSION_CACHE`, or `~/.cache/dabfusion_jax`.
 import concurrent.futures
 import contextlib
 import errno
+import fcntl
 import hashlib
 import io
 import json
@@ -56,13 +57,13 @@ def whole_file(path: epath.PathLike) -> Iterator[pathlib.Path]:
   path = epath.Path(path)
   # On the same disk, so that renaming is enough; a remote store takes whole objects.
   folder = None if is_remote(path) else os.fspath(path.parent)
-  # A long name, cut, would still be too long with what is put around it.
-  suffix = f".{path.name}"[-100:]
   try:
+    suffix = _part_suffix(path.name)
     handle, name = tempfile.mkstemp(prefix=".", suffix=suffix, dir=folder)
   except OSError as error:
     raise _about(path, error) from error
-  os.close(handle)
+  with contextlib.suppress(OSError):  # a disk without locks
+    fcntl.flock(handle, fcntl.LOCK_EX)
   try:
     yield pathlib.Path(name)
     if is_remote(path):
@@ -79,6 +80,26 @@ def whole_file(path: epath.PathLike) -> Iterator[pathlib.Path]:
     raise _about(path, error) from error
   finally:
     pathlib.Path(name).unlink(missing_ok=True)
+    os.close(handle)
+
+
+def remove_parts(path: pathlib.Path) -> None:
+  """Removes what killed processes have left of a file that they wrote.
+
+  The part of a process that lives is locked; it stays, as any does on a disk without
+  locks.
+  """
+  part = re.compile(rf"\.[a-z0-9_]{{8}}{re.escape(_part_suffix(path.name))}")
+  for file in path.parent.glob(".*"):
+    if part.fullmatch(file.name):
+      with contextlib.suppress(OSError), file.open("r+b") as opened:
+        fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        file.unlink()
+
+
+def _part_suffix(name: str) -> str:
+  """Returns how the part of a file ends; a long name is cut, to be no longer."""
+  return f".{name}"[-100:]
 
 
 @contextlib.contextmanager

@@ -64,7 +64,10 @@ def save_dance(
     KeyboardInterrupt: after Ctrl-C. What was made by then is saved; the text says what.
     UserError: the place cannot be written.
   """
+  saved = files_of(path)
   files.check_writable(path, is_folder=False)
+  for file in saved:
+    files.remove_parts(file)
   if path.suffix.lower() == ".gif":
     motion_fps = settings["motion_fps"]
     times = round(fps / motion_fps)
@@ -98,7 +101,6 @@ def save_dance(
       interrupted = True
     if written is not None:
       written.result()
-  saved = files_of(path)
   settings = {**settings, "total_frames": made}
   # The settings first: by them the same command knows its own sheet, and overwrites it.
   files.write_json(saved[2], settings | ({INTERRUPTED: True} if interrupted else {}))
