@@ -20,8 +20,8 @@ from dabfusion_jax.config import make_diffusion_stage, make_sampling_plan
 from dabfusion_jax.diffusion import process
 from dabfusion_jax.diffusion.windows import Joiner
 from dabfusion_jax.inference.batch import condition_of, make_batch
-from dabfusion_jax.inference.dance import Dance, DanceStream
-from dabfusion_jax.inference.draft import Picture, read_drafts
+from dabfusion_jax.inference.dance import Dance, DanceStream, FailedDance
+from dabfusion_jax.inference.draft import Draft, Picture, read_drafts
 from dabfusion_jax.inference.inputs import PathLike, check_integer
 from dabfusion_jax.inference.layers import Layers
 from dabfusion_jax.inference.length import check_window
@@ -120,8 +120,7 @@ class DancePipeline:
   ) -> Dance:
     """Makes a dance of one picture to one piece of music, in memory.
 
-    Arguments, errors and options are those of `stream`, whose dances are not held in
-    memory.
+    Arguments, errors and options are those of `stream`, which needs less memory.
 
     Returns:
       The dance; the same inputs and seed give the same one on any number of devices.
@@ -149,8 +148,10 @@ class DancePipeline:
     Raises:
       InputError, MediaError, UserError: an input that cannot be used, in one line.
     """
-    asked = DanceOptions(**options)
-    return self._streams([(image, music)], asked, 1, callback)[0]
+    (dance,) = self._streams([(image, music)], DanceOptions(**options), 1, callback)
+    if isinstance(dance, FailedDance):
+      raise dance.reason
+    return dance
 
   def stream_all(
     self,
@@ -159,7 +160,7 @@ class DancePipeline:
     batch_size: int = 4,
     callback: Callable[[float, int], None] | None = None,
     **options: Any,
-  ) -> Iterator[DanceStream]:
+  ) -> Iterator[DanceStream | FailedDance]:
     """Makes dances of many pictures and pieces of music, several at once.
 
     Each is the dance that `stream` makes, up to the rounding of float32. Memory holds
@@ -173,11 +174,8 @@ class DancePipeline:
       **options: of all dances, fields of `DanceOptions`.
 
     Yields:
-      The dances in the order of the pairs.
-
-    Raises:
-      InputError, MediaError, UserError: an input that cannot be used, in one line, when
-        the batch that it belongs to is begun.
+      The dances in the order of the pairs. One whose picture or music cannot be used
+      raises that when it is saved or collected, and ends none of the others.
     """
     check_integer("batch_size", batch_size, 1)
     asked = DanceOptions(**options)
@@ -185,9 +183,8 @@ class DancePipeline:
     num_rows = per_device * len(self.batch_sampler.devices)
     for first in range(0, len(pairs), max(1, num_rows)):
       part = pairs[first : first + num_rows]
-      num = len(part)
-      show = lambda done, steps, first=first, num=num: callback(
-        first + num * done / steps, len(pairs)
+      show = lambda done, steps, first=first, part=part: callback(
+        first + len(part) * done / steps, len(pairs)
       )
       yield from self._streams(part, asked, num_rows, callback and show)
 
@@ -277,7 +274,7 @@ class DancePipeline:
     asked: DanceOptions,
     num_rows: int,
     callback: Callable[[int, int], None] | None,
-  ) -> list[DanceStream]:
+  ) -> list[DanceStream | FailedDance]:
     """Returns a dance for each pair: one is drawn while it is read, several here.
 
     A batch has `num_rows`, those beyond the pairs filled up: one shape, one program.
@@ -296,7 +293,10 @@ class DancePipeline:
     drafts = read_drafts(
       pairs, asked, settings, size, self.encoder, beside, self.music_folder
     )
-    rows = drafts + [drafts[-1]] * (num_rows - len(drafts))
+    good = [draft for draft in drafts if isinstance(draft, Draft)]
+    if not good:
+      return drafts
+    rows = good + [good[-1]] * (num_rows - len(good))
     z = sampler.encode([draft.ref_image for draft in rows])
     rebuild = functools.cache(lambda: sampler.rebuild(z))
 
@@ -308,18 +308,18 @@ class DancePipeline:
       draw_motions, draw, sampler, z, songs, lengths, self.fps, window, asked.joining
     )
     motions = draw_ahead(make, callback)
-    if len(pairs) > 1:
+    if len(good) > 1:
       motions = list(motions)
     drawn_by = {**dataclasses.asdict(sampling), "weights": self.digests}
     drawn_by["checkpoint"] = self.checkpoint
-    below_db = settings.picture.details_below_db
-    return [
+    made = iter(
       draft.stream(
         motions_of(motions, i),
         lambda i=i: rebuild()[i],
         sampler.read_joints,
-        below_db,
+        settings.picture.details_below_db,
         drawn_by,
       )
-      for i, draft in enumerate(drafts)
-    ]
+      for i, draft in enumerate(good)
+    )
+    return [next(made) if isinstance(draft, Draft) else draft for draft in drafts]

@@ -6,13 +6,14 @@ import pathlib
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 from jaxtyping import Float32, Float64, UInt8
 
 from dabfusion_jax.inference.dance_files import Part, save_dance
-from data_pipeline import files
+from dabfusion_jax.inference.pairs import name_in
+from data_pipeline import cli, files
 from data_pipeline.errors import UserError
 from data_pipeline.media import writer
 
@@ -137,3 +138,32 @@ class DanceStream:
       self.notes,
       self.still,
     )
+
+
+@dataclass(frozen=True)
+class FailedDance:
+  """A dance of many that cannot be made, which it says where one would be used.
+
+  Attributes:
+    reason: what went wrong.
+    image, music: the names of its inputs.
+  """
+
+  reason: Exception
+  image: str
+  music: str
+
+  @property
+  def error(self) -> UserError:
+    """Returns what went wrong, as one line that names both inputs."""
+    line = name_in(cli.one_line(self.reason), self.image, self.music)
+    kind = type(self.reason) if isinstance(self.reason, UserError) else UserError
+    return kind(line)
+
+  def save(self, path: str | pathlib.Path, *, side_by_side: bool = False) -> NoReturn:
+    """Raises the error."""
+    raise self.error from self.reason
+
+  def collect(self) -> NoReturn:
+    """Raises the error."""
+    raise self.error from self.reason

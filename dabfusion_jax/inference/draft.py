@@ -14,7 +14,7 @@ from jaxtyping import Float32, Float64, UInt8
 from dabfusion_jax import __version__
 from dabfusion_jax.inference import inputs
 from dabfusion_jax.inference.beat_notes import beat_notes
-from dabfusion_jax.inference.dance import DanceStream
+from dabfusion_jax.inference.dance import DanceStream, FailedDance
 from dabfusion_jax.inference.inputs import InputError, PathLike
 from dabfusion_jax.inference.layers import DECODER, LAYERS, Layers
 from dabfusion_jax.inference.length import (
@@ -25,7 +25,6 @@ from dabfusion_jax.inference.length import (
 from dabfusion_jax.inference.motion import CHAIN, Motion
 from dabfusion_jax.inference.options import LOOP, DanceOptions
 from dabfusion_jax.inference.painter import DecoderPainter, needs_details, paint_parts
-from dabfusion_jax.inference.pairs import name_in
 from dabfusion_jax.inference.picture import read_picture
 from dabfusion_jax.inference.sampler import ReadJoints
 from dabfusion_jax.inference.song import Song
@@ -136,7 +135,7 @@ def read_drafts(
   encoder: MusicEncoder,
   beside: contextlib.AbstractContextManager,
   beats_folder: pathlib.Path | None,
-) -> list[Draft]:
+) -> list[Draft | FailedDance]:
   """Reads pictures and pieces of music, each piece once.
 
   Args:
@@ -149,22 +148,26 @@ def read_drafts(
     beats_folder: see `inputs.read_music`.
 
   Raises:
-    InputError, MediaError, UserError: an input that cannot be used, in one line.
+    InputError: an option that no dance of this model can have.
   """
   fps, window = float(settings.latents.fps), check_window(asked.num_frames, settings)
+  times_asked = frames_per_motion(asked.fps, fps)
   heard: dict[str, tuple[Song, tuple[str, ...]]] = {}
-  drafts = []
-  for image, music in pairs:
-    with _naming(image, music, len(pairs) > 1):
-      layers, ref_image, notes = read_picture(image, asked, settings, frame_size)
-      if str(music) not in heard:
-        heard[str(music)] = read_song(
-          music, asked, settings, encoder, beside, beats_folder
-        )
-        beside = contextlib.nullcontext()
-      song, more = heard[str(music)]
-      num_frames = count_frames(song, asked, window, fps)
-      times = frames_per_motion(asked.fps, fps)
+  entered = [beside]
+
+  @contextlib.contextmanager
+  def beside_once() -> Iterator[None]:
+    with entered.pop() if entered else contextlib.nullcontext():
+      yield
+
+  def read(image: Picture, music: PathLike) -> Draft:
+    layers, ref_image, notes = read_picture(image, asked, settings, frame_size)
+    if str(music) not in heard:
+      heard[str(music)] = read_song(
+        music, asked, settings, encoder, beside_once(), beats_folder
+      )
+    song, more = heard[str(music)]
+    num_frames, times = count_frames(song, asked, window, fps), times_asked
     notes += more
     if layers is None or layers.scene.landmarks is None:  # no joints to draw between
       if asked.fps not in (None, fps):
@@ -175,11 +178,16 @@ def read_drafts(
     if settings.condition.beats:
       seconds = num_frames / fps
       notes += beat_notes(song, song.beats(0.0, seconds), seconds)
-    drafts.append(
-      Draft(
-        asked, image, layers, ref_image, song, window, num_frames, fps, times, notes
-      )
+    return Draft(
+      asked, image, layers, ref_image, song, window, num_frames, fps, times, notes
     )
+
+  drafts: list[Draft | FailedDance] = []
+  for image, music in pairs:
+    try:
+      drafts.append(read(image, music))
+    except (UserError, OSError, MemoryError) as error:
+      drafts.append(FailedDance(error, _name(image), str(music)))
   return drafts
 
 
@@ -216,17 +224,6 @@ def read_song(
       beats_folder=beats_folder,
     )
   return song, tuple(note.text for note in notes)
-
-
-@contextlib.contextmanager
-def _naming(image: Picture, music: PathLike, is_one_of_many: bool) -> Iterator[None]:
-  """Says in an error which of many dances it belongs to."""
-  try:
-    yield
-  except UserError as error:
-    if not is_one_of_many:
-      raise
-    raise type(error)(name_in(str(error), _name(image), str(music))) from error
 
 
 def _name(image: Picture) -> str:

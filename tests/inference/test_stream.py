@@ -254,15 +254,27 @@ def test_dances_of_a_batch_are_those_that_are_made_alone(
   assert shares == sorted(shares) and 0 < shares[0] < 1 and seen[-1] == (5, 5)
 
 
-def test_a_bad_input_of_many_is_named_and_ends_no_batch_before_it(pipeline, toy, music):
+def test_a_bad_input_of_many_is_named_and_loses_its_own_dance_alone(
+  pipeline, toy, music, tmp_path
+):
   picture = np.full((_FRAME, _FRAME, 3), 90, np.uint8)
-  pairs = [(picture, music), (picture, "nowhere.wav"), (picture, "nowhere.wav")]
-  dances = pipeline.stream_all(pairs, batch_size=1, drawing="decoder", beats=[0.5])
-  assert next(dances).num_frames == 40
-  with pytest.raises(UserError, match="nowhere.wav"):
-    next(dances)
-  with pytest.raises(UserError, match="^array: nowhere.wav"):
-    next(pipeline.stream_all(pairs, drawing="decoder", beats=[0.5]))
+  options = {"drawing": "decoder", "beats": [0.5], "seed": 3}
+  pairs = [(picture, "nowhere.wav"), (picture, music), ("no.png", music)]
+  pairs += [(picture, music)] + [(tmp_path, "nowhere.wav")] * 3
+  dances = list(pipeline.stream_all(pairs, batch_size=3, **options))
+  alone = pipeline(picture, music, **options)
+  folder = f"^nowhere.wav: {tmp_path}"
+  faults = ["^array: nowhere.wav", "", f"^{music}: no.png", "", *[folder] * 3]
+  for dance, fault in zip(dances, faults, strict=True):
+    if not fault:
+      np.testing.assert_array_equal(dance.collect().flow, alone.flow)
+      continue
+    for use in (dance.collect, lambda dance=dance: dance.save(tmp_path / "a.mp4")):
+      with pytest.raises(UserError, match=fault):
+        use()
+  assert not list(tmp_path.glob("*.mp4"))
+  with pytest.raises(UserError, match="^nowhere.wav"):
+    pipeline.stream(*pairs[0], **options)
   assert list(pipeline.stream_all([])) == []
 
 
