@@ -47,7 +47,7 @@ def test_a_tilde_is_the_home_folder_in_every_path(monkeypatch):
 
 def test_a_wrong_number_or_word_is_told_what_would_be_right(capsys):
   wrong = {
-    "duration": ("soon", "-1", "inf"),
+    "duration": ("soon", "-1", "inf", "1:75", "1:5", "0:00", "-1:30", "1:2:30"),
     "music_start": ("later",),
     "bpm": ("fast",),
     "eta": ("none",),
@@ -72,6 +72,11 @@ def test_a_wrong_number_or_word_is_told_what_would_be_right(capsys):
       app.make_parser().parse_args([f"--port={value}"])
     said = capsys.readouterr().err.splitlines()[-1]
     assert "such as" in said or "from 1 to 65535" in said
+
+
+def test_a_duration_may_be_minutes_and_seconds():
+  for text, value in (("1:30", 90), ("0:02.5", 2.5), ("12.5", 12.5), ("full", "full")):
+    assert sample.make_parser().parse_args([f"--duration={text}"]).duration == value
 
 
 def test_no_program_takes_a_number_by_a_type_that_says_nothing():

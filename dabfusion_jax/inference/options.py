@@ -3,6 +3,7 @@
 import argparse
 import dataclasses
 import pathlib
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -29,20 +30,24 @@ from data_pipeline.music.tracked import TRACKERS
 
 BPM = (30.0, 300.0)  # tempi that are no slip of the keyboard
 FULL = "full"  # duration of the whole song
+_CLOCK = re.compile(r"(\d{1,4}):([0-5]\d(?:\.\d+)?)")  # minutes and seconds
 MAX_SECONDS = 24 * 3600.0
 SMOOTH_FPS, MAX_FPS = 30, 60  # of a person drawn in layers
 REFUSE, LOOP, END = "refuse", "loop", "end"  # music that is shorter than the dance
 
 
 def duration(text: str) -> str | float:
-  """Parses seconds, or `FULL`, as a `type` of argparse."""
+  """Parses seconds, `1:30`, or `FULL`, as a `type` of argparse."""
   if text == FULL:
     return FULL
   try:
+    if clock := _CLOCK.fullmatch(text):
+      return cli.positive_float(str(60 * int(clock[1]) + float(clock[2])))
     return cli.positive_float(text)
   except argparse.ArgumentTypeError:
     raise argparse.ArgumentTypeError(
-      f"must be seconds above 0, such as 12.5, or {FULL}, not {text[:20]}"
+      f"must be seconds above 0 or m:ss, such as 12.5 or 1:30, or {FULL}, not"
+      f" {text[:20]}"
     ) from None
 
 
@@ -78,7 +83,7 @@ class DanceOptions:
   )
   music_start: float = _option("second of the song to begin at", 0.0, type=cli.number)
   duration: str | float | int | None = _option(
-    "seconds of the dance, or full: as long as the music; one window by default",
+    "seconds of the dance, m:ss, or full: as long as the music; one window by default",
     type=duration,
   )
   short_music: str = _option(
