@@ -19,7 +19,6 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-import numpy as np
 import tqdm
 
 from dabfusion_jax.inference import options
@@ -52,14 +51,13 @@ _BAR = "{percentage:3.0f}%|{bar}| {desc} [{elapsed}<{remaining}]"
 
 
 def describe_beats(settings: Mapping[str, Any]) -> str | None:
-  """Returns a line on the tempo that was heard; None if beats or tempo were given."""
-  steps = np.diff(settings["beat_times"])
-  if settings["beats"] is not None or settings["bpm"] is not None or not len(steps):
+  """Returns a line on the tempo that was heard, if any; None if one was given."""
+  bpm = settings["heard_bpm"]
+  if bpm is None or settings["bpm"] is not None or not settings["beat_times"]:
     return None
   tracker, hint = settings["beat_tracker"], ""
   if tracker == LIBROSA and best_tracker()[1]:
     hint = f"; crnn hears better, once imported: {' '.join([weights.COMMAND, *NAMES])}"
-  bpm = 60 / float(np.median(steps))
   return f"{tracker} heard {bpm:.0f} beats per minute; --bpm=N if that is wrong{hint}"
 
 

@@ -4,7 +4,6 @@ import numpy as np
 from jaxtyping import Float64
 
 from dabfusion_jax.inference.song import Song
-from data_pipeline.music.tracked import tempo_of
 
 # Seconds without a beat, and as many of the usual intervals, that are noted.
 _MIN_GAP, _MIN_BEATS = 2.0, 4
@@ -31,10 +30,10 @@ def beat_notes(
   if not tracked.doubt:
     return ()
   if tracked.other_bpm is not None:
-    heard, other = tempo_of(tracked.times), tracked.other_bpm
+    other = f"{tracked.other_bpm:.0f}"
     return (
-      f"The music was heard at {heard:.0f} beats per minute; if it feels like"
-      f" {other:.0f}, dance to it with --bpm={other:.0f}.",
+      f"The music may be felt at {other} beats per minute too; if it is, dance to it"
+      f" with --bpm={other}.",
     )
   return (
     f"The beats of the music may be wrong. {tracked.doubt} If its tempo is known,"

@@ -118,6 +118,7 @@ class Draft:
       "size": max(still.shape[:2]),
       **drawn_by,
       "beat_tracker": self.song.tracker,
+      "heard_bpm": self.song.heard_bpm,
       "beat_times": _rounded(self.song.beats(0.0, seconds)),
       "downbeat_times": _rounded(self.song.downbeats(0.0, seconds)),
       "dabfusion_jax": __version__,

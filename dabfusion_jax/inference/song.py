@@ -8,7 +8,7 @@ from jaxtyping import Float32, Float64
 from dabfusion_jax.inference.dance import SAMPLE_RATE
 from data_pipeline.music import beats
 from data_pipeline.music.encoders import MusicEncoder, cut_window
-from data_pipeline.music.tracked import Tracked
+from data_pipeline.music.tracked import Tracked, tempo_of
 
 SLACK_SECONDS = 0.01  # of a song, that may be lost to encoders
 
@@ -53,6 +53,13 @@ class Song:
   def seconds(self) -> float:
     """Returns how long the song is."""
     return len(self.audio) / SAMPLE_RATE
+
+  @property
+  def heard_bpm(self) -> float | None:
+    """Returns the tempo of the whole song as it was heard; None if nobody listened."""
+    if self.tracked is None or len(self.tracked.times) < 2:
+      return None
+    return round(tempo_of(self.tracked.times), 1)
 
   def condition(self, first_seconds: float, seconds: float) -> Condition:
     """Returns what a model is given of a window, computed as for the training data.

@@ -92,7 +92,7 @@ class _Pipeline(DancePipeline):
       return [output]
 
     settings = {"beat_times": [0.5, 1.0], "beats": None, "bpm": None}
-    settings |= {"beat_tracker": "crnn"}
+    settings |= {"beat_tracker": "crnn", "heard_bpm": 122.4}
     return types.SimpleNamespace(save=save, settings=settings, notes=("It is so.",))
 
 
@@ -154,7 +154,7 @@ def test_a_failure_ends_no_other_dance_and_is_told_when_it_happens(tmp_path, cap
   assert "failed" not in captured.out
   told = "failed: x.mp3: bad.png is no picture; choose another."
   assert captured.err.index(told) < captured.err.index("dance 3 of 3")
-  assert printed.count("crnn heard 120 beats per minute; --bpm=N if that is wrong") == 2
+  assert printed.count("crnn heard 122 beats per minute; --bpm=N if that is wrong") == 2
   with pytest.raises(UserError, match="no picture"):
     sample.make_dances(
       lambda pair: _Pipeline(), str, make_pairs(["bad.png"], ["x"], tmp_path), {}, False

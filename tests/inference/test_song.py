@@ -123,8 +123,11 @@ def test_a_tempo_heard_at_half_or_double_is_told_with_its_cure():
 
   assert told() == ()
   (note,) = told(doubt="Its tempo may be another.", other_bpm=124.2)
-  assert "heard at 62 beats per minute" in note and "feels like 124" in note
+  # What was heard is told by `sample`, of the whole song.
+  assert "felt at 124 beats per minute" in note and "62" not in note
   assert "--bpm=124" in note
+  music = dataclasses.replace(song(), tracked=Tracked(np.r_[times, 11.0, 13.0]))
+  assert music.heard_bpm == 62 and song().heard_bpm is None
   (note,) = told(doubt=UNCLEAR)
   assert UNCLEAR in note and "--bpm=N" in note
 
