@@ -82,9 +82,9 @@ def test_different_sizes_or_rates_are_refused_with_the_option_that_helps(
   )
   assert result["protocol"]["width"] == 24
   (tmp_path / "fast").mkdir()
-  frames = clip_folders.make_frames(0)
+  frames = clip_folders.make_frames(0, size=16)
   clips.write_arrays(tmp_path / "fast" / "a.npz", {"frames": frames, "fps": 30})
-  with pytest.raises(clips.ClipError, match=r"30.0 fps.*--fps"):
+  with pytest.raises(clips.ClipError, match=r"30.0 fps.*--fps.*16x16.*--frame_size"):
     evaluate_folders(tmp_path / "fast", folders / "real", tmp_path / "cache")
 
 

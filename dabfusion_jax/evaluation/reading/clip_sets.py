@@ -70,7 +70,8 @@ def common_shape(clip_sets: Mapping[str, ClipSet]) -> tuple[int, int, int, float
   undefined.
 
   Raises:
-    clips.ClipError: rates or sizes differ; names two clips, and the option that helps.
+    clips.ClipError: rates or sizes differ; names two clips for each, and the option
+      that helps.
   """
   rates, sizes, lengths = {}, {}, collections.Counter()
   for part, clip_set in clip_sets.items():
@@ -79,17 +80,20 @@ def common_shape(clip_sets: Mapping[str, ClipSet]) -> tuple[int, int, int, float
       rates.setdefault(round(clip.fps, 2), f"{part}/{name}")
       sizes.setdefault((w, h), f"{part}/{name}")
       lengths[t] += 1
+  faults = []
   if len(rates) > 1:
     (a, clip_a), (b, clip_b), *_ = rates.items()
-    raise clips.ClipError(
+    faults.append(
       f"{clip_a} has {a} fps, {clip_b} has {b}: pass --fps=N if all clips have that"
       " rate and a tag is wrong."
     )
   if len(sizes) > 1:
     (a, clip_a), (b, clip_b), *_ = sizes.items()
-    raise clips.ClipError(
+    faults.append(
       f"{clip_a} has {a[0]}x{a[1]} pixels, {clip_b} has {b[0]}x{b[1]}: pass"
       " --frame_size=N to resize all clips to one size."
     )
+  if faults:
+    raise clips.ClipError(" ".join(faults))
   (rate,), ((width, height),) = rates, sizes
   return lengths.most_common(1)[0][0], height, width, float(rate)
