@@ -2,6 +2,7 @@
 
 import json
 import pathlib
+import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -27,9 +28,17 @@ class Pair(NamedTuple):
 
 
 def name_in(text: str, *names: str) -> str:
-  """Returns an error with the inputs that it belongs to, each of them named once."""
-  missing = " to ".join(name for name in names if name not in text)
+  """Returns an error with the inputs that it belongs to, each of them named once.
+
+  A name inside a longer one, `a.mp3` in `b/a.mp3` or `banana.mp3`, is another name.
+  """
+  missing = " to ".join(name for name in names if not _is_named(name, text))
   return f"{missing}: {text}" if missing else text
+
+
+def _is_named(name: str, text: str) -> bool:
+  whole = rf"(?<![\w./-]){re.escape(name)}(?![\w/-]|\.\w)"
+  return re.search(whole, text) is not None
 
 
 def check_inputs(*names: str) -> None:

@@ -103,6 +103,9 @@ class _Pipeline(DancePipeline):
     ("a/p.png: 2x2 pixels.", "b/x.mp3: a/p.png: 2x2 pixels."),
     ("pick must be at least 1.", "a/p.png to b/x.mp3: pick must be at least 1."),
     ("a/p.png or b/x.mp3?", "a/p.png or b/x.mp3?"),
+    ("Not b/x.mp3.", "a/p.png: Not b/x.mp3."),
+    ("aa/p.png: cut off.", "a/p.png to b/x.mp3: aa/p.png: cut off."),
+    ("/b/x.mp3, a/p.png.txt.", "a/p.png to b/x.mp3: /b/x.mp3, a/p.png.txt."),
   ],
 )
 def test_an_error_of_many_names_each_input_once(text, named):
