@@ -10,7 +10,7 @@ songs, or folders of them, all pairs are made. Without --checkpoint, the bundled
 are used. A person in the picture is cut out and moved at the picture's own resolution;
 --drawing=decoder shows the network's frames, as in the paper. A contact sheet (.png)
 and every setting (.json) are written beside the video; Ctrl-C keeps what is made, and
-the same command goes on: what it finds finished, it keeps.
+the same command goes on.
 """
 
 import argparse
@@ -32,7 +32,7 @@ from dabfusion_jax.inference.pairs import (
   note_skipped,
 )
 from dabfusion_jax.inference.picture import choose_weights
-from dabfusion_jax.inference.recipe import RECIPE, is_finished, make_recipe, replaces
+from dabfusion_jax.inference.recipe import RECIPE, make_recipe, read_dance
 from dabfusion_jax.parallel import hardware
 from dabfusion_jax.parallel.compiled import keep_compiled
 from dabfusion_jax.pipeline import DancePipeline
@@ -45,8 +45,8 @@ from data_pipeline.music.tracked import LIBROSA
 from data_pipeline.music.trackers import best_tracker
 from data_pipeline.synthdance.example import example_inputs
 
-_KEPT = "made before of the same inputs and options; what is deleted is made anew"
-_REPLACED = "A dance of other inputs or options, or by another version, was replaced."
+_KEPT = "of the same inputs and options; what is deleted is made anew"
+_REPLACED = "A dance of other inputs, options or version was replaced."
 _BAR = "{percentage:3.0f}%|{bar}| {desc} [{elapsed}<{remaining}]"
 
 
@@ -70,11 +70,9 @@ def make_dances(
 ) -> None:
   """Makes a dance of each pair; one that fails does not end the others.
 
-  A finished dance of the same recipe is kept.
-
   Args:
     pipeline_of: returns what makes the dance of a pair.
-    recipe_of: returns what the dance of a pair is made of.
+    recipe_of: returns its recipe; a finished dance of the same one is kept.
     pairs: of pictures and songs.
     asked: options of all dances.
     side_by_side: whether the picture is shown beside the dance.
@@ -91,12 +89,12 @@ def make_dances(
         interrupts.check()
         bar.update(number + done / total - bar.n)
 
-      recipe = recipe_of(pair)
-      if is_finished(pair.output, recipe):
+      recipe, found = recipe_of(pair), read_dance(pair.output)
+      is_same = found.get(RECIPE) == recipe
+      if is_same and not found["interrupted"]:
         kept += 1
         bar.update(number + 1 - bar.n)
         continue
-      notes = (_REPLACED,) * replaces(pair.output, recipe)
       try:
         pipeline = pipeline_of(pair)
         dance = pipeline.stream(pair.image, pair.music, callback=show, **asked)
@@ -109,13 +107,12 @@ def make_dances(
         reason = name_in(cli.one_line(error), pair.image, pair.music)
         bar.write(f"failed: {reason}", file=sys.stderr)
       else:
-        notes += dance.notes
+        notes = (_REPLACED,) * (found != {} and not is_same) + dance.notes
         for line in (*map(str, written), *_remarks(dance.settings, notes)):
           bar.write(line)
       bar.update(number + 1 - bar.n)
   if kept:
-    which = f"{kept} of {len(pairs)} dances" if len(pairs) > 1 else pairs[0].output
-    print(f"kept {which}, {_KEPT}")
+    print(f"kept {kept} of {len(pairs)} dances, {_KEPT}")
   if failed:
     told = f"{len(failed)} of {len(pairs)} dances failed"
     raise UserError(f"{told}: {', '.join(failed)}.")
@@ -177,8 +174,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     if args.fps is not None and args.output.suffix.lower() == ".gif":
       raise UserError("A GIF has the frames of the motion alone: leave out --fps.")
     pairs = make_pairs(images, musics, args.output)
-    if skipped := note_skipped([*images, *musics], pairs):
-      print(f"note: {skipped}")
+    if note := note_skipped([*images, *musics], pairs):
+      print(f"note: {note}")
     read = [name for pair in pairs for name in (pair.image, pair.music)]
     read += filter(None, (args.scene, args.beats))
     for pair in pairs:
@@ -192,8 +189,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     )
     # What is wrong with a checkpoint is said once.
     digests = args.checkpoint and load(args.checkpoint).digests
-    made_by = {**asked, "side_by_side": args.side_by_side}
-    made_by |= {"encoder": args.encoder, "weights": digests}
+    made_by = {**asked, "more": [args.side_by_side, args.encoder, digests]}
 
     def pipeline_of(pair: Pair) -> DancePipeline:
       if args.checkpoint:

@@ -84,11 +84,7 @@ def whole_file(path: epath.PathLike) -> Iterator[pathlib.Path]:
 
 
 def remove_parts(path: pathlib.Path) -> None:
-  """Removes what killed processes have left of a file that they wrote.
-
-  The part of a process that lives is locked; it stays, as any does on a disk without
-  locks.
-  """
+  """Removes what killed processes have left of a file; those that live lock theirs."""
   part = re.compile(rf"\.[a-z0-9_]{{8}}{re.escape(_part_suffix(path.name))}")
   for file in path.parent.glob(".*"):
     if part.fullmatch(file.name):
@@ -98,8 +94,7 @@ def remove_parts(path: pathlib.Path) -> None:
 
 
 def _part_suffix(name: str) -> str:
-  """Returns how the part of a file ends; a long name is cut, to be no longer."""
-  return f".{name}"[-100:]
+  return f".{name}"[-100:]  # a longer one would be too long with what is before it
 
 
 @contextlib.contextmanager

@@ -142,28 +142,17 @@ class DanceStream:
 
 @dataclass(frozen=True)
 class FailedDance:
-  """A dance of many that cannot be made, which it says where one would be used.
-
-  Attributes:
-    reason: what went wrong.
-    image, music: the names of its inputs.
-  """
+  """A dance of many that cannot be made, why, and the names of its inputs."""
 
   reason: Exception
   image: str
   music: str
 
-  @property
-  def error(self) -> UserError:
-    """Returns what went wrong, as one line that names both inputs."""
+  def collect(self) -> NoReturn:
+    """Raises the reason, in one line that names both inputs."""
     line = name_in(cli.one_line(self.reason), self.image, self.music)
-    kind = type(self.reason) if isinstance(self.reason, UserError) else UserError
-    return kind(line)
+    raise UserError(line) from self.reason
 
   def save(self, path: str | pathlib.Path, *, side_by_side: bool = False) -> NoReturn:
-    """Raises the error."""
-    raise self.error from self.reason
-
-  def collect(self) -> NoReturn:
-    """Raises the error."""
-    raise self.error from self.reason
+    """Raises the same."""
+    self.collect()

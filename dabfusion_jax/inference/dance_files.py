@@ -15,7 +15,6 @@ from data_pipeline.media import writer
 from data_pipeline.records.picks import even_indices
 
 MAX_SHEET_FRAMES = 40
-INTERRUPTED = "interrupted"  # a setting of what Ctrl-C has ended
 _MAX_SHEET_SIDE = 256  # pixels of a frame; a PNG of 40 frames of 512 px takes a second
 
 
@@ -101,9 +100,9 @@ def save_dance(
       interrupted = True
     if written is not None:
       written.result()
-  settings = {**settings, "total_frames": made}
+  settings = {**settings, "total_frames": made, "interrupted": interrupted}
   # The settings first: by them the same command knows its own sheet, and overwrites it.
-  files.write_json(saved[2], settings | ({INTERRUPTED: True} if interrupted else {}))
+  files.write_json(saved[2], settings)
   writer.write_image(saved[1], contact_sheet(np.stack(sheet)))
   if interrupted:
     raise KeyboardInterrupt(f"{path} has the first {made / fps:.1f} s")

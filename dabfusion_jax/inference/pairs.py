@@ -15,8 +15,6 @@ from data_pipeline.sources.base import SONG_SUFFIXES
 PICTURE_SUFFIXES = (
   *(".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".heic", ".heif"),
 )
-_OF_SYSTEM = ("thumbs.db", "desktop.ini")  # what Windows leaves in folders
-_MAX_NAMED = 3
 
 
 class Pair(NamedTuple):
@@ -28,17 +26,11 @@ class Pair(NamedTuple):
 
 
 def name_in(text: str, *names: str) -> str:
-  """Returns an error with the inputs that it belongs to, each of them named once.
-
-  A name inside a longer one, `a.mp3` in `b/a.mp3` or `banana.mp3`, is another name.
-  """
-  missing = " to ".join(name for name in names if not _is_named(name, text))
+  """Returns an error with the inputs that it belongs to, each of them named once."""
+  whole = r"(?<![\w./-]){}(?![\w/-]|\.\w)"  # `a` is not named by `b/a` or `a.mp3`
+  found = {name: re.search(whole.format(re.escape(name)), text) for name in names}
+  missing = " to ".join(name for name in names if not found[name])
   return f"{missing}: {text}" if missing else text
-
-
-def _is_named(name: str, text: str) -> bool:
-  whole = rf"(?<![\w./-]){re.escape(name)}(?![\w/-]|\.\w)"
-  return re.search(whole, text) is not None
 
 
 def check_inputs(*names: str) -> None:
@@ -84,21 +76,14 @@ def make_pairs(
 
 
 def note_skipped(folders: Sequence[str], pairs: Sequence[Pair]) -> str | None:
-  """Returns a note on files of folders that no dance is made of; None if all are used.
-
-  Args:
-    folders: that pictures or songs were taken from; what is no folder has none.
-    pairs: that were made.
-  """
+  """Returns a note on files in folders that are in no pair; None if there are none."""
   taken = {name for pair in pairs for name in (pair.image, pair.music)}
-  local = [name for name in folders if _is_folder(name)]
-  inside = dict.fromkeys(path for name in local for path in _own_files(name))
-  skipped = [path.name for path in inside if str(path) not in taken]
+  inside = (path for name in folders if _is_folder(name) for path in _own_files(name))
+  skipped = [path.name for path in dict.fromkeys(inside) if str(path) not in taken]
   if not skipped:
     return None
-  files_are = "1 file is" if len(skipped) == 1 else f"{len(skipped)} files are"
-  named = ", ".join(skipped[:_MAX_NAMED]) + ", ..." * (len(skipped) > _MAX_NAMED)
-  return f"{files_are} skipped (no picture or song by name): {named}"
+  named = ", ".join(skipped[:3]) + ", ..." * (len(skipped) > 3)
+  return f"skipped as no picture or song by name, {len(skipped)} in all: {named}"
 
 
 def _is_folder(name: str) -> bool:
@@ -106,14 +91,14 @@ def _is_folder(name: str) -> bool:
 
 
 def _own_files(folder: str) -> list[pathlib.Path]:
-  """Returns the files that users put into a folder themselves, sorted by name."""
+  """Returns what users have put into a folder, in the order of the names."""
   return [
     path
     for path in sorted(pathlib.Path(folder).iterdir())
     if not path.name.startswith(".")
-    and path.name.lower() not in _OF_SYSTEM
+    and path.name.lower() not in ("thumbs.db", "desktop.ini")
     and not path.is_dir()
-    and not _is_dance(path.with_suffix(".json"))  # with its video and contact sheet
+    and not _is_dance(path.with_suffix(".json"))
   ]
 
 
@@ -147,9 +132,9 @@ def check_output(path: pathlib.Path, *inputs: str) -> None:
       f"--output={path} must end in {', '.join(writer.SUFFIXES)}, such as {example}."
     )
   read = {pathlib.Path(name).resolve() for name in inputs}
-  whats = ("", " with its contact sheet", " with its settings")
   saved = files_of(path)
   may_replace = path.is_dir() or _is_dance(saved[-1])  # a folder is told below
+  whats = ("", " with its contact sheet", " with its settings")
   for file, what in zip(saved, whats, strict=True):
     if file.resolve() in read or (file.exists() and not may_replace):
       raise UserError(

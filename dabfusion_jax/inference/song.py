@@ -56,10 +56,9 @@ class Song:
 
   @property
   def heard_bpm(self) -> float | None:
-    """Returns the tempo of the whole song as it was heard; None if nobody listened."""
-    if self.tracked is None or len(self.tracked.times) < 2:
-      return None
-    return round(tempo_of(self.tracked.times), 1)
+    """Returns the tempo of the whole song, if one was heard."""
+    times = () if self.tracked is None else self.tracked.times
+    return round(tempo_of(times), 1) if len(times) > 1 else None
 
   def condition(self, first_seconds: float, seconds: float) -> Condition:
     """Returns what a model is given of a window, computed as for the training data.

@@ -123,7 +123,6 @@ def test_a_tempo_heard_at_half_or_double_is_told_with_its_cure():
 
   assert told() == ()
   (note,) = told(doubt="Its tempo may be another.", other_bpm=124.2)
-  # What was heard is told by `sample`, of the whole song.
   assert "felt at 124 beats per minute" in note and "62" not in note
   assert "--bpm=124" in note
   music = dataclasses.replace(song(), tracked=Tracked(np.r_[times, 11.0, 13.0]))

@@ -258,21 +258,19 @@ def test_a_bad_input_of_many_is_named_and_loses_its_own_dance_alone(
   pipeline, toy, music, tmp_path
 ):
   picture = np.full((_FRAME, _FRAME, 3), 90, np.uint8)
-  options = {"drawing": "decoder", "beats": [0.5], "seed": 3}
-  pairs = [(picture, "nowhere.wav"), (picture, music), ("no.png", music)]
-  pairs += [(picture, music)] + [(tmp_path, "nowhere.wav")] * 3
+  options = {"drawing": "decoder", "beats": [0.5]}
+  good, bad = (picture, music), (picture, "nowhere.wav")
+  pairs = [bad, good, ("no.png", music), good, bad, bad, bad]
   dances = list(pipeline.stream_all(pairs, batch_size=3, **options))
   alone = pipeline(picture, music, **options)
-  folder = f"^nowhere.wav: {tmp_path}"
-  faults = ["^array: nowhere.wav", "", f"^{music}: no.png", "", *[folder] * 3]
+  other = "^array: nowhere.wav"
+  faults = [other, "", f"^{music}: no.png", "", *[other] * 3]
   for dance, fault in zip(dances, faults, strict=True):
     if not fault:
       np.testing.assert_array_equal(dance.collect().flow, alone.flow)
       continue
-    for use in (dance.collect, lambda dance=dance: dance.save(tmp_path / "a.mp4")):
-      with pytest.raises(UserError, match=fault):
-        use()
-  assert not list(tmp_path.glob("*.mp4"))
+    with pytest.raises(UserError, match=fault):
+      dance.save(tmp_path / "a.mp4")
   with pytest.raises(UserError, match="^nowhere.wav"):
     pipeline.stream(*pairs[0], **options)
   assert list(pipeline.stream_all([])) == []
