@@ -45,7 +45,7 @@ from data_pipeline.music.tracked import LIBROSA
 from data_pipeline.music.trackers import best_tracker
 from data_pipeline.synthdance.example import example_inputs
 
-_KEPT = "of the same inputs and options; what is deleted is made anew"
+_KEPT = "that were finished, of the same inputs and options"
 _REPLACED = "A dance of other inputs, options or version was replaced."
 _BAR = "{percentage:3.0f}%|{bar}| {desc} [{elapsed}<{remaining}]"
 
@@ -112,7 +112,7 @@ def make_dances(
           bar.write(line)
       bar.update(number + 1 - bar.n)
   if kept:
-    print(f"kept {kept} of {len(pairs)} dances, {_KEPT}")
+    print(f"kept {kept} of {len(pairs)} dances {_KEPT}")
   if failed:
     told = f"{len(failed)} of {len(pairs)} dances failed"
     raise UserError(f"{told}: {', '.join(failed)}.")

@@ -83,7 +83,7 @@ def note_skipped(folders: Sequence[str], pairs: Sequence[Pair]) -> str | None:
   if not skipped:
     return None
   named = ", ".join(skipped[:3]) + ", ..." * (len(skipped) > 3)
-  return f"skipped as no picture or song by name, {len(skipped)} in all: {named}"
+  return f"skipped what is neither picture nor song ({len(skipped)}): {named}"
 
 
 def _is_folder(name: str) -> bool:

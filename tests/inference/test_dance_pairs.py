@@ -64,11 +64,9 @@ def test_files_of_folders_that_are_not_taken_are_counted(folder):
   for name in ("Thumbs.db", "dance.gif", "old.mp4", "p.gif"):
     (folder / "people" / name).touch()
   (folder / "people/old.json").write_text('{"beat_times": []}')
-  assert note_skipped(names * 2, pairs).endswith("3 in all: dance.gif, note.txt, p.gif")
+  assert note_skipped(names * 2, pairs).endswith("(3): dance.gif, note.txt, p.gif")
   (folder / "songs/b.mov").touch()
-  assert note_skipped(names, pairs).endswith(
-    "4 in all: dance.gif, note.txt, p.gif, ..."
-  )
+  assert note_skipped(names, pairs).endswith("(4): dance.gif, note.txt, p.gif, ...")
   assert note_skipped(["https://h/x"], pairs) is None
 
 
