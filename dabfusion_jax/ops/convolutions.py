@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from dabfusion_jax.ops.neighbourhoods import kernel_gradient, neighbours, pad
+from dabfusion_jax.ops.im2col import im2col, kernel_gradient, pad
 from dabfusion_jax.ops.platform import forms
 
 _LAYOUT = ("NHWC", "HWIO", "NHWC")
@@ -37,7 +37,7 @@ def conv(
     return conv_tiny(x, kernel, padding=padding)
   is_large = min(x.shape[1:3]) >= _LARGE
   if stride == 1 and is_large and (channels * features >= _WIDE or features <= 8):
-    return conv_gathered(x[:, None], kernel, padding=padding)[:, 0]
+    return conv_im2col(x[:, None], kernel, padding=padding)[:, 0]
   return _conv(x, kernel, stride=stride, padding=padding)
 
 
@@ -51,13 +51,13 @@ def _conv(x, kernel, *, stride: int = 1, padding: int):
 def _conv_as_product(
   x: Float[Array, "b h w c"], kernel: Float[Array, "kh kw c d"], *, padding: int
 ) -> Float[Array, "b oh ow d"]:
-  """Gathers the neighbourhoods and multiplies them by the kernel as one matrix.
+  """Gathers the patches (im2col) and multiplies them by the kernel as one matrix.
 
   On 2 x 2 maps of 1024 channels this is 40 times as fast as XLA's convolution, with
   which the innermost layers of two hourglasses took 42 % of a step of stage 1.
   """
   rows, columns = kernel.shape[:2]
-  gathered = neighbours(pad(x, padding), rows, columns)
+  gathered = im2col(pad(x, padding), rows, columns)
   return gathered @ kernel.reshape(-1, kernel.shape[-1])
 
 
@@ -73,7 +73,7 @@ def _conv_each(x, kernel, padding):
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
-def _conv_gathered(
+def _conv_im2col(
   x: Float[Array, "b n h w c"], kernel: Float[Array, "kh kw c d"], padding: int
 ) -> Float[Array, "b n oh ow d"]:
   """Convolves; the gradient of the kernel is made of products.
@@ -87,22 +87,22 @@ def _conv_gathered(
   return _conv_each(x, kernel, padding)
 
 
-def _gathered_forward(x, kernel, padding):
+def _im2col_forward(x, kernel, padding):
   return _conv_each(x, kernel, padding), (x, kernel)
 
 
-def _gathered_backward(padding, saved, gradient):
+def _im2col_backward(padding, saved, gradient):
   x, kernel = saved
   of_x = jax.vjp(lambda x: _conv_each(x, kernel, padding), x)[1]
   of_kernel = kernel_gradient(pad(x, padding), gradient, kernel.shape[:2])
   return *of_x(gradient), of_kernel.astype(kernel.dtype)
 
 
-_conv_gathered.defvjp(_gathered_forward, _gathered_backward)
+_conv_im2col.defvjp(_im2col_forward, _im2col_backward)
 
 
-@forms(cpu=_conv_gathered)
-def conv_gathered(
+@forms(cpu=_conv_im2col)
+def conv_im2col(
   x: Float[Array, "b n h w c"], kernel: Float[Array, "kh kw c d"], padding: int
 ) -> Float[Array, "b n oh ow d"]:
   """Convolves the images of every example with stride 1."""
@@ -125,7 +125,7 @@ def _conv_by_phases(
   first = jnp.stack([kernel[:, 0], kernel[:, 1] + kernel[:, 2]], axis=1)
   second = jnp.stack([kernel[:, 0] + kernel[:, 1], kernel[:, 2]], axis=1)
   kernel = jnp.stack([first, second], axis=-2)  # [2 2 c 2 2 d]
-  y = _conv_gathered(x[:, None], kernel.reshape(*kernel.shape[:3], -1), 1)[:, 0]
+  y = _conv_im2col(x[:, None], kernel.reshape(*kernel.shape[:3], -1), 1)[:, 0]
   y = y.reshape(*y.shape[:3], *kernel.shape[3:])  # [b h+1 w+1 2 2 d]
   rows = [
     jnp.stack([y[:, r : r + height, c : c + width, r, c] for c in (0, 1)], axis=3)
@@ -177,7 +177,7 @@ def conv_frames(
   kernel = kernel[0].astype(x.dtype)
   is_wide = _WIDE <= kernel.shape[2] * kernel.shape[3] <= _WIDEST
   if stride == 1 and is_wide and min(x.shape[2:4]) >= _MEDIUM:
-    return conv_gathered(x, kernel, padding=padding)
+    return conv_im2col(x, kernel, padding=padding)
   y = conv(x.reshape(-1, *x.shape[2:]), kernel, stride=stride, padding=padding)
   return y.reshape(*x.shape[:2], *y.shape[1:])
 

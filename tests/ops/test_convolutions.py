@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dabfusion_jax.ops import convolutions, neighbourhoods
+from dabfusion_jax.ops import convolutions, im2col
 
 VIDEO = jax.random.normal(jax.random.key(7), (2, 3, 4, 6, 8))
 
@@ -116,11 +116,11 @@ def test_convolution_of_frames_of_any_size_is_that_of_xla(shape, kernel, stride)
 @pytest.mark.parametrize("gathered", [1, 700, 2_000, 10**6])
 def test_kernel_gradients_are_the_same_in_any_parts(gathered, channels, monkeypatch):
   """Covers parts of one row, of some rows, of one image and of several images."""
-  monkeypatch.setattr(neighbourhoods, "_GATHERED", gathered)
+  monkeypatch.setattr(im2col, "_GATHERED", gathered)
   x = jax.random.normal(jax.random.key(0), (2, 6, 4, 5, channels[0]))
   kernel = jax.random.normal(jax.random.key(1), (3, 3, *channels))
-  form = functools.partial(convolutions.conv_gathered.cpu, padding=1)
-  plain = functools.partial(convolutions.conv_gathered.plain, padding=1)
+  form = functools.partial(convolutions.conv_im2col.cpu, padding=1)
+  plain = functools.partial(convolutions.conv_im2col.plain, padding=1)
   _assert_same(form, plain, x, kernel)
 
 
@@ -148,7 +148,7 @@ def test_sizes_choose_how_the_gradient_of_a_kernel_is_made(
 
 
 def test_kernel_gradients_in_half_precision_sum_in_single(monkeypatch):
-  monkeypatch.setattr(neighbourhoods, "_GATHERED", 1)  # a row at once: many addends
+  monkeypatch.setattr(im2col, "_GATHERED", 1)  # a row at once: many addends
   rng = np.random.default_rng(0)
   x, gradient = (
     jnp.asarray(rng.random((1, 1, 128, 16, 4)), jnp.bfloat16) for _ in range(2)
@@ -160,9 +160,9 @@ def test_kernel_gradients_in_half_precision_sum_in_single(monkeypatch):
     pull = jax.vjp(form, x.astype(dtype), kernel.astype(dtype))[1]
     return pull(gradient.astype(dtype))[1].astype(jnp.float32)
 
-  found = slope(convolutions.conv_gathered.cpu, jnp.bfloat16)
+  found = slope(convolutions.conv_im2col.cpu, jnp.bfloat16)
   np.testing.assert_allclose(
-    found, slope(convolutions.conv_gathered.plain, jnp.float32), rtol=2**-8
+    found, slope(convolutions.conv_im2col.plain, jnp.float32), rtol=2**-8
   )
 
 

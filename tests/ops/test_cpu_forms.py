@@ -18,7 +18,7 @@ from dabfusion_jax.ops.attention import (
 )
 from dabfusion_jax.ops.convolutions import (
   conv_few_channels,
-  conv_gathered,
+  conv_im2col,
   conv_tiny,
   conv_transpose_frames,
   conv_upsampled_large,
@@ -31,19 +31,19 @@ WEIGHTS = AttentionWeights((6,), (6, 3, 2, 4), (8, 6))
 CASES = {
   "conv_tiny": (conv_tiny, ((2, 2, 3, 8), (3, 3, 8, 5)), {"padding": 1}),
   "conv_tiny, 1 x 1": (conv_tiny, ((2, 3, 3, 8), (1, 1, 8, 5)), {"padding": 0}),
-  "conv_gathered": (conv_gathered, ((2, 3, 4, 6, 3), (3, 3, 3, 5)), {"padding": 1}),
-  "conv_gathered, few outputs": (
-    conv_gathered,
+  "conv_im2col": (conv_im2col, ((2, 3, 4, 6, 3), (3, 3, 3, 5)), {"padding": 1}),
+  "conv_im2col, few outputs": (
+    conv_im2col,
     ((2, 1, 5, 6, 12), (7, 7, 12, 3)),
     {"padding": 3},
   ),
-  "conv_gathered, 7 x 1": (
-    conv_gathered,
+  "conv_im2col, 7 x 1": (
+    conv_im2col,
     ((2, 1, 4, 6, 5), (7, 1, 5, 3)),
     {"padding": 3},
   ),
-  "conv_gathered, even": (
-    conv_gathered,
+  "conv_im2col, even": (
+    conv_im2col,
     ((2, 2, 4, 6, 5), (4, 4, 5, 3)),
     {"padding": 0},
   ),

@@ -1,4 +1,4 @@
-"""Neighbourhoods of pixels, and the gradient of a kernel made of them."""
+"""Patches of images as rows of a matrix (im2col), and gradients of kernels by them."""
 
 import jax
 import jax.numpy as jnp
@@ -14,8 +14,8 @@ def pad(x, margin: int):
   return jnp.pad(x, [(0, 0)] * (x.ndim - 3) + [(margin, margin)] * 2 + [(0, 0)])
 
 
-def neighbours(x, rows: int, columns: int):
-  """Returns the neighbourhood of each pixel that has one, [b oh ow rows*columns*c]."""
+def im2col(x, rows: int, columns: int):
+  """Returns the patch around each pixel that has one, [b oh ow rows*columns*c]."""
   height, width = x.shape[1] - rows + 1, x.shape[2] - columns + 1
   at = [(i, j) for i in range(rows) for j in range(columns)]
   return jnp.concatenate([x[:, i : i + height, j : j + width] for i, j in at], axis=-1)
@@ -28,7 +28,7 @@ def kernel_gradient(
 ) -> Float[Array, "kh kw c d"]:
   """Returns the gradient of the kernel that convolved `x`, an input with its margins.
 
-  Multiplies neighbourhoods, of some rows or images at once, by what belongs to each.
+  Multiplies patches, of some rows or images at once, by what belongs to each.
   They are those of the input, or of the gradient, if that has far fewer channels:
   outputs belong to the inputs below and to the right of them, inputs to the outputs
   above and to the left. The sum is in float32: it has many addends.
@@ -47,7 +47,7 @@ def kernel_gradient(
     def add_part(index, total):
       first = index // (height // rows) * images, index % (height // rows) * rows, 0, 0
       shape = (images, rows + size[0] - 1, *few.shape[2:])
-      part = neighbours(jax.lax.dynamic_slice(few, first, shape), *size)
+      part = im2col(jax.lax.dynamic_slice(few, first, shape), *size)
       part = part.reshape(-1, entries)
       at = jax.lax.dynamic_slice(many, first, (images, rows, width, num))
       at = at.reshape(-1, num)
