@@ -112,7 +112,7 @@ def make_parsers() -> dict[str, argparse.ArgumentParser]:
     help="data set of the training, to measure the nearest clips",
   )
   add("--poses", type=cli.paths, default=(), help=(
-    "folders of poses (npz) instead of BlazePose"))  # fmt: skip
+    "folders of poses of any tool: samples/NAME.npz, references/NAME.npz"))  # fmt: skip
   add("--cache", type=cli.local_path, help="folder of features; default: OUTPUT/cache")
   add("--label", help="name of the system in tables")
   options.add_arguments(parsers[""])

@@ -7,6 +7,7 @@ from evaluations import ALL_BUT_NETWORKS, QUICK, evaluate_folders, write_folders
 
 from dabfusion_jax.evaluation.reading import clips
 from dabfusion_jax.evaluation.reading.features import Reading
+from dabfusion_jax.metrics import alignment
 from data_pipeline.music.onsets import LATE_SECONDS
 
 
@@ -103,6 +104,31 @@ def test_a_single_clip_has_no_noise_and_no_other_music(tmp_path):
   rows = result["summary"]["all"]
   assert "noise unknown" in rows["psnr"]["words"]
   assert rows["av_align"]["words"].startswith("no null")
+
+
+def test_clips_of_unequal_lengths_have_no_other_music(tmp_path):
+  for i, num_frames in enumerate((20, 40)):
+    clip_folders.write_folder(tmp_path / f"{i}", 4, num_frames=num_frames)
+    for path in (tmp_path / f"{i}").iterdir():
+      path.rename(tmp_path / f"{i} {path.name}")
+    (tmp_path / f"{i}").rmdir()
+  result, measured = evaluate_folders(tmp_path, tmp_path, tmp_path / ".c", QUICK)
+  row = result["summary"]["all"]["av_align"]
+  assert row["words"].startswith("no null: the clips differ in length")
+  assert "shuffled" not in row["nulls"] and row["n"] == 8
+
+
+def test_chance_is_that_of_the_beats_that_score_whatever_the_track(tmp_path):
+  for name, period in (("a", 0.5), ("b", 0.8)):
+    beats = np.arange(-1, 8) * period
+    arrays = {"frames": clip_folders.make_frames(0, 40), "fps": 10, "beat_times": beats}
+    (tmp_path / name).mkdir()
+    clips.write_arrays(tmp_path / name / "gBR_sBM_c01_d04_mBR0_ch01.npz", arrays)
+    _, measured = evaluate_folders(
+      tmp_path / name, tmp_path / name, tmp_path / ".c", ("alignment",)
+    )
+    chance = measured.scores["chance"][0]["beat_alignment"].value
+    assert np.isclose(chance, alignment.chance_level(period))
 
 
 def test_tracked_beats_are_corrected_by_what_is_given_and_true_ones_are_not(tmp_path):

@@ -30,8 +30,10 @@ SAMPLE_RATE = 22_050
 VIDEO_ENDINGS = (".mp4", ".avi", ".mov", ".webm", ".mkv")
 TRUTH = ("beat_times", "true_beat_times", "joints2d", "part_map")
 # Encoders add some hundredths of a second of sound. A wrong rate shows as more than
-# that: 24 fps read as 30 are 20 % apart.
-_MAX_SECONDS_APART, _MAX_SHARE_APART = 0.15, 0.1
+# that: 24 fps read as 25 are 4 % apart.
+_MAX_SECONDS_APART, _MAX_SHARE_APART = 0.15, 0.01
+_MAX_FRAMES_LATE = 0.5  # of a frame, for a constant rate
+PARTS = ("samples", "references")
 
 
 class ClipError(UserError):
@@ -40,8 +42,9 @@ class ClipError(UserError):
 
 @dataclasses.dataclass(frozen=True)
 class ClipFile:
-  """The files of a clip, and the SHA-256 of their contents."""
+  """The files of a clip, its side of an evaluation, and a digest of their contents."""
 
+  part: str  # "samples" or "references"
   name: str
   arrays: pathlib.Path | None
   video: pathlib.Path | None
@@ -84,7 +87,9 @@ def find_clips(
   chosen = sorted(paths if names is None else paths.keys() & set(names))
   files = {name: paths[name] for name in chosen}
   return {
-    name: ClipFile(name, own.get("arrays"), own.get("video"), _digest(*own.values()))
+    name: ClipFile(
+      part, name, own.get("arrays"), own.get("video"), _digest(*own.values())
+    )
     for name, own in files.items()
   }
 
@@ -99,19 +104,26 @@ def find_paths(
   root = pathlib.Path(folder)
   if not root.is_dir():
     raise ClipError(f"{root} is not a folder; give a folder of videos or an export.")
-  if (root / "manifest.json").is_file() and (root / part).is_dir():
+  is_export = (root / "manifest.json").is_file()
+  if (root / part).is_dir() and (is_export or all((root / p).is_dir() for p in PARTS)):
     root = root / part
   paths: dict[str, dict[str, pathlib.Path]] = {}
   for path in sorted(root.rglob("*")):
     kind = "video" if path.suffix.lower() in VIDEO_ENDINGS else "arrays"
-    if kind == "arrays" and path.suffix != ".npz" or path.name.startswith("."):
+    inside = path.relative_to(root)
+    is_hidden = any(part.startswith(".") for part in inside.parts)
+    if kind == "arrays" and path.suffix != ".npz" or is_hidden:
       continue
-    name = path.relative_to(root).with_suffix("").as_posix()
+    name = inside.with_suffix("").as_posix()
+    if name != os.fsencode(name).decode(errors="replace"):
+      raise ClipError(f"{root}: the name {name!r} is not UTF-8; rename the file.")
     if kind in paths.setdefault(name, {}):
       raise ClipError(
         f"{path} and {paths[name][kind]} are two clips with one name; rename one."
       )
     paths[name][kind] = path
+  if is_export:  # the npz comes last: without it, a clip is not finished
+    paths = {name: own for name, own in paths.items() if "arrays" in own}
   if not paths:
     endings = ", ".join((".npz", *VIDEO_ENDINGS))
     raise ClipError(f"{root} holds no clips; their names end in {endings}.")
@@ -238,6 +250,13 @@ def _read_video(file: ClipFile, fps: float | int | None) -> Clip:
       f"{file.video}: frames are {steps.min():.3f} to {steps.max():.3f} s apart;"
       " convert it to a constant frame rate."
     )
+  else:
+    late = video.times - np.linspace(video.times[0], video.times[-1], len(video.times))
+    if np.abs(late).max() > _MAX_FRAMES_LATE * np.mean(steps):
+      raise ClipError(
+        f"{file.video}: its frame rate changes, by which frames are up to"
+        f" {np.abs(late).max():.2f} s off; convert it to a constant frame rate."
+      )
   # Containers count in ticks: 10 fps is read as 10.000000001.
   rate = float(fps or round(1 / float(np.mean(steps)), 4))
   return Clip(file.name, video.frames, rate, _read_sound(file.video), False, {})
@@ -254,7 +273,7 @@ def _read_sound(path: pathlib.Path) -> np.ndarray | None:
 
 def _check_durations(clip: Clip) -> None:
   picture, sound = len(clip.frames) / clip.fps, len(clip.audio) / SAMPLE_RATE
-  if abs(sound - picture) > max(_MAX_SECONDS_APART, _MAX_SHARE_APART * picture):
+  if abs(sound - picture) > _MAX_SECONDS_APART + _MAX_SHARE_APART * picture:
     num = len(clip.frames)
     rate = round(num / max(sound, 1e-3))
     raise ClipError(

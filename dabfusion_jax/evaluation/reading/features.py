@@ -41,6 +41,7 @@ class ClipFeatures:
   Every feature may raise `clips.ClipError` if the clip cannot be read.
 
   Attributes:
+    part: "samples" or "references"; empty for a changed clip.
     name: of the clip; clips are paired by it.
     digest: of the content that the clip is made from.
     settings: what its frames depend on besides.
@@ -48,6 +49,7 @@ class ClipFeatures:
     cache: keeps features.
   """
 
+  part: str
   name: str
   digest: str
   settings: Mapping[str, Any]
@@ -61,11 +63,12 @@ class ClipFeatures:
     """Returns the features of a clip in a folder."""
     settings = dataclasses.asdict(reading)
     load = lambda: clips.read_clip(file, **settings)
-    return cls(file.name, file.digest, settings, load, cache)
+    return cls(file.part, file.name, file.digest, settings, load, cache)
 
   def changed(self, change: Change) -> "ClipFeatures":
     """Returns the features of the same clip after a change."""
     return ClipFeatures(
+      "",
       self.name,
       self.digest,
       {**self.settings, change.name: change.version},
@@ -187,11 +190,13 @@ class ClipFeatures:
   ) -> tuple[Float[np.ndarray, "t 13 2"], Bool[np.ndarray, "t 13"]]:
     """Returns the joints in pixels, and which of them are visible."""
 
+    name = f"{self.part}/{self.name}"  # paired clips have one name
+
     def compute():
-      joints, visible = source(self.name, lambda: self.clip.frames)
+      joints, visible = source(name, lambda: self.clip.frames)
       return {"joints": joints, "visible": visible}
 
-    pose = self._get("pose", compute, **source.describe(self.name))
+    pose = self._get("pose", compute, **source.describe(name))
     return pose["joints"], pose["visible"]
 
 

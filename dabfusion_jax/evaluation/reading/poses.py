@@ -7,7 +7,7 @@ estimator for the other would compare the estimators.
 import hashlib
 import pathlib
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -49,7 +49,7 @@ class PoseSource(Protocol):
     In a frame without a person no joint is visible; nothing is interpolated.
 
     Args:
-      name: of the clip.
+      name: of the clip, after its side: samples/NAME or references/NAME.
       frames: returns the frames, uint8 [t, h, w, 3].
     """
 
@@ -58,7 +58,7 @@ class PoseSource(Protocol):
 
 
 class PoseFiles:
-  """Poses in files DIR/NAME.npz, as any tool may write them.
+  """Poses in files DIR/samples/NAME.npz and DIR/references/NAME.npz, of any tool.
 
   `poses` float [t, j, 3] holds x, y in pixels and a confidence in [0, 1]; `joints`
   holds the names of the j joints, which must include `JOINTS`. The optional `estimator`
@@ -68,6 +68,11 @@ class PoseFiles:
   def __init__(self, *folders: str | pathlib.Path) -> None:
     self._folders = [pathlib.Path(folder) for folder in folders]
     paths = [path for folder in self._folders for path in folder.rglob("*.npz")]
+    if not any(self._sides()):
+      raise UserError(
+        f"{', '.join(map(str, self._folders))}: poses lie in samples/NAME.npz and"
+        " references/NAME.npz of such a folder; there is neither."
+      )
     tools = {str(tool) for p in paths for tool in _read(p, "estimator").values()}
     self.name = " ".join(["files", *sorted(tools)])
 
@@ -95,6 +100,10 @@ class PoseFiles:
     poses = poses[:num_frames, [joints.index(j) for j in JOINTS]].astype(np.float64)
     visible = (poses[..., 2] >= MIN_CONFIDENCE) & np.isfinite(poses).all(axis=-1)
     return np.where(visible[..., None], poses[..., :2], 0.0), visible
+
+  def _sides(self) -> Iterator[bool]:
+    for folder in self._folders:
+      yield from ((folder / part).is_dir() for part in ("samples", "references"))
 
   def _find(self, name: str) -> pathlib.Path | None:
     paths = [folder / f"{name}.npz" for folder in self._folders]

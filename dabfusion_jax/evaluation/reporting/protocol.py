@@ -11,7 +11,7 @@ from data_pipeline.errors import UserError
 PACKAGES = ("jax", "numpy", "scipy", "librosa", "opencv-python-headless", "av")
 PACKAGES += ("ai-edge-litert", "dabfusion_jax")
 # Raise when a score of the same features is computed or named in another way.
-DEFINITIONS = 3
+DEFINITIONS = 4
 
 
 class ProtocolError(UserError):

@@ -9,7 +9,7 @@ from typing import Any
 
 from dabfusion_jax.evaluation.reading import clips, coding
 from dabfusion_jax.evaluation.reading.features import Reading
-from dabfusion_jax.evaluation.reporting import chart, html
+from dabfusion_jax.evaluation.reporting import chart, html, protocol
 from dabfusion_jax.evaluation.reporting.protocol import ProtocolError
 from dabfusion_jax.evaluation.reporting.result import (
   RESULT,
@@ -213,7 +213,13 @@ def _videos(
     whole = dataclasses.replace(whole, num_frames=p["num_frames"])
   sample_files = clips.find_clips(samples, "samples")
   real_files = clips.find_clips(references, "references") if references else {}
-  known = [clip for clip in result["clips"] if clip["name"] in sample_files]
+  measured = {clip["name"]: sample_files.get(clip["name"]) for clip in result["clips"]}
+  digests = (f"{name} {file and file.digest}" for name, file in measured.items())
+  if protocol.list_hash(digests) != result["subject"]["samples_hash"]:
+    raise clips.ClipError(
+      f"{samples} does not hold the clips that were measured: evaluate them again, or"
+      " name the folder of those with --samples."
+    )
 
   def read(name: str) -> tuple[clips.Clip, clips.Clip | None]:
     sample = clips.read_clip(sample_files[name], **vars(reading))
@@ -225,6 +231,7 @@ def _videos(
     return sample, real
 
   pieces = []
+  known = result["clips"]
   for i in even_indices(len(known), MAX_CLIPS):
     name, track = known[i]["name"], known[i]["track"]
     sample, real = read(name)

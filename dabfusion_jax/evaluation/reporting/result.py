@@ -48,6 +48,7 @@ def evaluate(
     "protocol": {
       **_protocol(measured, references, settings, extras, shape),
       "num_paired": len(paired),
+      "names_hash": protocol.list_hash(measured.names),
       "paired_hash": protocol.list_hash(paired),
       "lossless": {part: clips.is_lossless for part, clips in clip_sets.items()},
     },

@@ -27,7 +27,8 @@ Summary = Mapping[str, Row]  # by metric
 
 # What follows from the length of a clip, besides the length itself.
 _LENGTH = ("num_frames", "cut_to_frames", "references_hash", "num_references")
-_LENGTH += ("num_samples", "num_paired", "beats")
+_LENGTH += ("num_samples", "num_paired", "beats", "names_hash", "paired_hash")
+_LENGTH += ("segment_frames",)
 _CAUTION = """Rows `paper` are of AIST++ film and the paper's code, rows `ours` are of
 the clips that the results name: figures of different clips cannot be compared. Compare
 each figure with the rows `null` and `GT` beside it.

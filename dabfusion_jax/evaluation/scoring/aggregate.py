@@ -108,7 +108,7 @@ def summarise(
     seed: of the bootstrap.
 
   Returns:
-    `mean` over defined clips (None if there are none), `n`, `n_undefined` and its
+    `mean` over sequences (None if no clip is defined), `n`, `n_undefined` and its
     `reasons`, `flags` (reasons given with defined values, such as a 0 because there is
     no beat), `sem` (standard deviation / sqrt(n)), `sem_seq` (the same over the means
     of sequences), `n_sequences`, and `interval`, the 95 % bootstrap interval over
@@ -125,7 +125,7 @@ def summarise(
   flags = Counter(s.reason for s in scores if s.value is not None and s.reason)
   by_sequence = sequence_means(values, [sequences[i] for i in defined])
   return {
-    "mean": float(values.mean()) if len(values) else None,
+    "mean": float(by_sequence.mean()) if len(values) else None,
     "n": len(values),
     "n_undefined": len(scores) - len(values),
     "reasons": dict(sorted(reasons.items(), key=str)),

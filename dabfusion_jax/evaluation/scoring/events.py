@@ -24,7 +24,7 @@ class Events:
     onsets: in seconds.
     source: where the beats come from.
     track: name of the piece of music, "" if unknown.
-    period: of the beat in seconds, by the track's tempo or the median interval.
+    period: of these beats in seconds, their median interval; the track's if unknown.
     reason: why there is no music at all; None if there is.
     embedding: of the sound by Wav2CLIP; None without its weights.
   """
@@ -80,7 +80,9 @@ def collect_events(
   beats, source = candidates[0] if candidates else (np.zeros(0), "none")
   beats = np.asarray(beats, np.float64)
   has_embedding = source_clip is not None and "wav2clip" in networks
-  period = 60 / labels.bpm if labels.bpm else baselines.period_seconds(beats)
+  period = baselines.period_seconds(beats)
+  if labels.bpm and not np.isfinite(period):
+    period = 60 / labels.bpm
   return Events(
     beats=beats,
     onsets=None if source_clip is None else source_clip.sound["onsets"],

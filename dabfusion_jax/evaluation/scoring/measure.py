@@ -27,6 +27,7 @@ from dabfusion_jax.metrics.alignment import Score
 from data_pipeline.music.onsets import LATE_SECONDS
 
 Scores = dict[str, Score]  # by metric
+_MAX_RATIO = 1.05  # of the lengths of clips whose music may be exchanged
 
 
 @dataclasses.dataclass(frozen=True)
@@ -249,9 +250,12 @@ def _add_alignment_nulls(
     if events.period:
       level = Score(alignment.chance_level(events.period))
     result.scores["chance"].append(dict.fromkeys(BEAT_METRICS, level))
-  # If its name does not say the track, a clip has a track of its own.
-  names = zip(result.events, result.names, strict=True)
-  tracks = [events.track or name for events, name in names]
+  lengths = [(len(motion.speed) + 1) / motion.fps for motion in motions]
+  if max(lengths) > _MAX_RATIO * min(lengths):
+    return  # music that ends before the motion, or goes on after it, is no null
+  # If its name does not say the track, a video has a track of its own.
+  names = zip(result.events, result.labels, strict=True)
+  tracks = [events.track or label.sequence for events, label in names]
   orders = baselines.derangements(tracks, settings.num_draws, settings.seed)
   if orders is None:
     return

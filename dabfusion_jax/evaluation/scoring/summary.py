@@ -105,7 +105,7 @@ def _words(
     return f"not computed ({', '.join(reasons)})"
   if metric.null:
     if not columns[metric.null]:
-      return "no null: one track holds more than half of the clips"
+      return "no null: the clips differ in length, or one track holds more than half"
     title = {"frozen": "the frozen first frame", "shuffled": "shuffled music"}
     gap = aggregate.difference(own, columns[metric.null], sequences)
     extra_error = nulls.get(metric.null, {}).get("sd_of_draws") or 0.0

@@ -33,9 +33,9 @@ class Expectation(NamedTuple):
     if self.relation == "not below real":
       return value.mean >= real.mean - self.bound * (real.error or 0.0)
     if self.relation == "above 0":
-      return value.error is not None and value.mean > margin
+      return None if value.error is None else value.mean > margin
     if self.relation == "not above 0":
-      return value.error is None or value.mean <= margin
+      return None if value.error is None else value.mean <= margin
     if abs(value.mean) <= margin:
       return None
     return (value.mean > 0) == (self.relation == "higher")

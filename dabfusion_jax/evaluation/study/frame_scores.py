@@ -74,7 +74,7 @@ class FrameScores:
 
     return [
       ClipFeatures(
-        self.clips.names[i], digest, {}, functools.partial(load, i), self.cache
+        "", self.clips.names[i], digest, {}, functools.partial(load, i), self.cache
       )
       for i, digest in enumerate(digests)
     ]

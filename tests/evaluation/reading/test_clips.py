@@ -1,5 +1,9 @@
 """Reading clips of any origin: what is refused, in one line, and what is repaired."""
 
+import os
+from fractions import Fraction
+
+import av
 import clip_folders
 import numpy as np
 import pytest
@@ -160,3 +164,65 @@ def test_a_dangling_link_costs_one_clip(tmp_path, ending):
   with pytest.raises(clips.ClipError) as error:
     clips.read_clip(file)
   assert "dead" in str(error.value) and "\n" not in str(error.value)
+
+
+def test_windows_of_a_video_are_one_sequence_and_odd_names_are_only_names():
+  assert parse_labels("take 3-w0").sequence == parse_labels("take 3-w12").sequence
+  assert parse_labels("take 3-w").sequence == "take 3-w"
+  odd = "gBR_sBM_c01_d04_mBR7_ch03"  # there is no such track
+  assert parse_labels(odd) == Labels(odd)
+
+
+def _write_uneven(path, steps):
+  """Writes a film whose frames are so many milliseconds apart."""
+  with av.open(str(path), "w") as container:
+    stream = container.add_stream("libx264", rate=1000)
+    stream.width = stream.height = 32
+    stream.codec_context.time_base = Fraction(1, 1000)
+    images = clip_folders.make_frames(0, len(steps) + 1)
+    for image, at in zip(images, np.cumsum([0, *steps]), strict=True):
+      frame = av.VideoFrame.from_ndarray(image, format="rgb24")
+      frame.pts, frame.time_base = int(at), Fraction(1, 1000)
+      container.mux(stream.encode(frame))
+    container.mux(stream.encode(None))
+
+
+def test_a_rate_that_changes_on_the_way_is_refused_and_rounded_times_are_not(tmp_path):
+  _write_uneven(tmp_path / "a.mp4", [33] * 30 + [42] * 30)
+  with pytest.raises(clips.ClipError, match=r"its frame rate changes.*0\.1\d s off"):
+    _read(tmp_path)
+  _write_uneven(tmp_path / "a.mp4", [33, 33, 34] * 20)
+  assert _read(tmp_path).fps == 30
+
+
+def test_long_films_may_be_off_by_no_more_than_short_ones(tmp_path):
+  frames = np.zeros((600, 16, 16, 3), np.uint8)  # 25 s at 24 fps
+  audio = np.zeros(25 * 22_050, np.int16)
+  arrays = {"frames": frames, "fps": 25, "audio": audio, "sample_rate": 22_050}
+  clips.write_arrays(tmp_path / "a.npz", arrays)
+  with pytest.raises(clips.ClipError, match="pass --fps=24"):
+    _read(tmp_path)
+
+
+def test_what_an_export_has_not_finished_or_hides_is_no_clip(tmp_path):
+  for part in clips.PARTS:
+    clip_folders.write_folder(tmp_path / part, 2)
+  hidden = tmp_path / "samples" / ".trash"
+  clip_folders.write_folder(hidden, 1)
+  frames = clip_folders.make_frames(0)
+  clip_folders.write_mp4(tmp_path / "samples" / "begun.mp4", frames, None)
+  names = {clip_folders.name_of(i) for i in range(2)}
+  # Without the manifest as well, references are no samples.
+  assert set(clips.find_paths(tmp_path, "samples")) == names | {"begun"}
+  (tmp_path / "manifest.json").write_text("{}")
+  assert set(clips.find_paths(tmp_path, "samples")) == names
+
+
+def test_a_name_that_is_not_utf8_is_refused_at_once(tmp_path):
+  clip_folders.write_folder(tmp_path, 1)
+  try:
+    (tmp_path / os.fsdecode(b"caf\xe9.npz")).write_bytes(b"")
+  except OSError:
+    pytest.skip("this disk takes no such name")
+  with pytest.raises(clips.ClipError, match="not UTF-8; rename"):
+    clips.find_paths(tmp_path, "samples")

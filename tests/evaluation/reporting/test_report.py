@@ -12,7 +12,7 @@ from dabfusion_jax.evaluation.reading.clip_sets import open_clip_set
 from dabfusion_jax.evaluation.reading.features import Reading
 from dabfusion_jax.evaluation.reading.networks import Networks
 from dabfusion_jax.evaluation.reporting import report
-from dabfusion_jax.evaluation.reporting.protocol import ProtocolError
+from dabfusion_jax.evaluation.reporting.protocol import ProtocolError, list_hash
 from dabfusion_jax.evaluation.reporting.result import (
   evaluate,
   mean_text,
@@ -36,7 +36,9 @@ def written(tmp_path_factory):
   ]
   settings = Settings(("paired", "alignment", "motion"))
   result, measured = evaluate(*clip_sets, settings, Extras(Networks({}, {})))
-  result = {"subject": {"label": "<Toy> & co"}} | result
+  digests = (f"{name} {clip.digest}" for name, clip in clip_sets[0].features.items())
+  subject = {"label": "<Toy> & co", "samples_hash": list_hash(digests)}
+  result = {"subject": subject} | result
   write_result(root / "out", result, score_lines(measured))
   return report.write_report(root / "out", str(ours), str(real)), root
 
@@ -57,6 +59,13 @@ def test_a_report_is_one_file_that_fetches_nothing(written):
   assert "&lt;Toy&gt; &amp; co" in text and "<Toy>" not in text
   assert "broken.npz: damaged" in text
   assert "frozen first frame" in text and "shuffled music" in text
+
+
+def test_a_report_of_other_clips_than_were_measured_is_refused(written, tmp_path):
+  _, root = written
+  ours = clip_folders.write_folder(tmp_path / "ours", 6, size=33, noise=14)
+  with pytest.raises(ValueError, match="does not hold the clips that were measured"):
+    report.write_report(root / "out", str(ours), str(root / "real"))
 
 
 def test_numbers_have_as_many_digits_as_their_error_allows():

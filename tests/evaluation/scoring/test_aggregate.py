@@ -26,7 +26,7 @@ def test_cameras_of_one_sequence_count_once():
   values, sequences = [1.0, 1.0, 1.0, 3.0], ["a", "a", "a", "b"]
   row = aggregate.summarise(_scores(*values), sequences, [""] * 4, 0)
   assert row["n_sequences"] == 2 and np.isclose(row["sem_seq"], 1.0)
-  assert np.isclose(row["sem"], 0.5) and row["mean"] == 1.5
+  assert np.isclose(row["sem"], 0.5) and row["mean"] == 2.0
 
 
 def test_one_clip_has_no_error_and_none_has_no_mean():
