@@ -18,7 +18,7 @@ from etils import epath
 from ml_collections import config_flags
 
 from dabfusion_jax import config
-from dabfusion_jax.parallel import hardware, sharding, share
+from dabfusion_jax.parallel import hardware, sharding
 from dabfusion_jax.parallel.compiled import keep_compiled
 from dabfusion_jax.resident.pairs import ResidentPairs
 from dabfusion_jax.settings.autoencoder import AutoencoderSettings
@@ -253,13 +253,12 @@ def main(argv: list[str]) -> None:
     raise app.UsageError(f"Unexpected argument {argv[1]!r}.")
   try:
     run_program()
-  except BaseException as error:
-    # A signal stops all processes. After an error of one, it and the others would wait
-    # for each other; after some failures to save, threads of orbax wait for ever.
-    is_stopped = isinstance(error, SystemExit) and not isinstance(error.code, str)
-    waits = isinstance(error.__context__, CheckpointError)
-    if not is_stopped and (waits or jax.distributed.is_initialized()):
-      share.end_at_once(error)
+  except SystemExit as exit:
+    if isinstance(exit.__context__, CheckpointError):
+      # After some failures to save, threads of orbax wait for ever.
+      print(exit.code, file=sys.stderr, flush=True)
+      sys.stdout.flush()
+      os._exit(1)
     raise
 
 
@@ -268,7 +267,7 @@ def run_program() -> None:
   with one_line_errors("train"):
     settings = read_settings(_expand_paths(_read_config()), strict=True)
     if _DISTRIBUTED.value:
-      share.join()
+      jax.distributed.initialize()
       logging.info(
         "Process %d of %d with %d of %d devices.",
         jax.process_index(),

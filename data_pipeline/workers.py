@@ -42,21 +42,10 @@ def _begin(
 ) -> None:
   """Makes a worker end as soon as its parent closes the pipe or is killed.
 
-  Ctrl-C reaches all processes of a terminal, and a cluster's SIGTERM all of a job; only
-  the parent handles them, which may need its workers until it has saved. The executor
-  ends workers by SIGTERM as well, if one of them crashes: that of the parent counts.
+  Ctrl-C reaches all processes of a terminal; only the parent handles it.
   """
   signal.signal(signal.SIGINT, signal.SIG_IGN)
   parent = multiprocessing.parent_process()
-  if hasattr(signal, "sigwaitinfo"):  # not on macOS
-    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
-
-    def heed_parent() -> None:
-      while signal.sigwaitinfo({signal.SIGTERM}).si_pid != parent.pid:
-        pass
-      os._exit(1)
-
-    threading.Thread(target=heed_parent, daemon=True).start()
   ends = [parent.sentinel] if watched is None else [parent.sentinel, watched]
 
   def watch() -> None:

@@ -283,26 +283,6 @@ def test_a_program_that_could_not_save_ends_at_once(monkeypatch, capsys):
   assert ended == [1] and capsys.readouterr().err == "train: Cannot save step 5.\n"
 
 
-@pytest.mark.parametrize(
-  ("error", "status"),
-  [(UserError("damaged"), 1), (ZeroDivisionError(), 1), (SystemExit(143), None)],
-)
-def test_an_error_of_one_process_ends_it_at_once_a_signal_all_together(
-  monkeypatch, error, status
-):
-  def fail():
-    with cli.one_line_errors("train"):
-      raise error
-
-  ended = []
-  monkeypatch.setattr(train, "run_program", fail)
-  monkeypatch.setattr(train.os, "_exit", ended.append)
-  monkeypatch.setattr(train.jax.distributed, "is_initialized", lambda: True)
-  with pytest.raises((SystemExit, ZeroDivisionError)):
-    train.main(["train"])
-  assert ended == [status] * (status is not None)
-
-
 def test_programs_begin_without_the_extra_eval_which_an_evaluation_names(monkeypatch):
   names = [PROGRAMS[name] for name in ("evaluate", "claims")]
   code = "import sys; sys.modules['cv2'] = None\n" + f"import {', '.join(names)}"

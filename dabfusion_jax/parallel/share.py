@@ -108,25 +108,11 @@ def from_arguments(args: argparse.Namespace) -> Share:
     return Share(*given)
   if given != (None, None):
     raise ShareError("With --distributed, processes find out their numbers themselves.")
-  return join(_MAX_WAIT_SECONDS)
-
-
-def join(wait_seconds: int = 300) -> Share:
-  """Joins this process with the others that run the same command.
-
-  Args:
-    wait_seconds: at most, of whoever is done, for the others.
-
-  Raises:
-    ShareError: there are none.
-  """
+  # Whoever is done waits for the others, by default for at most 5 minutes.
   try:
-    jax.distributed.initialize(shutdown_timeout_seconds=wait_seconds)
+    jax.distributed.initialize(shutdown_timeout_seconds=_MAX_WAIT_SECONDS)
   except (ValueError, RuntimeError) as error:
-    raise ShareError(
-      f"--distributed: {cli.one_line(error)} Start all processes by what JAX knows,"
-      " such as srun or a TPU pod, or leave it out."
-    ) from None
+    raise ShareError(f"--distributed: {cli.one_line(error)}") from None
   own = Share(jax.process_index(), jax.process_count(), True)
   # The first of all collectives makes connections, for which others wait 30 s only.
   own.wait("start")
@@ -142,19 +128,13 @@ def ended_at_once() -> Iterator[None]:
   try:
     yield
   except BaseException as error:
-    is_done = isinstance(error, SystemExit) and not error.code
-    if jax.distributed.is_initialized() and not is_done:
-      end_at_once(error)
-    raise
-
-
-def end_at_once(error: BaseException) -> None:
-  """Ends this process as the error would, without waiting for anything."""
-  is_stop = isinstance(error, SystemExit)
-  if not is_stop:
-    traceback.print_exception(error)
-  elif isinstance(error.code, str):
-    print(error.code, file=sys.stderr)
-  sys.stdout.flush()
-  sys.stderr.flush()
-  os._exit(error.code if is_stop and isinstance(error.code, int) else 1)
+    is_stop = isinstance(error, SystemExit)
+    if not jax.distributed.is_initialized() or (is_stop and not error.code):
+      raise
+    if not is_stop:
+      traceback.print_exc()
+    elif isinstance(error.code, str):
+      print(error.code, file=sys.stderr)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(error.code if is_stop and isinstance(error.code, int) else 1)
