@@ -3,11 +3,23 @@
 import concurrent.futures
 import multiprocessing
 import multiprocessing.connection
+import multiprocessing.context
 import os
 import signal
 import threading
 from collections.abc import Callable
 from typing import Any
+
+
+class _Worker(multiprocessing.context.SpawnProcess):
+  """A process that ignores SIGTERM, with which broken executors end theirs."""
+
+  def terminate(self) -> None:
+    self.kill()
+
+
+class _Workers(multiprocessing.context.SpawnContext):
+  Process = _Worker
 
 
 def start_workers(
@@ -29,7 +41,7 @@ def start_workers(
     os.environ.setdefault(variable, "1")
   return concurrent.futures.ProcessPoolExecutor(
     num_workers,
-    mp_context=multiprocessing.get_context("spawn"),
+    mp_context=_Workers(),
     initializer=_begin,
     initargs=(watched, prepare, arguments),
   )
@@ -42,9 +54,11 @@ def _begin(
 ) -> None:
   """Makes a worker end as soon as its parent closes the pipe or is killed.
 
-  Ctrl-C reaches all processes of a terminal; only the parent handles it.
+  Ctrl-C reaches all processes of a terminal, and SIGTERM all of a job. Only the
+  parent handles them: it may need its workers for the rest of its work.
   """
-  signal.signal(signal.SIGINT, signal.SIG_IGN)
+  for number in (signal.SIGINT, signal.SIGTERM):
+    signal.signal(number, signal.SIG_IGN)
   parent = multiprocessing.parent_process()
   ends = [parent.sentinel] if watched is None else [parent.sentinel, watched]
 
