@@ -244,6 +244,14 @@ def test_a_missing_platform_is_one_line(monkeypatch):
     hardware.check_backend()
 
 
+def test_a_cpu_is_not_taken_for_the_gpu_that_was_asked_for(monkeypatch):
+  monkeypatch.setenv("JAX_PLATFORMS", "cuda,cpu")  # as launch/slurm.sbatch does
+  with pytest.raises(UserError, match="platform cuda,cpu .but a CPU"):
+    hardware.check_backend()
+  monkeypatch.setenv("JAX_PLATFORMS", "cpu")
+  hardware.check_backend()
+
+
 @pytest.mark.parametrize(
   ("error", "said"),
   [

@@ -75,14 +75,17 @@ def check_backend() -> None:
   Raises:
     UserError: there is none.
   """
+  asked = os.environ.get("JAX_PLATFORMS", "")
   try:
     jax.local_devices()
+    # Without a GPU, JAX takes the next platform of a list that begins with it.
+    if asked.partition(",")[0] not in ("", "cpu") and jax.default_backend() == "cpu":
+      raise RuntimeError("but a CPU")
   except (RuntimeError, AssertionError) as error:
-    asked = os.environ.get("JAX_PLATFORMS") or "its default"
     reason = (str(error).strip().splitlines() or ["no reason given"])[0]
     raise UserError(
-      f"JAX finds no device of the platform {asked} ({reason[:160]}); unset "
-      "JAX_PLATFORMS to use what this machine has."
+      f"JAX finds no device of the platform {asked or 'its default'} ({reason[:160]});"
+      " unset JAX_PLATFORMS to use what this machine has."
     ) from error
 
 

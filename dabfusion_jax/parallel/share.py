@@ -12,6 +12,7 @@ from typing import Any
 import jax
 from jax.experimental import multihost_utils
 
+from dabfusion_jax.parallel import hardware
 from data_pipeline import cli
 from data_pipeline.errors import UserError
 
@@ -98,6 +99,7 @@ def from_arguments(args: argparse.Namespace) -> Share:
   Raises:
     ShareError: there is no such share, it is given and found out at the same time, or
       there are no others to join.
+    UserError: this process has no device of the kind that is asked for.
   """
   given = args.process_index, args.process_count
   if not args.distributed:
@@ -113,6 +115,7 @@ def from_arguments(args: argparse.Namespace) -> Share:
     jax.distributed.initialize(shutdown_timeout_seconds=_MAX_WAIT_SECONDS)
   except (ValueError, RuntimeError) as error:
     raise ShareError(f"--distributed: {cli.one_line(error)}") from None
+  hardware.check_backend()
   own = Share(jax.process_index(), jax.process_count(), True)
   # The first of all collectives makes connections, for which others wait 30 s only.
   own.wait("start")

@@ -209,6 +209,14 @@ def test_slurm_script_requeues_what_saved_itself(tmp_path):
   assert (tmp_path / "called").read_text().split()[-3:] == ["--distributed", *given]
 
 
+def test_each_process_of_slurm_sees_the_gpu_of_its_number():
+  """JAX takes the one of SLURM_LOCALID; --gpus-per-task would hide all but one."""
+  text = (_LAUNCH / "slurm.sbatch").read_text()
+  given = dict(re.findall(r"^#SBATCH --([\w-]+)=(\S+)", text, re.MULTILINE))
+  assert given["gpus-per-node"] == given["ntasks-per-node"]
+  assert not {"gpus-per-task", "gpu-bind"} & given.keys()
+
+
 def test_commands_of_the_guide_name_settings_that_exist():
   text = (_LAUNCH / "README.md").read_text().replace("\\\n", " ")
   lines = [x for x in text.splitlines() if "--config=configs/" in x]
