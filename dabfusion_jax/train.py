@@ -18,7 +18,7 @@ from etils import epath
 from ml_collections import config_flags
 
 from dabfusion_jax import config
-from dabfusion_jax.parallel import hardware, sharding
+from dabfusion_jax.parallel import hardware, sharding, share
 from dabfusion_jax.parallel.compiled import keep_compiled
 from dabfusion_jax.resident.pairs import ResidentPairs
 from dabfusion_jax.settings.autoencoder import AutoencoderSettings
@@ -30,7 +30,7 @@ from dabfusion_jax.storage import checkpoint_files, saved_stage
 from dabfusion_jax.storage.checkpointing import CheckpointError
 from dabfusion_jax.storage.run_config import check_config, read_config
 from dabfusion_jax.storage.run_folder import RunFolder
-from dabfusion_jax.training.loop import train
+from dabfusion_jax.training.loop import TERMINATED, train
 from dabfusion_jax.training.warm_start import history_of, make_warm_start
 from data_pipeline.cli import one_line_errors
 from data_pipeline.errors import UserError
@@ -264,20 +264,15 @@ def main(argv: list[str]) -> None:
 
 def run_program() -> None:
   """Trains what the flags name."""
-  with one_line_errors("train"):
+  with share.ended_at_once(TERMINATED), one_line_errors("train"):
     settings = read_settings(_expand_paths(_read_config()), strict=True)
     if _DISTRIBUTED.value:
-      jax.distributed.initialize()
-      logging.info(
-        "Process %d of %d with %d of %d devices.",
-        jax.process_index(),
-        jax.process_count(),
-        jax.local_device_count(),
-        jax.device_count(),
-      )
+      own = share.join()
+      counts = own.index, own.count, jax.local_device_count(), jax.device_count()
+      logging.info("Process %d of %d with %d of %d devices.", *counts)
     else:
       hardware.use_cpu_cores(settings.batch_size // settings.gradient_accumulation)
-    hardware.check_backend()
+      hardware.check_backend()
     workdir = _WORKDIR.value or f"runs/{settings.variant}_{settings.stage}"
     workdir = os.path.expanduser(workdir)
     logging.info("Training %s in %s.", settings.stage, workdir)

@@ -302,6 +302,12 @@ def test_a_wrong_config_key_or_variant_is_named(place):
   assert printed.count("\n") == 1, printed
 
 
+def test_joining_without_others_is_one_line(place):
+  done, printed = place.run(*place.train("autoencoder", "x"), "--distributed")
+  last = printed.strip().splitlines()[-1]
+  assert done == 1 and last.startswith("train: --distributed: coordinator_address")
+
+
 def test_the_first_command_people_type_says_what_is_missing(place):
   done, printed = place.run(
     "dabfusion_jax.train", f"--config={_ROOT}/configs/diffusion.py"

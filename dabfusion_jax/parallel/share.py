@@ -97,9 +97,8 @@ def from_arguments(args: argparse.Namespace) -> Share:
   Call it before anything else uses JAX.
 
   Raises:
-    ShareError: there is no such share, it is given and found out at the same time, or
-      there are no others to join.
-    UserError: this process has no device of the kind that is asked for.
+    ShareError: there is no such share, or it is given and found out at the same time.
+    UserError: as `join`.
   """
   given = args.process_index, args.process_count
   if not args.distributed:
@@ -110,9 +109,25 @@ def from_arguments(args: argparse.Namespace) -> Share:
     return Share(*given)
   if given != (None, None):
     raise ShareError("With --distributed, processes find out their numbers themselves.")
-  # Whoever is done waits for the others, by default for at most 5 minutes.
+  # Shares may differ much in their work.
+  return join(shutdown_timeout_seconds=_MAX_WAIT_SECONDS)
+
+
+def join(shutdown_timeout_seconds: int = 300) -> Share:
+  """Joins the processes of a pod or cluster; call it before anything else uses JAX.
+
+  Args:
+    shutdown_timeout_seconds: how long one that is done waits for the others.
+
+  Returns:
+    The share of this process.
+
+  Raises:
+    ShareError: there are no others to join.
+    UserError: this process has no device of the kind that is asked for.
+  """
   try:
-    jax.distributed.initialize(shutdown_timeout_seconds=_MAX_WAIT_SECONDS)
+    jax.distributed.initialize(shutdown_timeout_seconds=shutdown_timeout_seconds)
   except (ValueError, RuntimeError) as error:
     raise ShareError(f"--distributed: {cli.one_line(error)}") from None
   hardware.check_backend()
@@ -123,16 +138,18 @@ def from_arguments(args: argparse.Namespace) -> Share:
 
 
 @contextlib.contextmanager
-def ended_at_once() -> Iterator[None]:
+def ended_at_once(agreed: int = 0) -> Iterator[None]:
   """Ends a process that fails without waiting for those that it has joined.
 
-  They would wait for it in turn; so they are told (`Share.wait`).
+  They would wait for it in turn; so they are told (`Share.wait`). An exit with the
+  status `agreed` is no failure: all processes make it together.
   """
   try:
     yield
   except BaseException as error:
     is_stop = isinstance(error, SystemExit)
-    if not jax.distributed.is_initialized() or (is_stop and not error.code):
+    is_agreed = is_stop and error.code in (None, 0, agreed)
+    if is_agreed or not jax.distributed.is_initialized():
       raise
     if not is_stop:
       traceback.print_exc()

@@ -6,6 +6,7 @@ import pathlib
 import socket
 import subprocess
 import sys
+import time
 
 import jax
 import numpy as np
@@ -197,3 +198,40 @@ def test_a_process_that_fails_ends_the_other_as_well():
   assert failing.strip().splitlines()[-1] == "test: a damaged clip."
   assert "test: Another of the 2 processes has ended" in waiting
   assert "Traceback" not in waiting + failing
+
+
+FAIL_IN_TRAINING = """
+from dabfusion_jax import train
+from dabfusion_jax.storage import agreement
+
+def work(*unused):
+  if process:
+    raise train.UserError("a damaged clip.")
+  agreement.wait_for_all("checkpoints")
+
+train.train_autoencoder = work
+config = "--config=configs/autoencoder.py:smoke"
+train.parse_flags(["train", config, "--distributed", f"--workdir={sys.argv[3]}"])
+train.main(["train"])
+"""
+
+
+def test_a_training_that_fails_ends_the_others_as_well(tmp_path):
+  started = time.monotonic()
+  _, failing = run_two(FAIL_IN_TRAINING, tmp_path, status=1)
+  assert failing.strip().splitlines()[-1] == "train: a damaged clip."
+  assert time.monotonic() - started < 100  # and not when the others lose patience
+
+
+STOP = """
+from dabfusion_jax.parallel import share
+
+with share.ended_at_once(143):
+  share.join()
+  time.sleep(3 * process)
+  sys.exit(143)
+"""
+
+
+def test_those_that_stop_together_wait_for_each_other():
+  run_two(STOP, status=143)
