@@ -146,6 +146,8 @@ def train(
     if eval_dataset is not None and settings.eval_every:
       held_out = HeldOutLoss(stage, eval_dataset, eval_key, mesh, writer, settings)
       hooks.append(held_out)
+    elif settings.eval_every:
+      logging.warning("There is no test split: no held-out loss chooses the best step.")
     for hook in hooks:
       stack.enter_context(hook)
 

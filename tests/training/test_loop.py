@@ -234,6 +234,11 @@ def test_held_out_loss_is_logged_with_fixed_noise_and_chooses_the_best(tmp_path)
   assert read_history(again)[-1]["eval/loss"] == measured[2]["eval/loss"]
 
 
+def test_a_run_without_held_out_data_says_that_it_measures_no_loss(tmp_path, caplog):
+  toy_train(tmp_path, num_steps=1, eval_every=2)
+  assert "There is no test split" in caplog.text
+
+
 def test_held_out_loss_is_that_of_the_averaged_parameters(tmp_path):
   class Plain(ToyStage):
     """Its held-out loss is a parameter."""
