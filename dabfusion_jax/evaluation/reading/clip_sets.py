@@ -66,8 +66,8 @@ def open_clip_set(
 def common_shape(clip_sets: Mapping[str, ClipSet]) -> tuple[int, int, int, float]:
   """Returns (frames, height, width, fps) of the clips.
 
-  The number of frames is the most frequent one: unequal lengths only leave some scores
-  undefined.
+  The number of frames is the most frequent one of the samples: unequal lengths only
+  leave some scores undefined.
 
   Raises:
     clips.ClipError: rates or sizes differ; names two clips for each, and the option
@@ -79,7 +79,7 @@ def common_shape(clip_sets: Mapping[str, ClipSet]) -> tuple[int, int, int, float
       t, h, w = (int(n) for n in clip.info["shape"])
       rates.setdefault(round(clip.fps, 2), f"{part}/{name}")
       sizes.setdefault((w, h), f"{part}/{name}")
-      lengths[t] += 1
+      lengths[t] += part == "samples"
   faults = []
   if len(rates) > 1:
     (a, clip_a), (b, clip_b), *_ = rates.items()

@@ -166,7 +166,12 @@ class _Measurer:
     if stage1 is not None and reference is not None:
       for kind, change in (("sample", stage1), ("frozen", FROZEN)):
         changed = reference.changed(change)
-        rebuilt = paired.paired_scores(changed, reference, self.extras.networks)
+        rebuilt = paired.paired_scores(
+          changed,
+          reference,
+          self.extras.networks,
+          include_first=self.settings.include_first,
+        )
         for name in STAGE1_METRICS:
           rows[kind][name] = rebuilt[name.removeprefix("stage1_")]
     if "codec" in groups and reference is not None and reference.info["lossless"]:
