@@ -159,6 +159,7 @@ def resolve_diffusion(
     z_channels=model.z_channels,
     z_pool=2**model.motion_down,
     elsewhere=manifest.get("elsewhere", 0.0),
+    true_motion=manifest.get("true_motion", False),
   )
   return dataclasses.replace(settings, diffusion=diffusion, latents=latents)
 

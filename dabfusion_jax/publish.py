@@ -84,8 +84,10 @@ def publish(
       )
     if stage1 is not None:
       other = without_paths(saved_stage.load_stage(stage1, "autoencoder"))
-      # Joints come with the true motion only.
-      of_true_motion = stages[output].settings.joints.weight > 0
+      settings = stages[output].settings
+      of_true_motion = settings.latents.true_motion
+      if of_true_motion is None:  # but joints come with it only
+        of_true_motion = settings.joints.weight > 0
       check_same_latents(stages[place], other, stage1, of_true_motion)
       stages[place] = other
       stages[output] = bind_stage1(stages[output], other)

@@ -20,7 +20,7 @@ from dabfusion_jax.settings.config_files import load_config
 from dabfusion_jax.settings.diffusion import LatentsInfo
 from dabfusion_jax.storage import saved_stage
 from dabfusion_jax.storage.checkpointing import Checkpoints
-from dabfusion_jax.storage.run_config import write_config
+from dabfusion_jax.storage.run_config import check_config, write_config
 from dabfusion_jax.storage.run_folder import RunFolder
 from dabfusion_jax.training.state import TrainState
 from dabfusion_jax.training.warm_start import (
@@ -28,6 +28,7 @@ from dabfusion_jax.training.warm_start import (
   history_of,
   make_warm_start,
 )
+from data_pipeline.errors import UserError
 from data_pipeline.files import file_sha256
 
 _CONFIGS = pathlib.Path(__file__).parent.parent / "configs"
@@ -218,15 +219,18 @@ def test_a_run_with_few_of_its_steps_is_reported(run, tmp_path, caplog):
   assert "was trained for 5 of 100 steps" in caplog.text
 
 
-@pytest.mark.parametrize("is_true", [False, True])
+@pytest.mark.parametrize("motion", ["found", "true", "true, by its joints"])
 def test_a_stage_1_that_makes_the_same_latents_is_published_and_no_other(
-  run, tmp_path, is_true
+  run, tmp_path, motion
 ):
+  is_true = motion != "found"
   stage1 = saved_stage.load_stage(run.parent / "one", "autoencoder")
   if is_true:
     stage2 = saved_stage.load_stage(run, "diffusion")
-    joints = dataclasses.replace(stage2.settings.joints, weight=1.0)
-    settings = dataclasses.replace(stage2.settings, joints=joints)
+    settings = _with_motion(stage2.settings, True)
+    if motion != "true":
+      joints = dataclasses.replace(settings.joints, weight=1.0)
+      settings = dataclasses.replace(stage2.settings, joints=joints)
     run = tmp_path / "run"
     saved_stage.save_stage(dataclasses.replace(stage2, settings=settings), run)
     saved_stage.save_stage(stage1, run / "autoencoder")
@@ -248,6 +252,21 @@ def test_a_stage_1_that_makes_the_same_latents_is_published_and_no_other(
     return
   with pytest.raises(saved_stage.SavedStageError, match="more than its decoder"):
     again(stage1=tmp_path / "moved")
+
+
+def test_a_run_goes_on_with_latents_of_the_same_motion_only(run, tmp_path):
+  folder = RunFolder(shutil.copytree(run, tmp_path / "run"))
+  settings = saved_stage.load_stage(run, "diffusion").settings
+  write_config(folder, _with_motion(settings, None))  # by an earlier version
+  assert not check_config(folder, _with_motion(settings, True))
+  write_config(folder, _with_motion(settings, False))
+  with pytest.raises(UserError, match="latents.true_motion was False, now True"):
+    check_config(folder, _with_motion(settings, True))
+
+
+def _with_motion(settings, is_true):
+  latents = dataclasses.replace(settings.latents, true_motion=is_true)
+  return dataclasses.replace(settings, latents=latents)
 
 
 def _changed(saved, part):

@@ -52,6 +52,8 @@ MAY_MOVE = (
   "data.cache_in_memory",
   "data.reading_processes",
 )
+# Noted by newer versions only: None is not another value.
+MAY_BE_UNKNOWN = ("latents.true_motion",)
 
 
 def read_config(run: RunFolder, settings_type: type[T]) -> T | None:
@@ -85,6 +87,8 @@ def check_config(run: RunFolder, settings: LoopSettings) -> list[str]:
   allowed, refused = [], []
   for name in sorted(before.keys() | now.keys()):
     if before.get(name) == now.get(name) or name in MAY_MOVE:
+      continue
+    if name in MAY_BE_UNKNOWN and before.get(name) is None:
       continue
     change = (
       f"{name} was {before.get(name, 'absent')!r}, now {now.get(name, 'absent')!r}"
