@@ -10,6 +10,7 @@ An unreadable checkpoint is set aside, with a warning, in favour of the one befo
 import asyncio
 import contextlib
 import json
+import math
 import sys
 from typing import Any
 
@@ -93,7 +94,8 @@ class Checkpoints:
     """Starts saving `state` and the position of the iterator `batches`.
 
     Returns once the values are copied, and raises the error of the save before, if it
-    failed. The checkpoints with the lowest `loss` are the best.
+    failed. The checkpoints with the lowest `loss` are the best; one whose loss is not
+    finite never is.
     """
     self._finish()
     with self._clear_errors(f"step {step}"):
@@ -101,7 +103,8 @@ class Checkpoints:
         step,
         {"state": state, "data": IteratorCheckpoint(batches)},
         force=True,
-        metrics={"loss": float(loss)},
+        # Without metrics it is never kept as one of the best. NaN has no order.
+        metrics={"loss": float(loss)} if math.isfinite(loss) else None,
       )
     self._unfinished = step
 

@@ -5,6 +5,7 @@ import math
 from collections.abc import Iterable
 
 import jax
+from absl import logging
 
 from dabfusion_jax.parallel import sharding
 from dabfusion_jax.settings.loop import LoopSettings
@@ -73,4 +74,10 @@ class HeldOutLoss(Hook):
         sums[name] = sums.get(name, 0.0) + float(value)
     means = {name: value / num_batches for name, value in sums.items()}
     self._measured = (step, means["loss"])
+    if not math.isfinite(means["loss"]):
+      logging.warning(
+        "The held-out loss is %g at step %d, which is not kept as one of the best.",
+        means["loss"],
+        step,
+      )
     self._writer.write_scalars(step, {f"eval/{k}": v for k, v in means.items()})

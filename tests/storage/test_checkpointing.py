@@ -238,8 +238,9 @@ def test_load_params_names_what_is_missing(tmp_path):
 
 
 def test_the_best_stays_beside_the_newest_after_a_resume_as_well(tmp_path):
-  losses = {1: 3.0, 2: 1.0, 3: 2.0, 4: 5.0, 5: 0.5, 6: 4.0, 7: float("inf")}
-  for steps in ([1, 2, 3], [4, 5, 6, 7]):
+  nan, inf = float("nan"), float("inf")
+  losses = {1: 3.0, 2: 1.0, 3: 2.0, 4: nan, 5: 0.5, 6: nan, 7: 4.0, 8: inf, 9: 9.0}
+  for steps in ([1, 2, 3], [4, 5, 6, 7, 8], [9]):
     with Checkpoints(tmp_path, keep=1, keep_best=1) as checkpoints:
       for step in steps:
         checkpoints.save(step, make_state(step), Counter(), losses[step])

@@ -279,6 +279,17 @@ def test_a_checkpoint_of_the_lowest_held_out_loss_is_kept(tmp_path):
   assert best != 6 and kept == [best, 6]
 
 
+def test_a_held_out_loss_that_is_not_finite_is_told(tmp_path, caplog):
+  class Spoilt(ToyStage):
+    def loss(self, params, batch_stats, batch, key, train=True):
+      loss, aux = super().loss(params, batch_stats, batch, key, train)
+      return (loss if train else jnp.nan * loss), aux
+
+  changes = {"eval_every": 2, "eval_batches": 1, "num_steps": 2}
+  toy_train(tmp_path, stage=Spoilt(), eval_dataset=toy_dataset(), **changes)
+  assert "held-out loss is nan at step 2" in caplog.text and latest_step(tmp_path) == 2
+
+
 def test_data_that_ends_is_an_error(tmp_path):
   class Short:
     def __iter__(self):
