@@ -78,11 +78,17 @@ def check_config(run: RunFolder, settings: LoopSettings) -> list[str]:
     What differs and is allowed to, but changes what is learnt; one string each.
 
   Raises:
-    UserError: naming the settings that differ, with both values.
+    UserError: naming the settings that differ, with both values; or there are none to
+      compare with.
   """
   started = read_config(run, type(settings))
-  if checkpoint_files.latest_step(run.path) is None or started is None:
+  if checkpoint_files.latest_step(run.path) is None:
     return []
+  if started is None:
+    raise UserError(
+      f"{run} has checkpoints but no config.json, which says of what they are; put it"
+      " back, or choose another workdir."
+    )
   before, now = (flatten(to_mapping(one)) for one in (started, settings))
   allowed, refused = [], []
   for name in sorted(before.keys() | now.keys()):

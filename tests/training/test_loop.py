@@ -4,6 +4,7 @@ import dataclasses
 import json
 import os
 import pathlib
+import shutil
 import signal
 import subprocess
 import sys
@@ -185,6 +186,13 @@ def test_resume_with_other_settings_is_refused_by_name(straight):
   assert "num_steps" not in str(error_info.value)
   longer = dataclasses.replace(LOOP, num_steps=9, log_every=3)
   assert check_config(RunFolder(workdir), longer) == []
+
+
+def test_a_resume_without_the_settings_of_the_run_is_refused(straight, tmp_path):
+  shutil.copytree(straight[0] / "checkpoints", tmp_path / "checkpoints")
+  with pytest.raises(UserError, match="checkpoints but no config.json.*put it back"):
+    toy_train(tmp_path, seed=1, num_steps=9)
+  assert latest_step(tmp_path) == 4
 
 
 @pytest.mark.parametrize(
