@@ -8,6 +8,7 @@ import contextlib
 import dataclasses
 import os
 import pathlib
+import shutil
 import sys
 from typing import Any
 
@@ -145,7 +146,12 @@ def train_diffusion(settings: DiffusionSettings, run: RunFolder) -> None:
   settings = config.resolve_diffusion(settings, stage1, manifest)
   check_config(run, settings)
   if jax.process_index() == 0:
-    saved_stage.save_stage(stage1, run.local / saved_stage.AUTOENCODER)
+    copy = run.local / saved_stage.AUTOENCODER
+    is_begun = read_config(run, DiffusionSettings) is not None
+    is_saved = (run.local / saved_stage.MODEL).exists()  # published
+    if is_begun and not is_saved and checkpoint_files.latest_step(run.path) is None:
+      shutil.rmtree(copy, ignore_errors=True)  # perhaps of another stage 1
+    saved_stage.save_stage(stage1, copy)
 
   def open_latents(split, slow_motion):
     return latent_record.make_latents_dataset(
@@ -153,7 +159,7 @@ def train_diffusion(settings: DiffusionSettings, run: RunFolder) -> None:
       batch_size=settings.batch_size,
       seed=settings.seed,
       beats=data.beats,
-      fps=manifest["fps"],
+      fps=float(manifest["fps"]),
       process_index=jax.process_index(),
       process_count=jax.process_count(),
       slow_motion=slow_motion,

@@ -5,6 +5,7 @@ import importlib.resources
 import json
 import os
 import pathlib
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,9 +15,11 @@ import numpy as np
 import PIL.Image
 import pytest
 
-from dabfusion_jax import publish, sample
+from dabfusion_jax import publish, sample, train
 from dabfusion_jax.pipeline import DancePipeline
+from dabfusion_jax.settings.config_files import load_config
 from dabfusion_jax.storage import saved_stage
+from dabfusion_jax.storage.run_folder import RunFolder
 from dabfusion_jax.training.progress import SPEED
 from data_pipeline.errors import UserError
 from data_pipeline.media import reader, writer
@@ -300,6 +303,28 @@ def test_a_wrong_config_key_or_variant_is_named(place):
   )
   assert done == 2 and "paper, people, medium, demo, smoke" in printed
   assert printed.count("\n") == 1, printed
+
+
+def test_a_run_without_a_checkpoint_takes_another_stage_1(place, monkeypatch):
+  monkeypatch.chdir(place.folder)
+  monkeypatch.setattr(train, "start", lambda *unused: None)
+  run = pathlib.Path("runs/begun")
+
+  def copy_after_a_start():
+    shutil.rmtree(run / "autoencoder", ignore_errors=True)
+    other = "runs/smoke_autoencoder/checkpoints/2"
+    publish.publish(other, run / "autoencoder", "float32")
+    settings = load_config(_ROOT / "configs/diffusion.py", "smoke")
+    train.train_diffusion(settings, RunFolder(run))
+    return saved_stage.load_stage(run / "autoencoder", "autoencoder").step
+
+  with pytest.raises(UserError, match="holds other weights"):
+    copy_after_a_start()  # no run has begun here
+  shutil.copy("runs/dance/config.json", run)
+  assert copy_after_a_start() == 4
+  (run / "model.safetensors").touch()
+  with pytest.raises(UserError, match="holds other weights"):
+    copy_after_a_start()  # it is a published folder
 
 
 def test_joining_without_others_is_one_line(place):
