@@ -30,6 +30,15 @@ on_workers() {
   run gcloud compute tpus tpu-vm ssh "$name" "${where[@]}" --worker="$1" --command="$2"
 }
 
+state_of() {
+  run gcloud compute tpus queued-resources describe "$1" "${where[@]}" \
+    --format="value(state.state)"
+}
+
+delete() {
+  run gcloud compute tpus queued-resources delete "$1" "${where[@]}" --force --quiet
+}
+
 runtime_of() {
   case "$1" in
     v4-*) echo tpu-ubuntu2204-base ;;
@@ -59,11 +68,14 @@ case "$verb" in
   create)
     [[ $# -ge 1 ]] || usage
     runtime=$(runtime_of "$1")
+    # What a preemption leaves keeps the name.
+    case "$(state_of "$name" 2> /dev/null)" in
+      FAILED | SUSPENDED) delete "$name" ;;
+    esac
     run gcloud compute tpus queued-resources create "$name" "${where[@]}" \
       --node-id="$name" --accelerator-type="$1" --runtime-version="$runtime" "${@:2}"
     while :; do
-      state=$(run gcloud compute tpus queued-resources describe "$name" \
-        "${where[@]}" --format="value(state.state)") || exit 1
+      state=$(state_of "$name") || exit 1
       [[ -z "${DRY_RUN:-}" ]] || break
       echo "$name: $state"
       case "$state" in
@@ -76,7 +88,9 @@ case "$verb" in
   setup)
     archive=$(mktemp --suffix=.tar.gz)
     trap 'rm -f "$archive"' EXIT
-    run git -C "$repository" archive --format=tar.gz --output="$archive" HEAD
+    # HEAD and what has changed since in its files; if nothing has, nothing is printed.
+    changed=$(git -C "$repository" stash create)
+    run git -C "$repository" archive --format=tar.gz --output="$archive" "${changed:-HEAD}"
     run gcloud compute tpus tpu-vm scp "$archive" "$name:dabfusion.tar.gz" \
       "${where[@]}" --worker=all
     on_workers all "mkdir -p dabfusion && tar -xzf dabfusion.tar.gz -C dabfusion \
@@ -95,7 +109,7 @@ nohup ../venv/bin/python -m dabfusion_jax.train --distributed $(printf '%q ' "$@
     on_workers 0 "tail -n 50 -f train.log"
     ;;
   delete)
-    run gcloud compute tpus queued-resources delete "$name" "${where[@]}" --force --quiet
+    delete "$name"
     ;;
   *) usage ;;
 esac

@@ -6,6 +6,7 @@ import operator
 import os
 import pathlib
 import re
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -23,9 +24,9 @@ _SCRIPTS = ("tpu_pod.sh", "tpu_worker.sh", "slurm.sbatch")
 _SITE = {"PROJECT": "project", "ZONE": "zone", "BUCKET": "bucket"}
 
 
-def _pod(*arguments, **environment):
+def _pod(*arguments, script=_LAUNCH / "tpu_pod.sh", **environment):
   return subprocess.run(
-    ["bash", str(_LAUNCH / "tpu_pod.sh"), *arguments],
+    ["bash", str(script), *arguments],
     env={**os.environ, **_SITE, "DRY_RUN": "1", **environment},
     capture_output=True,
     text=True,
@@ -80,12 +81,46 @@ def test_pod_is_asked_for_with_the_runtime_of_its_generation():
     assert part in line
 
 
-def test_a_pod_whose_state_cannot_be_read_is_not_said_to_be_there(tmp_path):
-  gcloud = tmp_path / "gcloud"
-  gcloud.write_text("#!/bin/sh\ncase $* in *describe*) exit 3 ;; esac\n")
-  gcloud.chmod(0o755)
+def _pod_of(tmp_path, gcloud, *arguments, script=_LAUNCH / "tpu_pod.sh"):
+  """Returns what the script does beside a `gcloud` that is a few lines of shell."""
+  (tmp_path / "gcloud").write_text(f"#!/bin/sh\n{gcloud}\n")
+  (tmp_path / "gcloud").chmod(0o755)
   path = f"{tmp_path}:{os.environ['PATH']}"
-  done = _pod("create", "pod", "v5litepod-16", DRY_RUN="", PATH=path)
+  return _pod(*arguments, script=script, DRY_RUN="", PATH=path)
+
+
+@pytest.mark.parametrize("state", ["SUSPENDED", "FAILED", "ACTIVE"])
+def test_what_a_preemption_leaves_of_a_pod_makes_room_for_a_new_one(tmp_path, state):
+  log = tmp_path / "log"
+  gcloud = f"""echo $4 >> {log}
+  case $4 in describe) grep -q create {log} && echo ACTIVE || echo {state} ;; esac"""
+  done = _pod_of(tmp_path, gcloud, "create", "pod", "v5litepod-16")
+  assert done.returncode == 0, done.stderr
+  deleted = [] if state == "ACTIVE" else ["delete"]
+  assert log.read_text().split() == ["describe", *deleted, "create", "describe"]
+
+
+def test_setup_sends_the_files_as_they_are_now(tmp_path):
+  script = tmp_path / "repository" / "launch" / "tpu_pod.sh"
+  script.parent.mkdir(parents=True)
+  shutil.copy(_LAUNCH / "tpu_pod.sh", script)
+  note = script.with_name("note")
+  git = ["git", "-C", script.parents[1], "-c", "user.name=a", "-c", "user.email=a@b.c"]
+  sent = []
+  for text, *commands in (["old", "init -q", "add .", "commit -qm1"], ["new"]):
+    note.write_text(text)
+    for command in commands:
+      subprocess.run([*git, *command.split()], check=True)
+    gcloud = f"case $4 in scp) tar -xzOf $5 launch/note > {tmp_path}/sent ;; esac"
+    done = _pod_of(tmp_path, gcloud, "setup", "pod", script=script)
+    assert done.returncode == 0, done.stderr
+    sent.append((tmp_path / "sent").read_text())
+  assert sent == ["old", "new"]
+
+
+def test_a_pod_whose_state_cannot_be_read_is_not_said_to_be_there(tmp_path):
+  gcloud = "case $* in *describe*) exit 3 ;; esac"
+  done = _pod_of(tmp_path, gcloud, "create", "pod", "v5litepod-16")
   assert done.returncode == 1
 
 
