@@ -15,7 +15,7 @@ from dabfusion_jax.config import (
   make_diffusion_stage,
   resolve_diffusion,
 )
-from dabfusion_jax.evaluation.reading import clips
+from dabfusion_jax.evaluation.reading import clip_files, clips
 from dabfusion_jax.pipeline import DancePipeline
 from dabfusion_jax.settings.config_files import load_config
 from dabfusion_jax.storage import saved_stage
@@ -154,8 +154,8 @@ def test_an_export_continues_and_its_parts_make_the_whole(pipeline, source, tmp_
   assert _export(pipeline, source, tmp_path, [1]) == 1
   assert _export(pipeline, source, tmp_path, [0, 1, 2]) == 0
   names = {f"gBR_sBM_c0{i}_d04_mBR0_ch03-w0" for i in (1, 2, 3)}
-  found = clips.find_clips(tmp_path, "samples")
-  assert set(found) == set(clips.find_clips(tmp_path, "references")) == names
+  found = clip_files.find_clips(tmp_path, "samples")
+  assert set(found) == set(clip_files.find_clips(tmp_path, "references")) == names
   lost = tmp_path / "samples" / "gBR_sBM_c02_d04_mBR0_ch03-w0.npz"
   before = lost.read_bytes()
   lost.unlink()
@@ -168,8 +168,8 @@ def test_an_export_continues_and_its_parts_make_the_whole(pipeline, source, tmp_
 
 def test_an_export_holds_frames_sound_and_truth(pipeline, source, tmp_path):
   _export(pipeline, source, tmp_path, [1])
-  (sample,) = clips.find_clips(tmp_path, "samples").values()
-  (reference,) = clips.find_clips(tmp_path, "references").values()
+  (sample,) = clip_files.find_clips(tmp_path, "samples").values()
+  (reference,) = clip_files.find_clips(tmp_path, "references").values()
   generated, real = clips.read_clip(sample), clips.read_clip(reference)
   (expected,) = _frames(
     pipeline, source, [1], seed=0, batch_size=1, devices=jax.local_devices()[:1]

@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping
 
 import tqdm
 
-from dabfusion_jax.evaluation.reading import clips
+from dabfusion_jax.evaluation.reading import clip_files, clips
 from dabfusion_jax.evaluation.reading.cache import FeatureCache
 from dabfusion_jax.evaluation.reading.features import ClipFeatures, Reading
 
@@ -34,7 +34,7 @@ def open_clip_set(
   cache: FeatureCache,
   names: Collection[str] | None = None,
 ) -> ClipSet:
-  """Opens a folder and reads the basic facts of each clip; see `clips.find_clips`.
+  """Opens a folder and reads the basic facts of each clip; see `clip_files.find_clips`.
 
   Args:
     folder: of clips.
@@ -47,7 +47,7 @@ def open_clip_set(
     clips.ClipError: there are no clips, or none can be read (one reason is given).
   """
   features, failures, lossless = {}, {}, []
-  files = clips.find_clips(folder, part, names)
+  files = clip_files.find_clips(folder, part, names)
   for name, file in tqdm.tqdm(files.items(), desc=part, unit="clip", leave=False):
     clip = ClipFeatures.of_file(file, reading, cache)
     try:

@@ -1,54 +1,32 @@
-"""Reads folders of clips: an export, or the videos of any system.
+"""Reads clips, from npz files or the videos of any system.
 
-A clip is NAME.npz (lossless), NAME.mp4 (or another video), or both; with both, the
-frames come from the npz and the sound from the video. NAME is the path inside the
-folder without its suffix. An npz holds `frames` uint8 [t, h, w, 3] and `fps`, and
-whatever is known about a real clip: `audio` int16 [s] with `sample_rate`, `beat_times`
-and `true_beat_times` float64 (seconds), `joints2d` float32 [t, 17, 2] and `part_map`
-uint8 [t, h, w].
+An npz holds `frames` uint8 [t, h, w, 3] and `fps`, and whatever is known about a real
+clip: `audio` int16 [s] with `sample_rate`, `beat_times` and `true_beat_times` float64
+(seconds), `joints2d` float32 [t, 17, 2] and `part_map` uint8 [t, h, w].
 """
 
 import dataclasses
-import hashlib
-import os
 import pathlib
 import struct
 import zipfile
 import zlib
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 from jaxtyping import Float32, Shaped, UInt8
 
+from dabfusion_jax.evaluation.reading.clip_files import ClipError, ClipFile
 from data_pipeline import files
-from data_pipeline.errors import UserError
 from data_pipeline.media import framing, pcm, reader
 from data_pipeline.media.errors import MediaError
 
 SAMPLE_RATE = 22_050
-VIDEO_ENDINGS = (".mp4", ".avi", ".mov", ".webm", ".mkv")
 TRUTH = ("beat_times", "true_beat_times", "joints2d", "part_map")
 # Encoders add some hundredths of a second of sound. A wrong rate shows as more than
 # that: 24 fps read as 25 are 4 % apart.
 _MAX_SECONDS_APART, _MAX_SHARE_APART = 0.15, 0.01
 _MAX_FRAMES_LATE = 0.5  # of a frame, for a constant rate
-PARTS = ("samples", "references")
-
-
-class ClipError(UserError):
-  """A clip or folder that cannot be evaluated; says which, why, and what to do."""
-
-
-@dataclasses.dataclass(frozen=True)
-class ClipFile:
-  """The files of a clip, its side of an evaluation, and a digest of their contents."""
-
-  part: str  # "samples" or "references"
-  name: str
-  arrays: pathlib.Path | None
-  video: pathlib.Path | None
-  digest: str
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,77 +48,6 @@ _DAMAGED = (
 )
 
 
-def find_clips(
-  folder: str | os.PathLike, part: str, names: Collection[str] | None = None
-) -> dict[str, ClipFile]:
-  """Returns the clips of a folder by name, sorted; hidden files are skipped.
-
-  Args:
-    folder: an export, or any folder of videos and npz files.
-    part: "samples" or "references", the subfolder to search if the folder is an export.
-    names: of the clips to return, if they are there; None: all.
-
-  Raises:
-    ClipError: there is no such folder, or nothing in it could be a clip.
-  """
-  paths = find_paths(folder, part)
-  chosen = sorted(paths if names is None else paths.keys() & set(names))
-  files = {name: paths[name] for name in chosen}
-  return {
-    name: ClipFile(
-      part, name, own.get("arrays"), own.get("video"), _digest(*own.values())
-    )
-    for name, own in files.items()
-  }
-
-
-def find_paths(
-  folder: str | os.PathLike, part: str
-) -> dict[str, dict[str, pathlib.Path]]:
-  """Returns the "arrays" and the "video" of each clip, those that there are.
-
-  Args and raises: as `find_clips`.
-  """
-  root = pathlib.Path(folder)
-  if not root.is_dir():
-    raise ClipError(f"{root} is not a folder; give a folder of videos or an export.")
-  is_export = (root / "manifest.json").is_file()
-  if (root / part).is_dir() and (is_export or all((root / p).is_dir() for p in PARTS)):
-    root = root / part
-  paths: dict[str, dict[str, pathlib.Path]] = {}
-  for path in sorted(root.rglob("*")):
-    kind = "video" if path.suffix.lower() in VIDEO_ENDINGS else "arrays"
-    inside = path.relative_to(root)
-    is_hidden = any(part.startswith(".") for part in inside.parts)
-    if kind == "arrays" and path.suffix != ".npz" or is_hidden:
-      continue
-    name = inside.with_suffix("").as_posix()
-    if name != os.fsencode(name).decode(errors="replace"):
-      raise ClipError(f"{root}: the name {name!r} is not UTF-8; rename the file.")
-    if kind in paths.setdefault(name, {}):
-      raise ClipError(
-        f"{path} and {paths[name][kind]} are two clips with one name; rename one."
-      )
-    paths[name][kind] = path
-  if is_export:  # the npz comes last: without it, a clip is not finished
-    paths = {name: own for name, own in paths.items() if "arrays" in own}
-  if not paths:
-    endings = ", ".join((".npz", *VIDEO_ENDINGS))
-    raise ClipError(f"{root} holds no clips; their names end in {endings}.")
-  return paths
-
-
-def _digest(*paths: pathlib.Path) -> str:
-  digest = hashlib.sha256()
-  for path in sorted(paths, key=lambda p: p.suffix):
-    digest.update(path.suffix.encode())
-    try:
-      digest.update(bytes.fromhex(files.file_sha256(path)))
-    except OSError:  # a dangling link, say: reading it will tell
-      digest.update(b"unreadable")
-  return digest.hexdigest()
-
-
 def read_clip(
   file: ClipFile,
   *,
@@ -152,7 +59,7 @@ def read_clip(
   """Reads a clip.
 
   Args:
-    file: from `find_clips`.
+    file: from `clip_files.find_clips`.
     fps: replaces a wrong frame rate.
     num_frames: number of frames to keep, from the first; sound is cut to match.
     frame_size: pixels per side to resize to (area interpolation, letterboxed).

@@ -9,7 +9,7 @@ import jax
 import numpy as np
 from jaxtyping import Bool, Float, Float32, UInt8
 
-from dabfusion_jax.evaluation.reading import clips, music_events
+from dabfusion_jax.evaluation.reading import clip_files, clips, music_events
 from dabfusion_jax.evaluation.reading.cache import Arrays, FeatureCache, Key
 from dabfusion_jax.evaluation.reading.changes import Change
 from dabfusion_jax.evaluation.reading.networks import Networks
@@ -58,7 +58,7 @@ class ClipFeatures:
 
   @classmethod
   def of_file(
-    cls, file: clips.ClipFile, reading: Reading, cache: FeatureCache
+    cls, file: clip_files.ClipFile, reading: Reading, cache: FeatureCache
   ) -> "ClipFeatures":
     """Returns the features of a clip in a folder."""
     settings = dataclasses.asdict(reading)

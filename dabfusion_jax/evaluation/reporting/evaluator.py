@@ -11,12 +11,12 @@ from jaxtyping import UInt8
 
 from dabfusion_jax.evaluation.reading.cache import FeatureCache, Key
 from dabfusion_jax.evaluation.reading.changes import Change
+from dabfusion_jax.evaluation.reading.clip_files import find_paths
 from dabfusion_jax.evaluation.reading.clip_sets import (
   ClipSet,
   common_shape,
   open_clip_set,
 )
-from dabfusion_jax.evaluation.reading.clips import find_paths
 from dabfusion_jax.evaluation.reading.networks import open_networks
 from dabfusion_jax.evaluation.reading.poses import PoseFiles, PoseSource
 from dabfusion_jax.evaluation.reporting import protocol

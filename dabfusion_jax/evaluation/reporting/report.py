@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
 
-from dabfusion_jax.evaluation.reading import clips, coding
+from dabfusion_jax.evaluation.reading import clip_files, clips, coding
 from dabfusion_jax.evaluation.reading.features import Reading
 from dabfusion_jax.evaluation.reporting import chart, html, protocol
 from dabfusion_jax.evaluation.reporting.protocol import ProtocolError
@@ -211,8 +211,8 @@ def _videos(
   whole = dataclasses.replace(reading, segment_frames=None)
   if p["segment_frames"]:
     whole = dataclasses.replace(whole, num_frames=p["num_frames"])
-  sample_files = clips.find_clips(samples, "samples")
-  real_files = clips.find_clips(references, "references") if references else {}
+  sample_files = clip_files.find_clips(samples, "samples")
+  real_files = clip_files.find_clips(references, "references") if references else {}
   measured = {clip["name"]: sample_files.get(clip["name"]) for clip in result["clips"]}
   digests = (f"{name} {file and file.digest}" for name, file in measured.items())
   if protocol.list_hash(digests) != result["subject"]["samples_hash"]:

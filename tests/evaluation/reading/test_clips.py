@@ -8,12 +8,12 @@ import clip_folders
 import numpy as np
 import pytest
 
-from dabfusion_jax.evaluation.reading import clips, coding
+from dabfusion_jax.evaluation.reading import clip_files, clips, coding
 from dabfusion_jax.evaluation.reading.labels import Labels, parse_labels
 
 
 def _read(folder, **settings):
-  (file,) = clips.find_clips(folder, "samples").values()
+  (file,) = clip_files.find_clips(folder, "samples").values()
   return clips.read_clip(file, **settings)
 
 
@@ -128,9 +128,9 @@ def test_an_empty_or_damaged_folder_is_refused(tmp_path):
   with pytest.raises(
     clips.ClipError, match=r"holds no clips; .* in \.npz, \.mp4, [^()]*\.$"
   ):
-    clips.find_clips(tmp_path, "samples")
+    clip_files.find_clips(tmp_path, "samples")
   with pytest.raises(clips.ClipError, match="is not a folder"):
-    clips.find_clips(tmp_path / "absent", "samples")
+    clip_files.find_clips(tmp_path / "absent", "samples")
   (tmp_path / "a.npz").write_bytes(b"PK nonsense")
   with pytest.raises(clips.ClipError, match="damaged"):
     _read(tmp_path)
@@ -140,7 +140,7 @@ def test_the_content_decides_the_digest(tmp_path):
   for i, name in enumerate(("one", "two", "three")):
     clip_folders.write_folder(tmp_path / name, 1, noise=i // 2)
   one, two, three = (
-    next(iter(clips.find_clips(tmp_path / n, "samples").values())).digest
+    next(iter(clip_files.find_clips(tmp_path / n, "samples").values())).digest
     for n in ("one", "two", "three")
   )
   assert one == two != three
@@ -160,7 +160,7 @@ def test_names_tell_groups():
 @pytest.mark.parametrize("ending", ["mp4", "npz"])
 def test_a_dangling_link_costs_one_clip(tmp_path, ending):
   (tmp_path / f"dead.{ending}").symlink_to(tmp_path / "nowhere")
-  file = clips.find_clips(tmp_path, "samples")["dead"]
+  file = clip_files.find_clips(tmp_path, "samples")["dead"]
   with pytest.raises(clips.ClipError) as error:
     clips.read_clip(file)
   assert "dead" in str(error.value) and "\n" not in str(error.value)
@@ -205,7 +205,7 @@ def test_long_films_may_be_off_by_no_more_than_short_ones(tmp_path):
 
 
 def test_what_an_export_has_not_finished_or_hides_is_no_clip(tmp_path):
-  for part in clips.PARTS:
+  for part in clip_files.PARTS:
     clip_folders.write_folder(tmp_path / part, 2)
   hidden = tmp_path / "samples" / ".trash"
   clip_folders.write_folder(hidden, 1)
@@ -213,9 +213,9 @@ def test_what_an_export_has_not_finished_or_hides_is_no_clip(tmp_path):
   clip_folders.write_mp4(tmp_path / "samples" / "begun.mp4", frames, None)
   names = {clip_folders.name_of(i) for i in range(2)}
   # Without the manifest as well, references are no samples.
-  assert set(clips.find_paths(tmp_path, "samples")) == names | {"begun"}
+  assert set(clip_files.find_paths(tmp_path, "samples")) == names | {"begun"}
   (tmp_path / "manifest.json").write_text("{}")
-  assert set(clips.find_paths(tmp_path, "samples")) == names
+  assert set(clip_files.find_paths(tmp_path, "samples")) == names
 
 
 def test_a_name_that_is_not_utf8_is_refused_at_once(tmp_path):
@@ -225,4 +225,4 @@ def test_a_name_that_is_not_utf8_is_refused_at_once(tmp_path):
   except OSError:
     pytest.skip("this disk takes no such name")
   with pytest.raises(clips.ClipError, match="not UTF-8; rename"):
-    clips.find_paths(tmp_path, "samples")
+    clip_files.find_paths(tmp_path, "samples")

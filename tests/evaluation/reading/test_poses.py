@@ -8,7 +8,7 @@ import sys
 import numpy as np
 import pytest
 
-from dabfusion_jax.evaluation.reading import blazepose, clips, poses
+from dabfusion_jax.evaluation.reading import blazepose, clip_files, clips, poses
 from dabfusion_jax.evaluation.reading.cache import FeatureCache
 from dabfusion_jax.evaluation.reading.changes import FROZEN
 from dabfusion_jax.evaluation.reading.features import ClipFeatures, Reading
@@ -106,7 +106,7 @@ def test_generated_and_real_clips_of_one_name_have_poses_of_their_own(tmp_path):
   source = poses.PoseFiles(tmp_path / "poses")
   found = {}
   for part in ("samples", "references"):
-    (file,) = clips.find_clips(tmp_path / part, part).values()
+    (file,) = clip_files.find_clips(tmp_path / part, part).values()
     cache = FeatureCache(tmp_path / "cache")
     clip = ClipFeatures.of_file(file, Reading(), cache)
     found[part], _ = clip.pose(source)
