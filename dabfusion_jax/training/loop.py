@@ -234,16 +234,10 @@ def signal_watch() -> Iterator[Callable[[int], int]]:
   """Yields a function step -> the status to stop with after it, 0 to go on.
 
   SIGTERM and Ctrl-C stop a training; a second Ctrl-C does so at once, without saving.
-  With several processes JAX's preemption service settles on one step for all, after a
-  SIGTERM only.
+  With several processes JAX's preemption service settles on one step for all. It knows
+  of SIGTERM only, so that Ctrl-C counts as one.
   """
-  if jax.process_count() > 1:
-    reached = multihost_utils.reached_preemption_sync_point
-    yield lambda step: TERMINATED if reached(step) else 0
-    return
-  if threading.current_thread() is not threading.main_thread():
-    yield lambda step: 0  # only the main thread may set signal handlers
-    return
+  is_alone = jax.process_count() == 1
   received: list[int] = []
 
   def terminate(*unused):
@@ -253,13 +247,22 @@ def signal_watch() -> Iterator[Callable[[int], int]]:
     received.append(INTERRUPTED)
     signal.signal(signal.SIGINT, signal.default_int_handler)
     logging.warning("Ctrl-C: saves after this step; again: stops without saving.")
+    if not is_alone:
+      signal.raise_signal(signal.SIGTERM)
 
-  before = (
-    signal.signal(signal.SIGTERM, terminate),
-    signal.signal(signal.SIGINT, interrupt),
+  def status(step):
+    if is_alone:
+      return received[0] if received else 0
+    return TERMINATED if multihost_utils.reached_preemption_sync_point(step) else 0
+
+  handlers = {signal.SIGINT: interrupt} | (
+    {signal.SIGTERM: terminate} if is_alone else {}
   )
+  if threading.current_thread() is not threading.main_thread():
+    handlers = {}  # only the main thread may set signal handlers
+  before = {number: signal.signal(number, handlers[number]) for number in handlers}
   try:
-    yield lambda step: received[0] if received else 0
+    yield status
   finally:
-    signal.signal(signal.SIGTERM, before[0])
-    signal.signal(signal.SIGINT, before[1])
+    for number, handler in before.items():
+      signal.signal(number, handler)

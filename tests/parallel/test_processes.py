@@ -3,6 +3,7 @@
 import json
 import os
 import pathlib
+import re
 import socket
 import subprocess
 import sys
@@ -224,14 +225,25 @@ def test_a_training_that_fails_ends_the_others_as_well(tmp_path):
 
 
 STOP = """
+import os, signal
 from dabfusion_jax.parallel import share
+from dabfusion_jax.training.loop import signal_watch
 
 with share.ended_at_once(143):
   share.join()
-  time.sleep(3 * process)
-  sys.exit(143)
+  with signal_watch() as stop_status:
+    if process:
+      os.kill(os.getpid(), signal.SIGINT)
+    for step in range(600):
+      time.sleep(0.1)
+      if status := stop_status(step):
+        print("stops after", step, flush=True)
+        time.sleep(3 * process)
+        sys.exit(status)
 """
 
 
-def test_those_that_stop_together_wait_for_each_other():
-  run_two(STOP, status=143)
+def test_ctrl_c_stops_all_after_the_same_step_and_they_wait_for_each_other():
+  printed = run_two(STOP, status=143)
+  one, two = (re.findall(r"^stops after \d+", text, re.M) for text in printed)
+  assert one == two != []
