@@ -23,7 +23,7 @@ from dabfusion_jax.parallel import hardware, sharding, share
 from dabfusion_jax.parallel.compiled import keep_compiled
 from dabfusion_jax.resident.pairs import ResidentPairs
 from dabfusion_jax.settings.autoencoder import AutoencoderSettings
-from dabfusion_jax.settings.config_files import find_config
+from dabfusion_jax.settings.config_files import with_found_config
 from dabfusion_jax.settings.diffusion import DiffusionSettings
 from dabfusion_jax.settings.stages import Settings, read_settings
 from dabfusion_jax.stages.autoencoder import check_self_flow
@@ -101,7 +101,7 @@ def train_autoencoder(settings: AutoencoderSettings, run: RunFolder) -> None:
     options = dict(expect=expect, fields=fields, cache_in_memory=cache_in_memory)
     return loader.open_clips(data.folder, split, **options)
 
-  def open_pairs(clips, augment, num_processes=0):
+  def open_pairs(clips, augment, **options):
     return pairs.make_pairs_dataset(
       clips,
       settings.batch_size,
@@ -110,7 +110,7 @@ def train_autoencoder(settings: AutoencoderSettings, run: RunFolder) -> None:
       augment=augment,
       process_index=jax.process_index(),
       process_count=jax.process_count(),
-      num_processes=num_processes,
+      **options,
     )
 
   stage = config.make_autoencoder_stage(settings)
@@ -120,9 +120,10 @@ def train_autoencoder(settings: AutoencoderSettings, run: RunFolder) -> None:
     dataset = ResidentPairs(open_clips("train"), *place, data.augment)
   else:
     clips = open_clips("train", data.cache_in_memory)
-    dataset = open_pairs(clips, data.augment, num_processes)
-  has_test = "test" in manifest["counts"]
-  held_out = open_pairs(open_clips("test"), False) if has_test else None
+    dataset = open_pairs(clips, data.augment, num_processes=num_processes)
+  held_out, num_batches = None, settings.eval_batches
+  if "test" in manifest["counts"]:
+    held_out = open_pairs(open_clips("test"), False, num_batches=num_batches)
   start(stage, dataset, held_out, settings, run)
 
 
@@ -153,7 +154,7 @@ def train_diffusion(settings: DiffusionSettings, run: RunFolder) -> None:
       shutil.rmtree(copy, ignore_errors=True)  # perhaps of another stage 1
     saved_stage.save_stage(stage1, copy)
 
-  def open_latents(split, slow_motion):
+  def open_latents(split, slow_motion, **options):
     return latent_record.make_latents_dataset(
       latent_record.open_latents(data.latents, split),
       batch_size=settings.batch_size,
@@ -163,13 +164,16 @@ def train_diffusion(settings: DiffusionSettings, run: RunFolder) -> None:
       process_index=jax.process_index(),
       process_count=jax.process_count(),
       slow_motion=slow_motion,
+      **options,
     )
 
   silence = np.asarray(manifest["silence"], np.float32)
   stage = config.make_diffusion_stage(settings, stage1)
   check_self_flow(stage.autoencoder, stage1.variables, stage1.settings.data.frame_size)
   dataset = open_latents("train", SlowMotion(data.slow, data.silent, silence))
-  held_out = open_latents("test", None) if manifest["shards"].get("test") else None
+  held_out, num_batches = None, settings.eval_batches
+  if manifest["shards"].get("test"):
+    held_out = open_latents("test", None, num_batches=num_batches)
   start(stage, dataset, held_out, settings, run)
 
 
@@ -208,19 +212,10 @@ def build_command(settings: AutoencoderSettings) -> str:
   )
 
 
-def _with_found_config(word: str) -> str:
-  """Returns a word of the command line; --config=FILE names the file to read."""
-  flag, equals, value = word.partition("=")
-  if flag not in ("--config", "-config") or not equals:
-    return word
-  file, colon, variant = value.partition(":")
-  return f"{flag}={find_config(file)}{colon}{variant}"
-
-
 def parse_flags(argv: list[str]) -> list[str]:
   """Parses the command line; a wrong flag ends the program with one line, status 2."""
   try:
-    return flags.FLAGS([_with_found_config(word) for word in argv])
+    return flags.FLAGS([with_found_config(word) for word in argv])
   except AttributeError as error:  # a setting that the config file does not have
     cause = error.args[0]  # a KeyError that names it, and perhaps a similar one
     text = cause.args[0] if isinstance(cause, KeyError) else cause

@@ -1,4 +1,4 @@
-"""Starts worker processes that end with their parent."""
+"""Starts worker processes that end with their parent, and counts cores for them."""
 
 import concurrent.futures
 import multiprocessing
@@ -20,6 +20,12 @@ class _Worker(multiprocessing.context.SpawnProcess):
 
 class _Workers(multiprocessing.context.SpawnContext):
   Process = _Worker
+
+
+def count_cores() -> int:
+  """Returns how many cores this process may use."""
+  affinity = getattr(os, "sched_getaffinity", None)  # not on macOS
+  return len(affinity(0)) if affinity else os.cpu_count() or 1
 
 
 def start_workers(

@@ -35,7 +35,7 @@ LAWS = {
   ),
   "dabfusion_jax/parallel": (
     "devices and shardings; no model",
-    _LIBRARIES | _COMMON | {"jaxlib"},
+    _LIBRARIES | _COMMON | {"jaxlib", "data_pipeline.workers"},
   ),
   "dabfusion_jax/settings": ("typed settings; no jax", _COMMON),
   "dabfusion_jax/pretrained": (

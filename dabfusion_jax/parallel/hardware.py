@@ -10,6 +10,7 @@ import jax
 from absl import logging
 
 from data_pipeline.errors import UserError
+from data_pipeline.workers import count_cores
 
 
 @dataclass(frozen=True)
@@ -64,7 +65,7 @@ def use_cpu_cores(batch_size: int = 0) -> None:
   given = jax.config.jax_num_cpu_devices != -1
   if given or "device_count" in os.environ.get("XLA_FLAGS", ""):
     return
-  number = choose_cpu_devices(_num_cores(), batch_size)
+  number = choose_cpu_devices(count_cores(), batch_size)
   if number > 1:
     jax.config.update("jax_num_cpu_devices", number)
 
@@ -101,15 +102,10 @@ def choose_reading_processes() -> int:
   With accelerators, two cores are left to the loop; below four cores, threads read.
   On CPUs the training needs the cores itself, and its steps are long.
   """
-  cores = _num_cores()
+  cores = count_cores()
   if jax.default_backend() == "cpu" or cores < 4:
     return 0
   return min(cores - 2, _MAX_READING_PROCESSES)
-
-
-def _num_cores() -> int:
-  affinity = getattr(os, "sched_getaffinity", None)  # not on macOS
-  return len(affinity(0)) if affinity else os.cpu_count() or 1
 
 
 def chip_of(device: jax.Device) -> Chip | None:

@@ -32,6 +32,15 @@ def find_config(path: str | pathlib.Path) -> pathlib.Path:
   return found[0]
 
 
+def with_found_config(word: str) -> str:
+  """Returns a word of the command line; --config=FILE names the file to read."""
+  flag, equals, value = word.partition("=")
+  if flag not in ("--config", "-config") or not equals:
+    return word
+  file, colon, variant = value.partition(":")
+  return f"{flag}={find_config(file)}{colon}{variant}"
+
+
 def load_config(path: str | pathlib.Path, variant: str) -> Settings:
   """Returns the settings of a config file's variant.
 

@@ -159,8 +159,9 @@ def make_latents_dataset(
   process_index: int = 0,
   process_count: int = 1,
   slow_motion: SlowMotion | None = None,
+  num_batches: int = loader.ENDLESS,
 ) -> grain.IterDataset:
-  """Makes endless stage-2 batches of `open_latents`.
+  """Makes stage-2 batches of `open_latents`.
 
   The arguments are those of `loader.batches` and `to_example`; `slow_motion` changes
   the speed of some clips.
@@ -174,6 +175,7 @@ def make_latents_dataset(
       record = slow_motion(record, rng)
     return to_example(record, beats=beats, fps=fps)
 
+  place = process_index, process_count
   return loader.batches(
-    source, batch_size, seed, transform, process_index, process_count
+    source, batch_size, seed, transform, *place, num_batches=num_batches
   )

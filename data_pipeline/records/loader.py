@@ -8,7 +8,6 @@ iterator (`get_state`, `set_state`) is one small dict that belongs in the checkp
 import contextlib
 import functools
 import json
-import os
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any, SupportsIndex
 
@@ -25,11 +24,13 @@ from data_pipeline.records import clip_record
 from data_pipeline.records.clip_record import Record, RecordError
 from data_pipeline.records.in_memory import InMemory
 from data_pipeline.records.readers import Readers
+from data_pipeline.workers import count_cores
 
 MANIFEST = "manifest.json"
 SHARDS = f"shards/dance_clips/{clip_record.SCHEMA_VERSION}.0.0"  # as TFDS names it
 DERIVED = ("example_id", "beats", "beat_features")
-_ENDLESS = 2**40  # examples
+ENDLESS = 2**40  # batches
+_MAX_THREADS = 16  # each keeps a batch ready
 
 ExampleTransform = Callable[[Any, np.random.Generator], Record]
 
@@ -246,8 +247,9 @@ def batches(
   num_threads: int | None = None,
   num_processes: int = 0,
   batch_fn: Callable[[Sequence[Record]], Record] | None = None,
+  num_batches: int = ENDLESS,
 ) -> grain.IterDataset:
-  """Makes endless batches of a source, shuffled again in every epoch.
+  """Makes batches of a source, shuffled again in every epoch.
 
   A batch is the same for any number of processes, each of which reads only its own part
   of it. So a run can be resumed with more or fewer processes, and no process runs out
@@ -260,12 +262,13 @@ def batches(
     transform: makes an example of a record and a random generator of its own; the
       example is the record itself if None.
     process_index, process_count: which part of each batch to read.
-    num_threads: number of threads that read ahead, and of batches kept ready; as many
-      as there are cores if None.
+    num_threads: number of threads that read ahead, and of batches kept ready; if None,
+      as many as there are cores for this process, but at most 16.
     num_processes: number of processes that make the batches in place of the threads,
       which then only wait for them; 0: none. Batches and positions are the same for any
       number.
     batch_fn: joins examples to a batch; stacks them if None.
+    num_batches: how many there are.
 
   Returns:
     A Grain dataset whose iterators have `get_state` and `set_state`.
@@ -289,9 +292,9 @@ def batches(
   part = batch_size // process_count
   first = part * process_index
   mine = functools.partial(_example, examples, batch_size, part, first)
-  chain = grain.MapDataset.range(_ENDLESS).map(mine)
+  chain = grain.MapDataset.range(part * num_batches).map(mine)
   chain = chain.batch(part, drop_remainder=True, batch_fn=batch_fn)
-  num_threads = num_threads or os.cpu_count() or 1
+  num_threads = num_threads or min(count_cores(), _MAX_THREADS)
   if num_processes:
     num_threads = num_processes
     chain = grain.MapDataset.range(len(chain)).map(Readers(chain, num_processes))

@@ -72,6 +72,7 @@ def make_pairs_dataset(
   process_count: int = 1,
   num_threads: int | None = None,
   num_processes: int = 0,
+  num_batches: int = loader.ENDLESS,
 ) -> grain.IterDataset:
   """Makes the batches of stage 1: pairs of frames (`draw_pairs`).
 
@@ -83,7 +84,8 @@ def make_pairs_dataset(
     pairs_per_clip: pairs drawn each time a clip is read; more of them save decoding,
       but a batch then has fewer clips.
     augment: flip in time, mirror, and jitter the colours.
-    process_index, process_count, num_threads, num_processes: see `loader.batches`.
+    process_index, process_count, num_threads, num_processes, num_batches: see
+      `loader.batches`.
 
   Returns:
     A Grain dataset of batches of what `make_pair` returns, and `example_id`, int32
@@ -108,6 +110,7 @@ def make_pairs_dataset(
     num_threads=num_threads,
     num_processes=num_processes,
     batch_fn=_join,
+    num_batches=num_batches,
   )
 
 

@@ -100,5 +100,5 @@ def test_processes_read_for_an_accelerator_and_leave_cores_to_the_loop(
   monkeypatch, backend, cores, number
 ):
   monkeypatch.setattr(jax, "default_backend", lambda: backend)
-  monkeypatch.setattr(hardware, "_num_cores", lambda: cores)
+  monkeypatch.setattr(hardware, "count_cores", lambda: cores)
   assert hardware.choose_reading_processes() == number

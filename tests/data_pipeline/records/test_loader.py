@@ -156,6 +156,25 @@ def test_a_process_reads_only_its_own_examples():
   assert not set(sources[0].read) & set(sources[1].read)
 
 
+def test_no_more_is_read_than_the_batches_that_are_asked_for():
+  source = Logging(1000)
+  batches = iter(loader.batches(source, 4, 0, num_threads=8, num_batches=2))
+  assert [len(next(batches)["number"]) for _ in range(2)] == [4, 4]
+  with pytest.raises(StopIteration):
+    next(batches)
+  assert len(source.read) == 8
+
+
+@pytest.mark.parametrize(("cores", "threads"), [(3, 3), (64, 16)])
+def test_a_thread_per_core_reads_within_bounds(monkeypatch, cores, threads):
+  monkeypatch.setattr(loader, "count_cores", lambda: cores)
+  given, real = [], loader.grain.ReadOptions
+  options = lambda **kwargs: given.append(kwargs) or real(**kwargs)
+  monkeypatch.setattr(loader.grain, "ReadOptions", options)
+  loader.batches(Numbers(10), 2, 0)
+  assert given == [{"num_threads": threads, "prefetch_buffer_size": threads}]
+
+
 @pytest.mark.parametrize("step", [1, 3, 4, 7])
 def test_batches_can_be_resumed_at_any_step(step):
   """Holds past the end of an epoch too, and with another number of threads."""
