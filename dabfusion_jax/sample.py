@@ -187,7 +187,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     load = functools.cache(
       lambda name: DancePipeline.from_pretrained(name, args.encoder, music_folder)
     )
-    # What is wrong with a checkpoint is said once.
+    # Loaded before the first dance, to say once what is wrong with it.
     digests = args.checkpoint and load(args.checkpoint).digests
     made_by = {**asked, "more": [args.side_by_side, args.encoder, digests]}
 

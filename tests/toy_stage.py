@@ -1,6 +1,7 @@
 """A stage, data and settings small enough to train in a test."""
 
 import dataclasses
+import json
 
 import flax.linen as nn
 import grain
@@ -12,6 +13,7 @@ from dabfusion_jax.settings.loop import LoopSettings, OptimizerSettings
 from dabfusion_jax.storage.run_folder import RunFolder
 from dabfusion_jax.training.loop import train
 from dabfusion_jax.training.optimizer import make_optimizer
+from dabfusion_jax.training.progress import SPEED
 
 
 class Net(nn.Module):
@@ -121,3 +123,9 @@ def toy_train(workdir, stage=None, dataset=None, eval_dataset=None, **changes):
 
 def assert_trees_equal(actual, expected):
   jax.tree.map(np.testing.assert_array_equal, actual, expected)
+
+
+def read_history(workdir):
+  """Returns the lines of metrics.jsonl without what depends on the machine."""
+  lines = (workdir / "metrics.jsonl").read_text().splitlines()
+  return [{k: v for k, v in json.loads(x).items() if k not in SPEED} for x in lines]

@@ -20,12 +20,17 @@ _NETWORKS = (*segmenter.WEIGHTS, *beat_network.NAMES)  # change a dance if impor
 
 
 def make_recipe(made_by: Mapping[str, Any], pair: Pair) -> str:
-  """Returns a hash of the contents of a pair, the code, and what else makes a dance."""
+  """Returns a hash of the contents of a pair and of what else makes a dance of it.
+
+  Args:
+    made_by: options of the dance.
+    pair: whose names do not count, but for the kind of video.
+  """
   inputs = {**made_by, "image": pair.image, "music": pair.music}
   folder = weights.weights_folder()
   inputs |= {name: str(folder / f"{name}.json") for name in _NETWORKS}
   contents = {name: _content(value) for name, value in inputs.items()}
-  described = json.dumps([contents, _code(), pair.output.suffix], sort_keys=True)
+  described = json.dumps([contents, _package(), pair.output.suffix], sort_keys=True)
   return hashlib.sha256(described.encode()).hexdigest()
 
 
@@ -46,9 +51,11 @@ def _content(value: Any) -> Any:
 
 
 @functools.cache
-def _code() -> str:
+def _package() -> str:
+  """Returns a hash of the code, and of the weights that come with it."""
   digest, root = hashlib.sha256(), pathlib.Path(__file__).parents[2]
   for package in ("dabfusion_jax", "data_pipeline"):
-    for path in sorted((root / package).rglob("*.py")):
-      digest.update(path.read_bytes())
+    for path in sorted((root / package).rglob("*")):
+      if path.suffix in (".py", ".safetensors"):
+        digest.update(path.read_bytes())
   return digest.hexdigest()

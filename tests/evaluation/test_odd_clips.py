@@ -89,6 +89,13 @@ def test_different_sizes_or_rates_are_refused_with_the_option_that_helps(
     evaluate_folders(tmp_path / "fast", folders / "real", tmp_path / "cache")
 
 
+def test_the_length_that_is_reported_is_that_of_the_samples(tmp_path):
+  clip_folders.write_folder(tmp_path / "real", 6, num_frames=30)
+  ours = clip_folders.write_folder(tmp_path / "ours", 2, num_frames=20)
+  result, _ = evaluate_folders(ours, tmp_path / "real", tmp_path / "c", ("motion",))
+  assert result["protocol"]["num_frames"] == 20
+
+
 def test_clips_of_odd_size_can_be_measured(tmp_path):
   clip_folders.write_folder(tmp_path / "a", 2, size=33)
   result, _ = evaluate_folders(

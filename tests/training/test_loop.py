@@ -1,7 +1,6 @@
 """The loop: resuming, stopping, refusing, reporting."""
 
 import dataclasses
-import json
 import os
 import pathlib
 import shutil
@@ -19,6 +18,7 @@ from toy_stage import (
   OPTIMIZER,
   ToyStage,
   assert_trees_equal,
+  read_history,
   toy_dataset,
   toy_train,
 )
@@ -29,16 +29,9 @@ from dabfusion_jax.storage.run_config import check_config, write_config
 from dabfusion_jax.storage.run_folder import RunFolder
 from dabfusion_jax.training.health import InvalidMetricError
 from dabfusion_jax.training.loop import signal_watch
-from dabfusion_jax.training.progress import SPEED
 from dabfusion_jax.training.state import TrainState
 from dabfusion_jax.training.step import mean_gradients
 from data_pipeline.errors import UserError
-
-
-def read_history(workdir):
-  """Returns the lines of metrics.jsonl without what depends on the machine."""
-  lines = (workdir / "metrics.jsonl").read_text().splitlines()
-  return [{k: v for k, v in json.loads(x).items() if k not in SPEED} for x in lines]
 
 
 @pytest.fixture(scope="module")
@@ -229,73 +222,6 @@ def test_settings_of_a_run_that_never_saved_may_change(tmp_path):
   run = RunFolder(tmp_path)
   write_config(run, dataclasses.replace(LOOP, seed=7))
   assert check_config(run, dataclasses.replace(LOOP, seed=8)) == []
-
-
-def test_held_out_loss_is_logged_with_fixed_noise_and_chooses_the_best(tmp_path):
-  changes = {"eval_every": 2, "eval_batches": 2, "keep_best_checkpoints": 1}
-  toy_train(tmp_path, eval_dataset=toy_dataset(), checkpoint_every=1, **changes)
-  measured = {h["step"]: h for h in read_history(tmp_path) if "eval/loss" in h}
-  assert sorted(measured) == [2, 4] and "eval/predicted" in measured[2]
-  # The state after a step, measured on its own: neither noise nor batches change.
-  again = tmp_path / "again"
-  toy_train(again, eval_dataset=toy_dataset(), num_steps=2, **changes)
-  assert read_history(again)[-1]["eval/loss"] == measured[2]["eval/loss"]
-
-
-def test_a_run_without_held_out_data_says_that_it_measures_no_loss(tmp_path, caplog):
-  toy_train(tmp_path, num_steps=1, eval_every=2)
-  assert "There is no test split" in caplog.text
-
-
-def test_held_out_loss_is_that_of_the_averaged_parameters(tmp_path):
-  class Plain(ToyStage):
-    """Its held-out loss is a parameter."""
-
-    def loss(self, params, batch_stats, batch, key, train=True):
-      loss, aux = super().loss(params, batch_stats, batch, key, train)
-      return (loss if train else params["out"]["bias"][0]), aux
-
-  state = toy_train(
-    tmp_path, stage=Plain(), eval_dataset=toy_dataset(), eval_every=4, eval_batches=1
-  )
-  measured = read_history(tmp_path)[-1]["eval/loss"]
-  averaged, raw = (p["out"]["bias"][0] for p in (state.ema_params, state.params))
-  np.testing.assert_allclose(measured, averaged, rtol=1e-6)
-  assert abs(averaged - raw) > 0.01 * abs(raw)
-
-
-def test_a_checkpoint_of_the_lowest_held_out_loss_is_kept(tmp_path):
-  class Rising(ToyStage):
-    """Its held-out loss grows with the bias, which begins at zero."""
-
-    def loss(self, params, batch_stats, batch, key, train=True):
-      loss, aux = super().loss(params, batch_stats, batch, key, train)
-      return (loss if train else jnp.abs(params["out"]["bias"][0])), aux
-
-  changes = {"keep_checkpoints": 1, "keep_best_checkpoints": 1, "checkpoint_every": 1}
-  toy_train(
-    tmp_path,
-    stage=Rising(),
-    eval_dataset=toy_dataset(),
-    eval_every=1,
-    num_steps=6,
-    **changes,
-  )
-  history = [h for h in read_history(tmp_path) if "eval/loss" in h]
-  best = min(history, key=lambda line: line["eval/loss"])["step"]
-  kept = sorted(int(name) for name in os.listdir(tmp_path / "checkpoints"))
-  assert best != 6 and kept == [best, 6]
-
-
-def test_a_held_out_loss_that_is_not_finite_is_told(tmp_path, caplog):
-  class Spoilt(ToyStage):
-    def loss(self, params, batch_stats, batch, key, train=True):
-      loss, aux = super().loss(params, batch_stats, batch, key, train)
-      return (loss if train else jnp.nan * loss), aux
-
-  changes = {"eval_every": 2, "eval_batches": 1, "num_steps": 2}
-  toy_train(tmp_path, stage=Spoilt(), eval_dataset=toy_dataset(), **changes)
-  assert "held-out loss is nan at step 2" in caplog.text and latest_step(tmp_path) == 2
 
 
 def test_data_that_ends_is_an_error(tmp_path):

@@ -213,6 +213,6 @@ def test_expectations_hold_up_to_their_bound(relation, bound, mean, expected):
   assert Expectation(relation, bound, "").holds(value, real) is expected
 
 
-def test_nothing_is_above_zero_without_a_standard_error():
-  alone = Estimate(1.0, None, 1, 1)
-  assert not Expectation("above 0", 2, "").holds(alone)
+@pytest.mark.parametrize("relation", ["above 0", "not above 0"])
+def test_without_a_standard_error_it_is_undecided_what_is_above_zero(relation):
+  assert Expectation(relation, 2, "").holds(Estimate(1.0, None, 1, 1)) is None
