@@ -3,7 +3,7 @@ r"""Makes dance videos of pictures and pieces of music.
   python -m dabfusion_jax.sample
   python -m dabfusion_jax.sample --image=person.jpg --music=song.mp3 --output=dance.mp4
   python -m dabfusion_jax.sample --image person.jpg --music song.mp3 --duration=full
-  python -m dabfusion_jax.sample --image people/ --music songs/ --output=out/dance.webm
+  python -m dabfusion_jax.sample --image people/ --music songs/ --output=dances/
 
 Without inputs, a generated dancer dances to generated music. Of several pictures and
 songs, or folders of them, all pairs are made. Without --checkpoint, the bundled weights
@@ -80,7 +80,7 @@ def make_dances(
   Raises:
     UserError: some failed; each has a line of its own. A single one raises its error.
   """
-  failed, kept = [], 0
+  failed, kept, told_of = [], 0, set()
   with tqdm.tqdm(total=float(len(pairs)), bar_format=_BAR) as bar:
     for number, pair in enumerate(pairs):
       bar.set_description_str(f"dance {number + 1} of {len(pairs)}")
@@ -108,7 +108,12 @@ def make_dances(
         bar.write(f"failed: {reason}", file=sys.stderr)
       else:
         notes = (_REPLACED,) * (found != {} and not is_same) + dance.notes
-        for line in (*map(str, written), *_remarks(dance.settings, notes)):
+        told = [f"note: {note}" for note in notes]
+        tempo = describe_beats(dance.settings)
+        if tempo and pair.music not in told_of:  # of a song, once
+          told = [tempo, *told]
+          told_of.add(pair.music)
+        for line in (*map(str, written), *told):
           bar.write(line)
       bar.update(number + 1 - bar.n)
   if kept:
@@ -116,12 +121,6 @@ def make_dances(
   if failed:
     told = f"{len(failed)} of {len(pairs)} dances failed"
     raise UserError(f"{told}: {', '.join(failed)}.")
-
-
-def _remarks(settings: Mapping[str, Any], notes: Sequence[str]) -> list[str]:
-  """Returns what a user should know of a dance."""
-  line = describe_beats(settings)
-  return ([] if line is None else [line]) + [f"note: {note}" for note in notes]
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -134,7 +133,8 @@ def make_parser() -> argparse.ArgumentParser:
     "--output",
     type=cli.local_path,
     default="dance.mp4",
-    help="the video: .mp4, .webm or .gif; of several, what their names begin with",
+    help="the video: .mp4, .webm or .gif; of several, what their names begin with; or"
+    " a folder for them",
   )
   add("--side_by_side", action="store_true", help="show the picture beside the dance")
   add(

@@ -20,6 +20,7 @@ _MAX_PORT = 65_535
 _HOUR = 3600  # seconds
 MAX_SEED = 2**32 - 1
 _SHOWN = 40  # characters of a wrong argument that are repeated
+_CLOCK = re.compile(r"(\d{1,4}):([0-5]\d(?:\.\d+)?)")  # minutes and seconds
 _STORE = re.compile(r"\binstall (gcsfs|s3fs|fsspec)\b")  # what epath says
 
 
@@ -121,6 +122,16 @@ def number(text: str) -> float:
     return float(text)
   except ValueError:
     raise _not(text, "a number, such as 12.5") from None
+
+
+def seconds(text: str) -> float:
+  """Parses seconds, or minutes and seconds as `1:30`, as a `type` of argparse."""
+  if clock := _CLOCK.fullmatch(text):
+    return 60 * int(clock[1]) + float(clock[2])
+  try:
+    return float(text)
+  except ValueError:
+    raise _not(text, "seconds or m:ss, such as 12.5 or 1:30") from None
 
 
 def positive_int(text: str) -> int:

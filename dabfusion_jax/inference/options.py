@@ -3,7 +3,6 @@
 import argparse
 import dataclasses
 import pathlib
-import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -30,7 +29,6 @@ from data_pipeline.music.tracked import TRACKERS
 
 BPM = (30.0, 300.0)  # tempi that are no slip of the keyboard
 FULL = "full"  # duration of the whole song
-_CLOCK = re.compile(r"(\d{1,4}):([0-5]\d(?:\.\d+)?)")  # minutes and seconds
 MAX_SECONDS = 24 * 3600.0
 SMOOTH_FPS, MAX_FPS = 30, 60  # of a person drawn in layers
 REFUSE, LOOP, END = "refuse", "loop", "end"  # music that is shorter than the dance
@@ -41,9 +39,7 @@ def duration(text: str) -> str | float:
   if text == FULL:
     return FULL
   try:
-    if clock := _CLOCK.fullmatch(text):
-      return cli.positive_float(str(60 * int(clock[1]) + float(clock[2])))
-    return cli.positive_float(text)
+    return cli.positive_float(str(cli.seconds(text)))
   except argparse.ArgumentTypeError:
     raise argparse.ArgumentTypeError(
       f"must be seconds above 0 or m:ss, such as 12.5 or 1:30, or {FULL}, not"
@@ -81,7 +77,9 @@ class DanceOptions:
   bpm: float | None = _option(
     "tempo of the song, if the tracker gets it wrong", type=cli.number
   )
-  music_start: float = _option("second of the song to begin at", 0.0, type=cli.number)
+  music_start: float = _option(
+    "where in the song to begin: seconds or m:ss", 0.0, type=cli.seconds
+  )
   duration: str | float | int | None = _option(
     "seconds of the dance, m:ss, or full: as long as the music; one window by default",
     type=duration,

@@ -53,7 +53,7 @@ def make_pairs(
   Args:
     images, musics: files, or folders of them.
     output: of the video. If there are several, the names of picture and song are added
-      to its name.
+      to its name. Without an ending it is a folder, in which these names are all.
 
   Raises:
     UserError: nothing of the kind is in a folder.
@@ -61,17 +61,20 @@ def make_pairs(
   images = _files_in(images, PICTURE_SUFFIXES, "picture")
   musics = _files_in(musics, SONG_SUFFIXES, "song")
   chosen = [(image, music) for music in musics for image in images]
-  if len(chosen) == 1:
+  is_folder = output.is_dir() or not output.suffix
+  if len(chosen) == 1 and not is_folder:
     return [Pair(*chosen[0], output)]
+  folder, suffix = (output, ".mp4") if is_folder else (output.parent, output.suffix)
+  begin = "" if is_folder else f"{output.stem}_"
   pairs, taken = [], set()
   for image, music in chosen:
-    stem = f"{output.stem}_{pathlib.Path(image).stem}_{pathlib.Path(music).stem}"
+    stem = f"{begin}{pathlib.Path(image).stem}_{pathlib.Path(music).stem}"
     name, count = stem, 1
     while name in taken:
       count += 1
       name = f"{stem}_{count}"
     taken.add(name)
-    pairs.append(Pair(image, music, output.with_name(name + output.suffix)))
+    pairs.append(Pair(image, music, folder / f"{name}{suffix}"))
   return pairs
 
 
@@ -127,9 +130,9 @@ def check_output(path: pathlib.Path, *inputs: str) -> None:
       what no earlier dance has written, or a place that cannot be written.
   """
   if path.suffix.lower() not in writer.SUFFIXES:
-    example = path / "dance.mp4" if path.is_dir() else path.with_suffix(".mp4")
     raise UserError(
-      f"--output={path} must end in {', '.join(writer.SUFFIXES)}, such as {example}."
+      f"--output={path} must end in {', '.join(writer.SUFFIXES)}, such as"
+      f" {path.with_suffix('.mp4')}, or be a folder."
     )
   read = {pathlib.Path(name).resolve() for name in inputs}
   saved = files_of(path)

@@ -46,6 +46,15 @@ def test_folders_become_all_pairs_with_a_name_of_their_own(folder):
     make_pairs(images, [str(folder / "none")], folder / "d.mp4")
 
 
+@pytest.mark.parametrize("name", ["out", "is.there"])
+def test_a_folder_of_dances_has_their_names_alone(folder, name):
+  (folder / "is.there").mkdir()
+  for images in (["a.png"], ["a.png", "b.jpg"]):
+    pairs = make_pairs(images, ["x.mp3"], folder / name)
+    wanted = [folder / name / f"{image[0]}_x.mp4" for image in images]
+    assert [pair.output for pair in pairs] == wanted
+
+
 def test_what_an_earlier_dance_has_written_is_not_danced_to(folder):
   """Contact sheets are pictures; beside the user's own they would be danced next."""
   people = folder / "people"
@@ -152,7 +161,7 @@ def test_a_failure_ends_no_other_dance_and_is_told_when_it_happens(tmp_path, cap
   assert "failed" not in captured.out
   told = "failed: x.mp3: bad.png is no picture; choose another."
   assert captured.err.index(told) < captured.err.index("dance 3 of 3")
-  assert printed.count("crnn heard 122 beats per minute; --bpm=N if that is wrong") == 2
+  assert printed.count("crnn heard 122 beats per minute; --bpm=N if that is wrong") == 1
   with pytest.raises(UserError, match="no picture"):
     sample.make_dances(
       lambda pair: _Pipeline(), str, make_pairs(["bad.png"], ["x"], tmp_path), {}, False
