@@ -100,9 +100,9 @@ case "$verb" in
 -m dabfusion_jax.weights import lpips-vgg16"
     ;;
   train)
-    # One process per worker, which outlives the connection.
-    on_workers all "cd dabfusion && PYTHONUNBUFFERED=1 DABFUSION_WEIGHTS=/gcs/weights \
-nohup ../venv/bin/python -m dabfusion_jax.train --distributed $(printf '%q ' "$@")\
+    # One process per worker, which outlives the connection, and fails without TPUs.
+    on_workers all "cd dabfusion && PYTHONUNBUFFERED=1 JAX_PLATFORMS=tpu,cpu \
+DABFUSION_WEIGHTS=/gcs/weights nohup ../venv/bin/python -m dabfusion_jax.train --distributed $(printf '%q ' "$@")\
 > ../train.log 2>&1 < /dev/null &"
     ;;
   log)

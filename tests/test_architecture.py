@@ -45,7 +45,7 @@ LAWS = {
   "dabfusion_jax/people": (
     "people in pictures: found, cut out, moved; no model of ours",
     {"PIL", "jax", "jaxtyping", "numpy", "scipy", "dabfusion_jax.ops"}
-    | {"dabfusion_jax.pretrained"}
+    | {"dabfusion_jax.pretrained", "data_pipeline.workers"}
     | {"data_pipeline.extras", "torch", "transformers"}  # Segment Anything
     | _COMMON,
   ),
@@ -63,7 +63,8 @@ LAWS = {
   "dabfusion_jax/resident": (
     "training clips in the memory of the device, which makes pairs of them",
     {"absl", "jax", "jaxtyping", "numpy", "dabfusion_jax.ops"}
-    | {"dabfusion_jax.parallel", "data_pipeline.errors", "data_pipeline.records"},
+    | {"dabfusion_jax.parallel", "data_pipeline.errors", "data_pipeline.records"}
+    | {"data_pipeline.workers"},
   ),
   "dabfusion_jax/web": (
     "the web app: limits, turns and pictures of a dance; no network",

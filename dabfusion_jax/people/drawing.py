@@ -5,7 +5,6 @@ dance. Anything else moves by the generated flow itself.
 """
 
 import concurrent.futures
-import os
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -31,6 +30,7 @@ from dabfusion_jax.people.skeleton import (
 )
 from dabfusion_jax.people.squares import Square
 from dabfusion_jax.people.track import Track
+from data_pipeline.workers import count_cores
 
 _MAX_THREADS = 4  # that draw frames
 _AT_ONCE = 10  # generated frames whose frames are held at once
@@ -102,7 +102,7 @@ class PieceDrawer:
       frames[i] = _over(self._plate, canvas)
 
     # Pillow releases the GIL. Each thread holds a canvas.
-    workers = min(_MAX_THREADS, os.cpu_count() or 1)
+    workers = min(_MAX_THREADS, count_cores())
     with concurrent.futures.ThreadPoolExecutor(workers) as pool:
       list(pool.map(draw_one, range(len(poses))))
     return frames

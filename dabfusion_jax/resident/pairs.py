@@ -6,7 +6,6 @@ device makes them.
 """
 
 import concurrent.futures
-import os
 from collections.abc import Sequence
 from typing import Any
 
@@ -23,6 +22,7 @@ from data_pipeline.errors import UserError
 from data_pipeline.records.clip_record import Record
 from data_pipeline.records.pairs import draw_pairs
 from data_pipeline.records.surfaces import Surfaces
+from data_pipeline.workers import count_cores
 
 _OF_CLIP = ("corners",)  # without an axis of frames
 _PADDED = ("corners", "points")  # a mesh of its own for each clip
@@ -170,7 +170,7 @@ def read_arrays(clips: Sequence[Record]) -> dict[str, np.ndarray]:
     clip.pop("example_id", None)
     return clip
 
-  with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
+  with concurrent.futures.ThreadPoolExecutor(count_cores()) as pool:
     records = list(pool.map(read, range(len(clips))))
   keys = list(records[0])
   if any(record.keys() != set(keys) for record in records):

@@ -10,7 +10,6 @@ import concurrent.futures
 import dataclasses
 import functools
 import json
-import os
 import pathlib
 import shutil
 import tempfile
@@ -30,6 +29,7 @@ from data_pipeline.media.errors import MediaError
 from data_pipeline.media.notes import collect_notes
 from data_pipeline.music.tracked import Tracked
 from data_pipeline.sources.base import Finding, SourceVideo, Survey
+from data_pipeline.workers import count_cores
 
 T, U = TypeVar("T"), TypeVar("U")
 _MAX_READERS = 16  # threads, each with a record of several MB
@@ -106,7 +106,7 @@ def _ahead(function: Callable[[T], U], items: Iterable[T]) -> Iterator[U]:
 
   What they parse needs no lock (`records.surfaces`): JAX is not in this program.
   """
-  num_threads = min(os.cpu_count() or 1, _MAX_READERS)
+  num_threads = min(count_cores(), _MAX_READERS)
   waiting: collections.deque[concurrent.futures.Future[U]] = collections.deque()
   with concurrent.futures.ThreadPoolExecutor(num_threads) as pool:
     for item in items:

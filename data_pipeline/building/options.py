@@ -1,7 +1,6 @@
 """Parses the command line of `data_pipeline.build`."""
 
 import argparse
-import os
 from collections.abc import Sequence
 
 from data_pipeline import cli, files
@@ -15,6 +14,7 @@ from data_pipeline.sources.base import Source
 from data_pipeline.sources.folder_source import FolderSource
 from data_pipeline.sources.synthdance_source import SynthDanceSource
 from data_pipeline.synthdance.presets import PRESETS
+from data_pipeline.workers import count_cores
 
 # Pixels for these presets; 128 for all other data.
 FRAME_SIZES = {"smoke": 64, "demo": 64, "medium": 64}
@@ -78,8 +78,8 @@ def read_arguments(
   add("--beat_tracker", choices=TRACKERS, default=LIBROSA, help=(
     "librosa, the paper's; or crnn, a network that hears real songs better and needs "
     "its weights; default: librosa"))  # fmt: skip
-  add("--workers", type=cli.positive_int, default=os.cpu_count(), help=(
-    "number of processes; default: one per core"))  # fmt: skip
+  add("--workers", type=cli.positive_int, default=count_cores(), help=(
+    "number of processes; default: one per core that the program may use"))  # fmt: skip
   add("--beam", metavar="OPTIONS", help=(
     "build with Apache Beam; options of its pipeline in one string, such as "
     "'--runner=DirectRunner --direct_num_workers=4'"))  # fmt: skip

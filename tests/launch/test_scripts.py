@@ -133,7 +133,8 @@ def test_training_flags_reach_every_worker_as_they_were_given():
   words = subprocess.check_output(["bash", "-c", ours], text=True).splitlines()
   assert "--worker=all" in words
   remote = words[-1].removeprefix("--command=")
-  assert "DABFUSION_WEIGHTS=/gcs/weights" in remote
+  for setting in ("DABFUSION_WEIGHTS=/gcs/weights ", "JAX_PLATFORMS=tpu,cpu "):
+    assert setting in remote
   started = re.search(r"dabfusion_jax\.train (.*?)> ", remote)[1]
   theirs = f"set -- {started}; printf '%s\n' \"$@\""
   seen = subprocess.check_output(["bash", "-c", theirs], text=True).splitlines()
