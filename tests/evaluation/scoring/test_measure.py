@@ -1,0 +1,85 @@
+"""Frame 0 counts only if asked for, and a group is measured by its own clips."""
+
+import dataclasses
+
+import clip_folders
+import numpy as np
+import pytest
+from evaluations import evaluate_folders
+
+from dabfusion_jax.evaluation.reading import clips, features
+from dabfusion_jax.evaluation.reading.changes import Change
+from dabfusion_jax.evaluation.reading.networks import Networks
+from dabfusion_jax.evaluation.scoring import aggregate, paired
+from dabfusion_jax.metrics import image
+from dabfusion_jax.metrics.alignment import Score
+
+
+@pytest.fixture
+def folders(tmp_path):
+  clip_folders.write_folder(tmp_path / "real", 2)
+  clip_folders.write_folder(tmp_path / "noisy", 2, noise=20, truth=False)
+  return tmp_path
+
+
+def test_frame_0_counts_only_if_asked_for(folders, monkeypatch):
+  monkeypatch.setattr(
+    paired.lpips,
+    "clip_lpips",
+    lambda variables, network, a, b: np.arange(5.0, 5 + len(a)),
+  )
+  monkeypatch.setattr(Networks, "__getitem__", lambda self, name: {})
+  networks = Networks({"alex": "fake"}, {})
+  spoil = lambda frames: np.concatenate([255 - frames[:1], frames[1:] - np.uint8(1)])
+  spoiled = lambda clip: dataclasses.replace(clip, frames=spoil(clip.frames))
+  read = lambda part, name: np.load(folders / part / f"{name}.npz")["frames"]
+  for include_first in (False, True, False):  # the last from the cache
+    _, measured = evaluate_folders(
+      folders / "noisy",
+      folders / "real",
+      folders / "cache",
+      ("paired", "lpips"),
+      networks,
+      stage1=Change("stage1", "spoiled", spoiled),
+      include_first=include_first,
+    )
+    for name, scores in zip(measured.names, measured.scores["sample"], strict=True):
+      noisy, real = read("noisy", name), read("real", name)
+      wanted = image.paired_scores(noisy, real, include_first=include_first)
+      for key in ("psnr", "psnr_pooled", "ssim"):
+        assert scores[key].value == pytest.approx(wanted[key], rel=1e-6)
+      wanted = image.paired_scores(spoil(real), real, include_first=include_first)
+      assert scores["stage1_psnr"].value == pytest.approx(wanted["psnr"], rel=1e-6)
+      # 5 is frame 0, and there are 24.
+      assert scores["lpips_alex"].value == (16.5 if include_first else 17.0)
+
+
+def test_fvd_of_a_camera_has_the_real_clips_of_that_camera(tmp_path, monkeypatch):
+  brightness = lambda variables, videos, resize: np.tile(
+    videos[:, :, ::8, ::8].mean((2, 3, 4))[:, :20], 20
+  ).astype(np.float32)
+  monkeypatch.setattr(features.i3d, "i3d_logits", brightness)
+  monkeypatch.setattr(Networks, "__getitem__", lambda self, name: {})
+  for camera in (1, 2):
+    for i in range(4):
+      name = clip_folders.name_of(i, camera)
+      frames = clip_folders.make_frames(i) // np.uint8(camera)
+      for part in ("real", "same"):
+        (tmp_path / part).mkdir(exist_ok=True)
+        arrays = {"frames": frames, "fps": 10}
+        clips.write_arrays(tmp_path / part / f"{name}.npz", arrays)
+  networks = Networks({"i3d": "fake"}, {})
+  summary = evaluate_folders(
+    tmp_path / "same", tmp_path / "real", tmp_path / "cache", ("fvd",), networks
+  )[0]["summary"]
+  for camera in ("c01", "c02"):
+    row = summary[f"camera={camera}"]["fvd"]
+    assert row["n"] == row["n_real"] == 4
+    assert row["value"] == pytest.approx(0, abs=1e-4)
+
+
+def test_the_noise_of_a_random_null_counts():
+  scores = lambda *values: [Score(value) for value in values]
+  gap = aggregate.difference(scores(1.0, 1.1, 0.9), scores(0.0, 0.0, 0.0), "abc")
+  assert "larger than its noise" in aggregate.in_words(gap, "its null", "higher", 0.01)
+  assert "within its noise" in aggregate.in_words(gap, "its null", "higher", 1.0)
