@@ -14,6 +14,7 @@ from dabfusion_jax.evaluation.reading import clips, features
 from dabfusion_jax.evaluation.reading.changes import Change
 from dabfusion_jax.evaluation.reading.features import Reading
 from dabfusion_jax.evaluation.reading.networks import Networks
+from dabfusion_jax.evaluation.reporting import protocol
 from dabfusion_jax.evaluation.reporting.result import (
   as_text,
   score_lines,
@@ -137,6 +138,8 @@ def test_another_setting_is_not_taken_from_the_cache(noisy, folders):
     folders / "noisy", folders / "real", folders / "cache", ("paired",), reading=cut
   )
   assert result["protocol"]["num_frames"] == 12
+  names = [clip_folders.name_of(i) for i in range(8)]
+  assert result["protocol"]["names_hash"] == protocol.list_hash(names)
   mean = result["summary"]["all"]["psnr"]["mean"]
   assert mean != noisy[0]["summary"]["all"]["psnr"]["mean"]
 

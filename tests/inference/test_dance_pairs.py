@@ -185,7 +185,8 @@ def test_a_finished_dance_of_the_same_recipe_is_kept(tmp_path, capsys):
   assert made("s") == (1, 0)
 
 
-def test_a_recipe_is_of_contents_and_options(folder):
+def test_a_recipe_is_of_contents_and_options(folder, monkeypatch):
+  monkeypatch.setenv("DABFUSION_WEIGHTS", str(folder))
   copy = folder / "other/a.png"
   pair = Pair(str(folder / "people/b.png"), "x.mp3", folder / "d.mp4")
   renamed = pair._replace(image=str(copy), output=folder / "e.mp4")
@@ -193,4 +194,6 @@ def test_a_recipe_is_of_contents_and_options(folder):
   assert recipe == make_recipe({}, renamed)
   copy.write_text("another")
   others = (({}, renamed), ({"seed": 1}, pair), ({}, pair._replace(output=folder)))
-  assert len({recipe, *(make_recipe(*other) for other in others)}) == 4
+  recipes = {recipe, *(make_recipe(*other) for other in others)}
+  (folder / "beatnet-1.json").write_text("imported")
+  assert len({*recipes, make_recipe({}, pair)}) == 5
