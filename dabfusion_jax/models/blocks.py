@@ -94,11 +94,6 @@ class NormRelu(nn.Module):
     return nn.relu(x)
 
 
-def average_pool(x: Float[Array, "b h w c"]) -> Float[Array, "b oh ow c"]:
-  """Averages blocks of 2 x 2 pixels."""
-  return nn.avg_pool(x, (2, 2), strides=(2, 2))
-
-
 class Same(nn.Module):
   """Convolution, batch norm, ReLU; `upsample` doubles the size before them."""
 
@@ -127,7 +122,8 @@ class Down(nn.Module):
   def __call__(
     self, x: Float[Array, "b h w c"], train: bool
   ) -> Float[Array, "b oh ow d"]:
-    return average_pool(Same(self.features, dtype=self.dtype, name="same")(x, train))
+    x = Same(self.features, dtype=self.dtype, name="same")(x, train)
+    return nn.avg_pool(x, (2, 2), strides=(2, 2))
 
 
 class Up(nn.Module):
