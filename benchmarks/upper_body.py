@@ -75,7 +75,7 @@ def run(args: argparse.Namespace) -> None:
       first = find(part)
       if first is None:
         continue
-      for name, seen in ((FIRST, first), (SETTLED, find.complete(part, first))):
+      for name, seen in ((FIRST, first), (SETTLED, find.complete(first))):
         known = seen and (seen.landmarks or seen.unsure)
         if known:
           true = person.landmarks.points

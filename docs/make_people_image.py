@@ -2,7 +2,7 @@ r"""Draws the README's picture of people: two generated people dance to generate
 
   python docs/make_people_image.py --output=docs/images/people.webp
 
-Needs the weights `selfie` and `blazepose-full` (docs/weights.md). The people are of the
+Needs the weights that find people (docs/weights.md). The people are of the
 look `people` of SynthDance, of a split that no training has seen.
 """
 

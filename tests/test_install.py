@@ -70,7 +70,7 @@ def test_the_doctor_names_the_command_for_each_missing_weight(monkeypatch, tmp_p
   lines = dict(line.split(": ", 1) for line in list(doctor.weights_lines())[1:])
   assert set(lines) == set(doctor.USES)
   assert lines["pictures of people"] == (
-    "python -m dabfusion_jax.weights import selfie blazepose-full"
+    "python -m dabfusion_jax.weights import selfie blazepose-detector blazepose-full"
   )
   assert lines["CLIPScore"].count("--file=") == 2
 

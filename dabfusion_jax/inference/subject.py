@@ -64,7 +64,7 @@ def read_person(
     return None, _nobody(pick, is_asked or place != OWN or pick > 1, advice)
   fault = reference.find_fault(person, scale)
   if reference.may_go_on(person, scale) and not is_whole:
-    half = _segmenter().complete(picture, person)
+    half = _segmenter().complete(person)
     if half is not None and place == OWN:
       person, fault = half, reference.find_fault(half, scale)
     elif half is not None and not reference.find_fault(half, scale):

@@ -71,6 +71,8 @@ def find_lasting_fault(person: Person, pixels_per_pixel: float) -> str | None:
   landmarks = person.landmarks or person.unsure
   if landmarks is not None and _is_upside_down(landmarks):
     return "the person is upside down; give a picture of somebody who stands"
+  if person.part is not None and person.part.is_mixed:
+    return "people hide one another; give one in which they stand side by side"
   return None
 
 

@@ -84,8 +84,13 @@ def own_scene(picture: UInt8[np.ndarray, "h w 3"], person: Person) -> Scene:
 
   A person who is cut off goes on beyond it.
   """
-  hole = hole_of(person)
-  plate = fill_from_patches(picture, hole)
+  hole, beside = hole_of(person), person.beside
+  if beside is None:
+    plate = fill_from_patches(picture, hole)
+  else:  # The background is not filled with pieces of other people.
+    around = scipy.ndimage.binary_dilation(beside, iterations=_HOLE_MARGIN)
+    plate = fill_from_patches(picture, hole | around)
+    plate = np.where((hole & ~beside)[..., None], plate, picture)
   # At the outline the person is mixed with the background: colours from further inside.
   solid = person.alpha > 0.95
   inner = fill_smoothly(picture.astype(np.float32), solid if solid.any() else hole)

@@ -1,21 +1,25 @@
 """Finds people in a picture, and cuts one of them out.
 
-The selfie segmentation network of mediapipe finds the people in the whole picture, the
-landmark network looks closer at one of them. Their masks of 256 pixels take the edges
-of the picture by a guided filter. If $DABFUSION_SAM names weights of Segment Anything,
-the outline is found by that, in the box of the mask.
+The selfie segmentation network of mediapipe finds the people in the whole picture, a
+detector those who touch each other, and the landmark network looks closer at one of
+them. Their masks of 256 pixels take the edges of the picture by a guided filter. If
+$DABFUSION_SAM names weights of Segment Anything, the outline is found by that, in the
+box of the mask.
 """
 
 import dataclasses
 import functools
+from collections.abc import Sequence
 
 import numpy as np
 import scipy.ndimage
 from jaxtyping import Bool, Float, Float32, UInt8
 
-from dabfusion_jax.people import upper_body
+from dabfusion_jax.people import crowd, detector, upper_body
+from dabfusion_jax.people import landmarks as lm
+from dabfusion_jax.people.fill import fill_smoothly
 from dabfusion_jax.people.guided_filter import guided_filter
-from dabfusion_jax.people.landmarks import MARGIN, LandmarkNetwork, Landmarks
+from dabfusion_jax.people.landmarks import LandmarkNetwork, Landmarks
 from dabfusion_jax.people.sam import sam_of_environment
 from dabfusion_jax.people.squares import Square, square_around
 from dabfusion_jax.people.tflite_network import TfliteNetwork
@@ -23,7 +27,7 @@ from dabfusion_jax.pretrained import store
 from dabfusion_jax.pretrained.tflite_reader import read_tflite
 
 SELFIE = "selfie"
-WEIGHTS = (SELFIE, "blazepose-full")
+WEIGHTS = (SELFIE, detector.WEIGHTS, lm.WEIGHTS)
 # Of 14 pictures of people the lowest has 0.93; a cat has 0.88, a field of stars 0.90.
 MIN_PRESENCE = 0.91
 _SOME_PRESENCE = 0.5  # from which on there is a body, if only a part of it
@@ -45,6 +49,8 @@ class Person:
       picture.
     is_cut_off: whether the landmarks are those of a whole person who goes on below the
       picture.
+    beside: where other people are.
+    part: of the picture, in which they were found.
   """
 
   alpha: Float32[np.ndarray, "h w"]
@@ -52,6 +58,8 @@ class Person:
   others: int
   unsure: Landmarks | None = None
   is_cut_off: bool = False
+  beside: Bool[np.ndarray, "h w"] | None = None
+  part: "Part | None" = None
 
   @property
   def box(self) -> tuple[int, int, int, int]:
@@ -64,8 +72,27 @@ class Person:
     return bool((self.alpha[-2:] > 0.5).any())
 
 
+@dataclasses.dataclass(frozen=True)
+class Part:
+  """Where a person is in a picture.
+
+  Attributes:
+    picture: without other people whom they touch.
+    there: roughly the person.
+    square: around them, in which they are looked at.
+    own: pixels that are not nearer to somebody else.
+    is_mixed: whether these are several people who cannot be told apart.
+  """
+
+  picture: UInt8[np.ndarray, "h w 3"]
+  there: Bool[np.ndarray, "h w"]
+  square: Square
+  own: Bool[np.ndarray, "h w"]
+  is_mixed: bool = False
+
+
 class Segmenter:
-  """Both networks, and SAM if there is one.
+  """The networks, and SAM if there is one.
 
   Raises:
     MissingWeightsError: the weights have not been imported.
@@ -76,55 +103,70 @@ class Segmenter:
     graph = read_tflite(store.load(SELFIE)["model"].tobytes())
     self._selfie = TfliteNetwork(graph, (0,))
     self._landmarks = LandmarkNetwork()
+    self._detector = detector.Detector()
     self._sam = sam_of_environment()
 
   def __call__(
     self, picture: UInt8[np.ndarray, "h w 3"], pick: int = 1
   ) -> Person | None:
-    """Returns a person of the picture, or None if there is nobody.
+    """Returns a person of the picture, or None; see `find` and `cut_out`."""
+    return self.cut_out(self.find(picture), pick)
 
-    Args:
-      picture: of any size.
-      pick: which one: 1 is the largest.
-    """
+  def find(self, picture: UInt8[np.ndarray, "h w 3"]) -> list[Part]:
+    """Returns the people of a picture of any size, the largest first."""
     height, width = picture.shape[:2]
     side = float(max(height, width))
     whole = Square((width - side) / 2, (height - side) / 2, side)
-    people = separate(self._mask(picture, whole))
-    if pick > len(people):
+    shapes = separate(self._mask(picture, whole))
+    theres = [
+      whole.put_back(shape.astype(np.float32), height, width) > 0.5 for shape in shapes
+    ]
+    parts = []
+    for shape, there, near in zip(shapes, theres, nearest(theres), strict=True):
+      square = whole.part(square_around(shape, 1.0), _SIZE)
+      found = crowd.those_in(self._detector(picture, square), there)
+      if len(found) > 1 and (apart := self._tell_apart(picture, there, square)):
+        parts += [dataclasses.replace(part, own=part.own & near) for part in apart]
+      else:
+        around = square.enlarged(lm.MARGIN)
+        parts.append(Part(picture, there, around, near, is_mixed=len(found) > 1))
+    return sorted(parts, key=lambda part: -part.there.sum())
+
+  def cut_out(self, parts: Sequence[Part], pick: int = 1) -> Person | None:
+    """Returns a person of a picture, or None if nobody can be cut out.
+
+    Args:
+      parts: of `find`.
+      pick: which one: 1 is the largest.
+    """
+    if pick > len(parts):
       return None
-    chosen = people[pick - 1]
-    near = square_around(chosen, MARGIN)
-    scale = side / _SIZE
-    square = Square(
-      near.left * scale + whole.left, near.top * scale + whole.top, near.side * scale
-    )
-    landmarks, mask = self._landmarks.find_with_mask(picture, square)
+    part = parts[pick - 1]
+    found, mask = self._landmarks.find_with_mask(part.picture, part.square)
     unsure = None
-    if landmarks.presence < MIN_PRESENCE:
-      unsure = landmarks if landmarks.presence >= _SOME_PRESENCE else None
-      landmarks, mask = None, self._mask(picture, square)
-    there = whole.put_back(chosen.astype(np.float32), height, width)
-    alpha = self._cut_out(picture, square, mask, there > 0.5)
+    if found.presence < MIN_PRESENCE:
+      unsure = found if found.presence >= _SOME_PRESENCE else None
+      found, mask = None, self._mask(part.picture, part.square)
+    alpha = self._cut_out(part, part.square, mask, part.there)
     if alpha is None:
       return None
-    return Person(alpha, landmarks, len(people) - 1, unsure)
+    others = [other.there for other in parts if other is not part]
+    beside = np.any(others, 0) if others else None
+    return Person(alpha, found, len(others), unsure, beside=beside, part=part)
 
-  def complete(
-    self, picture: UInt8[np.ndarray, "h w 3"], person: Person
-  ) -> Person | None:
+  def complete(self, person: Person) -> Person | None:
     """Returns a person who goes on below the picture, with landmarks of the whole.
 
     What is not seen of hips and legs is guessed.
 
     Args:
-      picture: of any size.
-      person: as found in it.
+      person: of `cut_out`.
 
     Returns:
       The person, cut out anew; None if no body is recognised, or none that goes on
       below the picture.
     """
+    picture = person.part.picture
     look = functools.partial(self._landmarks.find, picture)
     square = upper_body.settle(look, person.box)
     if square is None:
@@ -133,28 +175,47 @@ class Segmenter:
     landmarks = upper_body.complete(found, len(picture))
     if found.presence < MIN_PRESENCE or landmarks is None:
       return None
-    alpha = self._cut_out(picture, square, mask, person.alpha > 0.5)
+    alpha = self._cut_out(person.part, square, mask, person.alpha > 0.5)
     if alpha is None:
       return None
-    half = Person(alpha, landmarks, person.others, is_cut_off=True)
+    half = dataclasses.replace(
+      person, alpha=alpha, landmarks=landmarks, unsure=None, is_cut_off=True
+    )
     return half if half.ends_at_border else None
+
+  def _tell_apart(
+    self, picture: np.ndarray, there: Bool[np.ndarray, "h w"], square: Square
+  ) -> list[Part]:
+    """Returns the people of a shape in a square; none if they cannot be told apart."""
+    empty = fill_smoothly(picture.astype(np.float32), ~there)
+    empty = np.clip(np.round(empty), 0, 255).astype(np.uint8)
+    detect = lambda rest: self._detector(rest, square)
+    bodies = crowd.find_bodies(self._landmarks.find, detect, picture, empty, there)
+    if len(bodies) < 2:
+      return []
+    parts = []
+    for own, hidden in crowd.territories(bodies, there.shape):
+      alone = crowd.alone_in(picture, empty, hidden)
+      square = square_around(there & own, lm.MARGIN)
+      parts.append(Part(alone, there & own, square, own))
+    return parts
 
   def _cut_out(
     self,
-    picture: np.ndarray,
+    part: Part,
     square: Square,
     mask: np.ndarray,
     there: Bool[np.ndarray, "h w"],
   ) -> Float32[np.ndarray, "h w"] | None:
     """Returns what a mask in a square shows of the person who is there, if any."""
-    coarse = np.clip(square.put_back(mask, *picture.shape[:2]), 0, 1)
+    coarse = np.clip(square.put_back(mask, *there.shape), 0, 1) * part.own
     coarse *= touching(coarse > 0.5, there)
     if self._sam is not None and (coarse > 0.5).any():
-      coarse = self._sam(picture, box_of(coarse > 0.5))
+      coarse = self._sam(part.picture, box_of(coarse > 0.5)) * part.own
       coarse *= touching(coarse > 0.5, there)
     if (coarse > 0.5).sum() < 16:
       return None
-    return refine(coarse, picture, square.side / _SIZE)
+    return refine(coarse, part.picture, square.side / _SIZE)
 
   def _mask(self, picture: np.ndarray, square: Square) -> np.ndarray:
     x = square.cut(picture, _SIZE).astype(np.float32) / 255
@@ -175,6 +236,19 @@ def separate(mask: Float[np.ndarray, "h w"]) -> list[Bool[np.ndarray, "h w"]]:
     i for i in np.argsort(-areas, kind="stable") if areas[i] > _MIN_AREA * mask.size
   ]
   return [labels == i + 1 for i in order]
+
+
+def nearest(
+  theres: Sequence[Bool[np.ndarray, "h w"]],
+) -> list[Bool[np.ndarray, "h w"]]:
+  """Returns the pixels that are nearest to each of several masks."""
+  if len(theres) < 2:
+    return [np.ones_like(there) for there in theres]
+  labels = sum(i * there.astype(int) for i, there in enumerate(theres, 1))
+  rows, columns = scipy.ndimage.distance_transform_edt(
+    labels == 0, return_distances=False, return_indices=True
+  )
+  return [labels[rows, columns] == i for i in range(1, len(theres) + 1)]
 
 
 def touching(

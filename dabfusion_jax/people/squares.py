@@ -46,6 +46,17 @@ class Square:
     """Maps points (x, y) from pixels of the picture to [0, 1] in the square."""
     return (points - [self.left, self.top]) / self.side
 
+  def part(self, inside: "Square", size: int) -> "Square":
+    """Returns a square that is given in the pixels of this one at `size`."""
+    scale = self.side / size
+    left, top = self.left + inside.left * scale, self.top + inside.top * scale
+    return Square(left, top, inside.side * scale)
+
+  def enlarged(self, factor: float) -> "Square":
+    """Returns the square with the same centre and `factor` times the side."""
+    more = (factor - 1) * self.side / 2
+    return Square(self.left - more, self.top - more, factor * self.side)
+
   def _padding(self, shape: tuple[int, ...]) -> int:
     beyond = (-self.left, -self.top, self.left + self.side - shape[1])
     return max(0, int(np.ceil(max(*beyond, self.top + self.side - shape[0]))))

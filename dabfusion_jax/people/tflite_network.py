@@ -138,6 +138,13 @@ def _transpose_conv(
   return out.reshape(1, height * size, width * size, channels) + _row(bias)
 
 
+def _depth_to_space(x: Array, options: dict, xp: ModuleType) -> Array:
+  size = options["block"]
+  _, height, width, channels = x.shape
+  x = x.reshape(1, height, width, size, size, channels // size**2)
+  return x.transpose(0, 1, 3, 2, 4, 5).reshape(1, height * size, width * size, -1)
+
+
 def _resize_bilinear(x: Array, size: np.ndarray, options: dict, xp: ModuleType):
   if options["align_corners"] or not options["half_pixel"]:
     raise ValueError("only the edges of pictures are aligned here")
@@ -169,7 +176,9 @@ def _pad(x: Array, widths: np.ndarray, _: dict, xp: ModuleType) -> Array:
 _OPERATIONS = {
   "add": lambda x, y, _, xp: x + y,
   "multiply": lambda x, y, _, xp: x * y,
+  "concatenate": lambda *x: x[-1].concatenate(x[:-2], x[-2]["axis"]),
   "conv": _conv,
+  "depth_to_space": _depth_to_space,
   "depthwise_conv": _depthwise_conv,
   "Convolution2DTransposeBias": _transpose_conv,
   "resize_bilinear": _resize_bilinear,

@@ -17,8 +17,10 @@ _TYPES = {0: np.float32, 1: np.float16, 2: np.int32, 3: np.uint8, 4: np.int64}
 _OPERATIONS = {
   0: "add",
   1: "average_pool",
+  2: "concatenate",
   3: "conv",
   4: "depthwise_conv",
+  5: "depth_to_space",
   6: "dequantize",
   14: "sigmoid",
   17: "max_pool",
@@ -29,7 +31,9 @@ _OPERATIONS = {
   32: "custom",
   34: "pad",
   117: "hard_swish",
+  124: "densify",
 }
+_INDICES = {1: "i", 2: "H", 3: "B"}  # of sparse arrays
 _ACTIVATIONS = {0: "", 1: "relu", 3: "relu6"}
 _SAME = 0
 # Operation -> its options: name -> (number of the field, type, default).
@@ -41,6 +45,8 @@ _OPTIONS = {
   "depthwise_conv": _WINDOW | {"activation": (4, "b", 0)},
   "average_pool": _WINDOW | {"window": (4, "i", 0), "activation": (5, "b", 0)},
   "max_pool": _WINDOW | {"window": (4, "i", 0), "activation": (5, "b", 0)},
+  "concatenate": {"axis": (0, "i", 0), "activation": (1, "b", 0)},
+  "depth_to_space": {"block": (0, "i", 0)},
   "resize_bilinear": {"align_corners": (2, "b", 0), "half_pixel": (3, "b", 0)},
 }
 
@@ -99,16 +105,42 @@ def _read_graph(content: bytes) -> Graph:
     data = buffers[tensor.number(2, "I")].numbers(0, "B")
     if len(data):
       kind = _TYPES[tensor.number(1, "b")]
-      constants[i] = np.frombuffer(data, kind).reshape(shapes[-1])
+      values, sparsity = np.frombuffer(data, kind), tensor.table(6)
+      if sparsity is not None:
+        values = _dense(values, shapes[-1], sparsity)
+      constants[i] = values.reshape(shapes[-1])
   operations = []
   for operator in subgraph.tables(3):
     code, custom = codes[operator.number(0, "I")]
     name = custom if _OPERATIONS[code] == "custom" else _OPERATIONS[code]
     options = _read_options(name, operator.table(4), operator.numbers(5, "B"))
     inputs, outputs = (tuple(operator.numbers(n, "i").tolist()) for n in (1, 2))
-    operations.append(Operation(name, inputs, outputs, options))
+    if name == "densify":  # done above
+      constants[outputs[0]] = constants[inputs[0]]
+    else:
+      operations.append(Operation(name, inputs, outputs, options))
   inputs, outputs = (tuple(subgraph.numbers(n, "i").tolist()) for n in (1, 2))
   return Graph(tuple(operations), tuple(shapes), constants, inputs, outputs)
+
+
+def _dense(
+  values: np.ndarray, shape: tuple[int, ...], sparsity: "_Table"
+) -> np.ndarray:
+  """Returns an array of which a file has the values that are not 0, row by row.
+
+  A row lies along the last axis. Its values are those between two borders, and each
+  has its place in the row.
+  """
+  *outer, last = sparsity.tables(2)
+  if sparsity.numbers(1, "i").size or any(axis.number(0, "b") for axis in outer):
+    raise ValueError("only rows of arrays may be sparse")
+  borders, places = (
+    last.table(field).numbers(0, _INDICES[last.number(field - 1, "B")])
+    for field in (3, 5)
+  )
+  array = np.zeros((len(borders) - 1, shape[-1]), values.dtype)
+  array[np.repeat(np.arange(len(array)), np.diff(borders)), places] = values
+  return array
 
 
 def _read_options(

@@ -49,7 +49,7 @@ def test_what_has_no_arms_and_legs_moves_as_a_whole_and_it_is_said(monkeypatch):
 
 def test_without_weights_and_unasked_the_decoder_draws_and_a_note_says_why():
   made, notes = make(dancers.draw()[0], is_asked=False)
-  assert made is None and "weights import selfie blazepose-full" in notes[0]
+  assert made is None and "weights import selfie blazepose-detector" in notes[0]
 
 
 @pytest.mark.parametrize("size", [32, 64, 128])
@@ -228,7 +228,7 @@ class HalfSegmenter:
     alpha = mask[: len(picture)].astype(np.float32)
     return segmenter.Person(alpha, dancers.landmarks(), 0)
 
-  def complete(self, picture, person):
+  def complete(self, person):
     return dataclasses.replace(person, is_cut_off=True) if self.is_known else None
 
 

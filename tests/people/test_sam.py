@@ -153,7 +153,7 @@ def _find(picture, outline):
   finder._landmarks = types.SimpleNamespace(
     find_with_mask=lambda picture, square: (landmarks, None)
   )
-  finder._sam = outline
+  finder._sam, finder._detector = outline, lambda picture, square: []
   return finder(picture)
 
 

@@ -46,6 +46,17 @@ def test_the_plate_shows_no_person_and_the_scene_shows_the_picture(own):
   assert np.median(off[mask]) < 12
 
 
+def test_other_people_stay_and_are_not_copied():
+  picture, mask = dancers.draw()
+  beside = np.zeros_like(mask)
+  beside[60:180, 130:150] = True
+  picture[beside] = (250, 20, 250)
+  person = Person(mask.astype(np.float32), dancers.landmarks(), 1, beside=beside)
+  plate = scene.own_scene(picture, person).plate.astype(int)
+  is_pink = np.abs(plate - (250, 20, 250)).max(-1) < 60
+  np.testing.assert_array_equal(is_pink, beside)
+
+
 def test_a_narrow_gap_beside_a_limb_is_filled_and_a_wide_one_stays():
   alpha = np.zeros((120, 160), np.float32)
   alpha[20:100, 30:50] = alpha[20:100, 66:80] = alpha[20:100, 112:130] = 1

@@ -7,6 +7,7 @@ import pytest
 from dabfusion_jax.people import landmarks as lm
 from dabfusion_jax.people import segmenter
 from dabfusion_jax.people.landmarks import NUM_LANDMARKS, Landmarks
+from dabfusion_jax.people.squares import Square
 
 
 @pytest.mark.parametrize(
@@ -27,6 +28,7 @@ def test_landmarks_move_a_person_or_only_tell_what_is_there(presence, moves, tel
       return found, look(picture, square)
 
   finder._mask, finder._landmarks, finder._sam = look, Network(), None
+  finder._detector = lambda picture, square: []
   person = finder(picture)
   assert (person.landmarks is found, person.unsure is found) == (moves, tells)
   assert (person.landmarks is None, person.unsure is None) == (not moves, not tells)
@@ -47,13 +49,18 @@ class SettledNetwork:
     return self.found, square.cut(mask, segmenter._SIZE)[..., 0] / np.float32(255)
 
 
+def part(picture, mask):
+  own = np.ones_like(mask)
+  return segmenter.Part(picture, mask, Square(0.0, 0.0, 1.0), own)
+
+
 def test_a_person_who_ends_above_the_border_is_not_completed():
   picture, mask = dancers.draw()
   finder = object.__new__(segmenter.Segmenter)
   finder._landmarks, finder._sam = SettledNetwork(), None
-  seen = segmenter.Person(mask.astype(np.float32), None, 0)
+  seen = segmenter.Person(mask.astype(np.float32), None, 0, part=part(picture, mask))
   assert not seen.ends_at_border
-  assert finder.complete(picture, seen) is None
+  assert finder.complete(seen) is None
 
 
 @pytest.mark.parametrize(
@@ -69,8 +76,11 @@ def test_a_part_of_a_person_is_completed_if_the_network_is_sure(network, is_know
   half = picture[:96]
   finder = object.__new__(segmenter.Segmenter)
   finder._landmarks, finder._sam = network, None
-  seen = segmenter.Person(mask[:96].astype(np.float32), None, 2, network.found)
-  person = finder.complete(half, seen)
+  where = part(half, mask[:96])
+  seen = segmenter.Person(
+    mask[:96].astype(np.float32), None, 2, network.found, part=where
+  )
+  person = finder.complete(seen)
   if not is_known:
     assert person is None
     return

@@ -6,7 +6,7 @@ import pytest
 import scipy.signal
 
 from dabfusion_jax.people.tflite_network import TfliteNetwork
-from dabfusion_jax.pretrained import store
+from dabfusion_jax.pretrained import store, tflite_reader
 from dabfusion_jax.pretrained.tflite_reader import Graph, Operation, read_tflite
 from data_pipeline.errors import UserError
 
@@ -75,6 +75,45 @@ def test_pools_resizing_and_activations():
   )
 
 
+def test_channels_become_pixels_and_arrays_are_joined():
+  x = np.arange(8, dtype=np.float32).reshape(1, 2, 4)
+  found = run("depth_to_space", x, [], {"block": 2}, False)
+  np.testing.assert_array_equal(found[..., 0], [[0, 1, 4, 5], [2, 3, 6, 7]])
+  options = {"axis": 3, "activation": ""}
+  found = run("concatenate", x, [2 * x[None]], options, False)
+  np.testing.assert_array_equal(found, np.concatenate([x, 2 * x], -1))
+
+
+class _Table:
+  """A table of a file, its fields by number."""
+
+  def __init__(self, **fields):
+    self.fields = {int(name[1:]): value for name, value in fields.items()}
+
+  def number(self, field, kind):
+    return self.fields.get(field, 0)
+
+  def numbers(self, field, kind):
+    return np.array(self.fields.get(field, []), kind)
+
+  def table(self, field):
+    return self.fields[field]
+
+  tables = table
+
+
+def test_sparse_rows_are_read():
+  lists = {"_3": _Table(_0=[0, 2, 2, 3]), "_5": _Table(_0=[1, 3, 0])}
+  rows = _Table(_0=1, _2=2, _4=3, **lists)
+  values = np.array([5, 6, 7], np.float16)
+  axes = [_Table(), _Table(), rows]
+  found = tflite_reader._dense(values, (3, 1, 4), _Table(_2=axes))
+  np.testing.assert_array_equal(found, [[0, 5, 0, 6], [0] * 4, [7, 0, 0, 0]])
+  for other in ({"_2": [rows, rows]}, {"_1": [4], "_2": axes}):
+    with pytest.raises(ValueError, match="sparse"):
+      tflite_reader._dense(values, (3, 4), _Table(**other))
+
+
 @pytest.mark.parametrize("content", [b"", b"nonsense" * 9, bytes(200)])
 def test_a_file_that_is_no_network_is_refused_in_one_line(content):
   with pytest.raises(UserError, match="not a network of TensorFlow Lite") as error:
@@ -82,7 +121,10 @@ def test_a_file_that_is_no_network_is_refused_in_one_line(content):
   assert "\n" not in str(error.value)
 
 
-@pytest.mark.parametrize(("name", "size"), [("selfie", 256), ("blazepose-full", 256)])
+@pytest.mark.parametrize(
+  ("name", "size"),
+  [("selfie", 256), ("blazepose-full", 256), ("blazepose-detector", 224)],
+)
 def test_the_real_networks_are_the_same_compiled_and_not(name, size):
   try:
     graph = read_tflite(store.load(name)["model"].tobytes())

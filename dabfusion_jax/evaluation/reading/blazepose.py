@@ -16,14 +16,14 @@ import numpy as np
 from jaxtyping import Float, Float32, UInt8
 
 from dabfusion_jax.evaluation.reading import poses
+from dabfusion_jax.people import detector, landmarks
 from dabfusion_jax.pretrained import store
 from data_pipeline.errors import UserError
 
 NAME = "BlazePose full (mediapipe 0.10.21)"
-MODELS = ("blazepose-detector", "blazepose-full")
+MODELS = (detector.WEIGHTS, landmarks.WEIGHTS)
 MIN_SIDE = 512  # pixels; the dancer of a 128-px frame is too small for the detector
-_DETECTOR_SIZE, _LANDMARK_SIZE = 224, 256
-_STRIDES = (8, 16, 32, 32, 32)  # two anchors per cell and layer: 2,254
+_LANDMARK_SIZE = 256
 # Landmarks of `poses.JOINTS`, and the two points that define the next square.
 _JOINTS = (0, 11, 12, 13, 14, 15, 16, 23, 24, 25, 26, 27, 28)
 _CENTRE, _EDGE = 33, 34
@@ -91,7 +91,7 @@ class BlazePose:
     )
     for network in (self._detector, self._landmarks):
       network.allocate_tensors()
-    self._anchors = make_anchors()
+    self._anchors = detector.make_anchors()
 
   def describe(self, name: str) -> Mapping[str, Any]:
     """Returns the estimator and its settings; see `poses.PoseSource`."""
@@ -142,13 +142,13 @@ class BlazePose:
 
   def _detect_in(self, picture: np.ndarray, part: Square) -> tuple[float, Square]:
     """Returns the best detection in a part of the picture, and its score."""
-    to_picture = part.to_picture(_DETECTOR_SIZE)
-    x = cut_out(picture, to_picture, _DETECTOR_SIZE, cv2.BORDER_CONSTANT)
+    to_picture = part.to_picture(detector.SIZE)
+    x = cut_out(picture, to_picture, detector.SIZE, cv2.BORDER_CONSTANT)
     boxes, scores = _run(self._detector, x / 127.5 - 1.0)[:2]
     best = int(scores[0, :, 0].argmax())
     score = 1 / (1 + math.exp(-float(np.clip(scores[0, best, 0], -100, 100))))
     # Two of the four key points: the hips and the edge of the circle around the body.
-    points = boxes[0, best, 4:8].reshape(2, 2) + self._anchors[best] * _DETECTOR_SIZE
+    points = boxes[0, best, 4:8].reshape(2, 2) + self._anchors[best] * detector.SIZE
     points = _transform(to_picture, points.astype(np.float64))
     return score, square_around(*points)
 
@@ -169,21 +169,6 @@ class BlazePose:
     chosen = list(_JOINTS)
     next_square = square_around(points[_CENTRE], points[_EDGE])
     return points[chosen], confidence[chosen], next_square
-
-
-def make_anchors() -> Float[np.ndarray, "2254 2"]:
-  """Returns the centres (x, y) of the detector's anchors, in [0, 1]."""
-  anchors = []
-  layers = list(_STRIDES)
-  while layers:
-    stride = layers[0]
-    same = layers.count(stride)  # layers of one stride are interleaved, cell by cell
-    layers = layers[same:]
-    cells = _DETECTOR_SIZE // stride
-    y, x = np.divmod(np.arange(cells * cells), cells)
-    centres = (np.stack([x, y], axis=1) + 0.5) / cells
-    anchors.append(np.repeat(centres, 2 * same, axis=0))
-  return np.concatenate(anchors)
 
 
 def enlarge(frame: UInt8[np.ndarray, "h w 3"]) -> tuple[np.ndarray, float]:

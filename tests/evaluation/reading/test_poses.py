@@ -133,15 +133,6 @@ def test_poses_that_pause_on_the_beat_score_high_and_half_a_beat_later_low():
   assert mm_align(late, beats - 0.2) > 0.8 > mm_align(late, beats + 0.2)
 
 
-def test_anchors_are_those_of_the_detector():
-  anchors = blazepose.make_anchors()
-  assert anchors.shape == (2254, 2) and (anchors > 0).all() and (anchors < 1).all()
-  np.testing.assert_allclose(
-    anchors[:3], [[1 / 56] * 2, [1 / 56] * 2, [3 / 56, 1 / 56]]
-  )
-  np.testing.assert_allclose(anchors[-1], [1 - 1 / 14] * 2)
-
-
 def test_a_square_is_upright_for_a_standing_person_and_turns_with_a_lying_one():
   hips = np.array([50.0, 60.0])
   standing = blazepose.square_around(hips, hips + [0, -20])

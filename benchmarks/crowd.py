@@ -1,0 +1,120 @@
+r"""How well people are told apart who stand close to each other.
+
+  python -m benchmarks.crowd --pictures=DIR
+
+--pictures is a folder of pictures of whole people, each standing. Every one is put
+beside the next, before the first one's background, at several distances of their
+necks. Printed are how many of both are found, and of these the overlap of their mask
+with the true one (intersection over union) and the mean distance of the joints from
+those in the picture of one, in trunks; with standard errors over pairs. The null is the overlap if both were taken for one. It needs the weights of
+the networks that find people (docs/weights.md).
+"""
+
+import argparse
+from collections.abc import Sequence
+
+import numpy as np
+from jaxtyping import Bool, UInt8
+
+from dabfusion_jax.evaluation.scoring.aggregate import standard_error, with_error
+from dabfusion_jax.inference.layers import fit
+from dabfusion_jax.inference.pairs import PICTURE_SUFFIXES
+from dabfusion_jax.people import landmarks as lm
+from dabfusion_jax.people.scene import Scene, blend, own_scene
+from dabfusion_jax.people.segmenter import Segmenter
+from dabfusion_jax.people.skeleton import Joints, neck, trunk_length
+from data_pipeline import cli
+from data_pipeline.errors import UserError
+from data_pipeline.media import reader
+
+DISTANCES = (1.4, 1.1, 0.9, 0.7, 0.5)  # trunks; shoulders are 0.67 wide
+_DEPTH = 0.15  # trunks, by which the second one stands lower, in front
+_JOINTS = slice(lm.LEFT_SHOULDER, lm.LEFT_ANKLE + 2)
+
+
+def together(
+  first: Scene, second: Scene, trunks: float
+) -> tuple[UInt8[np.ndarray, "h w 3"], list[Bool[np.ndarray, "h w"]], list[Joints]]:
+  """Returns a picture of two people, their masks, and their joints."""
+  unit = trunk_length(first.landmarks.points)
+  margin = int(2 * unit)
+  plate = np.pad(first.plate, ((0, 0), (margin, margin), (0, 0)), "symmetric")
+  start = neck(first.landmarks.points) + [margin, 0]
+  ends = [start - [trunks * unit / 2, 0], start + [trunks * unit / 2, _DEPTH * unit]]
+  masks, joints = [], []
+  for scene, end in zip((first, second), ends, strict=True):
+    points = scene.landmarks.points
+    left, top = np.round(end - neck(points)).astype(int)
+    rows, columns = (np.arange(size) for size in scene.alpha.shape)
+    y, x = rows + top, columns + left
+    rows, columns = (
+      rows[(y >= 0) & (y < len(plate))],
+      columns[(x >= 0) & (x < plate.shape[1])],
+    )
+    own, place = np.ix_(rows, columns), np.ix_(rows + top, columns + left)
+    plate[place] = blend(plate[place], scene.colours[own], scene.alpha[own])
+    mask = np.zeros(plate.shape[:2], bool)
+    mask[place] = scene.alpha[own] > 0.5
+    masks = [other & ~mask for other in masks] + [mask]
+    joints.append(points + [left, top])
+  return plate, masks, joints
+
+
+def overlap(a: Bool[np.ndarray, "h w"], b: Bool[np.ndarray, "h w"]) -> float:
+  """Returns the intersection of two masks over their union."""
+  return float((a & b).sum() / (a | b).sum())
+
+
+def run(args: argparse.Namespace) -> None:
+  """Prints a table in markdown."""
+  find, scenes = Segmenter(), []
+  for path in sorted(args.pictures.iterdir()):
+    if path.suffix.lower() not in PICTURE_SUFFIXES:
+      continue
+    picture = fit(reader.read_image(path), None)
+    person = find(picture)
+    if person is None or person.landmarks is None:
+      raise UserError(f"{path}: no whole person was found in this picture.")
+    scenes.append(own_scene(picture, person))
+  print("| distance | both found | overlap | null | joints |")
+  print("|---" * 5 + "|")
+  for trunks in DISTANCES:
+    rows = []
+    for first, second in zip(scenes, scenes[1:] + scenes[:1], strict=True):
+      picture, masks, joints = together(first, second, trunks)
+      parts = find.find(picture)
+      found = [find.cut_out(parts, pick) for pick in (1, 2)]
+      if len(parts) != 2 or any(x is None or x.landmarks is None for x in found):
+        continue
+      found.sort(key=lambda person: neck(person.landmarks.points)[0])
+      alphas = [person.alpha > 0.5 for person in found]
+      errors = [
+        np.hypot(*(person.landmarks.points - true)[_JOINTS].T).mean()
+        / trunk_length(true)
+        for person, true in zip(found, joints, strict=True)
+      ]
+      rows.append(
+        (
+          np.mean([overlap(a, b) for a, b in zip(alphas, masks, strict=True)]),
+          np.mean([overlap(masks[0] | masks[1], mask) for mask in masks]),
+          np.mean(errors),
+        )
+      )
+    cells = ["-"] * 3
+    if len(rows) > 1:
+      cells = [with_error(float(x.mean()), standard_error(x)) for x in np.array(rows).T]
+    print(f"| {trunks} | {len(rows)} of {len(scenes)} | " + " | ".join(cells) + " |")
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+  """Runs the measurement."""
+  parser = cli.make_parser("benchmarks.crowd", __doc__)
+  add = parser.add_argument
+  add("--pictures", type=cli.local_path, required=True)
+  args = parser.parse_args(argv)
+  with cli.one_line_errors("crowd"):
+    run(args)
+
+
+if __name__ == "__main__":
+  main()

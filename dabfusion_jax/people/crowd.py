@@ -1,0 +1,160 @@
+"""Tells people apart who touch each other, and so are one shape in a mask."""
+
+import functools
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from jaxtyping import Bool, Float32, UInt8
+
+from dabfusion_jax.people import landmarks as lm
+from dabfusion_jax.people import upper_body
+from dabfusion_jax.people.landmarks import Landmarks
+from dabfusion_jax.people.regions import outlines
+from dabfusion_jax.people.skeleton import trunk_length
+from dabfusion_jax.people.squares import Square
+
+_TRUNK = [lm.LEFT_SHOULDER, lm.RIGHT_SHOULDER, lm.LEFT_HIP, lm.RIGHT_HIP]
+_JOINTS = [*_TRUNK, lm.NOSE, lm.LEFT_KNEE, lm.RIGHT_KNEE, lm.LEFT_ELBOW, lm.RIGHT_ELBOW]
+_MIN_PRESENCE = 0.5  # of a body among others, which make the network unsure
+_IN_SHAPE = 0.75  # share of the joints in the picture that lie in the shape
+# Relative to the square around a person: from its centre, the hips, to the chest and
+# to the top of the head, and half the width of the shoulders.
+_CHEST, _TOP, _SHOULDERS = 0.18, 0.38, 0.13
+_MOST = 12  # people of a shape
+_BEGINNINGS, _LOOKS_AGAIN = 3, 2
+# Relative to outlines: what is hidden by somebody in front; what is surely somebody's,
+# if it is farther from another by the third.
+_HIDDEN, _SURE, _FARTHER = 0.75, 1.0, 1.5
+
+
+def those_in(squares: Sequence[Square], shape: Bool[np.ndarray, "h w"]) -> list[Square]:
+  """Returns the squares around people whose chest lies in a shape."""
+  chest = lambda square: square.to_picture(np.array([[0.5, 0.5 - _CHEST]]))
+  return [square for square in squares if _values(shape, chest(square)).any()]
+
+
+def find_bodies(
+  look: Callable[[np.ndarray, Square], Landmarks],
+  detect: Callable[[np.ndarray], Sequence[Square]],
+  picture: UInt8[np.ndarray, "h w 3"],
+  empty: UInt8[np.ndarray, "h w 3"],
+  shape: Bool[np.ndarray, "h w"],
+) -> list[Landmarks]:
+  """Returns the bodies in a shape.
+
+  Networks that know single people look at the surest of several, and mix them up where
+  they are close. So whoever is found is taken out of the picture, and what is left is
+  looked at again.
+
+  Args:
+    look: finds landmarks in a square of a picture.
+    detect: returns squares around the people in a picture, the surest first.
+    picture: of the people.
+    empty: the same without them.
+    shape: mask of them all.
+  """
+  bodies: list[Landmarks] = []
+  squares = those_in(detect(picture), shape)
+  for i in range(min(len(squares), _BEGINNINGS)):  # begins with the surest, or another
+    order = squares[i:] + squares[:i]
+    found = _one_by_one(look, detect, picture, empty, shape, order)
+    bodies = max(bodies, found, key=len)
+    if len(bodies) >= len(squares):
+      break
+  for _ in range(_LOOKS_AGAIN if len(bodies) > 1 else 0):
+    bodies = [
+      _find_body(look, alone_in(picture, empty, hidden), _square_of(body), own) or body
+      for body, (own, hidden) in zip(
+        bodies, territories(bodies, shape.shape), strict=True
+      )
+    ]
+  return bodies
+
+
+def _one_by_one(
+  look: Callable[[np.ndarray, Square], Landmarks],
+  detect: Callable[[np.ndarray], Sequence[Square]],
+  picture: np.ndarray,
+  empty: np.ndarray,
+  shape: np.ndarray,
+  squares: Sequence[Square],
+) -> list[Landmarks]:
+  """Returns bodies in the order in which they are found; see `find_bodies`."""
+  bodies: list[Landmarks] = []
+  while len(bodies) < _MOST:
+    found = (_find_body(look, picture, square, shape) for square in squares)
+    body = next((body for body in found if body is not None), None)
+    if body is None:
+      break
+    bodies.append(body)
+    is_taken = _away(body, shape.shape) < _SURE
+    picture = np.where(is_taken[..., None], empty, picture)
+    shape = shape & ~is_taken
+    squares = those_in(detect(picture), shape)
+  return bodies
+
+
+def _find_body(
+  look: Callable[[np.ndarray, Square], Landmarks],
+  picture: np.ndarray,
+  square: Square,
+  shape: np.ndarray,
+) -> Landmarks | None:
+  ends = np.array([[0.5 - _SHOULDERS, 0.5 - _TOP], [0.5 + _SHOULDERS, 1.0]])
+  box = tuple(np.round(square.to_picture(ends).ravel()).astype(int).tolist())
+  settled = upper_body.settle(functools.partial(look, picture), box)
+  if settled is None:
+    return None
+  found = look(picture, settled)
+  inside = _values(shape, found.points[_JOINTS])
+  is_there = found.presence >= _MIN_PRESENCE and inside.mean() >= _IN_SHAPE
+  return found if is_there else None
+
+
+def territories(
+  bodies: Sequence[Landmarks], shape: tuple[int, int]
+) -> list[tuple[Bool[np.ndarray, "h w"], Bool[np.ndarray, "h w"]]]:
+  """Returns which pixels are nearest to each body, and which are surely another's.
+
+  Args:
+    bodies: in any order; whose feet are lower is in front, and hides the others.
+    shape: height and width of the picture.
+  """
+  away = np.stack([_away(body, shape) for body in bodies])
+  nearest = np.argmin(away, 0)
+  for i in np.argsort([body.points[:, 1].max() for body in bodies]):
+    nearest[away[i] < _HIDDEN] = i
+  found = []
+  for i in range(len(bodies)):
+    others = np.delete(away, i, 0).min(0)
+    hidden = (others < _SURE) & (away[i] > _FARTHER) & (nearest != i)
+    found.append((nearest == i, hidden))
+  return found
+
+
+def alone_in(
+  picture: UInt8[np.ndarray, "h w 3"],
+  empty: UInt8[np.ndarray, "h w 3"],
+  hidden: Bool[np.ndarray, "h w"],
+) -> UInt8[np.ndarray, "h w 3"]:
+  """Returns a picture that is empty where it shows somebody else."""
+  return np.where(hidden[..., None], empty, picture)
+
+
+def _square_of(body: Landmarks) -> Square:
+  """Returns the square around a body, as a detector would."""
+  neck, hips = (body.points[_TRUNK[i : i + 2]].mean(0) for i in (0, 2))
+  side = float(np.hypot(*(neck - hips))) / (_CHEST + 0.05)
+  return Square(float(hips[0]) - side / 2, float(hips[1]) - side / 2, side)
+
+
+def _away(body: Landmarks, shape: tuple[int, int]) -> Float32[np.ndarray, "h w"]:
+  pieces = outlines(body.points, trunk_length(body.points), shape)
+  return np.min(list(pieces.values()), 0).astype(np.float32)
+
+
+def _values(shape: np.ndarray, points: np.ndarray) -> np.ndarray:
+  """Returns the values of a shape at those of the points that lie in the picture."""
+  x, y = np.floor(points).astype(int).T
+  inside = (x >= 0) & (x < shape.shape[1]) & (y >= 0) & (y < shape.shape[0])
+  return shape[y[inside], x[inside]]

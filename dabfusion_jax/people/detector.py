@@ -1,0 +1,79 @@
+"""Finds people in a square of a picture: BlazePose's first network.
+
+Bazarevsky et al. 2020 (2006.10204), with the weights of mediapipe. It serves several
+people who touch each other, of whom a mask shows one shape.
+"""
+
+import numpy as np
+from jaxtyping import Float, UInt8
+
+from dabfusion_jax.people.squares import Square
+from dabfusion_jax.people.tflite_network import TfliteNetwork
+from dabfusion_jax.pretrained import store
+from dabfusion_jax.pretrained.tflite_reader import read_tflite
+
+WEIGHTS = "blazepose-detector"
+SIZE = 224
+_STRIDES = (8, 16, 32, 32, 32)  # two anchors per cell and layer: 2,254
+_MIN_SCORE = 0.5
+_AROUND = 1.5  # side of what is around a square, relative to it
+_APART = 0.35  # of the radius of a person, by which two of them differ
+
+
+class Detector:
+  """The network.
+
+  Raises:
+    MissingWeightsError: the weights have not been imported.
+  """
+
+  def __init__(self):
+    graph = read_tflite(store.load(WEIGHTS)["model"].tobytes())
+    self._network = TfliteNetwork(graph, (0, 1))
+    self._anchors = make_anchors()
+
+  def __call__(
+    self, picture: UInt8[np.ndarray, "h w 3"], square: Square
+  ) -> list[Square]:
+    """Returns the squares around the people in a square, the surest first.
+
+    Close people are told apart better if they are shown large, so some may be found in
+    the square alone who are not with what is around it.
+    """
+    found: list[np.ndarray] = []
+    for view in (square.enlarged(_AROUND), square):
+      for ends in self._look(picture, view):
+        apart = _APART * np.hypot(*(ends[1] - ends[0]))
+        if all(np.hypot(*(ends - other).T).sum() > apart for other in found):
+          found.append(ends)
+    return [_square(*ends) for ends in found]
+
+  def _look(self, picture: np.ndarray, square: Square) -> np.ndarray:
+    """Returns the hips of people, and the edges of the circles around them."""
+    x = square.cut(picture, SIZE).astype(np.float32) / 127.5 - 1
+    boxes, scores = self._network(x)
+    least = np.log(_MIN_SCORE / (1 - _MIN_SCORE))
+    best = [i for i in np.argsort(-scores[:, 0]) if scores[i, 0] >= least]
+    # Two of the four key points.
+    points = boxes[best, 4:8].reshape(-1, 2, 2) / SIZE + self._anchors[best, None]
+    return square.to_picture(points.astype(np.float64))
+
+
+def make_anchors() -> Float[np.ndarray, "2254 2"]:
+  """Returns the centres (x, y) of the detector's anchors, in [0, 1]."""
+  anchors = []
+  layers = list(_STRIDES)
+  while layers:
+    stride = layers[0]
+    same = layers.count(stride)  # layers of one stride are interleaved, cell by cell
+    layers = layers[same:]
+    cells = SIZE // stride
+    y, x = np.divmod(np.arange(cells * cells), cells)
+    centres = (np.stack([x, y], axis=1) + 0.5) / cells
+    anchors.append(np.repeat(centres, 2 * same, axis=0))
+  return np.concatenate(anchors)
+
+
+def _square(hips: np.ndarray, edge: np.ndarray) -> Square:
+  radius = 1.25 * float(np.hypot(*(edge - hips)))
+  return Square(float(hips[0]) - radius, float(hips[1]) - radius, 2 * radius)

@@ -1,0 +1,140 @@
+"""People who touch each other are told apart, and each is looked at alone."""
+
+import dancers
+import numpy as np
+import pytest
+
+from dabfusion_jax.people import crowd, segmenter
+from dabfusion_jax.people import landmarks as lm
+from dabfusion_jax.people.landmarks import Landmarks
+from dabfusion_jax.people.squares import Square
+
+_SIZE = (220, 330)
+_CHEST = np.array([0, 30])  # from the nose
+
+
+class Scene:
+  """A picture of dancers, the last in front, and networks that know only these.
+
+  Both networks see whoever has a chest in the picture, and of several the first.
+  """
+
+  def __init__(self, *places):
+    self.empty = np.tile(dancers.WALL, (*_SIZE, 1))
+    self.picture, self.masks, self.bodies = self.empty.copy(), [], []
+    drawn, mask = dancers.draw()
+    for x, y in places:
+      inside = np.zeros(_SIZE, bool)
+      inside[y : y + dancers.HEIGHT, x : x + dancers.WIDTH] = mask
+      self.picture[inside] = drawn[mask]
+      self.masks = [other & ~inside for other in self.masks] + [inside]
+      self.bodies.append(
+        Landmarks(dancers.joints() + [x, y], np.ones(lm.NUM_LANDMARKS), 1.0)
+      )
+    self.there = np.any(self.masks, 0)
+
+  def _seen(self, picture):
+    chests = [(body, body.points[lm.NOSE] + _CHEST) for body in self.bodies]
+    return [
+      body
+      for body, (x, y) in chests
+      if (picture[int(y), int(x)] == dancers.SHIRT).all()
+    ]
+
+  def detect(self, picture, square=None):
+    return [
+      Square(*(body.points[[lm.LEFT_HIP, lm.RIGHT_HIP]].mean(0) - 125), 250.0)
+      for body in self._seen(picture)
+    ]
+
+  def find(self, picture, square):
+    seen = self._seen(picture)
+    return seen[0] if seen else Landmarks(dancers.joints(), np.ones(33), 0.0)
+
+  def find_with_mask(self, picture, square):
+    differs = (picture != self.empty).any(-1, keepdims=True)
+    mask = np.repeat(differs, 3, -1).astype(np.uint8) * 255
+    cut = square.cut(mask, segmenter._SIZE)[..., 0] / np.float32(255)
+    return self.find(picture, square), cut
+
+
+def segment(scene):
+  finder = object.__new__(segmenter.Segmenter)
+  finder._mask = lambda picture, square: scene.find_with_mask(picture, square)[1]
+  finder._landmarks, finder._detector, finder._sam = scene, scene.detect, None
+  return finder
+
+
+@pytest.mark.parametrize("places", [[(5, 10), (96, 12)], [(5, 12), (80, 6), (150, 10)]])
+def test_everybody_is_found_with_the_others_taken_out(places):
+  scene = Scene(*places)
+  found = crowd.find_bodies(
+    scene.find, scene.detect, scene.picture, scene.empty, scene.there
+  )
+  noses = sorted(body.points[lm.NOSE].tolist() for body in found)
+  assert noses == sorted(body.points[lm.NOSE].tolist() for body in scene.bodies)
+  for (own, hidden), mask in zip(
+    crowd.territories(scene.bodies, _SIZE), scene.masks, strict=True
+  ):
+    assert own[mask].mean() > 0.93 and own[scene.there & ~mask].mean() < 0.05
+    assert hidden[scene.there & ~mask].mean() > 0.7 and hidden[mask].mean() < 0.02
+
+
+def test_who_stands_in_front_hides_the_others():
+  scene = Scene((60, 4), (100, 14))
+  (behind, _), (front, _) = crowd.territories(scene.bodies, _SIZE)
+  both = scene.masks[1] & np.roll(scene.masks[1], (-10, -40), (0, 1))
+  assert both.sum() > 500 and front[both].mean() > 0.8
+  (front, _), (behind, _) = crowd.territories(scene.bodies[::-1], _SIZE)
+  assert front[both].mean() > 0.8 and not (front & behind).any()
+
+
+def test_a_body_that_is_not_there_is_no_person():
+  scene = Scene((5, 10), (96, 12))
+  shown = (scene.picture, scene.empty)
+  unsure = lambda picture, square: Landmarks(dancers.joints(), np.ones(33), 0.3)
+  assert crowd.find_bodies(unsure, scene.detect, *shown, scene.there) == []
+  half = scene.masks[0]  # the second one is not in the mask
+  assert len(crowd.find_bodies(scene.find, scene.detect, *shown, half)) == 1
+  squares = scene.detect(scene.picture)
+  assert crowd.those_in(squares, half) == squares[:1]
+  assert crowd.those_in([Square(400.0, 400.0, 90.0)], half) == []
+
+
+def test_each_of_two_people_who_touch_is_cut_out_alone():
+  scene = Scene((5, 10), (96, 12))
+  finder = segment(scene)
+  parts = finder.find(scene.picture)
+  assert [part.is_mixed for part in parts] == [False, False]
+  masks = []
+  for pick in (1, 2):
+    person = finder.cut_out(parts, pick)
+    nose = person.landmarks.points[lm.NOSE].tolist()
+    i = [body.points[lm.NOSE].tolist() for body in scene.bodies].index(nose)
+    masks.append(i)
+    assert ((person.alpha > 0.5) != scene.masks[i]).mean() < 0.01
+    assert person.others == 1
+    assert person.beside[scene.masks[1 - i]].mean() > 0.9
+    assert person.beside[scene.masks[i]].mean() < 0.1
+  assert sorted(masks) == [0, 1] and finder.cut_out(parts, 3) is None
+
+
+def test_people_who_cannot_be_told_apart_are_said_to_be_several():
+  scene = Scene((60, 4), (80, 6))
+  finder = segment(scene)
+  finder._detector = lambda picture, square: scene.detect(scene.picture)
+  scene.find = lambda picture, square: scene.bodies[0]
+  (part,) = finder.find(scene.picture)
+  assert part.is_mixed and finder.cut_out([part]).part.is_mixed
+
+
+def test_who_stands_apart_is_not_part_of_another():
+  scene = Scene((0, 10), (140, 10))
+  finder = segment(scene)
+  finder._detector = lambda picture, square: []
+  parts = finder.find(scene.picture)
+  assert len(parts) == 2
+  for pick in (1, 2):  # although the mask of the larger square shows both
+    alpha = finder.cut_out(parts, pick).alpha
+    assert min((alpha > 0.5)[mask].mean() for mask in scene.masks) == 0
+    assert max((alpha > 0.5)[mask].mean() for mask in scene.masks) > 0.97
