@@ -3,11 +3,12 @@ r"""How well people are told apart who stand close to each other.
   python -m benchmarks.crowd --pictures=DIR
 
 --pictures is a folder of pictures of whole people, each standing. Every one is put
-beside the next, before the first one's background, at several distances of their
-necks. Printed are how many of both are found, and of these the overlap of their mask
-with the true one (intersection over union) and the mean distance of the joints from
-those in the picture of one, in trunks; with standard errors over pairs. The null is the overlap if both were taken for one. It needs the weights of
-the networks that find people (docs/weights.md).
+beside the next, before the first one's background, at several distances of their necks
+in trunks. Printed are how many of both are found, and of these the overlap of their
+mask with the true one (intersection over union) and the mean distance of the joints
+from those in the picture of one, in trunks; with standard errors over pairs. The null
+is the overlap if both were taken for one. It needs the weights of the networks that
+find people (docs/weights.md).
 """
 
 import argparse
