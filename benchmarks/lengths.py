@@ -11,7 +11,7 @@ place of speed, which the flow of a chain does not show), of these changes
 (acceleration), and from the picture (which is small if windows begin in its pose). "at
 joins" is their mean there over that elsewhere, so 1 is no seam. Frames count as shared
 if a joined window shares them with the one before. Given --output, the last 4 s of all
-dances are written there, a folder for each way and length, beside the true clips in
+dances are written there, a folder for each way and length, beside the real clips in
 DIR/real:
 
   python -m dabfusion_jax.evaluate --samples=DIR/windows_32 --references=DIR/real \

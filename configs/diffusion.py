@@ -103,7 +103,7 @@ def get_config(variant: str = "paper") -> ml_collections.ConfigDict:
     # left for what music and picture decide. It takes more steps to sample cleanly.
     c.diffusion.noise_shift = 2.0
     c.diffusion.velocity_weight = 4.0  # without: still off the beat after 1,500 steps
-    # As much on the beat as true clips, and as fast (docs/results.md).
+    # As much on the beat as real clips, and as fast (docs/results.md).
     c.sampling.num_inference_steps, c.sampling.guidance_scale = 10, 2.0
     c.data.slow, c.data.silent = 0.35, 0.1
     c.data.latents = f"data/{variant}_latents"
@@ -115,7 +115,7 @@ def get_config(variant: str = "paper") -> ml_collections.ConfigDict:
       c.diffusion.noise_shift = 5.0
       # What moves is decided in the first tenth of the noise: 10 steps of DDIM, even in
       # time, jump over it and give 0.7 of the motion that these give.
-      # Guidance: as fast as true clips (docs/people_training.md).
+      # Guidance: as fast as real clips (docs/people_training.md).
       c.sampling.method, c.sampling.guidance_scale = "unipc", 1.5
       c.joints.weight = 1.0
   elif variant == "demo":
