@@ -216,10 +216,10 @@ def parse_flags(argv: list[str]) -> list[str]:
   """Parses the command line; a wrong flag ends the program with one line, status 2."""
   try:
     return flags.FLAGS([with_found_config(word) for word in argv])
-  except AttributeError as error:  # a setting that the config file does not have
+  except (AttributeError, KeyError) as error:  # no such setting, or group of settings
     cause = error.args[0]  # a KeyError that names it, and perhaps a similar one
     text = cause.args[0] if isinstance(cause, KeyError) else cause
-    line = f"There is no setting {' '.join(str(text).split())}."
+    line = f"There is no setting {'. '.join(str(text).splitlines())}"
   except (flags.Error, ValueError, TypeError) as error:
     # ml_collections puts the traceback of a config file into the message.
     line = str(error).strip().splitlines()[-1].removeprefix("ValueError: ")

@@ -298,6 +298,8 @@ def test_bad_input_is_one_clear_line(place, inputs, change, message):
 def test_a_wrong_config_key_or_variant_is_named(place):
   done, printed = place.run(*place.train("diffusion", "x", **{"unet.bas_channels": 3}))
   assert done == 2 and "base_channels" in printed
+  done, printed = place.run(*place.train("autoencoder", "x", **{"unet.remat": True}))
+  assert done == 2 and printed.endswith("There is no setting 'unet'\n")
   done, printed = place.run(
     "dabfusion_jax.train", f"--config={_ROOT}/configs/diffusion.py:big"
   )
