@@ -36,7 +36,7 @@ def make_parser() -> argparse.ArgumentParser:
   """Returns the parser of the command line."""
   parser = cli.make_parser("dabfusion_jax.app", __doc__)
   add = parser.add_argument
-  add("--checkpoint", type=cli.path, help="workdir of a stage 2, or published folder")
+  add("--checkpoint", type=cli.path, help="stage 2, as for sample")
   add("--host", default="127.0.0.1", help="address to listen at; 0.0.0.0: the network")
   add("--port", type=cli.port, default=7860, help="port to listen at")
   return parser

@@ -140,9 +140,9 @@ def make_parser() -> argparse.ArgumentParser:
   add(
     "--checkpoint",
     type=cli.path,
-    help="workdir of a stage 2, published folder, or name of bundled weights; by"
-    f" default {saved_stage.PEOPLE} for people drawn in layers, else"
-    f" {saved_stage.SHIPPED[0]}",
+    help="workdir of a stage 2, published folder, name of bundled weights, or"
+    f" OWNER/NAME of the Hugging Face hub; by default {saved_stage.PEOPLE} for people"
+    f" drawn in layers, else {saved_stage.SHIPPED[0]}",
   )
   add(
     "--encoder", help="music encoder of the model; clap:PATH says where its weights are"
