@@ -10,7 +10,7 @@ import pathlib
 from collections.abc import Mapping
 
 import numpy as np
-from jaxtyping import Float32, Float64, Int32, Int64
+from jaxtyping import Float32, Float64, Int, Int32, Int64
 
 ASSET = pathlib.Path(__file__).parent / "body.npz"
 RACES = ("caucasian", "african", "asian")
@@ -19,6 +19,10 @@ GROUPS = (
   "helper-r-eye", "helper-l-eyelashes-1", "helper-l-eyelashes-2",
   "helper-r-eyelashes-1", "helper-r-eyelashes-2",
 )  # fmt: skip
+
+
+# Arrays that the file holds as `differences`.
+STEPS = ("fine", "coarse", "place", *(f"quads.{group}" for group in GROUPS))
 
 
 def _both(name: str) -> tuple[str, str]:
@@ -181,6 +185,18 @@ def _target_shares(build: Build) -> dict[str, float]:
   return shares
 
 
+def differences(array: Int[np.ndarray, "*n d"]) -> Int[np.ndarray, "*_"]:
+  """Returns integers as steps from point to point, which files hold in fewer bytes."""
+  steps = np.moveaxis(array, -2, -1) if array.ndim > 1 else array
+  return np.diff(steps, axis=-1, prepend=steps.dtype.type(0))
+
+
+def from_differences(steps: Int[np.ndarray, "*n d"]) -> Int[np.ndarray, "*_"]:
+  """Returns the integers of which `differences` has made steps."""
+  array = np.cumsum(steps, -1, dtype=steps.dtype)  # too large sums come back to where
+  return np.moveaxis(array, -1, -2) if array.ndim > 1 else array  # they came from
+
+
 @functools.cache
 def members(group: str) -> Int64[np.ndarray, "u"]:
   """Returns the points of a group, in order; the array is shared."""
@@ -192,6 +208,7 @@ def anatomy() -> Anatomy:
   """Reads the data of `make_body`."""
   with np.load(ASSET, allow_pickle=False) as file:
     arrays = dict(file)
+  arrays |= {name: from_differences(arrays[name]) for name in STEPS}
   fine, coarse = arrays["fine"] / 32767.0, arrays["coarse"] / 127.0
   bones = tuple(arrays["bones"].tolist())
   share = arrays["share"] / arrays["share"].sum(1, keepdims=True, dtype=np.float64)

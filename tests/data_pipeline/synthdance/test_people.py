@@ -12,6 +12,7 @@ from data_pipeline.records.true_motion import true_motion
 from data_pipeline.synthdance import presets
 from data_pipeline.synthdance.generate import make_clip, write_clip
 from data_pipeline.synthdance.kernels import compile_kernels
+from data_pipeline.synthdance.people import anatomy as body
 from data_pipeline.synthdance.people import raster
 from data_pipeline.synthdance.people.anatomy import anatomy
 from data_pipeline.synthdance.people.clip import project
@@ -176,3 +177,13 @@ def test_a_record_holds_the_motion_of_the_surface(clip):
     np.testing.assert_allclose(
       mirrored["motion"], found["motion"][:, ::-1] * np.float32([-1, 1])
     )
+
+
+@pytest.mark.parametrize("dtype", [np.int8, np.uint16])
+def test_arrays_come_back_from_their_differences(dtype):
+  rng, info = np.random.default_rng(0), np.iinfo(dtype)
+  for shape in ((40,), (9, 3), (2, 30, 3)):
+    array = rng.integers(info.min, info.max, shape, dtype, endpoint=True)
+    again = body.from_differences(body.differences(array))
+    assert again.dtype == dtype
+    np.testing.assert_array_equal(again, array)
