@@ -10,7 +10,7 @@ import pathlib
 from collections.abc import Mapping
 
 import numpy as np
-from jaxtyping import Float32, Float64, Int, Int32, Int64
+from jaxtyping import Float32, Float64, Int32, Int64, Integer
 
 ASSET = pathlib.Path(__file__).parent / "body.npz"
 RACES = ("caucasian", "african", "asian")
@@ -185,13 +185,13 @@ def _target_shares(build: Build) -> dict[str, float]:
   return shares
 
 
-def differences(array: Int[np.ndarray, "*n d"]) -> Int[np.ndarray, "*_"]:
+def differences(array: Integer[np.ndarray, "*n d"]) -> Integer[np.ndarray, "..."]:
   """Returns integers as steps from point to point, which files hold in fewer bytes."""
   steps = np.moveaxis(array, -2, -1) if array.ndim > 1 else array
   return np.diff(steps, axis=-1, prepend=steps.dtype.type(0))
 
 
-def from_differences(steps: Int[np.ndarray, "*n d"]) -> Int[np.ndarray, "*_"]:
+def from_differences(steps: Integer[np.ndarray, "*n d"]) -> Integer[np.ndarray, "..."]:
   """Returns the integers of which `differences` has made steps."""
   array = np.cumsum(steps, -1, dtype=steps.dtype)  # too large sums come back to where
   return np.moveaxis(array, -1, -2) if array.ndim > 1 else array  # they came from
