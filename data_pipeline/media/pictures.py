@@ -9,6 +9,7 @@ from collections.abc import Iterator
 
 import numpy as np
 import PIL.Image
+import PIL.ImageCms
 import PIL.ImageOps
 from etils.epath import PathLike
 from jaxtyping import Shaped, UInt8
@@ -19,13 +20,16 @@ from data_pipeline.media.errors import MediaError
 MAX_IMAGE_SIZE = 4096  # pixels of the longer side; larger pictures are scaled down
 _PNG = b"\x89PNG\r\n\x1a\n"
 _PNG_TEXTS = (b"tEXt", b"zTXt", b"iTXt", b"eXIf")
+# Modes whose values a profile explains -> the space that it must be of.
+_SPACES = {"RGB": "RGB ", "RGBA": "RGB ", "CMYK": "CMYK", "L": "GRAY"}
 _HEIF_BRANDS = (b"heic", b"heix", b"hevc", b"heim", b"heis", b"mif1", b"msf1")
 
 
 def read_image(path: PathLike) -> UInt8[np.ndarray, "h w 3"]:
   """Reads a picture, turned upright (EXIF) and composited on white.
 
-  A picture larger than `MAX_IMAGE_SIZE` is scaled down by a whole number.
+  Colours that its profile (ICC) tells become sRGB. A picture larger than
+  `MAX_IMAGE_SIZE` is scaled down by a whole number.
 
   Raises:
     MediaError: the file is missing, empty, too large, too small or not a picture.
@@ -68,7 +72,7 @@ def _reading(name: PathLike) -> Iterator[None]:
 
 def _pixels(name: PathLike, image: PIL.Image.Image) -> UInt8[np.ndarray, "h w 3"]:
   image.load()
-  rgba = _scaled(name, _upright(image)).convert("RGBA")
+  rgba = _scaled(name, _in_srgb(_upright(image))).convert("RGBA")
   white = PIL.Image.new("RGBA", rgba.size, "white")
   return np.array(PIL.Image.alpha_composite(white, rgba).convert("RGB"))
 
@@ -111,6 +115,24 @@ def _upright(image: PIL.Image.Image) -> PIL.Image.Image:
     return PIL.ImageOps.exif_transpose(image)
   except (ValueError, SyntaxError, TypeError, KeyError, OverflowError, struct.error):
     return image  # its EXIF is nonsense
+
+
+def _in_srgb(image: PIL.Image.Image) -> PIL.Image.Image:
+  """Returns a picture in the colours that its profile tells, as viewers show it."""
+  profile = image.info.get("icc_profile")
+  if profile and image.mode == "P":
+    image = image.convert("RGBA")
+  if not profile or image.mode not in _SPACES:
+    return image
+  try:
+    own = PIL.ImageCms.ImageCmsProfile(io.BytesIO(profile))
+    if own.profile.xcolor_space != _SPACES[image.mode]:
+      return image  # converted since, or nonsense
+    srgb, mode = PIL.ImageCms.createProfile("sRGB"), image.mode
+    mode = mode if mode == "RGBA" else "RGB"
+    return PIL.ImageCms.profileToProfile(image, own, srgb, outputMode=mode) or image
+  except (PIL.ImageCms.PyCMSError, OSError, TypeError, ValueError, ImportError):
+    return image  # its profile is nonsense
 
 
 def _scaled(name: PathLike, image: PIL.Image.Image) -> PIL.Image.Image:

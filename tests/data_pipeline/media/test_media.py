@@ -1,10 +1,12 @@
 """Files survive writing and reading, and bad ones are refused in one clear line."""
 
+import re
 from fractions import Fraction
 
 import av
 import numpy as np
 import PIL.Image
+import PIL.ImageCms
 import pytest
 
 from data_pipeline.media import container, reader, writer
@@ -219,6 +221,28 @@ def test_pictures_are_turned_upright_put_on_white_and_refused_if_too_small(tmp_p
   assert reader.read_image(tmp_path / "a.jpg").shape == (40, 20, 3)
   PIL.Image.new("RGB", (1, 1)).save(path)
   assert "1x1" in one_line(reader.read_image, path)
+
+
+def swapped(space):
+  """Returns a profile of sRGB with red for blue, said to be of another space."""
+  plain = PIL.ImageCms.ImageCmsProfile(PIL.ImageCms.createProfile("sRGB")).tobytes()
+  (red,), (blue,) = re.findall(b"rXYZ(.{8})", plain), re.findall(b"bXYZ(.{8})", plain)
+  made = plain.replace(b"rXYZ" + red, b"rXYZ" + blue, 1)
+  return made.replace(b"bXYZ" + blue, b"bXYZ" + red, 1).replace(b"RGB ", space, 1)
+
+
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "P"])
+def test_colours_are_those_that_the_profile_of_a_picture_tells(tmp_path, mode):
+  image, path = PIL.Image.new("RGB", (32, 32), (200, 90, 40)), "a.png"
+  image = image.quantize() if mode == "P" else image.convert(mode)
+  image.save(tmp_path / path, icc_profile=swapped(b"RGB "))
+  np.testing.assert_allclose(
+    reader.read_image(tmp_path / path)[0, 0].astype(int), (40, 90, 200), atol=2
+  )
+  # Of another space, or no profile: the picture is read as it is.
+  for profile in (swapped(b"CMYK"), b"nonsense", swapped(b"RGB ")[:200]):
+    image.save(tmp_path / path, icc_profile=profile)
+    assert reader.read_image(tmp_path / path)[0, 0].tolist() == [200, 90, 40]
 
 
 def test_odd_sizes_are_refused_before_anything_is_written(tmp_path):
