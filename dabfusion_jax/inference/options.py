@@ -182,9 +182,10 @@ class DanceOptions:
     for name, known in (
       ("short_music", (REFUSE, LOOP, END)),
       ("joining", (WINDOWS, CHAIN)),
+      ("drawing", (None, *DRAWINGS)),
     ):
       if getattr(self, name) not in known:
-        raise InputError(f"{name} is one of {', '.join(known)}.")
+        raise InputError(f"{name} is one of {', '.join(filter(None, known))}.")
     if self.joining == CHAIN and (self.drawing == LAYERS or self.details):
       raise InputError(
         "A chain draws each window from frames of its own, so neither layers nor"

@@ -192,6 +192,9 @@ def test_options_out_of_range_or_in_conflict_are_refused():
   for decoded in ({"drawing": "decoder"}, {"joining": "chain"}):
     with pytest.raises(InputError, match="fps belongs to layers"):
       DanceOptions(fps=30, **decoded)
+  for name in ("drawing", "joining", "short_music"):
+    with pytest.raises(InputError, match=f"{name} is one of .*, .*[a-z]\\."):
+      DanceOptions(**{name: "Layers"})
   with pytest.raises(TypeError, match="num_step"):
     DanceOptions(num_step=3)
 
