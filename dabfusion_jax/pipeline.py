@@ -8,7 +8,7 @@ dance.save("dance.mp4")
 import dataclasses
 import functools
 import pathlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -45,10 +45,10 @@ class DancePipeline:
   recorded with each dance.
   """
 
-  stage: DiffusionStage
-  params: Any
-  settings: DiffusionSettings
-  autoencoder_settings: AutoencoderSettings
+  stage: DiffusionStage = dataclasses.field(repr=False)
+  params: Any = dataclasses.field(repr=False)
+  settings: DiffusionSettings = dataclasses.field(repr=False)
+  autoencoder_settings: AutoencoderSettings = dataclasses.field(repr=False)
   digests: dict[str, str]  # of both stages, by name
   encoder_name: str | None = None
   devices: tuple[jax.Device, ...] | None = None
@@ -155,7 +155,7 @@ class DancePipeline:
 
   def stream_all(
     self,
-    pairs: Sequence[tuple[Picture, PathLike]],
+    pairs: Iterable[tuple[Picture, PathLike]],
     *,
     batch_size: int = 4,
     callback: Callable[[float, int], None] | None = None,
@@ -178,7 +178,7 @@ class DancePipeline:
       raises that when it is saved or collected, and ends none of the others.
     """
     check_integer("batch_size", batch_size, 1)
-    asked = DanceOptions(**options)
+    asked, pairs = DanceOptions(**options), list(pairs)
     per_device = min(batch_size, -(-len(pairs) // len(self.batch_sampler.devices)))
     num_rows = per_device * len(self.batch_sampler.devices)
     for first in range(0, len(pairs), max(1, num_rows)):

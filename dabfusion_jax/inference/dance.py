@@ -11,7 +11,7 @@ from typing import Any, NoReturn
 import numpy as np
 from jaxtyping import Float32, Float64, UInt8
 
-from dabfusion_jax.inference.dance_files import Part, save_dance
+from dabfusion_jax.inference.dance_files import MADE_ONCE, Part, save_dance
 from dabfusion_jax.inference.pairs import name_in
 from data_pipeline import cli, files
 from data_pipeline.errors import UserError
@@ -60,6 +60,10 @@ class Dance:
     Args:
       path: of the video; a missing folder is made.
       side_by_side: whether to show the picture to the left of the dance.
+
+    Raises:
+      UserError: it would overwrite the picture or music that it is made of, or a png or
+        json that no dance has written.
     """
     part = Part(self.frames, self.flow, self.occlusion, self.audio)
     still = self.still if side_by_side else None
@@ -122,11 +126,11 @@ class DanceStream:
     """Makes the whole dance in memory.
 
     Raises:
-      UserError: it has been made before.
+      UserError: it, or part of it, has been made before.
     """
     parts = list(self.parts)
-    if not parts:
-      raise UserError("A stream is made once: collect or save it, and ask for another.")
+    if sum(len(part.frames) for part in parts) < self.num_frames:
+      raise UserError(MADE_ONCE)
     frames, flow, occlusion, audio = map(np.concatenate, zip(*parts, strict=True))
     return Dance(
       frames,

@@ -11,11 +11,14 @@ import PIL.Image
 from jaxtyping import Float32, UInt8
 
 from data_pipeline import files
+from data_pipeline.errors import UserError
 from data_pipeline.media import writer
 from data_pipeline.records.picks import even_indices
 
 MAX_SHEET_FRAMES = 40
 _MAX_SHEET_SIDE = 256  # pixels of a frame; a PNG of 40 frames of 512 px takes a second
+MADE_ONCE = "A stream is made once: collect or save it, and ask for another."
+_INPUTS = ("image", "music", "scene", "beats")  # settings that may name files
 
 
 class Part(NamedTuple):
@@ -33,6 +36,38 @@ class Part(NamedTuple):
 def files_of(path: pathlib.Path) -> list[pathlib.Path]:
   """Returns the files of a dance: its video, contact sheet and settings."""
   return [path, path.with_suffix(".png"), path.with_suffix(".json")]
+
+
+def is_dance(path: pathlib.Path) -> bool:
+  """Returns whether a file holds the settings of a dance."""
+  try:
+    return "beat_times" in json.loads(path.read_text())
+  except (OSError, ValueError, TypeError):
+    return False
+
+
+def check_overwritten(
+  path: pathlib.Path, inputs: Iterable[str], called: str, *, is_new: bool
+) -> None:
+  """Checks that a dance overwrites no input, and nothing that no dance has written.
+
+  Args:
+    path: of the video.
+    inputs: names of the files that it is made of.
+    called: how the user calls the path.
+    is_new: whether the video itself, which the user has named, counts too.
+
+  Raises:
+    UserError: it would.
+  """
+  read = {pathlib.Path(name).resolve() for name in inputs}
+  saved = files_of(path)
+  may_replace = path.is_dir() or is_dance(saved[-1])  # a folder is told elsewhere
+  whats = ("", " with its contact sheet", " with its settings")
+  for file, what in zip(saved, whats, strict=True):
+    is_kept = not may_replace and (is_new or file != path) and file.exists()
+    if is_kept or file.resolve() in read:
+      raise UserError(f"{called} would overwrite {file}{what}; choose another name.")
 
 
 def save_dance(
@@ -61,9 +96,13 @@ def save_dance(
 
   Raises:
     KeyboardInterrupt: after Ctrl-C. What was made by then is saved; the text says what.
-    UserError: the place cannot be written.
+    UserError: the place cannot be written, files there are no dance's, or the parts
+      were made before.
   """
   saved = files_of(path)
+  named = [settings.get(key) for key in _INPUTS]
+  inputs = [name for name in named if isinstance(name, str)]
+  check_overwritten(path, inputs, str(path), is_new=False)
   files.check_writable(path, is_folder=False)
   for file in saved:
     files.remove_parts(file)
@@ -100,6 +139,8 @@ def save_dance(
       interrupted = True
     if written is not None:
       written.result()
+    if made < settings["total_frames"] and not interrupted:
+      raise UserError(MADE_ONCE)
   settings = {**settings, "total_frames": made, "interrupted": interrupted}
   # The settings first: by them the same command knows its own sheet, and overwrites it.
   files.write_json(saved[2], settings)

@@ -9,8 +9,10 @@ import numpy as np
 import PIL.Image
 import pytest
 
+from dabfusion_jax.inference import dance_files
 from dabfusion_jax.inference.dance import SAMPLE_RATE, Dance, DanceStream
 from dabfusion_jax.inference.pairs import check_output
+from dabfusion_jax.pipeline import DancePipeline
 from data_pipeline.errors import UserError
 from data_pipeline.media import reader
 
@@ -35,8 +37,11 @@ def test_beats_are_those_within_the_dance(dance):
   np.testing.assert_array_equal(dance.beats, [0.1, 0.6])
 
 
-def test_a_dance_is_shown_by_its_size_not_by_its_arrays(dance):
+def test_dances_and_pipelines_are_shown_without_their_arrays(dance, unchecked_types):
   assert repr(dance) == "<Dance: 8 frames of 32 x 32 pixels, 0.8 s>"
+  stage = dict.fromkeys(("stage", "params", "settings"), np.zeros(999))
+  shown = repr(DancePipeline(**stage, autoencoder_settings=None, digests={"a": "b"}))
+  assert shown.startswith("DancePipeline(digests={'a': 'b'}, encoder_name=None,")
   still = np.zeros((4, 4, 3), np.uint8)
   stream = DanceStream(iter(()), 8, 10.0, dance.settings, ("A note.",), still)
   assert repr(stream) == "DanceStream(num_frames=8, fps=10.0, notes=('A note.',))"
@@ -47,6 +52,35 @@ def test_a_missing_folder_is_made(dance, tmp_path):
   assert dance.to_gif(tmp_path / "c" / "dance.gif").is_file()
   with pytest.raises(UserError, match="dance.mp4 is a file; name a folder"):
     dance.save(tmp_path / "a" / "b" / "dance.mp4" / "dance.mp4")
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".png", ".json"])
+def test_saving_spoils_no_input_and_no_file_of_others(dance, tmp_path, suffix):
+  mine = tmp_path / f"me{suffix}"
+  mine.write_bytes(b"mine")
+  for key in ("image", "music", "scene", "beats"):
+    made = dataclasses.replace(dance, settings=dance.settings | {key: str(mine)})
+    with pytest.raises(UserError, match=rf"would overwrite .*me{suffix}.*; choose"):
+      made.save(tmp_path / "me.mp4")
+  if suffix != ".mp4":  # which the user has named
+    with pytest.raises(UserError, match=rf"would overwrite .*me{suffix} with its"):
+      dance.save(tmp_path / "me.mp4")
+  assert mine.read_bytes() == b"mine"
+  for _ in range(2):  # the second time over the first
+    dance.save(tmp_path / "dance.mp4")
+
+
+def test_what_was_made_of_a_stream_is_not_saved_or_collected_as_a_whole(
+  dance, tmp_path
+):
+  part = dance_files.Part(dance.frames[:4], *[dance.flow[:4]] * 2, dance.audio[:17640])
+  still = dance.frames[0]
+  make = lambda: DanceStream(iter([part]), 8, 10.0, dance.settings, (), still)
+  with pytest.raises(UserError, match="made once"):
+    make().collect()
+  with pytest.raises(UserError, match="made once"):
+    make().save(tmp_path / "dance.mp4")
+  assert not list(tmp_path.iterdir())
 
 
 def test_a_notebook_plays_the_video_with_its_sound(dance, tmp_path):

@@ -174,6 +174,8 @@ def test_a_stream_is_made_once(pipeline, toy, music, tmp_path):
   dance.save(tmp_path / "a.mp4")
   with pytest.raises(UserError, match="made once"):
     dance.collect()
+  with pytest.raises(UserError, match="made once"):
+    dance.save(tmp_path / "b.mp4")
 
 
 @pytest.mark.parametrize(
@@ -261,7 +263,7 @@ def test_a_bad_input_of_many_is_named_and_loses_its_own_dance_alone(
   options = {"drawing": "decoder", "beats": [0.5]}
   good, bad = (picture, music), (picture, "nowhere.wav")
   pairs = [bad, good, ("no.png", music), good, bad, bad, bad]
-  dances = list(pipeline.stream_all(pairs, batch_size=3, **options))
+  dances = list(pipeline.stream_all(iter(pairs), batch_size=3, **options))
   alone = pipeline(picture, music, **options)
   other = "^array: nowhere.wav"
   faults = [other, "", f"^{music}: no.png", "", *[other] * 3]
