@@ -1,19 +1,19 @@
 """The pairs of pictures and songs to make dances of, and the files they become."""
 
-import json
 import pathlib
 import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from dabfusion_jax.inference.dance_files import files_of
+from dabfusion_jax.inference.dance_files import check_overwritten, is_dance
 from data_pipeline import files
 from data_pipeline.errors import UserError
 from data_pipeline.media import writer
 from data_pipeline.sources.base import SONG_SUFFIXES
 
 PICTURE_SUFFIXES = (
-  *(".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".heic", ".heif"),
+  *(".jpg", ".jpeg", ".jfif", ".png", ".webp", ".bmp", ".tif", ".tiff"),
+  *(".avif", ".heic", ".heif"),
 )
 
 
@@ -101,7 +101,7 @@ def _own_files(folder: str) -> list[pathlib.Path]:
     if not path.name.startswith(".")
     and path.name.lower() not in ("thumbs.db", "desktop.ini")
     and not path.is_dir()
-    and not _is_dance(path.with_suffix(".json"))
+    and not is_dance(path.with_suffix(".json"))
   ]
 
 
@@ -134,21 +134,5 @@ def check_output(path: pathlib.Path, *inputs: str) -> None:
       f"--output={path} must end in {', '.join(writer.SUFFIXES)}, such as"
       f" {path.with_suffix('.mp4')}, or be a folder."
     )
-  read = {pathlib.Path(name).resolve() for name in inputs}
-  saved = files_of(path)
-  may_replace = path.is_dir() or _is_dance(saved[-1])  # a folder is told below
-  whats = ("", " with its contact sheet", " with its settings")
-  for file, what in zip(saved, whats, strict=True):
-    if file.resolve() in read or (file.exists() and not may_replace):
-      raise UserError(
-        f"--output={path} would overwrite {file}{what}; choose another name."
-      )
+  check_overwritten(path, inputs, f"--output={path}", is_new=True)
   files.check_writable(path, is_folder=False)
-
-
-def _is_dance(path: pathlib.Path) -> bool:
-  """Returns whether a file holds the settings of a dance."""
-  try:
-    return "beat_times" in json.loads(path.read_text())
-  except (OSError, ValueError, TypeError):
-    return False

@@ -76,14 +76,11 @@ def read_person(
     if not is_asked and place == OWN and is_left_to_decoder(person, pick):
       return None, (f"{unknown}: the decoder draws it.",)
     return person, (f"{unknown}: what was cut out moves as a whole.",)
-  notes: tuple[str, ...] = ()
-  if person.others and pick == 1:
-    notes += (
-      f"The largest of {person.others + 1} people dances; --pick=2 is the next.",
-    )
   if reference.is_from_behind(person.landmarks):
-    notes += ("The person is seen from behind, and dances with their back to you.",)
-  return person, notes
+    return person, (
+      "The person is seen from behind, and dances with their back to you.",
+    )
+  return person, ()
 
 
 def is_left_to_decoder(person: Person, pick: int) -> bool:

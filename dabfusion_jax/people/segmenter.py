@@ -99,6 +99,8 @@ class Segmenter:
     UserError: $DABFUSION_SAM names something else than SAM.
   """
 
+  _found: tuple[tuple, list[Part]] | None = None  # in the last picture
+
   def __init__(self):
     graph = read_tflite(store.load(SELFIE)["model"].tobytes())
     self._selfie = TfliteNetwork(graph, (0,))
@@ -109,8 +111,14 @@ class Segmenter:
   def __call__(
     self, picture: UInt8[np.ndarray, "h w 3"], pick: int = 1
   ) -> Person | None:
-    """Returns a person of the picture, or None; see `find` and `cut_out`."""
-    return self.cut_out(self.find(picture), pick)
+    """Returns a person of the picture, or None; see `find` and `cut_out`.
+
+    Asked for the next one at once, it does not look for people again.
+    """
+    key = (picture.shape, picture.tobytes())
+    if self._found is None or self._found[0] != key:
+      self._found = key, self.find(picture)
+    return self.cut_out(self._found[1], pick)
 
   def find(self, picture: UInt8[np.ndarray, "h w 3"]) -> list[Part]:
     """Returns the people of a picture of any size, the largest first."""

@@ -55,6 +55,14 @@ def test_a_folder_of_dances_has_their_names_alone(folder, name):
     assert [pair.output for pair in pairs] == wanted
 
 
+def test_pictures_of_phones_and_browsers_are_taken_from_folders(folder):
+  people = folder / "people"
+  before = len(make_pairs([str(people)], ["x.mp3"], folder / "d.mp4"))
+  for name in ("p.AVIF", "q.jfif", "r.HEIC"):
+    (people / name).touch()
+  assert len(make_pairs([str(people)], ["x.mp3"], folder / "d.mp4")) == before + 3
+
+
 def test_what_an_earlier_dance_has_written_is_not_danced_to(folder):
   """Contact sheets are pictures; beside the user's own they would be danced next."""
   people = folder / "people"
