@@ -9,12 +9,13 @@ from dabfusion_jax.inference.dance_files import check_overwritten, is_dance
 from data_pipeline import files
 from data_pipeline.errors import UserError
 from data_pipeline.media import writer
-from data_pipeline.sources.base import SONG_SUFFIXES
+from data_pipeline.sources.base import SONG_SUFFIXES, VIDEO_SUFFIXES
 
 PICTURE_SUFFIXES = (
   *(".jpg", ".jpeg", ".jfif", ".png", ".webp", ".bmp", ".tif", ".tiff"),
   *(".avif", ".heic", ".heif"),
 )
+MUSIC_SUFFIXES = SONG_SUFFIXES + VIDEO_SUFFIXES  # of what has sound
 
 
 class Pair(NamedTuple):

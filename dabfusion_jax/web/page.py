@@ -7,6 +7,7 @@ from contextlib import contextmanager
 import gradio
 import numpy as np
 
+from dabfusion_jax.inference.pairs import MUSIC_SUFFIXES, PICTURE_SUFFIXES
 from dabfusion_jax.web.limits import MIN_SECONDS, Request
 from dabfusion_jax.web.service import DanceService
 from dabfusion_jax.web.wording import CONTROLS
@@ -81,10 +82,17 @@ def make_page(
     with gradio.Row():
       with gradio.Column(min_width=320):
         image = gradio.File(
-          label="Picture of a person", file_types=["image"], height=110, elem_id="image"
+          label="Picture of a person",
+          file_types=["image", *PICTURE_SUFFIXES],
+          height=110,
+          elem_id="image",
         )
+        # Some systems do not know of every ending, such as .ogg, that it is sound.
         music = gradio.File(
-          label="Song", file_types=["audio", "video"], height=110, elem_id="music"
+          label="Song",
+          file_types=["audio", "video", *MUSIC_SUFFIXES],
+          height=110,
+          elem_id="music",
         )
         take = gradio.Button("Take the example", elem_id="example")
         seconds = gradio.Slider(

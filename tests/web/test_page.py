@@ -7,6 +7,8 @@ import urllib.request
 
 import pytest
 
+from dabfusion_jax.inference.pairs import MUSIC_SUFFIXES, PICTURE_SUFFIXES
+
 pytest.importorskip("gradio")
 pytestmark = pytest.mark.filterwarnings("ignore")  # of libraries under Gradio
 
@@ -56,3 +58,25 @@ def test_the_page_asks_for_nothing_of_other_hosts(served):
     text = answer.read().decode()
   loaded = re.findall(r'<(?:link|script)[^>]+(?:href|src)="(https?://[^"]+)"', text)
   assert not [url for url in loaded if not url.startswith(address)]
+
+
+@pytest.mark.parametrize(
+  ("label", "suffixes"),
+  [
+    ("Picture of a person", PICTURE_SUFFIXES),
+    ("Song", MUSIC_SUFFIXES),
+  ],
+)
+def test_uploads_are_taken_where_the_system_does_not_know_their_endings(
+  served, example, monkeypatch, label, suffixes
+):
+  from gradio_client import utils
+
+  from dabfusion_jax.web import page
+
+  monkeypatch.setattr(utils, "get_mimetype", lambda name: None)
+  blocks = page.make_page(served[1], example).blocks.values()
+  (field,) = [block for block in blocks if getattr(block, "label", None) == label]
+  for suffix in suffixes:
+    assert utils.is_valid_file(f"A{suffix.upper()}", field.file_types)
+  assert not utils.is_valid_file("a.exe", field.file_types)
