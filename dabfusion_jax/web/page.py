@@ -157,7 +157,7 @@ def make_page(
       [image, music],
       api_visibility=_PRIVATE,
     )
-    go.click(
+    asked = go.click(
       dance,
       [image, music, seconds, start, bpm, count, size, pick, seed],
       [video, chart, film, gif, notes],
@@ -165,7 +165,8 @@ def make_page(
       concurrency_limit=1,
       api_visibility=_PRIVATE,
     )
-    end.click(stop, None, None, queue=False, api_visibility=_PRIVATE)
+    # One that waits in the queue has not reached the service, and is taken out of it.
+    end.click(stop, None, None, queue=False, cancels=[asked], api_visibility=_PRIVATE)
     page.unload(stop)
   return page.queue(max_size=limits.waiting)
 

@@ -80,3 +80,18 @@ def test_uploads_are_taken_where_the_system_does_not_know_their_endings(
   for suffix in suffixes:
     assert utils.is_valid_file(f"A{suffix.upper()}", field.file_types)
   assert not utils.is_valid_file("a.exe", field.file_types)
+
+
+def test_stop_takes_a_dance_out_of_the_queue_in_which_it_waits(served, example):
+  from dabfusion_jax.web import page
+
+  made = page.make_page(served[1], example)
+  (dance,) = [i for i, function in made.fns.items() if function.name == "dance"]
+  buttons = made.blocks.items()
+  (stop,) = [i for i, block in buttons if getattr(block, "elem_id", None) == "stop"]
+  clicked = [
+    event["cancels"]
+    for event in made.config["dependencies"]
+    if (stop, "click") in map(tuple, event["targets"])
+  ]
+  assert [dance] in clicked
