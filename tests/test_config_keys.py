@@ -110,6 +110,20 @@ def test_settings_that_do_not_fit_are_refused_with_their_keys():
   model = config["model"] | {"hourglass_blocks": 6}
   with pytest.raises(UserError, match="model.hourglass_blocks=6.*allows 3"):
     read_settings(config | {"model": model}, strict=True)
+  for key, value, reason in (
+    ("data.frame_size", 36, "hourglass_blocks=1 halves 9 px .* allows 0"),
+    ("model.detector_scale", 0.125, "hourglass_blocks=3 halves 4 px .* allows 2"),
+    ("model.motion_down", 1, "hourglass_blocks=3 halves 4 px .* allows 2"),
+    ("model.motion_down", 2, "num_down . model.motion_down must be at most 3"),
+  ):
+    blocks = 3 if "blocks=3" in reason else 1
+    changed = _with(_with(config, "model.hourglass_blocks", blocks), key, value)
+    with pytest.raises(UserError, match=reason):
+      read_settings(changed, strict=True)
+  changed = _with(_with(config, "data.frame_size", 36), "model.hourglass_blocks", 0)
+  read_settings(changed, strict=True)
+  with pytest.raises(UserError, match="detector_scale: .* 36 px .* divide by 8"):
+    read_settings(_with(changed, "model.detector_scale", 0.125), strict=True)
   config = _config("diffusion")
   for group, key, value in (
     ("condition", "beat_mode", "loud"),
@@ -154,6 +168,7 @@ def test_an_odd_value_is_used_or_refused_by_the_name_of_its_setting(stage):
     ("autoencoder", "model.detector_temperature", (0, -1)),
     ("autoencoder", "model.dtype", ("float", "")),
     ("autoencoder", "model.detector_scale", (0.4, 3.0)),
+    ("autoencoder", "model.detector_head_size", (0, 4)),
     ("autoencoder", "loss.scales", ([], [0], [2], [1.0, 0.4])),
     ("autoencoder", "loss.pixel_weight", (-1,)),
     ("diffusion", "data.silent", (-0.1, 1.5)),
@@ -163,7 +178,7 @@ def test_an_odd_value_is_used_or_refused_by_the_name_of_its_setting(stage):
     ("diffusion", "unet.head_dim", (5,)),
     ("diffusion", "unet.base_channels", (20,)),
     ("diffusion", "diffusion.num_timesteps", (0, 10**9)),
-    ("diffusion", "diffusion.noise_shift", (0,)),
+    ("diffusion", "diffusion.noise_shift", (0, 1e-9, 1e200)),
     ("diffusion", "diffusion.threshold", (1.5,)),
     ("diffusion", "sampling.num_inference_steps", (0,)),
     ("diffusion", "sampling.eta", (2,)),

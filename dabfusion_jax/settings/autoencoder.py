@@ -91,6 +91,11 @@ class AutoencoderModel:
     ranges |= dict.fromkeys(halvings, (0, MAX_HALVINGS))
     check_ranges(self, "model", ranges)
     check_numbers("model.detector_scale", (self.detector_scale,), REDUCTIONS)
+    if not self.detector_head_size % 2:
+      raise UserError(
+        "model.detector_head_size must be odd, for heatmaps of the size of their input,"
+        f" not {self.detector_head_size}."
+      )
     positive = ("detector_temperature", "heat_variance")
     check_above_zero(self, "model", positive)
     for name in ("decoder_features", "fine_flow"):
@@ -165,17 +170,25 @@ class AutoencoderSettings(LoopSettings):
   def __post_init__(self):
     super().__post_init__()
     size, model = self.data.frame_size, self.model
-    # The hourglasses work at a quarter of the frame and halve it `hourglass_blocks`
-    # times; the codec halves the frame `num_down` times, the flow `motion_down` more.
+    # The codec halves the frame `num_down` times, the flow `motion_down` more.
+    reduction = 2 ** (model.num_down + model.motion_down)
+    if reduction * min(REDUCTIONS) > 1:
+      raise UserError(
+        "model.num_down + model.motion_down must be at most 3: frames are reduced to an"
+        f" eighth at most, not to 1/{reduction}."
+      )
     for divisor, keys in (
       (4, "data.frame_size"),
+      (round(1 / model.detector_scale), "model.detector_scale"),
       (2**model.num_down, "model.num_down"),
-      (2 ** (model.num_down + model.motion_down), "model.motion_down"),
+      (reduction, "model.motion_down"),
     ):
       if size % divisor:
         raise UserError(f"{keys}: a frame of {size} px does not divide by {divisor}.")
-    if size // 4 < 2**model.hourglass_blocks:
-      raise UserError(
-        f"model.hourglass_blocks={model.hourglass_blocks} halves {size // 4} px too"
-        f" often; data.frame_size={size} allows {(size // 4).bit_length() - 1}."
-      )
+    # One hourglass works on the reduced frame of the detector, one at the flow's size.
+    for side in (round(size * model.detector_scale), size // reduction):
+      if side % 2**model.hourglass_blocks:
+        raise UserError(
+          f"model.hourglass_blocks={model.hourglass_blocks} halves {side} px too often;"
+          f" data.frame_size={size} allows {(side & -side).bit_length() - 1}."
+        )

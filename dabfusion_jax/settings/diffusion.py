@@ -6,7 +6,6 @@ from typing import Any
 
 from dabfusion_jax.settings.autoencoder import DTYPES, MAX_CHANNELS
 from dabfusion_jax.settings.checks import (
-  check_above_zero,
   check_choice,
   check_filled,
   check_ranges,
@@ -116,8 +115,8 @@ class ProcessSettings:
     check_choice("diffusion.flow_param", self.flow_param, FLOW_PARAMS)
     weights = dict.fromkeys(("velocity_weight", "flow_scale"), (0, math.inf))
     ranges = {"num_timesteps": (1, MAX_TIMESTEPS), "threshold": (0, 1)} | weights
-    check_ranges(self, "diffusion", ranges)
-    check_above_zero(self, "diffusion", ("noise_shift",))
+    # Its square is a factor of the noise: beyond, float64 holds noise or signal only.
+    check_ranges(self, "diffusion", ranges | {"noise_shift": (1e-3, 1e3)})
     if self.prediction == "eps" and self.velocity_weight:
       raise UserError("diffusion.velocity_weight needs diffusion.prediction=v.")
     if self.flow_param == "absolute" and self.flow_scale != 1:
