@@ -110,7 +110,7 @@ def _first_time(schedule: NoiseSchedule, num_steps: int) -> int:
     raise ValueError(
       f"num_steps must lie in [1, {schedule.num_timesteps}], got {num_steps}."
     )
-  start = int(np.flatnonzero(schedule.alpha_bar >= 1e-4)[-1])
+  start = int(np.sum(schedule.alpha_bar >= 1e-4)) - 1  # alpha_bar falls
   if num_steps > start + 1:
     start = schedule.num_timesteps - 1
   return start

@@ -112,6 +112,15 @@ def test_impossible_number_of_steps_is_refused(method, num_steps):
     make_plan(SCHEDULE, method, num_steps)
 
 
+@pytest.mark.parametrize("method", METHODS)
+def test_a_schedule_of_noise_alone_is_sampled_from_its_last_timestep(method):
+  for schedule in (cosine_schedule(1), cosine_schedule(2, noise_shift=100.0)):
+    steps = schedule.num_timesteps
+    plan = make_plan(schedule, method, steps)
+    np.testing.assert_array_equal(plan.t, np.arange(steps)[::-1])
+    assert all(np.isfinite(row).all() for row in plan)
+
+
 def test_unknown_method_is_refused():
   with pytest.raises(ValueError, match="'euler'.*'ddpm'"):
     make_plan(SCHEDULE, "euler", 10)
