@@ -62,6 +62,7 @@ def read_model(path: epath.Path) -> tuple[PyTree, PyTree, int, str]:
     KeyError,
     TypeError,
     ValueError,
+    AttributeError,  # of a dtype that numpy lacks
   ) as error:
     raise SavedStageError(f"{path} is damaged ({error}); get the file again.") from None
   if not any(name.startswith("params/") for name in flat):

@@ -78,7 +78,9 @@ def unpack(packed: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         raise ValueError(f"{name} has no scales that fit")
       weights[name] = value * scale
       if exponent is not None:
-        if exponent.dtype != np.int8 or exponent.shape != value.shape[-2:-1]:
+        # An array of one axis has no input channels.
+        wanted = (np.int8, value.shape[-2:-1] or None)
+        if (exponent.dtype, exponent.shape) != wanted:
           raise ValueError(f"{name} has exponents that do not fit")
         weights[name] = np.ldexp(weights[name], exponent[:, None])
     elif scale is not None or exponent is not None or value.dtype not in _FLOATS:

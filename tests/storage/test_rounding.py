@@ -104,6 +104,11 @@ def test_what_half_precision_cannot_hold_is_named(dtype):
     {"kernel" + EXPONENT: np.ones(40, np.float32)},
     {"kernel": None},
     {"nothing" + EXPONENT: np.ones(4, np.int8)},
+    {
+      "small": np.ones(4, np.int8),
+      "small" + SCALE: np.ones(4, np.float32),
+      "small" + EXPONENT: np.int8(1),
+    },
   ],
 )
 def test_integers_without_their_scales_are_damage(change):
