@@ -212,7 +212,7 @@ def _convert_user_file(
   if file.suffix == ".safetensors":
     try:
       tensors = safetensors.numpy.load_file(file)
-    except (safetensors.SafetensorError, TypeError, KeyError) as error:
+    except (safetensors.SafetensorError, TypeError, KeyError, AttributeError) as error:
       raise WeightsError(f"{file} is damaged ({error}); download it again") from None
     tensors = {k: v for k, v in tensors.items() if k.startswith(known.prefix)}
   else:

@@ -131,6 +131,9 @@ def read_torch_file(path: pathlib.Path, prefix: str = "") -> dict[str, np.ndarra
       return reader(file, prefix)
     except UnsafePickleError as error:
       raise UnsafePickleError(f"{path}: {error}") from None
+    except (OSError, TypeError, ValueError, OverflowError) as error:
+      # An offset before the file, or a shape that no array has.
+      raise UnsafePickleError(f"{path}: damaged ({error})") from None
 
 
 def _read_zip(file: io.BufferedReader, prefix: str) -> dict[str, np.ndarray]:

@@ -90,6 +90,8 @@ def test_a_torch_tensor_follows_offset_and_strides(tmp_path, write):
     {"strides": (1,)},
     {"num_values": 13, "shape": (13,), "strides": (1,)},
     {"kind": "UntypedStorage"},
+    {"shape": (0, 2**70)},
+    {"shape": (1, 1), "strides": (2**70, 1)},
   ],
   ids=str,
 )
@@ -120,6 +122,15 @@ def test_a_truncated_torch_file_is_refused(tmp_path, write, keep):
   path = write(tmp_path / "a.pth", state_dict_opcodes(tensor_opcodes()))
   content = path.read_bytes()
   path.write_bytes(content[: int(keep * len(content)) if keep < 1 else keep])
+  with pytest.raises(UnsafePickleError, match=r"a\.pth"):
+    read_torch_file(path)
+
+
+def test_a_zip_whose_table_lies_before_the_file_is_refused(tmp_path):
+  path = write_zip(tmp_path / "a.pth", state_dict_opcodes(tensor_opcodes()))
+  content = bytearray(path.read_bytes())
+  struct.pack_into("<I", content, len(content) - 6, 2**31)
+  path.write_bytes(content)
   with pytest.raises(UnsafePickleError, match=r"a\.pth"):
     read_torch_file(path)
 

@@ -191,6 +191,15 @@ def test_vgg19_of_another_shape_is_refused(tmp_path, monkeypatch):
     store.import_weights(["vgg19"], path)
 
 
+def test_a_dtype_that_numpy_lacks_is_refused(tmp_path, monkeypatch):
+  monkeypatch.setenv("DABFUSION_WEIGHTS", str(tmp_path / "weights"))
+  path = tmp_path / "clip.safetensors"
+  header = b'{"x": {"dtype": "F8_E4M3", "shape": [1], "data_offsets": [0, 1]}}'
+  path.write_bytes(len(header).to_bytes(8, "little") + header + b"0")
+  with pytest.raises(store.WeightsError, match=r"clip.safetensors is damaged"):
+    store.import_weights(["clip-vit-b32"], path)
+
+
 @pytest.mark.parametrize(
   ("arguments", "message"),
   [(["vgg19"], "no package contains vgg19"), (["i3d", "--file=none.gz"], "none.gz")],
