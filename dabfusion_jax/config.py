@@ -5,6 +5,7 @@ import functools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import jax
 from absl import logging
 from jaxtyping import Array
 
@@ -19,6 +20,7 @@ from dabfusion_jax.ops.image_features import (
   alexnet_features,
   vgg_features,
 )
+from dabfusion_jax.ops.resize import antialias_down
 from dabfusion_jax.parallel import sharding
 from dabfusion_jax.pretrained import store
 from dabfusion_jax.settings.autoencoder import AutoencoderModel, AutoencoderSettings
@@ -86,6 +88,16 @@ def make_autoencoder_stage(
     used = [p for p in zip(network.taps, perceptual_weights, strict=True) if p[1]]
     taps, perceptual_weights = zip(*used, strict=True)
     features = functools.partial(network.features, trunk, taps=taps)
+    side, scale = settings.data.frame_size, min(loss.scales)
+    small = lambda image: features(antialias_down(image, scale))
+    try:
+      jax.eval_shape(small, jax.ShapeDtypeStruct((1, side, side, 3), "float32"))
+    except ValueError as error:
+      raise UserError(
+        f"loss.scales: {scale:g} of a frame of {side} px is too small for {taps[-1]} of"
+        f" {loss.network} ({error}); leave it out, or set the last of"
+        " loss.perceptual_weights to 0."
+      ) from None
   logging.info("Perceptual loss: %s.", loss.network)
   return AutoencoderStage(
     model=make_autoencoder(settings.model, settings.frozen_parts),

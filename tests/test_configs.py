@@ -23,6 +23,7 @@ from dabfusion_jax.storage.saved_stage import SavedStage
 from dabfusion_jax.training.optimizer import make_optimizer
 from dabfusion_jax.training.state import make_init
 from dabfusion_jax.training.step import make_train_step
+from data_pipeline.errors import UserError
 
 _CONFIGS = pathlib.Path(__file__).parent.parent / "configs"
 _VARIANTS = ("paper", "people", "medium", "demo", "smoke")
@@ -84,6 +85,26 @@ def test_the_network_is_told_which_of_its_parts_are_frozen():
     _settings("autoencoder", "smoke"), frozen_parts=("encoder",)
   )
   assert make_autoencoder_stage(settings).model.frozen_parts == ("encoder",)
+
+
+@pytest.mark.parametrize(("size", "weights"), [(64, 5), (100, 4)])
+def test_a_scale_too_small_for_the_perceptual_loss_is_refused(size, weights):
+  settings = _settings("autoencoder", "paper")
+  trunk = _fake_trunk("vgg19")["trunk"]
+  loss = dataclasses.replace(
+    settings.loss, perceptual_weights=(1.0,) * weights + (0.0,) * (5 - weights)
+  )
+  model = dataclasses.replace(settings.model, hourglass_blocks=0)
+  changed = dataclasses.replace(
+    settings,
+    data=dataclasses.replace(settings.data, frame_size=size),
+    model=model,
+    loss=loss,
+  )
+  with pytest.raises(UserError, match=rf"loss.scales: 0.125 of a frame of {size} px"):
+    make_autoencoder_stage(changed, trunk)
+  loss = dataclasses.replace(loss, scales=(1.0, 0.25))
+  make_autoencoder_stage(dataclasses.replace(changed, loss=loss), trunk)
 
 
 @pytest.mark.parametrize("variant", _VARIANTS)
