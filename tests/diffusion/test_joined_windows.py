@@ -31,6 +31,14 @@ def test_windows_overlap_by_half_at_most():
       Windows(12, overlap)
 
 
+@pytest.mark.parametrize("overlap", [1, 2, 5])
+def test_the_weights_of_both_windows_are_mirrored_and_rise_as_a_squared_sine(overlap):
+  weight = Windows(12, overlap).weight
+  np.testing.assert_allclose(weight + weight[::-1], 1, atol=1e-6)
+  angle = np.pi / 2 * np.arange(1, overlap + 1) / (overlap + 1)
+  np.testing.assert_allclose(weight, np.sin(angle) ** 2, atol=1e-6)
+
+
 def draw(num_windows, eps_fn, method="ddim", eta=0.0, num_steps=4, joined=True):
   """Draws windows of 2 examples by a toy network; returns [windows, 2, 12, 1, 1, 1]."""
   plan = samplers.make_plan(cosine_schedule(100), method, num_steps, eta)

@@ -67,6 +67,8 @@ def test_matches_at_the_true_places_have_no_error_and_hidden_cells_do_not_count(
   # The one that moves counts as much as the fifteen that do not.
   still = right.at[0, 0].set(0)
   assert match_divergence(wrong, flow, seen) > 5 * match_divergence(still, flow, seen)
+  hidden = seen.at[0, 0, 0].set(0)
+  np.testing.assert_allclose(match_divergence(still, flow, hidden), 0, atol=1e-5)
 
 
 def test_regions_that_know_the_parts_have_no_error():

@@ -7,7 +7,7 @@ import pytest
 
 from dabfusion_jax.models.joint_reader import JointReader
 from dabfusion_jax.ops.grid import identity_grid
-from dabfusion_jax.ops.joints import JOINTS
+from dabfusion_jax.ops.joints import JOINTS, trunk_length
 
 _SIZE = 8
 
@@ -26,6 +26,18 @@ def test_joints_stay_within_reach_of_the_grid(reader):
   read, flow, seen, joints = reader
   found = np.asarray(read(flow, seen, joints))
   assert found.shape == joints.shape and np.abs(found).max() < 3
+
+
+def test_votes_are_in_trunks_from_the_cell_that_gives_them(reader):
+  _, flow, seen, joints = reader
+  model = JointReader(channels=6, num_blocks=2)
+  params = jax.tree.map(
+    jnp.zeros_like, model.init(jax.random.key(1), flow, seen, joints)
+  )
+  params["params"]["votes"]["bias"] = jnp.ones(3 * len(JOINTS))
+  found = model.apply(params, flow, seen, joints)  # the mean cell is the middle
+  trunk = trunk_length(joints)[:, None, None]
+  np.testing.assert_allclose(found, jnp.broadcast_to(trunk, found.shape), rtol=1e-5)
 
 
 def test_each_input_counts(reader):

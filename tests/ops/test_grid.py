@@ -27,6 +27,13 @@ def test_inverse_of_a_singular_matrix_is_finite_with_its_gradient():
   assert np.isfinite(gradient).all()
 
 
+def test_an_inverse_of_a_matrix_that_mirrors_keeps_its_sign():
+  matrix = jnp.diag(jnp.array([1e-3, -1e-3]))  # of determinant -1e-6
+  np.testing.assert_allclose(
+    grids.inverse_2x2(matrix), np.diag([10.0, -10.0]), rtol=1e-5
+  )
+
+
 def test_inverses_and_their_gradients_are_bounded():
   """Checks matrices of many sizes, more or less close to singular."""
   keys = jax.random.split(jax.random.key(3), 3)
