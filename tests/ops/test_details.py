@@ -53,3 +53,10 @@ def test_bytes_get_the_same_details_as_floats():
   floats = jax.jit(carry_details)(*map(from_uint8, (frames, picture, rebuilt)), flow)
   expected = to_uint8(floats)
   np.testing.assert_array_equal(add_details(frames, picture, rebuilt, flow), expected)
+
+
+def test_outside_the_picture_its_border_is_repeated():
+  flow = jnp.full((1, 4, 4, 2), 1.5)
+  lost = jnp.full((16, 16, 3), 0.25)
+  frames = carry_details(jnp.zeros((1, 16, 16, 3)), lost, jnp.zeros_like(lost), flow)
+  np.testing.assert_allclose(frames, 0.25, atol=1e-6)
