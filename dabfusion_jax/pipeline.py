@@ -5,6 +5,7 @@ dance = pipe("person.jpg", "song.mp3", num_inference_steps=50, seed=0)
 dance.save("dance.mp4")
 """
 
+import contextlib
 import dataclasses
 import functools
 import pathlib
@@ -28,6 +29,7 @@ from dabfusion_jax.inference.length import check_window
 from dabfusion_jax.inference.motion import draw_ahead, draw_motions, motions_of
 from dabfusion_jax.inference.options import DanceOptions
 from dabfusion_jax.inference.picture import read_picture
+from dabfusion_jax.inference.rows import count_rows, rows_of
 from dabfusion_jax.inference.sampler import BatchSampler
 from dabfusion_jax.settings.autoencoder import AutoencoderSettings
 from dabfusion_jax.settings.diffusion import DiffusionSettings, SamplingSettings
@@ -277,7 +279,8 @@ class DancePipeline:
   ) -> list[DanceStream | FailedDance]:
     """Returns a dance for each pair: one is drawn while it is read, several here.
 
-    A batch has `num_rows`, those beyond the pairs filled up: one shape, one program.
+    A batch has `num_rows`, those beyond the pairs filled up: one shape, one program. It
+    has more if several people dance in a picture.
     """
     sampler, settings = self.batch_sampler, self.settings
     sampling = asked.sampling(settings)
@@ -287,23 +290,26 @@ class DancePipeline:
     size, music_size = self.frame_size, self.encoder.size
     # With joints read from the flow, a picture of a person needs no decoder.
     decodes = sampler.read_joints is None or asked.shows_decoded
-    beside = sampler.compiling(
-      num_rows, size, window, music_size, plan, guidance, decodes
-    )
+    devices = len(sampler.devices)
+
+    def beside(people: int) -> contextlib.AbstractContextManager:
+      sizes = (count_rows(people, num_rows, devices), size, window, music_size)
+      return sampler.compiling(*sizes, plan, guidance, decodes)
+
     drafts = read_drafts(
       pairs, asked, settings, size, self.encoder, beside, self.music_folder
     )
     good = [draft for draft in drafts if isinstance(draft, Draft)]
     if not good:
       return drafts
-    rows = good + [good[-1]] * (num_rows - len(good))
-    z = sampler.encode([draft.ref_image for draft in rows])
+    rows, places = rows_of(good, num_rows, devices)
+    z = sampler.encode([ref_image for _, ref_image in rows])
     rebuild = functools.cache(lambda: sampler.rebuild(z))
 
     def draw(batch, ids, show, joiner):
       return self.draw(batch, ids, sampling, asked.seed, show, joiner)
 
-    songs, lengths = zip(*((row.song, row.num_frames) for row in rows), strict=True)
+    songs, lengths = zip(*((row.song, row.num_frames) for row, _ in rows), strict=True)
     make = functools.partial(
       draw_motions, draw, sampler, z, songs, lengths, self.fps, window, asked.joining
     )
@@ -314,12 +320,12 @@ class DancePipeline:
     drawn_by["checkpoint"] = self.checkpoint
     made = iter(
       draft.stream(
-        motions_of(motions, i),
-        lambda i=i: rebuild()[i],
+        motions_of(motions, place),
+        lambda i, first=place.start: rebuild()[first + i],
         sampler.read_joints,
         settings.picture.details_below_db,
         drawn_by,
       )
-      for i, draft in enumerate(good)
+      for draft, place in zip(good, places, strict=True)
     )
     return [next(made) if isinstance(draft, Draft) else draft for draft in drafts]

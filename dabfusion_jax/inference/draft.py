@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import functools
 import pathlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
@@ -15,6 +16,7 @@ from dabfusion_jax import __version__
 from dabfusion_jax.inference import inputs
 from dabfusion_jax.inference.beat_notes import beat_notes
 from dabfusion_jax.inference.dance import DanceStream, FailedDance
+from dabfusion_jax.inference.group import picture_of, read_group
 from dabfusion_jax.inference.inputs import InputError, PathLike
 from dabfusion_jax.inference.layers import DECODER, LAYERS, Layers
 from dabfusion_jax.inference.length import (
@@ -24,10 +26,17 @@ from dabfusion_jax.inference.length import (
 )
 from dabfusion_jax.inference.motion import CHAIN, Motion
 from dabfusion_jax.inference.options import LOOP, DanceOptions
-from dabfusion_jax.inference.painter import DecoderPainter, needs_details, paint_parts
+from dabfusion_jax.inference.painter import (
+  DecoderPainter,
+  GroupPainter,
+  Painter,
+  needs_details,
+  paint_parts,
+)
 from dabfusion_jax.inference.picture import read_picture
 from dabfusion_jax.inference.sampler import ReadJoints
 from dabfusion_jax.inference.song import Song
+from dabfusion_jax.inference.subject import ALL
 from dabfusion_jax.settings.diffusion import DiffusionSettings
 from data_pipeline.errors import UserError
 from data_pipeline.media import reader
@@ -44,8 +53,8 @@ class Draft:
   Attributes:
     asked: the user's options.
     image: the picture, as given.
-    layers: of the picture, if it is drawn in layers.
-    ref_image: the frame that the network is shown.
+    layers: of each person who dances; none if the picture is not drawn in layers.
+    ref_images: the frame that the network is shown, of each of them.
     song: that is danced to.
     window: frames that are drawn at once.
     num_frames: of the motion of the whole dance.
@@ -56,8 +65,8 @@ class Draft:
 
   asked: DanceOptions
   image: Picture
-  layers: Layers | None
-  ref_image: UInt8[np.ndarray, "n n 3"]
+  layers: tuple[Layers, ...]
+  ref_images: tuple[UInt8[np.ndarray, "n n 3"], ...]
   song: Song
   window: int
   num_frames: int
@@ -67,8 +76,8 @@ class Draft:
 
   def stream(
     self,
-    motions: Iterator[Motion],
-    rebuild: Callable[[], UInt8[np.ndarray, "n n 3"]],
+    motions: Iterator[tuple[Motion, ...]],
+    rebuild: Callable[[int], UInt8[np.ndarray, "n n 3"]],
     read_joints: ReadJoints | None,
     details_below_db: float,
     drawn_by: Mapping[str, Any],
@@ -76,31 +85,37 @@ class Draft:
     """Returns the dance, which is painted while it is read.
 
     Args:
-      motions: its windows, in order.
-      rebuild: returns the network's frame without motion.
+      motions: its windows, in order, of each person.
+      rebuild: returns the network's frame of a person without motion.
       read_joints: see `Layers.painter`.
       details_below_db: see `painter.needs_details`.
       drawn_by: settings of the sampler, name and digests of the weights, recorded.
     """
     details, notes, asked = self.asked.details, self.notes, self.asked
+    ref_image = self.ref_images[0]
     if asked.joining == CHAIN and asked.drawing is None:
-      side = len(self.ref_image)
+      side = len(ref_image)
       notes += (
         f"A chain shows the decoder's frames of {side} x {side} pixels, as in the"
         " paper; --joining=windows shows more of the picture.",
       )
-    if self.layers is not None or asked.joining == CHAIN:
+    if self.layers or asked.joining == CHAIN:
       details = False
     elif details is None:
-      details, more = needs_details(self.ref_image, rebuild(), details_below_db)
+      details, more = needs_details(ref_image, rebuild(0), details_below_db)
       notes += more
-    if self.layers is None:
-      painter = DecoderPainter(self.ref_image, rebuild(), details)
-      still = self.ref_image
+    painter: Painter
+    if not self.layers:
+      painter, still = DecoderPainter(ref_image, rebuild(0), details), ref_image
     else:
-      size = len(self.ref_image)
-      painter = self.layers.painter(size, rebuild, read_joints, self.times)
-      still = self.layers.scene.picture
+      painters = [
+        layers.painter(
+          len(ref_image), functools.partial(rebuild, i), read_joints, self.times
+        )
+        for i, layers in enumerate(self.layers)
+      ]
+      painter = GroupPainter(tuple(painters)) if len(painters) > 1 else painters[0]
+      still = picture_of(self.layers)
     seconds = self.num_frames / self.fps
     num_frames, fps = self.num_frames * self.times, self.fps * self.times
     settings = {
@@ -114,7 +129,7 @@ class Draft:
       "fps": fps,
       "motion_fps": self.fps,
       "details": details,
-      "drawing": DECODER if self.layers is None else LAYERS,
+      "drawing": LAYERS if self.layers else DECODER,
       "size": max(still.shape[:2]),
       **drawn_by,
       "beat_tracker": self.song.tracker,
@@ -134,7 +149,7 @@ def read_drafts(
   settings: DiffusionSettings,
   frame_size: int,
   encoder: MusicEncoder,
-  beside: contextlib.AbstractContextManager,
+  beside: Callable[[int], contextlib.AbstractContextManager],
   beats_folder: pathlib.Path | None,
 ) -> list[Draft | FailedDance]:
   """Reads pictures and pieces of music, each piece once.
@@ -145,7 +160,8 @@ def read_drafts(
     settings: the model's.
     frame_size: pixels per side of the model's frame.
     encoder: the model's.
-    beside: entered while the first piece of music is listened to.
+    beside: given the number of people who dance in the first picture; entered while
+      the first piece of music is listened to.
     beats_folder: see `inputs.read_music`.
 
   Raises:
@@ -157,20 +173,26 @@ def read_drafts(
   entered = [beside]
 
   @contextlib.contextmanager
-  def beside_once() -> Iterator[None]:
-    with entered.pop() if entered else contextlib.nullcontext():
+  def beside_once(num_people: int) -> Iterator[None]:
+    with entered.pop()(num_people) if entered else contextlib.nullcontext():
       yield
 
   def read(image: Picture, music: PathLike) -> Draft:
-    layers, ref_image, notes = read_picture(image, asked, settings, frame_size)
+    layers, notes = (), ()
+    if asked.pick == ALL:
+      layers, notes = read_group(inputs.read_picture(image), asked.size)
+    refs = tuple(each.reference(frame_size) for each in layers)
+    if not layers:
+      one, ref_image, notes = read_picture(image, asked, settings, frame_size)
+      layers, refs = () if one is None else (one,), (ref_image,)
     if str(music) not in heard:
       heard[str(music)] = read_song(
-        music, asked, settings, encoder, beside_once(), beats_folder
+        music, asked, settings, encoder, beside_once(len(refs)), beats_folder
       )
     song, more = heard[str(music)]
     num_frames, times = count_frames(song, asked, window, fps), times_asked
     notes += more
-    if layers is None or layers.scene.landmarks is None:  # no joints to draw between
+    if not layers or layers[0].scene.landmarks is None:  # no joints to draw between
       if asked.fps not in (None, fps):
         notes += (
           f"Where no arms and legs are found, it has {fps:g} frames per second.",
@@ -180,7 +202,7 @@ def read_drafts(
       seconds = num_frames / fps
       notes += beat_notes(song, song.beats(0.0, seconds), seconds)
     return Draft(
-      asked, image, layers, ref_image, song, window, num_frames, fps, times, notes
+      asked, image, layers, refs, song, window, num_frames, fps, times, notes
     )
 
   drafts: list[Draft | FailedDance] = []

@@ -20,7 +20,7 @@ from dabfusion_jax.inference.painter import FlowPainter, Painter, PiecePainter
 from dabfusion_jax.inference.person_notes import person_notes
 from dabfusion_jax.inference.pose import FlowReader, FrameReader, PoseReader
 from dabfusion_jax.inference.sampler import ReadJoints
-from dabfusion_jax.inference.subject import OWN, find_person, read_person
+from dabfusion_jax.inference.subject import ALL, OWN, find_person, read_person
 from dabfusion_jax.people import scene, segmenter
 from dabfusion_jax.people.landmarks import LandmarkNetwork
 from dabfusion_jax.people.scene import Scene
@@ -177,6 +177,9 @@ def make_layers(
   person, notes = read_person(own, scale, place, pick, is_asked, is_whole)
   if person is None:
     return None, notes
+  if person.others and pick == 1 and person.landmarks is not None:
+    who = f"The largest of {person.others + 1} people dances"
+    notes = (f"{who}; --pick=2 is the next, --pick={ALL} takes all.", *notes)
   if reads_frames and person.landmarks is not None:
     _landmark_network()
   layered = scene.own_scene(own, person)
@@ -189,8 +192,14 @@ def make_layers(
     notes += more
   if not (layered.alpha > 0.5).any():
     raise InputError("In this scene the person would not be seen; give a larger one.")
-  notes += person_notes(layered)
-  return Layers(layered, scene.frame_of(layered), notes), notes
+  layers = layers_of(layered)
+  notes += layers.notes
+  return dataclasses.replace(layers, notes=notes), notes
+
+
+def layers_of(layered: Scene) -> Layers:
+  """Returns a scene with the frame of its person, and notes on what is not seen."""
+  return Layers(layered, scene.frame_of(layered), person_notes(layered))
 
 
 def choreograph(

@@ -151,13 +151,20 @@ def draw_ahead(
       is_closed.set()
 
 
-def motions_of(windows: Iterable[list[Motion | None]], row: int) -> Iterator[Motion]:
-  """Yields the motion of one of the dances that `draw_motions` draws."""
+def motions_of(
+  windows: Iterable[list[Motion | None]], rows: slice
+) -> Iterator[tuple[Motion, ...]]:
+  """Yields the motion of one of the dances that `draw_motions` draws.
+
+  Args:
+    windows: of all of them.
+    rows: of the people of this one.
+  """
   for window in windows:
-    motion = window[row]
-    if motion is None:
+    motions = tuple(window[rows])
+    if None in motions:
       return
-    yield motion
+    yield motions
 
 
 def _row(decode: Callable[[], np.ndarray], index: int) -> np.ndarray:

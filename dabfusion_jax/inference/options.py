@@ -17,7 +17,7 @@ from dabfusion_jax.inference.layers import (
   LAYERS,
 )
 from dabfusion_jax.inference.motion import CHAIN, WINDOWS
-from dabfusion_jax.inference.subject import OWN
+from dabfusion_jax.inference.subject import ALL, OWN
 from dabfusion_jax.settings.diffusion import (
   MAX_GUIDANCE,
   DiffusionSettings,
@@ -44,6 +44,18 @@ def duration(text: str) -> str | float:
     raise argparse.ArgumentTypeError(
       f"must be seconds above 0 or m:ss, such as 12.5 or 1:30, or {FULL}, not"
       f" {text[:20]}"
+    ) from None
+
+
+def person(text: str) -> str | int:
+  """Parses which person dances, a number or `ALL`, as a `type` of argparse."""
+  if text == ALL:
+    return ALL
+  try:
+    return cli.whole_number(text)
+  except argparse.ArgumentTypeError:
+    raise argparse.ArgumentTypeError(
+      f"must be a number, such as 2, or {ALL}, not {text[:20]}"
     ) from None
 
 
@@ -131,8 +143,8 @@ class DanceOptions:
     f" {SMOOTH_FPS} by default",
     type=cli.whole_number,
   )
-  pick: int = _option(
-    "which person of the picture dances; 1 is the largest", 1, type=cli.whole_number
+  pick: int | str = _option(
+    "which person of the picture dances, 1 is the largest; or all", 1, type=person
   )
   seed: int | np.integer = _option(
     "the same seed gives the same dance", 0, type=cli.whole_number
@@ -143,13 +155,24 @@ class DanceOptions:
     """Whether the network's own frames are asked for, or needed."""
     return self.drawing == DECODER or self.joining == CHAIN
 
+  @property
+  def first_pick(self) -> int:
+    """Who dances if it is one person."""
+    return 1 if self.pick == ALL else self.pick
+
   def __post_init__(self):
     for field in dataclasses.fields(self):  # numbers of NumPy are no JSON
       value = getattr(self, field.name)
       if isinstance(value, np.generic):
         object.__setattr__(self, field.name, value.item())
     check_number("music_start", self.music_start, 0, reader.MAX_SECONDS)
-    check_integer("pick", self.pick, 1)
+    if self.pick != ALL:
+      check_integer("pick", self.pick, 1)
+    elif self.shows_decoded or str(self.scene) != OWN:
+      raise InputError(
+        "pick=all is for layers in the people's own picture: leave out scene, drawing"
+        " and joining."
+      )
     if self.size is not None:
       check_integer("size", self.size, reader.MIN_IMAGE_SIZE)
       if self.drawing == DECODER:

@@ -33,8 +33,12 @@ class Painter(Protocol):
 
   times: int
 
-  def paint(self, motion: Motion) -> Iterator[Frames]:
-    """Yields the next frames of the dance; the last few may come a window later."""
+  def paint(self, *motions: Motion) -> Iterator[Frames]:
+    """Yields the next frames of the dance; the last few may come a window later.
+
+    Args:
+      *motions: of each person who dances; one of most painters.
+    """
     ...
 
 
@@ -74,14 +78,44 @@ class PiecePainter:
   times: int = 1
   drawer: PieceDrawer | None = None  # made with the first motion
 
-  def paint(self, motion: Motion) -> Iterator[Frames]:
-    """Yields the frames whose neighbours in time are known."""
+  def paint(
+    self, motion: Motion, behind: Iterator[Frames] | None = None
+  ) -> Iterator[Frames]:
+    """Yields the frames whose neighbours in time are known.
+
+    Args:
+      motion: of the person.
+      behind: the same frames of those who dance farther back.
+    """
     if self.drawer is None:
       rest = self.pose.rest(motion)
       self.drawer = PieceDrawer(
         self.scene, self.frame, rest, self.frame_size, self.times
       )
-    yield from self.drawer.draw(self.pose.read(motion), motion.is_last)
+    yield from self.drawer.draw(self.pose.read(motion), motion.is_last, behind)
+
+
+@dataclass(frozen=True)
+class GroupPainter:
+  """Moves several people over one background.
+
+  Attributes:
+    painters: of each, those in front last.
+  """
+
+  painters: tuple[PiecePainter, ...]
+
+  @property
+  def times(self) -> int:
+    """Frames that are drawn per frame of the motion."""
+    return self.painters[0].times
+
+  def paint(self, *motions: Motion) -> Iterator[Frames]:
+    """Yields the frames whose neighbours in time are known."""
+    frames: Iterator[Frames] | None = None
+    for painter, motion in zip(self.painters, motions, strict=True):
+      frames = painter.paint(motion, frames)
+    yield from frames
 
 
 @dataclass(frozen=True)
@@ -112,22 +146,23 @@ class FlowPainter:
 
 
 def paint_parts(
-  motions: Iterator[Motion], painter: Painter, song: Song, fps: float
+  motions: Iterator[tuple[Motion, ...]], painter: Painter, song: Song, fps: float
 ) -> Iterator[Part]:
   """Yields the frames of a dance, with the motion and the sound beside them.
 
   Args:
-    motions: windows of the dance, in order.
+    motions: windows of the dance, in order, of each person; the first one's is told.
     painter: draws them.
     song: that is danced to.
     fps: frames per second of the motion.
   """
   first, flows, occlusions = 0, [], []
-  for motion in motions:
+  for together in motions:
+    motion = together[0]
     flows.append(motion.flow[: motion.num_kept])
     occlusions.append(motion.occlusion[: motion.num_kept])
     flow, occlusion = np.concatenate(flows), np.concatenate(occlusions)
-    for frames in painter.paint(motion):
+    for frames in painter.paint(*together):
       num = len(frames) // painter.times
       last = first + num
       audio = song.audio_between(first / fps, last / fps)

@@ -44,8 +44,8 @@ def choose_weights(image: Image, asked: DanceOptions) -> str:
   picture = inputs.read_picture(image)
   if max(picture.shape[:2]) <= PEOPLE_SIZE:
     return saved_stage.SHIPPED[0]
-  person = find_person(fit(picture, None), asked.pick)
-  is_drawing = person is None or is_left_to_decoder(person, asked.pick)
+  person = find_person(fit(picture, None), asked.first_pick)
+  is_drawing = person is None or is_left_to_decoder(person, asked.first_pick)
   return saved_stage.SHIPPED[0] if is_drawing else name
 
 
@@ -77,11 +77,11 @@ def read_picture(
   if not asked.shows_decoded and (is_asked or is_large or scene != OWN):
     reads_frames = not settings.joints.weight
     layers, notes = make_layers(
-      picture, scene, asked.size, asked.pick, is_asked, reads_frames
+      picture, scene, asked.size, asked.first_pick, is_asked, reads_frames
     )
   if layers is not None:
     return layers, layers.reference(frame_size), notes
   if scene != OWN:
-    picture, notes = choreograph(picture, scene, asked.pick)
+    picture, notes = choreograph(picture, scene, asked.first_pick)
   framing, pad = settings.latents.framing, settings.picture.pad_to_square
   return None, inputs.frame_image(picture, framing, frame_size, pad), notes

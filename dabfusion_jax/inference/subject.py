@@ -12,6 +12,7 @@ from dabfusion_jax.people.segmenter import Person
 from dabfusion_jax.pretrained import store
 
 OWN = "own"  # a person's own picture, as the scene they dance in
+ALL = "all"  # instead of a number: everybody dances
 IMPORT = f"python -m dabfusion_jax.weights import {' '.join(segmenter.WEIGHTS)}"
 _DECODER = " (or take it as it is: --drawing=decoder)"
 _WITHOUT_SCENE = " (or leave out --scene: in their own picture, half a person dances)"

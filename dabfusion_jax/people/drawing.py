@@ -75,13 +75,17 @@ class PieceDrawer:
     self._track, self._times = Track(times), times
 
   def draw(
-    self, dance: Sequence[Landmarks], is_last: bool
+    self,
+    dance: Sequence[Landmarks],
+    is_last: bool,
+    behind: Iterator[UInt8[np.ndarray, "t h w 3"]] | None = None,
   ) -> Iterator[UInt8[np.ndarray, "t h w 3"]]:
     """Yields the frames whose neighbours in time are known, some at once.
 
     Args:
       dance: landmarks of the next generated frames, at least one.
       is_last: whether no more follow; all frames that are left are then drawn.
+      behind: frames over which they are drawn, as many at once, instead of the plate.
     """
     joints = np.stack([self._scale(x.points) for x in dance])
     joints = face_forward(joints, self._rest, self._before)
@@ -90,16 +94,20 @@ class PieceDrawer:
     poses = self._track.add(joints, confidence, is_last)
     num = _AT_ONCE * self._times
     for first in range(0, len(poses), num):
-      yield self._draw(poses[first : first + num])
+      some = poses[first : first + num]
+      plate = np.broadcast_to(self._plate, (len(some), *self._plate.shape))
+      yield self._draw(some, plate if behind is None else next(behind))
 
-  def _draw(self, poses: Sequence[Joints]) -> UInt8[np.ndarray, "t h w 3"]:
+  def _draw(
+    self, poses: Sequence[Joints], plates: UInt8[np.ndarray, "t h w 3"]
+  ) -> UInt8[np.ndarray, "t h w 3"]:
     moves = [self._move(pose) for pose in poses]
-    height, width = self._plate.shape[:2]
-    frames = np.empty((len(poses), height, width, 3), np.uint8)
+    height, width = plates.shape[1:3]
+    frames = np.empty(plates.shape, np.uint8)
 
     def draw_one(i):
       canvas = draw_pieces(self._pieces, moves[i], (width, height))
-      frames[i] = _over(self._plate, canvas)
+      frames[i] = _over(plates[i], canvas)
 
     # Pillow releases the GIL. Each thread holds a canvas.
     workers = min(_MAX_THREADS, count_cores())

@@ -5,6 +5,7 @@ is replaced. In each, the background behind the person is known or filled in onc
 """
 
 import dataclasses
+from collections.abc import Sequence
 
 import numpy as np
 import PIL.Image
@@ -79,21 +80,42 @@ def hole_of(person: Person) -> Bool[np.ndarray, "h w"]:
   return ~scipy.ndimage.binary_dilation(wide, iterations=_GAP)
 
 
-def own_scene(picture: UInt8[np.ndarray, "h w 3"], person: Person) -> Scene:
+def empty_plate(
+  picture: UInt8[np.ndarray, "h w 3"], people: Sequence[Person]
+) -> UInt8[np.ndarray, "h w 3"]:
+  """Returns a picture without some of its people.
+
+  The others stay, and the background is not filled with pieces of them.
+  """
+  hole = np.any([hole_of(person) for person in people], 0)
+  if people[0].beside is None:
+    return fill_from_patches(picture, hole)
+  stay = np.all([person.beside for person in people], 0)
+  around = scipy.ndimage.binary_dilation(stay, iterations=_HOLE_MARGIN)
+  plate = fill_from_patches(picture, hole | around)
+  return np.where((hole & ~stay)[..., None], plate, picture)
+
+
+def own_scene(
+  picture: UInt8[np.ndarray, "h w 3"],
+  person: Person,
+  plate: UInt8[np.ndarray, "h w 3"] | None = None,
+) -> Scene:
   """Returns a picture as a scene of its own.
 
   A person who is cut off goes on beyond it.
+
+  Args:
+    picture: in which they are.
+    person: who dances.
+    plate: the background, if it is known.
   """
-  hole, beside = hole_of(person), person.beside
-  if beside is None:
-    plate = fill_from_patches(picture, hole)
-  else:  # The background is not filled with pieces of other people.
-    around = scipy.ndimage.binary_dilation(beside, iterations=_HOLE_MARGIN)
-    plate = fill_from_patches(picture, hole | around)
-    plate = np.where((hole & ~beside)[..., None], plate, picture)
+  plate = empty_plate(picture, [person]) if plate is None else plate
   # At the outline the person is mixed with the background: colours from further inside.
   solid = person.alpha > 0.95
-  inner = fill_smoothly(picture.astype(np.float32), solid if solid.any() else hole)
+  inner = fill_smoothly(
+    picture.astype(np.float32), solid if solid.any() else hole_of(person)
+  )
   inner = np.clip(np.round(inner), 0, 255).astype(np.uint8)
   layered = Scene(plate, inner, person.alpha, person.landmarks)
   return _continue(layered, _REACH) if person.is_cut_off else layered

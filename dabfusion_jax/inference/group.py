@@ -1,0 +1,66 @@
+"""Everybody in a picture, as layers over one background."""
+
+import numpy as np
+from jaxtyping import UInt8
+
+from dabfusion_jax.inference.inputs import InputError
+from dabfusion_jax.inference.layers import Layers, fit, layers_of
+from dabfusion_jax.inference.subject import OWN, find_person, read_person
+from dabfusion_jax.people import scene
+from dabfusion_jax.people.segmenter import Person
+from dabfusion_jax.pretrained import store
+
+Group = tuple[tuple[Layers, ...], tuple[str, ...]]
+
+
+def read_group(picture: UInt8[np.ndarray, "h w 3"], size: int | None) -> Group:
+  """Cuts out everybody who can dance in a picture.
+
+  Args:
+    picture: as given.
+    size: pixels of the longer side of the dance; see `layers.fit`.
+
+  Returns:
+    The layers of each of them, those in front last, over a background without all; and
+    notes for the user. Empty, with no notes, if fewer than two people can dance.
+  """
+  own = fit(picture, size)
+  scale = max(picture.shape[:2]) / max(own.shape[:2])
+  try:
+    first = find_person(own, 1)
+  except store.MissingWeightsError:
+    return (), ()
+  if first is None or not first.others:
+    return (), ()
+  people: list[tuple[int, Person]] = []
+  notes: tuple[str, ...] = ()
+  for pick in range(1, first.others + 2):
+    try:
+      person, more = read_person(own, scale, OWN, pick, True, False)
+    except InputError as error:
+      notes += (f"Person {pick} stands still. {error}",)
+      continue
+    if person.landmarks is None:
+      notes += (f"Person {pick} stands still: no arms and legs were recognised.",)
+      continue
+    notes += tuple(f"Person {pick}: {note}" for note in more)
+    people.append((pick, person))
+  if len(people) < 2:
+    return (), ()
+  plate = scene.empty_plate(own, [person for _, person in people])
+  people.sort(key=lambda found: found[1].box[3])  # lower in the picture is in front
+  group = []
+  for pick, person in people:
+    layers = layers_of(scene.own_scene(own, person, plate))
+    group.append(layers)
+    notes += tuple(f"Person {pick}: {note}" for note in layers.notes)
+  return tuple(group), notes
+
+
+def picture_of(group: tuple[Layers, ...]) -> UInt8[np.ndarray, "h w 3"]:
+  """Returns the picture of a group as it is before the dance."""
+  picture = group[0].scene.shown(group[0].scene.plate)
+  for layers in group:
+    colours, alpha = map(layers.scene.shown, (layers.scene.colours, layers.scene.alpha))
+    picture = scene.blend(picture, colours, alpha)
+  return picture
