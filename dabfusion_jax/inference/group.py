@@ -22,7 +22,7 @@ def read_group(picture: UInt8[np.ndarray, "h w 3"], size: int | None) -> Group:
 
   Returns:
     The layers of each of them, those in front last, over a background without all; and
-    notes for the user. Empty, with no notes, if fewer than two people can dance.
+    notes for the user. Both are empty if nobody can dance, or there is nobody else.
   """
   own = fit(picture, size)
   scale = max(picture.shape[:2]) / max(own.shape[:2])
@@ -45,7 +45,7 @@ def read_group(picture: UInt8[np.ndarray, "h w 3"], size: int | None) -> Group:
       continue
     notes += tuple(f"Person {pick}: {note}" for note in more)
     people.append((pick, person))
-  if len(people) < 2:
+  if not people:
     return (), ()
   plate = scene.empty_plate(own, [person for _, person in people])
   people.sort(key=lambda found: found[1].box[3])  # lower in the picture is in front

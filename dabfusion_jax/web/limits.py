@@ -7,6 +7,7 @@ import PIL.Image
 
 from dabfusion_jax.inference.inputs import InputError, check_number
 from dabfusion_jax.inference.options import BPM
+from dabfusion_jax.inference.subject import ALL
 from data_pipeline import cli
 from data_pipeline.errors import UserError
 
@@ -49,7 +50,7 @@ class Request:
     bpm: tempo of the song; None: as it is heard.
     steps: network evaluations.
     size: pixels of the longer side, at most those of the picture.
-    pick: which person dances; 1 is the largest.
+    pick: which person dances, 1 is the largest; or `subject.ALL`.
     seed: of the noise.
   """
 
@@ -60,7 +61,7 @@ class Request:
   bpm: float | int | None
   steps: int | None
   size: int | None
-  pick: int | None
+  pick: int | str | None
   seed: int | None
 
 
@@ -79,6 +80,8 @@ def check_request(request: Request, limits: Limits) -> None:
     ("seed", 0, cli.MAX_SEED),
   ):
     value = getattr(request, name)
+    if name == "pick" and value == ALL:
+      continue
     if value is None:
       if name == "bpm":
         continue

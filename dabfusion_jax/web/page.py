@@ -8,9 +8,10 @@ import gradio
 import numpy as np
 
 from dabfusion_jax.inference.pairs import MUSIC_SUFFIXES, PICTURE_SUFFIXES
+from dabfusion_jax.inference.subject import ALL
 from dabfusion_jax.web.limits import MIN_SECONDS, Request
 from dabfusion_jax.web.service import DanceService
-from dabfusion_jax.web.wording import CONTROLS
+from dabfusion_jax.web.wording import CONTROLS, EVERYBODY
 from data_pipeline.errors import UserError
 
 INTRO = """# One still picture and a song become a dance
@@ -42,11 +43,13 @@ def make_page(
     example: a picture and a song for those who bring none.
   """
 
-  def preview(image: str | None, pick: int | None) -> tuple[np.ndarray | None, str]:
+  def preview(
+    image: str | None, pick: int | None, everybody: bool
+  ) -> tuple[np.ndarray | None, str]:
     if not image:
       return None, ""
     with shown():
-      seen = service.preview(image, pick or 1)
+      seen = service.preview(image, ALL if everybody else pick or 1)
     return seen.picture, "\n".join(seen.notes)
 
   def dance(
@@ -58,12 +61,14 @@ def make_page(
     steps: int | None,
     size: int | None,
     pick: int | None,
+    everybody: bool,
     seed: int | None,
     request: gradio.Request,
     progress: gradio.Progress = gradio.Progress(),  # noqa: B008, as Gradio finds it
   ) -> tuple[str, str, str, str, str]:
     tempo = bpm or None
-    asked = Request(image, music, seconds, music_start, tempo, steps, size, pick, seed)
+    who = ALL if everybody else pick
+    asked = Request(image, music, seconds, music_start, tempo, steps, size, who, seed)
     report = lambda share, text: progress(share, desc=text)
     with shown():
       made = service.dance(asked, request.session_hash, report)
@@ -109,6 +114,7 @@ def make_page(
           pick = gradio.Number(
             1, label=CONTROLS["pick"], info="1 is the largest", precision=0, minimum=1
           )
+          everybody = gradio.Checkbox(False, label=EVERYBODY, elem_id="everybody")
           seed = gradio.Number(
             0,
             label=CONTROLS["seed"],
@@ -143,10 +149,10 @@ def make_page(
         notes = gradio.Textbox(
           label="Notes", interactive=False, lines=2, elem_id="notes"
         )
-    for changed in (image.change, pick.change):
+    for changed in (image.change, pick.change, everybody.change):
       changed(
         preview,
-        [image, pick],
+        [image, pick, everybody],
         [framed, notes],
         show_progress_on=framed,
         api_visibility=_PRIVATE,
@@ -159,7 +165,7 @@ def make_page(
     )
     asked = go.click(
       dance,
-      [image, music, seconds, start, bpm, count, size, pick, seed],
+      [image, music, seconds, start, bpm, count, size, pick, everybody, seed],
       [video, chart, film, gif, notes],
       show_progress_on=video,
       concurrency_limit=1,

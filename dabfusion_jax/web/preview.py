@@ -1,4 +1,4 @@
-"""Shows who will dance: the person as found in the picture, and the frame around them.
+"""Shows who will dance: people as found in the picture, and the frames around them.
 
 It is drawn before anything is computed, so that a wrong picture costs nobody's time.
 """
@@ -9,6 +9,7 @@ import PIL.ImageDraw
 import scipy.ndimage
 from jaxtyping import Bool, UInt8
 
+from dabfusion_jax.inference.group import picture_of
 from dabfusion_jax.inference.layers import Layers
 
 OUTLINE = (255, 176, 32)
@@ -16,18 +17,21 @@ _DIMMED = 0.45  # brightness of what does not dance
 _MIN_SHOWN = 256  # pixels per side of a frame without layers
 
 
-def draw_person(layers: Layers) -> UInt8[np.ndarray, "h w 3"]:
-  """Returns the picture with the person outlined, the rest dimmed, in their frame."""
-  picture = layers.scene.picture
-  mask = layers.scene.shown(layers.scene.alpha) > 0.5
+def draw_people(group: tuple[Layers, ...]) -> UInt8[np.ndarray, "h w 3"]:
+  """Returns the picture with those who dance outlined, the rest dimmed, in frames."""
+  picture = picture_of(group)
+  masks = [layers.scene.shown(layers.scene.alpha) > 0.5 for layers in group]
+  mask = np.any(masks, 0)
   shown = np.where(mask[..., None], picture, picture * _DIMMED).astype(np.uint8)
   width = max(1, round(max(mask.shape) / 200))
-  shown[outline(mask, width)] = OUTLINE
+  for one in masks:
+    shown[outline(one, width)] = OUTLINE
   image = PIL.Image.fromarray(shown)
-  frame, (left, top) = layers.frame, (layers.scene.window or (0, 0))[:2]
-  left, top = frame.left - left, frame.top - top
-  corners = (left, top, left + frame.side, top + frame.side)
-  PIL.ImageDraw.Draw(image).rectangle(corners, outline=OUTLINE, width=width)
+  for layers in group:
+    frame, (left, top) = layers.frame, (layers.scene.window or (0, 0))[:2]
+    left, top = frame.left - left, frame.top - top
+    corners = (left, top, left + frame.side, top + frame.side)
+    PIL.ImageDraw.Draw(image).rectangle(corners, outline=OUTLINE, width=width)
   return np.asarray(image)
 
 

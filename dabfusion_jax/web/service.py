@@ -14,8 +14,10 @@ import numpy as np
 from jaxtyping import UInt8
 
 from dabfusion_jax.inference.dance import Dance
+from dabfusion_jax.inference.group import read_group
 from dabfusion_jax.inference.layers import DECODER, LAYERS
 from dabfusion_jax.inference.options import DanceOptions
+from dabfusion_jax.inference.subject import ALL
 from dabfusion_jax.metrics.motion import grid_speed
 from dabfusion_jax.pipeline import DancePipeline
 from dabfusion_jax.web import chart, preview
@@ -95,8 +97,8 @@ class DanceService:
     self._stops: dict[str, set[threading.Event]] = collections.defaultdict(set)
     self._drawing_seconds = 0.0  # of the last window of the last dance
 
-  def preview(self, image: str | pathlib.Path | None, pick: int) -> Preview:
-    """Finds and frames the person in a picture.
+  def preview(self, image: str | pathlib.Path | None, pick: int | str) -> Preview:
+    """Finds and frames the person in a picture, or everybody.
 
     Raises:
       UserError: a picture that cannot be used, in one line.
@@ -138,6 +140,8 @@ class DanceService:
         "seed": request.seed,
         "drawing": seen.drawing,
       }
+      if request.pick == ALL and seen.drawing == DECODER:
+        options["pick"] = 1  # there is nobody to choose
       if seen.drawing == LAYERS:
         options["size"] = min(request.size, seen.size)
       report(_READ / 2, "Listening to the music")
@@ -171,16 +175,22 @@ class DanceService:
         elif now - path.lstat().st_mtime > self.limits.keep_seconds:
           path.unlink()
 
-  def _find(self, path: pathlib.Path, num_bytes: int, pick: int) -> Preview:
+  def _find(self, path: pathlib.Path, num_bytes: int, pick: int | str) -> Preview:
     del num_bytes  # tells a file from an earlier one of its name
+    picture = reader.read_image(path)
+    size = max(picture.shape[:2])
+    if pick == ALL:
+      group, notes = read_group(picture, None)
+      if group:
+        return Preview(preview.draw_people(group), LAYERS, size, said(notes))
+      pick = 1  # nobody else can dance
     layers, _, notes = self.pipeline.read_picture(path, DanceOptions(pick=pick))
     if layers is None:
       asked = DanceOptions(pick=pick, drawing=DECODER)
       _, shown, _ = self._figures.read_picture(path, asked)
       side = self._figures.frame_size
       return Preview(preview.enlarge(shown), DECODER, side, said(notes))
-    size = max(reader.read_image(path).shape[:2])
-    return Preview(preview.draw_person(layers), LAYERS, size, said(notes))
+    return Preview(preview.draw_people((layers,)), LAYERS, size, said(notes))
 
   @contextlib.contextmanager
   def _forgetting(self, user: str, stop: threading.Event) -> Iterator[None]:

@@ -2,6 +2,8 @@
 
 import re
 
+from dabfusion_jax.inference.subject import ALL
+
 # Options of a dance -> how the page calls their controls.
 CONTROLS = {
   "seconds": "Length in seconds",
@@ -14,6 +16,7 @@ CONTROLS = {
   "pick": "Which person",
   "seed": "Seed",
 }
+EVERYBODY = "Everybody dances"  # the control for --pick=all
 _FLAG = re.compile(r"--(\w+)(?:=([\w.]*\w))?")
 _SENTENCE = re.compile(r"(?<=\.) ")
 _BRACKETS = re.compile(r" ?\([^()]*\)")
@@ -55,4 +58,6 @@ def _foreign(text: str) -> re.Match[str] | None:
 
 def _label(flag: re.Match[str]) -> str:
   name, value = CONTROLS[flag.group(1)], flag.group(2)
+  if flag.group() == f"--pick={ALL}":
+    return f"“{EVERYBODY}”"
   return f"“{name}” {value}" if value and not value.isupper() else f"“{name}”"

@@ -83,7 +83,10 @@ def test_who_cannot_dance_stands_still_and_it_is_said(monkeypatch):
   points = people[0].landmarks.points * [1, -1] + [0, 240]
   upside_down = dataclasses.replace(people[0].landmarks, points=points)
   people[0] = dataclasses.replace(people[0], landmarks=upside_down)
-  assert read(monkeypatch, picture, find) == ((), ())  # one is left: no group
+  made, notes = read(monkeypatch, picture, find)
+  assert len(made) == 1 and "upside down" in notes[0] and "Person 1" in notes[0]
+  people[2] = people[0]
+  assert read(monkeypatch, picture, find) == ((), ())
   assert read(monkeypatch, *crowd((10, 10))[:2]) == ((), ())
 
   def missing(picture, pick):

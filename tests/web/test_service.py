@@ -172,9 +172,24 @@ def test_a_picture_without_a_person_dances_by_the_other_model(
       Stub, "read_picture", lambda self, image, asked: ("layers", None, ())
     )
     monkeypatch.setattr(
-      service.preview, "draw_person", lambda layers: dancers.draw()[0]
+      service.preview, "draw_people", lambda layers: dancers.draw()[0]
     )
   both = service.DanceService(people, place.folder, Limits(), figures)
   both.dance(ask(place), "ann", lambda share, text: None)
   chosen, other = (people, figures) if has_person else (figures, people)
   assert len(chosen.asked) == 1 and not other.asked
+
+
+@pytest.mark.parametrize("group", [("layers", "layers"), ()])
+def test_everybody_is_framed_and_dances(place, group, monkeypatch):
+  monkeypatch.setattr(service, "read_group", lambda picture, size: (group, ("Two.",)))
+  drawn = []
+  draw = lambda layers: drawn.append(layers) or dancers.draw()[0]
+  monkeypatch.setattr(service.preview, "draw_people", draw)
+  assert place.preview(place.folder / "me.png", "all").notes[0] in ("Two.", "A note.")
+  place.dance(ask(place, pick="all"), "ann", lambda share, text: None)
+  (asked,) = place.pipeline.asked
+  assert drawn == [group] * bool(group)
+  assert (asked["pick"], asked["drawing"]) == (
+    ("all", "layers") if group else (1, "decoder")
+  )

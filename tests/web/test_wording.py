@@ -49,8 +49,9 @@ def test_no_message_of_a_dance_names_an_option_on_the_page():
   ("text", "shown"),
   [
     (
-      "The largest of 3 people dances; --pick=2 is the next.",
-      "The largest of 3 people dances; “Which person” 2 is the next.",
+      "The largest of 3 people dances; --pick=2 is the next, --pick=all takes all.",
+      "The largest of 3 people dances; “Which person” 2 is the next,"
+      " “Everybody dances” takes all.",
     ),
     (
       "There is nobody here; give another picture, or take it: --drawing=decoder.",
