@@ -1,4 +1,4 @@
-r"""Draws the README's picture of people: two generated people dance to generated music.
+r"""Draws the README's picture of people: one, and a group, dance to generated music.
 
   python docs/make_people_image.py --output=docs/images/people.webp
 
@@ -14,28 +14,56 @@ import numpy as np
 import PIL.Image
 
 from dabfusion_jax import DancePipeline
+from dabfusion_jax.inference.subject import ALL
+from dabfusion_jax.people.scene import empty_plate
+from dabfusion_jax.people.segmenter import Person
 from data_pipeline.aist import ClipName
 from data_pipeline.media import writer
 from data_pipeline.synthdance import generate, music
 
-# Who dances, and the columns that are shown: the first picture has black bars.
-PEOPLE = {
-  "gPO_sBM_c01_d12_mPO1_ch02": slice(64, 448),
-  "gMH_sBM_c01_d24_mMH3_ch03": slice(None),
+ALONE, BARS = "gPO_sBM_c01_d12_mPO1_ch02", 64  # black columns on both sides
+# Who dances together, in the middle in their own place, and pixels from there.
+GROUP = {
+  "gMH_sBM_c01_d24_mMH3_ch03": (0, 0),
+  "gLO_sBM_c01_d15_mLO2_ch02": (-195, 0),
+  "gPO_sBM_c01_d12_mPO1_ch02": (195, -15),
 }
 SONG = "mHO2"
-SIZE, HEIGHT = 512, 300  # of the pictures, and as they are shown
+SIZE, HEIGHT = 512, 240  # of the pictures, and as they are shown
+MARGIN = 150  # by which the place of the group is widened
 
 
-def dance(pipe: DancePipeline, name: str, folder: pathlib.Path) -> list[np.ndarray]:
-  """Returns the frames of one person's dance, reduced."""
+def render(name: str) -> tuple[np.ndarray, np.ndarray]:
+  """Returns a picture of a person, and their mask."""
   clip = generate.make_clip(
     ClipName.parse(name), look="people", seconds=0.1, frame_size=SIZE, delay_beats=4
   )
-  picture, song = folder / f"{name}.png", folder / f"{SONG}.wav"
-  writer.write_image(picture, clip.frames[0][:, PEOPLE[name]])
+  return clip.frames[0], clip.truth.part_map[0] > 0
+
+
+def stand_together() -> np.ndarray:
+  """Returns a picture of the group."""
+  made = None
+  for name, (x, y) in GROUP.items():
+    picture, mask = render(name)
+    if made is None:
+      plate = empty_plate(picture, [Person(mask.astype(np.float32), None, 0)])
+      made = np.pad(plate, ((0, 0), (MARGIN, MARGIN), (0, 0)), "symmetric")
+    rows, columns = np.nonzero(mask)
+    inside = (rows + y >= 0) & (rows + y < SIZE)
+    rows, columns = rows[inside], columns[inside]
+    made[rows + y, columns + MARGIN + x] = picture[rows, columns]
+  return made
+
+
+def dance(
+  pipe: DancePipeline, image: np.ndarray, pick: int | str, folder: pathlib.Path
+) -> list[np.ndarray]:
+  """Returns the frames of a dance, reduced."""
+  picture, song = folder / "picture.png", folder / f"{SONG}.wav"
+  writer.write_image(picture, image)
   generate.write_wav(song, music.render_music(SONG, 0.0, 6.0))
-  frames = pipe(picture, song, fps=int(pipe.fps)).frames
+  frames = pipe(picture, song, fps=int(pipe.fps), pick=pick).frames
   width = round(frames.shape[2] * HEIGHT / frames.shape[1])
   resize = lambda frame: PIL.Image.fromarray(frame).resize((width, HEIGHT))
   return [np.asarray(resize(frame)) for frame in frames]
@@ -47,7 +75,8 @@ def main() -> None:
   args = parser.parse_args()
   pipe = DancePipeline.from_pretrained("people_e")
   with tempfile.TemporaryDirectory() as folder:
-    dances = [dance(pipe, name, pathlib.Path(folder)) for name in PEOPLE]
+    pictures = ((render(ALONE)[0][:, BARS:-BARS], 1), (stand_together(), ALL))
+    dances = [dance(pipe, *picture, pathlib.Path(folder)) for picture in pictures]
   frames = [
     PIL.Image.fromarray(np.concatenate(row, axis=1))
     for row in zip(*dances, strict=True)
@@ -58,7 +87,7 @@ def main() -> None:
     append_images=frames[1:],
     duration=round(1000 / pipe.fps),
     loop=0,
-    quality=30,
+    quality=25,
     method=6,
   )
 
