@@ -34,8 +34,11 @@ def take_back() -> None:
 
 
 def end_on_sigterm() -> None:
-  """Lets SIGTERM do what Ctrl-C does in a program."""
-  if _handler() is _raise:
+  """Lets SIGTERM do what Ctrl-C does in a program.
+
+  Of one that a script runs in the background, SIGINT is ignored.
+  """
+  if _handler() in (_raise, signal.SIG_IGN):
     signal.signal(signal.SIGTERM, _raise)
 
 
@@ -54,7 +57,7 @@ def leave() -> NoReturn:
 
   A program does not wait for its threads: one that compiles would abort the process.
   """
-  if _handler() is _raise:
+  if _raise in (_handler(), signal.getsignal(signal.SIGTERM)):
     for stream in (sys.stdout, sys.stderr):
       with contextlib.suppress(OSError):  # such as a closed pipe
         stream.flush()

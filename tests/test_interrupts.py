@@ -54,6 +54,15 @@ def test_an_interrupt_that_python_drops_ends_the_work_all_the_same(name, number)
   assert stopped.stderr.endswith("program: interrupted\n")
 
 
+def test_sigterm_ends_a_program_that_a_script_runs_in_the_background():
+  ignored = "import signal; signal.signal(signal.SIGINT, signal.SIG_IGN)"
+  code = ignored + SWALLOWED.format(name="-m", signal="SIGTERM")
+  command = [sys.executable, "-c", code]
+  stopped = subprocess.run(command, capture_output=True, text=True, timeout=60)
+  assert (stopped.returncode, stopped.stdout) == (130, "goes on\n")
+  assert stopped.stderr.endswith("program: interrupted\n")
+
+
 def test_an_interrupted_program_does_not_wait_for_its_threads():
   code = """
 import sys, threading, time

@@ -38,12 +38,13 @@ def read(path: str | pathlib.Path) -> Float64[np.ndarray, "n"]:
   are ignored.
 
   Raises:
-    BeatsError: there are no beats in it, or something other than beats.
-    OSError: no such file.
+    BeatsError: there is no such file, no beats in it, or something other than beats.
   """
   try:
     # With the mark that some editors put in front.
     text = pathlib.Path(path).read_text(encoding="utf-8-sig")
+  except FileNotFoundError:
+    raise BeatsError(f"{path}: no such file; check the path.") from None
   except UnicodeDecodeError:
     raise BeatsError(
       f"{path} is not a text file; write one beat per line, in seconds from the song's"

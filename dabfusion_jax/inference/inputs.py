@@ -44,7 +44,8 @@ def check_number(
     bounds = f"at least {low:.10g}"
     if math.isfinite(high):
       bounds = f"from {low:.10g} to {high:.10g}"
-    raise InputError(f"{name} must be {bounds}, not {str(value)[:20]}.")
+    shown = repr(value) if isinstance(value, str) else str(value)
+    raise InputError(f"{name} must be {bounds}, not {shown[:20]}.")
 
 
 def check_integer(

@@ -201,7 +201,7 @@ class DanceOptions:
     if isinstance(self.duration, str) and self.duration != FULL:
       raise InputError(f"duration is {FULL!r} or seconds, not {self.duration[:20]!r}.")
     if isinstance(self.duration, int | float):
-      check_number("duration", self.duration, 0, MAX_SECONDS)
+      check_number("duration", self.duration, 0.001, MAX_SECONDS)
     for name, known in (
       ("short_music", (REFUSE, LOOP, END)),
       ("joining", (WINDOWS, CHAIN)),

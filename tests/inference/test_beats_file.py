@@ -55,6 +55,11 @@ def test_a_bad_file_is_one_line(tmp_path, content, message):
   assert "\n" not in str(error.value)
 
 
+def test_a_file_that_is_not_there_is_one_line(tmp_path):
+  with pytest.raises(beats_file.BeatsError, match="none.txt: no such file"):
+    beats_file.read(tmp_path / "none.txt")
+
+
 def test_times_that_are_given_must_be_a_list_of_numbers():
   np.testing.assert_array_equal(beats_file.check_times([2.0, 1.0, 1.0]), [1.0, 2.0])
   assert not len(beats_file.check_times([]))

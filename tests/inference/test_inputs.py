@@ -197,6 +197,8 @@ def test_options_out_of_range_or_in_conflict_are_refused():
       DanceOptions(**{name: "Layers"})
   with pytest.raises(TypeError, match="num_step"):
     DanceOptions(num_step=3)
+  with pytest.raises(InputError, match="duration must be from 0.001 to 86400, not 0"):
+    DanceOptions(duration=0)
 
 
 @pytest.mark.parametrize("name", ["seed", "pick", "size", "fps"])
@@ -204,4 +206,6 @@ def test_an_option_that_counts_takes_whole_numbers_only(name, unchecked_types):
   for value in (20.5, np.float32(20.5)):
     with pytest.raises(InputError, match=f"{name} must be a whole number, not 20.5"):
       DanceOptions(**{name: value})
+  with pytest.raises(InputError, match=f"{name} must be .*, not '20'"):
+    DanceOptions(**{name: "20"})
   DanceOptions(**{name: np.int32(20)})
