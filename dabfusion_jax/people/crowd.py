@@ -107,8 +107,8 @@ def _find_body(
     return None
   found = look(picture, settled)
   inside = _values(shape, found.points[_JOINTS])
-  is_there = found.presence >= _MIN_PRESENCE and inside.mean() >= _IN_SHAPE
-  return found if is_there else None
+  is_there = inside.sum() >= max(_IN_SHAPE * len(inside), 1)
+  return found if is_there and found.presence >= _MIN_PRESENCE else None
 
 
 def territories(

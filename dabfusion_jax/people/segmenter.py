@@ -116,9 +116,10 @@ class Segmenter:
     Asked for the next one at once, it does not look for people again.
     """
     key = (picture.shape, picture.tobytes())
-    if self._found is None or self._found[0] != key:
-      self._found = key, self.find(picture)
-    return self.cut_out(self._found[1], pick)
+    found = self._found  # which another thread may replace
+    if found is None or found[0] != key:
+      found = self._found = key, self.find(picture)
+    return self.cut_out(found[1], pick)
 
   def find(self, picture: UInt8[np.ndarray, "h w 3"]) -> list[Part]:
     """Returns the people of a picture of any size, the largest first."""

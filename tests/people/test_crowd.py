@@ -138,3 +138,14 @@ def test_who_stands_apart_is_not_part_of_another():
     alpha = finder.cut_out(parts, pick).alpha
     assert min((alpha > 0.5)[mask].mean() for mask in scene.masks) == 0
     assert max((alpha > 0.5)[mask].mean() for mask in scene.masks) > 0.97
+
+
+def test_the_next_person_of_a_picture_is_not_looked_for_again():
+  scene = Scene((5, 10), (96, 12))
+  finder, looked = segment(scene), []
+  find = finder.find
+  finder.find = lambda picture: looked.append(picture) or find(picture)
+  first, second = (finder(scene.picture, pick) for pick in (1, 2))
+  assert len(looked) == 1 and (first.alpha != second.alpha).any()
+  assert finder(scene.empty) is None and len(looked) == 2
+  assert finder(scene.picture) is not None and len(looked) == 3
