@@ -84,7 +84,7 @@ def get_config(variant: str = "paper") -> ml_collections.ConfigDict:
   c.picture = ml_collections.ConfigDict()
   c.picture.pad_to_square = False  # by its border, for models that never saw black bars
   # PSNR of the codec below which `sample` adds what it loses: a departure; 0: never.
-  # Rendered dancers come back at 23 dB or more, photographs at 21 dB or less.
+  # Rendered dancers come back at 26 dB or more, photographs at 21 dB or less.
   c.picture.details_below_db = 22.0
 
   # Optimizer: x0.1 after epochs 100, 150, 200 (sec. 4.1); betas of LFDM.
