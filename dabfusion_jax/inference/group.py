@@ -1,5 +1,7 @@
 """Everybody in a picture, as layers over one background."""
 
+from collections.abc import Sequence
+
 import numpy as np
 from jaxtyping import UInt8
 
@@ -33,18 +35,20 @@ def read_group(picture: UInt8[np.ndarray, "h w 3"], size: int | None) -> Group:
   if first is None or not first.others:
     return (), ()
   people: list[tuple[int, Person]] = []
-  notes: tuple[str, ...] = ()
+  told: dict[str, list[int]] = {}  # notes, and whom they are about
   for pick in range(1, first.others + 2):
     try:
       person, more = read_person(own, scale, OWN, pick, True, False)
     except InputError as error:
-      notes += (f"Person {pick} stands still. {error}",)
+      told.setdefault(f"Not moved. {error}", []).append(pick)
       continue
     if person.landmarks is None:
-      notes += (f"Person {pick} stands still: no arms and legs were recognised.",)
+      unknown = "Not moved: no arms and legs were recognised."
+      told.setdefault(unknown, []).append(pick)
       continue
-    notes += tuple(f"Person {pick}: {note}" for note in more)
     people.append((pick, person))
+    for note in more:
+      told.setdefault(note, []).append(pick)
   if not people:
     return (), ()
   plate = scene.empty_plate(own, [person for _, person in people])
@@ -53,8 +57,15 @@ def read_group(picture: UInt8[np.ndarray, "h w 3"], size: int | None) -> Group:
   for pick, person in people:
     layers = layers_of(scene.own_scene(own, person, plate))
     group.append(layers)
-    notes += tuple(f"Person {pick}: {note}" for note in layers.notes)
-  return tuple(group), notes
+    for note in layers.notes:
+      told.setdefault(note, []).append(pick)
+  return tuple(group), tuple(_about(sorted(who), note) for note, who in told.items())
+
+
+def _about(people: Sequence[int], note: str) -> str:
+  """Returns a note with whom it is about."""
+  first, last = ", ".join(map(str, people[:-1])), people[-1]
+  return f"People {first} and {last}: {note}" if first else f"Person {last}: {note}"
 
 
 def picture_of(group: tuple[Layers, ...]) -> UInt8[np.ndarray, "h w 3"]:

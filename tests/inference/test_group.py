@@ -77,7 +77,7 @@ def test_who_cannot_dance_stands_still_and_it_is_said(monkeypatch):
   people[1] = dataclasses.replace(people[1], landmarks=None)
   made, notes = read(monkeypatch, picture, find)
   assert len(made) == 2
-  assert notes == ("Person 2 stands still: no arms and legs were recognised.",)
+  assert notes == ("Person 2: Not moved: no arms and legs were recognised.",)
   still = people[1].alpha > 0
   np.testing.assert_array_equal(made[0].scene.plate[still], picture[still])
   points = people[0].landmarks.points * [1, -1] + [0, 240]
@@ -103,6 +103,7 @@ def test_a_note_says_whom_it_is_about(monkeypatch):
   behind = dataclasses.replace(people[1].landmarks, points=points)
   people[1] = dataclasses.replace(people[1], landmarks=behind)
   _, notes = read(monkeypatch, picture, find)
+  assert group._about([1, 3, 4], "So.") == "People 1, 3 and 4: So."
   assert any(
     note.startswith("Person 2: The person is seen from behind") for note in notes
   )
