@@ -192,6 +192,11 @@ class Segmenter:
     )
     return half if half.ends_at_border else None
 
+  @functools.cached_property
+  def _compiled_landmarks(self) -> LandmarkNetwork:
+    """The network for the thirty or so looks that telling people apart takes."""
+    return LandmarkNetwork(compiled=True)
+
   def _tell_apart(
     self, picture: np.ndarray, there: Bool[np.ndarray, "h w"], square: Square
   ) -> list[Part]:
@@ -199,7 +204,8 @@ class Segmenter:
     empty = fill_smoothly(picture.astype(np.float32), ~there)
     empty = np.clip(np.round(empty), 0, 255).astype(np.uint8)
     detect = lambda rest: self._detector(rest, square)
-    bodies = crowd.find_bodies(self._landmarks.find, detect, picture, empty, there)
+    look = self._compiled_landmarks.find
+    bodies = crowd.find_bodies(look, detect, picture, empty, there)
     if len(bodies) < 2:
       return []
     parts = []

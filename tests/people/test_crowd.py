@@ -62,6 +62,7 @@ def segment(scene):
   finder = object.__new__(segmenter.Segmenter)
   finder._mask = lambda picture, square: scene.find_with_mask(picture, square)[1]
   finder._landmarks, finder._detector, finder._sam = scene, scene.detect, None
+  finder._compiled_landmarks = scene
   return finder
 
 
