@@ -4,11 +4,11 @@ r"""How well people are told apart who stand close to each other.
 
 --pictures is a folder of pictures of whole people, each standing. Every one is put
 beside the next, before the first one's background, at several distances of their necks
-in trunks. Printed are how many of both are found, and of these the overlap of their
-mask with the true one (intersection over union) and the mean distance of the joints
-from those in the picture of one, in trunks; with standard errors over pairs. The null
-is the overlap if both were taken for one. It needs the weights of the networks that
-find people (docs/weights.md).
+in trunks; whose feet are lower is in front. Printed are how many of both are found, and
+of these the overlap of their mask with the true one (intersection over union) and the
+mean distance of the joints from those in the picture of one, in trunks; with standard
+errors over pairs. The null is the overlap if both were taken for one. It needs the
+weights of the networks that find people (docs/weights.md).
 """
 
 import argparse
@@ -29,36 +29,39 @@ from data_pipeline.errors import UserError
 from data_pipeline.media import reader
 
 DISTANCES = (1.4, 1.1, 0.9, 0.7, 0.5)  # trunks; shoulders are 0.67 wide
-_DEPTH = 0.15  # trunks, by which the second one stands lower, in front
+_DEPTH = 0.15  # trunks, by which the second one stands lower
 _JOINTS = slice(lm.LEFT_SHOULDER, lm.LEFT_ANKLE + 2)
 
 
 def together(
   first: Scene, second: Scene, trunks: float
 ) -> tuple[UInt8[np.ndarray, "h w 3"], list[Bool[np.ndarray, "h w"]], list[Joints]]:
-  """Returns a picture of two people, their masks, and their joints."""
+  """Returns a picture of two people, their masks, and their joints, from the left."""
   unit = trunk_length(first.landmarks.points)
   margin = int(2 * unit)
   plate = np.pad(first.plate, ((0, 0), (margin, margin), (0, 0)), "symmetric")
   start = neck(first.landmarks.points) + [margin, 0]
   ends = [start - [trunks * unit / 2, 0], start + [trunks * unit / 2, _DEPTH * unit]]
-  masks, joints = [], []
-  for scene, end in zip((first, second), ends, strict=True):
-    points = scene.landmarks.points
-    left, top = np.round(end - neck(points)).astype(int)
+  moves = [
+    np.round(end - neck(scene.landmarks.points)).astype(int)
+    for scene, end in zip((first, second), ends, strict=True)
+  ]
+  joints = [
+    scene.landmarks.points + move
+    for scene, move in zip((first, second), moves, strict=True)
+  ]
+  masks: dict[int, np.ndarray] = {}
+  for i in np.argsort([points[:, 1].max() for points in joints]).tolist():
+    scene, (left, top) = (first, second)[i], moves[i]
     rows, columns = (np.arange(size) for size in scene.alpha.shape)
-    y, x = rows + top, columns + left
-    rows, columns = (
-      rows[(y >= 0) & (y < len(plate))],
-      columns[(x >= 0) & (x < plate.shape[1])],
-    )
+    rows = rows[(rows + top >= 0) & (rows + top < plate.shape[0])]
+    columns = columns[(columns + left >= 0) & (columns + left < plate.shape[1])]
     own, place = np.ix_(rows, columns), np.ix_(rows + top, columns + left)
     plate[place] = blend(plate[place], scene.colours[own], scene.alpha[own])
     mask = np.zeros(plate.shape[:2], bool)
     mask[place] = scene.alpha[own] > 0.5
-    masks = [other & ~mask for other in masks] + [mask]
-    joints.append(points + [left, top])
-  return plate, masks, joints
+    masks = {name: other & ~mask for name, other in masks.items()} | {i: mask}
+  return plate, [masks[0], masks[1]], joints
 
 
 def overlap(a: Bool[np.ndarray, "h w"], b: Bool[np.ndarray, "h w"]) -> float:

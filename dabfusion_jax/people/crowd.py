@@ -20,8 +20,10 @@ _IN_SHAPE = 0.75  # share of the joints in the picture that lie in the shape
 # Relative to the square around a person: from its centre, the hips, to the chest and
 # to the top of the head, and half the width of the shoulders.
 _CHEST, _TOP, _SHOULDERS = 0.18, 0.38, 0.13
+_APART = 0.3  # trunks, by which the trunks of two people differ at least
+_SMALLEST = 0.35  # trunk of a person, relative to that of a neighbour
 _MOST = 12  # people of a shape
-_BEGINNINGS, _LOOKS_AGAIN = 3, 2
+_BEGINNINGS, _LOOKS_AGAIN = 3, 3
 # Relative to outlines: what is hidden by somebody in front; what is surely somebody's,
 # if it is farther from another by the third.
 _HIDDEN, _SURE, _FARTHER = 0.75, 1.0, 1.5
@@ -61,6 +63,9 @@ def find_bodies(
     bodies = max(bodies, found, key=len)
     if len(bodies) >= len(squares):
       break
+  else:
+    found = _side_by_side(look, picture, empty, shape, squares)
+    bodies = max(bodies, found, key=len)
   for _ in range(_LOOKS_AGAIN if len(bodies) > 1 else 0):
     bodies = [
       _find_body(look, alone_in(picture, empty, hidden), _square_of(body), own) or body
@@ -81,16 +86,38 @@ def _one_by_one(
 ) -> list[Landmarks]:
   """Returns bodies in the order in which they are found; see `find_bodies`."""
   bodies: list[Landmarks] = []
+  left = shape
   while len(bodies) < _MOST:
     found = (_find_body(look, picture, square, shape) for square in squares)
-    body = next((body for body in found if body is not None), None)
+    body = next((body for body in found if body and _is_new(body, bodies)), None)
     if body is None:
       break
     bodies.append(body)
     is_taken = _away(body, shape.shape) < _SURE
     picture = np.where(is_taken[..., None], empty, picture)
-    shape = shape & ~is_taken
-    squares = those_in(detect(picture), shape)
+    left = left & ~is_taken
+    squares = those_in(detect(picture), left)
+  return bodies
+
+
+def _side_by_side(
+  look: Callable[[np.ndarray, Square], Landmarks],
+  picture: np.ndarray,
+  empty: np.ndarray,
+  shape: np.ndarray,
+  squares: Sequence[Square],
+) -> list[Landmarks]:
+  """Returns bodies, each looked for in a strip of the picture; see `find_bodies`."""
+  squares = sorted(squares, key=lambda square: square.left + square.side / 2)
+  middles = np.array([square.left + square.side / 2 for square in squares])
+  edges = [0.0, *((middles[1:] + middles[:-1]) / 2).tolist(), float(shape.shape[1])]
+  bodies: list[Landmarks] = []
+  for square, left, right in zip(squares, edges, edges[1:], strict=False):
+    hidden = shape.copy()
+    hidden[:, int(left) : int(right)] = False
+    body = _find_body(look, alone_in(picture, empty, hidden), square, shape)
+    if body is not None and _is_new(body, bodies):
+      bodies.append(body)
   return bodies
 
 
@@ -109,6 +136,15 @@ def _find_body(
   inside = _values(shape, found.points[_JOINTS])
   is_there = inside.sum() >= max(_IN_SHAPE * len(inside), 1)
   return found if is_there and found.presence >= _MIN_PRESENCE else None
+
+
+def _is_new(body: Landmarks, bodies: Sequence[Landmarks]) -> bool:
+  """Returns whether a body has a trunk of its own, and is no head of another."""
+  unit = trunk_length(body.points)
+  others = [trunk_length(other.points) for other in bodies]
+  away = [np.hypot(*(body.points - other.points)[_TRUNK].T).mean() for other in bodies]
+  is_apart = all(distance > _APART * unit for distance in away)
+  return is_apart and unit >= _SMALLEST * max(others, default=0.0)
 
 
 def territories(
