@@ -86,7 +86,7 @@ def read_tflite(content: bytes) -> Graph:
   """
   try:
     return _read_graph(content)
-  except (struct.error, IndexError, KeyError, ValueError) as error:
+  except (struct.error, AttributeError, IndexError, KeyError, ValueError) as error:
     raise UserError(f"not a network of TensorFlow Lite ({error!r})") from None
 
 

@@ -1,5 +1,7 @@
 """A network read from a file computes what its operations are defined to."""
 
+import types
+
 import jax
 import numpy as np
 import pytest
@@ -112,6 +114,17 @@ def test_sparse_rows_are_read():
   for other in ({"_2": [rows, rows]}, {"_1": [4], "_2": axes}):
     with pytest.raises(ValueError, match="sparse"):
       tflite_reader._dense(values, (3, 4), _Table(**other))
+
+
+def test_sparse_rows_without_places_are_damage(monkeypatch):
+  def read(content):
+    rows = types.SimpleNamespace(number=lambda *_: 1, table=lambda field: None)
+    sparsity = _Table(_2=[rows], _1=[])
+    return tflite_reader._dense(np.ones(3, np.float16), (3, 4), sparsity)
+
+  monkeypatch.setattr(tflite_reader, "_read_graph", read)
+  with pytest.raises(UserError, match="not a network of TensorFlow Lite"):
+    read_tflite(b"")
 
 
 @pytest.mark.parametrize("content", [b"", b"nonsense" * 9, bytes(200)])
