@@ -4,6 +4,7 @@ import functools
 from collections.abc import Callable, Sequence
 
 import numpy as np
+import scipy.ndimage
 from jaxtyping import Bool, Float32, UInt8
 
 from dabfusion_jax.people import landmarks as lm
@@ -166,6 +167,19 @@ def territories(
     hidden = (others < _SURE) & (away[i] > _FARTHER) & (nearest != i)
     found.append((nearest == i, hidden))
   return found
+
+
+def nearest(
+  theres: Sequence[Bool[np.ndarray, "h w"]],
+) -> list[Bool[np.ndarray, "h w"]]:
+  """Returns the pixels that are nearest to each of several masks."""
+  if len(theres) < 2:
+    return [np.ones_like(there) for there in theres]
+  labels = sum(i * there.astype(int) for i, there in enumerate(theres, 1))
+  rows, columns = scipy.ndimage.distance_transform_edt(
+    labels == 0, return_distances=False, return_indices=True
+  )
+  return [labels[rows, columns] == i for i in range(1, len(theres) + 1)]
 
 
 def alone_in(

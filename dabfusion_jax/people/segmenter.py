@@ -126,12 +126,13 @@ class Segmenter:
     height, width = picture.shape[:2]
     side = float(max(height, width))
     whole = Square((width - side) / 2, (height - side) / 2, side)
-    shapes = separate(self._mask(picture, whole))
-    theres = [
-      whole.put_back(shape.astype(np.float32), height, width) > 0.5 for shape in shapes
-    ]
-    parts = []
-    for shape, there, near in zip(shapes, theres, nearest(theres), strict=True):
+    shapes, theres, parts = [], [], []
+    for shape in separate(self._mask(picture, whole)):
+      there = whole.put_back(shape.astype(np.float32), height, width) > 0.5
+      if there.any():  # the square goes on beyond the picture, in its border's colours
+        shapes.append(shape)
+        theres.append(there)
+    for shape, there, near in zip(shapes, theres, crowd.nearest(theres), strict=True):
       square = whole.part(square_around(shape, 1.0), _SIZE)
       found = crowd.those_in(self._detector(picture, square), there)
       if len(found) > 1 and (apart := self._tell_apart(picture, there, square)):
@@ -251,19 +252,6 @@ def separate(mask: Float[np.ndarray, "h w"]) -> list[Bool[np.ndarray, "h w"]]:
     i for i in np.argsort(-areas, kind="stable") if areas[i] > _MIN_AREA * mask.size
   ]
   return [labels == i + 1 for i in order]
-
-
-def nearest(
-  theres: Sequence[Bool[np.ndarray, "h w"]],
-) -> list[Bool[np.ndarray, "h w"]]:
-  """Returns the pixels that are nearest to each of several masks."""
-  if len(theres) < 2:
-    return [np.ones_like(there) for there in theres]
-  labels = sum(i * there.astype(int) for i, there in enumerate(theres, 1))
-  rows, columns = scipy.ndimage.distance_transform_edt(
-    labels == 0, return_distances=False, return_indices=True
-  )
-  return [labels[rows, columns] == i for i in range(1, len(theres) + 1)]
 
 
 def touching(

@@ -150,3 +150,15 @@ def test_the_next_person_of_a_picture_is_not_looked_for_again():
   assert len(looked) == 1 and (first.alpha != second.alpha).any()
   assert finder(scene.empty) is None and len(looked) == 2
   assert finder(scene.picture) is not None and len(looked) == 3
+
+
+def test_what_lies_beside_the_picture_is_nobody():
+  scene = Scene((0, 10))
+  finder = segment(scene)
+  finder._detector = lambda picture, square: []
+  whole = np.zeros((segmenter._SIZE, segmenter._SIZE), np.float32)
+  whole[80:200, 20:120] = 1
+  whole[:30, 20:200] = 1  # above the picture, where its border is repeated
+  finder._mask = lambda picture, square: whole
+  (part,) = finder.find(scene.picture)
+  assert part.there.any()
