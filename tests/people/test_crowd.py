@@ -162,3 +162,21 @@ def test_what_lies_beside_the_picture_is_nobody():
   finder._mask = lambda picture, square: whole
   (part,) = finder.find(scene.picture)
   assert part.there.any()
+
+
+def test_threads_do_not_take_the_people_of_one_another():
+  people = [segmenter.Person(np.zeros((4, 4), np.float32), None, 0) for _ in "ab"]
+
+  class Finder(segmenter.Segmenter):
+    def __init__(self):
+      pass
+
+    def find(self, picture):
+      return [people[picture.flat[0]]]
+
+    @property
+    def cut_out(self):  # here the other one comes in between
+      self._found = ((), ()), [people[1]]
+      return lambda parts, pick: parts[pick - 1]
+
+  assert Finder()(np.zeros((4, 4, 3), np.uint8)) is people[0]
