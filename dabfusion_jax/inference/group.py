@@ -7,7 +7,7 @@ from jaxtyping import UInt8
 
 from dabfusion_jax.inference.inputs import InputError
 from dabfusion_jax.inference.layers import Layers, fit, layers_of
-from dabfusion_jax.inference.subject import OWN, find_person, read_person
+from dabfusion_jax.inference.subject import DECODER, OWN, find_person, read_person
 from dabfusion_jax.people import scene
 from dabfusion_jax.people.segmenter import Person
 from dabfusion_jax.pretrained import store
@@ -40,7 +40,8 @@ def read_group(picture: UInt8[np.ndarray, "h w 3"], size: int | None) -> Group:
     try:
       person, more = read_person(own, scale, OWN, pick, True, False)
     except InputError as error:
-      told.setdefault(f"Not moved. {error}", []).append(pick)
+      why = str(error).replace(DECODER, "")  # which draws nobody of a group
+      told.setdefault(f"Not moved. {why}", []).append(pick)
       continue
     if person.landmarks is None:
       unknown = "Not moved: no arms and legs were recognised."

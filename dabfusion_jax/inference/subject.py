@@ -14,7 +14,7 @@ from dabfusion_jax.pretrained import store
 OWN = "own"  # a person's own picture, as the scene they dance in
 ALL = "all"  # instead of a number: everybody dances
 IMPORT = f"python -m dabfusion_jax.weights import {' '.join(segmenter.WEIGHTS)}"
-_DECODER = " (or take it as it is: --drawing=decoder)"
+DECODER = " (or take it as it is: --drawing=decoder)"
 _WITHOUT_SCENE = " (or leave out --scene: in their own picture, half a person dances)"
 
 
@@ -56,10 +56,10 @@ def read_person(
     person = find_person(picture, pick)
   except store.MissingWeightsError:
     return _without_networks(picture, scale, pick, is_asked or place != OWN, is_whole)
-  advice = "" if is_whole else _DECODER
+  advice = "" if is_whole else DECODER
   if person is None:
     first = find_person(picture, 1) if pick > 1 else None
-    if first is not None:
+    if first is not None and pick > first.others + 1:
       there = f"are {first.others + 1} people" if first.others else "is only one person"
       raise InputError(f"pick is {pick}, but there {there} in this picture.")
     return None, _nobody(pick, is_asked or place != OWN or pick > 1, advice)
@@ -102,7 +102,7 @@ def _without_networks(
     note = f"The picture is drawn by the decoder; to keep its sharpness run: {IMPORT}"
     return None, (note,)
   person = segmenter.find_by_contrast(picture) if pick == 1 else None
-  advice = "" if is_whole else _DECODER
+  advice = "" if is_whole else DECODER
   if person is None:
     return None, _nobody(pick, True, advice)
   if fault := reference.find_lasting_fault(person, scale):

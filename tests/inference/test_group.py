@@ -95,6 +95,17 @@ def test_who_cannot_dance_stands_still_and_it_is_said(monkeypatch):
   assert read(monkeypatch, picture, missing) == ((), ())
 
 
+def test_a_note_gives_no_advice_that_is_refused(monkeypatch):
+  picture, find, people = crowd((0, 20), (110, 5), (220, 30))
+  points = people[1].landmarks.points * [1, -1] + [0, 240]
+  upside_down = dataclasses.replace(people[1].landmarks, points=points)
+  people[1] = dataclasses.replace(people[1], landmarks=upside_down)
+  people[2] = None  # found, but not cut out
+  made, notes = read(monkeypatch, picture, find)
+  assert len(made) == 1 and "upside down" in notes[0] and "--" not in "".join(notes)
+  assert "no person number 3" in notes[1] and "pick is" not in notes[1]
+
+
 def test_a_note_says_whom_it_is_about(monkeypatch):
   picture, find, people = crowd((0, 20), (110, 5))
   points = people[1].landmarks.points.copy()
