@@ -53,7 +53,8 @@ def read_group(picture: UInt8[np.ndarray, "h w 3"], size: int | None) -> Group:
   if not people:
     return (), ()
   plate = scene.empty_plate(own, [person for _, person in people])
-  people.sort(key=lambda found: found[1].box[3])  # lower in the picture is in front
+  # Whose feet are lower is in front, if only below the picture.
+  people.sort(key=lambda found: found[1].landmarks.points[:, 1].max())
   group = []
   for pick, person in people:
     layers = layers_of(scene.own_scene(own, person, plate))

@@ -106,6 +106,20 @@ def test_a_note_gives_no_advice_that_is_refused(monkeypatch):
   assert "no person number 3" in notes[1] and "pick is" not in notes[1]
 
 
+def test_of_people_who_are_cut_off_the_nearer_one_is_in_front(monkeypatch):
+  picture, find, people = crowd((0, 40), (110, 40))
+  for i, lower in ((0, 60), (1, 30)):  # the larger one goes on farther below
+    points = people[i].landmarks.points + [0, lower]
+    found = dataclasses.replace(people[i].landmarks, points=points)
+    people[i] = dataclasses.replace(people[i], landmarks=found, is_cut_off=True)
+  monkeypatch.setattr(
+    group, "read_person", lambda _, __, ___, pick, *_____: (people[pick - 1], ())
+  )
+  made, _ = read(monkeypatch, picture, find)
+  necks = [layers.scene.landmarks.points[lm.NOSE, 0] for layers in made]
+  assert necks[0] > necks[1]
+
+
 def test_a_note_says_whom_it_is_about(monkeypatch):
   picture, find, people = crowd((0, 20), (110, 5))
   points = people[1].landmarks.points.copy()
