@@ -5,6 +5,7 @@ import PIL.Image
 from jaxtyping import UInt8
 
 from dabfusion_jax.inference import inputs
+from dabfusion_jax.inference.group import read_group
 from dabfusion_jax.inference.inputs import PathLike
 from dabfusion_jax.inference.layers import (
   LAYERS,
@@ -15,7 +16,12 @@ from dabfusion_jax.inference.layers import (
   make_layers,
 )
 from dabfusion_jax.inference.options import DanceOptions
-from dabfusion_jax.inference.subject import OWN, find_person, is_left_to_decoder
+from dabfusion_jax.inference.subject import (
+  ALL,
+  OWN,
+  find_person,
+  is_left_to_decoder,
+)
 from dabfusion_jax.settings.diffusion import DiffusionSettings
 from dabfusion_jax.storage import saved_stage
 
@@ -46,6 +52,8 @@ def choose_weights(image: Image, asked: DanceOptions) -> str:
     return saved_stage.SHIPPED[0]
   person = find_person(fit(picture, None), asked.first_pick)
   is_drawing = person is None or is_left_to_decoder(person, asked.first_pick)
+  if is_drawing and asked.pick == ALL:
+    is_drawing = not read_group(picture, None)[0]  # as others may dance
   return saved_stage.SHIPPED[0] if is_drawing else name
 
 

@@ -14,6 +14,7 @@ from dabfusion_jax.inference.inputs import InputError
 from dabfusion_jax.inference.motion import Motion
 from dabfusion_jax.inference.options import DanceOptions
 from dabfusion_jax.inference.painter import GroupPainter, PiecePainter
+from dabfusion_jax.inference.picture import choose_weights
 from dabfusion_jax.inference.rows import rows_of
 from dabfusion_jax.inference.sampler import BatchSampler
 from dabfusion_jax.people import landmarks as lm
@@ -118,6 +119,17 @@ def test_of_people_who_are_cut_off_the_nearer_one_is_in_front(monkeypatch):
   made, _ = read(monkeypatch, picture, find)
   necks = [layers.scene.landmarks.points[lm.NOSE, 0] for layers in made]
   assert necks[0] > necks[1]
+
+
+def test_those_who_dance_beside_a_drawing_have_the_weights_of_people(monkeypatch):
+  picture, find, people = crowd((0, 20), (110, 5), (220, 30))
+  people[0] = dataclasses.replace(people[0], landmarks=None)
+  monkeypatch.setattr(subject, "_segmenter", lambda: find)
+  monkeypatch.setattr(store, "describe", lambda name: {})
+  assert choose_weights(picture, DanceOptions(pick="all")) == "people_e"
+  assert choose_weights(picture, DanceOptions()) == "dance_e"
+  people[1] = people[2] = people[0]
+  assert choose_weights(picture, DanceOptions(pick="all")) == "dance_e"
 
 
 def test_a_note_says_whom_it_is_about(monkeypatch):
