@@ -180,3 +180,15 @@ def test_threads_do_not_take_the_people_of_one_another():
       return lambda parts, pick: parts[pick - 1]
 
   assert Finder()(np.zeros((4, 4, 3), np.uint8)) is people[0]
+
+
+def test_nobody_is_shared_among_those_beside():
+  scene = Scene((5, 12), (80, 6), (150, 10))
+  shown = (scene.detect, scene.picture, scene.empty)
+  assert len(crowd.find_bodies(scene.find, *shown, scene.there)) == 3
+
+  def find(picture, square):  # does not know the one in the middle
+    seen = [body for body in scene._seen(picture) if body is not scene.bodies[1]]
+    return seen[0] if seen else Landmarks(dancers.joints(), np.ones(33), 0.0)
+
+  assert crowd.find_bodies(find, *shown, scene.there) == []
