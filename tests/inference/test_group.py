@@ -11,6 +11,7 @@ import pytest
 
 from dabfusion_jax.inference import group, subject
 from dabfusion_jax.inference.inputs import InputError
+from dabfusion_jax.inference.layers import Layers
 from dabfusion_jax.inference.motion import Motion
 from dabfusion_jax.inference.options import DanceOptions
 from dabfusion_jax.inference.painter import GroupPainter, PiecePainter
@@ -244,6 +245,30 @@ def test_a_group_is_one_dance_of_one_batch(monkeypatch, tmp_path):
     dance.frames[60].astype(int) - scene.blend(picture, picture, np.zeros(_SIZE))
   )
   assert (difference.max(-1) > 30).mean() < 0.03  # nobody moves
+  still = pipeline.stream(picture, tmp_path / "a.wav", pick="all", beats=[0.5]).still
+  assert (np.abs(still.astype(int) - picture).max(-1) > 8).mean() < 0.01
   one = pipeline(picture, tmp_path / "a.wav", beats=[0.5, 1.0])
   assert any("--pick=all takes all" in note for note in one.notes)
-  assert sampler.rows == [3, 3, 1, 1]
+  assert sampler.rows == [3, 3, 3, 3, 1, 1]
+
+
+def test_each_person_has_a_frame_of_their_own(monkeypatch, tmp_path):
+  picture, find, _ = crowd((0, 20), (110, 5), (220, 30))
+  monkeypatch.setattr(subject, "_segmenter", lambda: find)
+  sampler = _Sampler()
+  sampler.read_joints = None
+  sampler.rebuild = lambda z: np.arange(len(z), dtype=np.uint8)
+  monkeypatch.setattr(DancePipeline, "batch_sampler", sampler)
+  asked = []
+
+  def painter(self, size, rebuild, read_joints, times):
+    asked.append(int(rebuild()))
+    pose = types.SimpleNamespace(rest=np.array, read=np.array)
+    return PiecePainter(self.scene, self.frame, pose, size, times)
+
+  monkeypatch.setattr(Layers, "painter", painter)
+  write_wav(tmp_path / "a.wav", np.zeros((5 * 44_100, 2), np.float32))
+  pipeline = DancePipeline.from_pretrained(saved_stage.shipped())
+  pairs = [(picture, tmp_path / "a.wav")] * 2
+  assert len(list(pipeline.stream_all(pairs, pick="all", beats=[0.5]))) == 2
+  assert asked == [0, 1, 2, 3, 4, 5]

@@ -36,8 +36,9 @@ def test_people_are_found_once_the_surest_first():
     shown.append(x) or ([nobody, (boxes, scores)][len(shown) - 1])
   )
   picture = np.full((200, 300, 3), 255, np.uint8)
+  picture[:, :150] = 0
   squares = found(picture, Square(100.0, 20.0, 112.0))
-  assert shown[1].shape == (224, 224, 3) and shown[1].max() == 1.0
+  assert shown[1].shape == (224, 224, 3) and (shown[1].min(), shown[1].max()) == (-1, 1)
   assert [square.side for square in squares] == pytest.approx([75, 50])
   first = squares[0].to_picture(np.array([0.5, 0.5]))
   np.testing.assert_allclose(first, [100 + 80, 20 + 80])
