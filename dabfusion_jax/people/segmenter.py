@@ -12,6 +12,7 @@ import functools
 from collections.abc import Sequence
 
 import numpy as np
+import PIL.Image
 import scipy.ndimage
 from jaxtyping import Bool, Float, Float32, UInt8
 
@@ -20,6 +21,13 @@ from dabfusion_jax.people import landmarks as lm
 from dabfusion_jax.people.fill import fill_smoothly
 from dabfusion_jax.people.guided_filter import guided_filter
 from dabfusion_jax.people.landmarks import LandmarkNetwork, Landmarks
+from dabfusion_jax.people.masks import (
+  box_of,
+  reduce,
+  resize_mask,
+  separate,
+  touching,
+)
 from dabfusion_jax.people.sam import sam_of_environment
 from dabfusion_jax.people.squares import Square, square_around
 from dabfusion_jax.people.tflite_network import TfliteNetwork
@@ -32,7 +40,7 @@ WEIGHTS = (SELFIE, detector.WEIGHTS, lm.WEIGHTS)
 MIN_PRESENCE = 0.91
 _SOME_PRESENCE = 0.5  # from which on there is a body, if only a part of it
 _SIZE = 256
-_MIN_AREA = 2e-3  # share of the square picture; specks are smaller
+_LOOKED_AT = 512
 _MIN_CONTRAST = 24  # grey levels between a person and the wall, without a network
 _EPSILON = 1e-4  # of the guided filter
 
@@ -201,19 +209,31 @@ class Segmenter:
   def _tell_apart(
     self, picture: np.ndarray, there: Bool[np.ndarray, "h w"], square: Square
   ) -> list[Part]:
-    """Returns the people of a shape in a square; none if they cannot be told apart."""
-    empty = fill_smoothly(picture.astype(np.float32), ~there)
+    """Returns the people of a shape in a square; none if they cannot be told apart.
+
+    It looks at no more than `_LOOKED_AT` pixels per side, so that the size of a dance
+    changes nothing.
+    """
+    small = reduce(picture, _LOOKED_AT)
+    scale = len(small) / len(picture)
+    shape = resize_mask(there, small.shape[:2])
+    empty = fill_smoothly(small.astype(np.float32), ~shape)
     empty = np.clip(np.round(empty), 0, 255).astype(np.uint8)
-    detect = lambda rest: self._detector(rest, square)
+    view = Square(square.left * scale, square.top * scale, square.side * scale)
+    detect = lambda rest: self._detector(rest, view)
     look = self._compiled_landmarks.find
-    bodies = crowd.find_bodies(look, detect, picture, empty, there)
+    bodies = crowd.find_bodies(look, detect, small, empty, shape)
     if len(bodies) < 2:
       return []
+    image = PIL.Image.fromarray(empty).resize(there.shape[::-1], PIL.Image.BILINEAR)
     parts = []
-    for own, hidden in crowd.territories(bodies, there.shape):
-      alone = crowd.alone_in(picture, empty, hidden)
-      square = square_around(there & own, lm.MARGIN)
-      parts.append(Part(alone, there & own, square, own))
+    for masks in crowd.territories(bodies, shape.shape):
+      own, hidden = (resize_mask(mask, there.shape) for mask in masks)
+      if not (there & own).any():
+        continue
+      alone = crowd.alone_in(picture, np.asarray(image), hidden)
+      around = square_around(there & own, lm.MARGIN)
+      parts.append(Part(alone, there & own, around, own))
     return parts
 
   def _cut_out(
@@ -236,32 +256,6 @@ class Segmenter:
   def _mask(self, picture: np.ndarray, square: Square) -> np.ndarray:
     x = square.cut(picture, _SIZE).astype(np.float32) / 255
     return self._selfie(x)[0][..., 0]
-
-
-def box_of(mask: Bool[np.ndarray, "h w"]) -> tuple[int, int, int, int]:
-  """Returns left, top, right and bottom of a mask; the last two are outside."""
-  rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
-  return int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1
-
-
-def separate(mask: Float[np.ndarray, "h w"]) -> list[Bool[np.ndarray, "h w"]]:
-  """Returns the connected parts of a mask, the largest first, without specks."""
-  labels, count = scipy.ndimage.label(mask > 0.5)
-  areas = np.bincount(labels.ravel(), minlength=count + 1)[1:]
-  order = [
-    i for i in np.argsort(-areas, kind="stable") if areas[i] > _MIN_AREA * mask.size
-  ]
-  return [labels == i + 1 for i in order]
-
-
-def touching(
-  mask: Bool[np.ndarray, "h w"], seed: Bool[np.ndarray, "h w"]
-) -> Bool[np.ndarray, "h w"]:
-  """Returns all but the connected parts of a mask that touch no seed."""
-  labels, _ = scipy.ndimage.label(mask)
-  kept = np.unique(labels[seed & mask])
-  other = mask & ~np.isin(labels, kept[kept > 0])
-  return ~scipy.ndimage.binary_dilation(other, iterations=2)
 
 
 def refine(

@@ -1,5 +1,7 @@
 """People who touch each other are told apart, and each is looked at alone."""
 
+import dataclasses
+
 import dancers
 import numpy as np
 import pytest
@@ -192,3 +194,47 @@ def test_nobody_is_shared_among_those_beside():
     return seen[0] if seen else Landmarks(dancers.joints(), np.ones(33), 0.0)
 
   assert crowd.find_bodies(find, *shown, scene.there) == []
+
+
+class Enlarged(Scene):
+  """Networks that know pictures of other sizes too, and remember them."""
+
+  sizes: list
+
+  def _seen(self, picture):
+    scale = len(picture) / _SIZE[0]
+    rows, columns = (((np.arange(n) + 0.5) * scale).astype(int) for n in _SIZE)
+    return [
+      dataclasses.replace(body, points=body.points * scale)
+      for body in super()._seen(picture[rows][:, columns])
+    ]
+
+  def detect(self, picture, square=None):
+    return [
+      Square(*(body.points[[lm.LEFT_HIP, lm.RIGHT_HIP]].mean(0) - side / 2), side)
+      for body in self._seen(picture)
+      for side in [250.0 * len(picture) / _SIZE[0]]
+    ]
+
+  def find(self, picture, square):
+    self.sizes.append(max(picture.shape))
+    return super().find(picture, square)
+
+  def find_with_mask(self, picture, square):
+    differs = np.abs(picture.astype(int) - dancers.WALL).max(-1, keepdims=True) > 20
+    mask = np.repeat(differs, 3, -1).astype(np.uint8) * 255
+    cut = square.cut(mask, segmenter._SIZE)[..., 0] / np.float32(255)
+    return super().find(picture, square), cut
+
+
+def test_a_large_picture_is_looked_at_at_the_usual_size():
+  scene = Enlarged((5, 10), (96, 12))
+  scene.sizes = []
+  finder = segment(scene)
+  parts = finder.find(scene.picture.repeat(4, 0).repeat(4, 1))
+  assert len(parts) == 2 and max(scene.sizes) == 512
+  for part in parts:
+    assert part.picture.shape == (4 * _SIZE[0], 4 * _SIZE[1], 3)
+    masks = [mask.repeat(4, 0).repeat(4, 1) for mask in scene.masks]
+    overlap = [(part.there & mask).sum() / (part.there | mask).sum() for mask in masks]
+    assert max(overlap) > 0.85 and min(overlap) < 0.1

@@ -1,0 +1,56 @@
+"""Masks of people in pictures: their boxes, their parts, and other sizes."""
+
+import numpy as np
+import PIL.Image
+import scipy.ndimage
+from jaxtyping import Bool, Float, UInt8
+
+_MIN_AREA = 2e-3  # share of the square picture; specks are smaller
+
+
+def box_of(mask: Bool[np.ndarray, "h w"]) -> tuple[int, int, int, int]:
+  """Returns left, top, right and bottom of a mask; the last two are outside."""
+  rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
+  return int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1
+
+
+def separate(mask: Float[np.ndarray, "h w"]) -> list[Bool[np.ndarray, "h w"]]:
+  """Returns the connected parts of a mask, the largest first, without specks."""
+  labels, count = scipy.ndimage.label(mask > 0.5)
+  areas = np.bincount(labels.ravel(), minlength=count + 1)[1:]
+  order = [
+    i for i in np.argsort(-areas, kind="stable") if areas[i] > _MIN_AREA * mask.size
+  ]
+  return [labels == i + 1 for i in order]
+
+
+def touching(
+  mask: Bool[np.ndarray, "h w"], seed: Bool[np.ndarray, "h w"]
+) -> Bool[np.ndarray, "h w"]:
+  """Returns all but the connected parts of a mask that touch no seed."""
+  labels, _ = scipy.ndimage.label(mask)
+  kept = np.unique(labels[seed & mask])
+  other = mask & ~np.isin(labels, kept[kept > 0])
+  return ~scipy.ndimage.binary_dilation(other, iterations=2)
+
+
+def reduce(
+  picture: UInt8[np.ndarray, "h w 3"], size: int
+) -> UInt8[np.ndarray, "h2 w2 3"]:
+  """Returns a picture with at most `size` pixels on its longer side."""
+  height, width = picture.shape[:2]
+  scale = size / max(height, width)
+  if scale >= 1:
+    return picture
+  sides = max(round(width * scale), 1), max(round(height * scale), 1)
+  return np.asarray(PIL.Image.fromarray(picture).resize(sides, PIL.Image.LANCZOS))
+
+
+def resize_mask(
+  mask: Bool[np.ndarray, "h w"], shape: tuple[int, int]
+) -> Bool[np.ndarray, "h2 w2"]:
+  """Returns a mask of another height and width."""
+  if mask.shape == shape:
+    return mask
+  image = PIL.Image.fromarray(mask.astype(np.uint8))
+  return np.asarray(image.resize(shape[::-1], PIL.Image.NEAREST)) > 0
