@@ -109,6 +109,7 @@ def test_each_of_two_people_who_touch_is_cut_out_alone():
   finder = segment(scene)
   parts = finder.find(scene.picture)
   assert [part.is_mixed for part in parts] == [False, False]
+  assert parts[0].there.sum() > parts[1].there.sum()  # who is in front
   masks = []
   for pick in (1, 2):
     person = finder.cut_out(parts, pick)
