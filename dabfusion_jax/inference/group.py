@@ -29,14 +29,15 @@ def read_group(picture: UInt8[np.ndarray, "h w 3"], size: int | None) -> Group:
   own = fit(picture, size)
   scale = max(picture.shape[:2]) / max(own.shape[:2])
   try:
-    first = find_person(own, 1)
+    # The largest may be nobody who can be cut out.
+    found = find_person(own, 1) or find_person(own, 2)
   except store.MissingWeightsError:
     return (), ()
-  if first is None or not first.others:
+  if found is None or not found.others:
     return (), ()
   people: list[tuple[int, Person]] = []
   told: dict[str, list[int]] = {}  # notes, and whom they are about
-  for pick in range(1, first.others + 2):
+  for pick in range(1, found.others + 2):
     try:
       person, more = read_person(own, scale, OWN, pick, True, False)
     except InputError as error:

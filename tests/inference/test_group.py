@@ -88,6 +88,11 @@ def test_who_cannot_dance_stands_still_and_it_is_said(monkeypatch):
   made, notes = read(monkeypatch, picture, find)
   assert len(made) == 1 and "upside down" in notes[0] and "Person 1" in notes[0]
   people[2] = people[0]
+  people[0] = None  # found, but not cut out
+  people[1] = dataclasses.replace(people[1], landmarks=dancers.landmarks())
+  made, notes = read(monkeypatch, picture, find)
+  assert len(made) == 1 and notes[0].startswith("Person 1: Not moved.")
+  people[0], people[1] = people[2], dataclasses.replace(people[1], landmarks=None)
   assert read(monkeypatch, picture, find) == ((), ())
   assert read(monkeypatch, *crowd((10, 10))[:2]) == ((), ())
 
