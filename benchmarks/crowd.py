@@ -17,16 +17,13 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import Bool, UInt8
 
+from benchmarks.whole_people import read_people
 from dabfusion_jax.evaluation.scoring.aggregate import standard_error, with_error
-from dabfusion_jax.inference.layers import fit
-from dabfusion_jax.inference.pairs import PICTURE_SUFFIXES
 from dabfusion_jax.people import landmarks as lm
 from dabfusion_jax.people.scene import Scene, blend, own_scene
 from dabfusion_jax.people.segmenter import Segmenter
 from dabfusion_jax.people.skeleton import Joints, neck, trunk_length
 from data_pipeline import cli
-from data_pipeline.errors import UserError
-from data_pipeline.media import reader
 
 DISTANCES = (1.4, 1.1, 0.9, 0.7, 0.5)  # trunks; shoulders are 0.67 wide
 _DEPTH = 0.15  # trunks, by which the second one stands lower
@@ -71,15 +68,8 @@ def overlap(a: Bool[np.ndarray, "h w"], b: Bool[np.ndarray, "h w"]) -> float:
 
 def run(args: argparse.Namespace) -> None:
   """Prints a table in markdown."""
-  find, scenes = Segmenter(), []
-  for path in sorted(args.pictures.iterdir()):
-    if path.suffix.lower() not in PICTURE_SUFFIXES:
-      continue
-    picture = fit(reader.read_image(path), None)
-    person = find(picture)
-    if person is None or person.landmarks is None:
-      raise UserError(f"{path}: no whole person was found in this picture.")
-    scenes.append(own_scene(picture, person))
+  find = Segmenter()
+  scenes = [own_scene(*found) for found in read_people(args.pictures, find)]
   print("| distance | both found | overlap | null | joints |")
   print("|---" * 5 + "|")
   for trunks in DISTANCES:

@@ -15,15 +15,12 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import Float, UInt8
 
+from benchmarks.whole_people import read_people
 from dabfusion_jax.evaluation.scoring.aggregate import standard_error, with_error
-from dabfusion_jax.inference.layers import fit
-from dabfusion_jax.inference.pairs import PICTURE_SUFFIXES
 from dabfusion_jax.people import landmarks as lm
 from dabfusion_jax.people.segmenter import Person, Segmenter
 from dabfusion_jax.people.skeleton import Joints, neck, trunk_length
 from data_pipeline import cli
-from data_pipeline.errors import UserError
-from data_pipeline.media import reader
 
 # Where each picture is cut, in trunks below the shoulders.
 HEIGHTS = {"shoulders": 0.2, "chest": 0.4, "waist": 0.65, "hips": 1.1, "thighs": 1.4}
@@ -57,15 +54,8 @@ def distances(found: Joints, true: Joints) -> list[float]:
 
 def run(args: argparse.Namespace) -> None:
   """Prints a table in markdown."""
-  find, whole = Segmenter(), []
-  for path in sorted(args.pictures.iterdir()):
-    if path.suffix.lower() not in PICTURE_SUFFIXES:
-      continue
-    picture = fit(reader.read_image(path), None)
-    person = find(picture)
-    if person is None or person.landmarks is None:
-      raise UserError(f"{path}: no whole person was found in this picture.")
-    whole.append((picture, person))
+  find = Segmenter()
+  whole = read_people(args.pictures, find)
   print("| cut off at the | found | by the | " + " | ".join(SHOWN) + " |")
   print("|---" * (3 + len(SHOWN)) + "|")
   for where, trunks in HEIGHTS.items():
