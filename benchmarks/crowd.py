@@ -5,10 +5,10 @@ r"""How well people are told apart who stand close to each other.
 --pictures is a folder of pictures of whole people, each standing. Every one is put
 beside the next, before the first one's background, at several distances of their necks
 in trunks; whose feet are lower is in front. Printed are how many of both are found, and
-of these the overlap of their mask with the true one (intersection over union) and the
-mean distance of the joints from those in the picture of one, in trunks; with standard
-errors over pairs. The null is the overlap if both were taken for one. It needs the
-weights of the networks that find people (docs/weights.md).
+of these the overlap of their mask with the true one (intersection over union; 0.5 if
+both were taken for one) and the mean distance of the joints from those in the picture
+of one, in trunks; with standard errors over pairs. It needs the weights of the networks
+that find people (docs/weights.md).
 """
 
 import argparse
@@ -70,8 +70,8 @@ def run(args: argparse.Namespace) -> None:
   """Prints a table in markdown."""
   find = Segmenter()
   scenes = [own_scene(*found) for found in read_people(args.pictures, find)]
-  print("| distance | both found | overlap | null | joints |")
-  print("|---" * 5 + "|")
+  print("| distance | both found | overlap | joints |")
+  print("|---" * 4 + "|")
   for trunks in DISTANCES:
     rows = []
     for first, second in zip(scenes, scenes[1:] + scenes[:1], strict=True):
@@ -90,11 +90,10 @@ def run(args: argparse.Namespace) -> None:
       rows.append(
         (
           np.mean([overlap(a, b) for a, b in zip(alphas, masks, strict=True)]),
-          np.mean([overlap(masks[0] | masks[1], mask) for mask in masks]),
           np.mean(errors),
         )
       )
-    cells = ["-"] * 3
+    cells = ["-"] * 2
     if len(rows) > 1:
       cells = [with_error(float(x.mean()), standard_error(x)) for x in np.array(rows).T]
     print(f"| {trunks} | {len(rows)} of {len(scenes)} | " + " | ".join(cells) + " |")

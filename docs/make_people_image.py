@@ -22,7 +22,7 @@ from data_pipeline.media import writer
 from data_pipeline.synthdance import generate, music
 
 ALONE, BARS = "gPO_sBM_c01_d12_mPO1_ch02", 64  # black columns on both sides
-# Who dances together, in the middle in their own place, and pixels from there.
+# Who dances together: the first in their own place, the others (x, y) pixels from it.
 GROUP = {
   "gMH_sBM_c01_d24_mMH3_ch03": (0, 0),
   "gLO_sBM_c01_d15_mLO2_ch02": (-195, 0),

@@ -157,7 +157,7 @@ class DanceOptions:
 
   @property
   def first_pick(self) -> int:
-    """Who dances if it is one person."""
+    """Returns which person dances, if only one does."""
     return 1 if self.pick == ALL else self.pick
 
   def __post_init__(self):

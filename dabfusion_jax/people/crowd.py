@@ -19,8 +19,8 @@ _JOINTS = [*_TRUNK, lm.NOSE, lm.LEFT_KNEE, lm.RIGHT_KNEE, lm.LEFT_ELBOW, lm.RIGH
 _MIN_PRESENCE = 0.5  # of a body among others, which make the network unsure
 _IN_SHAPE = 0.75  # share of the joints in the picture that lie in the shape
 # Relative to the square around a person: from its centre, the hips, to the chest and
-# to the top of the head, and half the width of the shoulders.
-_CHEST, _TOP, _SHOULDERS = 0.18, 0.38, 0.13
+# to the top of the head, half the width of the shoulders, and the length of the trunk.
+_CHEST, _TOP, _SHOULDERS, _TRUNK_SHARE = 0.18, 0.38, 0.13, 0.23
 _APART = 0.3  # trunks, by which the trunks of two people differ at least
 _SMALLEST = 0.35  # trunk of a person, relative to that of a neighbour
 _MOST = 12  # people of a shape
@@ -200,7 +200,7 @@ def alone_in(
 def _square_of(body: Landmarks) -> Square:
   """Returns the square around a body, as a detector would."""
   neck, hips = (body.points[_TRUNK[i : i + 2]].mean(0) for i in (0, 2))
-  side = float(np.hypot(*(neck - hips))) / (_CHEST + 0.05)
+  side = float(np.hypot(*(neck - hips))) / _TRUNK_SHARE
   return Square(float(hips[0]) - side / 2, float(hips[1]) - side / 2, side)
 
 

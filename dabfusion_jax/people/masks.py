@@ -3,7 +3,7 @@
 import numpy as np
 import PIL.Image
 import scipy.ndimage
-from jaxtyping import Bool, Float, UInt8
+from jaxtyping import Bool, Float
 
 _MIN_AREA = 2e-3  # share of the square picture; specks are smaller
 
@@ -32,18 +32,6 @@ def touching(
   kept = np.unique(labels[seed & mask])
   other = mask & ~np.isin(labels, kept[kept > 0])
   return ~scipy.ndimage.binary_dilation(other, iterations=2)
-
-
-def reduce(
-  picture: UInt8[np.ndarray, "h w 3"], size: int
-) -> UInt8[np.ndarray, "h2 w2 3"]:
-  """Returns a picture with at most `size` pixels on its longer side."""
-  height, width = picture.shape[:2]
-  scale = size / max(height, width)
-  if scale >= 1:
-    return picture
-  sides = max(round(width * scale), 1), max(round(height * scale), 1)
-  return np.asarray(PIL.Image.fromarray(picture).resize(sides, PIL.Image.LANCZOS))
 
 
 def resize_mask(

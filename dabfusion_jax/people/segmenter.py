@@ -21,13 +21,7 @@ from dabfusion_jax.people import landmarks as lm
 from dabfusion_jax.people.fill import fill_smoothly
 from dabfusion_jax.people.guided_filter import guided_filter
 from dabfusion_jax.people.landmarks import LandmarkNetwork, Landmarks
-from dabfusion_jax.people.masks import (
-  box_of,
-  reduce,
-  resize_mask,
-  separate,
-  touching,
-)
+from dabfusion_jax.people.masks import box_of, resize_mask, separate, touching
 from dabfusion_jax.people.sam import sam_of_environment
 from dabfusion_jax.people.squares import Square, square_around
 from dabfusion_jax.people.tflite_network import TfliteNetwork
@@ -40,7 +34,7 @@ WEIGHTS = (SELFIE, detector.WEIGHTS, lm.WEIGHTS)
 MIN_PRESENCE = 0.91
 _SOME_PRESENCE = 0.5  # from which on there is a body, if only a part of it
 _SIZE = 256
-_LOOKED_AT = 512
+_LOOKED_AT = 512  # pixels of the longer side, at which people are told apart
 _MIN_CONTRAST = 24  # grey levels between a person and the wall, without a network
 _EPSILON = 1e-4  # of the guided filter
 
@@ -211,10 +205,11 @@ class Segmenter:
   ) -> list[Part]:
     """Returns the people of a shape in a square; none if they cannot be told apart.
 
-    It looks at no more than `_LOOKED_AT` pixels per side, so that the size of a dance
-    changes nothing.
+    Pictures are looked at in one size, so that the size of a dance changes nothing.
     """
-    small = reduce(picture, _LOOKED_AT)
+    reduced = PIL.Image.fromarray(picture)
+    reduced.thumbnail((_LOOKED_AT, _LOOKED_AT))
+    small = np.asarray(reduced)
     scale = len(small) / len(picture)
     shape = resize_mask(there, small.shape[:2])
     empty = fill_smoothly(small.astype(np.float32), ~shape)

@@ -239,7 +239,7 @@ def test_colours_are_those_that_the_profile_of_a_picture_tells(tmp_path, mode):
   np.testing.assert_allclose(
     reader.read_image(tmp_path / path)[0, 0].astype(int), (40, 90, 200), atol=2
   )
-  # Of another space, or no profile: the picture is read as it is.
+  # Without a usable profile, the picture is read as it is.
   for profile in (swapped(b"CMYK"), b"nonsense", swapped(b"RGB ")[:200]):
     image.save(tmp_path / path, icc_profile=profile)
     assert reader.read_image(tmp_path / path)[0, 0].tolist() == [200, 90, 40]
