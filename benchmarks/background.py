@@ -20,9 +20,9 @@ from dabfusion_jax.evaluation.scoring.aggregate import standard_error, with_erro
 from dabfusion_jax.inference.layers import fit
 from dabfusion_jax.inference.pairs import PICTURE_SUFFIXES
 from dabfusion_jax.metrics.features import lpips
+from dabfusion_jax.people.background import hole_of
 from dabfusion_jax.people.fill import fill_smoothly
 from dabfusion_jax.people.patches import fill_from_patches
-from dabfusion_jax.people.scene import hole_of
 from dabfusion_jax.people.segmenter import Segmenter
 from dabfusion_jax.pretrained import store
 from data_pipeline import cli

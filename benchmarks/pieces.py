@@ -26,7 +26,7 @@ from dabfusion_jax.evaluation.scoring import aggregate
 from dabfusion_jax.metrics import image
 from dabfusion_jax.metrics.features import lpips
 from dabfusion_jax.people import regions, scene, skeleton
-from dabfusion_jax.people.drawing import PieceDrawer
+from dabfusion_jax.people.drawing import PieceDrawer, draw_people
 from dabfusion_jax.people.fill import fill_smoothly
 from dabfusion_jax.people.joints import joints_of as landmark_joints
 from dabfusion_jax.people.joints import with_joints
@@ -105,8 +105,8 @@ def draw(clip: GeneratedClip, find: Segmenter) -> Drawn | None:
     x, points=square.from_picture(x.points) * len(first)
   )
   drawer = PieceDrawer(layered, square, to_frame(found), len(first))
-  drawn = drawer.draw([to_frame(x) for x in dance], is_last=True)
-  frames = np.concatenate(list(drawn))
+  followed = drawer.follow([to_frame(x) for x in dance], is_last=True)
+  frames = np.concatenate([draw_people([drawer], [moves]) for moves in followed])
   points, body = found.points, layered.alpha > BODY_ALPHA
   shapes = regions.outlines(points, skeleton.trunk_length(points), body.shape)
   parts = regions.assign(shapes, body, layered.colours, points)

@@ -15,7 +15,7 @@ import PIL.Image
 
 from dabfusion_jax import DancePipeline
 from dabfusion_jax.inference.subject import ALL
-from dabfusion_jax.people.scene import empty_plate
+from dabfusion_jax.people.background import clear
 from dabfusion_jax.people.segmenter import Person
 from data_pipeline.aist import ClipName
 from data_pipeline.media import writer
@@ -47,7 +47,7 @@ def stand_together() -> np.ndarray:
   for name, (x, y) in GROUP.items():
     picture, mask = render(name)
     if made is None:
-      plate = empty_plate(picture, [Person(mask.astype(np.float32), None, 0)])
+      plate, _ = clear(picture, [Person(mask.astype(np.float32), None, 0)])
       made = np.pad(plate, ((0, 0), (MARGIN, MARGIN), (0, 0)), "symmetric")
     rows, columns = np.nonzero(mask)
     inside = (rows + y >= 0) & (rows + y < SIZE)

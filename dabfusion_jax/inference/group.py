@@ -9,6 +9,7 @@ from dabfusion_jax.inference.inputs import InputError
 from dabfusion_jax.inference.layers import Layers, fit, layers_of
 from dabfusion_jax.inference.subject import DECODER, OWN, find_person, read_person
 from dabfusion_jax.people import scene
+from dabfusion_jax.people.background import clear
 from dabfusion_jax.people.segmenter import Person
 from dabfusion_jax.pretrained import store
 
@@ -53,12 +54,12 @@ def read_group(picture: UInt8[np.ndarray, "h w 3"], size: int | None) -> Group:
       told.setdefault(note, []).append(pick)
   if not people:
     return (), ()
-  plate = scene.empty_plate(own, [person for _, person in people])
   # Whose feet are lower is in front, if only below the picture.
   people.sort(key=lambda found: found[1].landmarks.points[:, 1].max())
+  plate, shades = clear(own, [person for _, person in people])
   group = []
-  for pick, person in people:
-    layers = layers_of(scene.own_scene(own, person, plate))
+  for (pick, person), shade in zip(people, shades, strict=True):
+    layers = layers_of(scene.own_scene(own, person, plate, shade))
     group.append(layers)
     for note in layers.notes:
       told.setdefault(note, []).append(pick)

@@ -21,7 +21,7 @@ from dabfusion_jax.inference.person_notes import person_notes
 from dabfusion_jax.inference.pose import FlowReader, FrameReader, PoseReader
 from dabfusion_jax.inference.sampler import ReadJoints
 from dabfusion_jax.inference.subject import ALL, OWN, find_person, read_person
-from dabfusion_jax.people import scene, segmenter
+from dabfusion_jax.people import scene, segmenter, studio
 from dabfusion_jax.people.landmarks import LandmarkNetwork
 from dabfusion_jax.people.scene import Scene
 from dabfusion_jax.people.squares import Square
@@ -76,7 +76,7 @@ class Layers:
     """
     found = self.scene.landmarks
     if found is None:
-      background = _reduce(scene.make_studio(_STUDIO_SIZE), frame_size)
+      background = _reduce(studio.make_studio(_STUDIO_SIZE), frame_size)
       return FlowPainter(self.scene, self.frame, background, 1 / _SHOWN_GAIN)
     pose: PoseReader = FrameReader(_compiled_network, rebuild)
     if read_joints is not None:
@@ -185,8 +185,8 @@ def make_layers(
   layered = scene.own_scene(own, person)
   if place == STUDIO:
     side = max(own.shape[:2])
-    plate = scene.make_studio(side)
-    layered = scene.stand_in(layered, plate, scene.studio_frame(side))
+    frame, shade = studio.studio_frame(side), studio.studio_shade(_STUDIO_SIZE)
+    layered = scene.stand_in(layered, studio.make_studio(side), frame, shade)
   elif place != OWN:
     layered, more = _into_picture(layered, place, size)
     notes += more
@@ -237,7 +237,9 @@ def _into_picture(
     dancer = segmenter.find_by_contrast(stage)
   if dancer is not None:
     replaced = scene.own_scene(stage, dancer)
-    stood = scene.stand_in(layered, replaced.plate, scene.frame_of(replaced))
+    stood = scene.stand_in(
+      layered, replaced.plate, scene.frame_of(replaced), replaced.shade
+    )
     if not dancer.others:
       return stood, ()
     return stood, (f"The largest of {dancer.others + 1} people in {path} is replaced.",)
@@ -248,8 +250,8 @@ def _into_picture(
 
 
 def _in_studio(layered: Scene) -> Scene:
-  plate = scene.make_studio(_STUDIO_SIZE)
-  return scene.stand_in(layered, plate, scene.studio_frame(_STUDIO_SIZE))
+  plate = studio.make_studio(_STUDIO_SIZE)
+  return scene.stand_in(layered, plate, studio.studio_frame(_STUDIO_SIZE))
 
 
 def _reduce(picture: np.ndarray, size: int) -> UInt8[np.ndarray, "{size} {size} 3"]:

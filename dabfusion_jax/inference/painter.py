@@ -1,6 +1,6 @@
 """From the motion of a window to the frames that are shown."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Protocol, runtime_checkable
 
@@ -14,7 +14,7 @@ from dabfusion_jax.inference.pose import PoseReader
 from dabfusion_jax.inference.song import Song
 from dabfusion_jax.metrics.image import psnr
 from dabfusion_jax.ops.details import add_details
-from dabfusion_jax.people.drawing import PieceDrawer, draw_flow
+from dabfusion_jax.people.drawing import Moves, PieceDrawer, draw_flow, draw_people
 from dabfusion_jax.people.scene import Scene
 from dabfusion_jax.people.squares import Square
 
@@ -78,21 +78,19 @@ class PiecePainter:
   times: int = 1
   drawer: PieceDrawer | None = None  # made with the first motion
 
-  def paint(
-    self, motion: Motion, behind: Iterator[Frames] | None = None
-  ) -> Iterator[Frames]:
-    """Yields the frames whose neighbours in time are known.
-
-    Args:
-      motion: of the person.
-      behind: the same frames of those who dance farther back.
-    """
+  def follow(self, motion: Motion) -> Iterator[Sequence[Moves]]:
+    """Yields how the pieces move in the frames whose neighbours in time are known."""
     if self.drawer is None:
       rest = self.pose.rest(motion)
       self.drawer = PieceDrawer(
         self.scene, self.frame, rest, self.frame_size, self.times
       )
-    yield from self.drawer.draw(self.pose.read(motion), motion.is_last, behind)
+    yield from self.drawer.follow(self.pose.read(motion), motion.is_last)
+
+  def paint(self, motion: Motion) -> Iterator[Frames]:
+    """Yields the frames whose neighbours in time are known."""
+    for moves in self.follow(motion):
+      yield draw_people([self.drawer], [moves])
 
 
 @dataclass(frozen=True)
@@ -112,10 +110,10 @@ class GroupPainter:
 
   def paint(self, *motions: Motion) -> Iterator[Frames]:
     """Yields the frames whose neighbours in time are known."""
-    frames: Iterator[Frames] | None = None
-    for painter, motion in zip(self.painters, motions, strict=True):
-      frames = painter.paint(motion, frames)
-    yield from frames
+    together = zip(self.painters, motions, strict=True)
+    following = [painter.follow(motion) for painter, motion in together]
+    for moves in zip(*following, strict=True):
+      yield draw_people([painter.drawer for painter in self.painters], moves)
 
 
 @dataclass(frozen=True)

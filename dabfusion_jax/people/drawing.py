@@ -5,7 +5,7 @@ dance. Anything else moves by the generated flow itself.
 """
 
 import concurrent.futures
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 import PIL.Image
@@ -20,6 +20,7 @@ from dabfusion_jax.people.landmarks import Landmarks
 from dabfusion_jax.people.piece import draw_pieces
 from dabfusion_jax.people.pieces import cut_pieces
 from dabfusion_jax.people.scene import Scene, blend
+from dabfusion_jax.people.shadow import Shadow
 from dabfusion_jax.people.skeleton import (
   Affine,
   Joints,
@@ -38,9 +39,11 @@ _CELLS = 24  # per side of the mesh that flow moves
 _STANDING = 0.07  # within which a foot stands, relative to the trunk
 _BACKGROUND_LEVELS = 24  # by which a codec may change a background
 
+Moves = Mapping[str, Affine]  # of each piece, by its name
+
 
 class PieceDrawer:
-  """Draws a dance by the joints of generated frames, which come part by part.
+  """Moves a person by the joints of generated frames, which come part by part.
 
   Joints are smoothed over time, so the last frames of a part are drawn with the next.
   """
@@ -65,7 +68,10 @@ class PieceDrawer:
     self._footing = Footing(reach, self._skeleton.feet(self._rest))
     self._pieces = cut_pieces(scene.colours, scene.alpha, joints)
     height, width = scene.plate.shape[:2]
-    self._plate, self._origin = scene.shown(scene.plate), np.zeros(2)
+    self.plate, self._origin = scene.shown(scene.plate), np.zeros(2)
+    self._shadow = None
+    if scene.shade is not None:
+      self._shadow = Shadow(scene.shade, joints, (width, height))
     self._bounds: Bounds | CutOff
     if scene.window is None:
       self._bounds = Bounds(self._pieces, joints, (width, height), held)
@@ -74,18 +80,17 @@ class PieceDrawer:
       self._origin = np.array(scene.window[:2], float)
     self._track, self._times = Track(times), times
 
-  def draw(
-    self,
-    dance: Sequence[Landmarks],
-    is_last: bool,
-    behind: Iterator[UInt8[np.ndarray, "t h w 3"]] | None = None,
-  ) -> Iterator[UInt8[np.ndarray, "t h w 3"]]:
-    """Yields the frames whose neighbours in time are known, some at once.
+  def follow(
+    self, dance: Sequence[Landmarks], is_last: bool
+  ) -> Iterator[Sequence[Moves]]:
+    """Yields how pieces move in the frames whose neighbours in time are known.
 
     Args:
       dance: landmarks of the next generated frames, at least one.
-      is_last: whether no more follow; all frames that are left are then drawn.
-      behind: frames over which they are drawn, as many at once, instead of the plate.
+      is_last: whether no more follow; all frames that are left then follow.
+
+    Yields:
+      Moves of some frames.
     """
     joints = np.stack([self._scale(x.points) for x in dance])
     joints = face_forward(joints, self._rest, self._before)
@@ -94,32 +99,50 @@ class PieceDrawer:
     poses = self._track.add(joints, confidence, is_last)
     num = _AT_ONCE * self._times
     for first in range(0, len(poses), num):
-      some = poses[first : first + num]
-      plate = np.broadcast_to(self._plate, (len(some), *self._plate.shape))
-      yield self._draw(some, plate if behind is None else next(behind))
+      yield [self._move(pose) for pose in poses[first : first + num]]
 
-  def _draw(
-    self, poses: Sequence[Joints], plates: UInt8[np.ndarray, "t h w 3"]
-  ) -> UInt8[np.ndarray, "t h w 3"]:
-    moves = [self._move(pose) for pose in poses]
-    height, width = plates.shape[1:3]
-    frames = np.empty(plates.shape, np.uint8)
+  def cast(self, plate: UInt8[np.ndarray, "h w 3"], moves: Moves) -> np.ndarray:
+    """Returns a background with the shadow of the person where they have moved."""
+    return plate if self._shadow is None else self._shadow.cast(plate, moves)
 
-    def draw_one(i):
-      canvas = draw_pieces(self._pieces, moves[i], (width, height))
-      frames[i] = _over(plates[i], canvas)
-
-    # Pillow releases the GIL. Each thread holds a canvas.
-    workers = min(_MAX_THREADS, count_cores())
-    with concurrent.futures.ThreadPoolExecutor(workers) as pool:
-      list(pool.map(draw_one, range(len(poses))))
-    return frames
+  def over(
+    self, picture: UInt8[np.ndarray, "h w 3"], moves: Moves
+  ) -> UInt8[np.ndarray, "h w 3"]:
+    """Returns a picture with the person before it."""
+    return _over(picture, draw_pieces(self._pieces, moves, picture.shape[1::-1]))
 
   def _move(self, pose: Joints) -> dict[str, Affine]:
     """Returns how the pieces move to the next pose."""
     feet = self._footing.follow(self._skeleton.feet(pose))
     moves = self._bounds.fit(self._skeleton.pose(pose, feet))
     return {name: shifted(move, -self._origin) for name, move in moves.items()}
+
+
+def draw_people(
+  drawers: Sequence[PieceDrawer], moves: Sequence[Sequence[Moves]]
+) -> UInt8[np.ndarray, "t h w 3"]:
+  """Draws people over the background of the first of them.
+
+  Args:
+    drawers: of each, those in front last.
+    moves: of each, of as many frames.
+  """
+  plate, num_frames = drawers[0].plate, len(moves[0])
+  frames = np.empty((num_frames, *plate.shape), np.uint8)
+
+  def draw_one(i):
+    frame = plate
+    for drawer, of_person in zip(drawers, moves, strict=True):
+      frame = drawer.cast(frame, of_person[i])
+    for drawer, of_person in zip(drawers, moves, strict=True):
+      frame = drawer.over(frame, of_person[i])
+    frames[i] = frame
+
+  # Pillow releases the GIL. Each thread holds a canvas.
+  workers = min(_MAX_THREADS, count_cores())
+  with concurrent.futures.ThreadPoolExecutor(workers) as pool:
+    list(pool.map(draw_one, range(num_frames)))
+  return frames
 
 
 def draw_flow(

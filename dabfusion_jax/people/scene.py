@@ -5,29 +5,22 @@ is replaced. In each, the background behind the person is known or filled in onc
 """
 
 import dataclasses
-from collections.abc import Sequence
 
 import numpy as np
 import PIL.Image
-import scipy.ndimage
-from jaxtyping import Bool, Float, Float32, Shaped, UInt8
+from jaxtyping import Float, Float32, Shaped, UInt8
 
 from dabfusion_jax.people import landmarks as lm
+from dabfusion_jax.people.background import clear, hole_of
 from dabfusion_jax.people.fill import fill_smoothly
 from dabfusion_jax.people.landmarks import Landmarks
-from dabfusion_jax.people.patches import fill_from_patches
 from dabfusion_jax.people.regions import outlines
 from dabfusion_jax.people.segmenter import Person
+from dabfusion_jax.people.shadow import Shade
 from dabfusion_jax.people.skeleton import HEAD, trunk_length
 from dabfusion_jax.people.squares import Square
+from dabfusion_jax.people.studio import DANCER_FLOOR, DANCER_HEIGHT
 
-# The place of a dancer in the frames of SynthDance: height and lower end of the body,
-# relative to the frame.
-DANCER_HEIGHT, DANCER_FLOOR = 0.79, 0.955
-_HORIZON = 0.73  # of the studio: where the wall ends
-_WALL, _FLOOR = (204.0, 204.0, 202.0), (224.0, 224.0, 222.0)
-_HOLE_MARGIN = 4  # pixels around a person that are filled too: their edge is mixed
-_GAP = 5  # half the width in pixels of the gaps that are filled too
 _TINT = 0.15  # exponent of the ratio of colours
 _GAIN = (0.75, 1.35)  # bounds of what light matching may do to a colour
 _SHOULDER = 160.0  # grey level above which more light makes less and less difference
@@ -46,6 +39,8 @@ class Scene:
     plate: the background without the person.
     colours, alpha: of the person.
     landmarks: of the person, in the pixels of the plate; None if not recognised.
+    shade: the light that the person leaves to the plate, if that is known and moves
+      with them (`shadow.find_shades`).
     window: left, top, right and bottom of what is shown, the last two outside, if the
       person goes on beyond it; None: all is shown.
   """
@@ -54,6 +49,7 @@ class Scene:
   colours: UInt8[np.ndarray, "h w 3"]
   alpha: Float32[np.ndarray, "h w"]
   landmarks: Landmarks | None
+  shade: Shade | None = None
   window: tuple[int, int, int, int] | None = None
 
   @property
@@ -69,37 +65,11 @@ class Scene:
     return values[top:bottom, left:right]
 
 
-def hole_of(person: Person) -> Bool[np.ndarray, "h w"]:
-  """Returns where the background is hidden by a person, or mixed with their edge.
-
-  What is seen through a narrow gap is too little, and often the shadow of a limb: it
-  would stand alone where the person moves away.
-  """
-  hole = scipy.ndimage.binary_dilation(person.alpha > 0.02, iterations=_HOLE_MARGIN)
-  wide = scipy.ndimage.binary_erosion(~hole, iterations=_GAP, border_value=1)
-  return ~scipy.ndimage.binary_dilation(wide, iterations=_GAP)
-
-
-def empty_plate(
-  picture: UInt8[np.ndarray, "h w 3"], people: Sequence[Person]
-) -> UInt8[np.ndarray, "h w 3"]:
-  """Returns a picture without some of its people.
-
-  The others stay, and the background is not filled with pieces of them.
-  """
-  hole = np.any([hole_of(person) for person in people], 0)
-  if people[0].beside is None:
-    return fill_from_patches(picture, hole)
-  stay = np.all([person.beside for person in people], 0)
-  around = scipy.ndimage.binary_dilation(stay, iterations=_HOLE_MARGIN)
-  plate = fill_from_patches(picture, hole | around)
-  return np.where((hole & ~stay)[..., None], plate, picture)
-
-
 def own_scene(
   picture: UInt8[np.ndarray, "h w 3"],
   person: Person,
   plate: UInt8[np.ndarray, "h w 3"] | None = None,
+  shade: Shade | None = None,
 ) -> Scene:
   """Returns a picture as a scene of its own.
 
@@ -109,15 +79,17 @@ def own_scene(
     picture: in which they are.
     person: who dances.
     plate: the background, if it is known.
+    shade: of them on this plate.
   """
-  plate = empty_plate(picture, [person]) if plate is None else plate
+  if plate is None:
+    plate, (shade,) = clear(picture, [person])
   # At the outline the person is mixed with the background: colours from further inside.
   solid = person.alpha > 0.95
   inner = fill_smoothly(
     picture.astype(np.float32), solid if solid.any() else hole_of(person)
   )
   inner = np.clip(np.round(inner), 0, 255).astype(np.uint8)
-  layered = Scene(plate, inner, person.alpha, person.landmarks)
+  layered = Scene(plate, inner, person.alpha, person.landmarks, shade)
   return _continue(layered, _REACH) if person.is_cut_off else layered
 
 
@@ -154,7 +126,7 @@ def _continue(scene: Scene, below: float) -> Scene:
     pad(scene.colours, "symmetric", "edge"),
     alpha,
     dataclasses.replace(scene.landmarks, points=points),
-    (aside, above, aside + columns, above + rows),
+    window=(aside, above, aside + columns, above + rows),
   )
 
 
@@ -184,6 +156,7 @@ def stand_in(
   scene: Scene,
   plate: UInt8[np.ndarray, "h w 3"],
   dancer: Square,
+  shade: Shade | None = None,
 ) -> Scene:
   """Stands the person of a scene into another one.
 
@@ -191,6 +164,7 @@ def stand_in(
     scene: whose person it is.
     plate: the background of the new scene.
     dancer: the frame of a dancer in it (`frame_of`).
+    shade: of that dancer on the plate.
   """
   scene, _ = _whole(scene)
   frame = _frame(scene.alpha)
@@ -217,7 +191,7 @@ def stand_in(
   if landmarks is not None:
     points = landmarks.points * scale + offset
     landmarks = dataclasses.replace(landmarks, points=points)
-  return Scene(plate, colours, alpha, landmarks)
+  return Scene(plate, colours, alpha, landmarks, shade)
 
 
 def frame_of(scene: Scene) -> Square:
@@ -244,22 +218,6 @@ def _frame(alpha: Float32[np.ndarray, "h w"]) -> Square:
   side = max((bottom - top) / DANCER_HEIGHT, width / DANCER_HEIGHT)
   centre = float(np.median(np.nonzero(mask)[1])) + 0.5
   return Square(centre - side / 2, bottom - DANCER_FLOOR * side, side)
-
-
-def make_studio(size: int) -> UInt8[np.ndarray, "{size} {size} 3"]:
-  """Returns an empty studio: a light wall, a lighter floor, and the dancer's shadow."""
-  y = ((np.arange(size) + 0.5) / size)[:, None, None]
-  x = ((np.arange(size) + 0.5) / size * 2 - 1)[None, :, None]
-  floor = 1 / (1 + np.exp(-(y - _HORIZON) * 120))
-  colour = np.array(_WALL) * (1 - floor) + np.array(_FLOOR) * floor
-  colour = colour + 7 * (1 - x**2) + 6 * y
-  shadow = np.exp(-((x / 0.28) ** 2) - ((y - DANCER_FLOOR) / 0.02) ** 2)
-  return np.clip(np.round(colour * (1 - 0.3 * shadow)), 0, 255).astype(np.uint8)
-
-
-def studio_frame(size: int) -> Square:
-  """Returns the frame of the dancer in a studio: all of it."""
-  return Square(0.0, 0.0, float(size))
 
 
 def match_light(

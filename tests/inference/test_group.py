@@ -74,6 +74,23 @@ def test_everybody_is_a_layer_over_a_background_without_all_of_them(monkeypatch)
   assert (np.abs(whole.astype(int) - picture).max(-1) > 8).mean() < 0.01
 
 
+def test_everybody_takes_their_own_shadow_along(monkeypatch):
+  picture, find, people = crowd((0, 20), (220, 20))
+  wall = np.minimum(
+    *(dancers.shaded_wall(80 + x, _SIZE)[: _SIZE[0] - 20] for x in (0, 220))
+  )
+  wall = np.concatenate([np.tile(dancers.WALL, (20, _SIZE[1], 1)), wall])
+  anybody = np.any([person.alpha > 0 for person in people], 0)
+  shaded = np.where(anybody[..., None], picture, wall)
+  made, _ = read(monkeypatch, shaded, find)
+  for layers in made:
+    shade = layers.scene.shade
+    middle = np.argwhere(shade < 0.9)[:, 1].mean() / shade.shape[1] * _SIZE[1]
+    assert middle == pytest.approx(
+      layers.scene.landmarks.points[[27, 28], 0].mean(), abs=8
+    )
+
+
 def test_who_cannot_dance_stands_still_and_it_is_said(monkeypatch):
   picture, find, people = crowd((0, 20), (110, 5), (220, 30))
   people[1] = dataclasses.replace(people[1], landmarks=None)

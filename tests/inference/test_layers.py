@@ -296,6 +296,20 @@ def test_a_scene_that_is_no_file_names_the_words_that_are_understood():
     make(dancers.draw()[0], "Studio")
 
 
+def test_in_another_scene_a_person_has_the_shadow_of_its_dancer(monkeypatch, tmp_path):
+  picture, mask = dancers.draw_with_shadow()
+  path = str(tmp_path / "scene.png")
+  PIL.Image.fromarray(picture).save(path)
+  person = segmenter.Person(mask.astype(np.float32), dancers.landmarks(), 0)
+  monkeypatch.setattr(subject, "_segmenter", lambda: dancers.Finder(person))
+  for place in (layers.OWN, layers.STUDIO, path):
+    stood = make(picture, place)[0].scene
+    dark = np.argwhere(stood.shade < 0.8) / stood.shade.shape
+    feet = stood.landmarks.points[[27, 28]].mean(0) / stood.plate.shape[1::-1]
+    assert abs(dark[:, 1].mean() - feet[0]) < 0.05
+    assert dark[:, 0].max() > feet[1] - 0.1
+
+
 def test_a_scene_with_two_people_says_who_is_replaced(monkeypatch, tmp_path):
   picture, mask = dancers.draw()
   PIL.Image.fromarray(picture).save(tmp_path / "scene.png")

@@ -96,6 +96,19 @@ def draw(
   return picture, mask
 
 
+def shaded_wall(middle: float, size: tuple[int, int] = (HEIGHT, WIDTH)) -> np.ndarray:
+  """Returns a wall with the shadow of a person who stands at a column."""
+  y, x = np.mgrid[: size[0], : size[1]]
+  light = 1 - 0.5 * np.exp(-(((x - middle) / 30) ** 2) - ((y - 150) / 40) ** 2)
+  return np.round(WALL * light[..., None]).astype(np.uint8)
+
+
+def draw_with_shadow() -> tuple[np.ndarray, np.ndarray]:
+  """Returns a picture of the person and their shadow, and the mask of the person."""
+  picture, mask = draw()
+  return np.where(mask[..., None], picture, shaded_wall(80)), mask
+
+
 class Finder:
   """Finds one person, whom it cannot complete, and remembers whom it looked for."""
 

@@ -4,10 +4,10 @@ import dancers
 import numpy as np
 import pytest
 
-from dabfusion_jax.people import cut_off, scene, skeleton
+from dabfusion_jax.people import cut_off, scene, skeleton, studio
 from dabfusion_jax.people import landmarks as lm
 from dabfusion_jax.people.cut_off import CutOff
-from dabfusion_jax.people.drawing import PieceDrawer
+from dabfusion_jax.people.drawing import PieceDrawer, draw_people
 from dabfusion_jax.people.landmarks import Landmarks
 from dabfusion_jax.people.pieces import cut_pieces
 from dabfusion_jax.people.segmenter import Person
@@ -80,7 +80,7 @@ def test_a_large_half_person_stands_in_the_frame_as_a_small_one():
     points = one.landmarks.points - [frame.left, frame.top]
     frames.append(points[[lm.NOSE, lm.LEFT_SHOULDER, lm.LEFT_TOE]] / frame.side)
   np.testing.assert_allclose(*frames, atol=0.02)
-  assert frames[0][2, 1] == pytest.approx(scene.DANCER_FLOOR, abs=0.03)
+  assert frames[0][2, 1] == pytest.approx(studio.DANCER_FLOOR, abs=0.03)
   whole, scale = scene._whole(layered)
   assert scale < 1 and whole.alpha.size < layered.alpha.size
 
@@ -98,7 +98,8 @@ def test_at_rest_a_drawn_frame_is_the_picture():
   frame = scene.frame_of(layered)
   points = (layered.landmarks.points - [frame.left, frame.top]) / frame.side * 32
   rest = Landmarks(points, np.ones(lm.NUM_LANDMARKS), 1.0)
-  (frames,) = PieceDrawer(layered, frame, rest, 32).draw([rest], True)
+  drawer = PieceDrawer(layered, frame, rest, 32)
+  frames = draw_people([drawer], list(drawer.follow([rest], True)))
   assert frames.shape == (1, *picture.shape)
   error = np.abs(frames[0].astype(int) - picture).max(-1)
   assert (error > 40).mean() < 0.02

@@ -4,7 +4,7 @@ import dancers
 import numpy as np
 import pytest
 
-from dabfusion_jax.people import drawing, scene
+from dabfusion_jax.people import drawing, scene, studio
 from dabfusion_jax.people.landmarks import Landmarks
 from dabfusion_jax.people.segmenter import Person
 
@@ -28,7 +28,7 @@ def in_frame(frame, points, size):
 
 def draw_by_flow(layered, flow, occlusion=1.0):
   seen = np.full((*flow.shape[:3], 1), occlusion, np.float32)
-  background = scene.make_studio(32)
+  background = studio.make_studio(32)
   decoded = np.tile(background, (len(flow), 1, 1, 1))
   frame = scene.frame_of(layered)
   return drawing.draw_flow(layered, frame, flow, seen, decoded, background, 1.0)
@@ -68,7 +68,7 @@ def test_motion_reaches_beyond_the_outline():
 
 def test_what_the_picture_does_not_show_comes_from_the_frames(layered):
   layered, _ = layered
-  background = scene.make_studio(32)
+  background = studio.make_studio(32)
   decoded = np.tile(background, (1, 1, 1, 1))
   decoded[:, 4:8, 4:8] = (10, 120, 10)
   frame = scene.frame_of(layered)
@@ -84,6 +84,11 @@ def test_what_the_picture_does_not_show_comes_from_the_frames(layered):
   np.testing.assert_array_equal(shown[1], layered.plate[y, x])
 
 
+def draw(drawer, dance, is_last):
+  for moves in drawer.follow(dance, is_last):
+    yield drawing.draw_people([drawer], [moves])
+
+
 def test_pieces_move_and_the_background_stays_bit_for_bit(layered):
   layered, mask = layered
   frame, size = scene.frame_of(layered), 64
@@ -92,10 +97,10 @@ def test_pieces_move_and_the_background_stays_bit_for_bit(layered):
   raised[[13, 15, 17, 19]] = [[114, 40], [124, 20], [126, 14], [128, 14]]
   dance = [rest] * 3 + [in_frame(frame, raised, size)] * 5
   drawer = lambda: drawing.PieceDrawer(layered, frame, rest, size)
-  frames = np.concatenate(list(drawer().draw(dance, is_last=True)))
+  frames = np.concatenate(list(draw(drawer(), dance, is_last=True)))
   by_parts = drawer()
   ends = ((0, 2, False), (2, 7, False), (7, 8, True))
-  drawn = [list(by_parts.draw(dance[i:j], last)) for i, j, last in ends]
+  drawn = [list(draw(by_parts, dance[i:j], last)) for i, j, last in ends]
   assert [sum(map(len, part)) for part in drawn] == [0, 4, 4]
   parts = [some for part in drawn for some in part]
   np.testing.assert_array_equal(np.concatenate(parts), frames)
@@ -116,9 +121,8 @@ def test_a_dance_to_the_side_ends_at_the_border(layered):
   frame, size = scene.frame_of(layered), 64
   rest = in_frame(frame, dancers.joints(), size)
   away = in_frame(frame, dancers.joints() + [300.0, 0], size)
-  *_, drawn = drawing.PieceDrawer(layered, frame, rest, size).draw(
-    [rest, *[away] * 6], True
-  )
+  drawer = drawing.PieceDrawer(layered, frame, rest, size)
+  *_, drawn = draw(drawer, [rest, *[away] * 6], True)
   shown = (drawn[-1] != layered.plate).any(-1)
   assert shown.sum() > 0.9 * mask.sum()
   assert np.nonzero(shown)[1].max() >= dancers.WIDTH - 5

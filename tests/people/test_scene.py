@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import scipy.ndimage
 
-from dabfusion_jax.people import guided_filter, scene, segmenter
+from dabfusion_jax.people import background, guided_filter, scene, segmenter, studio
 from dabfusion_jax.people.segmenter import Person
 from dabfusion_jax.people.squares import Square
 
@@ -60,7 +60,7 @@ def test_other_people_stay_and_are_not_copied():
 def test_a_narrow_gap_beside_a_limb_is_filled_and_a_wide_one_stays():
   alpha = np.zeros((120, 160), np.float32)
   alpha[20:100, 30:50] = alpha[20:100, 66:80] = alpha[20:100, 112:130] = 1
-  hole = scene.hole_of(Person(alpha, None, 0))
+  hole = background.hole_of(Person(alpha, None, 0))
   assert hole[40:80, 50:66].all()  # a gap of 16 pixels, of which 8 are mixed
   assert not hole[40:80, 90:102].any()
   assert not hole[:, :24].any() and not hole[:, 138:].any()
@@ -68,10 +68,10 @@ def test_a_narrow_gap_beside_a_limb_is_filled_and_a_wide_one_stays():
 
 def test_a_person_stands_in_a_studio_as_a_dancer(own):
   size = 120
-  stood = scene.stand_in(own[2], scene.make_studio(size), scene.studio_frame(size))
+  stood = scene.stand_in(own[2], studio.make_studio(size), studio.studio_frame(size))
   rows = np.flatnonzero((stood.alpha > 0.5).any(1)) / size
-  assert rows[-1] == pytest.approx(scene.DANCER_FLOOR, abs=0.02)
-  assert rows[-1] - rows[0] == pytest.approx(scene.DANCER_HEIGHT, abs=0.03)
+  assert rows[-1] == pytest.approx(studio.DANCER_FLOOR, abs=0.02)
+  assert rows[-1] - rows[0] == pytest.approx(studio.DANCER_HEIGHT, abs=0.03)
   shoulders = stood.landmarks.points[[11, 12]].mean(0)
   assert stood.alpha[int(shoulders[1]), int(shoulders[0])] > 0.5
 

@@ -1,0 +1,63 @@
+"""The background of a picture, without the people who dance before it."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import scipy.ndimage
+from jaxtyping import Bool, UInt8
+
+from dabfusion_jax.people.patches import fill_from_patches
+from dabfusion_jax.people.segmenter import Person
+from dabfusion_jax.people.shadow import Shade, find_shades, with_shade, without_shade
+from dabfusion_jax.people.skeleton import trunk_length
+
+_HOLE_MARGIN = 4  # pixels around a person that are filled too: their edge is mixed
+_GAP = 5  # half the width in pixels of the gaps that are filled too
+
+
+def hole_of(person: Person) -> Bool[np.ndarray, "h w"]:
+  """Returns where the background is hidden by a person, or mixed with their edge.
+
+  What is seen through a narrow gap is too little, and often the shadow of a limb: it
+  would stand alone where the person moves away.
+  """
+  hole = scipy.ndimage.binary_dilation(person.alpha > 0.02, iterations=_HOLE_MARGIN)
+  wide = scipy.ndimage.binary_erosion(~hole, iterations=_GAP, border_value=1)
+  return ~scipy.ndimage.binary_dilation(wide, iterations=_GAP)
+
+
+def clear(
+  picture: UInt8[np.ndarray, "h w 3"], people: Sequence[Person]
+) -> tuple[UInt8[np.ndarray, "h w 3"], tuple[Shade | None, ...]]:
+  """Returns a picture without some of its people, and their shadows.
+
+  Other people stay, and the background is not filled with pieces of them. The shadows
+  are still in the picture; they are None if they are not known, or there are none.
+  """
+  holes = [hole_of(person) for person in people]
+  hole = np.any(holes, 0)
+  shades = None
+  # What is moved by joints takes its shadow along, if all of it is seen.
+  if all(x.landmarks is not None and not x.is_cut_off for x in people):
+    trunks = [trunk_length(person.landmarks.points) for person in people]
+    shades = find_shades(picture, holes, float(np.median(trunks)))
+  if shades is None:
+    return _fill_in(picture, hole, people), (None,) * len(people)
+  shade = np.prod(shades, 0)
+  filled = _fill_in(without_shade(picture, shade), hole, people)
+  plate = np.where(hole[..., None], with_shade(filled, shade), picture)
+  return plate, tuple(shades)
+
+
+def _fill_in(
+  picture: UInt8[np.ndarray, "h w 3"],
+  hole: Bool[np.ndarray, "h w"],
+  people: Sequence[Person],
+) -> UInt8[np.ndarray, "h w 3"]:
+  """Returns a picture with the holes of some people filled in; others stay."""
+  if people[0].beside is None:
+    return fill_from_patches(picture, hole)
+  stay = np.all([person.beside for person in people], 0)
+  around = scipy.ndimage.binary_dilation(stay, iterations=_HOLE_MARGIN)
+  plate = fill_from_patches(picture, hole | around)
+  return np.where((hole & ~stay)[..., None], plate, picture)
