@@ -100,7 +100,7 @@ def feature_rates(videos, networks) -> dict[str, float | str]:
   try:
     pose = blazepose.BlazePose()
     rates["BlazePose"] = clips_per_second(lambda f: pose("", lambda: f), frames)
-  except (blazepose.PoseError, store.MissingWeightsError) as error:
+  except store.MissingWeightsError as error:
     rates["BlazePose"] = str(error)
   return rates
 

@@ -3,9 +3,9 @@ r"""How well pictures of people dance: a row per measure, and contact sheets to 
   python -m benchmarks.people --pictures=DIR --music=DIR --films=DIR --output=DIR
 
 Each picture dances to the first --num_songs songs, drawn as `sample` draws by default.
-Poses are found by BlazePose with LiteRT (extra `pose`), which is given the finished
-frames only. Limb lengths are compared with those of real film, cut to clips of the same
-length and rate; --films may be left out. DIR/NAME.SONG.png are the contact sheets.
+Poses are found by BlazePose, which is given the finished frames only. Limb lengths are
+compared with those of real film, cut to clips of the same length and rate; --films may
+be left out. DIR/NAME.SONG.png are the contact sheets.
 """
 
 import argparse
@@ -239,7 +239,7 @@ def run(args: argparse.Namespace) -> None:
           break
       dances[path, song] = dance, sum(p.seconds for p in painters) or np.nan
       dance.save(args.output / f"{path.stem}.{song.stem}.mp4")
-  measured = []
+  measured: dict[pathlib.Path, list[Measured]] = {}
   for (path, song), (dance, seconds) in dances.items():
     others = [
       np.asarray(other.settings["beat_times"])
@@ -247,10 +247,14 @@ def run(args: argparse.Namespace) -> None:
       if p == path and s != song
     ]
     picture = layers.fit(reader.read_image(path), max(dance.frames.shape[1:3]))
-    measured.append(score(dance, picture, pose, seconds, others))
-  print(f"\n| measure, n = {len(measured)} dances | value | asked for |\n|---|---|---|")
+    scored = score(dance, picture, pose, seconds, others)
+    measured.setdefault(path, []).append(scored)
+  count = f"{len(measured)} pictures, {len(dances)} dances"
+  print(f"\n| measure, n = {count} | value | asked for |\n|---|---|---|")
   for field, (label, goal) in ROWS.items():
-    print(row(label, [getattr(m, field) for m in measured], goal))
+    # Dances of one picture are alike: errors are those of means of pictures.
+    means = [mean_of([getattr(m, field) for m in x]) for x in measured.values()]
+    print(row(label, means, goal))
   if args.films:
     clips = clips_of(args.films, len(dance.frames), dance.fps)
     poses = [pose("", lambda clip=clip: clip) for clip in clips]
@@ -258,6 +262,12 @@ def run(args: argparse.Namespace) -> None:
     print(row(f"spread of limb lengths in {len(spreads)} films", spreads, ""))
     speeds = [foot_sliding(*found, dance.fps) for found in poses]
     print(row(f"speed of the lower foot in {len(speeds)} films", speeds, ""))
+
+
+def mean_of(values: Sequence[float | None]) -> float | None:
+  """Returns the mean of the values that are known; None if there are none."""
+  known = [value for value in values if value is not None and np.isfinite(value)]
+  return float(np.mean(known)) if known else None
 
 
 def row(label: str, values: Sequence[float | None], goal: str) -> str:

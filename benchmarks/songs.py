@@ -3,10 +3,10 @@ r"""How a dance to a whole song holds: a row for each part of it, from first to 
   python -m benchmarks.songs --pictures=DIR --output=DIR [--num_pictures=4]
 
 Pictures of people dance to held-out generated songs, each to one of its own, drawn as
-`sample` draws by default, at the rate of the motion. Poses are found by BlazePose with
-LiteRT (extra `pose`) in the finished frames. A dance that drifts would leave its place
-or change its size, and one that tires would slow down or leave the beat. DIR/NAME.png
-shows frames of each, evenly spaced.
+`sample` draws by default, at the rate of the motion. Poses are found by BlazePose in
+the finished frames. A dance that drifts would leave its place or change its size, and
+one that tires would slow down or leave the beat. DIR/NAME.png shows frames of each,
+evenly spaced.
 """
 
 import argparse

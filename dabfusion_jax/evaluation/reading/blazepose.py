@@ -1,4 +1,4 @@
-"""Finds 33 body landmarks of one person: BlazePose full, run by LiteRT.
+"""Finds 33 body landmarks of one person in the frames of a clip: BlazePose full.
 
 Bazarevsky et al. 2020 (2006.10204). A detector finds the person in the picture. The
 landmark network is given a square around the person, turned upright, and also predicts
@@ -17,8 +17,9 @@ from jaxtyping import Float, Float32, UInt8
 
 from dabfusion_jax.evaluation.reading import poses
 from dabfusion_jax.people import detector, landmarks
+from dabfusion_jax.people.tflite_network import TfliteNetwork
 from dabfusion_jax.pretrained import store
-from data_pipeline.errors import UserError
+from dabfusion_jax.pretrained.tflite_reader import read_tflite
 
 NAME = "BlazePose full (mediapipe 0.10.21)"
 MODELS = (detector.WEIGHTS, landmarks.WEIGHTS)
@@ -28,10 +29,6 @@ _LANDMARK_SIZE = 256
 _JOINTS = (0, 11, 12, 13, 14, 15, 16, 23, 24, 25, 26, 27, 28)
 _CENTRE, _EDGE = 33, 34
 _MARGIN = 1.25  # side of the square, relative to the circle around the person
-
-
-class PoseError(UserError):
-  """BlazePose cannot run; the message says what to install."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,23 +71,19 @@ class BlazePose:
   Frames below 512 pixels are enlarged first. If the detector finds nobody in the whole
   picture, it searches nine overlapping parts. No joint is visible in a frame without a
   person, or with a presence below `poses.MIN_CONFIDENCE`.
+
+  Raises:
+    MissingWeightsError: the weights have not been imported.
   """
 
   name = NAME
 
   def __init__(self) -> None:
-    try:
-      from ai_edge_litert.interpreter import Interpreter
-    except ImportError:
-      cure = 'run: pip install "dabfusion_jax[pose]"'
-      raise PoseError(f"BlazePose needs LiteRT; {cure}.") from None
     self._hashes = {name: store.describe(name)["sha256"] for name in MODELS}
-    models = [store.load(name)["model"].tobytes() for name in MODELS]
+    graphs = [read_tflite(store.load(name)["model"].tobytes()) for name in MODELS]
     self._detector, self._landmarks = (
-      Interpreter(model_content=model, num_threads=1) for model in models
+      TfliteNetwork(graph, (0, 1), compiled=True) for graph in graphs
     )
-    for network in (self._detector, self._landmarks):
-      network.allocate_tensors()
     self._anchors = detector.make_anchors()
 
   def describe(self, name: str) -> Mapping[str, Any]:
@@ -144,11 +137,11 @@ class BlazePose:
     """Returns the best detection in a part of the picture, and its score."""
     to_picture = part.to_picture(detector.SIZE)
     x = cut_out(picture, to_picture, detector.SIZE, cv2.BORDER_CONSTANT)
-    boxes, scores = _run(self._detector, x / 127.5 - 1.0)[:2]
-    best = int(scores[0, :, 0].argmax())
-    score = 1 / (1 + math.exp(-float(np.clip(scores[0, best, 0], -100, 100))))
+    boxes, scores = self._detector(x / 127.5 - 1)
+    best = int(scores[:, 0].argmax())
+    score = 1 / (1 + math.exp(-float(np.clip(scores[best, 0], -100, 100))))
     # Two of the four key points: the hips and the edge of the circle around the body.
-    points = boxes[0, best, 4:8].reshape(2, 2) + self._anchors[best] * detector.SIZE
+    points = boxes[best, 4:8].reshape(2, 2) + self._anchors[best] * detector.SIZE
     points = _transform(to_picture, points.astype(np.float64))
     return score, square_around(*points)
 
@@ -160,8 +153,8 @@ class BlazePose:
       return None
     to_picture = square.to_picture(_LANDMARK_SIZE)
     x = cut_out(picture, to_picture, _LANDMARK_SIZE, cv2.BORDER_REPLICATE)
-    values, presence = _run(self._landmarks, x / 255.0)[:2]
-    if float(presence[0, 0]) < poses.MIN_CONFIDENCE:
+    values, presence = self._landmarks(x / 255)
+    if float(presence[0]) < poses.MIN_CONFIDENCE:
       return None
     values = values.reshape(39, 5).astype(np.float64)
     points = _transform(to_picture, values[:, :2])
@@ -197,11 +190,3 @@ def cut_out(
 
 def _transform(matrix: np.ndarray, points: np.ndarray) -> np.ndarray:
   return points @ matrix[:, :2].T + matrix[:, 2]
-
-
-def _run(network, x: np.ndarray) -> list[np.ndarray]:
-  network.set_tensor(
-    network.get_input_details()[0]["index"], x[None].astype(np.float32)
-  )
-  network.invoke()
-  return [network.get_tensor(out["index"]) for out in network.get_output_details()]

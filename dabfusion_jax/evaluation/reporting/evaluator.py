@@ -49,7 +49,7 @@ class Folders:
     references: export or folder of real ones; None: only what needs none is measured.
     output: of the result.
     cache: of features; `cache` in the output if None.
-    poses: folders of pose files; if empty, BlazePose is used if it is installed.
+    poses: folders of pose files; if empty, BlazePose is used if its weights are imported.
     training: data set that the model was trained on.
   """
 
@@ -183,7 +183,7 @@ def _note_unfinished(samples: ClipSet, manifest: dict[str, Any]) -> None:
 
 
 def _open_poses(folders: Sequence[str]) -> PoseSource | None:
-  """Returns pose files if given, else BlazePose if it is installed and imported.
+  """Returns pose files if given, else BlazePose if its weights are imported.
 
   Raises:
     UserError: the extra `eval` is not installed.
@@ -191,10 +191,10 @@ def _open_poses(folders: Sequence[str]) -> PoseSource | None:
   if folders:
     return PoseFiles(*folders)
   with needs_extra("eval"):
-    from dabfusion_jax.evaluation.reading.blazepose import BlazePose, PoseError
+    from dabfusion_jax.evaluation.reading.blazepose import BlazePose
   try:
     return BlazePose()
-  except (PoseError, store.MissingWeightsError) as error:
+  except store.MissingWeightsError as error:
     print(f"evaluate: no poses: {error}", file=sys.stderr)
     return None
 

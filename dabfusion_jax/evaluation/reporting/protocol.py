@@ -9,7 +9,7 @@ from dabfusion_jax.settings.mapping import flatten
 from data_pipeline.errors import UserError
 
 PACKAGES = ("jax", "numpy", "scipy", "librosa", "opencv-python-headless", "av")
-PACKAGES += ("ai-edge-litert", "dabfusion_jax")
+PACKAGES += ("dabfusion_jax",)
 # Raise when a score of the same features is computed or named in another way.
 DEFINITIONS = 4
 

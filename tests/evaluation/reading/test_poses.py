@@ -3,7 +3,6 @@
 import dataclasses
 import math
 import pickle
-import sys
 
 import numpy as np
 import pytest
@@ -164,16 +163,16 @@ def _person():
   return picture
 
 
-def test_without_litert_its_extra_is_named(monkeypatch):
-  monkeypatch.setitem(sys.modules, "ai_edge_litert.interpreter", None)
-  with pytest.raises(blazepose.PoseError, match=r'pip install "dabfusion_jax\[pose\]"'):
+def test_without_weights_their_import_is_named(monkeypatch, tmp_path):
+  monkeypatch.setenv("DABFUSION_WEIGHTS", str(tmp_path))
+  with pytest.raises(store.MissingWeightsError, match="weights import blazepose"):
     blazepose.BlazePose()
 
 
 def test_blazepose_finds_a_person_and_nobody_in_an_empty_room():
   try:
     source = blazepose.BlazePose()
-  except (blazepose.PoseError, store.MissingWeightsError) as error:
+  except store.MissingWeightsError as error:
     pytest.skip(str(error))
   person = _person()
   video = np.stack([person, np.full_like(person, 215), np.roll(person, 12, axis=1)])
