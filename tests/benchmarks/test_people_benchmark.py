@@ -4,7 +4,7 @@ import dataclasses
 
 import numpy as np
 
-from benchmarks.people import foot_sliding
+from benchmarks.people import foot_sliding, mean_of
 from benchmarks.timed_painter import timed_painters
 from dabfusion_jax.inference import layers
 
@@ -29,6 +29,11 @@ def test_the_time_of_drawing_is_measured(monkeypatch):
     assert painter.times == 3
   assert [p is painter for p in painters] == [True]
   assert painter.seconds > 0
+
+
+def test_a_mean_is_of_what_is_known():
+  assert mean_of([1.0, None, np.nan, 2.0]) == 1.5
+  assert mean_of([None, np.nan]) is None
 
 
 def test_only_the_lower_foot_slides():

@@ -49,7 +49,7 @@ class Folders:
     references: export or folder of real ones; None: only what needs none is measured.
     output: of the result.
     cache: of features; `cache` in the output if None.
-    poses: folders of pose files; if empty, BlazePose is used if its weights are imported.
+    poses: folders of pose files; if empty, BlazePose finds them if it is imported.
     training: data set that the model was trained on.
   """
 
