@@ -254,6 +254,11 @@ class DancePipeline:
       frames = self.batch_sampler.decode(z, flow, occlusion)
       yield from zip(part, frames, strict=False)
 
+  def __getstate__(self) -> dict[str, Any]:
+    """Returns what a copy or another process needs; it compiles for devices there."""
+    state = {x.name: getattr(self, x.name) for x in dataclasses.fields(self)}
+    return state | {"devices": None}
+
   @functools.cached_property
   def batch_sampler(self) -> BatchSampler:
     """Both stages on batches, compiled once for all dances."""

@@ -6,8 +6,8 @@ python -m dabfusion_jax.train --config=configs/diffusion.py:demo --workdir=DIR
 
 import contextlib
 import dataclasses
+import functools
 import os
-import pathlib
 import shutil
 import sys
 from typing import Any
@@ -23,7 +23,7 @@ from dabfusion_jax.parallel import hardware, sharding, share
 from dabfusion_jax.parallel.compiled import keep_compiled
 from dabfusion_jax.resident.pairs import ResidentPairs
 from dabfusion_jax.settings.autoencoder import AutoencoderSettings
-from dabfusion_jax.settings.config_files import with_found_config
+from dabfusion_jax.settings.config_flag import config_of, parse_flags
 from dabfusion_jax.settings.diffusion import DiffusionSettings
 from dabfusion_jax.settings.stages import Settings, read_settings
 from dabfusion_jax.stages.autoencoder import check_self_flow
@@ -212,33 +212,6 @@ def build_command(settings: AutoencoderSettings) -> str:
   )
 
 
-def parse_flags(argv: list[str]) -> list[str]:
-  """Parses the command line; a wrong flag ends the program with one line, status 2."""
-  try:
-    return flags.FLAGS([with_found_config(word) for word in argv])
-  except (AttributeError, KeyError) as error:  # no such setting, or group of settings
-    cause = error.args[0]  # a KeyError that names it, and perhaps a similar one
-    text = cause.args[0] if isinstance(cause, KeyError) else cause
-    line = f"There is no setting {'. '.join(str(text).splitlines())}"
-  except (flags.Error, ValueError, TypeError) as error:
-    # ml_collections puts the traceback of a config file into the message.
-    line = str(error).strip().splitlines()[-1].removeprefix("ValueError: ")
-  print(f"train: {line}", file=sys.stderr)
-  sys.exit(2)
-
-
-def _read_config() -> dict[str, Any]:
-  """Returns the config that the command line names and changes."""
-  name = config_flags.get_config_filename(flags.FLAGS["config"])
-  file = pathlib.Path(name.partition(":")[0])
-  if not file.is_file():
-    raise UserError(
-      f"{file}: no such config file; those of the package are configs/autoencoder.py"
-      " and configs/diffusion.py."
-    )
-  return _CONFIG.value.to_dict()
-
-
 def _expand_paths(config: dict[str, Any]) -> dict[str, Any]:
   """Returns a config with `~` expanded in its folders."""
   for name in FOLDERS:
@@ -266,7 +239,7 @@ def main(argv: list[str]) -> None:
 def run_program() -> None:
   """Trains what the flags name."""
   with share.ended_at_once(TERMINATED), one_line_errors("train"):
-    settings = read_settings(_expand_paths(_read_config()), strict=True)
+    settings = read_settings(_expand_paths(config_of(_CONFIG)), strict=True)
     if _DISTRIBUTED.value:
       own = share.join()
       counts = own.index, own.count, jax.local_device_count(), jax.device_count()
@@ -291,4 +264,4 @@ def run_program() -> None:
 if __name__ == "__main__":
   flags.mark_flags_as_required(["config"])
   logging.set_verbosity(logging.INFO)
-  app.run(main, flags_parser=parse_flags)
+  app.run(main, flags_parser=functools.partial(parse_flags, "train"))

@@ -12,6 +12,7 @@ What it prints about time is a prediction, not a measurement.
 """
 
 import dataclasses
+import functools
 import json
 import pathlib
 import re
@@ -26,6 +27,7 @@ from ml_collections import config_flags
 from dabfusion_jax.parallel.hardware import CHIPS, Chip
 from dabfusion_jax.settings.autoencoder import AutoencoderSettings
 from dabfusion_jax.settings.config_files import load_config
+from dabfusion_jax.settings.config_flag import config_of, parse_flags
 from dabfusion_jax.settings.stages import read_settings
 from data_pipeline.errors import UserError
 from launch import collectives, programs
@@ -216,8 +218,8 @@ def load_stage1_settings(variant: str) -> AutoencoderSettings:
 def main(argv: list[str]) -> None:
   if len(argv) > 1:
     raise app.UsageError(f"Unexpected argument {argv[1]!r}.")
-  settings = read_settings(_CONFIG.value.to_dict(), strict=True)
   try:
+    settings = read_settings(config_of(_CONFIG), strict=True)
     mesh = make_topology_mesh(_TOPOLOGY.value, _SLICES.value, settings.mesh)
     if _PROGRAM.value == "sampler" and settings.stage != "diffusion":
       raise UserError("Only a diffusion config has a sampler.")
@@ -250,4 +252,4 @@ def main(argv: list[str]) -> None:
 if __name__ == "__main__":
   flags.mark_flags_as_required(["config", "topology"])
   logging.set_verbosity(logging.INFO)
-  app.run(main)
+  app.run(main, flags_parser=functools.partial(parse_flags, "compile_check"))

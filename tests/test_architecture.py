@@ -37,7 +37,10 @@ LAWS = {
     "devices and shardings; no model",
     _LIBRARIES | _COMMON | {"jaxlib", "data_pipeline.workers"},
   ),
-  "dabfusion_jax/settings": ("typed settings; no jax", _COMMON),
+  "dabfusion_jax/settings": (
+    "typed settings; no jax",
+    {"absl", "ml_collections"} | _COMMON,
+  ),
   "dabfusion_jax/pretrained": (
     "third-party weights as files; no network",
     {"numpy", "safetensors", "flax.traverse_util"} | _COMMON,

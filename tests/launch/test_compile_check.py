@@ -2,6 +2,8 @@
 
 import dataclasses
 import importlib.util
+import subprocess
+import sys
 
 import jax
 import jax.numpy as jnp
@@ -27,6 +29,22 @@ TEXT = """
   %alone = f32[9]{0} all-reduce(%y), replica_groups={{0},{1}}, to_apply=%add
   %other = f32[9]{0} add(%all-reduce, %y)
 """  # noqa: E501
+
+
+@pytest.mark.parametrize(
+  ("config", "message"),
+  [
+    ("configs/diffusion.py:big", "Unknown variant 'big'; known: paper, people"),
+    ("nothing.py", "nothing.py: no such config file"),
+  ],
+)
+def test_a_wrong_config_is_one_line(config, message):
+  command = [sys.executable, "-m", "launch.compile_check", f"--config={config}"]
+  done = subprocess.run(
+    [*command, "--topology=v5e:2x2"], capture_output=True, text=True, check=False
+  )
+  (line,) = done.stderr.splitlines()
+  assert done.returncode and line.startswith(f"compile_check: {message}")
 
 
 def test_collectives_are_read_from_a_programs_text():

@@ -203,6 +203,7 @@ def test_a_process_that_fails_ends_the_other_as_well():
 
 FAIL_IN_TRAINING = """
 from dabfusion_jax import train
+from dabfusion_jax.settings.config_flag import parse_flags
 from dabfusion_jax.storage import agreement
 
 def work(*unused):
@@ -212,7 +213,7 @@ def work(*unused):
 
 train.train_autoencoder = work
 config = "--config=configs/autoencoder.py:smoke"
-train.parse_flags(["train", config, "--distributed", f"--workdir={sys.argv[3]}"])
+parse_flags("train", ["train", config, "--distributed", f"--workdir={sys.argv[3]}"])
 train.main(["train"])
 """
 
