@@ -19,7 +19,13 @@ from dabfusion_jax.people import landmarks as lm
 from dabfusion_jax.people import skeleton
 from dabfusion_jax.people.fill import fill_with_texture
 from dabfusion_jax.people.piece import Piece, Seam
-from dabfusion_jax.people.regions import RADII, assign, largest_part, outlines
+from dabfusion_jax.people.regions import (
+  RADII,
+  assign,
+  largest_part,
+  outlines,
+  suits_head,
+)
 from dabfusion_jax.people.skeleton import FEET, HEAD, LIMBS, TORSO
 
 _OVERLAP = 0.03  # of neighbouring pieces, relative to the trunk
@@ -75,6 +81,7 @@ def _cut_window(
   body = alpha > BODY_ALPHA
   shapes = outlines(joints, unit, body.shape)
   regions = assign(shapes, body, picture, joints)
+  colours = picture.astype(np.float32)
   arms = np.logical_or.reduce([regions[name] for name in regions if "arm" in name])
   # Arms cover what lies behind them; hair and neck also cover the trunk.
   fronts = {name: arms for name in _BEHIND_ARMS} | {TORSO: arms | regions[HEAD]}
@@ -89,6 +96,8 @@ def _cut_window(
     for joint, disc in _joint_discs(name, joints, radii, own.shape):
       discs |= disc & _meeting(name, joint, regions)
     wider = _dilate(own, _OVERLAP * unit)
+    if name == HEAD:  # it must take no collar along
+      wider &= own | (suits_head(regions, shapes, colours, unit) > 0)
     # Along the trunk an arm must take nothing of it along, only at the shoulder.
     shown = (own | wider & discs if "arm" in name else wider) | discs
     shown &= near
@@ -129,7 +138,7 @@ def _neighbours(name: str) -> tuple[str, ...]:
   chains += (("torso", f"{side}_thigh", f"{side}_shin", f"{side}_foot"),)
   if name in (TORSO, HEAD):
     limbs = [limb for limb, (first, _) in LIMBS.items() if first in _TORSO_JOINTS]
-    return tuple(limbs) if name == TORSO else (TORSO,)
+    return (HEAD, *limbs) if name == TORSO else (TORSO,)
   return tuple(
     other
     for chain in chains

@@ -110,6 +110,8 @@ def assign(
     below = _below_knee(joints[[*LIMBS[thigh], LIMBS[shin][1]]], leg.shape)
     if below is not None:
       regions |= {thigh: leg & ~below, shin: leg & below}
+  collar = _find_collar(regions, shapes, colours, unit)
+  regions |= {HEAD: regions[HEAD] & ~collar, TORSO: regions[TORSO] | collar}
   hair = _find_hair(regions, shapes, colours, unit)
   return {
     name: region | hair if name == HEAD else region & ~hair
@@ -184,14 +186,47 @@ def _find_hair(
   unit: float,
 ) -> Bool[np.ndarray, "h w"]:
   """Returns what hangs down from the head over trunk and shoulders, and the neck."""
-  below = regions[TORSO] | regions["left_upper_arm"] | regions["right_upper_arm"]
-  near = below & (shapes[HEAD] < _HAIR_LIMIT)
-  head, rest = regions[HEAD], below & ~near
-  if not (head.any() and rest.any() and near.any()):
-    return np.zeros_like(head)
-  hair = near & (_suits(colours, head, rest, unit) > _CLEAR)
+  head = regions[HEAD]
+  near = _below_head(regions) & (shapes[HEAD] < _HAIR_LIMIT)
+  hair = near & (suits_head(regions, shapes, colours, unit) > _CLEAR)
   hair = scipy.ndimage.median_filter(hair | head, 5) & near
   return largest_part(hair | head) & near
+
+
+def suits_head(
+  regions: dict[str, np.ndarray],
+  shapes: dict[str, np.ndarray],
+  colours: Float32[np.ndarray, "h w 3"],
+  unit: float,
+) -> Float32[np.ndarray, "h w"]:
+  """Returns how much better colours suit the head than the clothes below it.
+
+  The unit is the natural logarithm of a likelihood; it is 0 if either is not seen.
+  """
+  head = regions[HEAD]
+  rest = _below_head(regions) & (shapes[HEAD] >= _HAIR_LIMIT)
+  if not (head.any() and rest.any()):
+    return np.zeros(head.shape, np.float32)
+  return _suits(colours, head, rest, unit)
+
+
+def _below_head(regions: dict[str, np.ndarray]) -> Bool[np.ndarray, "h w"]:
+  return regions[TORSO] | regions["left_upper_arm"] | regions["right_upper_arm"]
+
+
+def _find_collar(
+  regions: dict[str, np.ndarray],
+  shapes: dict[str, np.ndarray],
+  colours: Float32[np.ndarray, "h w 3"],
+  unit: float,
+) -> Bool[np.ndarray, "h w"]:
+  """Returns what goes up from the trunk beside the neck: it is nearest to the head."""
+  around = regions[HEAD] & (shapes[HEAD] > 1)
+  inner, rest = regions[HEAD] & ~around, regions[TORSO]
+  if not (inner.any() and rest.any() and around.any()):
+    return np.zeros_like(inner)
+  collar = around & (_suits(colours, inner, rest, unit) < -_CLEAR)
+  return scipy.ndimage.median_filter(collar | rest, 5) & around
 
 
 def _suits(
