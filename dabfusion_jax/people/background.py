@@ -36,28 +36,34 @@ def clear(
   """
   holes = [hole_of(person) for person in people]
   hole = np.any(holes, 0)
-  shades = None
+  stay = None
+  if people[0].beside is not None:
+    stay = np.all([person.beside for person in people], 0)
   # What is moved by joints takes its shadow along, if all of it is seen.
-  if all(x.landmarks is not None and not x.is_cut_off for x in people):
-    trunks = [trunk_length(person.landmarks.points) for person in people]
-    shades = find_shades(picture, holes, float(np.median(trunks)))
+  moves = [x.landmarks is not None and not x.is_cut_off for x in people]
+  shades = None
+  if any(moves):
+    whole = [x for x, is_moved in zip(people, moves, strict=True) if is_moved]
+    trunks = [trunk_length(person.landmarks.points) for person in whole]
+    shades = find_shades(picture, holes, float(np.median(trunks)), stay)
   if shades is None:
-    return _fill_in(picture, hole, people), (None,) * len(people)
-  shade = np.prod(shades, 0)
-  filled = _fill_in(without_shade(picture, shade), hole, people)
-  plate = np.where(hole[..., None], with_shade(filled, shade), picture)
-  return plate, tuple(shades)
+    return _fill_in(picture, hole, stay), (None,) * len(people)
+  taken = tuple(
+    shade if is_moved else None for shade, is_moved in zip(shades, moves, strict=True)
+  )
+  shade = np.prod([shade for shade in taken if shade is not None], 0)
+  filled = _fill_in(without_shade(picture, shade), hole, stay)
+  return np.where(hole[..., None], with_shade(filled, shade), picture), taken
 
 
 def _fill_in(
   picture: UInt8[np.ndarray, "h w 3"],
   hole: Bool[np.ndarray, "h w"],
-  people: Sequence[Person],
+  stay: Bool[np.ndarray, "h w"] | None,
 ) -> UInt8[np.ndarray, "h w 3"]:
-  """Returns a picture with the holes of some people filled in; others stay."""
-  if people[0].beside is None:
+  """Returns a picture with a hole filled in, but not where other people are."""
+  if stay is None:
     return fill_from_patches(picture, hole)
-  stay = np.all([person.beside for person in people], 0)
   around = scipy.ndimage.binary_dilation(stay, iterations=_HOLE_MARGIN)
   plate = fill_from_patches(picture, hole | around)
   return np.where((hole & ~stay)[..., None], plate, picture)

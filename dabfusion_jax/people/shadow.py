@@ -23,7 +23,7 @@ _SIZE = 256  # pixels of the longer side, at most, at which shadows are found an
 # All in trunks. How far from a person shadows fall to the sides, and above and below;
 # what brightness is averaged over; what edges are looked for in; and how far the
 # background above and below a row counts.
-_ASIDE, _ALONG, _BLUR, _NEAR, _AROUND = 0.5, 0.1, 0.03, 0.08, 0.3
+_ASIDE, _ALONG, _BLUR, _NEAR, _AROUND = 0.5, 0.6, 0.03, 0.08, 0.3
 _SHARED = 0.1  # trunks, over which the shadow of one person ends and another begins
 _MAX_SHARE = 0.5  # of the room beside a person that may be shadow
 _MIN_ROOM = 0.06  # of a row, which has to be beside person and shadow
@@ -44,6 +44,7 @@ def find_shades(
   picture: UInt8[np.ndarray, "h w 3"],
   holes: Sequence[Bool[np.ndarray, "h w"]],
   trunk: float,
+  others: Bool[np.ndarray, "h w"] | None = None,
 ) -> list[Shade] | None:
   """Returns the share of light that each person leaves to the background, or None.
 
@@ -51,6 +52,7 @@ def find_shades(
     picture: of them.
     holes: where each of them hides the background.
     trunk: pixels of the trunk of a person.
+    others: where people are who stay.
 
   Returns:
     Values in (0, 1], also where nothing is seen of the background, at a size of at most
@@ -62,12 +64,13 @@ def find_shades(
   size = [max(round(side * scale), 1) for side in (width, height)]
   reduce = lambda x: np.asarray(PIL.Image.fromarray(x).resize(size, PIL.Image.BOX))
   each = [reduce(hole.astype(np.float32)) > 0 for hole in holes]
-  hidden = np.any(each, 0)
+  staying = [] if others is None else [reduce(others.astype(np.float32)) > 0]
+  hidden = np.any(each + staying, 0)
   if hidden.all():
     return None
-  unit = trunk * scale
+  unit = max(trunk * scale, 1.0)
   brightness = reduce(picture).mean(-1, dtype=np.float32) + 1
-  beside = np.all([_beside(x, unit) for x in each], 0)
+  beside = np.all([_beside(x, unit) for x in each], 0) & ~hidden
   shade = _find_shade(brightness, hidden, beside, unit)
   if shade.min() > _FAINT:
     return None
@@ -97,18 +100,19 @@ def _find_shade(
     return blur(values * seen) / np.maximum(blur(seen), 1e-3)
 
   light = np.maximum(mean(brightness, _BLUR), 1)
-  # A shadow has no edges. What has some is another thing.
+  # Where brightness has an edge, a thing ends: shadows have none.
   edges = np.sqrt(mean(np.log(brightness / light) ** 2, _NEAR))
   even, error = _continue_rows(light, beside)
-  even = scipy.ndimage.gaussian_filter1d(even, _BLUR * unit, 0)
   # A row is as uneven as the worst around it.
   error = scipy.ndimage.maximum_filter1d(error, 2 * int(_AROUND * unit) + 1)
   error = scipy.ndimage.gaussian_filter1d(error, _AROUND * unit / 2)[:, None]
   darker = np.log(even / np.where(hidden, even, light))
-  sure = np.clip((_UNEVEN - np.maximum(error, edges)) / (_UNEVEN - _EVEN), 0, 1)
+  sure = np.clip((_UNEVEN - error) / (_UNEVEN - _EVEN), 0, 1)
   sure = sure * np.clip(darker / error / _DOUBT - 1, 0, 1)
   shade = np.where(beside, 1, np.maximum(np.exp(-sure * darker), _DARKEST))
-  shade = fill_smoothly(shade[..., None].astype(np.float32), ~hidden)[..., 0]
+  # What is reached only across an edge is a thing, or says nothing about the light.
+  reached = scipy.ndimage.binary_propagation(beside, mask=~hidden & (edges < _EVEN))
+  shade = fill_smoothly(shade[..., None].astype(np.float32), reached)[..., 0]
   return scipy.ndimage.gaussian_filter(shade, _BLUR * unit)
 
 
@@ -167,7 +171,7 @@ def with_shade(
 def _times(
   picture: UInt8[np.ndarray, "h w 3"], factor: Shade
 ) -> UInt8[np.ndarray, "h w 3"]:
-  """Returns a picture times a small map, enlarged; where that is 1, bit for bit."""
+  """Returns a picture times an enlarged map; where that is nearly 1, bit for bit."""
   changed = np.abs(factor - 1) > 1e-4
   if not changed.any():
     return picture

@@ -4,6 +4,7 @@ import dataclasses
 
 import dancers
 import numpy as np
+import PIL.Image
 import pytest
 import scipy.ndimage
 
@@ -89,6 +90,30 @@ def test_a_dark_thing_beside_a_person_is_no_shadow():
   light = np.ones(_SIZE)
   light[70:170, 154:160] = 0.2
   assert shadow.find_shades(photograph(light), [hidden], _TRUNK) is None
+  light[60:180, 120:175] = 0.5  # a door behind the person, nearly as wide as that
+  assert shadow.find_shades(photograph(light), [hidden], _TRUNK) is None
+
+
+def test_a_shadow_is_smooth_where_arms_end():
+  y, x = np.mgrid[: _SIZE[0], : _SIZE[1]]
+  light = 1 - 0.5 * np.exp(-(((x - 150) / 30) ** 2) - ((y - 130) / 60) ** 2)
+  hidden = (np.abs(x - 150) < np.where(y < 120, 30, 9)) & (np.abs(y - 120) < 70)
+  (shade,) = shadow.find_shades(photograph(light), [hidden], _TRUNK)
+  true = scipy.ndimage.zoom(light, np.array(shade.shape) / _SIZE, order=1)
+  seen = np.s_[108:150, 90:115]  # beside the legs, below a hand
+  assert np.abs(shade - true)[seen].max() < 0.09
+  assert np.abs(np.diff(shade, axis=0)).max() < 0.025
+
+
+def test_a_shadow_is_found_although_somebody_else_stays():
+  light, hidden = cast_by((140, 120))
+  picture, others = photograph(light), np.zeros_like(hidden)
+  (alone,) = shadow.find_shades(picture, [hidden], _TRUNK)
+  others[60:200, 215:240] = True
+  picture[others] = (30, 40, 90)
+  (shade,) = shadow.find_shades(picture, [hidden], _TRUNK, others)
+  np.testing.assert_allclose(shade[:, :170], alone[:, :170], atol=0.1)
+  assert shadow.find_shades(picture, [hidden], _TRUNK) is None
 
 
 def test_there_is_no_shadow_where_none_is_or_nothing_is_plain():
@@ -108,6 +133,7 @@ def test_there_is_no_shadow_where_none_is_or_nothing_is_plain():
   between_leaves[112:127] = cast_by((140, 120))[0][112:127]
   assert find(photograph(between_leaves)) is None
   assert find(photograph(even), np.ones_like(hidden)) is None
+  shadow.find_shades(photograph(cast_by((140, 120))[0]), [hidden], 0.0)  # no trunk
   whole_rows = np.zeros_like(hidden)
   whole_rows[50:200] = True
   assert find(photograph(cast_by((140, 120))[0]), whole_rows) is None
@@ -128,6 +154,29 @@ def test_colours_in_a_shade_are_rounded():
   picture = np.full((8, 8, 3), 100, np.uint8)
   assert (shadow.with_shade(picture, np.full((4, 4), 0.999, np.float32)) == 100).all()
   assert (shadow.without_shade(picture, np.full((4, 4), 0.3, np.float32)) == 255).all()
+
+
+@pytest.mark.parametrize("shape", [(50, 31), (97, 64), (200, 160), (260, 210)])
+def test_a_shade_of_any_size_is_the_enlarged_map(shape):
+  shade = np.ones(shape, np.float32)
+  rows, columns = shape[0] // 3, shape[1] // 4
+  rng = np.random.default_rng(0)
+  shade[-rows:, :columns] = rng.uniform(0.5, 1, (rows, columns))
+  picture = rng.integers(0, 256, (dancers.HEIGHT, dancers.WIDTH, 3), np.uint8)
+  image = PIL.Image.fromarray(shade).resize(picture.shape[1::-1], PIL.Image.BILINEAR)
+  expected = picture * np.asarray(image)[..., None]
+  limit = 1 if shape[0] <= len(picture) else 16  # reduced, edges differ
+  assert np.abs(shadow.with_shade(picture, shade) - expected).max() < limit
+
+
+def test_a_shadow_of_another_size_moves_as_far():
+  shade = np.ones((40, 80), np.float32)  # of a picture of 200 x 160
+  shade[32:38, 30:50] = 0.5
+  plate = shadow.with_shade(np.full((200, 160, 3), 200, np.uint8), shade)
+  feet = {name: (20, -25) for name in FEET}
+  moved_plate = Shadow(shade, dancers.joints(), (160, 200)).cast(plate, moved(**feet))
+  dark = [np.argwhere(x[..., 0] < 160).mean(0) for x in (plate, moved_plate)]
+  np.testing.assert_allclose(dark[1] - dark[0], (-25, 20), atol=3)
 
 
 def test_at_rest_a_shadow_stays_bit_for_bit(stands):
@@ -172,13 +221,22 @@ def test_feet_that_touch_leave_a_shadow_as_it_is_at_rest():
 def test_a_small_step_of_feet_that_touch_spreads_a_shadow_little():
   points = dancers.joints()
   points[[lm.LEFT_ANKLE, lm.RIGHT_ANKLE]] = [[81, 178], [79, 178]]
-  shade = np.ones((200, 160), np.float32)
-  shade[170:186, 60:100] = 0.5
-  plate = np.round(np.tile(200 * shade[..., None], 3)).astype(np.uint8)
+  shade = np.ones((100, 80), np.float32)
+  shade[85:93, 30:50] = 0.5
+  plate = shadow.with_shade(np.full((200, 160, 3), 200, np.uint8), shade)
   stepped = Shadow(shade, points, (160, 200)).cast(
     plate, moved(left_foot=(1, 0), right_foot=(-1, 0))
   )
-  assert 42 <= (stepped[178, :, 0] < 150).sum() <= 50
+  assert 46 <= (stepped[178, :, 0] < 150).sum() <= 50  # of 40
+
+
+def test_a_shadow_that_goes_on_beyond_the_picture_comes_in():
+  shade = np.ones((200, 160), np.float32)
+  shade[:, :30] = 0.5
+  plate = np.round(np.tile(200 * shade[..., None], 3)).astype(np.uint8)
+  to_the_right = moved(**dict.fromkeys((TORSO, *FEET), (20, 0)))
+  shifted = Shadow(shade, dancers.joints(), (160, 200)).cast(plate, to_the_right)
+  np.testing.assert_allclose(shifted[:, :45], 100, atol=1)
 
 
 def test_who_moves_away_leaves_no_shadow_behind():
@@ -208,8 +266,21 @@ def test_a_shadow_stays_if_nothing_is_known_of_who_casts_it():
   alpha = mask.astype(np.float32)
   whole = Person(alpha, dancers.landmarks(), 0)
   for change in ({"landmarks": None}, {"is_cut_off": True}):
-    _, (shade,) = background.clear(picture, [dataclasses.replace(whole, **change)])
-    assert shade is None
+    part = dataclasses.replace(whole, **change)
+    assert background.clear(picture, [part])[1] == (None,)
+    _, (shade, none) = background.clear(picture, [whole, part])
+    assert shade is not None and none is None
+
+
+def test_the_shadow_beside_somebody_who_stays_is_taken_along():
+  picture, mask = dancers.draw_with_shadow()
+  beside = np.zeros_like(mask)
+  beside[60:180, 135:150] = True
+  picture = np.where(beside[..., None], (250, 20, 250), picture).astype(np.uint8)
+  person = Person(mask.astype(np.float32), dancers.landmarks(), 1, beside=beside)
+  plate, (shade,) = background.clear(picture, [person])
+  assert shade is not None
+  np.testing.assert_array_equal(plate[beside], picture[beside])
 
 
 def test_the_shadow_of_a_studio_is_what_darkens_it():
