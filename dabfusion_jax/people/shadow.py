@@ -25,6 +25,7 @@ _SIZE = 256  # pixels of the longer side, at most, at which shadows are found an
 # background above and below a row counts.
 _ASIDE, _ALONG, _BLUR, _NEAR, _AROUND = 0.5, 0.6, 0.03, 0.08, 0.3
 _SHARED = 0.1  # trunks, over which the shadow of one person ends and another begins
+_TIGHT = 0.25  # trunks; in less room beside a person, all may be shadow
 _MAX_SHARE = 0.5  # of the room beside a person that may be shadow
 _MIN_ROOM = 0.06  # of a row, which has to be beside person and shadow
 # Rms of the logarithm of brightness: of a plain row, at most, and of one in which
@@ -124,11 +125,17 @@ def _beside(hidden: Bool[np.ndarray, "h w"], unit: float) -> Bool[np.ndarray, "h
   width = hidden.shape[1]
   for y in np.flatnonzero(tall.any(1)):
     columns = np.flatnonzero(tall[y])
-    left, right = columns[0], columns[-1] + 1
-    start = left - int(min(_ASIDE * unit, _MAX_SHARE * left))
-    end = right + int(min(_ASIDE * unit, _MAX_SHARE * (width - right)))
+    left, right = int(columns[0]), int(columns[-1]) + 1
+    start, end = left - _reach(left, unit), right + _reach(width - right, unit)
     beside[y, start:end] = False
   return beside
+
+
+def _reach(room: int, unit: float) -> int:
+  """Returns how far shadows fall beside a person, given the pixels up to the border."""
+  if room < _TIGHT * unit:
+    return room
+  return int(min(_ASIDE * unit, _MAX_SHARE * room))
 
 
 def _continue_rows(

@@ -74,3 +74,13 @@ def test_beside_a_neck_that_turns_is_no_hole(collared):
     int(pivot[1]) - 9 : int(pivot[1]), int(pivot[0]) - 24 : int(pivot[0]) + 24
   ]
   assert (drawn[neck][..., 3] > 128).all()
+
+
+def test_a_hat_in_the_colour_of_the_shirt_stays_on_the_head():
+  picture, mask = dancers.draw()
+  for rows, columns in ((slice(8, 13), slice(40, 120)), (slice(2, 13), slice(72, 88))):
+    picture[rows, columns], mask[rows, columns] = dancers.SHIRT, True
+  cut = pieces.cut_pieces(picture, mask.astype(np.float32), dancers.joints())
+  (head,) = (piece for piece in cut if piece.name == "head")
+  brim = np.asarray(head.image)[9 - head.top : 12 - head.top, 44 - head.left :]
+  assert (brim[:, :72, 3] > 128).all()

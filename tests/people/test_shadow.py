@@ -94,6 +94,13 @@ def test_a_dark_thing_beside_a_person_is_no_shadow():
   assert shadow.find_shades(photograph(light), [hidden], _TRUNK) is None
 
 
+def test_beside_a_border_the_other_side_tells_the_light():
+  light, hidden = cast_by((20, 120))
+  (shade,) = shadow.find_shades(photograph(light), [hidden], _TRUNK)
+  true = scipy.ndimage.zoom(light, np.array(shade.shape) / _SIZE, order=1)
+  assert np.abs(shade - true)[80:130, :8].max() < 0.12  # between border and person
+
+
 def test_a_shadow_is_smooth_where_arms_end():
   y, x = np.mgrid[: _SIZE[0], : _SIZE[1]]
   light = 1 - 0.5 * np.exp(-(((x - 150) / 30) ** 2) - ((y - 130) / 60) ** 2)
