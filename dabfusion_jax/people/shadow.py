@@ -195,8 +195,10 @@ def _times(
   of_map = (left / scale[1], top / scale[0], right / scale[1], bottom / scale[0])
   image = PIL.Image.fromarray(factor)
   large = image.resize((right - left, bottom - top), PIL.Image.BILINEAR, box=of_map)
+  values = picture[part] * np.asarray(large)[..., None]
+  values += 0.5  # in place: the picture of a camera is large
   result = picture.copy()
-  result[part] = np.clip(picture[part] * np.asarray(large)[..., None] + 0.5, 0, 255)
+  result[part] = np.clip(values, 0, 255, out=values)
   return result
 
 
