@@ -112,6 +112,9 @@ def run(args: argparse.Namespace) -> None:
       [[r[f"{place}, as it is"], r[f"{place}, without the shadow"]] for r in rows]
     )
     pairs = pairs[np.isfinite(pairs).all(1)]
+    if not len(pairs):
+      print(f"| {place} the dancer | 0 | not seen | not seen | |")
+      continue
     values = [*pairs.T, pairs[:, 1] - pairs[:, 0]]
     cells = [with_error(float(x.mean()), standard_error(x)) for x in values]
     print(f"| {place} the dancer | {len(pairs)} | " + " | ".join(cells) + " |")

@@ -255,9 +255,8 @@ class DancePipeline:
       yield from zip(part, frames, strict=False)
 
   def __getstate__(self) -> dict[str, Any]:
-    """Returns what a copy or another process needs; it compiles for devices there."""
-    state = {x.name: getattr(self, x.name) for x in dataclasses.fields(self)}
-    return state | {"devices": None}
+    """Returns the fields, for copies and other processes, which compile anew."""
+    return {x.name: getattr(self, x.name) for x in dataclasses.fields(self)}
 
   @functools.cached_property
   def batch_sampler(self) -> BatchSampler:

@@ -22,7 +22,7 @@ from data_pipeline.media import writer
 from data_pipeline.synthdance import generate, music
 
 ALONE, BARS = "gPO_sBM_c01_d12_mPO1_ch02", 64  # black columns on both sides
-# Who dances together: the first in their own place, the others (x, y) pixels from it.
+# Clips of the group, and the offset of each person in pixels (x, y).
 GROUP = {
   "gMH_sBM_c01_d24_mMH3_ch03": (0, 0),
   "gLO_sBM_c01_d15_mLO2_ch02": (-195, 0),

@@ -185,11 +185,9 @@ def make_layers(
   layered = scene.own_scene(own, person)
   if place == STUDIO:
     side = max(own.shape[:2])
-    frame, shade = (
-      studio.studio_frame(side),
-      studio.studio_shade(min(side, _STUDIO_SIZE)),
-    )
-    layered = scene.stand_in(layered, studio.make_studio(side), frame, shade)
+    plate, frame = studio.make_studio(side), studio.studio_frame(side)
+    shade = studio.studio_shade(min(side, _STUDIO_SIZE))
+    layered = scene.stand_in(layered, plate, frame, shade)
   elif place != OWN:
     layered, more = _into_picture(layered, place, size)
     notes += more

@@ -39,7 +39,7 @@ def clear(
   stay = None
   if people[0].beside is not None:
     stay = np.all([person.beside for person in people], 0)
-  # What is moved by joints takes its shadow along, if all of it is seen.
+  # Only whole people who are moved by joints take their shadows along.
   moves = [x.landmarks is not None and not x.is_cut_off for x in people]
   shades = None
   if any(moves):

@@ -43,7 +43,7 @@ Moves = Mapping[str, Affine]  # of each piece, by its name
 
 
 class PieceDrawer:
-  """Moves a person by the joints of generated frames, which come part by part.
+  """Moves and draws a person by the joints of generated frames, part by part.
 
   Joints are smoothed over time, so the last frames of a part are drawn with the next.
   """
@@ -101,7 +101,9 @@ class PieceDrawer:
     for first in range(0, len(poses), num):
       yield [self._move(pose) for pose in poses[first : first + num]]
 
-  def cast(self, plate: UInt8[np.ndarray, "h w 3"], moves: Moves) -> np.ndarray:
+  def cast(
+    self, plate: UInt8[np.ndarray, "h w 3"], moves: Moves
+  ) -> UInt8[np.ndarray, "h w 3"]:
     """Returns a background with the shadow of the person where they have moved."""
     return plate if self._shadow is None else self._shadow.cast(plate, moves)
 

@@ -220,7 +220,7 @@ def _find_collar(
   colours: Float32[np.ndarray, "h w 3"],
   unit: float,
 ) -> Bool[np.ndarray, "h w"]:
-  """Returns what goes up from the trunk beside the neck: it is nearest to the head."""
+  """Returns the pixels of a collar that are nearer to the head than to the trunk."""
   around = regions[HEAD] & (shapes[HEAD] > 1)
   inner, rest = regions[HEAD] & ~around, regions[TORSO]
   if not (inner.any() and rest.any() and around.any()):

@@ -27,12 +27,12 @@ _ASIDE, _ALONG, _BLUR, _NEAR, _AROUND = 0.5, 0.6, 0.03, 0.08, 0.3
 _SHARED = 0.1  # trunks, over which the shadow of one person ends and another begins
 _TIGHT = 0.25  # trunks; in less room beside a person, all may be shadow
 _MAX_SHARE = 0.5  # of the room beside a person that may be shadow
-_MIN_ROOM = 0.06  # of a row, which has to be beside person and shadow
+_MIN_KNOWN = 3  # pixels of a row beside a person and their shadow, for a line
 # Rms of the logarithm of brightness: of a plain row, at most, and of one in which
 # nothing is taken for a shadow. What is darker by less than so many times that is no
 # shadow, and by twice as much it surely is.
 _EVEN, _UNEVEN, _DOUBT = 0.04, 0.08, 1.0
-_LEAST_ERROR = 1e-3
+_LEAST_ERROR = 1e-3  # of a row without noise
 _DARKEST = 0.2  # share of light that is left, at least
 _FAINT = 0.96  # what leaves more light is no shadow
 _SPREADS = (0.6, 1.6)  # by which a shadow between two feet may become wider
@@ -101,7 +101,7 @@ def _find_shade(
     return blur(values * seen) / np.maximum(blur(seen), 1e-3)
 
   light = np.maximum(mean(brightness, _BLUR), 1)
-  # Where brightness has an edge, a thing ends: shadows have none.
+  # Local contrast: high at the edges of objects, low in soft shadows.
   edges = np.sqrt(mean(np.log(brightness / light) ** 2, _NEAR))
   even, error = _continue_rows(light, beside)
   # A row is as uneven as the worst around it.
@@ -111,7 +111,7 @@ def _find_shade(
   sure = np.clip((_UNEVEN - error) / (_UNEVEN - _EVEN), 0, 1)
   sure = sure * np.clip(darker / error / _DOUBT - 1, 0, 1)
   shade = np.where(beside, 1, np.maximum(np.exp(-sure * darker), _DARKEST))
-  # What is reached only across an edge is a thing, or says nothing about the light.
+  # Pixels that an edge separates from the background may belong to an object.
   reached = scipy.ndimage.binary_propagation(beside, mask=~hidden & (edges < _EVEN))
   shade = fill_smoothly(shade[..., None].astype(np.float32), reached)[..., 0]
   return scipy.ndimage.gaussian_filter(shade, _BLUR * unit)
@@ -151,7 +151,7 @@ def _continue_rows(
   columns = np.arange(light.shape[1])
   for y, row in enumerate(beside):
     known = np.flatnonzero(row)
-    if len(known) < max(_MIN_ROOM * len(row), 3):
+    if len(known) < _MIN_KNOWN:
       continue
     brightness = np.log(light[y, known])
     line = np.polynomial.Polynomial.fit(known, brightness, 1)
@@ -178,7 +178,12 @@ def with_shade(
 def _times(
   picture: UInt8[np.ndarray, "h w 3"], factor: Shade
 ) -> UInt8[np.ndarray, "h w 3"]:
-  """Returns a picture times an enlarged map; where that is nearly 1, bit for bit."""
+  """Returns a picture times an enlarged map; where that is nearly 1, bit for bit.
+
+  Args:
+    picture: of any size.
+    factor: no larger than the picture.
+  """
   changed = np.abs(factor - 1) > 1e-4
   if not changed.any():
     return picture

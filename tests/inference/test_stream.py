@@ -2,15 +2,12 @@
 
 import contextlib
 import contextvars
-import copy
 import dataclasses
 import json
-import pickle
 import threading
 import weakref
 
 import dancers
-import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -106,15 +103,6 @@ def stream(pipeline, music, **options):
   picture = np.full((_FRAME, _FRAME, 3), 90, np.uint8)
   options = {"drawing": "decoder", "beats": [0.5, 1.0], "details": False} | options
   return pipeline.stream(picture, music, **options)
-
-
-def test_a_pipeline_that_has_danced_can_be_pickled_and_copied(pipeline):
-  used = dataclasses.replace(pipeline)
-  assert used.batch_sampler.devices
-  for again in (pickle.loads(pickle.dumps(used)), copy.deepcopy(used)):
-    assert "batch_sampler" not in vars(again)
-    assert (again.checkpoint, again.digests) == ("dance_e", pipeline.digests)
-    jax.tree.map(np.testing.assert_array_equal, again.params, pipeline.params)
 
 
 def test_a_full_dance_lasts_as_long_as_its_music(pipeline, toy, music, tmp_path):

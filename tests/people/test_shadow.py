@@ -101,6 +101,12 @@ def test_beside_a_border_the_other_side_tells_the_light():
   assert np.abs(shade - true)[80:130, :8].max() < 0.12  # between border and person
 
 
+def test_landmarks_in_one_place_are_no_error():
+  light, hidden = cast_by((140, 120))
+  for shade in shadow.find_shades(photograph(light), [hidden], 0.0) or []:
+    assert np.isfinite(shade).all()
+
+
 def test_a_shadow_is_smooth_where_arms_end():
   y, x = np.mgrid[: _SIZE[0], : _SIZE[1]]
   light = 1 - 0.5 * np.exp(-(((x - 150) / 30) ** 2) - ((y - 130) / 60) ** 2)
@@ -140,7 +146,7 @@ def test_there_is_no_shadow_where_none_is_or_nothing_is_plain():
   between_leaves[112:127] = cast_by((140, 120))[0][112:127]
   assert find(photograph(between_leaves)) is None
   assert find(photograph(even), np.ones_like(hidden)) is None
-  shadow.find_shades(photograph(cast_by((140, 120))[0]), [hidden], 0.0)  # no trunk
+  assert find(np.full((*_SIZE, 3), 90, np.uint8)) is None  # without any noise
   whole_rows = np.zeros_like(hidden)
   whole_rows[50:200] = True
   assert find(photograph(cast_by((140, 120))[0]), whole_rows) is None
@@ -163,7 +169,7 @@ def test_colours_in_a_shade_are_rounded():
   assert (shadow.without_shade(picture, np.full((4, 4), 0.3, np.float32)) == 255).all()
 
 
-@pytest.mark.parametrize("shape", [(50, 31), (97, 64), (200, 160), (260, 210)])
+@pytest.mark.parametrize("shape", [(50, 31), (97, 64), (200, 160)])
 def test_a_shade_of_any_size_is_the_enlarged_map(shape):
   shade = np.ones(shape, np.float32)
   rows, columns = shape[0] // 3, shape[1] // 4
@@ -172,8 +178,7 @@ def test_a_shade_of_any_size_is_the_enlarged_map(shape):
   picture = rng.integers(0, 256, (dancers.HEIGHT, dancers.WIDTH, 3), np.uint8)
   image = PIL.Image.fromarray(shade).resize(picture.shape[1::-1], PIL.Image.BILINEAR)
   expected = picture * np.asarray(image)[..., None]
-  limit = 1 if shape[0] <= len(picture) else 16  # reduced, edges differ
-  assert np.abs(shadow.with_shade(picture, shade) - expected).max() < limit
+  assert np.abs(shadow.with_shade(picture, shade) - expected).max() < 1
 
 
 def test_a_shadow_of_another_size_moves_as_far():

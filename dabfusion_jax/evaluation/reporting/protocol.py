@@ -8,8 +8,8 @@ from typing import Any
 from dabfusion_jax.settings.mapping import flatten
 from data_pipeline.errors import UserError
 
-PACKAGES = ("jax", "numpy", "scipy", "librosa", "opencv-python-headless", "av")
-PACKAGES += ("dabfusion_jax",)
+PACKAGES = ("dabfusion_jax", "jax", "numpy", "scipy", "librosa", "av")
+PACKAGES += ("opencv-python-headless",)
 # Raise when a score of the same features is computed or named in another way.
 DEFINITIONS = 4
 
