@@ -5,6 +5,7 @@ dance. Anything else moves by the generated flow itself.
 """
 
 import concurrent.futures
+import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
@@ -62,11 +63,13 @@ class PieceDrawer:
     """
     self._scale = lambda points: frame.to_picture(points / frame_size)
     self._rest = self._before = self._scale(rest.points)
-    held, joints = held_arms(scene), scene.landmarks.points
+    held = held_arms(scene)
+    self._pieces, joints = cut_pieces(
+      scene.colours, scene.alpha, scene.landmarks.points
+    )
     self._skeleton = Skeleton(joints, self._rest, held)
     reach = _STANDING * trunk_length(joints)
     self._footing = Footing(reach, self._skeleton.feet(self._rest))
-    self._pieces = cut_pieces(scene.colours, scene.alpha, joints)
     height, width = scene.plate.shape[:2]
     self.plate, self._origin = scene.shown(scene.plate), np.zeros(2)
     self._shadow = None
@@ -76,6 +79,8 @@ class PieceDrawer:
     if scene.window is None:
       self._bounds = Bounds(self._pieces, joints, (width, height), held)
     else:
+      centred = dataclasses.replace(scene.landmarks, points=joints)
+      scene = dataclasses.replace(scene, landmarks=centred)
       self._bounds = CutOff(scene, self._pieces)
       self._origin = np.array(scene.window[:2], float)
     self._track, self._times = Track(times), times

@@ -8,38 +8,10 @@ import PIL.Image
 import PIL.ImageChops
 
 from dabfusion_jax.people import skeleton
+from dabfusion_jax.people.seam import Seam
 from dabfusion_jax.people.skeleton import TORSO, Affine
 
-_FULL_TURN = 0.6  # radians, over which a seam loses its own colours
-# An arm that seems to turn further inwards was raised by more than half a turn.
-_MOST_INWARDS = 2.0
-
-
-@dataclasses.dataclass(frozen=True)
-class Seam:
-  """The edge of an upper arm, drawn in the colours below it once the arm is raised.
-
-  In its own colours, often lit from behind, it would be a line across the shoulder.
-
-  Attributes:
-    image: L, the share of the colours below in each pixel of the piece.
-    outwards: the sign of turns that raise the arm beside the trunk.
-  """
-
-  image: PIL.Image.Image
-  outwards: int
-
-  def share(self, turn: float) -> float:
-    """Returns the strength of the seam, in [0, 1].
-
-    An arm that turns inwards, across the trunk, keeps its outline.
-
-    Args:
-      turn: of the piece against the trunk, in radians from -pi to pi.
-    """
-    turn = turn * self.outwards
-    turn = max(turn, -_MOST_INWARDS - turn)
-    return float(np.clip(turn / _FULL_TURN, 0, 1))
+Box = tuple[int, int, int, int]  # left, top, right, bottom; the last two are outside
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,7 +22,7 @@ class Piece:
     name: of the piece.
     image: RGBA.
     left, top: of the image in the picture.
-    seam: of an upper arm.
+    seam: of a piece that has one.
   """
 
   name: str
@@ -59,38 +31,67 @@ class Piece:
   top: int
   seam: Seam | None = None
 
-  def draw(self, canvas: PIL.Image.Image, move: Affine, turn: float = 0.0) -> None:
+  def with_seam(self, seam: Seam) -> "Piece":
+    """Returns the piece with a seam of the picture."""
+    width, height = self.image.size
+    box = (self.left, self.top, self.left + width, self.top + height)
+    return dataclasses.replace(self, seam=seam.cut(box))
+
+  def draw(
+    self,
+    canvas: PIL.Image.Image,
+    move: Affine,
+    turn: float = 0.0,
+    below: tuple["Piece", Affine] | None = None,
+  ) -> None:
     """Puts the piece, moved, over a canvas of mode RGBA.
 
     Args:
       canvas: changed in place.
       move: from pixels of the picture to those of the canvas.
       turn: of the piece against the trunk, in radians.
+      below: the piece whose colours a seam takes, and how that has moved; None: any.
     """
-    width, height = self.image.size
-    corners = np.array([[0, 0], [width, 0], [0, height], [width, height]], float)
-    corners = skeleton.apply(move, corners + [self.left, self.top])
-    low = np.maximum(np.floor(corners.min(0)).astype(int), 0)
-    high = np.minimum(np.ceil(corners.max(0)).astype(int), canvas.size)
-    if (high <= low).any():
+    box = self._box(move, canvas.size)
+    if box is None:
       return
-    inverse = np.linalg.inv(move[:, :2])
-    offset = inverse @ (low - move[:, 2]) - [self.left, self.top]
-    matrix = (*inverse[0], offset[0], *inverse[1], offset[1])
-    size, place = tuple(high - low), tuple(int(i) for i in low)
-    moved = self.image.transform(size, PIL.Image.AFFINE, matrix, PIL.Image.BICUBIC)
+    moved = self._moved(self.image, move, box, PIL.Image.BICUBIC)
     share = 0.0 if self.seam is None else self.seam.share(turn)
     if share > 0:
-      seam = self.seam.image.transform(
-        size, PIL.Image.AFFINE, matrix, PIL.Image.BILINEAR
-      )
-      under = canvas.crop((*low, *high))
-      mask = PIL.ImageChops.multiply(seam, under.getchannel("A"))
+      under = canvas.crop(box)
+      cover = under.getchannel("A")
+      if below is not None:
+        piece, its_move = below
+        cover = piece._moved(piece.image.getchannel("A"), its_move, box)
+      mask = PIL.ImageChops.multiply(self._moved(self.seam.image, move, box), cover)
       mask = mask.point(lambda value: round(share * value))
       alpha = moved.getchannel("A")  # colours alone: the person gets no holes
       moved = PIL.Image.composite(under, moved, mask)
       moved.putalpha(alpha)
-    canvas.alpha_composite(moved, place)
+    canvas.alpha_composite(moved, box[:2])
+
+  def _box(self, move: Affine, size: tuple[int, int]) -> Box | None:
+    """Returns where the moved piece is on a canvas, if anywhere."""
+    width, height = self.image.size
+    corners = np.array([[0, 0], [width, 0], [0, height], [width, height]], float)
+    corners = skeleton.apply(move, corners + [self.left, self.top])
+    low = np.maximum(np.floor(corners.min(0)).astype(int), 0)
+    high = np.minimum(np.ceil(corners.max(0)).astype(int), size)
+    return None if (high <= low).any() else (*low.tolist(), *high.tolist())
+
+  def _moved(
+    self,
+    image: PIL.Image.Image,
+    move: Affine,
+    box: Box,
+    resample: int = PIL.Image.BILINEAR,
+  ) -> PIL.Image.Image:
+    """Returns an image of the piece's size, moved, in a box of the canvas."""
+    inverse = np.linalg.inv(move[:, :2])
+    offset = inverse @ (box[:2] - move[:, 2]) - [self.left, self.top]
+    matrix = (*inverse[0], offset[0], *inverse[1], offset[1])
+    size = (box[2] - box[0], box[3] - box[1])
+    return image.transform(size, PIL.Image.AFFINE, matrix, resample)
 
 
 def draw_pieces(
@@ -104,7 +105,11 @@ def draw_pieces(
     size: width and height of the canvas.
   """
   canvas = PIL.Image.new("RGBA", size)
+  by_name = {piece.name: piece for piece in pieces}
   for piece in pieces:
     turn = skeleton.turn_between(moves[TORSO], moves[piece.name])
-    piece.draw(canvas, moves[piece.name], turn)
+    below = None
+    if piece.seam is not None and piece.seam.below is not None:
+      below = by_name[piece.seam.below], moves[piece.seam.below]
+    piece.draw(canvas, moves[piece.name], turn, below)
   return canvas

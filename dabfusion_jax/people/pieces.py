@@ -15,40 +15,47 @@ import scipy.ndimage
 import scipy.spatial
 from jaxtyping import Bool, Float, Float32, UInt8
 
-from dabfusion_jax.people import landmarks as lm
 from dabfusion_jax.people import skeleton
 from dabfusion_jax.people.fill import fill_with_texture
-from dabfusion_jax.people.piece import Piece, Seam
+from dabfusion_jax.people.limbs import (
+  centre_joints,
+  disc_radii,
+  joint_discs,
+  meeting,
+  split_limbs,
+)
+from dabfusion_jax.people.piece import Piece
 from dabfusion_jax.people.regions import (
-  RADII,
   assign,
   largest_part,
   outlines,
   suits_head,
 )
-from dabfusion_jax.people.skeleton import FEET, HEAD, LIMBS, TORSO
+from dabfusion_jax.people.seam import seam_at_bend, seam_at_shoulder
+from dabfusion_jax.people.skeleton import ARMS, HEAD, LEGS, LIMBS, TORSO, TORSO_JOINTS
 
 _OVERLAP = 0.03  # of neighbouring pieces, relative to the trunk
 _SHOULDERS = {name: LIMBS[name][0] for name in LIMBS if "upper_arm" in name}
-_TORSO_JOINTS = (lm.LEFT_SHOULDER, lm.RIGHT_SHOULDER, lm.LEFT_HIP, lm.RIGHT_HIP)
+# Pieces that are drawn over the next one of a limb, with the joint between them.
+_BENDS = {
+  front: (behind, LIMBS[lower][0])
+  for upper, lower in (*ARMS.values(), *LEGS.values())
+  for front, behind in [(lower, upper) if "arm" in lower else (upper, lower)]
+}
 _OUTLINE = 0.4  # of the radius; up to it a piece continues under what covers it
+_NEAR_ARMS = 0.04  # trunks, within which masks are uncertain
 # Behind an arm a piece goes on by so much, and across narrow gaps; the sigma by which
 # its edge there is rounded. In trunks.
-_HIDDEN, _BRIDGED, _ROUND = 0.04, 0.15, 0.04
-_JOINT, _ANKLE = 0.8, 0.4  # radii of the discs around joints, relative to the piece
-# Least radius of an elbow or a knee, relative to half the width of the limb there.
-_BEND = 0.75
+_HIDDEN, _BRIDGED, _ROUND = 0.015, 0.4, 0.04
 BODY_ALPHA = 0.02  # of a pixel that belongs to the person
 _AROUND = 8  # pixels around a person that are looked at
-_MIXED = 3  # pixels around an edge whose colours are partly those of the other side
+# Around an edge, colours are partly those of the other side: pixels, and trunks.
+_MIXED, _MIXED_WIDTH = 3, 0.024
 _BEHIND_ARMS = (TORSO, HEAD, "left_thigh", "right_thigh", "left_shin", "right_shin")
 _SOLID_PIECES = (TORSO, "left_thigh", "right_thigh", "left_shin", "right_shin")
 _THIN = 0.04  # half the width of what sticks out of these and is left out, in trunks
 _MIN_PART = 0.04  # area of a part that shows a piece's colours, of the largest one
 _SOLID = 0.95  # alpha of a pixel that is not mixed with the background
-# The seam of an arm: from its outline to so far inside, and so far around its shoulder,
-# in trunks; both with a soft end.
-_SEAM_WIDTH, _SEAM_REACH, _SEAM_SOFT = 0.03, 0.3, (0.05, 0.1)
 # From the back to the front.
 _ORDER = ("right_foot", "left_foot", "right_shin", "left_shin", "right_thigh")
 _ORDER += ("left_thigh", TORSO, HEAD, "right_upper_arm", "left_upper_arm")
@@ -59,42 +66,58 @@ def cut_pieces(
   picture: UInt8[np.ndarray, "h w 3"],
   alpha: Float32[np.ndarray, "h w"],
   joints: Float[np.ndarray, "33 2"],
-) -> tuple[Piece, ...]:
-  """Returns the pieces of a person, from the back to the front."""
+) -> tuple[tuple[Piece, ...], Float[np.ndarray, "33 2"]]:
+  """Returns the pieces of a person, from the back to the front, and their joints.
+
+  The joints are those given, with elbows and knees in the middle of the limb.
+  """
   body = alpha > BODY_ALPHA
   rows, columns = np.flatnonzero(body.any(1)), np.flatnonzero(body.any(0))
   if not len(rows):
-    return ()
+    return (), joints
   top, left = max(rows[0] - _AROUND, 0), max(columns[0] - _AROUND, 0)
   bottom, right = rows[-1] + 1 + _AROUND, columns[-1] + 1 + _AROUND
   window = (slice(top, bottom), slice(left, right))
-  pieces = _cut_window(picture[window], alpha[window], joints - [left, top])
+  picture, alpha, joints = picture[window], alpha[window], joints - [left, top]
+  unit = skeleton.trunk_length(joints)
+  shapes = outlines(joints, unit, alpha.shape)
+  regions = assign(shapes, alpha > BODY_ALPHA, picture, joints)
+  inner = {name: region & (alpha > 0.5) for name, region in regions.items()}
+  joints = centre_joints(inner, joints, unit)
+  regions = split_limbs(regions, joints)
+  pieces = _cut_regions(picture, alpha, joints, shapes, regions)
   place = lambda piece: {"left": piece.left + int(left), "top": piece.top + int(top)}
-  return tuple(dataclasses.replace(piece, **place(piece)) for piece in pieces)
+  moved = tuple(dataclasses.replace(piece, **place(piece)) for piece in pieces)
+  return moved, joints + [left, top]
 
 
-def _cut_window(
-  picture: np.ndarray, alpha: np.ndarray, joints: np.ndarray
+def _cut_regions(
+  picture: np.ndarray,
+  alpha: np.ndarray,
+  joints: np.ndarray,
+  shapes: Mapping[str, np.ndarray],
+  regions: Mapping[str, np.ndarray],
 ) -> Iterator[Piece]:
   """Yields the pieces of a person who fills a picture."""
   unit = skeleton.trunk_length(joints)
   body = alpha > BODY_ALPHA
-  shapes = outlines(joints, unit, body.shape)
-  regions = assign(shapes, body, picture, joints)
   colours = picture.astype(np.float32)
   arms = np.logical_or.reduce([regions[name] for name in regions if "arm" in name])
+  mixed = max(_MIXED, _MIXED_WIDTH * unit)
   # Arms cover what lies behind them; hair and neck also cover the trunk.
   fronts = {name: arms for name in _BEHIND_ARMS} | {TORSO: arms | regions[HEAD]}
+  near_arms = _dilate(arms, _NEAR_ARMS * unit)
   to_rest = scipy.ndimage.distance_transform_edt(arms | ~body)
-  radii = _disc_radii(regions, joints, unit)
+  radii = disc_radii(regions, joints, unit)
+  drawn = set()
   for name in _ORDER:
     own = regions[name]
     if not own.any():
       continue
     near = np.logical_or.reduce([own, *(regions[other] for other in _neighbours(name))])
     discs = np.zeros_like(own)
-    for joint, disc in _joint_discs(name, joints, radii, own.shape):
-      discs |= disc & _meeting(name, joint, regions)
+    for joint, disc in joint_discs(name, joints, radii, own.shape):
+      discs |= disc & meeting(name, joint, regions)
     wider = _dilate(own, _OVERLAP * unit)
     if name == HEAD:  # it must take no collar along
       wider &= own | (suits_head(regions, shapes, colours, unit) > 0)
@@ -104,31 +127,39 @@ def _cut_window(
     if "arm" in name:  # a bit of sleeve that hangs on by nothing would fly along
       shown = largest_part(shown)
     # A piece continues under what covers it, within its own outline.
-    covered, known = np.zeros_like(shown), shown
+    covered, known, opaque = np.zeros_like(shown), shown, alpha
     if "arm" in name:
-      known = shown & arms & (to_rest > _MIXED)
+      known = shown & arms & (to_rest > mixed)
     if name in fronts:
-      covered = (shapes[name] < _OUTLINE) & fronts[name] & ~shown
+      covered = (shapes[name] < 1) & fronts[name] & ~shown
       # Beside a hanging arm the flank is seen: behind the arm there is not much more.
-      flank = _closed(own, _BRIDGED * unit) | _dilate(own, _HIDDEN * unit)
+      # Specks of its colours on the far side of an arm do not count.
+      seen = own & (alpha > 0.5)
+      if name in _SOLID_PIECES:
+        seen = _large_parts(_without_thin_parts(seen, alpha, _THIN * unit))
+      flank = _closed(seen, _BRIDGED * unit) | _dilate(seen, _HIDDEN * unit)
       flank = (shown | covered & flank).astype(np.float32)
       flank = scipy.ndimage.gaussian_filter(flank, _ROUND * unit) > 0.5
-      covered &= flank | ~arms
+      covered &= np.where(arms, flank, shapes[name] < _OUTLINE)
+      opaque = np.where(flank & near_arms & body, np.float32(1), alpha)
       if name == TORSO:
-        covered &= _hull(own, joints[list(_TORSO_JOINTS)])
-      known = shown & (scipy.ndimage.distance_transform_edt(~fronts[name]) > _MIXED)
+        covered &= _hull(own, joints[list(TORSO_JOINTS)])
+      known = shown & (scipy.ndimage.distance_transform_edt(~fronts[name]) > mixed)
     support = shown | covered
     if name in _SOLID_PIECES:
       support = _without_thin_parts(support, alpha, _THIN * unit)
       known = _large_parts(_without_thin_parts(known & support, alpha, _THIN * unit))
     if support.any():
-      piece = _make_piece(name, picture, alpha, support, known)
+      piece = _make_piece(name, picture, opaque, support, known)
+      seam = None
       if name in _SHOULDERS:
-        values = _seam(support & (alpha > 0.5), joints[_SHOULDERS[name]], unit)
-        image = _cut_out(piece, values)
-        outwards = _outwards(joints, _SHOULDERS[name])
-        piece = dataclasses.replace(piece, seam=Seam(image, outwards))
-      yield piece
+        arm = support & (alpha > 0.5)
+        seam = seam_at_shoulder(arm, joints, _SHOULDERS[name], unit)
+      elif name in _BENDS and _BENDS[name][0] in drawn:
+        behind, joint = _BENDS[name]
+        seam = seam_at_bend(own, regions[behind], radii[name, joint], behind)
+      drawn.add(name)
+      yield piece if seam is None else piece.with_seam(seam)
 
 
 def _neighbours(name: str) -> tuple[str, ...]:
@@ -137,7 +168,7 @@ def _neighbours(name: str) -> tuple[str, ...]:
   chains = (("torso", f"{side}_upper_arm", f"{side}_forearm"),)
   chains += (("torso", f"{side}_thigh", f"{side}_shin", f"{side}_foot"),)
   if name in (TORSO, HEAD):
-    limbs = [limb for limb, (first, _) in LIMBS.items() if first in _TORSO_JOINTS]
+    limbs = [limb for limb, (first, _) in LIMBS.items() if first in TORSO_JOINTS]
     return (HEAD, *limbs) if name == TORSO else (TORSO,)
   return tuple(
     other
@@ -147,60 +178,6 @@ def _neighbours(name: str) -> tuple[str, ...]:
     for other in pair
     if other != name
   )
-
-
-def _disc_radii(
-  regions: Mapping[str, Bool[np.ndarray, "h w"]], joints: np.ndarray, unit: float
-) -> dict[tuple[str, int], float]:
-  """Returns the radius of the disc around each end of each limb, in pixels.
-
-  An elbow or a knee is as round as the limb is wide there: what is beyond sticks out
-  when it bends.
-  """
-  radii = {}
-  for limb, ends in LIMBS.items():
-    width = RADII[limb.partition("_")[2]] * unit
-    for joint in ends:
-      radii[limb, joint] = (_ANKLE if joint in FEET.values() else _JOINT) * width
-  firsts, lasts = zip(*LIMBS.values(), strict=True)
-  for joint in set(firsts) & set(lasts):  # elbows and knees
-    parts = [limb for limb, ends in LIMBS.items() if joint in ends]
-    mask = np.logical_or.reduce([regions[limb] for limb in parts])
-    depth = scipy.ndimage.distance_transform_edt(np.pad(mask, 1))
-    x, y = np.clip(joints[joint] + 1, 0, np.array(depth.shape[::-1]) - 1).astype(int)
-    reach = int(max(radii[limb, joint] for limb in parts))
-    window = depth[max(y - reach, 0) : y + reach + 1, max(x - reach, 0) : x + reach + 1]
-    half = max(_BEND * float(window.max()), float(depth[y, x]))
-    if half:  # else the limb is not seen
-      radii |= {(limb, joint): min(radii[limb, joint], half) for limb in parts}
-  return radii
-
-
-def _joint_discs(
-  name: str,
-  joints: np.ndarray,
-  radii: Mapping[tuple[str, int], float],
-  shape: tuple[int, int],
-) -> Iterator[tuple[int, Bool[np.ndarray, "h w"]]]:
-  """Yields the joints of a piece, and the discs in which it overlaps the next."""
-  y, x = np.mgrid[: shape[0], : shape[1]].astype(np.float32) + 0.5
-  for limb, (first, last) in LIMBS.items():
-    chosen = {limb: (first, last)}.get(name, ())
-    if name == TORSO and first in _TORSO_JOINTS:
-      chosen = (first,)
-    for joint in chosen:
-      reach = np.hypot(x - joints[joint][0], y - joints[joint][1])
-      yield joint, reach < radii[limb, joint]
-
-
-def _meeting(
-  name: str, joint: int, regions: Mapping[str, Bool[np.ndarray, "h w"]]
-) -> Bool[np.ndarray, "h w"]:
-  """Returns the pixels of all pieces that meet at a joint of a piece."""
-  at_joint = [limb for limb, ends in LIMBS.items() if joint in ends]
-  at_joint += [TORSO] if joint in _TORSO_JOINTS else []
-  at_joint += [foot for foot, ankle in FEET.items() if joint == ankle]
-  return np.logical_or.reduce([regions[other] for other in {name, *at_joint}])
 
 
 def _hull(
@@ -235,37 +212,6 @@ def _make_piece(
   rgba = np.dstack([colours, alpha * soft * 255])
   image = PIL.Image.fromarray(np.clip(np.round(rgba), 0, 255).astype(np.uint8), "RGBA")
   return Piece(name, image, int(left), int(top))
-
-
-def _seam(
-  mask: Bool[np.ndarray, "h w"], shoulder: Float[np.ndarray, "2"], unit: float
-) -> Float[np.ndarray, "h w"]:
-  """Returns the seam of an upper arm, in [0, 1]: its outline near the shoulder."""
-  if not mask.any():
-    return np.zeros(mask.shape)
-  depth = scipy.ndimage.distance_transform_edt(np.pad(mask, 1))[1:-1, 1:-1] / unit
-  y, x = np.mgrid[: mask.shape[0], : mask.shape[1]] + 0.5
-  reach = np.hypot(x - shoulder[0], y - shoulder[1]) / unit
-  ends = zip((_SEAM_WIDTH, _SEAM_REACH), (depth, reach), _SEAM_SOFT, strict=True)
-  near = [np.clip(1 + (end - value) / soft, 0, 1) for end, value, soft in ends]
-  return near[0] * near[1]
-
-
-def _outwards(joints: Float[np.ndarray, "33 2"], shoulder: int) -> int:
-  """Returns the sign of turns that raise an arm beside the trunk (y points down)."""
-  shoulders = joints[[lm.LEFT_SHOULDER, lm.RIGHT_SHOULDER]]
-  hips = joints[[lm.LEFT_HIP, lm.RIGHT_HIP]]
-  down = hips.mean(0) - shoulders.mean(0)
-  aside = joints[shoulder] - shoulders.mean(0)
-  return 1 if down[0] * aside[1] - down[1] * aside[0] > 0 else -1
-
-
-def _cut_out(piece: Piece, values: Float[np.ndarray, "h w"]) -> PIL.Image.Image:
-  """Returns values in [0, 1] where a piece is, as an image of mode L."""
-  width, height = piece.image.size
-  rows = slice(piece.top, piece.top + height)
-  columns = slice(piece.left, piece.left + width)
-  return PIL.Image.fromarray(np.round(values[rows, columns] * 255).astype(np.uint8))
 
 
 def _large_parts(mask: Bool[np.ndarray, "h w"]) -> Bool[np.ndarray, "h w"]:

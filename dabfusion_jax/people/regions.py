@@ -6,7 +6,7 @@ colours tell exactly.
 
 import numpy as np
 import scipy.ndimage
-from jaxtyping import Bool, Float, Float32, UInt8
+from jaxtyping import Bool, Float32, UInt8
 
 from dabfusion_jax.people import landmarks as lm
 from dabfusion_jax.people.colours import log_likelihood
@@ -23,7 +23,6 @@ _CORE, _SURE, _LOWER_CORE, _LOWER_SURE = 0.5, 0.5, 0.3, 0.4  # upper arms; forea
 # The edge of an arm if colours do not tell, and that beyond which nothing is the arm's.
 _ARM_LIMIT, _ARM_EDGE = 0.95, 1.4
 _HAIR_LIMIT = 2.6  # radii of the head, up to which hair may hang
-_STRAIGHT = 0.5  # cosine of the angle by which a knee may be bent
 # Relative to the trunk: over which colours are taken together, and the radius of the
 # filter that smooths outlines of arms; and the variance below which that smooths.
 _AROUND, _EDGE_RADIUS, _EDGE_EPSILON = 0.05, 0.035, 1e-3
@@ -104,12 +103,6 @@ def assign(
     of_arms[upper] |= of_arms[lower] & ~whole
     of_arms[lower] = whole
   regions |= of_arms
-  for side in ("left", "right"):
-    thigh, shin = f"{side}_thigh", f"{side}_shin"
-    leg = regions[thigh] | regions[shin]
-    below = _below_knee(joints[[*LIMBS[thigh], LIMBS[shin][1]]], leg.shape)
-    if below is not None:
-      regions |= {thigh: leg & ~below, shin: leg & below}
   collar = _find_collar(regions, shapes, colours, unit)
   regions |= {HEAD: regions[HEAD] & ~collar, TORSO: regions[TORSO] | collar}
   hair = _find_hair(regions, shapes, colours, unit)
@@ -156,27 +149,6 @@ def _find_arms(
     _EDGE_EPSILON,
   )
   return ((smooth > 0.5) | sure) & body
-
-
-def _below_knee(
-  leg: Float[np.ndarray, "3 2"], shape: tuple[int, int]
-) -> Bool[np.ndarray, "h w"] | None:
-  """Returns which pixels lie beyond the line across a knee; None if it is bent a lot.
-
-  A thigh is wider than a shin, so their outlines meet in a V, whose tips would stick
-  out of a knee that bends.
-
-  Args:
-    leg: hip, knee and ankle.
-    shape: of the picture.
-  """
-  bones = np.diff(leg, axis=0)
-  bones /= np.maximum(np.hypot(*bones.T)[:, None], 1e-6)
-  if bones[0] @ bones[1] < _STRAIGHT:
-    return None
-  y, x = np.mgrid[: shape[0], : shape[1]] + 0.5
-  across = bones.sum(0)
-  return (x - leg[1, 0]) * across[0] + (y - leg[1, 1]) * across[1] > 0
 
 
 def _find_hair(

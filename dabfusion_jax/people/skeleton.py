@@ -26,8 +26,10 @@ LIMBS = {
   "right_shin": (lm.RIGHT_KNEE, lm.RIGHT_ANKLE),
 }
 ARMS = {side: (f"{side}_upper_arm", f"{side}_forearm") for side in ("left", "right")}
+LEGS = {side: (f"{side}_thigh", f"{side}_shin") for side in ("left", "right")}
 FEET = {"left_foot": lm.LEFT_ANKLE, "right_foot": lm.RIGHT_ANKLE}
 TORSO, HEAD = "torso", "head"
+TORSO_JOINTS = (lm.LEFT_SHOULDER, lm.RIGHT_SHOULDER, lm.LEFT_HIP, lm.RIGHT_HIP)
 # Bounds of the length of a bone, relative to the picture.
 _ARM_LENGTHS, _LEG_LENGTHS, _TORSO_LENGTHS = (0.5, 1.1), (0.6, 1.06), (0.8, 1.06)
 _TORSO_WIDTHS = (0.85, 1.06)

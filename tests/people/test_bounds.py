@@ -15,7 +15,7 @@ ARM = ("left_upper_arm", "left_forearm")
 @pytest.fixture(scope="module")
 def cut():
   picture, mask = dancers.draw()
-  return pieces.cut_pieces(picture, mask.astype(np.float32), dancers.joints())
+  return pieces.cut_pieces(picture, mask.astype(np.float32), dancers.joints())[0]
 
 
 def moves_of(points):
@@ -159,7 +159,7 @@ def test_who_touches_the_border_at_rest_may_stay_there(window, shift):
   picture, mask = dancers.draw()
   picture, mask = picture[window], mask[window]
   points = dancers.joints() - shift
-  cut = pieces.cut_pieces(picture, mask.astype(np.float32), points)
+  cut = pieces.cut_pieces(picture, mask.astype(np.float32), points)[0]
   still = {piece.name: np.eye(2, 3) for piece in cut}
   size = (mask.shape[1], mask.shape[0])
   fitted = bounds.Bounds(cut, points, size, ()).fit(still)

@@ -27,7 +27,7 @@ def collared(request):
     picture[(np.hypot(x - 80, y - 58) < 11) & (y > 56)] = DARKER
   large = lambda x: x.repeat(_SCALE, 0).repeat(_SCALE, 1)
   picture, mask = large(picture), large(mask)
-  cut = pieces.cut_pieces(picture, mask.astype(np.float32), _SCALE * points)
+  cut = pieces.cut_pieces(picture, mask.astype(np.float32), _SCALE * points)[0]
   return picture, mask, cut
 
 
@@ -80,7 +80,7 @@ def test_a_hat_in_the_colour_of_the_shirt_stays_on_the_head():
   picture, mask = dancers.draw()
   for rows, columns in ((slice(8, 13), slice(40, 120)), (slice(2, 13), slice(72, 88))):
     picture[rows, columns], mask[rows, columns] = dancers.SHIRT, True
-  cut = pieces.cut_pieces(picture, mask.astype(np.float32), dancers.joints())
+  cut = pieces.cut_pieces(picture, mask.astype(np.float32), dancers.joints())[0]
   (head,) = (piece for piece in cut if piece.name == "head")
   brim = np.asarray(head.image)[9 - head.top : 12 - head.top, 44 - head.left :]
   assert (brim[:, :72, 3] > 128).all()

@@ -1,5 +1,7 @@
 """A person who goes on below the picture dances, and no cut is seen."""
 
+import dataclasses
+
 import dancers
 import numpy as np
 import pytest
@@ -36,8 +38,22 @@ def fit(layered, points):
   """Returns how pieces move to joints of the scene."""
   joints = layered.landmarks.points
   person = Skeleton(joints, joints)
-  cut = cut_pieces(layered.colours, layered.alpha, joints)
+  cut = cut_pieces(layered.colours, layered.alpha, joints)[0]
   return CutOff(layered, cut).fit(person.pose(points, person.feet(points)))
+
+
+def test_arms_swing_about_the_elbows_that_they_were_cut_at(half):
+  size = 64
+  frame = scene.frame_of(half)
+  points = (half.landmarks.points - [frame.left, frame.top]) / frame.side * size
+  points[13] += [1.0, -1.0]  # found beside the middle of the arm
+  joints = points / size * frame.side + [frame.left, frame.top]
+  found = dataclasses.replace(half.landmarks, points=joints)
+  layered = dataclasses.replace(half, landmarks=found)
+  rest = Landmarks(points, np.ones(lm.NUM_LANDMARKS), 1.0)
+  drawer = PieceDrawer(layered, frame, rest, size)
+  assert not np.allclose(drawer._skeleton.joints[13], joints[13])
+  np.testing.assert_array_equal(drawer._bounds._joints, drawer._skeleton.joints)
 
 
 def hips(moves, layered):

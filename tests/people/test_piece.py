@@ -1,5 +1,7 @@
 """Pieces move by their maps, and an arm that turns leaves no edge on the shoulder."""
 
+import dataclasses
+
 import dancers
 import numpy as np
 import PIL.Image
@@ -7,7 +9,8 @@ import pytest
 import scipy.ndimage
 
 from dabfusion_jax.people import pieces, skeleton
-from dabfusion_jax.people.piece import Piece, Seam, draw_pieces
+from dabfusion_jax.people.piece import Piece, draw_pieces
+from dabfusion_jax.people.seam import Seam, seam_at_bend, seam_at_shoulder
 
 SIZE = (dancers.WIDTH, dancers.HEIGHT)
 ARM = "left_upper_arm"
@@ -19,7 +22,7 @@ def cut():
   """Returns the joints and the pieces of a person."""
   points = dancers.joints()
   picture, mask = dancers.draw(points)
-  return points, pieces.cut_pieces(picture, mask.astype(np.float32), points)
+  return points, pieces.cut_pieces(picture, mask.astype(np.float32), points)[0]
 
 
 def still(parts):
@@ -43,8 +46,8 @@ def sleeve(edge_alpha=255):
   arm = np.where(mask[..., None], (*dancers.SHIRT, 255), (0, 0, 0, 0)).astype(np.uint8)
   rim = mask & ~scipy.ndimage.binary_erosion(mask)
   arm[rim, :3] = LIGHT
-  values = pieces._seam(mask, np.array([30.0, 30.0]), unit=60.0)
-  seam = Seam(PIL.Image.fromarray(np.round(255 * values).astype(np.uint8)), outwards=1)
+  joints = np.full((33, 2), 30.0)
+  seam = dataclasses.replace(seam_at_shoulder(mask, joints, 11, unit=60.0), outwards=1)
   parts = [
     Piece("torso", PIL.Image.fromarray(shirt, "RGBA"), 0, 0),
     Piece(ARM, PIL.Image.fromarray(arm, "RGBA"), 0, 0, seam),
@@ -94,14 +97,16 @@ def test_a_seam_shows_little_by_little_outwards_alone_and_beyond_the_head():
 def test_arms_are_raised_by_opposite_turns(cut):
   points, parts = cut
   seams = {piece.name: piece.seam for piece in parts if piece.seam is not None}
-  assert set(seams) == {"left_upper_arm", "right_upper_arm"}
+  turning = {name for name, seam in seams.items() if seam.outwards is not None}
+  assert turning == {"left_upper_arm", "right_upper_arm"}
   raise_left = skeleton.turn_between(np.eye(2, 3), raised(points, 30))
   assert seams[ARM].share(raise_left) > 0.8
   assert seams["right_upper_arm"].share(raise_left) == 0
   turned = points @ np.array([[0.0, 1], [-1, 0]])  # the whole picture, on its side
-  assert [pieces._outwards(turned, i) for i in (11, 12)] == [
-    pieces._outwards(points, i) for i in (11, 12)
-  ]
+  arm = np.ones((4, 4), bool)
+  for i in (11, 12):
+    seams = [seam_at_shoulder(arm, joints, i, 50.0) for joints in (points, turned)]
+    assert seams[0].outwards == seams[1].outwards
 
 
 def test_a_raised_arm_is_drawn_with_its_seam_and_at_rest_without(cut):
@@ -119,7 +124,42 @@ def test_a_raised_arm_is_drawn_with_its_seam_and_at_rest_without(cut):
   plain = PIL.Image.new("RGBA", SIZE)
   for piece in parts:
     piece.draw(plain, moves[piece.name])
-  np.testing.assert_array_equal(plain, draw_pieces(parts, moves, SIZE))
+  drawn = draw_pieces(parts, moves, SIZE)
+  assert np.abs(np.subtract(plain, drawn, dtype=int)).max() < 6  # elbows and knees
+
+
+def bent_arm(degrees):
+  """Returns an arm of two colours over a wall, and how it moves if it bends."""
+  own = {name: np.zeros((80, 80), bool) for name in ("upper", "lower")}
+  own["upper"][34:46, 10:40] = own["lower"][34:46, 40:70] = True
+  y, x = np.mgrid[:80, :80] + 0.5
+  disc = (np.hypot(x - 40, y - 40) < 6) & (own["upper"] | own["lower"])
+  parts = [Piece("torso", PIL.Image.new("RGBA", (80, 80), (0, 0, 255, 255)), 0, 0)]
+  for name, colour in (("upper", (200, 0, 0)), ("lower", (0, 200, 0))):
+    shape = own[name] | disc
+    image = np.where(shape[..., None], (*colour, 255), 0).astype(np.uint8)
+    parts.append(Piece(name, PIL.Image.fromarray(image, "RGBA"), 0, 0))
+  seam = seam_at_bend(own["lower"], own["upper"], 6.0, "upper")
+  parts[2] = parts[2].with_seam(seam)
+  turn = np.radians(degrees)
+  matrix = np.array([[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]])
+  bend = np.c_[matrix, [40, 40] - matrix @ [40, 40]]
+  return parts, {"torso": np.eye(2, 3), "upper": np.eye(2, 3), "lower": bend}
+
+
+@pytest.mark.parametrize("degrees", [0, 40, 90])
+def test_at_an_elbow_two_pieces_fade_into_each_other(degrees):
+  parts, moves = bent_arm(degrees)
+  drawn = np.asarray(draw_pieces(parts, moves, (80, 80))).astype(int)
+  along = drawn[40, 30:41]  # of the upper arm, up to the joint
+  assert along[0].tolist() == [200, 0, 0, 255]
+  assert 80 < along[-1, 1] < 125  # half and half at the joint
+  if degrees < 60:  # else the outline of the forearm crosses it
+    assert np.abs(np.diff(along[:, 1])).max() < 40
+  # What lies behind both does not show through, not even outside the bend.
+  on_arm = np.asarray(draw_pieces(parts[1:], {**moves}, (80, 80)))[..., 3] == 255
+  assert on_arm.sum() > 500
+  assert (drawn[on_arm][:, 2] < 8).all()
 
 
 def test_a_seam_moves_with_its_piece_and_has_the_colours_of_its_place():
@@ -145,10 +185,11 @@ def test_the_seam_is_the_outline_near_the_shoulder_alone(cut):
     assert 0.3 < np.hypot(*place.T).max() / unit < 0.42
   wide = np.zeros((120, 120), bool)
   wide[10:110, 10:110] = True
-  values = pieces._seam(wide, np.array([60.0, 10.0]), unit=100.0)
+  joints = np.tile([60.0, 10.0], (33, 1))
+  image = seam_at_shoulder(wide, joints, 11, unit=100.0).image
+  values = np.asarray(image) / 255
   assert values[11, 60] == 1 and values[30, 60] == 0  # 0.2 trunks inside
   assert values[15, 60] == pytest.approx(1 - (0.06 - 0.03) / 0.05, abs=0.05)
-  assert not pieces._seam(wide & False, np.zeros(2), 100.0).any()
 
 
 def test_a_turn_is_measured_whatever_is_stretched(cut):
