@@ -23,7 +23,7 @@ from dabfusion_jax.diffusion.windows import Joiner
 from dabfusion_jax.inference.batch import condition_of, make_batch
 from dabfusion_jax.inference.dance import Dance, DanceStream, FailedDance
 from dabfusion_jax.inference.draft import Draft, Picture, read_drafts
-from dabfusion_jax.inference.inputs import PathLike, check_integer
+from dabfusion_jax.inference.inputs import check_integer
 from dabfusion_jax.inference.layers import Layers
 from dabfusion_jax.inference.length import check_window
 from dabfusion_jax.inference.motion import draw_ahead, draw_motions, motions_of
@@ -31,6 +31,7 @@ from dabfusion_jax.inference.options import DanceOptions
 from dabfusion_jax.inference.picture import read_picture
 from dabfusion_jax.inference.rows import count_rows, rows_of
 from dabfusion_jax.inference.sampler import BatchSampler
+from dabfusion_jax.inference.sound import Music
 from dabfusion_jax.settings.autoencoder import AutoencoderSettings
 from dabfusion_jax.settings.diffusion import DiffusionSettings, SamplingSettings
 from dabfusion_jax.stages.diffusion import DiffusionStage
@@ -115,7 +116,7 @@ class DancePipeline:
   def __call__(
     self,
     image: Picture,
-    music: str | pathlib.Path,
+    music: Music,
     *,
     callback: Callable[[int, int], None] | None = None,
     **options: Any,
@@ -132,7 +133,7 @@ class DancePipeline:
   def stream(
     self,
     image: Picture,
-    music: str | pathlib.Path,
+    music: Music,
     *,
     callback: Callable[[int, int], None] | None = None,
     **options: Any,
@@ -143,7 +144,8 @@ class DancePipeline:
 
     Args:
       image: file of any size and format, a PIL image, or an array.
-      music: any file with sound.
+      music: any file with sound, or (samples, sample rate) as `librosa.load` and
+        `soundfile.read` return them: [n] or [n, channels], in [-1, 1].
       callback: called after each step with (steps done, steps in all).
       **options: fields of `DanceOptions`, such as `seed=0` or `duration="full"`.
 
@@ -157,7 +159,7 @@ class DancePipeline:
 
   def stream_all(
     self,
-    pairs: Iterable[tuple[Picture, PathLike]],
+    pairs: Iterable[tuple[Picture, Music]],
     *,
     batch_size: int = 4,
     callback: Callable[[float, int], None] | None = None,
@@ -276,7 +278,7 @@ class DancePipeline:
 
   def _streams(
     self,
-    pairs: Sequence[tuple[Picture, PathLike]],
+    pairs: Sequence[tuple[Picture, Music]],
     asked: DanceOptions,
     num_rows: int,
     callback: Callable[[int, int], None] | None,

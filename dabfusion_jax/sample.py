@@ -14,6 +14,7 @@ the same command goes on.
 """
 
 import argparse
+import collections
 import functools
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -29,6 +30,7 @@ from dabfusion_jax.inference.pairs import (
   check_output,
   make_pairs,
   name_in,
+  named_in,
   note_skipped,
 )
 from dabfusion_jax.inference.picture import choose_weights
@@ -70,6 +72,8 @@ def make_dances(
 ) -> None:
   """Makes a dance of each pair; one that fails does not end the others.
 
+  If the error names one input, no more dances of that are tried.
+
   Args:
     pipeline_of: returns what makes the dance of a pair.
     recipe_of: returns its recipe; a finished dance of the same one is kept.
@@ -80,7 +84,7 @@ def make_dances(
   Raises:
     UserError: some failed; each has a line of its own. A single one raises its error.
   """
-  failed, kept, told_of = [], 0, set()
+  failed, kept, told_of = collections.Counter(), 0, set()
   with tqdm.tqdm(total=float(len(pairs)), bar_format=_BAR) as bar:
     for number, pair in enumerate(pairs):
       bar.set_description_str(f"dance {number + 1} of {len(pairs)}")
@@ -95,6 +99,10 @@ def make_dances(
         kept += 1
         bar.update(number + 1 - bar.n)
         continue
+      if at_fault := [name for name in pair[:2] if name in failed]:
+        failed[at_fault[0]] += 1
+        bar.update(number + 1 - bar.n)
+        continue
       try:
         pipeline = pipeline_of(pair)
         dance = pipeline.stream(pair.image, pair.music, callback=show, **asked)
@@ -103,9 +111,12 @@ def make_dances(
       except (UserError, OSError, MemoryError) as error:
         if len(pairs) == 1:
           raise
-        failed.append(f"{pair.image} to {pair.music}")
-        reason = name_in(cli.one_line(error), pair.image, pair.music)
-        bar.write(f"failed: {reason}", file=sys.stderr)
+        reason = cli.one_line(error)
+        at_fault = named_in(reason, pair.image, pair.music)
+        is_of_one = len(at_fault) == 1
+        failed[at_fault[0] if is_of_one else f"{pair.image} to {pair.music}"] += 1
+        told = reason if is_of_one else name_in(reason, pair.image, pair.music)
+        bar.write(f"failed: {told}", file=sys.stderr)
       else:
         notes = (_REPLACED,) * (found != {} and not is_same) + dance.notes
         told = [f"note: {note}" for note in notes]
@@ -119,8 +130,9 @@ def make_dances(
   if kept:
     print(f"kept {kept} of {len(pairs)} dances {_KEPT}")
   if failed:
-    told = f"{len(failed)} of {len(pairs)} dances failed"
-    raise UserError(f"{told}: {', '.join(failed)}.")
+    told = f"{failed.total()} of {len(pairs)} dances failed"
+    counts = (f"{name} ({n} dances)" if n > 1 else name for name, n in failed.items())
+    raise UserError(f"{told}: {', '.join(counts)}.")
 
 
 def make_parser() -> argparse.ArgumentParser:

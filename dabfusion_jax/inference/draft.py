@@ -17,7 +17,7 @@ from dabfusion_jax.inference import inputs
 from dabfusion_jax.inference.beat_notes import beat_notes
 from dabfusion_jax.inference.dance import DanceStream, FailedDance
 from dabfusion_jax.inference.group import picture_of, read_group
-from dabfusion_jax.inference.inputs import InputError, PathLike
+from dabfusion_jax.inference.inputs import InputError
 from dabfusion_jax.inference.layers import DECODER, LAYERS, Layers
 from dabfusion_jax.inference.length import (
   check_window,
@@ -36,6 +36,7 @@ from dabfusion_jax.inference.painter import (
 from dabfusion_jax.inference.picture import read_picture
 from dabfusion_jax.inference.sampler import ReadJoints
 from dabfusion_jax.inference.song import Song
+from dabfusion_jax.inference.sound import Music, PathLike, as_file, key_of, name_of
 from dabfusion_jax.inference.subject import ALL
 from dabfusion_jax.settings.diffusion import DiffusionSettings
 from data_pipeline.errors import UserError
@@ -144,7 +145,7 @@ class Draft:
 
 
 def read_drafts(
-  pairs: Sequence[tuple[Picture, PathLike]],
+  pairs: Sequence[tuple[Picture, Music]],
   asked: DanceOptions,
   settings: DiffusionSettings,
   frame_size: int,
@@ -169,7 +170,7 @@ def read_drafts(
   """
   fps, window = float(settings.latents.fps), check_window(asked.num_frames, settings)
   times_asked = frames_per_motion(asked.fps, fps)
-  heard: dict[str, tuple[Song, tuple[str, ...]]] = {}
+  heard: dict[tuple, tuple[Song, tuple[str, ...]]] = {}
   entered = [beside]
 
   @contextlib.contextmanager
@@ -177,7 +178,7 @@ def read_drafts(
     with entered.pop()(num_people) if entered else contextlib.nullcontext():
       yield
 
-  def read(image: Picture, music: PathLike) -> Draft:
+  def read(image: Picture, music: Music) -> Draft:
     layers, notes = (), ()
     if asked.pick == ALL:
       layers, notes = read_group(inputs.read_picture(image), asked.size)
@@ -185,11 +186,12 @@ def read_drafts(
     if not layers:
       one, ref_image, notes = read_picture(image, asked, settings, frame_size)
       layers, refs = () if one is None else (one,), (ref_image,)
-    if str(music) not in heard:
-      heard[str(music)] = read_song(
+    key = key_of(music)
+    if key not in heard:
+      heard[key] = read_song(
         music, asked, settings, encoder, beside_once(len(refs)), beats_folder
       )
-    song, more = heard[str(music)]
+    song, more = heard[key]
     num_frames, times = count_frames(song, asked, window, fps), times_asked
     notes += more
     if not layers or layers[0].scene.landmarks is None:  # no joints to draw between
@@ -210,12 +212,12 @@ def read_drafts(
     try:
       drafts.append(read(image, music))
     except (UserError, OSError, MemoryError) as error:
-      drafts.append(FailedDance(error, _name(image), str(music)))
+      drafts.append(FailedDance(error, _name(image), name_of(music)))
   return drafts
 
 
 def read_song(
-  music: PathLike,
+  music: Music,
   asked: DanceOptions,
   settings: DiffusionSettings,
   encoder: MusicEncoder,
@@ -233,11 +235,12 @@ def read_song(
   if not settings.condition.beats and (asked.beats, asked.bpm) != (None, None):
     raise InputError("This model follows no beats: leave out --bpm, or --beats.")
   tracker = asked.beat_tracker and trackers.make_tracker(asked.beat_tracker)
-  with reader.collect_notes() as notes:
+  with reader.collect_notes() as notes, as_file(music) as path:
     song = inputs.read_music(
-      music,
+      path,
       encoder,
       asked.music_start,
+      name=name_of(music),
       text=asked.text,
       beat_times=asked.beats,
       bpm=asked.bpm,

@@ -17,6 +17,7 @@ from jaxtyping import Float32, Float64, UInt8
 from dabfusion_jax.inference import beats_file
 from dabfusion_jax.inference.dance import SAMPLE_RATE
 from dabfusion_jax.inference.song import Song
+from dabfusion_jax.inference.sound import PathLike
 from data_pipeline.cutting import person
 from data_pipeline.errors import UserError
 from data_pipeline.media import framing, reader
@@ -25,7 +26,6 @@ from data_pipeline.music.encoders import MusicEncoder
 from data_pipeline.music.kept import keep_beats
 from data_pipeline.music.trackers import BeatTracker
 
-PathLike = str | pathlib.Path
 _SILENCE = 1e-4  # of the largest amplitude
 _NEAR = 0.1  # seconds
 
@@ -132,6 +132,7 @@ def read_music(
   encoder: MusicEncoder,
   start_seconds: float = 0.0,
   *,
+  name: str | None = None,
   text: str | None = None,
   beat_times: PathLike | Sequence[float] | None = None,
   bpm: float | None = None,
@@ -146,6 +147,7 @@ def read_music(
     path: any file with sound.
     encoder: the model's.
     start_seconds: where in the song the dance begins.
+    name: of the song; by default that of the file.
     text: words to embed instead of the sound.
     beat_times: seconds from the song's start, or a file of them (`beats_file`), instead
       of the tracked ones.
@@ -158,14 +160,11 @@ def read_music(
   Raises:
     InputError, MediaError, UserError: input that cannot be used.
   """
-  if not isinstance(path, str | pathlib.Path):
-    raise InputError(
-      f"Music is a file, not {type(path).__name__}; write the sound to one first."
-    )
+  name = name or str(path)
   audio = reader.read_audio(path, SAMPLE_RATE, mono=False)
   if start_seconds >= len(audio) / SAMPLE_RATE:
     raise InputError(
-      f"{path} lasts {len(audio) / SAMPLE_RATE:.2f} s; a dance cannot begin at"
+      f"{name} lasts {len(audio) / SAMPLE_RATE:.2f} s; a dance cannot begin at"
       f" {start_seconds:g} s: choose an earlier --music_start."
     )
   if text is None:
@@ -194,7 +193,7 @@ def read_music(
       tracked = tracker(song, onsets.SAMPLE_RATE, bpm)
       times = _heard(tracked.times, audio)
   return Song(
-    str(path),
+    name,
     audio,
     encoder,
     sound,

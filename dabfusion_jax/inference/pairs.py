@@ -28,10 +28,15 @@ class Pair(NamedTuple):
 
 def name_in(text: str, *names: str) -> str:
   """Returns an error with the inputs that it belongs to, each of them named once."""
-  whole = r"(?<![\w./-]){}(?![\w/-]|\.\w)"  # `a` is not named by `b/a` or `a.mp3`
-  found = {name: re.search(whole.format(re.escape(name)), text) for name in names}
-  missing = " to ".join(name for name in names if not found[name])
+  named = named_in(text, *names)
+  missing = " to ".join(name for name in names if name not in named)
   return f"{missing}: {text}" if missing else text
+
+
+def named_in(text: str, *names: str) -> list[str]:
+  """Returns the inputs that an error names."""
+  whole = r"(?<![\w./-]){}(?![\w/-]|\.\w)"  # `a` is not named by `b/a` or `a.mp3`
+  return [name for name in names if re.search(whole.format(re.escape(name)), text)]
 
 
 def check_inputs(*names: str) -> None:

@@ -161,19 +161,47 @@ def test_what_is_generated_is_said(folder, monkeypatch, capsys, given, generated
 def test_a_failure_ends_no_other_dance_and_is_told_when_it_happens(tmp_path, capsys):
   images = ["good.png", "bad.png", "fine.png"]
   pairs = make_pairs(images, ["x.mp3"], tmp_path / "d.mp4")
-  with pytest.raises(UserError, match="1 of 3 dances failed: bad.png to x.mp3"):
+  with pytest.raises(UserError, match=r"^1 of 3 dances failed: bad.png\.$"):
     sample.make_dances(lambda pair: _Pipeline(), str, pairs, {}, True)
   assert (tmp_path / "d_fine_x.mp4").read_text() == "fine.png x.mp3 True"
   captured = capsys.readouterr()
   printed = captured.out.splitlines()
   assert "failed" not in captured.out
-  told = "failed: x.mp3: bad.png is no picture; choose another."
+  told = "failed: bad.png is no picture; choose another."
   assert captured.err.index(told) < captured.err.index("dance 3 of 3")
   assert printed.count("crnn heard 122 beats per minute; --bpm=N if that is wrong") == 1
   with pytest.raises(UserError, match="no picture"):
     sample.make_dances(
       lambda pair: _Pipeline(), str, make_pairs(["bad.png"], ["x"], tmp_path), {}, False
     )
+
+
+def test_an_input_that_is_at_fault_is_named_once_and_tried_once(tmp_path, capsys):
+  pairs = make_pairs(
+    ["a.png", "b.png", "c.png"], ["bad.mp3", "x.mp3", "odd.mp3"], tmp_path / "d.mp4"
+  )
+  tried = []
+
+  class Pipeline:
+    def stream(self, image, music, callback):
+      tried.append((image, music))
+      if music == "bad.mp3":
+        raise UserError("bad.mp3: no sound; choose another.")
+      if image == "b.png":
+        raise UserError("b.png: nobody is in it.")
+      if music == "odd.mp3":
+        raise UserError("It is odd.")
+      return _Pipeline().stream(image, music, callback)
+
+  told = r"bad.mp3 \(3 dances\), b.png \(2 dances\), a.png to odd.mp3, c.png to odd.mp3"
+  with pytest.raises(UserError, match=f"^7 of 9 dances failed: {told}.$"):
+    sample.make_dances(lambda pair: Pipeline(), str, pairs, {}, False)
+  said = capsys.readouterr().err
+  assert said.count("failed: bad.mp3: no sound") == 1
+  assert said.count("failed: b.png: nobody is in it.") == 1
+  assert "failed: a.png to odd.mp3: It is odd." in said
+  assert tried.count(("a.png", "bad.mp3")) == 1 and ("c.png", "bad.mp3") not in tried
+  assert ("c.png", "x.mp3") in tried
 
 
 def test_a_finished_dance_of_the_same_recipe_is_kept(tmp_path, capsys):

@@ -5,98 +5,22 @@ import contextvars
 import dataclasses
 import json
 import threading
-import weakref
 
 import dancers
-import jax.numpy as jnp
 import numpy as np
 import pytest
+import toys
 
 from dabfusion_jax import __version__
-from dabfusion_jax.diffusion import samplers
 from dabfusion_jax.inference import dance_files, layers, subject
-from dabfusion_jax.inference.sampler import BatchSampler
 from dabfusion_jax.models.joint_reader import JointReader
 from dabfusion_jax.people.joints import joints_of
 from dabfusion_jax.people.segmenter import Person
-from dabfusion_jax.pipeline import DancePipeline
 from dabfusion_jax.settings.diffusion import JointSettings
-from dabfusion_jax.storage import saved_stage
 from data_pipeline.errors import UserError
 from data_pipeline.media import reader
-from data_pipeline.synthdance.generate import write_wav
 
-_FRAME, _LATENT = 64, 16
-
-
-class ToySampler(BatchSampler):
-  """Stands for `BatchSampler`: dances of noise that is joined, in two steps.
-
-  Attributes:
-    most_held: the largest number of decoded frames that were alive at once.
-    begins: of each window, whether it was to begin with its picture.
-  """
-
-  devices = (None,)
-
-  def __init__(self):
-    self.most_held, self._made, self.begins = 0, [], []
-
-  def encode(self, pictures):
-    return jnp.zeros((len(pictures), _LATENT, _LATENT, 1))
-
-  def draw(self, batch, keys, plan, guidance, callback, joiner):
-    self.begins.append(bool(batch["begins"].all()))
-    shape = (batch["beats"].shape[1], _LATENT, _LATENT, 3)
-    carry = samplers.first_carry(keys, shape)
-    if joiner is not None:
-      joiner.begin(keys)
-      carry = joiner.join(carry, None)
-    for i in range(2):
-      carry = samplers.Carry(0.5 * carry.x + 0.1, *carry[1:])
-      carry = carry if joiner is None else joiner.join(carry, plan.at(i))
-      if callback is not None:
-        callback(i + 1, 2)
-    return jnp.clip(carry.x[..., :2], -1, 1), jnp.ones_like(carry.x[..., 2:])
-
-  def decode(self, z, flow, occlusion):
-    level = np.asarray(flow).mean((2, 3, 4))[..., None, None, None]
-    levels = np.uint8(np.clip(128 + 400 * level, 0, 255))
-    frames = np.broadcast_to(levels, (*levels.shape[:2], _FRAME, _FRAME, 3)).copy()
-    self._made.append(weakref.ref(frames))
-    alive = [made() for made in self._made]
-    held = sum(x.shape[1] for x in alive if x is not None)
-    self.most_held = max(self.most_held, held)
-    return frames
-
-  read_joints = None
-
-  def compiling(self, *unused):
-    return contextlib.nullcontext()
-
-  def rebuild(self, z):
-    return np.zeros((len(z), _FRAME, _FRAME, 3), np.uint8)
-
-
-@pytest.fixture(scope="module")
-def music(tmp_path_factory):
-  path = tmp_path_factory.mktemp("stream") / "song.wav"
-  time = np.arange(round(13.37 * 44_100)) / 44_100
-  clicks = np.sin(5000 * time) * np.exp(-40 * (time % 0.5))
-  write_wav(path, np.repeat(clicks[:, None], 2, 1).astype(np.float32))
-  return path
-
-
-@pytest.fixture(scope="module")
-def pipeline():
-  return DancePipeline.from_pretrained(saved_stage.shipped())
-
-
-@pytest.fixture
-def toy(monkeypatch):
-  sampler = ToySampler()
-  monkeypatch.setattr(DancePipeline, "batch_sampler", sampler)
-  return sampler
+_FRAME, _LATENT = toys.FRAME, toys.LATENT
 
 
 def stream(pipeline, music, **options):
@@ -225,56 +149,6 @@ def test_callbacks_know_the_context_of_who_reads_the_dance(pipeline, toy, music)
   user.set("somebody")
   dance.collect()
   assert seen == {"somebody"}
-
-
-@pytest.mark.parametrize("joining", ["windows", "chain"])
-def test_dances_of_a_batch_are_those_that_are_made_alone(
-  pipeline, toy, music, tmp_path, joining
-):
-  rate, short = 44_100, tmp_path / "short.wav"
-  write_wav(short, np.zeros((5 * rate, 2), np.float32))
-  picture = np.full((_FRAME, _FRAME, 3), 90, np.uint8)
-  songs = [music, short, music, short, short]
-  options = {"drawing": "decoder", "beats": [0.5, 1.0], "seed": 3, "duration": "full"}
-  options |= {"joining": joining, "details": False if joining == "windows" else None}
-  alone = [pipeline(picture, song, **options) for song in songs]
-  seen, together = [], []
-  for dance in pipeline.stream_all(
-    [(picture, song) for song in songs],
-    batch_size=2,
-    callback=lambda done, total: seen.append((done, total)),
-    **options,
-  ):
-    together.append(dance.collect())
-  assert [len(dance.frames) for dance in together] == [134, 50, 134, 50, 50]
-  for one, other in zip(alone, together, strict=True):
-    np.testing.assert_array_equal(other.frames, one.frames)
-    np.testing.assert_array_equal(other.flow, one.flow)
-    assert other.settings == one.settings and other.notes == one.notes
-  shares = [done for done, _ in seen]
-  assert shares == sorted(shares) and 0 < shares[0] < 1 and seen[-1] == (5, 5)
-
-
-def test_a_bad_input_of_many_is_named_and_loses_its_own_dance_alone(
-  pipeline, toy, music, tmp_path
-):
-  picture = np.full((_FRAME, _FRAME, 3), 90, np.uint8)
-  options = {"drawing": "decoder", "beats": [0.5]}
-  good, bad = (picture, music), (picture, "nowhere.wav")
-  pairs = [bad, good, ("no.png", music), good, bad, bad, bad]
-  dances = list(pipeline.stream_all(iter(pairs), batch_size=3, **options))
-  alone = pipeline(picture, music, **options)
-  other = "^array: nowhere.wav"
-  faults = [other, "", f"^{music}: no.png", "", *[other] * 3]
-  for dance, fault in zip(dances, faults, strict=True):
-    if not fault:
-      np.testing.assert_array_equal(dance.collect().flow, alone.flow)
-      continue
-    with pytest.raises(UserError, match=fault):
-      dance.save(tmp_path / "a.mp4")
-  with pytest.raises(UserError, match="^nowhere.wav"):
-    pipeline.stream(*pairs[0], **options)
-  assert list(pipeline.stream_all([])) == []
 
 
 def test_a_model_that_reads_joints_decodes_no_frame_of_a_person(

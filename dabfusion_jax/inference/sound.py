@@ -1,0 +1,88 @@
+"""Music as users give it: a file, or samples in memory."""
+
+import contextlib
+import numbers
+import pathlib
+import tempfile
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import soundfile
+from jaxtyping import Float32
+
+from data_pipeline.errors import UserError
+from data_pipeline.media import reader
+from data_pipeline.media.pcm import int16_to_sound
+
+PathLike = str | pathlib.Path
+# A file, or samples and their rate, as librosa and soundfile return them: float in
+# [-1, 1] or int16, [n] or [n, channels].
+Music = PathLike | tuple[Any, int]
+_ARRAY = "array"  # the name of music in memory
+_RATES = (1_000, 384_000)  # samples per second
+_MAX_CHANNELS = 8
+
+
+def name_of(music: Music) -> str:
+  """Returns the name of a file, or "array"."""
+  return _ARRAY if isinstance(music, tuple) else str(music)
+
+
+def key_of(music: Music) -> tuple[str | int, ...]:
+  """Returns what is equal for the same file, and for the same array in memory."""
+  if isinstance(music, tuple):
+    return (id(music[0]), *music[1:])
+  return (str(music),)
+
+
+@contextlib.contextmanager
+def as_file(music: Music) -> Iterator[PathLike]:
+  """Yields a file of the music, a temporary one if it is in memory.
+
+  That holds float32, and is read as any file with these samples.
+
+  Raises:
+    UserError: neither a file nor samples with their rate.
+  """
+  if isinstance(music, PathLike):
+    yield music
+    return
+  samples, rate = _check(music)
+  with tempfile.TemporaryDirectory() as folder:
+    path = pathlib.Path(folder) / f"{_ARRAY}.wav"
+    soundfile.write(path, samples, rate, subtype="FLOAT")
+    yield path
+
+
+def _check(
+  music: object,
+) -> tuple[Float32[np.ndarray, "n *channels"], int]:
+  """Returns samples in [-1, 1] and their rate."""
+  form = "(samples, sample rate), with samples [n] or [n, channels] in [-1, 1]"
+  if not (isinstance(music, tuple) and len(music) == 2):
+    found = type(music).__name__
+    raise UserError(f"Music is a file, or {form}, not {found}.")
+  samples, rate = np.asarray(music[0]), music[1]
+  if not isinstance(rate, numbers.Integral) or not _RATES[0] <= rate <= _RATES[1]:
+    raise UserError(
+      f"The sample rate must be a whole number from {_RATES[0]} to {_RATES[1]}, not"
+      f" {str(rate)[:20]}; music in memory is {form}."
+    )
+  if samples.dtype == np.int16:
+    samples = int16_to_sound(samples)
+  is_sound = np.issubdtype(samples.dtype, np.floating) and samples.ndim in (1, 2)
+  if not is_sound or not samples.size or np.prod(samples.shape[1:]) > _MAX_CHANNELS:
+    raise UserError(
+      f"Music in memory is {form}, not {samples.dtype} {list(samples.shape)}; convert"
+      " or transpose it first."
+    )
+  if not np.isfinite(samples).all():
+    raise UserError("The samples of the music contain NaN or infinity.")
+  seconds = len(samples) / rate
+  if seconds > reader.MAX_SECONDS:
+    raise UserError(
+      f"The music lasts {seconds / 60:.0f} minutes; cut it to at most"
+      f" {reader.MAX_SECONDS // 60}."
+    )
+  return samples.astype(np.float32), int(rate)
