@@ -29,6 +29,7 @@ _AROUND, _EDGE_RADIUS, _EDGE_EPSILON = 0.05, 0.035, 1e-3
 # Weight of distances beside logarithms of likelihoods; by how much farther than an arm,
 # which is in front, another piece counts; and what tells hair from clothes.
 _PRIOR, _IN_FRONT, _CLEAR = 6.0, 1.5, 2.0
+_CLOTHES = 0.25  # of what is near a head, at least so much is clothes
 
 
 def outlines(
@@ -157,10 +158,17 @@ def _find_hair(
   colours: Float32[np.ndarray, "h w 3"],
   unit: float,
 ) -> Bool[np.ndarray, "h w"]:
-  """Returns what hangs down from the head over trunk and shoulders, and the neck."""
+  """Returns what hangs down from the head over trunk and shoulders, and the neck.
+
+  It is nothing if the clothes there have the colours of the head, such as a grey shirt
+  below grey hair.
+  """
   head = regions[HEAD]
   near = _below_head(regions) & (shapes[HEAD] < _HAIR_LIMIT)
-  hair = near & (suits_head(regions, shapes, colours, unit) > _CLEAR)
+  suits = suits_head(regions, shapes, colours, unit)
+  if near.any() and np.quantile(suits[near], _CLOTHES) > -_CLEAR:
+    return np.zeros_like(near)
+  hair = near & (suits > _CLEAR)
   hair = scipy.ndimage.median_filter(hair | head, 5) & near
   return largest_part(hair | head) & near
 

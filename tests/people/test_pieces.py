@@ -151,6 +151,23 @@ def test_long_hair_goes_with_the_head():
   np.testing.assert_allclose(colour, dancers.SHIRT, atol=30)
 
 
+def test_below_hair_of_its_colour_a_shirt_stays_with_the_trunk():
+  points = dancers.joints()
+  picture, mask = dancers.draw(points)
+  shirt = (picture == dancers.SHIRT).all(-1)
+  row = np.arange(dancers.HEIGHT)[:, None]
+  light = np.array([110, 115, 125])
+  picture[mask & (row < 56)] = light
+  # The upper part of the shirt is in the light, too.
+  picture[shirt & (row < 66)] = light
+  picture[shirt & (row >= 66)] = light - 25
+  noise = np.random.default_rng(0).normal(0, 6, (*mask.shape, 1))
+  picture = np.clip(picture + noise, 0, 255).astype(np.uint8)
+  shapes = regions.outlines(points, skeleton.trunk_length(points), mask.shape)
+  head = regions.assign(shapes, mask, picture, points)["head"]
+  assert (head & shirt & (shapes["head"] > 1.3)).sum() < 5
+
+
 @pytest.mark.parametrize("arms", [0.4, 1.0])
 def test_an_elbow_is_as_round_as_the_arm_is_wide(arms):
   points = dancers.joints()
