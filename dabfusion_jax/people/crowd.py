@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 import scipy.ndimage
+import scipy.spatial
 from jaxtyping import Bool, Float32, UInt8
 
 from dabfusion_jax.people import landmarks as lm
@@ -28,6 +29,11 @@ _BEGINNINGS, _LOOKS_AGAIN = 3, 3
 # Relative to outlines: what is hidden by somebody in front; what is surely somebody's,
 # if it is farther from another by the third.
 _HIDDEN, _SURE, _FARTHER = 0.75, 1.0, 1.5
+# Trunks from a border between people, within which colours tell whose a pixel is; and
+# how many of somebody's pixels it is compared with. Trunks, levels and radii of limbs
+# that count as much as each other; and the sigma, in pixels, over which they are taken.
+_BAND, _NEIGHBOURS = 0.25, 5
+_PLACE, _COLOUR, _RADII, _SOFT = 0.1, 15.0, 0.5, 2.0
 # Share of a shape beyond the outlines of all bodies in it, from which on somebody was
 # not found: of generated groups at most 0.05, and 0.16 if somebody is missing.
 _MISSED = 0.08
@@ -173,6 +179,43 @@ def territories(
     hidden = (others < _SURE) & (away[i] > _FARTHER) & (nearest != i)
     found.append((nearest == i, hidden))
   return found
+
+
+def by_colour(
+  picture: UInt8[np.ndarray, "h w 3"],
+  shape: Bool[np.ndarray, "h w"],
+  bodies: Sequence[Landmarks],
+  owns: Sequence[Bool[np.ndarray, "h w"]],
+) -> list[Bool[np.ndarray, "h w"]]:
+  """Moves borders between people to where the colours change.
+
+  Args:
+    picture: of the people.
+    shape: mask of them all.
+    bodies: of each of them.
+    owns: pixels that are nearest to each of them (`territories`).
+  """
+  unit = float(np.median([trunk_length(body.points) for body in bodies]))
+  away = [scipy.ndimage.distance_transform_edt(~(own & shape)) for own in owns]
+  band = shape & (np.sort(away, 0)[1] < _BAND * unit)
+  colours = scipy.ndimage.gaussian_filter(picture.astype(np.float32), (1, 1, 0))
+  place = np.stack(np.indices(shape.shape), -1) / (_PLACE * unit)
+  features = np.concatenate([place, colours / _COLOUR], -1)
+  costs = np.stack([_away(body, shape.shape) for body in bodies]) / _RADII
+  for cost, own in zip(costs, owns, strict=True):
+    core = own & shape & ~band
+    if not core.any():
+      return list(owns)
+    tree = scipy.spatial.cKDTree(features[core])
+    cost[band] += tree.query(features[band], _NEIGHBOURS)[0].mean(-1)
+  label = scipy.ndimage.gaussian_filter(costs, (0, _SOFT, _SOFT)).argmin(0)
+  found = []
+  for i, own in enumerate(owns):
+    wanted = np.where(band, label == i, own)
+    # What hangs together with somebody through their own pixels alone.
+    found.append(scipy.ndimage.binary_propagation(wanted & own, mask=wanted))
+  is_left = ~np.any(found, 0)
+  return [mask | own & is_left for mask, own in zip(found, owns, strict=True)]
 
 
 def nearest(

@@ -221,8 +221,10 @@ class Segmenter:
     if len(bodies) < 2:
       return []
     image = PIL.Image.fromarray(empty).resize(there.shape[::-1], PIL.Image.BILINEAR)
+    owns, hides = zip(*crowd.territories(bodies, shape.shape), strict=True)
+    owns = crowd.by_colour(small, shape, bodies, owns)
     parts = []
-    for masks in crowd.territories(bodies, shape.shape):
+    for masks in zip(owns, hides, strict=True):
       own, hidden = (resize_mask(mask, there.shape) for mask in masks)
       if not (there & own).any():
         continue
@@ -239,14 +241,15 @@ class Segmenter:
     there: Bool[np.ndarray, "h w"],
   ) -> Float32[np.ndarray, "h w"] | None:
     """Returns what a mask in a square shows of the person who is there, if any."""
-    coarse = np.clip(square.put_back(mask, *there.shape), 0, 1) * part.own
+    coarse = np.clip(square.put_back(mask, *there.shape), 0, 1)
     coarse *= touching(coarse > 0.5, there)
     if self._sam is not None and (coarse > 0.5).any():
-      coarse = self._sam(part.picture, box_of(coarse > 0.5)) * part.own
+      coarse = self._sam(part.picture, box_of(coarse > 0.5))
       coarse *= touching(coarse > 0.5, there)
-    if (coarse > 0.5).sum() < 16:
+    if (part.own & (coarse > 0.5)).sum() < 16:
       return None
-    return refine(coarse, part.picture, square.side / _SIZE)
+    # In this order, because a filter makes an edge of a border soft.
+    return refine(coarse, part.picture, square.side / _SIZE) * part.own
 
   def _mask(self, picture: np.ndarray, square: Square) -> np.ndarray:
     x = square.cut(picture, _SIZE).astype(np.float32) / 255

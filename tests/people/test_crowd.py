@@ -239,3 +239,45 @@ def test_a_large_picture_is_looked_at_at_the_usual_size():
     masks = [mask.repeat(4, 0).repeat(4, 1) for mask in scene.masks]
     overlap = [(part.there & mask).sum() / (part.there | mask).sum() for mask in masks]
     assert max(overlap) > 0.85 and min(overlap) < 0.1
+
+
+def side_by_side():
+  """Returns two people of different colours who touch, and a border beside theirs."""
+  scene = Scene((30, 10), (106, 10))
+  y, x = np.indices(_SIZE)
+  edge = 148 + 5 * np.sin(y / 6)
+  scene.there = (y > 60) & (y < 130) & (x > 100) & (x < 200)
+  scene.masks = [scene.there & (x < edge), scene.there & (x >= edge)]
+  for mask, colour in zip(scene.masks, (dancers.SKIN, dancers.SHIRT), strict=True):
+    scene.picture[mask] = colour
+  return scene, [x < 150, x >= 150]
+
+
+def test_a_border_between_people_moves_to_where_the_colours_change():
+  scene, owns = side_by_side()
+  found = crowd.by_colour(scene.picture, scene.there, scene.bodies, owns)
+  np.testing.assert_array_equal(found[0] ^ found[1], np.ones(_SIZE, bool))
+  errors = [((x[0] & scene.there) ^ scene.masks[0]).sum() for x in (owns, found)]
+  assert errors[0] > 200 and errors[1] < 0.3 * errors[0]
+  # Beside the people, and far from the border, nothing changes.
+  far = np.abs(np.arange(_SIZE[1]) - 150) > 0.5 * 53
+  for own, other in zip(owns, found, strict=True):
+    np.testing.assert_array_equal(own[:, far], other[:, far])
+    np.testing.assert_array_equal(own[~scene.there], other[~scene.there])
+
+
+def test_pixels_that_hang_together_with_nobody_stay():
+  scene, owns = side_by_side()
+  speck = np.zeros(_SIZE, bool)
+  speck[84:92, 138:142] = True  # of the first, in the other's colour
+  scene.picture[speck] = dancers.SHIRT
+  found = crowd.by_colour(scene.picture, scene.there, scene.bodies, owns)
+  assert found[0][speck].all()
+
+
+def test_borders_stay_if_one_is_all_border():
+  scene, owns = side_by_side()
+  narrow = [np.zeros(_SIZE, bool), np.ones(_SIZE, bool)]
+  narrow[0][:, 120:124], narrow[1][:, 120:124] = True, False
+  found = crowd.by_colour(scene.picture, scene.there, scene.bodies, narrow)
+  assert all(a is b for a, b in zip(found, narrow, strict=True))
