@@ -50,7 +50,8 @@ class Piece:
       canvas: changed in place.
       move: from pixels of the picture to those of the canvas.
       turn: of the piece against the trunk, in radians.
-      below: the piece whose colours a seam takes, and how that has moved; None: any.
+      below: the piece whose colours a seam takes, and how that has moved; None: those
+        of the canvas.
     """
     box = self._box(move, canvas.size)
     if box is None:
@@ -58,11 +59,12 @@ class Piece:
     moved = self._moved(self.image, move, box, PIL.Image.BICUBIC)
     share = 0.0 if self.seam is None else self.seam.share(turn)
     if share > 0:
-      under = canvas.crop(box)
-      cover = under.getchannel("A")
-      if below is not None:
+      if below is None:
+        under = canvas.crop(box)
+      else:
         piece, its_move = below
-        cover = piece._moved(piece.image.getchannel("A"), its_move, box)
+        under = piece._moved(piece.image, its_move, box, PIL.Image.BICUBIC)
+      cover = under.getchannel("A")
       mask = PIL.ImageChops.multiply(self._moved(self.seam.image, move, box), cover)
       mask = mask.point(lambda value: round(share * value))
       alpha = moved.getchannel("A")  # colours alone: the person gets no holes

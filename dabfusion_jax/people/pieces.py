@@ -43,9 +43,10 @@ _BENDS = {
   for front, behind in [(lower, upper) if "arm" in lower else (upper, lower)]
 }
 _OUTLINE = 0.4  # of the radius; up to it a piece continues under what covers it
-_NEAR_ARMS = 0.04  # trunks, within which masks are uncertain
-# Behind an arm a piece goes on by so much, and across narrow gaps; the sigma by which
-# its edge there is rounded. In trunks.
+# Around arms, masks are unsure up to so many trunks, and from this alpha on.
+_NEAR_ARMS, _UNSURE = 0.04, 0.25
+# Behind an arm, trunk and legs go on by so much, and as far as a disc of this radius
+# cannot enter; the sigma by which the edge there is rounded. In trunks.
 _HIDDEN, _BRIDGED, _ROUND = 0.015, 0.4, 0.04
 BODY_ALPHA = 0.02  # of a pixel that belongs to the person
 _AROUND = 8  # pixels around a person that are looked at
@@ -106,7 +107,13 @@ def _cut_regions(
   mixed = max(_MIXED, _MIXED_WIDTH * unit)
   # Arms cover what lies behind them; hair and neck also cover the trunk.
   fronts = {name: arms for name in _BEHIND_ARMS} | {TORSO: arms | regions[HEAD]}
-  near_arms = _dilate(arms, _NEAR_ARMS * unit)
+  # Specks of their colours on the far side of an arm do not count.
+  seen = np.logical_or.reduce([regions[name] for name in _SOLID_PIECES]) & (alpha > 0.5)
+  seen = _large_parts(_without_thin_parts(seen, alpha, _THIN * unit))
+  behind_arms = _closed(seen, _BRIDGED * unit)
+  from_arms = scipy.ndimage.distance_transform_edt(~arms)
+  unsure = (from_arms < _NEAR_ARMS * unit) & (alpha > _UNSURE)
+  unsure &= scipy.ndimage.distance_transform_edt(body) > _MIXED
   to_rest = scipy.ndimage.distance_transform_edt(arms | ~body)
   radii = disc_radii(regions, joints, unit)
   drawn = set()
@@ -115,9 +122,10 @@ def _cut_regions(
     if not own.any():
       continue
     near = np.logical_or.reduce([own, *(regions[other] for other in _neighbours(name))])
-    discs = np.zeros_like(own)
+    discs, joint_areas = np.zeros_like(own), np.zeros_like(own)
     for joint, disc in joint_discs(name, joints, radii, own.shape):
       discs |= disc & meeting(name, joint, regions)
+      joint_areas |= disc
     wider = _dilate(own, _OVERLAP * unit)
     if name == HEAD:  # it must take no collar along
       wider &= own | (suits_head(regions, shapes, colours, unit) > 0)
@@ -131,26 +139,28 @@ def _cut_regions(
     if "arm" in name:
       known = shown & arms & (to_rest > mixed)
     if name in fronts:
-      covered = (shapes[name] < 1) & fronts[name] & ~shown
-      # Beside a hanging arm the flank is seen: behind the arm there is not much more.
-      # Specks of its colours on the far side of an arm do not count.
-      seen = own & (alpha > 0.5)
-      if name in _SOLID_PIECES:
-        seen = _large_parts(_without_thin_parts(seen, alpha, _THIN * unit))
-      flank = _closed(seen, _BRIDGED * unit) | _dilate(seen, _HIDDEN * unit)
-      flank = (shown | covered & flank).astype(np.float32)
-      flank = scipy.ndimage.gaussian_filter(flank, _ROUND * unit) > 0.5
-      covered &= np.where(arms, flank, shapes[name] < _OUTLINE)
-      opaque = np.where(flank & near_arms & body, np.float32(1), alpha)
+      # Behind arms the outline goes on as it does above and below; behind hair and
+      # neck, within the outline of the trunk.
+      goes_on = _closed(own & seen, _BRIDGED * unit) | _dilate(own, _HIDDEN * unit)
+      goes_on |= joint_areas & behind_arms  # hands at the hips hide where they meet
+      hidden = arms & (shapes[name] < 1) & goes_on
+      others = fronts[name] & ~arms & (shapes[name] < 1)
+      rounded = (shown | hidden | others).astype(np.float32)
+      rounded = scipy.ndimage.gaussian_filter(rounded, _ROUND * unit) > 0.5
+      covered = (hidden & rounded | others & (shapes[name] < _OUTLINE)) & ~shown
+      # Beside arms, masks are unsure of what is inside the outline.
+      opaque = np.where(rounded & unsure, np.float32(1), alpha)
       if name == TORSO:
         covered &= _hull(own, joints[list(TORSO_JOINTS)])
-      known = shown & (scipy.ndimage.distance_transform_edt(~fronts[name]) > mixed)
+      known = shown & (from_arms > mixed)
+      if name == TORSO:
+        known &= scipy.ndimage.distance_transform_edt(~regions[HEAD]) > _MIXED
     support = shown | covered
     if name in _SOLID_PIECES:
       support = _without_thin_parts(support, alpha, _THIN * unit)
       known = _large_parts(_without_thin_parts(known & support, alpha, _THIN * unit))
     if support.any():
-      piece = _make_piece(name, picture, opaque, support, known)
+      piece = _make_piece(name, picture, opaque, support, known & (alpha > _SOLID))
       seam = None
       if name in _SHOULDERS:
         arm = support & (alpha > 0.5)
@@ -205,9 +215,7 @@ def _make_piece(
   window = (slice(top, rows[-1] + 3), slice(left, columns[-1] + 3))
   known, support, alpha = known[window], support[window], alpha[window]
   colours = picture[window].astype(np.float32)
-  # At its outline a person is mixed with the background: colours from further inside.
-  solid = known & (alpha > _SOLID)
-  colours = fill_with_texture(colours, solid if solid.any() else support)
+  colours = fill_with_texture(colours, known if known.any() else support)
   soft = scipy.ndimage.uniform_filter(support.astype(np.float32), 3)
   rgba = np.dstack([colours, alpha * soft * 255])
   image = PIL.Image.fromarray(np.clip(np.round(rgba), 0, 255).astype(np.uint8), "RGBA")

@@ -31,7 +31,7 @@ class Seam:
     image: L, the share of the colours below in each pixel of the piece.
     outwards: the sign of turns that raise an arm beside the trunk; None: of an elbow or
       a knee.
-    below: the piece whose colours count; None: any.
+    below: the piece whose colours are taken; None: whatever is below.
   """
 
   image: PIL.Image.Image

@@ -162,6 +162,15 @@ def test_at_an_elbow_two_pieces_fade_into_each_other(degrees):
   assert (drawn[on_arm][:, 2] < 8).all()
 
 
+def test_what_lies_between_two_pieces_does_not_show_at_their_elbow():
+  parts, moves = bent_arm(40)
+  other = PIL.Image.new("RGBA", (80, 80), (0, 0, 255, 255))
+  parts.insert(2, Piece("other", other, 0, 0))
+  drawn = np.asarray(draw_pieces(parts, moves | {"other": np.eye(2, 3)}, (80, 80)))
+  from_joint = np.hypot(*(np.indices((80, 80)) - 40))
+  assert (drawn[from_joint < 4][:, 2] < 8).all()
+
+
 def test_a_seam_moves_with_its_piece_and_has_the_colours_of_its_place():
   parts, rim = sleeve()
   columns = np.zeros((60, 60, 4), np.uint8)

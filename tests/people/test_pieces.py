@@ -232,14 +232,36 @@ def test_behind_a_hanging_arm_the_trunk_hardly_goes_on():
     assert drawn[row, edge - 3, 3] > 200, row
 
 
+def test_behind_hands_at_the_hips_the_waist_goes_on():
+  points = dancers.joints()
+  for sign, elbow, wrist, knuckles, hip in (
+    (1, 13, 15, [17, 19], 23),
+    (-1, 14, 16, [18, 20], 24),
+  ):
+    points[elbow] = points[hip] + [sign * 20, -30]
+    points[wrist] = points[hip] + [sign * 6, -4]
+    points[knuckles] = points[hip] + [sign * 2, 6]
+  picture, mask = dancers.draw(points, 1.5)
+  parts = pieces.cut_pieces(picture, mask.astype(np.float32), points)[0]
+  body = [piece for piece in parts if "arm" not in piece.name]
+  drawn = compose(body, {piece.name: np.eye(2, 3) for piece in body})
+  widths = (drawn[88:126, :, 3] > 128).sum(1)
+  assert widths.min() > 0.55 * widths.max()
+  # Between arm and waist there is still the wall.
+  assert not drawn[~mask][:, 3].any()
+
+
 def test_beside_an_arm_the_trunk_has_no_holes_where_the_mask_is_unsure():
   points, picture, mask = hanging()
   alpha = mask.astype(np.float32)
   shirt = (picture == dancers.SHIRT).all(-1)
   edge = np.flatnonzero(shirt[92]).max()
-  alpha[88:96, edge - 1 : edge + 1] = 0.3
+  alpha[88:96, edge - 1 : edge + 1] = 0.4
   drawn = torso_of(pieces.cut_pieces(picture, alpha, points)[0])
   assert drawn[88:96, edge - 1, 3].min() > 150
+  alpha[88:96, edge - 1 : edge + 1] = 0.1  # that is background
+  drawn = torso_of(pieces.cut_pieces(picture, alpha, points)[0])
+  assert drawn[88:96, edge - 1, 3].max() < 60
 
 
 def test_in_a_large_picture_edges_are_mixed_over_more_pixels():
