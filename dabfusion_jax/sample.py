@@ -23,6 +23,7 @@ from typing import Any
 import tqdm
 
 from dabfusion_jax.inference import options
+from dabfusion_jax.inference.inputs import PictureError
 from dabfusion_jax.inference.layers import DECODER, default_weights
 from dabfusion_jax.inference.pairs import (
   Pair,
@@ -112,11 +113,14 @@ def make_dances(
         if len(pairs) == 1:
           raise
         reason = cli.one_line(error)
-        at_fault = named_in(reason, pair.image, pair.music)
-        is_of_one = len(at_fault) == 1
-        failed[at_fault[0] if is_of_one else f"{pair.image} to {pair.music}"] += 1
-        told = reason if is_of_one else name_in(reason, pair.image, pair.music)
-        bar.write(f"failed: {told}", file=sys.stderr)
+        at_fault = list(pair[:2])
+        if isinstance(error, PictureError):
+          at_fault = [pair.image]
+        elif isinstance(error, UserError):  # others may be over by the next dance
+          at_fault = named_in(reason, *at_fault)
+        at_fault = at_fault if len(at_fault) == 1 else pair[:2]
+        failed[" to ".join(at_fault)] += 1
+        bar.write(f"failed: {name_in(reason, *at_fault)}", file=sys.stderr)
       else:
         notes = (_REPLACED,) * (found != {} and not is_same) + dance.notes
         told = [f"note: {note}" for note in notes]

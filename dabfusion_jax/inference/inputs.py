@@ -34,6 +34,10 @@ class InputError(UserError):
   """An input that cannot become a dance; one line says what to change."""
 
 
+class PictureError(InputError):
+  """A picture that cannot become one, whatever the music."""
+
+
 def check_number(
   name: str, value: object, low: int | float, high: int | float = math.inf
 ) -> None:

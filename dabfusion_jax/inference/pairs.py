@@ -34,9 +34,10 @@ def name_in(text: str, *names: str) -> str:
 
 
 def named_in(text: str, *names: str) -> list[str]:
-  """Returns the inputs that an error names."""
+  """Returns the inputs that an error names, each once."""
   whole = r"(?<![\w./-]){}(?![\w/-]|\.\w)"  # `a` is not named by `b/a` or `a.mp3`
-  return [name for name in names if re.search(whole.format(re.escape(name)), text)]
+  is_named = lambda name: re.search(whole.format(re.escape(name)), text)
+  return [name for name in dict.fromkeys(names) if is_named(name)]
 
 
 def check_inputs(*names: str) -> None:

@@ -22,18 +22,22 @@ Music = PathLike | tuple[Any, int]
 _ARRAY = "array"  # the name of music in memory
 _RATES = (1_000, 384_000)  # samples per second
 _MAX_CHANNELS = 8
+_LOUDEST = 16.0  # sound may be mixed above 1, but this is another scale
 
 
 def name_of(music: Music) -> str:
   """Returns the name of a file, or "array"."""
-  return _ARRAY if isinstance(music, tuple) else str(music)
+  return str(music) if isinstance(music, PathLike) else _ARRAY
 
 
-def key_of(music: Music) -> tuple[str | int, ...]:
-  """Returns what is equal for the same file, and for the same array in memory."""
-  if isinstance(music, tuple):
-    return (id(music[0]), *music[1:])
-  return (str(music),)
+def key_of(music: Music) -> str | tuple[int, ...]:
+  """Returns what is equal for the same file, and for the same objects in memory.
+
+  It tells them apart while they are alive.
+  """
+  if isinstance(music, PathLike):
+    return str(music)
+  return tuple(map(id, music)) if isinstance(music, tuple) else (id(music),)
 
 
 @contextlib.contextmanager
@@ -59,26 +63,36 @@ def _check(
   music: object,
 ) -> tuple[Float32[np.ndarray, "n *channels"], int]:
   """Returns samples in [-1, 1] and their rate."""
-  form = "(samples, sample rate), with samples [n] or [n, channels] in [-1, 1]"
+  form = "(samples, sample rate), with samples [n] or [n, channels] in [-1, 1] or int16"
   if not (isinstance(music, tuple) and len(music) == 2):
     found = type(music).__name__
     raise UserError(f"Music is a file, or {form}, not {found}.")
-  samples, rate = np.asarray(music[0]), music[1]
+  rate = music[1]
   if not isinstance(rate, numbers.Integral) or not _RATES[0] <= rate <= _RATES[1]:
     raise UserError(
       f"The sample rate must be a whole number from {_RATES[0]} to {_RATES[1]}, not"
       f" {str(rate)[:20]}; music in memory is {form}."
     )
-  if samples.dtype == np.int16:
-    samples = int16_to_sound(samples)
-  is_sound = np.issubdtype(samples.dtype, np.floating) and samples.ndim in (1, 2)
-  if not is_sound or not samples.size or np.prod(samples.shape[1:]) > _MAX_CHANNELS:
+  try:
+    samples = np.asarray(music[0])
+  except ValueError:  # lists of several lengths
+    samples = np.asarray(None)
+  is_int16 = samples.dtype.kind == "i" and samples.dtype.itemsize == 2
+  if is_int16:
+    samples = int16_to_sound(samples.astype(np.int16))
+  is_sound = samples.dtype.kind == "f" and samples.ndim in (1, 2)
+  if not is_sound or np.prod(samples.shape[1:]) > _MAX_CHANNELS:
     raise UserError(
       f"Music in memory is {form}, not {samples.dtype} {list(samples.shape)}; convert"
       " or transpose it first."
     )
-  if not np.isfinite(samples).all():
-    raise UserError("The samples of the music contain NaN or infinity.")
+  if not samples.size:
+    raise UserError("The music has no samples.")
+  largest = float(np.abs(samples).max())  # NaN if one is
+  if not largest <= _LOUDEST:
+    raise UserError(
+      f"The samples of the music reach {largest:.4g}; scale them to [-1, 1]."
+    )
   seconds = len(samples) / rate
   if seconds > reader.MAX_SECONDS:
     raise UserError(

@@ -6,7 +6,7 @@ from collections.abc import Callable
 import numpy as np
 from jaxtyping import UInt8
 
-from dabfusion_jax.inference.inputs import InputError
+from dabfusion_jax.inference.inputs import PictureError
 from dabfusion_jax.people import reference, segmenter
 from dabfusion_jax.people.segmenter import Person
 from dabfusion_jax.pretrained import store
@@ -50,7 +50,7 @@ def read_person(
     The person, or None if the decoder draws the picture; and notes.
 
   Raises:
-    InputError: the person cannot be used, in one line.
+    PictureError: the person cannot be used, in one line.
   """
   try:
     person = find_person(picture, pick)
@@ -61,7 +61,7 @@ def read_person(
     first = find_person(picture, 1) if pick > 1 else None
     if first is not None and pick > first.others + 1:
       there = f"are {first.others + 1} people" if first.others else "is only one person"
-      raise InputError(f"pick is {pick}, but there {there} in this picture.")
+      raise PictureError(f"pick is {pick}, but there {there} in this picture.")
     return None, _nobody(pick, is_asked or place != OWN or pick > 1, advice)
   fault = reference.find_fault(person, scale)
   if reference.may_go_on(person, scale) and not is_whole:
@@ -71,7 +71,7 @@ def read_person(
     elif half is not None and not reference.find_fault(half, scale):
       advice = _WITHOUT_SCENE
   if fault:
-    raise InputError(f"In this picture {fault}{advice}.")
+    raise PictureError(f"In this picture {fault}{advice}.")
   if person.landmarks is None:
     unknown = "No arms and legs were recognised in this picture"
     if not is_asked and place == OWN and is_left_to_decoder(person, pick):
@@ -106,7 +106,7 @@ def _without_networks(
   if person is None:
     return None, _nobody(pick, True, advice)
   if fault := reference.find_lasting_fault(person, scale):
-    raise InputError(f"In this picture {fault}{advice}.")
+    raise PictureError(f"In this picture {fault}{advice}.")
   note = (
     "Without the weights of the segmenter, whatever stands out from a plain wall is"
     f" taken for the person; run: {IMPORT}"
@@ -118,7 +118,7 @@ def _nobody(pick: int, is_error: bool, advice: str) -> tuple[str, ...]:
   who = "no person" if pick == 1 else f"no person number {pick}"
   found = f"There is {who} in this picture who could be cut out"
   if is_error:
-    raise InputError(f"{found}; give another picture{advice}.")
+    raise PictureError(f"{found}; give another picture{advice}.")
   return (f"{found}: it moves as a whole.",)
 
 

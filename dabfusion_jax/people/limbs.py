@@ -22,8 +22,8 @@ from dabfusion_jax.people.skeleton import (
 )
 
 _STRAIGHT = 0.5  # cosine of the angle by which a limb may be bent
-# Lines across a limb, on which its middle is measured: how far apart the outer ones
-# are, and how far from the joint they reach. In trunks.
+# Lines across a limb, on which its middle is measured: how far apart the outer ones are
+# and how far from the joint they reach, in trunks; and how many.
 _ALONG, _ACROSS, _NUM_LINES = 0.1, 0.3, 7
 _JOINT, _ANKLE = 0.8, 0.4  # radii of the discs around joints, relative to the piece
 # Least radius of an elbow or a knee, relative to half the width of the limb there.
@@ -47,11 +47,11 @@ def centre_joints(regions: Regions, joints: Joints, unit: float) -> Joints:
   joints = joints.copy()
   for upper, lower in (*ARMS.values(), *LEGS.values()):
     limb = [*LIMBS[upper], LIMBS[lower][1]]
-    across = _across(joints[limb])
-    if across is None:
+    directions = _directions(joints[limb])
+    if directions is None:
       continue
-    shift = _middle(regions[upper] | regions[lower], joints[limb[1]], across, unit)
-    joints[limb[1]] += np.clip(shift, -_MOST * unit, _MOST * unit) * across
+    shift = _middle(regions[upper] | regions[lower], joints[limb[1]], *directions, unit)
+    joints[limb[1]] += np.clip(shift, -_MOST * unit, _MOST * unit) * directions[1]
   return joints
 
 
@@ -64,12 +64,13 @@ def split_limbs(regions: Regions, joints: Joints) -> dict[str, np.ndarray]:
   regions = dict(regions)
   for upper, lower in (*ARMS.values(), *LEGS.values()):
     limb = joints[[*LIMBS[upper], LIMBS[lower][1]]]
-    across = _across(limb)
-    if across is None:
+    directions = _directions(limb)
+    if directions is None:
       continue
     whole = regions[upper] | regions[lower]
     y, x = np.mgrid[: whole.shape[0], : whole.shape[1]] + 0.5
-    beyond = (x - limb[1, 0]) * across[1] - (y - limb[1, 1]) * across[0] > 0
+    along, _ = directions
+    beyond = (x - limb[1, 0]) * along[0] + (y - limb[1, 1]) * along[1] > 0
     beyond &= whole
     # Not the end of a wide sleeve, which hangs on the upper arm alone.
     beyond = scipy.ndimage.binary_propagation(beyond & regions[lower], mask=beyond)
@@ -131,27 +132,29 @@ def meeting(
   return np.logical_or.reduce([regions[other] for other in {name, *at_joint}])
 
 
-def _across(limb: Float[np.ndarray, "3 2"]) -> Float[np.ndarray, "2"] | None:
-  """Returns the direction across a limb at its middle joint; None if it is bent a lot.
+def _directions(
+  limb: Float[np.ndarray, "3 2"],
+) -> tuple[Float[np.ndarray, "2"], Float[np.ndarray, "2"]] | None:
+  """Returns the directions along and across a limb at its middle joint.
 
-  The direction along the limb is the one a quarter turn ahead of it.
+  None if it is bent a lot.
   """
   bones = np.diff(limb, axis=0)
   bones /= np.maximum(np.hypot(*bones.T)[:, None], 1e-6)
   if bones[0] @ bones[1] < _STRAIGHT:
     return None
   along = bones.sum(0) / np.hypot(*bones.sum(0))
-  return np.array([-along[1], along[0]])
+  return along, np.array([-along[1], along[0]])
 
 
 def _middle(
   limb: Bool[np.ndarray, "h w"],
   joint: Float[np.ndarray, "2"],
+  along: Float[np.ndarray, "2"],
   across: Float[np.ndarray, "2"],
   unit: float,
 ) -> float:
   """Returns how far the middle of a limb lies beside a joint; 0 if unknown."""
-  along = np.array([across[1], -across[0]])
   steps = np.arange(-round(_ACROSS * unit), round(_ACROSS * unit) + 1)
   offsets = np.linspace(-_ALONG / 2, _ALONG / 2, _NUM_LINES) * unit
   middles = []

@@ -42,7 +42,7 @@ _BENDS = {
   for upper, lower in (*ARMS.values(), *LEGS.values())
   for front, behind in [(lower, upper) if "arm" in lower else (upper, lower)]
 }
-_OUTLINE = 0.4  # of the radius; up to it a piece continues under what covers it
+_OUTLINE = 0.4  # of the radius; up to it the trunk continues under hair and neck
 # Around arms, masks are unsure up to so many trunks, and from this alpha on.
 _NEAR_ARMS, _UNSURE = 0.04, 0.25
 # Behind an arm, trunk and legs go on by so much, and as far as a disc of this radius
@@ -52,8 +52,8 @@ BODY_ALPHA = 0.02  # of a pixel that belongs to the person
 _AROUND = 8  # pixels around a person that are looked at
 # Around an edge, colours are partly those of the other side: pixels, and trunks.
 _MIXED, _MIXED_WIDTH = 3, 0.024
-_BEHIND_ARMS = (TORSO, HEAD, "left_thigh", "right_thigh", "left_shin", "right_shin")
-_SOLID_PIECES = (TORSO, "left_thigh", "right_thigh", "left_shin", "right_shin")
+_TRUNK_AND_LEGS = (TORSO, "left_thigh", "right_thigh", "left_shin", "right_shin")
+_BEHIND_ARMS = (HEAD, *_TRUNK_AND_LEGS)
 _THIN = 0.04  # half the width of what sticks out of these and is left out, in trunks
 _MIN_PART = 0.04  # area of a part that shows a piece's colours, of the largest one
 _SOLID = 0.95  # alpha of a pixel that is not mixed with the background
@@ -108,7 +108,9 @@ def _cut_regions(
   # Arms cover what lies behind them; hair and neck also cover the trunk.
   fronts = {name: arms for name in _BEHIND_ARMS} | {TORSO: arms | regions[HEAD]}
   # Specks of their colours on the far side of an arm do not count.
-  seen = np.logical_or.reduce([regions[name] for name in _SOLID_PIECES]) & (alpha > 0.5)
+  seen = np.logical_or.reduce([regions[name] for name in _TRUNK_AND_LEGS]) & (
+    alpha > 0.5
+  )
   seen = _large_parts(_without_thin_parts(seen, alpha, _THIN * unit))
   behind_arms = _closed(seen, _BRIDGED * unit)
   from_arms = scipy.ndimage.distance_transform_edt(~arms)
@@ -156,7 +158,7 @@ def _cut_regions(
       if name == TORSO:
         known &= scipy.ndimage.distance_transform_edt(~regions[HEAD]) > _MIXED
     support = shown | covered
-    if name in _SOLID_PIECES:
+    if name in _TRUNK_AND_LEGS:
       support = _without_thin_parts(support, alpha, _THIN * unit)
       known = _large_parts(_without_thin_parts(known & support, alpha, _THIN * unit))
     if support.any():

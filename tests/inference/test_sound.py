@@ -34,10 +34,10 @@ def test_samples_are_read_as_from_a_file(tmp_path, channels, rate):
   assert not pathlib.Path(given).exists()
 
 
-@pytest.mark.parametrize("dtype", [np.float32, np.float64, np.int16])
+@pytest.mark.parametrize("dtype", ["f4", "f8", ">f4", "i2", ">i2"])
 def test_samples_may_be_numbers_of_several_kinds(dtype):
   sound = wave()
-  scale = 32_767 if dtype == np.int16 else 1
+  scale = 32_767 if "i" in dtype else 1
   with as_file(((scale * sound).astype(dtype), RATE)) as path:
     heard = reader.read_audio(path, RATE)
   np.testing.assert_allclose(heard, sound, atol=1e-4)
@@ -60,10 +60,17 @@ def test_a_file_stays_where_it_is(tmp_path):
     ((np.zeros(9), 0), "not 0;"),
     ((np.zeros((2, 900)), RATE), r"float64 \[2, 900\]; convert or transpose"),
     ((np.zeros((2, 3, 4)), RATE), r"float64 \[2, 3, 4\]"),
-    ((np.zeros(0), RATE), r"float64 \[0\]"),
+    ((np.zeros(0), RATE), "has no samples"),
+    ((np.zeros((0, 2)), RATE), "has no samples"),
+    (([[0.1, 0.2], [0.3]], RATE), "convert or transpose"),
+    ((np.zeros(9), [RATE]), r"not \[16000\]"),
+    ((), "not tuple"),
     ((np.zeros(9, np.int32), RATE), r"int32 \[9\]"),
     (("song.mp3", RATE), r"<U8 \[\]"),
-    ((np.array([0.1, np.nan]), RATE), "NaN or infinity"),
+    ((np.array([0.1, np.nan]), RATE), r"reach nan; scale them to \[-1, 1\]"),
+    ((np.array([0.1, -np.inf]), RATE), "reach inf"),
+    ((np.array([0.1, 1e300]), RATE), "reach 1e"),
+    ((32_767 * wave(), RATE), "reach 1.311e"),  # of int16, as float
     ((np.zeros(1000 * 601, np.float32), 1000), "10 minutes"),
   ],
 )
@@ -80,3 +87,8 @@ def test_music_in_memory_has_a_name_and_is_told_apart():
   assert key_of((first, RATE)) == key_of((first, RATE)) != key_of((second, RATE))
   assert key_of((first, RATE)) != key_of((first, 2 * RATE))
   assert key_of("a.mp3") == key_of(pathlib.Path("a.mp3")) != key_of("b.mp3")
+
+
+def test_what_is_no_music_has_a_name_and_a_key(unchecked_types):
+  for music in ((), 7, wave(), [wave(), RATE], (wave(), [RATE])):
+    assert name_of(music) == "array" and hash(key_of(music))
