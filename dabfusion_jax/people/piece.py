@@ -53,30 +53,34 @@ class Piece:
       below: the piece whose colours a seam takes, and how that has moved; None: those
         of the canvas.
     """
-    box = self._box(move, canvas.size)
+    box = self._box((0, 0, *self.image.size), move, canvas.size)
     if box is None:
       return
     moved = self._moved(self.image, move, box, PIL.Image.BICUBIC)
     share = 0.0 if self.seam is None else self.seam.share(turn)
-    if share > 0:
+    inner = self.seam.image.getbbox() if share > 0 else None
+    area = self._box(inner, move, canvas.size) if inner else None
+    if area is not None:
       if below is None:
-        under = canvas.crop(box)
+        under = canvas.crop(area)
       else:
         piece, its_move = below
-        under = piece._moved(piece.image, its_move, box, PIL.Image.BICUBIC)
-      cover = under.getchannel("A")
-      mask = PIL.ImageChops.multiply(self._moved(self.seam.image, move, box), cover)
+        under = piece._moved(piece.image, its_move, area, PIL.Image.BICUBIC)
+      mask = self._moved(self.seam.image, move, area)
+      mask = PIL.ImageChops.multiply(mask, under.getchannel("A"))
       mask = mask.point(lambda value: round(share * value))
-      alpha = moved.getchannel("A")  # colours alone: the person gets no holes
-      moved = PIL.Image.composite(under, moved, mask)
-      moved.putalpha(alpha)
+      left, top = area[0] - box[0], area[1] - box[1]
+      own = moved.crop((left, top, left + mask.width, top + mask.height))
+      mixed = PIL.Image.composite(under, own, mask)
+      mixed.putalpha(own.getchannel("A"))  # colours alone: the person gets no holes
+      moved.paste(mixed, (left, top))
     canvas.alpha_composite(moved, box[:2])
 
-  def _box(self, move: Affine, size: tuple[int, int]) -> Box | None:
-    """Returns where the moved piece is on a canvas, if anywhere."""
-    width, height = self.image.size
-    corners = np.array([[0, 0], [width, 0], [0, height], [width, height]], float)
-    corners = skeleton.apply(move, corners + [self.left, self.top])
+  def _box(self, part: Box, move: Affine, size: tuple[int, int]) -> Box | None:
+    """Returns where a part of the moved piece is on a canvas, if anywhere."""
+    left, top, right, bottom = part
+    corners = np.array([[left, top], [right, top], [left, bottom], [right, bottom]])
+    corners = skeleton.apply(move, corners + [float(self.left), float(self.top)])
     low = np.maximum(np.floor(corners.min(0)).astype(int), 0)
     high = np.minimum(np.ceil(corners.max(0)).astype(int), size)
     return None if (high <= low).any() else (*low.tolist(), *high.tolist())
