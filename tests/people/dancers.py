@@ -1,9 +1,14 @@
 """A person of a few lines, whose joints and outline are known."""
 
+from collections.abc import Mapping, Sequence
+
 import numpy as np
+import PIL.Image
 
 from dabfusion_jax.people import landmarks as lm
 from dabfusion_jax.people.landmarks import Landmarks
+from dabfusion_jax.people.piece import Piece
+from dabfusion_jax.people.skeleton import Affine
 
 WALL = np.array([190, 200, 180], np.uint8)
 SHIRT, SKIN, TROUSERS = (40, 60, 160), (200, 140, 110), (90, 40, 30)
@@ -94,6 +99,14 @@ def draw(
     tip = of("WRIST") + 0.4 * (of("WRIST") - of("ELBOW"))
     line(of("ELBOW"), tip, 5 * arms, SKIN)
   return picture, mask
+
+
+def compose(pieces: Sequence[Piece], moves: Mapping[str, Affine]) -> np.ndarray:
+  """Returns pieces put over one another, uint8 [h, w, 4], without turns or seams."""
+  canvas = PIL.Image.new("RGBA", (WIDTH, HEIGHT))
+  for piece in pieces:
+    piece.draw(canvas, moves[piece.name])
+  return np.asarray(canvas)
 
 
 def shaded_wall(middle: float, size: tuple[int, int] = (HEIGHT, WIDTH)) -> np.ndarray:
