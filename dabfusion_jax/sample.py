@@ -64,6 +64,18 @@ def describe_beats(settings: Mapping[str, Any]) -> str | None:
   return f"{tracker} heard {bpm:.0f} beats per minute; --bpm=N if that is wrong{hint}"
 
 
+def inputs_at_fault(error: Exception, pair: Pair) -> Sequence[str]:
+  """Returns the input that makes a dance impossible, or both if it is not known which.
+
+  Errors that are not the user's may be over by the next dance.
+  """
+  if isinstance(error, PictureError):
+    return [pair.image]
+  named = named_in(cli.one_line(error), pair.image, pair.music)
+  is_known = isinstance(error, UserError) and len(named) == 1
+  return named if is_known else [pair.image, pair.music]
+
+
 def make_dances(
   pipeline_of: Callable[[Pair], DancePipeline],
   recipe_of: Callable[[Pair], str],
@@ -100,8 +112,8 @@ def make_dances(
         kept += 1
         bar.update(number + 1 - bar.n)
         continue
-      if at_fault := [name for name in pair[:2] if name in failed]:
-        failed[at_fault[0]] += 1
+      if blamed := [name for name in (pair.image, pair.music) if name in failed]:
+        failed[blamed[0]] += 1
         bar.update(number + 1 - bar.n)
         continue
       try:
@@ -113,12 +125,7 @@ def make_dances(
         if len(pairs) == 1:
           raise
         reason = cli.one_line(error)
-        at_fault = list(pair[:2])
-        if isinstance(error, PictureError):
-          at_fault = [pair.image]
-        elif isinstance(error, UserError):  # others may be over by the next dance
-          at_fault = named_in(reason, *at_fault)
-        at_fault = at_fault if len(at_fault) == 1 else pair[:2]
+        at_fault = inputs_at_fault(error, pair)
         failed[" to ".join(at_fault)] += 1
         bar.write(f"failed: {name_in(reason, *at_fault)}", file=sys.stderr)
       else:

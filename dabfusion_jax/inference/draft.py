@@ -17,7 +17,7 @@ from dabfusion_jax.inference import inputs
 from dabfusion_jax.inference.beat_notes import beat_notes
 from dabfusion_jax.inference.dance import DanceStream, FailedDance
 from dabfusion_jax.inference.group import picture_of, read_group
-from dabfusion_jax.inference.inputs import InputError
+from dabfusion_jax.inference.inputs import InputError, PathLike
 from dabfusion_jax.inference.layers import DECODER, LAYERS, Layers
 from dabfusion_jax.inference.length import (
   check_window,
@@ -36,7 +36,7 @@ from dabfusion_jax.inference.painter import (
 from dabfusion_jax.inference.picture import read_picture
 from dabfusion_jax.inference.sampler import ReadJoints
 from dabfusion_jax.inference.song import Song
-from dabfusion_jax.inference.sound import Music, PathLike, as_file, key_of, name_of
+from dabfusion_jax.inference.sound import Music, as_file, key_of, name_of
 from dabfusion_jax.inference.subject import ALL
 from dabfusion_jax.settings.diffusion import DiffusionSettings
 from data_pipeline.errors import UserError
@@ -170,7 +170,7 @@ def read_drafts(
   """
   fps, window = float(settings.latents.fps), check_window(asked.num_frames, settings)
   times_asked = frames_per_motion(asked.fps, fps)
-  heard: dict[tuple, tuple[Song, tuple[str, ...]]] = {}
+  heard: dict[str | tuple[int, ...], tuple[Song, tuple[str, ...]]] = {}
   entered = [beside]
 
   @contextlib.contextmanager

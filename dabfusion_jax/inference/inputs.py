@@ -17,7 +17,6 @@ from jaxtyping import Float32, Float64, UInt8
 from dabfusion_jax.inference import beats_file
 from dabfusion_jax.inference.dance import SAMPLE_RATE
 from dabfusion_jax.inference.song import Song
-from dabfusion_jax.inference.sound import PathLike
 from data_pipeline.cutting import person
 from data_pipeline.errors import UserError
 from data_pipeline.media import framing, reader
@@ -26,6 +25,7 @@ from data_pipeline.music.encoders import MusicEncoder
 from data_pipeline.music.kept import keep_beats
 from data_pipeline.music.trackers import BeatTracker
 
+PathLike = str | pathlib.Path
 _SILENCE = 1e-4  # of the largest amplitude
 _NEAR = 0.1  # seconds
 

@@ -6,6 +6,7 @@ from jaxtyping import UInt8
 
 from dabfusion_jax.inference import inputs
 from dabfusion_jax.inference.group import read_group
+from dabfusion_jax.inference.inputs import PathLike
 from dabfusion_jax.inference.layers import (
   LAYERS,
   Layers,
@@ -15,7 +16,6 @@ from dabfusion_jax.inference.layers import (
   make_layers,
 )
 from dabfusion_jax.inference.options import DanceOptions
-from dabfusion_jax.inference.sound import PathLike
 from dabfusion_jax.inference.subject import (
   ALL,
   OWN,

@@ -11,11 +11,10 @@ import numpy as np
 import soundfile
 from jaxtyping import Float32
 
-from data_pipeline.errors import UserError
+from dabfusion_jax.inference.inputs import InputError, PathLike
 from data_pipeline.media import reader
 from data_pipeline.media.pcm import int16_to_sound
 
-PathLike = str | pathlib.Path
 # A file, or samples and their rate, as librosa and soundfile return them: float in
 # [-1, 1] or int16, [n] or [n, channels].
 Music = PathLike | tuple[Any, int]
@@ -47,7 +46,7 @@ def as_file(music: Music) -> Iterator[PathLike]:
   That holds float32, and is read as any file with these samples.
 
   Raises:
-    UserError: neither a file nor samples with their rate.
+    InputError: neither a file nor samples with their rate.
   """
   if isinstance(music, PathLike):
     yield music
@@ -66,10 +65,10 @@ def _check(
   form = "(samples, sample rate), with samples [n] or [n, channels] in [-1, 1] or int16"
   if not (isinstance(music, tuple) and len(music) == 2):
     found = type(music).__name__
-    raise UserError(f"Music is a file, or {form}, not {found}.")
+    raise InputError(f"Music is a file, or {form}, not {found}.")
   rate = music[1]
   if not isinstance(rate, numbers.Integral) or not _RATES[0] <= rate <= _RATES[1]:
-    raise UserError(
+    raise InputError(
       f"The sample rate must be a whole number from {_RATES[0]} to {_RATES[1]}, not"
       f" {str(rate)[:20]}; music in memory is {form}."
     )
@@ -82,20 +81,20 @@ def _check(
     samples = int16_to_sound(samples.astype(np.int16))
   is_sound = samples.dtype.kind == "f" and samples.ndim in (1, 2)
   if not is_sound or np.prod(samples.shape[1:]) > _MAX_CHANNELS:
-    raise UserError(
+    raise InputError(
       f"Music in memory is {form}, not {samples.dtype} {list(samples.shape)}; convert"
       " or transpose it first."
     )
   if not samples.size:
-    raise UserError("The music has no samples.")
+    raise InputError("The music has no samples.")
   largest = float(np.abs(samples).max())  # NaN if one is
   if not largest <= _LOUDEST:
-    raise UserError(
+    raise InputError(
       f"The samples of the music reach {largest:.4g}; scale them to [-1, 1]."
     )
   seconds = len(samples) / rate
   if seconds > reader.MAX_SECONDS:
-    raise UserError(
+    raise InputError(
       f"The music lasts {seconds / 60:.0f} minutes; cut it to at most"
       f" {reader.MAX_SECONDS // 60}."
     )

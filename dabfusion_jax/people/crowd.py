@@ -187,7 +187,7 @@ def by_colour(
   bodies: Sequence[Landmarks],
   owns: Sequence[Bool[np.ndarray, "h w"]],
 ) -> list[Bool[np.ndarray, "h w"]]:
-  """Moves borders between people to where the colours change.
+  """Returns territories whose borders lie where the colours change.
 
   Args:
     picture: of the people.

@@ -1,4 +1,4 @@
-"""Where arms and legs of a picture bend.
+"""Finds where arms and legs of a picture bend, and splits them there.
 
 Landmarks of elbows and knees lie up to a quarter of a limb beside its middle. A limb
 that turns about such a point has a corner on one side, so they are moved to the middle.

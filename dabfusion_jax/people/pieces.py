@@ -145,11 +145,10 @@ def _cut_regions(
       # neck, within the outline of the trunk.
       goes_on = _closed(own & seen, _BRIDGED * unit) | _dilate(own, _HIDDEN * unit)
       goes_on |= joint_areas & behind_arms  # hands at the hips hide where they meet
-      hidden = arms & (shapes[name] < 1) & goes_on
-      others = fronts[name] & ~arms & (shapes[name] < 1)
-      rounded = (shown | hidden | others).astype(np.float32)
+      inside = fronts[name] & (shapes[name] < 1)
+      rounded = (shown | inside & (goes_on | ~arms)).astype(np.float32)
       rounded = scipy.ndimage.gaussian_filter(rounded, _ROUND * unit) > 0.5
-      covered = (hidden & rounded | others & (shapes[name] < _OUTLINE)) & ~shown
+      covered = inside & np.where(arms, rounded, shapes[name] < _OUTLINE) & ~shown
       # Beside arms, masks are unsure of what is inside the outline.
       opaque = np.where(rounded & unsure, np.float32(1), alpha)
       if name == TORSO:

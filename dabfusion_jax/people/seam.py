@@ -22,7 +22,7 @@ Mask = Bool[np.ndarray, "h w"]
 
 @dataclasses.dataclass(frozen=True)
 class Seam:
-  """Where a piece is drawn in the colours below it, so that no edge is seen.
+  """The part of a piece that takes the colours below it, so that no edge is seen.
 
   The edge of an upper arm, often lit from behind, would be a line across the shoulder
   once the arm is raised. At an elbow or a knee, two pieces fade into each other.

@@ -102,7 +102,7 @@ def draw(
 
 
 def compose(pieces: Sequence[Piece], moves: Mapping[str, Affine]) -> np.ndarray:
-  """Returns pieces put over one another, uint8 [h, w, 4], without turns or seams."""
+  """Returns pieces put over one another, uint8 [h, w, 4], without turns."""
   canvas = PIL.Image.new("RGBA", (WIDTH, HEIGHT))
   for piece in pieces:
     piece.draw(canvas, moves[piece.name])
