@@ -16,7 +16,7 @@ from jaxtyping import Float, UInt8
 from dabfusion_jax.people.bounds import Bounds
 from dabfusion_jax.people.cut_off import CutOff
 from dabfusion_jax.people.footing import Footing
-from dabfusion_jax.people.hands import held_arms
+from dabfusion_jax.people.hands import held_arms, hidden_arms
 from dabfusion_jax.people.landmarks import Landmarks
 from dabfusion_jax.people.piece import draw_pieces
 from dabfusion_jax.people.pieces import cut_pieces
@@ -65,9 +65,13 @@ class PieceDrawer:
     self._rest = self._before = self._scale(rest.points)
     held = held_arms(scene)
     self._pieces, joints = cut_pieces(
-      scene.colours, scene.alpha, scene.landmarks.points
+      scene.colours,
+      scene.alpha,
+      scene.landmarks.points,
+      scene.landmarks.depth,
+      hidden_arms(scene),
     )
-    self._skeleton = Skeleton(joints, self._rest, held)
+    self._skeleton = Skeleton(joints, self._rest, held, scene.landmarks.depth)
     reach = _STANDING * trunk_length(joints)
     self._footing = Footing(reach, self._skeleton.feet(self._rest))
     height, width = scene.plate.shape[:2]

@@ -12,6 +12,10 @@ _SIDES = {
   "left": (lm.LEFT_WRIST, lm.LEFT_HAND, lm.LEFT_HIP),
   "right": (lm.RIGHT_WRIST, lm.RIGHT_HAND, lm.RIGHT_HIP),
 }
+_ARMS = {
+  "left": (lm.LEFT_ELBOW, lm.LEFT_WRIST),
+  "right": (lm.RIGHT_ELBOW, lm.RIGHT_WRIST),
+}
 _FLANKS = ((lm.LEFT_SHOULDER, lm.LEFT_HIP), (lm.RIGHT_SHOULDER, lm.RIGHT_HIP))
 # Relative to the trunk: how far a hidden hand is from its hip at most, and the radii of
 # the discs in which the colours of hands and face are looked at.
@@ -24,10 +28,26 @@ _SOLID = 0.95  # alpha of a pixel that is not mixed with the background
 def held_arms(scene: Scene) -> tuple[str, ...]:
   """Returns the sides, of "left" and "right", whose arm moves with the trunk.
 
-  Their hands are hidden in the picture.
+  Their hands, or the whole arms, are hidden in the picture.
   """
   hidden = hidden_hands(scene.colours, scene.alpha, scene.landmarks)
-  return tuple(side for side in hidden if side not in cut_arms(scene))
+  hidden = {*hidden, *hidden_arms(scene)} - {*cut_arms(scene)}
+  return tuple(side for side in _SIDES if side in hidden)
+
+
+def hidden_arms(scene: Scene) -> tuple[str, ...]:
+  """Returns the sides, of "left" and "right", of which no elbow and no wrist is seen.
+
+  Such an arm is behind the body, for example. One that the picture cuts off is not
+  meant.
+  """
+  unseen = scene.landmarks.confidence < lm.MIN_CONFIDENCE
+  cut = cut_arms(scene)
+  return tuple(
+    side
+    for side, joints in _ARMS.items()
+    if unseen[list(joints)].all() and side not in cut
+  )
 
 
 def arms_before_trunk(landmarks: lm.Landmarks) -> tuple[str, ...]:

@@ -32,6 +32,11 @@ _FINGERS = 1.5  # the hand goes on beyond the knuckles
 _SIZE = 256
 
 
+def flat() -> Float[np.ndarray, "33"]:
+  """Returns the depth of landmarks of which nothing is known: all are as far away."""
+  return np.zeros(NUM_LANDMARKS)
+
+
 @dataclasses.dataclass(frozen=True)
 class Landmarks:
   """What the network says of one picture.
@@ -40,11 +45,19 @@ class Landmarks:
     points: pixels (x, y) in the picture.
     confidence: that a landmark is visible, in [0, 1].
     presence: that there is a person in the square, in [0, 1].
+    depth: pixels by which a landmark is farther from the camera than the hips; 0 if
+      nothing is known of it.
   """
 
   points: Float[np.ndarray, "33 2"]
   confidence: Float[np.ndarray, "33"]
   presence: float
+  depth: Float[np.ndarray, "33"] = dataclasses.field(default_factory=flat)
+
+  def moved(self, scale: float, offset: Float[np.ndarray, "2"]) -> "Landmarks":
+    """Returns the landmarks of a picture that was enlarged, then moved by pixels."""
+    points, depth = self.points * scale + offset, self.depth * scale
+    return dataclasses.replace(self, points=points, depth=depth)
 
 
 class LandmarkNetwork:
@@ -74,7 +87,9 @@ class LandmarkNetwork:
     values, presence, *mask = self._network(x)
     values = values.reshape(-1, 5)[:NUM_LANDMARKS]
     points = square.to_picture(values[:, :2].astype(np.float64) / _SIZE)
-    return Landmarks(points, _sigmoid(values[:, 3]), float(presence[0])), mask
+    depth = values[:, 2].astype(np.float64) * square.side / _SIZE
+    found = Landmarks(points, _sigmoid(values[:, 3]), float(presence[0]), depth)
+    return found, mask
 
 
 def fingertips(points: Float[np.ndarray, "33 2"], side: str) -> Float[np.ndarray, "2"]:

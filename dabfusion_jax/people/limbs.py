@@ -21,7 +21,9 @@ from dabfusion_jax.people.skeleton import (
   Joints,
 )
 
-_STRAIGHT = 0.5  # cosine of the angle by which a limb may be bent
+# Cosines of the angles by which a limb may be bent: so that its middle is measured, and
+# so that it is split at a line.
+_STRAIGHT, _FOLDED = 0.5, -0.5
 # Lines across a limb, on which its middle is measured: how far apart the outer ones are
 # and how far from the joint they reach, in trunks; and how many.
 _ALONG, _ACROSS, _NUM_LINES = 0.1, 0.3, 7
@@ -47,7 +49,7 @@ def centre_joints(regions: Regions, joints: Joints, unit: float) -> Joints:
   joints = joints.copy()
   for upper, lower in (*ARMS.values(), *LEGS.values()):
     limb = [*LIMBS[upper], LIMBS[lower][1]]
-    directions = _directions(joints[limb])
+    directions = _directions(joints[limb], _STRAIGHT)
     if directions is None:
       continue
     shift = _middle(regions[upper] | regions[lower], joints[limb[1]], *directions, unit)
@@ -64,7 +66,7 @@ def split_limbs(regions: Regions, joints: Joints) -> dict[str, np.ndarray]:
   regions = dict(regions)
   for upper, lower in (*ARMS.values(), *LEGS.values()):
     limb = joints[[*LIMBS[upper], LIMBS[lower][1]]]
-    directions = _directions(limb)
+    directions = _directions(limb, _FOLDED)
     if directions is None:
       continue
     whole = regions[upper] | regions[lower]
@@ -133,15 +135,15 @@ def meeting(
 
 
 def _directions(
-  limb: Float[np.ndarray, "3 2"],
+  limb: Float[np.ndarray, "3 2"], least: float
 ) -> tuple[Float[np.ndarray, "2"], Float[np.ndarray, "2"]] | None:
   """Returns the directions along and across a limb at its middle joint.
 
-  None if it is bent a lot.
+  None if the cosine of the angle by which it is bent is less than `least`.
   """
   bones = np.diff(limb, axis=0)
   bones /= np.maximum(np.hypot(*bones.T)[:, None], 1e-6)
-  if bones[0] @ bones[1] < _STRAIGHT:
+  if bones[0] @ bones[1] < least:
     return None
   along = bones.sum(0) / np.hypot(*bones.sum(0))
   return along, np.array([-along[1], along[0]])

@@ -6,7 +6,7 @@ that moves leaves no hole.
 """
 
 import dataclasses
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 import PIL.Image
@@ -15,6 +15,7 @@ import scipy.ndimage
 import scipy.spatial
 from jaxtyping import Bool, Float, Float32, UInt8
 
+from dabfusion_jax.people import landmarks as lm
 from dabfusion_jax.people import skeleton
 from dabfusion_jax.people.fill import fill_with_texture
 from dabfusion_jax.people.limbs import (
@@ -24,15 +25,26 @@ from dabfusion_jax.people.limbs import (
   meeting,
   split_limbs,
 )
+from dabfusion_jax.people.overlap import drawing_order, layer_limbs
 from dabfusion_jax.people.piece import Piece
 from dabfusion_jax.people.regions import (
   assign,
+  cores,
   largest_part,
   outlines,
   suits_head,
 )
 from dabfusion_jax.people.seam import seam_at_bend, seam_at_shoulder
-from dabfusion_jax.people.skeleton import ARMS, HEAD, LEGS, LIMBS, TORSO, TORSO_JOINTS
+from dabfusion_jax.people.skeleton import (
+  ARMS,
+  HEAD,
+  LEGS,
+  LIMBS,
+  TORSO,
+  TORSO_JOINTS,
+  Depth,
+  Joints,
+)
 
 _OVERLAP = 0.03  # of neighbouring pieces, relative to the trunk
 _SHOULDERS = {name: LIMBS[name][0] for name in LIMBS if "upper_arm" in name}
@@ -57,20 +69,26 @@ _BEHIND_ARMS = (HEAD, *_TRUNK_AND_LEGS)
 _THIN = 0.04  # half the width of what sticks out of these and is left out, in trunks
 _MIN_PART = 0.04  # area of a part that shows a piece's colours, of the largest one
 _SOLID = 0.95  # alpha of a pixel that is not mixed with the background
-# From the back to the front.
-_ORDER = ("right_foot", "left_foot", "right_shin", "left_shin", "right_thigh")
-_ORDER += ("left_thigh", TORSO, HEAD, "right_upper_arm", "left_upper_arm")
-_ORDER += ("right_forearm", "left_forearm")
+_FLAT = lm.flat()
 
 
 def cut_pieces(
   picture: UInt8[np.ndarray, "h w 3"],
   alpha: Float32[np.ndarray, "h w"],
-  joints: Float[np.ndarray, "33 2"],
-) -> tuple[tuple[Piece, ...], Float[np.ndarray, "33 2"]]:
+  joints: Joints,
+  depth: Depth = _FLAT,
+  hidden_arms: Sequence[str] = (),
+) -> tuple[tuple[Piece, ...], Joints]:
   """Returns the pieces of a person, from the back to the front, and their joints.
 
   The joints are those given, with elbows and knees in the middle of the limb.
+
+  Args:
+    picture: of the person.
+    alpha: of the person.
+    joints: of the picture.
+    depth: of the joints, in pixels; more is farther from the camera.
+    hidden_arms: sides, of "left" and "right", whose arm is not seen.
   """
   body = alpha > BODY_ALPHA
   rows, columns = np.flatnonzero(body.any(1)), np.flatnonzero(body.any(0))
@@ -82,11 +100,15 @@ def cut_pieces(
   picture, alpha, joints = picture[window], alpha[window], joints - [left, top]
   unit = skeleton.trunk_length(joints)
   shapes = outlines(joints, unit, alpha.shape)
+  for side in hidden_arms:
+    shapes |= {part: np.full_like(shapes[part], np.inf) for part in ARMS[side]}
   regions = assign(shapes, alpha > BODY_ALPHA, picture, joints)
+  order = drawing_order(depth)
+  regions, hidden = layer_limbs(regions, shapes, joints, depth, order)
   inner = {name: region & (alpha > 0.5) for name, region in regions.items()}
   joints = centre_joints(inner, joints, unit)
   regions = split_limbs(regions, joints)
-  pieces = _cut_regions(picture, alpha, joints, shapes, regions)
+  pieces = _cut_regions(picture, alpha, joints, shapes, regions, order, hidden)
   place = lambda piece: {"left": piece.left + int(left), "top": piece.top + int(top)}
   moved = tuple(dataclasses.replace(piece, **place(piece)) for piece in pieces)
   return moved, joints + [left, top]
@@ -98,6 +120,8 @@ def _cut_regions(
   joints: np.ndarray,
   shapes: Mapping[str, np.ndarray],
   regions: Mapping[str, np.ndarray],
+  order: Sequence[str],
+  hidden: Mapping[str, np.ndarray],
 ) -> Iterator[Piece]:
   """Yields the pieces of a person who fills a picture."""
   unit = skeleton.trunk_length(joints)
@@ -118,8 +142,9 @@ def _cut_regions(
   unsure &= scipy.ndimage.distance_transform_edt(body) > _MIXED
   to_rest = scipy.ndimage.distance_transform_edt(arms | ~body)
   radii = disc_radii(regions, joints, unit)
+  sure = cores(joints, unit, body)
   drawn = set()
-  for name in _ORDER:
+  for name in order:
     own = regions[name]
     if not own.any():
       continue
@@ -143,9 +168,11 @@ def _cut_regions(
     if name in fronts:
       # Behind arms the outline goes on as it does above and below; behind hair and
       # neck, within the outline of the trunk.
-      goes_on = _closed(own & seen, _BRIDGED * unit) | _dilate(own, _HIDDEN * unit)
+      core = fronts[name] & sure.get(name, False)
+      goes_on = _closed(own & seen | core, _BRIDGED * unit)
+      goes_on |= _dilate(own, _HIDDEN * unit)
       goes_on |= joint_areas & behind_arms  # hands at the hips hide where they meet
-      inside = fronts[name] & (shapes[name] < 1)
+      inside = fronts[name] & (shapes[name] < 1) | core
       rounded = (shown | inside & (goes_on | ~arms)).astype(np.float32)
       rounded = scipy.ndimage.gaussian_filter(rounded, _ROUND * unit) > 0.5
       covered = inside & np.where(arms, rounded, shapes[name] < _OUTLINE) & ~shown
@@ -156,6 +183,9 @@ def _cut_regions(
       known = shown & (from_arms > mixed)
       if name == TORSO:
         known &= scipy.ndimage.distance_transform_edt(~regions[HEAD]) > _MIXED
+    if name in hidden and hidden[name].any():
+      covered |= hidden[name] & ~shown
+      known &= scipy.ndimage.distance_transform_edt(~hidden[name]) > mixed
     support = shown | covered
     if name in _TRUNK_AND_LEGS:
       support = _without_thin_parts(support, alpha, _THIN * unit)

@@ -17,6 +17,9 @@ from dabfusion_jax.people.skeleton import FEET, HEAD, LIMBS, TORSO, trunk_length
 RADII = {"upper_arm": 0.15, "forearm": 0.13, "thigh": 0.24, "shin": 0.17}
 _HEAD_RADIUS, _FOOT_RADIUS, _TORSO_RADIUS = 0.36, 0.12, 0.25
 _HAND_RADIUS = 0.15
+# The same of what is sure to be neck and skull; and the width of what is sure to be
+# trunk, relative to the distance of the joints.
+_NECK_RADIUS, _SKULL_RADIUS, _CORE_WIDTH = 0.13, 0.18, 1.25
 # Relative to the radius of an arm: up to the first, pixels show the arm's colours; up
 # to the second they are the arm's whatever their colour. Beside hands there is cloth.
 _CORE, _SURE, _LOWER_CORE, _LOWER_SURE = 0.5, 0.5, 0.3, 0.4  # upper arms; forearms
@@ -62,6 +65,33 @@ def outlines(
   ]
   shapes[TORSO] = np.where(_inside(x, y, corners), 0, np.min(outline, 0))
   return shapes
+
+
+def cores(
+  joints: np.ndarray, unit: float, body: Bool[np.ndarray, "h w"]
+) -> dict[str, Bool[np.ndarray, "h w"]]:
+  """Returns what belongs to the trunk, and to head and neck, whatever covers it.
+
+  Where background is seen beside the trunk, nothing beyond belongs to it.
+
+  Args:
+    joints: of the person.
+    unit: length of the trunk.
+    body: the person.
+  """
+  y, x = np.mgrid[: body.shape[0], : body.shape[1]].astype(np.float32) + 0.5
+  corners = joints[[lm.LEFT_SHOULDER, lm.RIGHT_SHOULDER, lm.RIGHT_HIP, lm.LEFT_HIP]]
+  middles = np.repeat(corners.reshape(2, 2, 2).mean(1), 2, axis=0)
+  trunk = _inside(x, y, middles + _CORE_WIDTH * (corners - middles))
+  # The middle of the trunk at each row, from which on background is looked for.
+  top, bottom = sorted(middles[::2].tolist(), key=lambda point: point[1])
+  middle = np.interp(y[:, :1], (top[1], bottom[1]), (top[0], bottom[0]))
+  beyond = np.logical_or.accumulate(~body & (x >= middle), axis=1)
+  beyond |= np.logical_or.accumulate((~body & (x < middle))[:, ::-1], axis=1)[:, ::-1]
+  ears = joints[[lm.LEFT_EAR, lm.RIGHT_EAR]].mean(0)
+  neck = _distance(x, y, ears, middles[0]) < _NECK_RADIUS * unit
+  skull = _distance(x, y, ears, ears) < _SKULL_RADIUS * unit
+  return {TORSO: trunk & ~beyond, HEAD: neck | skull}
 
 
 def assign(

@@ -105,7 +105,8 @@ def _continue(scene: Scene, below: float) -> Scene:
   unit = trunk_length(scene.landmarks.points)
   rows, columns = scene.alpha.shape
   above, aside, straight = (int(share * unit) for share in (_ABOVE, _ASIDE, _STRAIGHT))
-  points = scene.landmarks.points + [aside, above]
+  landmarks = scene.landmarks.moved(1.0, np.array([aside, above], float))
+  points = landmarks.points
   floor = int(np.ceil(points[[lm.LEFT_TOE, lm.RIGHT_TOE], 1].max()))
   last = int(min(floor, above + rows + below * unit))
   legs = max(0, last - above - rows - straight)
@@ -125,7 +126,7 @@ def _continue(scene: Scene, below: float) -> Scene:
     pad(scene.plate, "edge", "edge"),
     pad(scene.colours, "symmetric", "edge"),
     alpha,
-    dataclasses.replace(scene.landmarks, points=points),
+    landmarks,
     window=(aside, above, aside + columns, above + rows),
   )
 
@@ -138,7 +139,6 @@ def _whole(scene: Scene) -> tuple[Scene, float]:
   if scene.window is None:
     return scene, 1.0
   scale = min(1.0, _SHOWN_TRUNK / trunk_length(scene.landmarks.points))
-  points = (scene.landmarks.points - scene.window[:2]) * scale
 
   def reduce(values):
     image = PIL.Image.fromarray(np.ascontiguousarray(scene.shown(values)))
@@ -147,7 +147,7 @@ def _whole(scene: Scene) -> tuple[Scene, float]:
 
   picture = Scene(
     *(reduce(values) for values in (scene.plate, scene.colours, scene.alpha)),
-    dataclasses.replace(scene.landmarks, points=points),
+    scene.landmarks.moved(scale, -scale * np.array(scene.window[:2])),
   )
   return _continue(picture, np.inf), scale
 
@@ -189,8 +189,7 @@ def stand_in(
   colours = match_light(move(scene.colours, "RGB"), scene.plate, plate)
   landmarks = scene.landmarks
   if landmarks is not None:
-    points = landmarks.points * scale + offset
-    landmarks = dataclasses.replace(landmarks, points=points)
+    landmarks = landmarks.moved(scale, offset)
   return Scene(plate, colours, alpha, landmarks, shade)
 
 

@@ -33,6 +33,8 @@ TORSO_JOINTS = (lm.LEFT_SHOULDER, lm.RIGHT_SHOULDER, lm.LEFT_HIP, lm.RIGHT_HIP)
 # Bounds of the length of a bone, relative to the picture.
 _ARM_LENGTHS, _LEG_LENGTHS, _TORSO_LENGTHS = (0.5, 1.1), (0.6, 1.06), (0.8, 1.06)
 _TORSO_WIDTHS = (0.85, 1.06)
+# The same, of one that points at the camera in the picture; hands grow with forearms.
+_LONGEST, _LONGEST_FOREARM = 1.6, 1.25
 _MAX_NOD = np.deg2rad(20)
 # A foot that is as many trunks higher than the other bears less of the body, and is off
 # the floor.
@@ -44,6 +46,7 @@ _SMOOTHING = 0.7  # frames; the standard deviation of noise that is taken away
 SMOOTHING_REACH = 3  # frames before and after, by which a smoothed joint is influenced
 
 Joints = Float[np.ndarray, "33 2"]
+Depth = Float[np.ndarray, "33"]  # of joints, in pixels
 Affine = Float[np.ndarray, "2 3"]  # from pixels of the picture to those of a frame
 
 
@@ -98,11 +101,13 @@ class Skeleton:
     rest: what is read from no motion, in the same pixels. What joints differ from it
       is motion.
     held: sides ("left", "right") whose arm moves with the trunk.
+    depth: of the joints, in pixels of the picture; more is farther from the camera.
   """
 
   joints: Joints
   rest: Joints
   held: tuple[str, ...] = ()
+  depth: Depth = dataclasses.field(default_factory=lm.flat)
 
   def feet(self, joints: Joints) -> Feet:
     """Returns where a generated frame shows the ankles.
@@ -159,10 +164,21 @@ class Skeleton:
     turn = _wrap(_angle(bone) - _angle(own))
     turn += kept * _wrap(_angle(own) - _angle(rest))
     length = _length(bone) + kept * (_length(own) - _length(rest))
-    bounds = _ARM_LENGTHS if "arm" in name else _LEG_LENGTHS
-    factor = np.clip(length / _length(own), *bounds)
+    factor = np.clip(length / _length(own), *self._lengths(name))
     matrix = _stretch(_angle(own), turn, factor, 1.0)
     return _about(matrix, self.joints[first], start), start + matrix @ own
+
+  def _lengths(self, name: str) -> tuple[float, float]:
+    """Returns the bounds of the length of a limb, relative to the picture.
+
+    One that points at the camera there may become as long as it is.
+    """
+    first, last = LIMBS[name]
+    seen = _length(self.joints[last] - self.joints[first])
+    true = np.hypot(seen, self.depth[last] - self.depth[first])
+    least, most = _ARM_LENGTHS if "arm" in name else _LEG_LENGTHS
+    longest = _LONGEST_FOREARM if "forearm" in name else _LONGEST
+    return least, float(np.clip(most * true / seen, most, longest))
 
   def _move_head(self, torso: Affine, joints: Joints) -> Affine:
     def angle(points):

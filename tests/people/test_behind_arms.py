@@ -4,6 +4,7 @@ import dancers
 import numpy as np
 import scipy.ndimage
 
+from dabfusion_jax.people import landmarks as lm
 from dabfusion_jax.people import pieces
 
 
@@ -142,3 +143,24 @@ def test_in_a_large_picture_edges_are_mixed_over_more_pixels():
   seen = pixels[pixels[..., 3] > 200][:, :3]
   assert len(seen) > 1000
   assert (np.abs(seen - dancers.SKIN).max(-1) < 40).mean() > 0.98
+
+
+def test_an_arm_before_chest_and_chin_leaves_no_hole_when_it_is_taken_away():
+  points = dancers.joints()
+  points[lm.LEFT_ELBOW], points[lm.LEFT_WRIST] = [104, 76], [76, 52]
+  points[list(lm.LEFT_HAND)] = [[66, 44], [67, 43]]
+  picture, mask = dancers.draw(points, arms=1.4)
+  parts = pieces.cut_pieces(picture, mask.astype(np.float32), points)[0]
+  rest = [
+    piece for piece in parts if "left" not in piece.name or "arm" not in piece.name
+  ]
+  drawn = dancers.compose(rest, {piece.name: np.eye(2, 3) for piece in rest})
+  nothing_before = dancers.draw()[1]
+  y, x = np.mgrid[: dancers.HEIGHT, : dancers.WIDTH] + 0.5
+  chest = (np.abs(x - 80) < 14) & (y > 58) & (y < 100)
+  neck = (np.abs(x - 80) < 5) & (y > 30) & (y < 58)
+  for part in (chest, neck):
+    part &= nothing_before
+    assert (drawn[part][:, 3] > 200).mean() > 0.97
+  shown = drawn[chest][:, :3].astype(int)
+  assert (np.abs(shown - dancers.SHIRT).max(-1) < 40).mean() > 0.95

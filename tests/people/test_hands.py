@@ -5,10 +5,11 @@ import numpy as np
 import PIL.Image
 import PIL.ImageDraw
 
+from dabfusion_jax.people import cut_off, hands, pieces, scene, skeleton
 from dabfusion_jax.people import landmarks as lm
-from dabfusion_jax.people import skeleton
 from dabfusion_jax.people.hands import arms_before_trunk, hidden_hands
 from dabfusion_jax.people.landmarks import Landmarks
+from dabfusion_jax.people.segmenter import Person
 from dabfusion_jax.people.skeleton import Skeleton
 
 
@@ -47,6 +48,49 @@ def test_the_arm_of_a_hidden_hand_moves_with_the_trunk_alone():
   for part in ("left_upper_arm", "left_forearm"):
     np.testing.assert_array_equal(moves[part], moves[skeleton.TORSO])
   assert not np.allclose(moves["right_forearm"], moves[skeleton.TORSO])
+
+
+def _scene(unseen, rows=None):
+  """Returns a person of whom the network did not see some landmarks."""
+  picture, mask = dancers.draw()
+  confidence = np.ones(lm.NUM_LANDMARKS)
+  confidence[list(unseen)] = 0.4
+  found = Landmarks(dancers.joints(), confidence, 1.0)
+  person = Person(mask[:rows].astype(np.float32), found, 0, is_cut_off=rows is not None)
+  return scene.own_scene(picture[:rows], person)
+
+
+def test_an_arm_of_which_nothing_is_seen_is_held_and_one_with_an_elbow_dances():
+  arm = (lm.LEFT_ELBOW, lm.LEFT_WRIST)
+  assert hands.hidden_arms(_scene(())) == hands.held_arms(_scene(())) == ()
+  assert hands.hidden_arms(_scene(arm)) == hands.held_arms(_scene(arm)) == ("left",)
+  assert hands.hidden_arms(_scene(arm[1:])) == ()
+  assert hands.hidden_arms(_scene(arm[:1])) == ()
+
+
+def test_an_arm_that_the_picture_cuts_off_is_not_hidden():
+  unseen = (lm.LEFT_ELBOW, lm.LEFT_WRIST)
+  half = _scene(unseen, rows=76)
+  assert "left" in cut_off.cut_arms(half)
+  assert hands.hidden_arms(half) == ()
+
+
+def test_a_hidden_arm_has_no_pieces_and_its_pixels_stay_with_the_trunk():
+  points = dancers.joints()
+  points[[lm.LEFT_ELBOW, lm.LEFT_WRIST]] = [[80, 80], [72, 98]]  # behind the back
+  picture, mask = dancers.draw()
+  points[[lm.RIGHT_ELBOW, lm.RIGHT_WRIST]] = dancers.joints()[
+    [lm.RIGHT_ELBOW, lm.RIGHT_WRIST]
+  ]
+  alpha = mask.astype(np.float32)
+  named = lambda found: {piece.name: piece for piece in found[0]}
+  seen = named(pieces.cut_pieces(picture, alpha, points))
+  hidden = named(pieces.cut_pieces(picture, alpha, points, hidden_arms=("left",)))
+  assert {*seen} - {*hidden} == {"left_upper_arm", "left_forearm"}
+  still = {skeleton.TORSO: np.eye(2, 3)}
+  trunk = dancers.compose([hidden[skeleton.TORSO]], still)
+  assert (trunk[60:100, 76:84, 3] > 250).all()
+  assert np.abs(trunk[64:100, 76:84, :3].astype(int) - dancers.SHIRT).max() < 3
 
 
 def test_a_wrist_before_the_trunk_is_told_from_one_beside_or_below_it():

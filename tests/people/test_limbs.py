@@ -93,13 +93,29 @@ def test_a_limb_is_split_by_a_line_across_the_joint(upper, lower, joint):
     np.testing.assert_array_equal(split[name], found[name])
 
 
-def test_a_limb_that_is_bent_a_lot_keeps_its_parts():
+def test_a_folded_limb_keeps_its_parts():
   points = dancers.joints()
   found = regions_of(points)
-  points[27] = points[25] + [30, -12]  # a foot that is kicked up
+  points[27] = points[25] + [12, -30]  # a foot that is kicked up
   split = limbs.split_limbs(found, points)
   for name in ("left_thigh", "left_shin"):
     np.testing.assert_array_equal(split[name], found[name])
+
+
+def test_a_limb_that_is_bent_a_lot_is_split_halfway_between_its_bones():
+  points = dancers.joints()
+  points[27] = points[25] + [36, 4]  # by some 80 degrees
+  found = regions_of(points)
+  split = limbs.split_limbs(found, points)
+  y, x = np.nonzero(found["left_thigh"] | found["left_shin"])
+  place = np.stack([x, y], -1) + 0.5 - points[25]
+  bones = np.diff(points[[23, 25, 27]], axis=0)
+  middle = (bones / np.hypot(*bones.T)[:, None]).sum(0)
+  beyond = place @ middle
+  # Before, pixels on the side of the shin belong to the thigh, which is wider.
+  assert found["left_thigh"][y, x][beyond > 1].sum() > 20
+  assert not split["left_thigh"][y, x][beyond > 1].any()
+  assert not split["left_shin"][y, x][beyond < -1].any()
 
 
 def test_the_end_of_a_wide_sleeve_stays_with_the_upper_arm():

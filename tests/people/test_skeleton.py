@@ -64,6 +64,30 @@ def test_a_limb_never_grows_beyond_its_bound():
   assert np.linalg.norm(ends[1] - ends[0]) == pytest.approx(1.1 * before)
 
 
+@pytest.mark.parametrize(
+  ("name", "towards", "most"),
+  [
+    ("left_forearm", 0.5, 1.1 * np.hypot(1, 0.5)),
+    ("left_forearm", 3.0, 1.25),
+    ("left_upper_arm", -0.8, 1.1 * np.hypot(1, 0.8)),
+    ("left_upper_arm", 3.0, 1.6),
+    ("right_shin", 0.8, 1.06 * np.hypot(1, 0.8)),
+  ],
+)
+def test_a_limb_that_points_at_the_camera_may_become_as_long_as_it_is(
+  name, towards, most
+):
+  rest = dancers.joints()
+  first, last = skeleton.LIMBS[name]
+  own = np.hypot(*(rest[last] - rest[first]))
+  depth = lm.flat()
+  depth[last] = towards * own
+  pose = rest.copy()
+  pose[last] += 8 * (rest[last] - rest[first])
+  moves = Skeleton(rest, rest, depth=depth)._move_limb(name, rest[first], pose)
+  assert np.hypot(*(moves[1] - rest[first])) == pytest.approx(most * own)
+
+
 def test_the_lower_foot_stands_where_the_frame_shows_it():
   rest = dancers.joints()
   moves = pose_of(Skeleton(rest, rest), rest + [7.0, 3.0])

@@ -1,0 +1,126 @@
+"""Finds which arm or leg lies before another, and what the other hides.
+
+Outlines around bones alone would split limbs that overlap along the middle between
+their bones, as in crossed legs or folded arms.
+"""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from jaxtyping import Bool, Float
+
+from dabfusion_jax.people.skeleton import (
+  ARMS,
+  FEET,
+  HEAD,
+  LEGS,
+  LIMBS,
+  TORSO,
+  Depth,
+  Joints,
+  trunk_length,
+)
+
+# Trunks by which a limb is nearer to the camera than what it hides, at least.
+_BEFORE = 0.25
+# Half the width of a limb is measured in so many parts of its length, and lies between
+# these shares of that of its outline; and the share of pixels that are within it.
+_NUM_PARTS, _WIDTHS, _HELD = 4, (0.5, 1.0), 0.9
+
+Regions = Mapping[str, Bool[np.ndarray, "h w"]]
+
+
+def drawing_order(depth: Depth) -> tuple[str, ...]:
+  """Returns all pieces from the back to the front.
+
+  Arms are before the trunk. Of two legs, upper arms or forearms the nearer one, by the
+  landmarks at its ends, is in front; the left one if they are as near.
+  """
+  ends = lambda parts: depth[[LIMBS[part][1] for part in parts]].sum()
+  order = []
+  for side in sorted(("right", "left"), key=lambda side: -ends(LEGS[side])):
+    order += [f"{side}_foot", *reversed(LEGS[side])]
+  order += [TORSO, HEAD]
+  for pair in zip(ARMS["right"], ARMS["left"], strict=True):
+    order += sorted(pair, key=lambda part: -ends([part]))
+  return tuple(order)
+
+
+def layer_limbs(
+  regions: Regions,
+  shapes: Mapping[str, np.ndarray],
+  joints: Joints,
+  depth: Depth,
+  order: Sequence[str],
+) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+  """Returns the pixels of each piece, and those that limbs have behind other limbs.
+
+  Args:
+    regions: the pixels of each piece, those of limbs by the nearest bone.
+    shapes: the distance of each pixel from each piece; 1 at its outline.
+    joints: of the picture.
+    depth: of the landmarks.
+    order: of the pieces, from the back to the front.
+  """
+  least = _BEFORE * trunk_length(joints)
+  regions, hidden = dict(regions), {}
+  for limbs, feet in ((LEGS, FEET), (ARMS, {})):
+    names = [part for pair in limbs.values() for part in pair]
+    names = sorted([*names, *feet], key=order.index)
+    whole = np.logical_or.reduce([regions[name] for name in names])
+    owner, shown = np.zeros(whole.shape, int), np.zeros(whole.shape)
+    within, depths = {}, {}
+    for i, name in enumerate(names):
+      if name in feet:  # they may be hidden, but hide nothing
+        within[name], depths[name] = np.zeros_like(whole), depth[feet[name]]
+      else:
+        first, last = LIMBS[name]
+        along, side = _place(joints[[first, last]], whole.shape)
+        width = _width(along, side, shapes[name], regions[name])
+        within[name] = whole & (shapes[name] < width)
+        share = np.clip(along, 0, 1)
+        depths[name] = depth[first] + share * (depth[last] - depth[first])
+      owner = np.where(regions[name], i, owner)
+      shown = np.where(regions[name], depths[name], shown)
+    for i, name in enumerate(names):  # those in front last
+      nearer = within[name] & (depths[name] < shown - least)
+      owner = np.where(nearer, i, owner)
+      shown = np.where(nearer, depths[name], shown)
+    for i, name in enumerate(names):
+      regions[name] = whole & (owner == i)
+      behind = (owner > i) & (depths[name] > shown + least)
+      hidden[name] = within[name] & behind
+  return regions, hidden
+
+
+def _place(
+  bone: Float[np.ndarray, "2 2"], shape: tuple[int, int]
+) -> tuple[Float[np.ndarray, "h w"], Bool[np.ndarray, "h w"]]:
+  """Returns how far along a bone pixels are, from 0 to 1, and on which side of it."""
+  y, x = np.mgrid[: shape[0], : shape[1]] + 0.5
+  direction = bone[1] - bone[0]
+  x, y = x - bone[0, 0], y - bone[0, 1]
+  along = x * direction[0] + y * direction[1]
+  side = y * direction[0] - x * direction[1] > 0
+  return along / max(float(direction @ direction), 1e-6), side
+
+
+def _width(
+  along: Float[np.ndarray, "h w"],
+  side: Bool[np.ndarray, "h w"],
+  distance: Float[np.ndarray, "h w"],
+  own: Bool[np.ndarray, "h w"],
+) -> Float[np.ndarray, "h w"]:
+  """Returns half the width of a limb at each pixel, relative to that of its outline.
+
+  It is that of the wider side: on the other, half of what it hides, or is hidden by, is
+  missing.
+  """
+  widths = []
+  for part in range(_NUM_PARTS):
+    there = own & (along * _NUM_PARTS >= part) & (along * _NUM_PARTS < part + 1)
+    sides = [distance[there & beside] for beside in (side, ~side)]
+    found = [np.quantile(values, _HELD) / _HELD for values in sides if len(values)]
+    widths.append(np.clip(max(found, default=0.0), *_WIDTHS))
+  centres = (np.arange(_NUM_PARTS) + 0.5) / _NUM_PARTS
+  return np.interp(along, centres, widths)
