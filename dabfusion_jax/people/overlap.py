@@ -7,8 +7,10 @@ their bones, as in crossed legs or folded arms.
 from collections.abc import Mapping, Sequence
 
 import numpy as np
+import scipy.ndimage
 from jaxtyping import Bool, Float
 
+from dabfusion_jax.people.regions import largest_part
 from dabfusion_jax.people.skeleton import (
   ARMS,
   FEET,
@@ -26,6 +28,7 @@ _BEFORE = 0.25
 # Half the width of a limb is measured in so many parts of its length, and lies between
 # these shares of that of its outline; and the share of pixels that are within it.
 _NUM_PARTS, _WIDTHS, _HELD = 4, (0.5, 1.0), 0.9
+_SCRAP = 0.25  # of a limb, so much at least is no edge of the one in front
 
 Regions = Mapping[str, Bool[np.ndarray, "h w"]]
 
@@ -87,10 +90,41 @@ def layer_limbs(
       owner = np.where(nearer, i, owner)
       shown = np.where(nearer, depths[name], shown)
     for i, name in enumerate(names):
+      lost = regions[name] & (owner != i)
+      scraps = whole & (owner == i)
+      if name in feet:  # what has lost its shin
+        shin = names.index(LEGS[name.partition("_")[0]][-1])
+        scraps = _apart_from(scraps, owner == shin)
+      else:
+        scraps = _small_parts(scraps, _SCRAP * regions[name].sum())
+      if lost.any() and scraps.any():
+        nearest = scipy.ndimage.distance_transform_edt(
+          ~lost, return_distances=False, return_indices=True
+        )
+        owner = np.where(scraps, owner[tuple(nearest)], owner)
+    for i, name in enumerate(names):
       regions[name] = whole & (owner == i)
       behind = (owner > i) & (depths[name] > shown + least)
       hidden[name] = within[name] & behind
   return regions, hidden
+
+
+def _small_parts(
+  mask: Bool[np.ndarray, "h w"], least: float
+) -> Bool[np.ndarray, "h w"]:
+  """Returns the parts of a mask with fewer pixels, but for the largest part."""
+  labels, count = scipy.ndimage.label(mask)
+  areas = np.bincount(labels.ravel(), minlength=count + 1)
+  return mask & (areas < least)[labels] & ~largest_part(mask)
+
+
+def _apart_from(
+  mask: Bool[np.ndarray, "h w"], other: Bool[np.ndarray, "h w"]
+) -> Bool[np.ndarray, "h w"]:
+  """Returns the parts of a mask that do not touch another; none if that is empty."""
+  touching = scipy.ndimage.binary_dilation(other, iterations=2)
+  touching = scipy.ndimage.binary_propagation(touching & mask, mask=mask)
+  return mask & ~touching & other.any()
 
 
 def _place(

@@ -64,6 +64,7 @@ BODY_ALPHA = 0.02  # of a pixel that belongs to the person
 _AROUND = 8  # pixels around a person that are looked at
 # Around an edge, colours are partly those of the other side: pixels, and trunks.
 _MIXED, _MIXED_WIDTH = 3, 0.024
+_CLEAN = 0.2  # of the colours of a limb, so many at least tell what others hide of it
 _TRUNK_AND_LEGS = (TORSO, "left_thigh", "right_thigh", "left_shin", "right_shin")
 _BEHIND_ARMS = (HEAD, *_TRUNK_AND_LEGS)
 _THIN = 0.04  # half the width of what sticks out of these and is left out, in trunks
@@ -185,7 +186,8 @@ def _cut_regions(
         known &= scipy.ndimage.distance_transform_edt(~regions[HEAD]) > _MIXED
     if name in hidden and hidden[name].any():
       covered |= hidden[name] & ~shown
-      known &= scipy.ndimage.distance_transform_edt(~hidden[name]) > mixed
+      clean = known & (scipy.ndimage.distance_transform_edt(~hidden[name]) > mixed)
+      known = clean if clean.sum() > _CLEAN * known.sum() else known
     support = shown | covered
     if name in _TRUNK_AND_LEGS:
       support = _without_thin_parts(support, alpha, _THIN * unit)

@@ -136,7 +136,7 @@ def test_crossed_legs_are_the_picture_at_rest_and_whole_when_they_part(front):
   colour = LEFT_COLOUR if back == "left" else RIGHT_COLOUR
   core = legs[back] & legs[front]
   shown = drawn[core]
-  assert (shown[:, 3] > 150).mean() > 0.9
+  assert (shown[:, 3] > 150).mean() > 0.85
   assert (np.abs(shown[:, :3].astype(float) - colour).max(-1) < 60).mean() > 0.9
 
 
