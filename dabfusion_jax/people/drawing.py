@@ -73,7 +73,7 @@ class PieceDrawer:
     )
     self._skeleton = Skeleton(joints, self._rest, held, scene.landmarks.depth)
     reach = _STANDING * trunk_length(joints)
-    self._footing = Footing(reach, self._skeleton.feet(self._rest))
+    self._footing = Footing(reach, self._skeleton.feet(self._rest), times)
     height, width = scene.plate.shape[:2]
     self.plate, self._origin = scene.shown(scene.plate), np.zeros(2)
     self._shadow = None
