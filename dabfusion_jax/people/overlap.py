@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 import scipy.ndimage
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Shaped
 
 from dabfusion_jax.people.regions import largest_part
 from dabfusion_jax.people.skeleton import (
@@ -66,47 +66,55 @@ def layer_limbs(
     order: of the pieces, from the back to the front.
   """
   least = _BEFORE * trunk_length(joints)
-  regions, hidden = dict(regions), {}
+  layered, hidden = dict(regions), {}
   for limbs, feet in ((LEGS, FEET), (ARMS, {})):
-    names = [part for pair in limbs.values() for part in pair]
-    names = sorted([*names, *feet], key=order.index)
+    names = [*feet, *(part for parts in limbs.values() for part in parts)]
+    names.sort(key=order.index)
     whole = np.logical_or.reduce([regions[name] for name in names])
-    owner, shown = np.zeros(whole.shape, int), np.zeros(whole.shape)
-    within, depths = {}, {}
-    for i, name in enumerate(names):
-      if name in feet:  # they may be hidden, but hide nothing
-        within[name], depths[name] = np.zeros_like(whole), depth[feet[name]]
-      else:
-        first, last = LIMBS[name]
-        along, side = _place(joints[[first, last]], whole.shape)
-        width = _width(along, side, shapes[name], regions[name])
-        within[name] = whole & (shapes[name] < width)
-        share = np.clip(along, 0, 1)
-        depths[name] = depth[first] + share * (depth[last] - depth[first])
-      owner = np.where(regions[name], i, owner)
-      shown = np.where(regions[name], depths[name], shown)
+    within = {name: np.zeros_like(whole) for name in names}  # a foot hides nothing
+    depths = {foot: np.full(whole.shape, depth[ankle]) for foot, ankle in feet.items()}
+    for name in {*names} - {*feet}:
+      first, last = LIMBS[name]
+      along, side = _place(joints[[first, last]], whole.shape)
+      width = _width(along, side, shapes[name], regions[name])
+      within[name] = whole & (shapes[name] < width)
+      share = np.clip(along, 0, 1)
+      depths[name] = depth[first] + share * (depth[last] - depth[first])
+    owner = np.select([regions[name] for name in names], range(len(names)))
+    nearest = np.select([regions[name] for name in names], [depths[n] for n in names])
     for i, name in enumerate(names):  # those in front last
-      nearer = within[name] & (depths[name] < shown - least)
-      owner = np.where(nearer, i, owner)
-      shown = np.where(nearer, depths[name], shown)
+      before = within[name] & (depths[name] < nearest - least)
+      owner, nearest = (
+        np.where(before, i, owner),
+        np.where(before, depths[name], nearest),
+      )
     for i, name in enumerate(names):
-      lost = regions[name] & (owner != i)
-      scraps = whole & (owner == i)
-      if name in feet:  # what has lost its shin
+      left, lost = whole & (owner == i), regions[name] & (owner != i)
+      if name in feet:
         shin = names.index(LEGS[name.partition("_")[0]][-1])
-        scraps = _apart_from(scraps, owner == shin)
+        scraps = _apart_from(left, owner == shin)
       else:
-        scraps = _small_parts(scraps, _SCRAP * regions[name].sum())
-      if lost.any() and scraps.any():
-        nearest = scipy.ndimage.distance_transform_edt(
-          ~lost, return_distances=False, return_indices=True
-        )
-        owner = np.where(scraps, owner[tuple(nearest)], owner)
+        scraps = _small_parts(left, _SCRAP * regions[name].sum())
+      owner, nearest = (_continued(x, scraps, lost) for x in (owner, nearest))
     for i, name in enumerate(names):
-      regions[name] = whole & (owner == i)
-      behind = (owner > i) & (depths[name] > shown + least)
+      layered[name] = whole & (owner == i)
+      behind = (owner > i) & (depths[name] > nearest + least)
       hidden[name] = within[name] & behind
-  return regions, hidden
+  return layered, hidden
+
+
+def _continued(
+  values: Shaped[np.ndarray, "h w"],
+  scraps: Bool[np.ndarray, "h w"],
+  lost: Bool[np.ndarray, "h w"],
+) -> Shaped[np.ndarray, "h w"]:
+  """Returns values that are in some pixels those of the nearest lost one."""
+  if not (scraps.any() and lost.any()):
+    return values
+  indices = scipy.ndimage.distance_transform_edt(
+    ~lost, return_distances=False, return_indices=True
+  )
+  return np.where(scraps, values[tuple(indices)], values)
 
 
 def _small_parts(

@@ -97,6 +97,34 @@ def test_a_foot_behind_the_other_shin_leaves_it_its_pixels():
   assert not (parts["left_foot"] & shin).any()
 
 
+def test_what_is_left_of_a_foot_beyond_the_other_shin_is_not_cut_off_its_own():
+  points, depth = crossed("right")
+  points[lm.LEFT_ANKLE], points[lm.LEFT_TOE] = [80, 160], [100, 166]
+  picture, mask, _ = draw(points, "right")
+  shapes, found = regions_of(points, picture, mask)
+  order = overlap.drawing_order(depth)
+  parts, _ = overlap.layer_limbs(found, shapes, points, depth, order)
+  beyond = (found["left_foot"] & ~parts["left_foot"]) & (shapes["right_shin"] > 1)
+  assert beyond.sum() > 5  # the tip, which the shin in front has cut off
+  assert (parts["right_shin"] | parts["right_foot"])[beyond].all()
+  near_shin = scipy.ndimage.binary_dilation(parts["left_shin"], iterations=2)
+  labels, count = scipy.ndimage.label(parts["left_foot"])
+  assert all(near_shin[labels == label].any() for label in range(1, count + 1))
+
+
+def test_a_strip_beside_the_limb_in_front_belongs_to_it():
+  points, depth = crossed("left")
+  picture, mask, legs = draw(points, "left")
+  mask |= scipy.ndimage.binary_dilation(legs["left"], iterations=4)  # wide trousers
+  shapes, found = regions_of(points, picture, mask)
+  order = overlap.drawing_order(depth)
+  parts, _ = overlap.layer_limbs(found, shapes, points, depth, order)
+  for name in ("right_thigh", "right_shin"):
+    labels, count = scipy.ndimage.label(parts[name])
+    areas = np.sort(np.bincount(labels.ravel())[1:])
+    assert (areas[:-1] >= 0.25 * found[name].sum()).all()
+
+
 def test_the_nearer_leg_and_arm_are_drawn_over_the_other():
   depth = lm.flat()
   before = lambda first, second: order.index(first) < order.index(second)
