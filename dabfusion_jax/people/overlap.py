@@ -88,8 +88,9 @@ def layer_limbs(
         np.where(before, i, owner),
         np.where(before, depths[name], nearest),
       )
-    for i, name in enumerate(names):
-      left, lost = whole & (owner == i), regions[name] & (owner != i)
+    for name in sorted(names, key=lambda name: name in feet):  # feet after their shins
+      left = whole & (owner == names.index(name))
+      lost = regions[name] & ~left
       if name in feet:
         shin = names.index(LEGS[name.partition("_")[0]][-1])
         scraps = _apart_from(left, owner == shin)
