@@ -19,7 +19,7 @@ def person_notes(layered: Scene) -> tuple[str, ...]:
   if sides := held_arms(layered):
     move = "that arm moves" if len(sides) == 1 else "these arms move"
     are = "hand is" if len(sides) == 1 else "hands are"
-    hidden = f"The {' and '.join(sides)} {are} hidden, in a pocket perhaps"
+    hidden = f"The {' and '.join(sides)} {are} hidden, in a pocket or behind the body"
     notes += (f"{hidden}: {move} with the trunk.",)
   if sides := arms_before_trunk(layered.landmarks):
     arms, they = (

@@ -27,7 +27,7 @@ def test_of_a_person_with_arms_at_the_sides_nothing_is_said():
 
 def test_hands_that_are_hidden_at_the_hip_are_named():
   (note,) = notes_of(dancers.hands_at_hips(), alike=True)
-  assert note.startswith("The left and right hands are hidden, in a pocket perhaps")
+  assert note.startswith("The left and right hands are hidden, in a pocket or behind")
 
 
 def test_hands_below_the_picture_are_named():
