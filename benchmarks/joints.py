@@ -6,8 +6,10 @@ r"""How exactly the joints of a dance are read: from its flow, and from drawn fr
 moved by their true motion, as a stage 2 that has learnt it would. Printed are mean
 distances from the true joints over all frames but the first, in trunks, with standard
 errors over clips. What a reader says of the frame without motion is taken off, since
-detectors place joints elsewhere in a body than its mesh does. BlazePose needs its
-weights (docs/weights.md).
+detectors place joints elsewhere in a body than its mesh does. A second table shows what
+smoothing over time makes of what the reader says: the distances of all joints and of
+their steps from frame to frame, and how much their velocities change relative to the
+true ones. BlazePose needs its weights (docs/weights.md).
 """
 
 import argparse
@@ -23,6 +25,7 @@ from dabfusion_jax.ops.joints import JOINTS, trunk_length
 from dabfusion_jax.ops.true_flow import true_flow
 from dabfusion_jax.people.joints import joints_of as landmark_joints
 from dabfusion_jax.people.landmarks import LandmarkNetwork
+from dabfusion_jax.people.skeleton import smooth_joints
 from dabfusion_jax.people.squares import Square
 from dabfusion_jax.pipeline import DancePipeline
 from dabfusion_jax.storage import saved_stage
@@ -37,6 +40,8 @@ SHOWN = ("shoulder", "elbow", "wrist", "hip", "knee", "ankle", "head")
 FLOW, FRAMES = "the reader, from the flow", "BlazePose, from the true frames"
 DECODED, STILL = "BlazePose, from decoded frames", "no motion (null)"
 
+SMOOTHED = (0.1, 0.3, 0.5, 0.7, 1.0)  # frames; the first is as good as nothing
+
 Joints = Float[np.ndarray, "t 13 2"]
 
 
@@ -50,6 +55,15 @@ def distances(found: Joints, true: Joints) -> dict[str, float]:
     )
     for kind in SHOWN
   }
+
+
+def motion_errors(found: Joints, true: Joints) -> tuple[float, float, float]:
+  """Returns errors of places and of steps in trunks, and the ratio of accelerations."""
+  unit = float(trunk_length(true[0]))
+  error = (found - found[:1] - (true - true[:1])) / unit
+  size = lambda values: float(np.linalg.norm(values, axis=-1).mean())
+  changes = size(np.diff(found, 2, axis=0)) / size(np.diff(true, 2, axis=0))
+  return size(error[1:]), size(np.diff(error, axis=0)), changes
 
 
 def read_clip(
@@ -92,18 +106,29 @@ def run(args: argparse.Namespace) -> None:
     )
   pose = LandmarkNetwork(compiled=True)
   rows: dict[str, list[dict[str, float]]] = {}
+  smoothed: dict[float, list[tuple[float, float, float]]] = {}
   chosen = even_indices(len(clips), args.num_clips)
   for index in chosen:
     record = clips[index]
     true = joints_of(record["part_pose"])
     for name, found in read_clip(record, pipe, pose).items():
       rows.setdefault(name, []).append(distances(found, true))
+      if name == FLOW:
+        for sigma in SMOOTHED:
+          smooth = smooth_joints(found, np.ones(found.shape[:2]), sigma)
+          smoothed.setdefault(sigma, []).append(motion_errors(smooth, true))
   print(f"| read by (n = {len(chosen)} clips) | " + " | ".join(SHOWN) + " |")
   print("|---" * (1 + len(SHOWN)) + "|")
   for name, clips_of_row in rows.items():
     cells = (np.array([clip[kind] for clip in clips_of_row]) for kind in SHOWN)
     shown = (with_error(float(x.mean()), standard_error(x)) for x in cells)
     print(f"| {name} | " + " | ".join(shown) + " |")
+  print("\n| smoothed by [frames] | places | steps | change of velocity, over true |")
+  print("|---|---|---|---|")
+  for sigma, errors in smoothed.items():
+    columns = np.array(errors).T
+    shown = [with_error(float(x.mean()), standard_error(x)) for x in columns]
+    print(f"| {sigma} | " + " | ".join(shown) + " |")
 
 
 def main(argv: Sequence[str] | None = None) -> None:

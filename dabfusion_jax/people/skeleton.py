@@ -42,7 +42,9 @@ _LOWER, _ON_FLOOR = 0.05, 0.12
 # By which a leg may turn and stretch so that its foot stands.
 _MAX_TURN, _LEG_FACTORS = np.deg2rad(12), (0.92, 1.06)
 _AT_REST = np.deg2rad(25)  # within it, the pose of the picture is kept
-_SMOOTHING = 0.7  # frames; the standard deviation of noise that is taken away
+# Frames; with it the velocities of joints that are read are nearest to the true ones
+# (`benchmarks.joints`).
+SMOOTHING = 0.5
 SMOOTHING_REACH = 3  # frames before and after, by which a smoothed joint is influenced
 
 Joints = Float[np.ndarray, "33 2"]
@@ -51,12 +53,20 @@ Affine = Float[np.ndarray, "2 3"]  # from pixels of the picture to those of a fr
 
 
 def smooth_joints(
-  joints: Float[np.ndarray, "t 33 2"], confidence: Float[np.ndarray, "t 33"]
-) -> Float[np.ndarray, "t 33 2"]:
-  """Smooths joints over time; those of low confidence follow their neighbours."""
+  joints: Float[np.ndarray, "t n 2"],
+  confidence: Float[np.ndarray, "t n"],
+  sigma: float = SMOOTHING,
+) -> Float[np.ndarray, "t n 2"]:
+  """Smooths joints over time; those of low confidence follow their neighbours.
+
+  Args:
+    joints: of consecutive frames.
+    confidence: of the joints, in [0, 1].
+    sigma: in frames.
+  """
   weight = np.maximum(confidence, 1e-3)[..., None]
   blur = lambda x: scipy.ndimage.gaussian_filter1d(
-    x, _SMOOTHING, 0, mode="nearest", radius=SMOOTHING_REACH
+    x, sigma, 0, mode="nearest", radius=SMOOTHING_REACH
   )
   return blur(joints * weight) / blur(weight)
 
