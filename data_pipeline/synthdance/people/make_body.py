@@ -14,7 +14,8 @@ import itertools
 import json
 import pathlib
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import IO
 
 import numpy as np
 from jaxtyping import Float64, Int64
@@ -197,6 +198,19 @@ def make(archive: Archive) -> dict[str, np.ndarray]:
   return arrays
 
 
+def write(file: IO[bytes], arrays: Mapping[str, np.ndarray]) -> None:
+  """Writes arrays as `numpy.savez` does, a tenth smaller than if that compressed them.
+
+  The same arrays always make the same bytes.
+  """
+  with zipfile.ZipFile(file, "w") as archive:
+    for name, array in arrays.items():
+      member = zipfile.ZipInfo(f"{name}.npy")  # dated 1980
+      member.compress_type = zipfile.ZIP_LZMA
+      with archive.open(member, "w") as opened:
+        np.lib.format.write_array(opened, array, allow_pickle=False)
+
+
 def main(argv: Sequence[str] | None = None) -> None:
   """Runs the command."""
   parser = make_parser("data_pipeline.synthdance.people.make_body", __doc__)
@@ -210,7 +224,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     arrays = make(Archive(args.archive))
     arrays |= {name: differences(arrays[name]) for name in STEPS}
     with files.whole_file(ASSET) as file:
-      np.savez_compressed(file, **arrays)
+      write(file, arrays)
     print(f"{ASSET}: {ASSET.stat().st_size / 1e6:.2f} MB.")
 
 

@@ -1,6 +1,7 @@
 """People are dressed, stand where their feet are, and move as their truth says."""
 
 import hashlib
+import io
 import types
 
 import numpy as np
@@ -13,7 +14,7 @@ from data_pipeline.synthdance import presets
 from data_pipeline.synthdance.generate import make_clip, write_clip
 from data_pipeline.synthdance.kernels import compile_kernels
 from data_pipeline.synthdance.people import anatomy as body
-from data_pipeline.synthdance.people import raster
+from data_pipeline.synthdance.people import make_body, raster
 from data_pipeline.synthdance.people.anatomy import anatomy
 from data_pipeline.synthdance.people.clip import project
 from data_pipeline.synthdance.people.mesh import SKIN
@@ -187,3 +188,22 @@ def test_arrays_come_back_from_their_differences(dtype):
     again = body.from_differences(body.differences(array))
     assert again.dtype == dtype
     np.testing.assert_array_equal(again, array)
+
+
+def test_arrays_of_the_body_are_written_alike_and_read_back_exactly():
+  rng = np.random.default_rng(0)
+  arrays = {
+    "a": rng.integers(-5, 5, (40, 3), np.int8),
+    "quads.b": rng.normal(size=7).astype(np.float32),
+    "names": np.array(["head", "toe"]),
+  }
+  first, second = io.BytesIO(), io.BytesIO()
+  make_body.write(first, arrays)
+  make_body.write(second, arrays)
+  assert first.getvalue() == second.getvalue()
+  first.seek(0)
+  read = np.load(first, allow_pickle=False)
+  assert read.files == list(arrays)
+  for name, array in arrays.items():
+    assert read[name].dtype == array.dtype
+    np.testing.assert_array_equal(read[name], array)
