@@ -10,12 +10,12 @@ other half is its mirror image. Targets for children are left out.
 """
 
 import gzip
+import io
 import itertools
 import json
 import pathlib
 import zipfile
 from collections.abc import Mapping, Sequence
-from typing import IO
 
 import numpy as np
 from jaxtyping import Float64, Int64
@@ -198,7 +198,7 @@ def make(archive: Archive) -> dict[str, np.ndarray]:
   return arrays
 
 
-def write(file: IO[bytes], arrays: Mapping[str, np.ndarray]) -> None:
+def write(file: io.IOBase, arrays: Mapping[str, np.ndarray]) -> None:
   """Writes arrays as `numpy.savez` does, a tenth smaller than if that compressed them.
 
   The same arrays always make the same bytes.
