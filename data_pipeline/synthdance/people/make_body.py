@@ -10,7 +10,6 @@ other half is its mirror image. Targets for children are left out.
 """
 
 import gzip
-import io
 import itertools
 import json
 import pathlib
@@ -198,12 +197,12 @@ def make(archive: Archive) -> dict[str, np.ndarray]:
   return arrays
 
 
-def write(file: io.IOBase, arrays: Mapping[str, np.ndarray]) -> None:
+def write(path: pathlib.Path, arrays: Mapping[str, np.ndarray]) -> None:
   """Writes arrays as `numpy.savez` does, a tenth smaller than if that compressed them.
 
   The same arrays always make the same bytes.
   """
-  with zipfile.ZipFile(file, "w") as archive:
+  with zipfile.ZipFile(path, "w") as archive:
     for name, array in arrays.items():
       member = zipfile.ZipInfo(f"{name}.npy")  # dated 1980
       member.compress_type = zipfile.ZIP_LZMA
@@ -223,8 +222,8 @@ def main(argv: Sequence[str] | None = None) -> None:
       )
     arrays = make(Archive(args.archive))
     arrays |= {name: differences(arrays[name]) for name in STEPS}
-    with files.whole_file(ASSET) as file:
-      write(file, arrays)
+    with files.whole_file(ASSET) as path:
+      write(path, arrays)
     print(f"{ASSET}: {ASSET.stat().st_size / 1e6:.2f} MB.")
 
 
