@@ -65,15 +65,31 @@ def test_the_nearer_of_crossed_legs_is_whole_and_the_other_goes_on_behind(front,
   assert not leg_of(hidden, front)[both].any()
 
 
-def test_limbs_at_the_same_depth_are_split_between_their_bones():
-  points, _ = crossed()
+@pytest.mark.parametrize("trunks", [0.0, 0.2])
+def test_limbs_at_about_the_same_depth_are_split_between_their_bones(trunks):
+  points, depth = crossed()
+  depth *= trunks * skeleton.trunk_length(points) / np.abs(depth).max()
   picture, mask, _ = draw(points, "left")
   shapes, found = regions_of(points, picture, mask)
-  order = overlap.drawing_order(lm.flat())
-  parts, hidden = overlap.layer_limbs(found, shapes, points, lm.flat(), order)
+  order = overlap.drawing_order(depth)
+  parts, hidden = overlap.layer_limbs(found, shapes, points, depth, order)
   for name, region in found.items():
     np.testing.assert_array_equal(parts[name], region)
   assert not np.any([*hidden.values()])
+
+
+def test_a_limb_in_front_is_as_wide_as_it_is_seen_beside_the_other():
+  points, depth = crossed("left")
+  picture, mask, legs = draw(points, "left")
+  shapes, found = regions_of(points, picture, mask)
+  order = overlap.drawing_order(depth)
+  parts, _ = overlap.layer_limbs(found, shapes, points, depth, order)
+  # The outlines of thighs and shins are wider by a fifth than the legs that are drawn.
+  own = np.logical_or.reduce([shapes[part] < 1 for part in LEGS["left"]]) & mask
+  assert (own & legs["right"] & ~legs["left"]).sum() > 100
+  taken = leg_of(parts, "left") & legs["right"] & ~legs["left"]
+  assert taken.sum() < 0.1 * legs["left"].sum()
+  assert (leg_of(parts, "left") & legs["left"]).sum() > 0.9 * legs["left"].sum()
 
 
 def test_every_pixel_still_belongs_to_one_piece():
