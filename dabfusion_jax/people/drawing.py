@@ -71,7 +71,7 @@ class PieceDrawer:
       scene.landmarks.depth,
       hidden_arms(scene),
     )
-    self._skeleton = Skeleton(joints, self._rest, held, scene.landmarks.depth)
+    self._skeleton = Skeleton(joints, self._rest, held)
     reach = _STANDING * trunk_length(joints)
     self._footing = Footing(reach, self._skeleton.feet(self._rest), times)
     height, width = scene.plate.shape[:2]

@@ -1,4 +1,4 @@
-"""Finds hidden hands: one in a pocket must not come out as a piece of the pocket."""
+"""Finds hidden hands and arms: what covers them must not move as if it were them."""
 
 import numpy as np
 from jaxtyping import Float32, UInt8
@@ -12,10 +12,8 @@ _SIDES = {
   "left": (lm.LEFT_WRIST, lm.LEFT_HAND, lm.LEFT_HIP),
   "right": (lm.RIGHT_WRIST, lm.RIGHT_HAND, lm.RIGHT_HIP),
 }
-_ARMS = {
-  "left": (lm.LEFT_ELBOW, lm.LEFT_WRIST),
-  "right": (lm.RIGHT_ELBOW, lm.RIGHT_WRIST),
-}
+_ELBOWS = {"left": lm.LEFT_ELBOW, "right": lm.RIGHT_ELBOW}
+_UNSEEN = 0.5  # confidence of elbow and wrist of an arm that is hidden, at most
 _FLANKS = ((lm.LEFT_SHOULDER, lm.LEFT_HIP), (lm.RIGHT_SHOULDER, lm.RIGHT_HIP))
 # Relative to the trunk: how far a hidden hand is from its hip at most, and the radii of
 # the discs in which the colours of hands and face are looked at.
@@ -38,15 +36,14 @@ def held_arms(scene: Scene) -> tuple[str, ...]:
 def hidden_arms(scene: Scene) -> tuple[str, ...]:
   """Returns the sides, of "left" and "right", of which no elbow and no wrist is seen.
 
-  Such an arm is behind the body, for example. One that the picture cuts off is not
-  meant.
+  Such an arm is behind the body, for example. Those of `cut_arms` are not meant.
   """
-  unseen = scene.landmarks.confidence < lm.MIN_CONFIDENCE
+  unseen = scene.landmarks.confidence < _UNSEEN
   cut = cut_arms(scene)
   return tuple(
     side
-    for side, joints in _ARMS.items()
-    if unseen[list(joints)].all() and side not in cut
+    for side, (wrist, _, _) in _SIDES.items()
+    if unseen[[_ELBOWS[side], wrist]].all() and side not in cut
   )
 
 

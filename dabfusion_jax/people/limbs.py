@@ -61,7 +61,7 @@ def split_limbs(regions: Regions, joints: Joints) -> dict[str, np.ndarray]:
   """Returns regions in which arms and legs end at a straight line across the joint.
 
   An upper arm is wider than a forearm, and a thigh than a shin, so their outlines meet
-  in a V, whose tips would stick out if the limb bends.
+  in a V, whose tips would stick out if the limb bends. Folded limbs keep their parts.
   """
   regions = dict(regions)
   for upper, lower in (*ARMS.values(), *LEGS.values()):
@@ -139,11 +139,12 @@ def _directions(
 ) -> tuple[Float[np.ndarray, "2"], Float[np.ndarray, "2"]] | None:
   """Returns the directions along and across a limb at its middle joint.
 
-  None if the cosine of the angle by which it is bent is less than `least`.
+  None if the cosine of the angle by which it is bent is less than `least`, or if a
+  bone has no length.
   """
   bones = np.diff(limb, axis=0)
   bones /= np.maximum(np.hypot(*bones.T)[:, None], 1e-6)
-  if bones[0] @ bones[1] < least:
+  if not bones.any(1).all() or bones[0] @ bones[1] < least:
     return None
   along = bones.sum(0) / np.hypot(*bones.sum(0))
   return along, np.array([-along[1], along[0]])

@@ -25,10 +25,14 @@ from dabfusion_jax.people.skeleton import (
 
 # Trunks by which a limb is nearer to the camera than what it hides, at least.
 _BEFORE = 0.25
+# Of the outline of a limb that is hidden, at least up to so near its bone.
+_CORE = 0.5
 # Half the width of a limb is measured in so many parts of its length, and lies between
 # these shares of that of its outline; and the share of pixels that are within it.
 _NUM_PARTS, _WIDTHS, _HELD = 4, (0.5, 1.0), 0.9
-_SCRAP = 0.25  # of a limb, so much at least is no edge of the one in front
+# Of a limb, so much at least is no edge of the one in front, and what is so wide, in
+# trunks.
+_SCRAP, _THIN = 0.25, 0.04
 
 Regions = Mapping[str, Bool[np.ndarray, "h w"]]
 
@@ -71,7 +75,7 @@ def layer_limbs(
     names = [*feet, *(part for parts in limbs.values() for part in parts)]
     names.sort(key=order.index)
     whole = np.logical_or.reduce([regions[name] for name in names])
-    within = {name: np.zeros_like(whole) for name in names}  # a foot hides nothing
+    within = {name: np.zeros_like(whole) for name in names}  # feet take no pixels
     depths = {foot: np.full(whole.shape, depth[ankle]) for foot, ankle in feet.items()}
     for name in {*names} - {*feet}:
       first, last = LIMBS[name]
@@ -80,14 +84,17 @@ def layer_limbs(
       within[name] = whole & (shapes[name] < width)
       share = np.clip(along, 0, 1)
       depths[name] = depth[first] + share * (depth[last] - depth[first])
-    owner = np.select([regions[name] for name in names], range(len(names)))
-    nearest = np.select([regions[name] for name in names], [depths[n] for n in names])
+    own = [regions[name] for name in names]
+    owner = np.select(own, range(len(names)))
+    nearest = np.select(own, [depths[name] for name in names])
+    distance = np.select(own, [shapes[name] for name in names])
     for i, name in enumerate(names):  # those in front last
       before = within[name] & (depths[name] < nearest - least)
-      owner, nearest = (
-        np.where(before, i, owner),
-        np.where(before, depths[name], nearest),
-      )
+      # Beside one another, not before one another, they end between their bones.
+      before &= _reaching(before, distance < _CORE)
+      owner = np.where(before, i, owner)
+      nearest = np.where(before, depths[name], nearest)
+      distance = np.where(before, shapes[name], distance)
     for name in sorted(names, key=lambda name: name in feet):  # feet after their shins
       left = whole & (owner == names.index(name))
       lost = regions[name] & ~left
@@ -96,6 +103,9 @@ def layer_limbs(
         scraps = _apart_from(left, owner == shin)
       else:
         scraps = _small_parts(left, _SCRAP * regions[name].sum())
+        scraps |= left & ~largest_part(
+          left | within[name] & lost
+        )  # hangs on by nothing
       owner, nearest = (_continued(x, scraps, lost) for x in (owner, nearest))
     for i, name in enumerate(names):
       layered[name] = whole & (owner == i)
@@ -118,6 +128,16 @@ def _continued(
   return np.where(scraps, values[tuple(indices)], values)
 
 
+def _without_thin_parts(
+  mask: Bool[np.ndarray, "h w"], radius: float
+) -> Bool[np.ndarray, "h w"]:
+  """Returns what a disc covers that stays inside a mask, and a pixel around that."""
+  inside = scipy.ndimage.distance_transform_edt(np.pad(mask, 1))[1:-1, 1:-1]
+  if not (inside > radius).any():
+    return np.zeros_like(mask)
+  return scipy.ndimage.distance_transform_edt(inside <= radius) <= radius + 1
+
+
 def _small_parts(
   mask: Bool[np.ndarray, "h w"], least: float
 ) -> Bool[np.ndarray, "h w"]:
@@ -127,13 +147,19 @@ def _small_parts(
   return mask & (areas < least)[labels] & ~largest_part(mask)
 
 
+def _reaching(
+  mask: Bool[np.ndarray, "h w"], other: Bool[np.ndarray, "h w"]
+) -> Bool[np.ndarray, "h w"]:
+  """Returns the parts of a mask that another shares pixels with."""
+  return scipy.ndimage.binary_propagation(mask & other, mask=mask)
+
+
 def _apart_from(
   mask: Bool[np.ndarray, "h w"], other: Bool[np.ndarray, "h w"]
 ) -> Bool[np.ndarray, "h w"]:
   """Returns the parts of a mask that do not touch another; none if that is empty."""
   touching = scipy.ndimage.binary_dilation(other, iterations=2)
-  touching = scipy.ndimage.binary_propagation(touching & mask, mask=mask)
-  return mask & ~touching & other.any()
+  return mask & ~_reaching(mask, touching) & other.any()
 
 
 def _place(

@@ -70,14 +70,13 @@ _BEHIND_ARMS = (HEAD, *_TRUNK_AND_LEGS)
 _THIN = 0.04  # half the width of what sticks out of these and is left out, in trunks
 _MIN_PART = 0.04  # area of a part that shows a piece's colours, of the largest one
 _SOLID = 0.95  # alpha of a pixel that is not mixed with the background
-_FLAT = lm.flat()
 
 
 def cut_pieces(
   picture: UInt8[np.ndarray, "h w 3"],
   alpha: Float32[np.ndarray, "h w"],
   joints: Joints,
-  depth: Depth = _FLAT,
+  depth: Depth | None = None,
   hidden_arms: Sequence[str] = (),
 ) -> tuple[tuple[Piece, ...], Joints]:
   """Returns the pieces of a person, from the back to the front, and their joints.
@@ -88,7 +87,7 @@ def cut_pieces(
     picture: of the person.
     alpha: of the person.
     joints: of the picture.
-    depth: of the joints, in pixels; more is farther from the camera.
+    depth: of the joints, in pixels; more is farther from the camera; None: unknown.
     hidden_arms: sides, of "left" and "right", whose arm is not seen.
   """
   body = alpha > BODY_ALPHA
@@ -104,11 +103,13 @@ def cut_pieces(
   for side in hidden_arms:
     shapes |= {part: np.full_like(shapes[part], np.inf) for part in ARMS[side]}
   regions = assign(shapes, alpha > BODY_ALPHA, picture, joints)
+  depth = lm.flat() if depth is None else depth
   order = drawing_order(depth)
   regions, hidden = layer_limbs(regions, shapes, joints, depth, order)
   inner = {name: region & (alpha > 0.5) for name, region in regions.items()}
   joints = centre_joints(inner, joints, unit)
   regions = split_limbs(regions, joints)
+  hidden = {name: mask & ~regions[name] for name, mask in hidden.items()}
   pieces = _cut_regions(picture, alpha, joints, shapes, regions, order, hidden)
   place = lambda piece: {"left": piece.left + int(left), "top": piece.top + int(top)}
   moved = tuple(dataclasses.replace(piece, **place(piece)) for piece in pieces)
@@ -161,7 +162,7 @@ def _cut_regions(
     shown = (own | wider & discs if "arm" in name else wider) | discs
     shown &= near
     if "arm" in name:  # a bit of sleeve that hangs on by nothing would fly along
-      shown = largest_part(shown)
+      shown &= largest_part(shown | hidden[name])
     # A piece continues under what covers it, within its own outline.
     covered, known, opaque = np.zeros_like(shown), shown, alpha
     if "arm" in name:
@@ -200,7 +201,9 @@ def _cut_regions(
         seam = seam_at_shoulder(arm, joints, _SHOULDERS[name], unit)
       elif name in _BENDS and _BENDS[name][0] in drawn:
         behind, joint = _BENDS[name]
-        seam = seam_at_bend(own, regions[behind], radii[name, joint], behind)
+        seam = seam_at_bend(
+          own, regions[behind], hidden[behind], radii[name, joint], behind
+        )
       drawn.add(name)
       yield piece if seam is None else piece.with_seam(seam)
 

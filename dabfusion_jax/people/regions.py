@@ -25,6 +25,7 @@ _NECK_RADIUS, _SKULL_RADIUS, _CORE_WIDTH = 0.13, 0.18, 1.25
 _CORE, _SURE, _LOWER_CORE, _LOWER_SURE = 0.5, 0.5, 0.3, 0.4  # upper arms; forearms
 # The edge of an arm if colours do not tell, and that beyond which nothing is the arm's.
 _ARM_LIMIT, _ARM_EDGE = 0.95, 1.4
+_BITS = 2.0  # radii of an arm, up to which bits of its sleeve may be
 _HAIR_LIMIT = 2.6  # radii of the head, up to which hair may hang
 # Relative to the trunk: over which colours are taken together, and the radius of the
 # filter that smooths outlines of arms; and the variance below which that smooths.
@@ -91,7 +92,7 @@ def cores(
   ears = joints[[lm.LEFT_EAR, lm.RIGHT_EAR]].mean(0)
   neck = _distance(x, y, ears, middles[0]) < _NECK_RADIUS * unit
   skull = _distance(x, y, ears, ears) < _SKULL_RADIUS * unit
-  return {TORSO: trunk & ~beyond, HEAD: neck | skull}
+  return {TORSO: trunk & ~beyond, HEAD: (neck | skull) & ~trunk}
 
 
 def assign(
@@ -124,7 +125,8 @@ def assign(
   is_arm = largest_part(is_arm & is_left) | largest_part(is_arm & ~is_left)
   regions = {name: (nearest == i) & body & ~is_arm for i, name in enumerate(names)}
   # Bits of a sleeve beyond the arm's outline, which the arm has cut off from the trunk.
-  bits = _parts_outside(regions[TORSO], (shapes[TORSO] > 0) & ~is_lower)
+  near_arm = ~is_lower & (from_arms.min(0) < _BITS)
+  bits = _parts_outside(regions[TORSO], (shapes[TORSO] > 0) & near_arm)
   regions[TORSO] &= ~bits
   is_arm |= bits
   of_arms = {name: is_arm & (nearest_arm == i) for i, name in enumerate(arms)}

@@ -74,18 +74,22 @@ def seam_at_shoulder(arm: Mask, joints: Joints, shoulder: int, unit: float) -> S
   return Seam(_image(near[0] * near[1]), _outwards(joints, shoulder))
 
 
-def seam_at_bend(own: Mask, behind: Mask, radius: float, name: str) -> Seam:
+def seam_at_bend(
+  own: Mask, behind: Mask, hidden: Mask, radius: float, name: str
+) -> Seam:
   """Returns the seam of a piece at an elbow or a knee, across the disc around it.
 
   Args:
     own: pixels of the piece.
     behind: of the one below it.
+    hidden: what that has behind limbs, which end there with an edge.
     radius: of the disc, in pixels.
     name: of the one below it.
   """
   beyond = scipy.ndimage.distance_transform_edt(~own)
   beyond -= scipy.ndimage.distance_transform_edt(~behind)
-  return Seam(_image(np.clip(0.5 + beyond / (2 * radius), 0, 1)), below=name)
+  share = np.clip(0.5 + beyond / (2 * radius), 0, 1)
+  return Seam(_image(np.where(hidden, 0, share)), below=name)
 
 
 def _image(values: Float[np.ndarray, "h w"]) -> PIL.Image.Image:

@@ -2,7 +2,8 @@
 
 A bone is a straight piece of the body between two joints. Directions are taken from the
 joints of the dance; lengths are those of the picture, shortened as far as a bone turns
-towards the camera, so that limbs neither grow nor shrink at random.
+towards the camera, so that limbs neither grow nor shrink at random. Only a limb that is
+shorter in the picture than that of the other side may grow to its length.
 """
 
 import dataclasses
@@ -33,7 +34,7 @@ TORSO_JOINTS = (lm.LEFT_SHOULDER, lm.RIGHT_SHOULDER, lm.LEFT_HIP, lm.RIGHT_HIP)
 # Bounds of the length of a bone, relative to the picture.
 _ARM_LENGTHS, _LEG_LENGTHS, _TORSO_LENGTHS = (0.5, 1.1), (0.6, 1.06), (0.8, 1.06)
 _TORSO_WIDTHS = (0.85, 1.06)
-# The same, of one that points at the camera in the picture; hands grow with forearms.
+# The same, of one that is shorter than the one of the other side; hands grow along.
 _LONGEST, _LONGEST_FOREARM = 1.6, 1.25
 _MAX_NOD = np.deg2rad(20)
 # A foot that is as many trunks higher than the other bears less of the body, and is off
@@ -111,13 +112,11 @@ class Skeleton:
     rest: what is read from no motion, in the same pixels. What joints differ from it
       is motion.
     held: sides ("left", "right") whose arm moves with the trunk.
-    depth: of the joints, in pixels of the picture; more is farther from the camera.
   """
 
   joints: Joints
   rest: Joints
   held: tuple[str, ...] = ()
-  depth: Depth = dataclasses.field(default_factory=lm.flat)
 
   def feet(self, joints: Joints) -> Feet:
     """Returns where a generated frame shows the ankles.
@@ -181,14 +180,17 @@ class Skeleton:
   def _lengths(self, name: str) -> tuple[float, float]:
     """Returns the bounds of the length of a limb, relative to the picture.
 
-    One that points at the camera there may become as long as it is.
+    One that points at the camera there may become as long as that of the other side.
     """
-    first, last = LIMBS[name]
-    seen = _length(self.joints[last] - self.joints[first])
-    true = np.hypot(seen, self.depth[last] - self.depth[first])
+    side, _, part = name.partition("_")
+    other = f"{'right' if side == 'left' else 'left'}_{part}"
+    own, paired = (
+      _length(self.joints[last] - self.joints[first])
+      for first, last in (LIMBS[name], LIMBS[other])
+    )
     least, most = _ARM_LENGTHS if "arm" in name else _LEG_LENGTHS
-    longest = _LONGEST_FOREARM if "forearm" in name else _LONGEST
-    return least, float(np.clip(most * true / seen, most, longest))
+    longest = _LONGEST_FOREARM if part == "forearm" else _LONGEST
+    return least, float(np.clip(most * paired / own, most, longest))
 
   def _move_head(self, torso: Affine, joints: Joints) -> Affine:
     def angle(points):

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from dabfusion_jax.people import drawing, scene, studio
+from dabfusion_jax.people import landmarks as lm
 from dabfusion_jax.people.landmarks import Landmarks
 from dabfusion_jax.people.segmenter import Person
 
@@ -126,3 +127,20 @@ def test_a_dance_to_the_side_ends_at_the_border(layered):
   shown = (drawn[-1] != layered.plate).any(-1)
   assert shown.sum() > 0.9 * mask.sum()
   assert np.nonzero(shown)[1].max() >= dancers.WIDTH - 5
+
+
+def test_a_drawer_cuts_by_depth_and_leaves_hidden_arms_out(monkeypatch):
+  asked = []
+  monkeypatch.setattr(
+    drawing, "cut_pieces", lambda *args: asked.append(args) or ((), args[2])
+  )
+  confidence = np.ones(lm.NUM_LANDMARKS)
+  confidence[[lm.LEFT_ELBOW, lm.LEFT_WRIST]] = 0.2
+  found = Landmarks(dancers.joints(), confidence, 1.0, np.arange(33.0))
+  picture, mask = dancers.draw()
+  made = scene.own_scene(picture, Person(mask.astype(np.float32), found, 0))
+  drawing.PieceDrawer(made, scene.frame_of(made), found, 128)
+  (_, _, points, depth, hidden_arms) = asked[0]
+  np.testing.assert_array_equal(points, found.points)
+  np.testing.assert_array_equal(depth, found.depth)
+  assert hidden_arms == ("left",)

@@ -1,5 +1,7 @@
 """Hands in pockets are told from hands that can be seen."""
 
+import dataclasses
+
 import dancers
 import numpy as np
 import PIL.Image
@@ -58,6 +60,14 @@ def _scene(unseen, rows=None):
   found = Landmarks(dancers.joints(), confidence, 1.0)
   person = Person(mask[:rows].astype(np.float32), found, 0, is_cut_off=rows is not None)
   return scene.own_scene(picture[:rows], person)
+
+
+def test_an_arm_that_is_unsure_but_likely_dances():
+  arm = (lm.LEFT_ELBOW, lm.LEFT_WRIST)
+  unsure = _scene(arm)
+  confidence = np.where(unsure.landmarks.confidence < 1, 0.6, 1.0)
+  likely = dataclasses.replace(unsure.landmarks, confidence=confidence)
+  assert hands.hidden_arms(dataclasses.replace(unsure, landmarks=likely)) == ()
 
 
 def test_an_arm_of_which_nothing_is_seen_is_held_and_one_with_an_elbow_dances():

@@ -3,7 +3,7 @@
 import dancers
 import numpy as np
 
-from dabfusion_jax.people.landmarks import LandmarkNetwork
+from dabfusion_jax.people.landmarks import LandmarkNetwork, Landmarks
 from dabfusion_jax.people.squares import Square
 
 
@@ -23,5 +23,5 @@ def test_landmarks_of_an_enlarged_and_moved_picture():
   moved = found.moved(2.0, np.array([3.0, -4.0]))
   np.testing.assert_allclose(moved.points, 2 * found.points + [3, -4])
   assert not moved.depth.any()
-  deep = moved.__class__(found.points, found.confidence, 1.0, np.arange(33.0))
+  deep = Landmarks(found.points, found.confidence, 1.0, np.arange(33.0))
   np.testing.assert_allclose(deep.moved(0.5, np.zeros(2)).depth, np.arange(33) / 2)

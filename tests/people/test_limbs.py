@@ -118,6 +118,15 @@ def test_a_limb_that_is_bent_a_lot_is_split_halfway_between_its_bones():
   assert not split["left_shin"][y, x][beyond < -1].any()
 
 
+def test_a_limb_without_length_keeps_its_parts():
+  points = dancers.joints()
+  found = regions_of(points)
+  points[[13, 15]] = points[11]
+  split = limbs.split_limbs(found, points)
+  for name in ("left_upper_arm", "left_forearm"):
+    np.testing.assert_array_equal(split[name], found[name])
+
+
 def test_the_end_of_a_wide_sleeve_stays_with_the_upper_arm():
   points = dancers.joints()
   found = regions_of(points)

@@ -200,3 +200,28 @@ def test_a_hand_before_the_sleeve_of_its_own_arm_is_not_cut_off():
   assert hand.sum() > 20
   assert (parts["left_forearm"] & hand).sum() > 0.9 * hand.sum()
   assert (hidden["left_upper_arm"] & hand).any()
+
+
+def test_straight_legs_have_nothing_hidden_by_themselves():
+  """The outline of a thigh goes on below the knee, where the shin is farther away."""
+  points, depth = dancers.joints(), lm.flat()
+  depth[[lm.LEFT_ANKLE, lm.RIGHT_ANKLE]] = 60
+  picture, mask, _ = draw(points, "left")
+  alpha = mask.astype(np.float32)
+  flat, deep = (pieces.cut_pieces(picture, alpha, points, d)[0] for d in (None, depth))
+  still = {piece.name: np.eye(2, 3) for piece in flat}
+  np.testing.assert_array_equal(
+    dancers.compose(deep, still), dancers.compose(flat, still)
+  )
+
+
+def test_legs_beside_one_another_end_between_their_bones():
+  points, depth = dancers.joints(), lm.flat()
+  points[[lm.LEFT_KNEE, lm.LEFT_ANKLE]] -= [4, 0]
+  points[[lm.RIGHT_KNEE, lm.RIGHT_ANKLE]] += [4, 0]
+  depth[LEFT_LEG[1:]] = -30
+  picture, mask, _ = draw(points, "left")
+  shapes, found = regions_of(points, picture, mask)
+  order = overlap.drawing_order(depth)
+  parts, hidden = overlap.layer_limbs(found, shapes, points, depth, order)
+  np.testing.assert_array_equal(leg_of(parts, "right"), leg_of(found, "right"))

@@ -139,7 +139,8 @@ def bent_arm(degrees):
     shape = own[name] | disc
     image = np.where(shape[..., None], (*colour, 255), 0).astype(np.uint8)
     parts.append(Piece(name, PIL.Image.fromarray(image, "RGBA"), 0, 0))
-  seam = seam_at_bend(own["lower"], own["upper"], 6.0, "upper")
+  nothing = np.zeros_like(disc)
+  seam = seam_at_bend(own["lower"], own["upper"], nothing, 6.0, "upper")
   parts[2] = parts[2].with_seam(seam)
   turn = np.radians(degrees)
   matrix = np.array([[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]])
@@ -236,3 +237,11 @@ def test_a_piece_without_seam_is_drawn_the_same_however_it_turns():
     Piece("head", image, 4, 4).draw(canvas, np.eye(2, 3), turn)
     canvases.append(np.asarray(canvas))
   np.testing.assert_array_equal(*canvases)
+
+
+def test_a_seam_ends_where_a_limb_lies_before_the_other():
+  rows, columns = np.indices((40, 40))
+  own, behind = columns < 20, columns >= 20
+  seam = seam_at_bend(own, behind, rows < 15, 6.0, "upper")
+  share = np.asarray(seam.image)
+  assert not share[:15].any() and share[15:, 19].all()

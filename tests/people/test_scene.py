@@ -1,12 +1,16 @@
 """Backgrounds stay bit for bit, holes are filled, and people stand where dancers do."""
 
+import dataclasses
+
 import dancers
 import numpy as np
 import pytest
 import scipy.ndimage
 
 from dabfusion_jax.people import background, guided_filter, scene, segmenter, studio
+from dabfusion_jax.people.landmarks import Landmarks
 from dabfusion_jax.people.segmenter import Person
+from dabfusion_jax.people.skeleton import trunk_length
 from dabfusion_jax.people.squares import Square
 
 
@@ -68,7 +72,12 @@ def test_a_narrow_gap_beside_a_limb_is_filled_and_a_wide_one_stays():
 
 def test_a_person_stands_in_a_studio_as_a_dancer(own):
   size = 120
-  stood = scene.stand_in(own[2], studio.make_studio(size), studio.studio_frame(size))
+  deep = Landmarks(dancers.joints(), np.ones(33), 1.0, 10 * np.arange(33.0))
+  layered = dataclasses.replace(own[2], landmarks=deep)
+  stood = scene.stand_in(layered, studio.make_studio(size), studio.studio_frame(size))
+  lengths = [trunk_length(x.landmarks.points) for x in (stood, layered)]
+  scale = lengths[0] / lengths[1]
+  np.testing.assert_allclose(stood.landmarks.depth, scale * deep.depth)
   rows = np.flatnonzero((stood.alpha > 0.5).any(1)) / size
   assert rows[-1] == pytest.approx(studio.DANCER_FLOOR, abs=0.02)
   assert rows[-1] - rows[0] == pytest.approx(studio.DANCER_HEIGHT, abs=0.03)

@@ -65,27 +65,25 @@ def test_a_limb_never_grows_beyond_its_bound():
 
 
 @pytest.mark.parametrize(
-  ("name", "towards", "most"),
+  ("name", "share", "most"),
   [
-    ("left_forearm", 0.5, 1.1 * np.hypot(1, 0.5)),
-    ("left_forearm", 3.0, 1.25),
-    ("left_upper_arm", -0.8, 1.1 * np.hypot(1, 0.8)),
-    ("left_upper_arm", 3.0, 1.6),
-    ("right_shin", 0.8, 1.06 * np.hypot(1, 0.8)),
+    ("left_forearm", 0.95, 1.1 / 0.95),
+    ("left_forearm", 0.5, 1.25),
+    ("left_upper_arm", 0.8, 1.1 / 0.8),
+    ("left_upper_arm", 0.4, 1.6),
+    ("right_shin", 0.8, 1.06 / 0.8),
+    ("right_shin", 1.2, 1.06),
   ],
 )
-def test_a_limb_that_points_at_the_camera_may_become_as_long_as_it_is(
-  name, towards, most
-):
+def test_a_limb_may_become_as_long_as_that_of_the_other_side(name, share, most):
   rest = dancers.joints()
   first, last = skeleton.LIMBS[name]
+  rest[last] = rest[first] + share * (rest[last] - rest[first])
   own = np.hypot(*(rest[last] - rest[first]))
-  depth = lm.flat()
-  depth[last] = towards * own
   pose = rest.copy()
   pose[last] += 8 * (rest[last] - rest[first])
-  moves = Skeleton(rest, rest, depth=depth)._move_limb(name, rest[first], pose)
-  assert np.hypot(*(moves[1] - rest[first])) == pytest.approx(most * own)
+  _, end = Skeleton(rest, rest)._move_limb(name, rest[first], pose)
+  assert np.hypot(*(end - rest[first])) == pytest.approx(most * own)
 
 
 def test_the_lower_foot_stands_where_the_frame_shows_it():
