@@ -7,7 +7,7 @@ import numpy as np
 import PIL.Image
 import PIL.ImageDraw
 
-from dabfusion_jax.people import cut_off, hands, pieces, scene, skeleton
+from dabfusion_jax.people import cut_off, hands, pieces, regions, scene, skeleton
 from dabfusion_jax.people import landmarks as lm
 from dabfusion_jax.people.hands import arms_before_trunk, hidden_hands
 from dabfusion_jax.people.landmarks import Landmarks
@@ -101,6 +101,21 @@ def test_a_hidden_arm_has_no_pieces_and_its_pixels_stay_with_the_trunk():
   trunk = dancers.compose([hidden[skeleton.TORSO]], still)
   assert (trunk[60:100, 76:84, 3] > 250).all()
   assert np.abs(trunk[64:100, 76:84, :3].astype(int) - dancers.SHIRT).max() < 3
+
+
+def test_a_scrap_beside_a_hidden_arm_stays_with_the_trunk():
+  points = dancers.joints()
+  picture, mask = dancers.draw()
+  y, x = np.mgrid[: dancers.HEIGHT, : dancers.WIDTH]
+  mask &= ~((x > 98) & (y < 112))  # no left arm
+  scrap = (x > 108) & (x < 114) & (y > 62) & (y < 72)
+  mask |= scrap
+  shapes = regions.outlines(points, skeleton.trunk_length(points), mask.shape)
+  for part in skeleton.ARMS["left"]:
+    shapes[part] = np.full_like(shapes[part], np.inf)
+  found = regions.assign(shapes, mask, picture, points)
+  assert found[skeleton.TORSO][scrap].all()
+  assert not any(found[part].any() for part in skeleton.ARMS["left"])
 
 
 def test_a_wrist_before_the_trunk_is_told_from_one_beside_or_below_it():
