@@ -25,14 +25,11 @@ from dabfusion_jax.people.skeleton import (
 
 # Trunks by which a limb is nearer to the camera than what it hides, at least.
 _BEFORE = 0.25
-# Of the outline of a limb that is hidden, at least up to so near its bone.
-_CORE = 0.5
+_CORE = 0.5  # of its outline, within which a limb is hidden if it is at all
 # Half the width of a limb is measured in so many parts of its length, and lies between
 # these shares of that of its outline; and the share of pixels that are within it.
 _NUM_PARTS, _WIDTHS, _HELD = 4, (0.5, 1.0), 0.9
-# Of a limb, so much at least is no edge of the one in front, and what is so wide, in
-# trunks.
-_SCRAP, _THIN = 0.25, 0.04
+_SCRAP = 0.25  # of a limb, so much at least is no edge of the one in front
 
 Regions = Mapping[str, Bool[np.ndarray, "h w"]]
 
@@ -103,9 +100,8 @@ def layer_limbs(
         scraps = _apart_from(left, owner == shin)
       else:
         scraps = _small_parts(left, _SCRAP * regions[name].sum())
-        scraps |= left & ~largest_part(
-          left | within[name] & lost
-        )  # hangs on by nothing
+        # What hangs on by nothing, not even behind the limb in front.
+        scraps |= left & ~largest_part(left | within[name] & lost)
       owner, nearest = (_continued(x, scraps, lost) for x in (owner, nearest))
     for i, name in enumerate(names):
       layered[name] = whole & (owner == i)
@@ -126,16 +122,6 @@ def _continued(
     ~lost, return_distances=False, return_indices=True
   )
   return np.where(scraps, values[tuple(indices)], values)
-
-
-def _without_thin_parts(
-  mask: Bool[np.ndarray, "h w"], radius: float
-) -> Bool[np.ndarray, "h w"]:
-  """Returns what a disc covers that stays inside a mask, and a pixel around that."""
-  inside = scipy.ndimage.distance_transform_edt(np.pad(mask, 1))[1:-1, 1:-1]
-  if not (inside > radius).any():
-    return np.zeros_like(mask)
-  return scipy.ndimage.distance_transform_edt(inside <= radius) <= radius + 1
 
 
 def _small_parts(
