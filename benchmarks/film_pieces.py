@@ -23,8 +23,7 @@ import PIL.Image
 import tqdm
 from jaxtyping import Float, UInt8
 
-from benchmarks.pieces import overlap
-from dabfusion_jax.evaluation.scoring import aggregate
+from benchmarks.pieces import overlap, print_table
 from dabfusion_jax.metrics import image
 from dabfusion_jax.metrics.features import lpips
 from dabfusion_jax.people import reference, scene
@@ -208,12 +207,7 @@ def run(args: argparse.Namespace) -> None:
       rows.append({key: np.mean([x[key] for x in measured]) for key in measured[0]})
   if len(rows) < 2:
     raise UserError(f"{args.films}: {len(rows)} films; a mean needs two.")
-  print(f"| measure (n = {len(rows)} films) | value |")
-  print("|---|---|")
-  for key in rows[0]:
-    values = np.array([row[key] for row in rows])
-    error = aggregate.standard_error(values)
-    print(f"| {key} | {aggregate.with_error(float(values.mean()), error)} |")
+  print_table({key: [row[key] for row in rows] for key in rows[0]}, "films")
   print(f"\n{num_drawn} of {num_tried} first frames show somebody who could be drawn.")
 
 

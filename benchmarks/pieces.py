@@ -15,7 +15,7 @@ one.
 import argparse
 import dataclasses
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import PIL.Image
@@ -176,6 +176,20 @@ def sheet(clip: GeneratedClip, drawn: Drawn) -> np.ndarray:
   return np.concatenate(shown, axis=1)
 
 
+def print_table(rows: Mapping[str, Sequence[float]], of: str) -> None:
+  """Prints means with standard errors in markdown.
+
+  Args:
+    rows: the values of each measure.
+    of: what they are values of, in the plural.
+  """
+  print(f"| measure (n = {len(next(iter(rows.values()), []))} {of}) | value |")
+  print("|---|---|")
+  for measured, values in rows.items():
+    error = aggregate.standard_error(np.array(values))
+    print(f"| {measured} | {aggregate.with_error(float(np.mean(values)), error)} |")
+
+
 def run(args: argparse.Namespace) -> None:
   """Draws clips, and prints a table in markdown."""
   output = pathlib.Path(args.output)
@@ -192,11 +206,7 @@ def run(args: argparse.Namespace) -> None:
     for measured, value in measure(clip, drawn, weights).items():
       rows.setdefault(measured, []).append(value)
     PIL.Image.fromarray(sheet(clip, drawn)).save(output / f"{name}.png")
-  print(f"| measure (n = {len(next(iter(rows.values()), []))} people) | value |")
-  print("|---|---|")
-  for measured, values in rows.items():
-    error = aggregate.standard_error(np.array(values))
-    print(f"| {measured} | {aggregate.with_error(float(np.mean(values)), error)} |")
+  print_table(rows, "people")
   print(f"\nNo body was found in {missed} of {len(names)} first frames.")
 
 

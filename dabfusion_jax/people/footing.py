@@ -5,8 +5,8 @@ import dataclasses
 import numpy as np
 from jaxtyping import Bool, Float
 
-# What is left, one generated frame later, of the way that a foot on the move has still
-# to go; and how near it comes before it stands again, relative to the reach.
+# The share of its lag that a moving foot keeps after one generated frame, and the lag
+# at which it stands again, relative to the reach.
 _LEFT, _SETTLED = 0.2, 0.25
 
 Feet = Float[np.ndarray, "2 2"]  # left and right ankle, (x, y) in pixels

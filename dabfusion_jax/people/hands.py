@@ -28,13 +28,13 @@ def held_arms(scene: Scene) -> tuple[str, ...]:
 
   Their hands, or the whole arms, are hidden in the picture.
   """
-  hidden = hidden_hands(scene.colours, scene.alpha, scene.landmarks)
-  hidden = {*hidden, *hidden_arms(scene)} - {*cut_arms(scene)}
+  hands = hidden_hands(scene.colours, scene.alpha, scene.landmarks)
+  hidden = {*hands} - {*cut_arms(scene)} | {*hidden_arms(scene)}
   return tuple(side for side in _SIDES if side in hidden)
 
 
 def hidden_arms(scene: Scene) -> tuple[str, ...]:
-  """Returns the sides, of "left" and "right", of which no elbow and no wrist is seen.
+  """Returns the sides, of "left" and "right", of which neither elbow nor wrist is seen.
 
   Such an arm is behind the body, for example. Those of `cut_arms` are not meant.
   """

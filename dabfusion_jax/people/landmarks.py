@@ -32,7 +32,10 @@ _FINGERS = 1.5  # the hand goes on beyond the knuckles
 _SIZE = 256
 
 
-def flat() -> Float[np.ndarray, "33"]:
+Depth = Float[np.ndarray, "33"]  # of landmarks, in pixels; more is farther away
+
+
+def flat() -> Depth:
   """Returns the depth of landmarks of which nothing is known: all are as far away."""
   return np.zeros(NUM_LANDMARKS)
 
@@ -52,7 +55,7 @@ class Landmarks:
   points: Float[np.ndarray, "33 2"]
   confidence: Float[np.ndarray, "33"]
   presence: float
-  depth: Float[np.ndarray, "33"] = dataclasses.field(default_factory=flat)
+  depth: Depth = dataclasses.field(default_factory=flat)
 
   def moved(self, scale: float, offset: Float[np.ndarray, "2"]) -> "Landmarks":
     """Returns the landmarks of a picture that was enlarged, then moved by pixels."""

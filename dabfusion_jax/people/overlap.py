@@ -1,4 +1,4 @@
-"""Finds which arm or leg lies before another, and what the other hides.
+"""Finds which of two overlapping limbs is in front, and what it hides of the other.
 
 Outlines around bones alone would split limbs that overlap along the middle between
 their bones, as in crossed legs or folded arms.
@@ -10,6 +10,7 @@ import numpy as np
 import scipy.ndimage
 from jaxtyping import Bool, Float, Shaped
 
+from dabfusion_jax.people.landmarks import Depth
 from dabfusion_jax.people.regions import largest_part
 from dabfusion_jax.people.skeleton import (
   ARMS,
@@ -18,7 +19,6 @@ from dabfusion_jax.people.skeleton import (
   LEGS,
   LIMBS,
   TORSO,
-  Depth,
   Joints,
   trunk_length,
 )
@@ -74,7 +74,7 @@ def layer_limbs(
     whole = np.logical_or.reduce([regions[name] for name in names])
     within = {name: np.zeros_like(whole) for name in names}  # feet take no pixels
     depths = {foot: np.full(whole.shape, depth[ankle]) for foot, ankle in feet.items()}
-    for name in {*names} - {*feet}:
+    for name in (name for name in names if name not in feet):
       first, last = LIMBS[name]
       along, side = _place(joints[[first, last]], whole.shape)
       width = _width(along, side, shapes[name], regions[name])

@@ -42,7 +42,6 @@ from dabfusion_jax.people.skeleton import (
   LIMBS,
   TORSO,
   TORSO_JOINTS,
-  Depth,
   Joints,
 )
 
@@ -76,7 +75,7 @@ def cut_pieces(
   picture: UInt8[np.ndarray, "h w 3"],
   alpha: Float32[np.ndarray, "h w"],
   joints: Joints,
-  depth: Depth | None = None,
+  depth: lm.Depth | None = None,
   hidden_arms: Sequence[str] = (),
 ) -> tuple[tuple[Piece, ...], Joints]:
   """Returns the pieces of a person, from the back to the front, and their joints.
@@ -168,8 +167,8 @@ def _cut_regions(
     if "arm" in name:
       known = shown & arms & (to_rest > mixed)
     if name in fronts:
-      # Behind arms the outline goes on as it does above and below; behind hair and
-      # neck, within the outline of the trunk.
+      # Behind arms, the outline continues as above and below them; behind hair and
+      # neck, the trunk continues within its own outline.
       core = fronts[name] & sure.get(name, False)
       goes_on = _closed(own & seen | core, _BRIDGED * unit)
       goes_on |= _dilate(own, _HIDDEN * unit)

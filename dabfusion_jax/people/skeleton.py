@@ -49,7 +49,6 @@ SMOOTHING = 0.5
 SMOOTHING_REACH = 3  # frames before and after, by which a smoothed joint is influenced
 
 Joints = Float[np.ndarray, "33 2"]
-Depth = Float[np.ndarray, "33"]  # of joints, in pixels
 Affine = Float[np.ndarray, "2 3"]  # from pixels of the picture to those of a frame
 
 

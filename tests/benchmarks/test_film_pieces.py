@@ -10,15 +10,14 @@ from dabfusion_jax.people import landmarks as lm
 from dabfusion_jax.people.landmarks import Landmarks
 from dabfusion_jax.people.segmenter import Person
 
+_ASIDE = (dancers.HEIGHT - dancers.WIDTH) // 2  # pixels beside the picture, in a square
+
 
 def _square(values):
-  """Returns a map of the person's picture, cut to a square."""
-  left = (values.shape[1] - values.shape[0]) // 2
-  if left >= 0:
-    return values[:, left : left + values.shape[0]]
-  pads = [(0, 0)] * values.ndim
-  pads[1] = (-left, values.shape[0] - values.shape[1] + left)
-  return np.pad(values, pads, "edge")
+  """Returns a map of the person's picture, which is high, padded to a square."""
+  aside = [(0, 0)] * values.ndim
+  aside[1] = (_ASIDE, _ASIDE)
+  return np.pad(values, aside, "edge")
 
 
 def _film(num_frames=LATER[-1] + 1, lost=()):
@@ -32,8 +31,7 @@ def _film(num_frames=LATER[-1] + 1, lost=()):
     shoulder = points[lm.LEFT_SHOULDER]
     points[arm] = shoulder + (points[arm] - shoulder) @ turn.T
     picture, mask = dancers.draw(points)
-    left = (mask.shape[1] - mask.shape[0]) // 2
-    found = Landmarks(points - [left, 0], np.ones(lm.NUM_LANDMARKS), 1.0)
+    found = Landmarks(points + [_ASIDE, 0], np.ones(lm.NUM_LANDMARKS), 1.0)
     picture, mask = _square(picture), _square(mask)
     frames.append(picture)
     person = Person(mask.astype(np.float32), found, 0)

@@ -1,4 +1,4 @@
-"""Of two limbs that overlap, the nearer is whole, and the other goes on behind it."""
+"""The nearer of two overlapping limbs is whole; the other continues behind it."""
 
 import dancers
 import numpy as np
