@@ -8,8 +8,9 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 import scipy.ndimage
-from jaxtyping import Bool, Float, Shaped
+from jaxtyping import Bool, Float, Shaped, UInt8
 
+from dabfusion_jax.people.colours import log_likelihood
 from dabfusion_jax.people.landmarks import Depth
 from dabfusion_jax.people.regions import largest_part
 from dabfusion_jax.people.skeleton import (
@@ -30,6 +31,12 @@ _CORE = 0.5  # of its outline, within which a limb is hidden if it is at all
 # these shares of that of its outline; and the share of pixels that are within it.
 _NUM_PARTS, _WIDTHS, _HELD = 4, (0.5, 1.0), 0.9
 _SCRAP = 0.25  # of a limb, so much at least is no edge of the one in front
+# Of the trunk away from an arm, so much at most looks unlike the trunk; and of what is
+# near the bone of a forearm, so much at least does, if it is bare.
+_UNLIKE, _BARE = 0.05, 0.5
+# Radii of a forearm, beyond which there are no colours of its own; and trunks over
+# which colours are taken together.
+_AWAY, _AROUND = 1.4, 0.25
 
 Regions = Mapping[str, Bool[np.ndarray, "h w"]]
 
@@ -108,6 +115,43 @@ def layer_limbs(
       behind = (owner > i) & (depths[name] > nearest + least)
       hidden[name] = within[name] & behind
   return layered, hidden
+
+
+def without_clothes(
+  regions: Regions,
+  shapes: Mapping[str, np.ndarray],
+  joints: Joints,
+  picture: UInt8[np.ndarray, "h w 3"],
+) -> dict[str, np.ndarray]:
+  """Returns regions in which bare forearms of folded arms have no pixels of clothes.
+
+  Where a forearm lies before its own sleeve, or beside the chest, both are near its
+  bone, but only one looks like the trunk. A forearm that does so itself has a sleeve.
+
+  Args:
+    regions: the pixels of each piece.
+    shapes: the distance of each pixel from each piece; 1 at its outline.
+    joints: of the picture.
+    picture: of the person.
+  """
+  regions, around = dict(regions), _AROUND * trunk_length(joints)
+  colours = picture.astype(np.float32)
+  for upper, lower in ARMS.values():
+    bones = np.diff(joints[[*LIMBS[upper], LIMBS[lower][1]]], axis=0)
+    own, trunk = regions[lower], regions[TORSO] & (shapes[lower] > _AWAY)
+    along, _ = _place(joints[list(LIMBS[lower])], own.shape)
+    core = own & (shapes[lower] < _CORE) & (along < 1)  # not the hand
+    if bones[0] @ bones[1] > 0 or not (core.any() and trunk.any()):
+      continue
+    as_trunk = log_likelihood(colours, trunk, around)
+    unlike = as_trunk < np.quantile(as_trunk[trunk], _UNLIKE)
+    bare = largest_part(scipy.ndimage.median_filter(own & unlike, 5) & own)
+    if unlike[core].mean() < _BARE or not bare.any():
+      continue
+    to_upper = own & ~bare & (shapes[upper] < 1)
+    regions[lower], regions[upper] = bare, regions[upper] | to_upper
+    regions[TORSO] = regions[TORSO] | own & ~bare & ~to_upper
+  return regions
 
 
 def _continued(

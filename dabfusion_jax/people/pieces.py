@@ -25,7 +25,7 @@ from dabfusion_jax.people.limbs import (
   meeting,
   split_limbs,
 )
-from dabfusion_jax.people.overlap import drawing_order, layer_limbs
+from dabfusion_jax.people.overlap import drawing_order, layer_limbs, without_clothes
 from dabfusion_jax.people.piece import Piece
 from dabfusion_jax.people.regions import (
   assign,
@@ -105,6 +105,7 @@ def cut_pieces(
   depth = lm.flat() if depth is None else depth
   order = drawing_order(depth)
   regions, hidden = layer_limbs(regions, shapes, joints, depth, order)
+  regions = without_clothes(regions, shapes, joints, picture)
   inner = {name: region & (alpha > 0.5) for name, region in regions.items()}
   joints = centre_joints(inner, joints, unit)
   regions = split_limbs(regions, joints)
