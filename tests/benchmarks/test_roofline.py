@@ -55,6 +55,7 @@ def test_a_bound_is_of_arithmetic_or_of_memory_and_a_sum_counts_all_layers():
   rates = Rates(flops=1e9, bytes=1e8)
   assert Cost(1.0, 5e8, 1e7).bound(rates) == 0.5
   assert Cost(1.0, 5e8, 9e7).bound(rates) == 0.9
+  assert rates.or_faster(Rates(flops=2e9, bytes=5e7)) == Rates(flops=2e9, bytes=1e8)
   row = {"layer": "a", "count": 3, "seconds": 0.5, "flops": 1e9, "bytes": 1e6}
   rows = [row | {"bound": 0.25}, row | {"layer": "b", "count": 1, "bound": 0.5}]
   (text,) = table(rows)
