@@ -36,6 +36,7 @@ DEFAULT_SIZE = 512  # pixels of the longer side
 # The network is shown darker clothes: its studio is light, and white would vanish.
 _SHOWN_GAIN = 0.6
 _STUDIO_SIZE = 512
+_SMALL = 0.25  # of the longer side, below which a person is small in a picture
 
 
 @dataclasses.dataclass(frozen=True)
@@ -180,6 +181,12 @@ def make_layers(
   if person.others and pick == 1 and person.landmarks is not None:
     who = f"The largest of {person.others + 1} people dances"
     notes = (f"{who}; --pick=2 is the next, --pick={ALL} takes all.", *notes)
+  _, top, _, bottom = person.box
+  if bottom - top < _SMALL * max(own.shape[:2]):
+    notes = (
+      "The person is small in the picture; cut it to them to see more of the dance.",
+      *notes,
+    )
   if reads_frames and person.landmarks is not None:
     _landmark_network()
   layered = scene.own_scene(own, person)

@@ -1,8 +1,11 @@
-"""Finds people in a square of a picture: BlazePose's first network.
+"""Finds people in a picture, or in a square of it: BlazePose's first network.
 
 Bazarevsky et al. 2020 (2006.10204), with the weights of mediapipe. It serves several
-people who touch each other, of whom a mask shows one shape.
+people who touch each other, of whom a mask shows one shape, and people who are small in
+their picture.
 """
+
+from collections.abc import Iterable
 
 import numpy as np
 from jaxtyping import Float, UInt8
@@ -40,8 +43,23 @@ class Detector:
     Close people are told apart better if they are shown large, so some may be found in
     the square alone who are not with what is around it.
     """
+    return self._in_views(picture, (square.enlarged(_AROUND), square))
+
+  def in_parts(self, picture: UInt8[np.ndarray, "h w 3"], share: float) -> list[Square]:
+    """Returns the squares around people who are small in a picture.
+
+    The network finds whoever is a quarter to the whole of what it is shown, so it is
+    shown overlapping parts of the picture.
+
+    Args:
+      picture: of any size.
+      share: side of the parts, relative to the longer side.
+    """
+    return self._in_views(picture, parts_of(picture.shape, share))
+
+  def _in_views(self, picture: np.ndarray, views: Iterable[Square]) -> list[Square]:
     found: list[np.ndarray] = []
-    for view in (square.enlarged(_AROUND), square):
+    for view in views:
       for ends in self._look(picture, view):
         apart = _APART * np.hypot(*(ends[1] - ends[0]))
         if all(np.hypot(*(ends - other).T).sum() > apart for other in found):
@@ -57,6 +75,30 @@ class Detector:
     # Two of the four key points.
     points = boxes[best, 4:8].reshape(-1, 2, 2) / SIZE + self._anchors[best, None]
     return square.to_picture(points.astype(np.float64))
+
+
+def parts_of(shape: tuple[int, ...], share: float) -> list[Square]:
+  """Returns squares that cover a picture, each of which overlaps the next by half.
+
+  Whoever is at most half as large as a square is whole in one of them.
+
+  Args:
+    shape: height and width of the picture.
+    share: side of the squares, relative to the longer side.
+  """
+  side = share * max(shape[:2])
+
+  def starts(length: int) -> np.ndarray:
+    if length <= side:  # in the middle
+      return np.array([(length - side) / 2])
+    return np.linspace(0, length - side, int(np.ceil(2 * length / side - 1e-6)) - 1)
+
+  height, width = shape[:2]
+  return [
+    Square(float(left), float(top), side)
+    for top in starts(height)
+    for left in starts(width)
+  ]
 
 
 def make_anchors() -> Float[np.ndarray, "2254 2"]:

@@ -3,7 +3,7 @@
 import numpy as np
 import PIL.Image
 import scipy.ndimage
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Shaped
 
 _MIN_AREA = 2e-3  # share of the square picture; specks are smaller
 
@@ -14,13 +14,18 @@ def box_of(mask: Bool[np.ndarray, "h w"]) -> tuple[int, int, int, int]:
   return int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1
 
 
-def separate(mask: Float[np.ndarray, "h w"]) -> list[Bool[np.ndarray, "h w"]]:
-  """Returns the connected parts of a mask, the largest first, without specks."""
+def separate(
+  mask: Shaped[np.ndarray, "h w"], least: float = _MIN_AREA
+) -> list[Bool[np.ndarray, "h w"]]:
+  """Returns the connected parts of a mask, the largest first.
+
+  Args:
+    mask: there is something above 0.5.
+    least: share of the mask that a part has at least.
+  """
   labels, count = scipy.ndimage.label(mask > 0.5)
   areas = np.bincount(labels.ravel(), minlength=count + 1)[1:]
-  order = [
-    i for i in np.argsort(-areas, kind="stable") if areas[i] > _MIN_AREA * mask.size
-  ]
+  order = [i for i in np.argsort(-areas, kind="stable") if areas[i] > least * mask.size]
   return [labels == i + 1 for i in order]
 
 

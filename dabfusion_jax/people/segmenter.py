@@ -1,10 +1,10 @@
 """Finds people in a picture, and cuts one of them out.
 
-The selfie segmentation network of mediapipe finds the people in the whole picture, a
-detector those who touch each other, and the landmark network looks closer at one of
-them. Their masks of 256 pixels take the edges of the picture by a guided filter. If
-$DABFUSION_SAM names weights of Segment Anything, the outline is found by that, in the
-box of the mask.
+The selfie segmentation network of mediapipe finds the people in the picture, a detector
+those who touch each other or are small (`people/finder.py`), and the landmark network
+looks closer at one of them. Their masks of 256 pixels take the edges of the picture by
+a guided filter. If $DABFUSION_SAM names weights of Segment Anything, the outline is
+found by that, in the box of the mask.
 """
 
 import dataclasses
@@ -12,29 +12,25 @@ import functools
 from collections.abc import Sequence
 
 import numpy as np
-import PIL.Image
 import scipy.ndimage
 from jaxtyping import Bool, Float, Float32, UInt8
 
-from dabfusion_jax.people import crowd, detector, upper_body
+from dabfusion_jax.people import detector, upper_body
 from dabfusion_jax.people import landmarks as lm
-from dabfusion_jax.people.fill import fill_smoothly
+from dabfusion_jax.people.finder import MIN_PRESENCE, Finder, Part
 from dabfusion_jax.people.guided_filter import guided_filter
 from dabfusion_jax.people.landmarks import LandmarkNetwork, Landmarks
-from dabfusion_jax.people.masks import box_of, resize_mask, separate, touching
+from dabfusion_jax.people.masks import box_of, separate, touching
 from dabfusion_jax.people.sam import sam_of_environment
-from dabfusion_jax.people.squares import Square, square_around
+from dabfusion_jax.people.squares import Square
 from dabfusion_jax.people.tflite_network import TfliteNetwork
 from dabfusion_jax.pretrained import store
 from dabfusion_jax.pretrained.tflite_reader import read_tflite
 
 SELFIE = "selfie"
 WEIGHTS = (SELFIE, detector.WEIGHTS, lm.WEIGHTS)
-# Of 14 pictures of people the lowest has 0.93; a cat has 0.88, a field of stars 0.90.
-MIN_PRESENCE = 0.91
 _SOME_PRESENCE = 0.5  # from which on there is a body, if only a part of it
 _SIZE = 256
-_LOOKED_AT = 512  # pixels of the longer side, at which people are told apart
 _MIN_CONTRAST = 24  # grey levels between a person and the wall, without a network
 _EPSILON = 1e-4  # of the guided filter
 
@@ -61,7 +57,7 @@ class Person:
   unsure: Landmarks | None = None
   is_cut_off: bool = False
   beside: Bool[np.ndarray, "h w"] | None = None
-  part: "Part | None" = None
+  part: Part | None = None
 
   @property
   def box(self) -> tuple[int, int, int, int]:
@@ -72,25 +68,6 @@ class Person:
   def ends_at_border(self) -> bool:
     """Returns whether the person reaches the lower border of the picture."""
     return bool((self.alpha[-2:] > 0.5).any())
-
-
-@dataclasses.dataclass(frozen=True)
-class Part:
-  """Where a person is in a picture.
-
-  Attributes:
-    picture: without other people whom they touch.
-    there: roughly the person.
-    square: around them, in which they are looked at.
-    own: pixels that are not nearer to somebody else.
-    is_mixed: whether these are several people who cannot be told apart.
-  """
-
-  picture: UInt8[np.ndarray, "h w 3"]
-  there: Bool[np.ndarray, "h w"]
-  square: Square
-  own: Bool[np.ndarray, "h w"]
-  is_mixed: bool = False
 
 
 class Segmenter:
@@ -107,7 +84,7 @@ class Segmenter:
     graph = read_tflite(store.load(SELFIE)["model"].tobytes())
     self._selfie = TfliteNetwork(graph, (0,))
     self._landmarks = LandmarkNetwork()
-    self._detector = detector.Detector()
+    self._finder = Finder(self._mask, detector.Detector(), self._landmarks)
     self._sam = sam_of_environment()
 
   def __call__(
@@ -125,24 +102,7 @@ class Segmenter:
 
   def find(self, picture: UInt8[np.ndarray, "h w 3"]) -> list[Part]:
     """Returns the people of a picture of any size, the largest first."""
-    height, width = picture.shape[:2]
-    side = float(max(height, width))
-    whole = Square((width - side) / 2, (height - side) / 2, side)
-    shapes, theres, parts = [], [], []
-    for shape in separate(self._mask(picture, whole)):
-      there = whole.put_back(shape.astype(np.float32), height, width) > 0.5
-      if there.any():  # the square goes on beyond the picture, in its border's colours
-        shapes.append(shape)
-        theres.append(there)
-    for shape, there, near in zip(shapes, theres, crowd.nearest(theres), strict=True):
-      square = whole.part(square_around(shape, 1.0), _SIZE)
-      found = crowd.those_in(self._detector(picture, square), there)
-      if len(found) > 1 and (apart := self._tell_apart(picture, there, square)):
-        parts += [dataclasses.replace(part, own=part.own & near) for part in apart]
-      else:
-        around = square.enlarged(lm.MARGIN)
-        parts.append(Part(picture, there, around, near, is_mixed=len(found) > 1))
-    return sorted(parts, key=lambda part: -part.there.sum())
+    return self._finder(picture)
 
   def cut_out(self, parts: Sequence[Part], pick: int = 1) -> Person | None:
     """Returns a person of a picture, or None if nobody can be cut out.
@@ -194,44 +154,6 @@ class Segmenter:
       person, alpha=alpha, landmarks=landmarks, unsure=None, is_cut_off=True
     )
     return half if half.ends_at_border else None
-
-  @functools.cached_property
-  def _compiled_landmarks(self) -> LandmarkNetwork:
-    """The network for the thirty or so looks that telling people apart takes."""
-    return LandmarkNetwork(compiled=True)
-
-  def _tell_apart(
-    self, picture: np.ndarray, there: Bool[np.ndarray, "h w"], square: Square
-  ) -> list[Part]:
-    """Returns the people of a shape in a square; none if they cannot be told apart.
-
-    Pictures are looked at in one size, so that the size of a dance changes nothing.
-    """
-    reduced = PIL.Image.fromarray(picture)
-    reduced.thumbnail((_LOOKED_AT, _LOOKED_AT))
-    small = np.asarray(reduced)
-    scale = len(small) / len(picture)
-    shape = resize_mask(there, small.shape[:2])
-    empty = fill_smoothly(small.astype(np.float32), ~shape)
-    empty = np.clip(np.round(empty), 0, 255).astype(np.uint8)
-    view = Square(square.left * scale, square.top * scale, square.side * scale)
-    detect = lambda rest: self._detector(rest, view)
-    look = self._compiled_landmarks.find
-    bodies = crowd.find_bodies(look, detect, small, empty, shape)
-    if len(bodies) < 2:
-      return []
-    image = PIL.Image.fromarray(empty).resize(there.shape[::-1], PIL.Image.BILINEAR)
-    owns, hides = zip(*crowd.territories(bodies, shape.shape), strict=True)
-    owns = crowd.by_colour(small, shape, bodies, owns)
-    parts = []
-    for masks in zip(owns, hides, strict=True):
-      own, hidden = (resize_mask(mask, there.shape) for mask in masks)
-      if not (there & own).any():
-        continue
-      alone = crowd.alone_in(picture, np.asarray(image), hidden)
-      around = square_around(there & own, lm.MARGIN)
-      parts.append(Part(alone, there & own, around, own))
-    return parts
 
   def _cut_out(
     self,

@@ -49,7 +49,7 @@ def crowd(*places):
     alpha = masks[i].astype(np.float32)
     people.append(Person(alpha, found, others, beside=beside))
 
-  class Finder(dancers.Finder):
+  class Finder(dancers.OnePerson):
     def __call__(self, picture, pick):
       return people[pick - 1] if pick <= len(people) else None
 

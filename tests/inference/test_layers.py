@@ -38,7 +38,7 @@ def test_without_weights_a_person_before_a_wall_is_found_and_it_is_said():
 def test_what_has_no_arms_and_legs_moves_as_a_whole_and_it_is_said(monkeypatch):
   found = segmenter.find_by_contrast(dancers.draw()[0])
   cat = dataclasses.replace(found, landmarks=None, others=1)
-  monkeypatch.setattr(subject, "_segmenter", lambda: dancers.Finder(cat))
+  monkeypatch.setattr(subject, "_segmenter", lambda: dancers.OnePerson(cat))
   made, notes = make(dancers.draw()[0])
   assert made.scene.landmarks is None
   assert len(notes) == 1 and "moves as a whole" in notes[0]
@@ -194,7 +194,7 @@ def test_the_picture_decides_on_the_bundled_weights(
 def test_a_person_who_was_looked_for_is_not_looked_for_again(monkeypatch):
   picture, _ = dancers.draw()
   person = segmenter.find_by_contrast(picture)
-  finder = dancers.Finder(person)
+  finder = dancers.OnePerson(person)
   looked = finder.looked
   monkeypatch.setattr(layers.store, "describe", lambda name: {})
   monkeypatch.setattr(subject, "_segmenter", lambda: finder)
@@ -208,7 +208,7 @@ def test_a_person_who_was_looked_for_is_not_looked_for_again(monkeypatch):
 def test_part_of_somebody_without_arms_and_legs_is_refused_in_every_scene(monkeypatch):
   picture, mask = dancers.draw()
   face = segmenter.Person(mask[:60].astype(np.float32), None, 0)
-  monkeypatch.setattr(subject, "_segmenter", lambda: dancers.Finder(face))
+  monkeypatch.setattr(subject, "_segmenter", lambda: dancers.OnePerson(face))
   for place in (layers.OWN, layers.STUDIO):
     with pytest.raises(InputError, match="cut off, and no arms and legs"):
       make(picture[:60], place)
@@ -265,7 +265,7 @@ def test_pick_beyond_the_people_says_how_many_there_are(monkeypatch):
 
 def test_a_person_who_was_picked_is_not_left_to_the_decoder(monkeypatch):
   found = segmenter.find_by_contrast(dancers.draw()[0])
-  monkeypatch.setattr(subject, "_segmenter", lambda: dancers.Finder(found))
+  monkeypatch.setattr(subject, "_segmenter", lambda: dancers.OnePerson(found))
   assert make(dancers.draw()[0], pick=1, is_asked=False)[0] is None
   made, notes = make(dancers.draw()[0], pick=2, is_asked=False)
   assert made is not None and "moves as a whole" in notes[0]
@@ -301,7 +301,7 @@ def test_in_another_scene_a_person_has_the_shadow_of_its_dancer(monkeypatch, tmp
   path = str(tmp_path / "scene.png")
   PIL.Image.fromarray(picture).save(path)
   person = segmenter.Person(mask.astype(np.float32), dancers.landmarks(), 0)
-  monkeypatch.setattr(subject, "_segmenter", lambda: dancers.Finder(person))
+  monkeypatch.setattr(subject, "_segmenter", lambda: dancers.OnePerson(person))
   for place in (layers.OWN, layers.STUDIO, path):
     stood = make(picture, place)[0].scene
     dark = np.argwhere(stood.shade < 0.8) / stood.shade.shape
@@ -310,10 +310,24 @@ def test_in_another_scene_a_person_has_the_shadow_of_its_dancer(monkeypatch, tmp
     assert dark[:, 0].max() > feet[1] - 0.1
 
 
+@pytest.mark.parametrize(("width", "is_small"), [(160, False), (900, True)])
+def test_a_person_who_is_small_in_the_picture_is_told_how_to_see_more(
+  monkeypatch, width, is_small
+):
+  picture, mask = dancers.draw()
+  around = ((0, 0), (0, width - picture.shape[1]))
+  picture = np.pad(picture, (*around, (0, 0)), "edge")
+  alpha = np.pad(mask.astype(np.float32), around)
+  person = segmenter.Person(alpha, dancers.landmarks(), 0)
+  monkeypatch.setattr(subject, "_segmenter", lambda: dancers.OnePerson(person))
+  _, notes = make(picture, size=max(picture.shape))
+  assert any("small in the picture" in note for note in notes) == is_small
+
+
 def test_a_scene_with_two_people_says_who_is_replaced(monkeypatch, tmp_path):
   picture, mask = dancers.draw()
   PIL.Image.fromarray(picture).save(tmp_path / "scene.png")
   two = segmenter.Person(mask.astype(np.float32), dancers.landmarks(), 1)
-  monkeypatch.setattr(subject, "_segmenter", lambda: dancers.Finder(two))
+  monkeypatch.setattr(subject, "_segmenter", lambda: dancers.OnePerson(two))
   _, notes = make(picture, str(tmp_path / "scene.png"), pick=1)
   assert any("largest of 2 people in" in note for note in notes)

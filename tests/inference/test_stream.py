@@ -195,7 +195,7 @@ def test_what_is_cut_out_without_arms_and_legs_has_the_frames_of_its_motion(
 ):
   picture, mask = dancers.draw()
   person = Person(mask.astype(np.float32), None, 0)
-  monkeypatch.setattr(subject, "_segmenter", lambda: dancers.Finder(person))
+  monkeypatch.setattr(subject, "_segmenter", lambda: dancers.OnePerson(person))
   dance = pipeline.stream(picture, music, beats=[0.5], drawing="layers")
   assert (dance.fps, dance.num_frames) == (10, 40)
   assert len(dance.collect().frames) == 40

@@ -43,7 +43,13 @@ class Scene:
       if (picture[int(y), int(x)] == dancers.SHIRT).all()
     ]
 
-  def detect(self, picture, square=None):
+  def __call__(self, picture, square):
+    return self.detect(picture)
+
+  def in_parts(self, picture, share):
+    return []
+
+  def detect(self, picture):
     return [
       Square(*(body.points[[lm.LEFT_HIP, lm.RIGHT_HIP]].mean(0) - 125), 250.0)
       for body in self._seen(picture)
@@ -62,9 +68,10 @@ class Scene:
 
 def segment(scene):
   finder = object.__new__(segmenter.Segmenter)
-  finder._mask = lambda picture, square: scene.find_with_mask(picture, square)[1]
-  finder._landmarks, finder._detector, finder._sam = scene, scene.detect, None
-  finder._compiled_landmarks = scene
+  mask = lambda picture, square: scene.find_with_mask(picture, square)[1]
+  finder._landmarks, finder._sam = scene, None
+  finder._mask, finder._finder = mask, dancers.finder(mask, scene, scene)
+  finder._finder._compiled_landmarks = scene
   return finder
 
 
@@ -126,7 +133,7 @@ def test_each_of_two_people_who_touch_is_cut_out_alone():
 def test_people_who_cannot_be_told_apart_are_said_to_be_several():
   scene = Scene((60, 4), (80, 6))
   finder = segment(scene)
-  finder._detector = lambda picture, square: scene.detect(scene.picture)
+  finder._finder._detector = lambda picture, square: scene.detect(scene.picture)
   scene.find = lambda picture, square: scene.bodies[0]
   (part,) = finder.find(scene.picture)
   assert part.is_mixed and finder.cut_out([part]).part.is_mixed
@@ -135,7 +142,7 @@ def test_people_who_cannot_be_told_apart_are_said_to_be_several():
 def test_who_stands_apart_is_not_part_of_another():
   scene = Scene((0, 10), (140, 10))
   finder = segment(scene)
-  finder._detector = lambda picture, square: []
+  finder._finder._detector = dancers.NoDetector()
   parts = finder.find(scene.picture)
   assert len(parts) == 2
   for pick in (1, 2):  # although the mask of the larger square shows both
@@ -158,11 +165,11 @@ def test_the_next_person_of_a_picture_is_not_looked_for_again():
 def test_what_lies_beside_the_picture_is_nobody():
   scene = Scene((0, 10))
   finder = segment(scene)
-  finder._detector = lambda picture, square: []
+  finder._finder._detector = dancers.NoDetector()
   whole = np.zeros((segmenter._SIZE, segmenter._SIZE), np.float32)
   whole[80:200, 20:120] = 1
   whole[:30, 20:200] = 1  # above the picture, where its border is repeated
-  finder._mask = lambda picture, square: whole
+  finder._finder._mask = lambda picture, square: whole
   (part,) = finder.find(scene.picture)
   assert part.there.any()
 
@@ -210,7 +217,13 @@ class Enlarged(Scene):
       for body in super()._seen(picture[rows][:, columns])
     ]
 
-  def detect(self, picture, square=None):
+  def __call__(self, picture, square):
+    return self.detect(picture)
+
+  def in_parts(self, picture, share):
+    return []
+
+  def detect(self, picture):
     return [
       Square(*(body.points[[lm.LEFT_HIP, lm.RIGHT_HIP]].mean(0) - side / 2), side)
       for body in self._seen(picture)

@@ -42,3 +42,40 @@ def test_people_are_found_once_the_surest_first():
   assert [square.side for square in squares] == pytest.approx([75, 50])
   first = squares[0].to_picture(np.array([0.5, 0.5]))
   np.testing.assert_allclose(first, [100 + 80, 20 + 80])
+
+
+@pytest.mark.parametrize("shape", [(300, 400), (400, 300), (100, 400), (256, 256)])
+@pytest.mark.parametrize("share", [1 / 2, 1 / 4])
+def test_whoever_is_half_as_large_as_a_part_is_whole_in_one(shape, share):
+  parts = detector.parts_of(shape, share)
+  side = share * max(shape)
+  assert {part.side for part in parts} == {side}
+  # Of what is smaller than a part, the middle is its middle.
+  assert all(part.top + side / 2 == shape[0] / 2 for part in parts if side >= shape[0])
+  corners = np.array([[part.left, part.top] for part in parts])
+  size = side / 2
+  for y in np.linspace(0, max(0, shape[0] - size), 12):
+    for x in np.linspace(0, max(0, shape[1] - size), 12):
+      low = corners <= [x + 1e-6, y + 1e-6]
+      high = corners + side >= np.minimum([x + size, y + size], shape[::-1]) - 1e-6
+      assert (low & high).all(1).any(), (x, y)
+  # No more of them than that takes.
+  assert len(parts) <= np.prod([max(1, np.ceil(2 * n / side) - 1) for n in shape])
+
+
+def test_somebody_in_several_parts_is_found_once():
+  found = object.__new__(detector.Detector)
+  # Where (hips, top of the circle) a person is in the picture.
+  person = np.array([[150.0, 120.0], [150.0, 95.0]])
+  other = person + [60.0, 0.0]
+  found._look = lambda picture, view: np.array(
+    [
+      ends
+      for ends in (person, other)
+      if (view.left < ends[0, 0] < view.left + view.side)
+      and (view.top < ends[:, 1].min() and ends[0, 1] < view.top + view.side)
+    ]
+  )
+  squares = found.in_parts(np.zeros((300, 400, 3), np.uint8), 1 / 2)
+  centres = sorted(square.left + square.side / 2 for square in squares)
+  assert centres == [150.0, 210.0]

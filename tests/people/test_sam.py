@@ -3,6 +3,7 @@
 import sys
 import types
 
+import dancers
 import numpy as np
 import PIL.Image
 import pytest
@@ -151,9 +152,11 @@ def _find(picture, outline):
   )
   landmarks = types.SimpleNamespace(presence=0.0)
   finder._landmarks = types.SimpleNamespace(
-    find_with_mask=lambda picture, square: (landmarks, None)
+    find=lambda picture, square: landmarks,
+    find_with_mask=lambda picture, square: (landmarks, None),
   )
-  finder._sam, finder._detector = outline, lambda picture, square: []
+  finder._finder = dancers.finder(finder._mask, dancers.NoDetector(), finder._landmarks)
+  finder._sam = outline
   return finder(picture)
 
 

@@ -6,6 +6,7 @@ import pytest
 
 from dabfusion_jax.people import landmarks as lm
 from dabfusion_jax.people import segmenter
+from dabfusion_jax.people.finder import Part
 from dabfusion_jax.people.landmarks import NUM_LANDMARKS, Landmarks
 from dabfusion_jax.people.squares import Square
 
@@ -24,11 +25,14 @@ def test_landmarks_move_a_person_or_only_tell_what_is_there(presence, moves, tel
   )
 
   class Network:
+    def find(self, picture, square):
+      return found
+
     def find_with_mask(self, picture, square):
       return found, look(picture, square)
 
   finder._mask, finder._landmarks, finder._sam = look, Network(), None
-  finder._detector = lambda picture, square: []
+  finder._finder = dancers.finder(look, dancers.NoDetector(), finder._landmarks)
   person = finder(picture)
   assert (person.landmarks is found, person.unsure is found) == (moves, tells)
   assert (person.landmarks is None, person.unsure is None) == (not moves, not tells)
@@ -51,7 +55,7 @@ class SettledNetwork:
 
 def part(picture, mask):
   own = np.ones_like(mask)
-  return segmenter.Part(picture, mask, Square(0.0, 0.0, 1.0), own)
+  return Part(picture, mask, Square(0.0, 0.0, 1.0), own)
 
 
 def test_a_person_who_ends_above_the_border_is_not_completed():

@@ -1,0 +1,117 @@
+"""People who are small in a picture are looked for in parts of it."""
+
+import dancers
+import numpy as np
+import pytest
+
+from dabfusion_jax.people import crowd
+from dabfusion_jax.people.finder import Finder
+from dabfusion_jax.people.landmarks import NUM_LANDMARKS, Landmarks
+from dabfusion_jax.people.squares import Square
+
+_SIZE = 256  # of masks
+HEIGHT, WIDTH = 300, 400
+PERSON = (slice(140, 168), slice(92, 100))  # a speck of the picture
+BAG = (slice(160, 168), slice(106, 110))  # beside
+AROUND = Square(82.0, 140.0, 28.0)  # as the detector says
+
+
+class Networks:
+  """See a person only if it is large enough in what they are shown, and things."""
+
+  def __init__(self, found_at, presence=1.0, thing=None, detects_thing=False):
+    self.found_at, self.presence = found_at, presence
+    self.thing, self.detects_thing = thing, detects_thing
+    self.asked = []
+
+  def mask(self, picture, square):
+    there = np.zeros((HEIGHT, WIDTH, 3), np.uint8)
+    if square.side < 100:
+      there[PERSON] = there[BAG] = 255
+    elif self.thing is not None:
+      there[self.thing] = 255
+    return square.cut(there, _SIZE)[..., 0] / np.float32(255)
+
+  def __call__(self, picture, square):
+    is_thing = self.thing is not None and square.left > 150
+    if is_thing and self.detects_thing:
+      rows, columns = self.thing
+      return [Square(columns.start - 20.0, rows.start - 10.0, 60.0)]
+    return [AROUND] if square.side < 100 and not is_thing else []
+
+  def in_parts(self, picture, share):
+    self.asked.append(share)
+    return [AROUND] if share == self.found_at else []
+
+  def find(self, picture, square):
+    presence = self.presence if square.left < 150 else 0.0
+    points = np.zeros((NUM_LANDMARKS, 2))
+    return Landmarks(points, np.ones(NUM_LANDMARKS), presence)
+
+
+def find(networks):
+  look = dancers.finder(networks.mask, networks, networks)
+  return look(np.zeros((HEIGHT, WIDTH, 3), np.uint8))
+
+
+@pytest.mark.parametrize("share", [1 / 2, 1 / 4])
+def test_they_are_found_in_the_largest_parts_that_show_them(share):
+  networks = Networks(share)
+  (part,) = find(networks)
+  true = np.zeros((HEIGHT, WIDTH), bool)
+  true[PERSON] = True
+  assert (part.there & true).sum() > 0.8 * (part.there | true).sum()
+  square = part.square
+  centre = (square.left + square.side / 2, square.top + square.side / 2)
+  assert centre == pytest.approx((96, 154), abs=1)
+  assert networks.asked == [1 / 2, 1 / 4][: 1 if share == 1 / 2 else 2]
+
+
+def test_what_is_no_body_is_nobody():
+  assert find(Networks(1 / 2, presence=0.9)) == []
+
+
+THING = (slice(150, 190), slice(280, 300))
+
+
+def test_somebody_small_is_found_beside_a_thing():
+  (part,) = find(Networks(1 / 2, thing=THING))
+  assert part.there[PERSON].mean() > 0.9 and not part.there[THING].any()
+
+
+def test_a_thing_is_kept_if_there_is_nobody():
+  networks = Networks(None, thing=THING)
+  (part,) = find(networks)
+  assert part.there[THING].mean() > 0.9 and networks.asked == [1 / 2, 1 / 4]
+
+
+@pytest.mark.parametrize(
+  "networks",
+  [
+    Networks(1 / 2, thing=THING, detects_thing=True),
+    # As large as a drawing that fills the picture.
+    Networks(1 / 2, thing=(slice(100, 250), slice(280, 390))),
+  ],
+)
+def test_nobody_is_looked_for_beside_a_subject(networks):
+  (part,) = find(networks)
+  assert not part.there[PERSON].any() and networks.asked == []
+
+
+def test_one_body_that_is_seen_twice_is_one_person(monkeypatch):
+  class Twice(Networks):
+    def mask(self, picture, square):
+      there = np.zeros((HEIGHT, WIDTH, 3), np.uint8)
+      there[140:180, 90:106] = 255
+      return square.cut(there, _SIZE)[..., 0] / np.float32(255)
+
+    def __call__(self, picture, square):
+      return [AROUND, Square(AROUND.left - 4, AROUND.top, AROUND.side)]
+
+  body = Landmarks(np.zeros((NUM_LANDMARKS, 2)), np.ones(NUM_LANDMARKS), 1.0)
+  for bodies, is_mixed in (([body], False), ([], True)):
+    monkeypatch.setattr(crowd, "find_bodies", lambda *args, bodies=bodies: bodies)
+    monkeypatch.setattr(Finder, "_compiled_landmarks", Networks(None))
+    (part,) = find(Twice(None))
+    assert part.is_mixed == is_mixed and part.own.all()
+    assert part.square.side == pytest.approx(40 * 1.25, abs=2)
