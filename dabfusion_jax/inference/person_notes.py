@@ -1,7 +1,7 @@
 """What a user is told of a person of whom not everything dances."""
 
 from dabfusion_jax.people.cut_off import cut_arms
-from dabfusion_jax.people.hands import arms_before_trunk, held_arms
+from dabfusion_jax.people.hands import arms_before_trunk, folded_arms, held_arms
 from dabfusion_jax.people.scene import Scene
 
 
@@ -16,12 +16,19 @@ def person_notes(layered: Scene) -> tuple[str, ...]:
     swing = "that arm swings" if len(sides) == 1 else "these arms swing"
     hands = f"{' and '.join(sides)} {'hand' if len(sides) == 1 else 'hands'}"
     notes += (f"The picture cuts off the {hands}: {swing} a little.",)
-  if sides := held_arms(layered):
+  held = held_arms(layered)
+  folded = [side for side in folded_arms(layered) if side in held]
+  if folded:
+    notes += (
+      "The arms are folded or touch each other, and move with the trunk; with arms at"
+      " the sides people dance best.",
+    )
+  if sides := [side for side in held if side not in folded]:
     move = "that arm moves" if len(sides) == 1 else "these arms move"
     are = "hand is" if len(sides) == 1 else "hands are"
     hidden = f"The {' and '.join(sides)} {are} hidden, in a pocket or behind the body"
     notes += (f"{hidden}: {move} with the trunk.",)
-  if sides := arms_before_trunk(layered.landmarks):
+  if not folded and (sides := arms_before_trunk(layered.landmarks)):
     arms, they = (
       ("arm is", "it hides") if len(sides) == 1 else ("arms are", "they hide")
     )

@@ -20,17 +20,34 @@ _FLANKS = ((lm.LEFT_SHOULDER, lm.LEFT_HIP), (lm.RIGHT_SHOULDER, lm.RIGHT_HIP))
 _NEAR_HIP, _HAND, _FACE = 0.4, 0.09, 0.11
 _SAME_SKIN = 0.035  # by which the shares of red and of green in a colour may differ
 _SEEN = 0.1  # share of a visible hand that has the colour of the face, at least
+_TOUCHING, _SAMPLES = 0.1, 33  # trunks between forearms; points along each
 _SOLID = 0.95  # alpha of a pixel that is not mixed with the background
 
 
 def held_arms(scene: Scene) -> tuple[str, ...]:
   """Returns the sides, of "left" and "right", whose arm moves with the trunk.
 
-  Their hands, or the whole arms, are hidden in the picture.
+  They, or their hands, are hidden in the picture, or they are folded.
   """
   hands = hidden_hands(scene.colours, scene.alpha, scene.landmarks)
-  hidden = {*hands} - {*cut_arms(scene)} | {*hidden_arms(scene)}
-  return tuple(side for side in _SIDES if side in hidden)
+  held = {*hands, *folded_arms(scene)} - {*cut_arms(scene)}
+  held |= {*hidden_arms(scene)}
+  return tuple(side for side in _SIDES if side in held)
+
+
+def folded_arms(scene: Scene) -> tuple[str, ...]:
+  """Returns both sides if the forearms cross or touch each other, and none otherwise.
+
+  What they hide of each other and of the body is not known, and much of it.
+  """
+  joints = scene.landmarks.points
+  left, right = (
+    np.linspace(joints[elbow], lm.fingertips(joints, side), _SAMPLES)
+    for side, elbow in _ELBOWS.items()
+  )
+  gaps = np.hypot(*(left[:, None] - right).T)
+  touch = gaps.min() < _TOUCHING * trunk_length(joints)
+  return tuple(_SIDES) if touch else ()
 
 
 def hidden_arms(scene: Scene) -> tuple[str, ...]:

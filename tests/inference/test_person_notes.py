@@ -47,3 +47,8 @@ def test_an_arm_before_the_body_is_named():
   assert note.startswith(
     "The right arm is before the body, and what it hides is a guess"
   )
+
+
+def test_folded_arms_are_named_once():
+  (note,) = notes_of(dancers.folded_arms())
+  assert note.startswith("The arms are folded or touch each other, and move with")

@@ -58,6 +58,16 @@ def hands_at_hips() -> np.ndarray:
   return points
 
 
+def folded_arms() -> np.ndarray:
+  """Returns the landmarks of a person whose forearms cross, [33, 2]."""
+  points = joints()
+  for side, knuckles, x in (("LEFT", (17, 19), -1), ("RIGHT", (18, 20), 1)):
+    points[getattr(lm, f"{side}_ELBOW")] = (80 - 26 * x, 82)
+    points[getattr(lm, f"{side}_WRIST")] = (80 + 10 * x, 86)
+    points[list(knuckles)] = (80 + 16 * x, 87)
+  return points
+
+
 def landmarks() -> Landmarks:
   return Landmarks(joints(), np.ones(lm.NUM_LANDMARKS), 1.0)
 

@@ -62,6 +62,42 @@ def _scene(unseen, rows=None):
   return scene.own_scene(picture[:rows], person)
 
 
+def _posing(points):
+  picture, mask = dancers.draw(points)
+  found = Landmarks(points, np.ones(lm.NUM_LANDMARKS), 1.0)
+  return scene.own_scene(picture, Person(mask.astype(np.float32), found, 0))
+
+
+def test_folded_arms_move_with_the_trunk():
+  folded = _posing(dancers.folded_arms())
+  assert hands.folded_arms(folded) == hands.held_arms(folded) == ("left", "right")
+  assert hands.folded_arms(_posing(dancers.joints())) == ()
+
+
+def test_hands_that_touch_are_folded_arms_and_those_apart_dance():
+  together = dancers.joints()
+  unit = skeleton.trunk_length(together)
+  for gap, held in ((0.05, ("left", "right")), (0.2, ())):
+    points = together.copy()
+    for side, knuckles, x in (("LEFT", (17, 19), 1), ("RIGHT", (18, 20), -1)):
+      points[getattr(lm, f"{side}_WRIST")] = (80 + x * (unit * gap / 2 + 6), 96)
+      points[list(knuckles)] = (80 + x * (unit * gap / 2 + 2), 96)
+    tips = [lm.fingertips(points, side) for side in ("left", "right")]
+    assert np.hypot(*(tips[0] - tips[1])) < unit * (gap + 0.01)
+    assert hands.held_arms(_posing(points)) == held
+
+
+def test_folded_arms_that_the_picture_cuts_off_swing():
+  points = dancers.folded_arms()
+  low = [lm.LEFT_ELBOW, lm.RIGHT_ELBOW, lm.LEFT_WRIST, lm.RIGHT_WRIST, 17, 18, 19, 20]
+  points[low, 1] += 30
+  picture, mask = dancers.draw(points)
+  found = Landmarks(points, np.ones(lm.NUM_LANDMARKS), 1.0)
+  person = Person(mask[:100].astype(np.float32), found, 0, is_cut_off=True)
+  cut = scene.own_scene(picture[:100], person)
+  assert hands.folded_arms(cut) and hands.held_arms(cut) == ()
+
+
 def test_an_arm_that_is_unsure_but_likely_dances():
   arm = (lm.LEFT_ELBOW, lm.LEFT_WRIST)
   unsure = _scene(arm)
