@@ -5,8 +5,9 @@ r"""How exactly the joints of a person are found whom the picture cuts off.
 --pictures is a folder of pictures of whole people, each standing. Every one is cut off
 at several heights, and narrow. Printed are mean distances from the joints that are
 found in the whole picture, in trunks, with standard errors over pictures: of the first
-look, and of the square that is settled on. It needs the weights of BlazePose
-(docs/weights.md).
+look, and of the square that is settled on. Then a table is drawn over what is below
+each height, and printed is how many dance above it. It needs the weights of the
+networks that find people (docs/weights.md).
 """
 
 import argparse
@@ -17,6 +18,9 @@ from jaxtyping import Float, UInt8
 
 from benchmarks.whole_people import read_people
 from dabfusion_jax.evaluation.scoring.aggregate import standard_error, with_error
+from dabfusion_jax.inference.inputs import PictureError
+from dabfusion_jax.inference.layers import make_layers
+from dabfusion_jax.inference.subject import OWN
 from dabfusion_jax.people import landmarks as lm
 from dabfusion_jax.people.segmenter import Person, Segmenter
 from dabfusion_jax.people.skeleton import Joints, neck, trunk_length
@@ -31,6 +35,8 @@ SHOWN = {
   "hips": [lm.LEFT_HIP, lm.RIGHT_HIP],
 }
 FIRST, SETTLED = "first look", "settled"
+_TOP, _FRONT = (150, 105, 70), (120, 80, 50)  # colours of a table
+_EDGE = 0.04  # trunks of its top that are seen
 _SIDE, _ABOVE = 0.9, 0.15  # trunks beside the neck and above the head
 
 
@@ -44,6 +50,28 @@ def cut(
   top = max(int(person.box[1] - _ABOVE * unit), 0)
   part = picture[top : int(y + trunks * unit), left:right]
   return np.ascontiguousarray(part), np.array([left, top], float)
+
+
+def behind_table(
+  picture: UInt8[np.ndarray, "h w 3"], person: Person, trunks: float
+) -> UInt8[np.ndarray, "h w 3"]:
+  """Returns a picture with a table over what is below a height."""
+  points = person.landmarks.points
+  unit = trunk_length(points)
+  top = int(neck(points)[1] + trunks * unit)
+  made = picture.copy()
+  made[top:] = _FRONT
+  made[top : top + int(_EDGE * unit)] = _TOP
+  return made
+
+
+def dances_above(picture: UInt8[np.ndarray, "h w 3"]) -> bool:
+  """Returns whether the person of a picture dances above something that hides them."""
+  try:
+    made, _ = make_layers(picture, OWN, None, 1, True)
+  except PictureError:
+    return False
+  return made is not None and made.scene.window is not None
 
 
 def distances(found: Joints, true: Joints) -> list[float]:
@@ -79,6 +107,11 @@ def run(args: argparse.Namespace) -> None:
         ]
       count = f"{len(of_pictures)} of {len(whole)}"
       print(f"| {where} | {count} | {name} | " + " | ".join(cells) + " |")
+  print("\n| a table hides what is below the | dances above it |")
+  print("|---" * 2 + "|")
+  for where, trunks in HEIGHTS.items():
+    num = sum(dances_above(behind_table(*found, trunks)) for found in whole)
+    print(f"| {where} | {num} of {len(whole)} |")
 
 
 def main(argv: Sequence[str] | None = None) -> None:

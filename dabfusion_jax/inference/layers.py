@@ -15,12 +15,18 @@ import numpy as np
 import PIL.Image
 from jaxtyping import UInt8
 
-from dabfusion_jax.inference.inputs import InputError
+from dabfusion_jax.inference.inputs import InputError, PictureError
 from dabfusion_jax.inference.painter import FlowPainter, Painter, PiecePainter
 from dabfusion_jax.inference.person_notes import person_notes
 from dabfusion_jax.inference.pose import FlowReader, FrameReader, PoseReader
 from dabfusion_jax.inference.sampler import ReadJoints
-from dabfusion_jax.inference.subject import ALL, OWN, find_person, read_person
+from dabfusion_jax.inference.subject import (
+  ALL,
+  OWN,
+  find_person,
+  read_person,
+  read_upper_part,
+)
 from dabfusion_jax.people import scene, segmenter, studio
 from dabfusion_jax.people.landmarks import LandmarkNetwork
 from dabfusion_jax.people.scene import Scene
@@ -175,7 +181,14 @@ def make_layers(
     raise InputError(f"scene is {place!r}: neither {OWN!r}, {STUDIO!r} nor a picture.")
   own = fit(picture, size)
   scale = max(picture.shape[:2]) / max(own.shape[:2])
-  person, notes = read_person(own, scale, place, pick, is_asked, is_whole)
+  try:
+    person, notes = read_person(own, scale, place, pick, is_asked, is_whole)
+  except PictureError:
+    is_own = place == OWN and not is_whole
+    upper = read_upper_part(own, scale, pick) if is_own else None
+    if upper is None:
+      raise
+    own, person, notes = upper
   if person is None:
     return None, notes
   if person.others and pick == 1 and person.landmarks is not None:

@@ -84,6 +84,42 @@ def read_person(
   return person, ()
 
 
+def read_upper_part(
+  picture: UInt8[np.ndarray, "h w 3"], scale: float, pick: int
+) -> tuple[UInt8[np.ndarray, "h2 w 3"], Person, tuple[str, ...]] | None:
+  """Returns a picture without what is below the waist, and its person with notes.
+
+  Args:
+    picture: at the size of the dance, in which the person cannot be used.
+    scale: see `read_person`.
+    pick: which person; 1 is the largest.
+
+  Returns:
+    None if the person does not sit and nothing hides their legs, or if their upper part
+    cannot be used either.
+  """
+  try:
+    whole = find_person(picture, pick)
+  except store.MissingWeightsError:
+    return None
+  row = reference.find_waist(whole) if whole else None
+  if not row:
+    return None
+  upper = picture[: row // 2 * 2]
+  # Cut off, another one may be the largest.
+  seen = whole.alpha[: len(upper)] > 0.5
+  first = find_person(upper, 1)
+  people = [find_person(upper, i + 1) for i in range(first.others + 1 if first else 0)]
+  shared = [(x.alpha[seen] > 0.5).sum() if x else 0 for x in people]
+  if not any(shared):
+    return None
+  half = _segmenter().complete(people[int(np.argmax(shared))])
+  if half is None or reference.find_fault(half, scale):
+    return None
+  cut = "The person sits, or something hides the legs: the picture is cut off there"
+  return upper, half, (f"{cut}.",)
+
+
 def is_left_to_decoder(person: Person, pick: int) -> bool:
   """Returns whether a person is probably a drawing, which the decoder draws best.
 

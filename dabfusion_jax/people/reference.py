@@ -5,11 +5,12 @@ import numpy as np
 from dabfusion_jax.people import landmarks as lm
 from dabfusion_jax.people.landmarks import Landmarks
 from dabfusion_jax.people.segmenter import Person
-from dabfusion_jax.people.skeleton import trunk_length
+from dabfusion_jax.people.skeleton import Joints, trunk_length
 
 MIN_HEIGHT = 40  # pixels of a person, below which there is nothing to draw
 _SITTING = 0.45  # thighs this short, relative to the trunk, point at the camera
 _ASIDE = 0.15  # trunks, by which the shoulder of half a person may be outside
+_EDGE = 0.03  # of a person, by which the end of a mask is unsure
 _LYING = 1.3  # width over height, which stretched arms do not reach
 _WHOLE = "; give a picture that shows the whole person, from head to feet"
 # Joints from the feet upwards, and what is missing if they are not in the picture.
@@ -76,6 +77,25 @@ def find_lasting_fault(person: Person, pixels_per_pixel: float) -> str | None:
   return None
 
 
+def find_waist(person: Person) -> int | None:
+  """Returns the row above which a person can dance who cannot as a whole, or None.
+
+  Such a person sits, or something that stands before them hides the legs.
+  """
+  landmarks = person.landmarks
+  if landmarks is None or person.is_cut_off:
+    return None
+  if _cut_off_below(person, landmarks):
+    if person.ends_at_border:
+      return None
+    # Landmarks of what is hidden are pressed into what is seen: the mask tells.
+    _, top, _, bottom = person.box
+    return int(bottom - _EDGE * (bottom - top))
+  if _is_sitting(landmarks.points):
+    return int(landmarks.points[[lm.LEFT_HIP, lm.RIGHT_HIP], 1].mean())
+  return None
+
+
 def _cut_off_below(person: Person, landmarks: Landmarks) -> str | None:
   rows = len(person.alpha)
   points, confidence = landmarks.points, landmarks.confidence
@@ -107,17 +127,21 @@ def _cut_off(person: Person, landmarks: Landmarks) -> str | None:
 def _posture(person: Person, landmarks: Landmarks) -> str | None:
   left, top, right, bottom = person.box
   points = landmarks.points
-  trunk = trunk_length(points)
   hips = points[[lm.LEFT_HIP, lm.RIGHT_HIP]].mean(0)
   neck = points[[lm.LEFT_SHOULDER, lm.RIGHT_SHOULDER]].mean(0)
-  knees = points[[lm.LEFT_KNEE, lm.RIGHT_KNEE]]
   # The box of somebody who is cut off is often wide.
   is_wide = not person.is_cut_off and right - left > _LYING * (bottom - top)
   if is_wide or abs(neck[0] - hips[0]) > abs(neck[1] - hips[1]):
     return "the person is lying or bent over; give a picture of somebody who stands"
-  if (knees[:, 1] - hips[1] < _SITTING * trunk).all():
+  if _is_sitting(points):
     return "the person is sitting or crouching; give a picture of somebody who stands"
   return None
+
+
+def _is_sitting(points: Joints) -> bool:
+  hips = points[[lm.LEFT_HIP, lm.RIGHT_HIP], 1].mean()
+  thighs = points[[lm.LEFT_KNEE, lm.RIGHT_KNEE], 1] - hips
+  return bool((thighs < _SITTING * trunk_length(points)).all())
 
 
 def _is_upside_down(landmarks: Landmarks) -> bool:
