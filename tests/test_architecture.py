@@ -48,7 +48,7 @@ LAWS = {
   "dabfusion_jax/people": (
     "people in pictures: found, cut out, moved; no model of ours",
     {"PIL", "jax", "jaxtyping", "numpy", "scipy", "dabfusion_jax.ops"}
-    | {"dabfusion_jax.pretrained", "data_pipeline.workers"}
+    | {"dabfusion_jax.pretrained", "data_pipeline.workers", "threadpoolctl"}
     | {"data_pipeline.extras", "torch", "transformers"}  # Segment Anything
     | _COMMON,
   ),

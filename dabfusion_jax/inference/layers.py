@@ -42,7 +42,7 @@ DEFAULT_SIZE = 512  # pixels of the longer side
 # The network is shown darker clothes: its studio is light, and white would vanish.
 _SHOWN_GAIN = 0.6
 _STUDIO_SIZE = 512
-_SMALL = 0.25  # of the longer side, below which a person is small in a picture
+_REPLACED = 0.15  # height of a dancer who is replaced, of the longer side, at least
 
 
 @dataclasses.dataclass(frozen=True)
@@ -194,12 +194,6 @@ def make_layers(
   if person.others and pick == 1 and person.landmarks is not None:
     who = f"The largest of {person.others + 1} people dances"
     notes = (f"{who}; --pick=2 is the next, --pick={ALL} takes all.", *notes)
-  _, top, _, bottom = person.box
-  if bottom - top < _SMALL * max(own.shape[:2]):
-    notes = (
-      "The person is small in the picture; cut it to them to see more of the dance.",
-      *notes,
-    )
   if reads_frames and person.landmarks is not None:
     _landmark_network()
   layered = scene.own_scene(own, person)
@@ -256,7 +250,7 @@ def _into_picture(
     dancer = find_person(stage, 1)
   except store.MissingWeightsError:
     dancer = segmenter.find_by_contrast(stage)
-  if dancer is not None:
+  if dancer is not None and _is_dancer(dancer):
     replaced = scene.own_scene(stage, dancer)
     stood = scene.stand_in(
       layered, replaced.plate, scene.frame_of(replaced), replaced.shade
@@ -268,6 +262,12 @@ def _into_picture(
   side = min(height, width)
   place = Square((width - side) / 2, float(height - side), float(side))
   return scene.stand_in(layered, stage, place), ()
+
+
+def _is_dancer(person: segmenter.Person) -> bool:
+  """Returns whether a person of a scene is no passer-by in its background."""
+  _, top, _, bottom = person.box
+  return bottom - top >= _REPLACED * max(person.alpha.shape)
 
 
 def _in_studio(layered: Scene) -> Scene:

@@ -4,12 +4,19 @@ from dabfusion_jax.people.cut_off import cut_arms
 from dabfusion_jax.people.hands import arms_before_trunk, folded_arms, held_arms
 from dabfusion_jax.people.scene import Scene
 
+_SMALL = 0.25  # of the longer side, below which a person is small in a picture
+
 
 def person_notes(layered: Scene) -> tuple[str, ...]:
   """Returns notes on what a picture does not show of a person, and what follows."""
   if layered.landmarks is None:
     return ()
   notes: tuple[str, ...] = ()
+  shown = layered.shown(layered.alpha)
+  if (shown > 0.5).any(1).sum() < _SMALL * max(shown.shape):
+    notes += (
+      "The person is small in the picture; crop it to them to see more of the dance.",
+    )
   if layered.window is not None:
     notes += ("The picture shows a part of the person; the rest dances out of sight.",)
   if sides := cut_arms(layered):
@@ -18,11 +25,13 @@ def person_notes(layered: Scene) -> tuple[str, ...]:
     notes += (f"The picture cuts off the {hands}: {swing} a little.",)
   held = held_arms(layered)
   folded = [side for side in folded_arms(layered) if side in held]
-  if folded:
+  if len(folded) == 2:
     notes += (
-      "The arms are folded or touch each other, and move with the trunk; with arms at"
+      "The arms are folded or touch each other: they move with the trunk; with arms at"
       " the sides people dance best.",
     )
+  elif folded:
+    notes += (f"The {folded[0]} arm touches the other: it moves with the trunk.",)
   if sides := [side for side in held if side not in folded]:
     move = "that arm moves" if len(sides) == 1 else "these arms move"
     are = "hand is" if len(sides) == 1 else "hands are"

@@ -5,8 +5,6 @@ people who touch each other, of whom a mask shows one shape, and people who are 
 their picture.
 """
 
-from collections.abc import Iterable
-
 import numpy as np
 from jaxtyping import Float, UInt8
 
@@ -21,6 +19,10 @@ _STRIDES = (8, 16, 32, 32, 32)  # two anchors per cell and layer: 2,254
 _MIN_SCORE = 0.5
 _AROUND = 1.5  # side of what is around a square, relative to it
 _APART = 0.35  # of the radius of a person, by which two of them differ
+
+
+# Of a person: the hips, and the edge of the circle around them.
+Ends = Float[np.ndarray, "2 2"]
 
 
 class Detector:
@@ -43,42 +45,49 @@ class Detector:
     Close people are told apart better if they are shown large, so some may be found in
     the square alone who are not with what is around it.
     """
-    return self._in_views(picture, (square.enlarged(_AROUND), square))
+    views = (square.enlarged(_AROUND), square)
+    return _apart([ends for view in views for _, ends in self._look(picture, view)])
 
   def in_parts(self, picture: UInt8[np.ndarray, "h w 3"], share: float) -> list[Square]:
-    """Returns the squares around people who are small in a picture.
+    """Returns the squares around people who are small in a picture, the surest first.
 
-    The network finds whoever is a quarter to the whole of what it is shown, so it is
-    shown overlapping parts of the picture.
+    The network finds people who fill a quarter to all of what it is shown, so it is
+    shown overlapping parts of the picture. Somebody at the border of a part is whole,
+    and more sure, in the next.
 
     Args:
       picture: of any size.
       share: side of the parts, relative to the longer side.
     """
-    return self._in_views(picture, parts_of(picture.shape, share))
+    views = parts_of(picture.shape, share)
+    found = [person for view in views for person in self._look(picture, view)]
+    found.sort(key=lambda person: -person[0])
+    return _apart([ends for _, ends in found])
 
-  def _in_views(self, picture: np.ndarray, views: Iterable[Square]) -> list[Square]:
-    found: list[np.ndarray] = []
-    for view in views:
-      for ends in self._look(picture, view):
-        apart = _APART * np.hypot(*(ends[1] - ends[0]))
-        if all(np.hypot(*(ends - other).T).sum() > apart for other in found):
-          found.append(ends)
-    return [_square(*ends) for ends in found]
-
-  def _look(self, picture: np.ndarray, square: Square) -> np.ndarray:
-    """Returns the hips of people, and the edges of the circles around them."""
+  def _look(self, picture: np.ndarray, square: Square) -> list[tuple[float, Ends]]:
+    """Returns how sure people are, and their ends, the surest first."""
     x = square.cut(picture, SIZE).astype(np.float32) / 127.5 - 1
     boxes, scores = self._network(x)
     least = np.log(_MIN_SCORE / (1 - _MIN_SCORE))
     best = [i for i in np.argsort(-scores[:, 0]) if scores[i, 0] >= least]
     # Two of the four key points.
     points = boxes[best, 4:8].reshape(-1, 2, 2) / SIZE + self._anchors[best, None]
-    return square.to_picture(points.astype(np.float64))
+    ends = square.to_picture(points.astype(np.float64))
+    return list(zip(scores[best, 0].tolist(), ends, strict=True))
+
+
+def _apart(people: list[Ends]) -> list[Square]:
+  """Returns the squares around people, the first of those who are the same person."""
+  found: list[Ends] = []
+  for ends in people:
+    apart = _APART * np.hypot(*(ends[1] - ends[0]))
+    if all(np.hypot(*(ends - other).T).sum() > apart for other in found):
+      found.append(ends)
+  return [_square(*ends) for ends in found]
 
 
 def parts_of(shape: tuple[int, ...], share: float) -> list[Square]:
-  """Returns squares that cover a picture, each of which overlaps the next by half.
+  """Returns squares that cover a picture and overlap each other by at least half.
 
   Whoever is at most half as large as a square is whole in one of them.
 

@@ -21,13 +21,14 @@ _NEAR_HIP, _HAND, _FACE = 0.4, 0.09, 0.11
 _SAME_SKIN = 0.035  # by which the shares of red and of green in a colour may differ
 _SEEN = 0.1  # share of a visible hand that has the colour of the face, at least
 _TOUCHING, _SAMPLES = 0.1, 33  # trunks between forearms; points along each
+_FROM_THE_SIDE = 0.35  # trunks between the shoulders of a person seen from the side
 _SOLID = 0.95  # alpha of a pixel that is not mixed with the background
 
 
 def held_arms(scene: Scene) -> tuple[str, ...]:
   """Returns the sides, of "left" and "right", whose arm moves with the trunk.
 
-  They, or their hands, are hidden in the picture, or they are folded.
+  Such an arm, or its hand, is hidden in the picture, or the arms are folded.
   """
   hands = hidden_hands(scene.colours, scene.alpha, scene.landmarks)
   held = {*hands, *folded_arms(scene)} - {*cut_arms(scene)}
@@ -38,16 +39,23 @@ def held_arms(scene: Scene) -> tuple[str, ...]:
 def folded_arms(scene: Scene) -> tuple[str, ...]:
   """Returns both sides if the forearms cross or touch each other, and none otherwise.
 
-  What they hide of each other and of the body is not known, and much of it.
+  They hide much of each other and of the body, and what is there is not known. Of a
+  person seen from the side, arms that hang down touch only in the picture.
   """
-  joints = scene.landmarks.points
-  left, right = (
-    np.linspace(joints[elbow], lm.fingertips(joints, side), _SAMPLES)
-    for side, elbow in _ELBOWS.items()
-  )
-  gaps = np.hypot(*(left[:, None] - right).T)
-  touch = gaps.min() < _TOUCHING * trunk_length(joints)
-  return tuple(_SIDES) if touch else ()
+  joints, unit = scene.landmarks.points, trunk_length(scene.landmarks.points)
+  ends = [lm.LEFT_ELBOW, lm.RIGHT_ELBOW, lm.LEFT_WRIST, lm.RIGHT_WRIST]
+  shoulders = joints[lm.LEFT_SHOULDER] - joints[lm.RIGHT_SHOULDER]
+  is_seen = (scene.landmarks.confidence[ends] >= _UNSEEN).all()
+  if not is_seen or abs(shoulders[0]) < _FROM_THE_SIDE * unit:
+    return ()
+  height, width = scene.alpha.shape
+  low, high = np.reshape(scene.window or (0, 0, width, height), (2, 2))
+  forearms = []
+  for side, elbow in _ELBOWS.items():
+    along = np.linspace(joints[elbow], lm.fingertips(joints, side), _SAMPLES)
+    forearms.append(along[((along >= low) & (along < high)).all(1)])
+  gaps = np.hypot(*(forearms[0][:, None] - forearms[1]).T)
+  return tuple(_SIDES) if (gaps < _TOUCHING * unit).any() else ()
 
 
 def hidden_arms(scene: Scene) -> tuple[str, ...]:

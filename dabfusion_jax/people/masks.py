@@ -20,8 +20,8 @@ def separate(
   """Returns the connected parts of a mask, the largest first.
 
   Args:
-    mask: there is something above 0.5.
-    least: share of the mask that a part has at least.
+    mask: what is above 0.5 is set.
+    least: parts no larger than this share of the mask are dropped.
   """
   labels, count = scipy.ndimage.label(mask > 0.5)
   areas = np.bincount(labels.ravel(), minlength=count + 1)[1:]

@@ -6,18 +6,51 @@ dance compiling pays.
 """
 
 import functools
+import threading
 from types import ModuleType
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import threadpoolctl
 from jaxtyping import Float, Float32
 
 from dabfusion_jax.ops.resize import scaling_matrix
 from dabfusion_jax.pretrained.tflite_reader import Graph, Operation
 
 Array = Float[np.ndarray | jax.Array, "..."]
+
+
+class _OneThread:
+  """Lets NumPy's products run in one thread, in all that are inside at a time.
+
+  Those of small layers gain nothing from several, which wait for each other in loops:
+  where a core is busy otherwise, a network takes ten times as long.
+  """
+
+  def __init__(self):
+    self._lock, self._inside, self._limit = threading.Lock(), 0, None
+
+  def __enter__(self) -> None:
+    with self._lock:
+      if not self._inside:
+        self._limit = _libraries().limit(limits=1, user_api="blas")
+      self._inside += 1
+
+  def __exit__(self, *error: object) -> None:
+    with self._lock:
+      self._inside -= 1
+      if not self._inside:
+        self._limit.restore_original_limits()
+
+
+_ONE_THREAD = _OneThread()
+
+
+@functools.cache
+def _libraries() -> threadpoolctl.ThreadpoolController:
+  return threadpoolctl.ThreadpoolController()
 
 
 class TfliteNetwork:
@@ -61,7 +94,8 @@ class TfliteNetwork:
     if self._compiled is not None:
       outputs = self._compiled(self._weights, x[None])
     else:
-      outputs = self._run(self._weights, x[None], np)
+      with _ONE_THREAD:
+        outputs = self._run(self._weights, x[None], np)
     return tuple(np.asarray(value)[0] for value in outputs)
 
   def _run(self, weights: dict[int, Array], x: Array, xp: ModuleType):

@@ -310,18 +310,22 @@ def test_in_another_scene_a_person_has_the_shadow_of_its_dancer(monkeypatch, tmp
     assert dark[:, 0].max() > feet[1] - 0.1
 
 
-@pytest.mark.parametrize(("width", "is_small"), [(160, False), (900, True)])
-def test_a_person_who_is_small_in_the_picture_is_told_how_to_see_more(
-  monkeypatch, width, is_small
-):
+def test_a_passer_by_in_a_scene_is_not_replaced(monkeypatch, tmp_path):
   picture, mask = dancers.draw()
-  around = ((0, 0), (0, width - picture.shape[1]))
-  picture = np.pad(picture, (*around, (0, 0)), "edge")
-  alpha = np.pad(mask.astype(np.float32), around)
-  person = segmenter.Person(alpha, dancers.landmarks(), 0)
-  monkeypatch.setattr(subject, "_segmenter", lambda: dancers.OnePerson(person))
-  _, notes = make(picture, size=max(picture.shape))
-  assert any("small in the picture" in note for note in notes) == is_small
+  far = np.pad(picture, ((1200, 0), (1200, 0), (0, 0)), "edge")
+  PIL.Image.fromarray(far).save(tmp_path / "scene.png")
+
+  def find(shown, pick):
+    alpha = mask.astype(np.float32)
+    if shown.shape != picture.shape:
+      image = PIL.Image.fromarray(np.pad(alpha, ((1200, 0), (1200, 0))))
+      alpha = np.asarray(image.resize(shown.shape[1::-1]))
+    return segmenter.Person(alpha, dancers.landmarks(), 0)
+
+  monkeypatch.setattr(subject, "_segmenter", lambda: find)
+  made, _ = make(picture, str(tmp_path / "scene.png"))
+  rows = np.flatnonzero((made.scene.alpha > 0.5).any(1))
+  assert rows.size > 0.5 * len(made.scene.alpha)
 
 
 def test_a_scene_with_two_people_says_who_is_replaced(monkeypatch, tmp_path):

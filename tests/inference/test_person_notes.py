@@ -2,6 +2,7 @@
 
 import dancers
 import numpy as np
+import pytest
 
 from dabfusion_jax.inference.person_notes import person_notes
 from dabfusion_jax.people import landmarks as lm
@@ -51,4 +52,25 @@ def test_an_arm_before_the_body_is_named():
 
 def test_folded_arms_are_named_once():
   (note,) = notes_of(dancers.folded_arms())
-  assert note.startswith("The arms are folded or touch each other, and move with")
+  assert note.startswith("The arms are folded or touch each other: they move with")
+
+
+def test_of_folded_arms_the_one_that_is_cut_off_is_named_once():
+  points = dancers.folded_arms()
+  points[lm.LEFT_ELBOW] = (106, 115)
+  _, cut, touches, *_ = notes_of(points, rows=100)
+  assert cut.startswith("The picture cuts off the left hand: that arm swings")
+  assert touches == "The right arm touches the other: it moves with the trunk."
+
+
+@pytest.mark.parametrize(("beside", "is_small"), [(520, False), (560, True)])
+def test_a_person_who_is_small_is_told_how_to_see_more(beside, is_small):
+  picture, mask = dancers.draw()
+  around = ((0, 0), (0, beside))
+  alpha = np.pad(mask.astype(np.float32), around)
+  person = Person(alpha, dancers.landmarks(), 0)
+  wide = np.pad(picture, (*around, (0, 0)), "edge")
+  height = np.flatnonzero(mask.any(1)).size
+  assert (height < 0.25 * wide.shape[1]) == is_small
+  notes = person_notes(scene.own_scene(wide, person))
+  assert [note.startswith("The person is small") for note in notes] == [True] * is_small

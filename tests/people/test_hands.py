@@ -77,7 +77,7 @@ def test_folded_arms_move_with_the_trunk():
 def test_hands_that_touch_are_folded_arms_and_those_apart_dance():
   together = dancers.joints()
   unit = skeleton.trunk_length(together)
-  for gap, held in ((0.05, ("left", "right")), (0.2, ())):
+  for gap, held in ((0.07, ("left", "right")), (0.13, ())):
     points = together.copy()
     for side, knuckles, x in (("LEFT", (17, 19), 1), ("RIGHT", (18, 20), -1)):
       points[getattr(lm, f"{side}_WRIST")] = (80 + x * (unit * gap / 2 + 6), 96)
@@ -87,15 +87,42 @@ def test_hands_that_touch_are_folded_arms_and_those_apart_dance():
     assert hands.held_arms(_posing(points)) == held
 
 
-def test_folded_arms_that_the_picture_cuts_off_swing():
-  points = dancers.folded_arms()
-  low = [lm.LEFT_ELBOW, lm.RIGHT_ELBOW, lm.LEFT_WRIST, lm.RIGHT_WRIST, 17, 18, 19, 20]
-  points[low, 1] += 30
+def _portrait(points, rows=100):
   picture, mask = dancers.draw(points)
   found = Landmarks(points, np.ones(lm.NUM_LANDMARKS), 1.0)
-  person = Person(mask[:100].astype(np.float32), found, 0, is_cut_off=True)
-  cut = scene.own_scene(picture[:100], person)
-  assert hands.folded_arms(cut) and hands.held_arms(cut) == ()
+  person = Person(mask[:rows].astype(np.float32), found, 0, is_cut_off=True)
+  return scene.own_scene(picture[:rows], person)
+
+
+def test_of_folded_arms_the_one_that_the_picture_cuts_off_swings():
+  points = dancers.folded_arms()
+  assert hands.held_arms(_portrait(points)) == ("left", "right")
+  points[lm.LEFT_ELBOW] = (106, 115)
+  assert cut_off.cut_arms(_portrait(points)) == ("left",)
+  assert hands.held_arms(_portrait(points)) == ("right",)
+
+
+def test_what_is_beyond_the_picture_folds_no_arms():
+  points = dancers.folded_arms()
+  points[[lm.LEFT_WRIST, lm.RIGHT_WRIST, 17, 18, 19, 20], 1] += 40
+  assert hands.folded_arms(_posing(points)) != ()
+  assert hands.folded_arms(_portrait(points)) == ()
+
+
+def test_arms_that_hang_are_not_folded_from_the_side():
+  points = dancers.joints()
+  narrow = points.copy()
+  narrow[:, 0] = 80 + (points[:, 0] - 80) * 0.1
+  assert hands.folded_arms(_posing(narrow)) == ()
+
+
+def test_an_arm_that_is_not_seen_folds_no_other():
+  folded = _posing(dancers.folded_arms())
+  for joint in (lm.LEFT_ELBOW, lm.RIGHT_WRIST):
+    confidence = np.ones(lm.NUM_LANDMARKS)
+    confidence[joint] = 0.4
+    unsure = dataclasses.replace(folded.landmarks, confidence=confidence)
+    assert hands.folded_arms(dataclasses.replace(folded, landmarks=unsure)) == ()
 
 
 def test_an_arm_that_is_unsure_but_likely_dances():

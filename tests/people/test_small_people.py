@@ -68,7 +68,7 @@ def test_they_are_found_in_the_largest_parts_that_show_them(share):
 
 
 def test_what_is_no_body_is_nobody():
-  assert find(Networks(1 / 2, presence=0.9)) == []
+  assert find(Networks(1 / 2, presence=0.94)) == []
 
 
 THING = (slice(150, 190), slice(280, 300))
@@ -98,20 +98,56 @@ def test_nobody_is_looked_for_beside_a_subject(networks):
   assert not part.there[PERSON].any() and networks.asked == []
 
 
-def test_one_body_that_is_seen_twice_is_one_person(monkeypatch):
-  class Twice(Networks):
+def test_several_are_found_the_largest_first():
+  class Two(Networks):
     def mask(self, picture, square):
       there = np.zeros((HEIGHT, WIDTH, 3), np.uint8)
-      there[140:180, 90:106] = 255
+      if square.side < 100:
+        there[PERSON] = there[130:172, 20:32] = 255
       return square.cut(there, _SIZE)[..., 0] / np.float32(255)
 
     def __call__(self, picture, square):
-      return [AROUND, Square(AROUND.left - 4, AROUND.top, AROUND.side)]
+      return [AROUND, Square(5.0, 130.0, 42.0)] if square.side < 100 else []
 
-  body = Landmarks(np.zeros((NUM_LANDMARKS, 2)), np.ones(NUM_LANDMARKS), 1.0)
-  for bodies, is_mixed in (([body], False), ([], True)):
-    monkeypatch.setattr(crowd, "find_bodies", lambda *args, bodies=bodies: bodies)
-    monkeypatch.setattr(Finder, "_compiled_landmarks", Networks(None))
-    (part,) = find(Twice(None))
-    assert part.is_mixed == is_mixed and part.own.all()
-    assert part.square.side == pytest.approx(40 * 1.25, abs=2)
+    def in_parts(self, picture, share):
+      return self(picture, AROUND)
+
+  first, second = find(Two(1 / 2))
+  assert first.there[130:172, 20:32].mean() > 0.9 and not first.there[PERSON].any()
+  assert second.there[PERSON].mean() > 0.9
+  assert not (first.own & second.own).any()
+
+
+def test_somebody_unsure_in_the_whole_picture_is_kept():
+  networks = Networks(1 / 2, thing=THING)
+  found = networks.find
+  networks.find = lambda picture, square: (
+    found(picture, square)
+    if square.left < 150
+    else Landmarks(np.zeros((NUM_LANDMARKS, 2)), np.ones(NUM_LANDMARKS), 0.6)
+  )
+  (part,) = find(networks)
+  assert part.there[THING].mean() > 0.9 and networks.asked == []
+
+
+@pytest.mark.parametrize(
+  ("bodies", "beside", "is_mixed"), [(1, 4, False), (1, 12, True), (0, 4, True)]
+)
+def test_one_body_that_is_seen_twice_in_one_place_is_one_person(
+  monkeypatch, bodies, beside, is_mixed
+):
+  class Twice(Networks):
+    def mask(self, picture, square):
+      there = np.zeros((HEIGHT, WIDTH, 3), np.uint8)
+      there[140:180, 86:110] = 255
+      return square.cut(there, _SIZE)[..., 0] / np.float32(255)
+
+    def __call__(self, picture, square):
+      return [AROUND, Square(AROUND.left + beside, AROUND.top, AROUND.side)]
+
+  body = dancers.landmarks().moved(0.3, np.zeros(2))  # whose trunk has 16 pixels
+  monkeypatch.setattr(crowd, "find_bodies", lambda *args: [body] * bodies)
+  monkeypatch.setattr(Finder, "_compiled_landmarks", Networks(None))
+  (part,) = find(Twice(None))
+  assert part.is_mixed == is_mixed and part.own.all()
+  assert part.square.side == pytest.approx(40 * 1.25, abs=2)

@@ -6,7 +6,9 @@ import jax
 import numpy as np
 import pytest
 import scipy.signal
+import threadpoolctl
 
+from dabfusion_jax.people import tflite_network
 from dabfusion_jax.people.tflite_network import TfliteNetwork
 from dabfusion_jax.pretrained import store, tflite_reader
 from dabfusion_jax.pretrained.tflite_reader import Graph, Operation, read_tflite
@@ -148,3 +150,37 @@ def test_the_real_networks_are_the_same_compiled_and_not(name, size):
   )
   outputs = [TfliteNetwork(graph, (0,), c)(x.astype(np.float32)) for c in (False, True)]
   np.testing.assert_allclose(*(o[0] for o in outputs), rtol=1e-4, atol=2e-3)
+
+
+def blas_threads():
+  return {x["num_threads"] for x in threadpoolctl.threadpool_info() if _is_blas(x)}
+
+
+def _is_blas(library):
+  return library["user_api"] == "blas"
+
+
+def test_numpy_has_one_thread_inside_a_network_and_its_own_number_after():
+  np.ones((2, 2)) @ np.ones((2, 2))  # loads the library
+  with threadpoolctl.threadpool_limits(2, user_api="blas"):
+    before = blas_threads()
+    first, second = tflite_network._ONE_THREAD, tflite_network._ONE_THREAD
+    first.__enter__()
+    second.__enter__()  # as of another thread, which goes on longer
+    first.__exit__()
+    assert blas_threads() == {1}
+    second.__exit__()
+    assert blas_threads() == before
+
+
+def test_a_network_runs_its_products_in_one_thread(monkeypatch):
+  seen = []
+  monkeypatch.setitem(
+    tflite_network._OPERATIONS,
+    "relu",
+    lambda x, options, xp: seen.append(blas_threads()) or x,
+  )
+  x = random(2, 2, 1)
+  with threadpoolctl.threadpool_limits(2, user_api="blas"):
+    run("relu", x, (), {}, False)
+  assert seen == [{1}]
