@@ -4,9 +4,9 @@ r"""Up to what size people are found in a picture.
 
 --pictures is a folder of pictures of whole people, each standing. Every one is put, at
 several sizes, somewhere before the enlarged backgrounds of the next two. Printed are
-how many are found with arms and legs, of these the overlap of their mask with the true
-one (intersection over union), and in how many of the backgrounds alone somebody is
-found; with standard errors over people. It needs the weights of the networks that find
+how many are found with arms and legs; of these, the overlap of their mask with the true
+one (intersection over union), with standard errors over people; and in how many of the
+backgrounds alone somebody is found. This needs the weights of the networks that find
 people (docs/weights.md).
 """
 

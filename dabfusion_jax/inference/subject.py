@@ -103,7 +103,7 @@ def read_upper_part(
   except store.MissingWeightsError:
     return None
   row = reference.find_waist(whole) if whole else None
-  if not row:
+  if row is None or row * scale < reference.MIN_HEIGHT:
     return None
   upper = picture[: row // 2 * 2]
   # Cut off, another one may be the largest.

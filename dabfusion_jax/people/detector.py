@@ -21,7 +21,7 @@ _AROUND = 1.5  # side of what is around a square, relative to it
 _APART = 0.35  # of the radius of a person, by which two of them differ
 
 
-# Of a person: the hips, and the edge of the circle around them.
+# The hips of a person, and a point on the circle around them.
 Ends = Float[np.ndarray, "2 2"]
 
 

@@ -22,14 +22,12 @@ from dabfusion_jax.people.masks import resize_mask, separate
 from dabfusion_jax.people.skeleton import trunk_length
 from dabfusion_jax.people.squares import Square, square_around
 
-# Of 14 pictures of people the lowest has 0.93; a cat has 0.88, a field of stars 0.90.
-MIN_PRESENCE = 0.91
+SOME_PRESENCE = 0.5  # from which on there is a body, if only a part of it
 _LOOKED_AT = 512  # pixels of the longer side, at which people are told apart
 # Sides, relative to the longer side of a picture, of parts in which small people are
-# looked for; and how sure the network is of them at least, as it looks at many parts.
-# Of 48 people of `benchmarks.small_people` the lowest has 0.967; a cup has 0.927.
+# looked for; and the least presence of people there, as many parts are looked at: of 48
+# people of `benchmarks.small_people` the lowest has 0.967, a cup has 0.927.
 _SHARES, _SURE = (1 / 2, 1 / 4), 0.95
-_SOME_PRESENCE = 0.5  # from which on there may be a body
 _LARGE = 0.1  # share of a picture above which something is its subject, as a drawing
 _SPECK = 16  # pixels
 _TOGETHER = 0.5  # trunks between sightings of one person
@@ -109,7 +107,7 @@ class Finder:
   def _is_subject(self, part: Part) -> bool:
     if part.is_detected or part.there.mean() > _LARGE:
       return True
-    return self._presence(part) >= _SOME_PRESENCE
+    return self._presence(part) >= SOME_PRESENCE
 
   def _presence(self, part: Part) -> float:
     return self._landmarks.find(part.picture, part.square).presence

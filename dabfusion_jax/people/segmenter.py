@@ -17,7 +17,7 @@ from jaxtyping import Bool, Float, Float32, UInt8
 
 from dabfusion_jax.people import detector, upper_body
 from dabfusion_jax.people import landmarks as lm
-from dabfusion_jax.people.finder import MIN_PRESENCE, Finder, Part
+from dabfusion_jax.people.finder import SOME_PRESENCE, Finder, Part
 from dabfusion_jax.people.guided_filter import guided_filter
 from dabfusion_jax.people.landmarks import LandmarkNetwork, Landmarks
 from dabfusion_jax.people.masks import box_of, separate, touching
@@ -29,7 +29,9 @@ from dabfusion_jax.pretrained.tflite_reader import read_tflite
 
 SELFIE = "selfie"
 WEIGHTS = (SELFIE, detector.WEIGHTS, lm.WEIGHTS)
-_SOME_PRESENCE = 0.5  # from which on there is a body, if only a part of it
+# From which on the landmarks of a body are sure enough to move it by. Of 14 pictures of
+# people the lowest presence is 0.93; a cat has 0.88, a field of stars 0.90.
+MIN_PRESENCE = 0.91
 _SIZE = 256
 _MIN_CONTRAST = 24  # grey levels between a person and the wall, without a network
 _EPSILON = 1e-4  # of the guided filter
@@ -117,7 +119,7 @@ class Segmenter:
     found, mask = self._landmarks.find_with_mask(part.picture, part.square)
     unsure = None
     if found.presence < MIN_PRESENCE:
-      unsure = found if found.presence >= _SOME_PRESENCE else None
+      unsure = found if found.presence >= SOME_PRESENCE else None
       found, mask = None, self._mask(part.picture, part.square)
     alpha = self._cut_out(part, part.square, mask, part.there)
     if alpha is None:

@@ -58,7 +58,7 @@ def test_folded_arms_are_named_once():
 def test_of_folded_arms_the_one_that_is_cut_off_is_named_once():
   points = dancers.folded_arms()
   points[lm.LEFT_ELBOW] = (106, 115)
-  _, cut, touches, *_ = notes_of(points, rows=100)
+  _, cut, touches = notes_of(points, rows=100)
   assert cut.startswith("The picture cuts off the left hand: that arm swings")
   assert touches == "The right arm touches the other: it moves with the trunk."
 

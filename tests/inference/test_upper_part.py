@@ -1,4 +1,4 @@
-"""Who sits, or whose legs something hides, dances above the waist in a cut picture."""
+"""People who sit, or whose legs are hidden, dance above the waist in a cut picture."""
 
 import dataclasses
 
@@ -51,10 +51,11 @@ class Networks:
     beside = dataclasses.replace(person, alpha=other)
     if not self.has_other:
       return [person]
-    # Of the whole picture, the second is smaller; without the legs, the first.
+    # The other is smaller in the whole picture, and larger once the legs are cut off.
     return [person, beside] if rows == dancers.HEIGHT else [beside, person]
 
   def __call__(self, picture, pick):
+    assert len(picture), "networks cannot look at nothing"
     people = self.people(picture)
     if self.vanishes and len(picture) < dancers.HEIGHT:
       people[0].alpha[:] = 0
@@ -116,6 +117,14 @@ def test_somebody_who_is_cut_off_at_the_side_as_well_is_refused(monkeypatch):
   networks = Networks()
   networks.outside = 100.0
   with pytest.raises(InputError, match="cut off below the hips"):
+    make(networks, monkeypatch)
+
+
+def test_somebody_whose_hips_are_at_the_upper_border_is_refused(monkeypatch):
+  networks = Networks(sits=True)
+  hips = dancers.joints()[lm.LEFT_HIP, 1]
+  networks.found = networks.found.moved(1.0, np.array([0.0, 1.0 - hips]))
+  with pytest.raises(InputError, match="head is cut off|sitting or crouching"):
     make(networks, monkeypatch)
 
 

@@ -153,23 +153,20 @@ def test_the_real_networks_are_the_same_compiled_and_not(name, size):
 
 
 def blas_threads():
-  return {x["num_threads"] for x in threadpoolctl.threadpool_info() if _is_blas(x)}
-
-
-def _is_blas(library):
-  return library["user_api"] == "blas"
+  libraries = threadpoolctl.threadpool_info()
+  return {x["num_threads"] for x in libraries if x["user_api"] == "blas"}
 
 
 def test_numpy_has_one_thread_inside_a_network_and_its_own_number_after():
   np.ones((2, 2)) @ np.ones((2, 2))  # loads the library
   with threadpoolctl.threadpool_limits(2, user_api="blas"):
     before = blas_threads()
-    first, second = tflite_network._ONE_THREAD, tflite_network._ONE_THREAD
-    first.__enter__()
-    second.__enter__()  # as of another thread, which goes on longer
-    first.__exit__()
+    inside = tflite_network._ONE_THREAD
+    inside.__enter__()
+    inside.__enter__()  # as of another thread, which goes on longer
+    inside.__exit__()
     assert blas_threads() == {1}
-    second.__exit__()
+    inside.__exit__()
     assert blas_threads() == before
 
 
