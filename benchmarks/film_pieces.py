@@ -29,6 +29,7 @@ from dabfusion_jax.metrics.features import lpips
 from dabfusion_jax.people import reference, scene
 from dabfusion_jax.people.drawing import Moves, PieceDrawer, draw_people
 from dabfusion_jax.people.landmarks import Landmarks
+from dabfusion_jax.people.puppet import cut_puppet
 from dabfusion_jax.people.segmenter import Person, Segmenter
 from dabfusion_jax.people.squares import Square, square_around
 from dabfusion_jax.pretrained import store
@@ -115,7 +116,9 @@ def draw(film: Film, start: int) -> Drawn | None:
   to_frame = lambda found: dataclasses.replace(
     found, points=square.from_picture(found.points) * size
   )
-  drawer = PieceDrawer(layered, square, to_frame(person.landmarks), size)
+  drawer = PieceDrawer(
+    layered, cut_puppet(layered), square, to_frame(person.landmarks), size
+  )
   dance = [to_frame(found) for found in _landmarks(film, indices)]
   moves = [move for part in drawer.follow(dance, is_last=True) for move in part]
   seen = [t for t in LATER if _has_landmarks(film.people[indices[t]])]

@@ -32,6 +32,7 @@ from dabfusion_jax.people.joints import joints_of as landmark_joints
 from dabfusion_jax.people.joints import with_joints
 from dabfusion_jax.people.landmarks import Landmarks
 from dabfusion_jax.people.pieces import BODY_ALPHA
+from dabfusion_jax.people.puppet import cut_puppet
 from dabfusion_jax.people.segmenter import Segmenter
 from dabfusion_jax.pretrained import store
 from data_pipeline import cli
@@ -104,7 +105,9 @@ def draw(clip: GeneratedClip, find: Segmenter) -> Drawn | None:
   to_frame = lambda x: dataclasses.replace(
     x, points=square.from_picture(x.points) * len(first)
   )
-  drawer = PieceDrawer(layered, square, to_frame(found), len(first))
+  drawer = PieceDrawer(
+    layered, cut_puppet(layered), square, to_frame(found), len(first)
+  )
   followed = drawer.follow([to_frame(x) for x in dance], is_last=True)
   frames = np.concatenate([draw_people([drawer], [moves]) for moves in followed])
   points, body = found.points, layered.alpha > BODY_ALPHA

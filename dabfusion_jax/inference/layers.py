@@ -29,6 +29,7 @@ from dabfusion_jax.inference.subject import (
 )
 from dabfusion_jax.people import scene, segmenter, studio
 from dabfusion_jax.people.landmarks import LandmarkNetwork
+from dabfusion_jax.people.puppet import Puppet, cut_puppet
 from dabfusion_jax.people.scene import Scene
 from dabfusion_jax.people.squares import Square
 from dabfusion_jax.pretrained import store
@@ -52,11 +53,13 @@ class Layers:
   Attributes:
     scene: the person over the background.
     frame: where the network's frames lie in it.
+    puppet: the person, if they have landmarks.
     notes: what the user should know.
   """
 
   scene: Scene
   frame: Square
+  puppet: Puppet | None
   notes: tuple[str, ...]
 
   def reference(self, size: int) -> UInt8[np.ndarray, "{size} {size} 3"]:
@@ -82,7 +85,7 @@ class Layers:
         are known.
     """
     found = self.scene.landmarks
-    if found is None:
+    if self.puppet is None:
       background = _reduce(studio.make_studio(_STUDIO_SIZE), frame_size)
       return FlowPainter(self.scene, self.frame, background, 1 / _SHOWN_GAIN)
     pose: PoseReader = FrameReader(_compiled_network, rebuild)
@@ -90,7 +93,7 @@ class Layers:
       points = self.frame.from_picture(found.points) * frame_size
       shown = dataclasses.replace(found, points=points)
       pose = FlowReader(read_joints, shown, frame_size)
-    return PiecePainter(self.scene, self.frame, pose, frame_size, times)
+    return PiecePainter(self.scene, self.puppet, self.frame, pose, frame_size, times)
 
 
 @functools.cache
@@ -213,8 +216,12 @@ def make_layers(
 
 
 def layers_of(layered: Scene) -> Layers:
-  """Returns a scene with the frame of its person, and notes on what is not seen."""
-  return Layers(layered, scene.frame_of(layered), person_notes(layered))
+  """Returns a scene with its person cut out, and notes on what is not seen."""
+  frame = scene.frame_of(layered)
+  if layered.landmarks is None:
+    return Layers(layered, frame, None, ())
+  cut = cut_puppet(layered)
+  return Layers(layered, frame, cut, person_notes(layered, cut))
 
 
 def choreograph(

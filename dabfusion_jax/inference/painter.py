@@ -15,6 +15,7 @@ from dabfusion_jax.inference.song import Song
 from dabfusion_jax.metrics.image import psnr
 from dabfusion_jax.ops.details import add_details
 from dabfusion_jax.people.drawing import Moves, PieceDrawer, draw_flow, draw_people
+from dabfusion_jax.people.puppet import Puppet
 from dabfusion_jax.people.scene import Scene
 from dabfusion_jax.people.squares import Square
 
@@ -65,6 +66,7 @@ class PiecePainter:
 
   Attributes:
     scene: with landmarks.
+    puppet: the person of the scene.
     frame: where the network's frames lie in it.
     pose: reads how the person stands in each of them.
     frame_size: pixels per side of one.
@@ -72,6 +74,7 @@ class PiecePainter:
   """
 
   scene: Scene
+  puppet: Puppet
   frame: Square
   pose: PoseReader
   frame_size: int
@@ -83,7 +86,7 @@ class PiecePainter:
     if self.drawer is None:
       rest = self.pose.rest(motion)
       self.drawer = PieceDrawer(
-        self.scene, self.frame, rest, self.frame_size, self.times
+        self.scene, self.puppet, self.frame, rest, self.frame_size, self.times
       )
     yield from self.drawer.follow(self.pose.read(motion), motion.is_last)
 

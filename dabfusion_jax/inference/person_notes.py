@@ -1,16 +1,20 @@
 """What a user is told of a person of whom not everything dances."""
 
 from dabfusion_jax.people.cut_off import cut_arms
-from dabfusion_jax.people.hands import arms_before_trunk, folded_arms, held_arms
+from dabfusion_jax.people.hands import arms_before_trunk, folded_arms
+from dabfusion_jax.people.puppet import Puppet
 from dabfusion_jax.people.scene import Scene
 
 _SMALL = 0.25  # of the longer side, below which a person is small in a picture
 
 
-def person_notes(layered: Scene) -> tuple[str, ...]:
-  """Returns notes on what a picture does not show of a person, and what follows."""
-  if layered.landmarks is None:
-    return ()
+def person_notes(layered: Scene, puppet: Puppet) -> tuple[str, ...]:
+  """Returns notes on what a picture does not show of a person, and what follows.
+
+  Args:
+    layered: with landmarks.
+    puppet: the person of the scene.
+  """
   notes: tuple[str, ...] = ()
   shown = layered.shown(layered.alpha)
   if (shown > 0.5).any(1).sum() < _SMALL * max(shown.shape):
@@ -23,8 +27,7 @@ def person_notes(layered: Scene) -> tuple[str, ...]:
     swing = "that arm swings" if len(sides) == 1 else "these arms swing"
     hands = f"{' and '.join(sides)} {'hand' if len(sides) == 1 else 'hands'}"
     notes += (f"The picture cuts off the {hands}: {swing} a little.",)
-  held = held_arms(layered)
-  folded = [side for side in folded_arms(layered) if side in held]
+  folded = [side for side in folded_arms(layered) if side in puppet.held]
   if len(folded) == 2:
     notes += (
       "The arms are folded or touch each other: they move with the trunk; with arms at"
@@ -32,12 +35,19 @@ def person_notes(layered: Scene) -> tuple[str, ...]:
     )
   elif folded:
     notes += (f"The {folded[0]} arm touches the other: it moves with the trunk.",)
-  if sides := [side for side in held if side not in folded]:
+  if sides := [x for x in puppet.held if x not in folded and x not in puppet.torn]:
     move = "that arm moves" if len(sides) == 1 else "these arms move"
     are = "hand is" if len(sides) == 1 else "hands are"
     hidden = f"The {' and '.join(sides)} {are} hidden, in a pocket or behind the body"
     notes += (f"{hidden}: {move} with the trunk.",)
-  if not folded and (sides := arms_before_trunk(layered.landmarks)):
+  if sides := puppet.torn:
+    arms = "arm is" if len(sides) == 1 else "arms are"
+    notes += (
+      f"The {' and '.join(sides)} {arms} not seen as a whole, and"
+      f" {'moves' if len(sides) == 1 else 'move'} with the trunk.",
+    )
+  before = arms_before_trunk(layered.landmarks)
+  if not folded and (sides := [x for x in before if x not in puppet.held]):
     arms, they = (
       ("arm is", "it hides") if len(sides) == 1 else ("arms are", "they hide")
     )

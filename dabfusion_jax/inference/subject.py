@@ -62,6 +62,9 @@ def read_person(
     if first is not None and pick > first.others + 1:
       there = f"are {first.others + 1} people" if first.others else "is only one person"
       raise PictureError(f"pick is {pick}, but there {there} in this picture.")
+    if first is not None:
+      person = f"Person number {pick} of this picture cannot be cut out"
+      raise PictureError(f"{person}; give another picture{advice}.")
     return None, _nobody(pick, is_asked or place != OWN or pick > 1, advice)
   fault = reference.find_fault(person, scale)
   if reference.may_go_on(person, scale) and not is_whole:

@@ -16,10 +16,9 @@ from jaxtyping import Float, UInt8
 from dabfusion_jax.people.bounds import Bounds
 from dabfusion_jax.people.cut_off import CutOff
 from dabfusion_jax.people.footing import Footing
-from dabfusion_jax.people.hands import held_arms, hidden_arms
 from dabfusion_jax.people.landmarks import Landmarks
 from dabfusion_jax.people.piece import draw_pieces
-from dabfusion_jax.people.pieces import cut_pieces
+from dabfusion_jax.people.puppet import Puppet
 from dabfusion_jax.people.scene import Scene, blend
 from dabfusion_jax.people.shadow import Shadow
 from dabfusion_jax.people.skeleton import (
@@ -50,12 +49,19 @@ class PieceDrawer:
   """
 
   def __init__(
-    self, scene: Scene, frame: Square, rest: Landmarks, frame_size: int, times: int = 1
+    self,
+    scene: Scene,
+    puppet: Puppet,
+    frame: Square,
+    rest: Landmarks,
+    frame_size: int,
+    times: int = 1,
   ) -> None:
-    """Cuts the person into pieces.
+    """Stands the person into the scene.
 
     Args:
       scene: with landmarks.
+      puppet: the person of the scene.
       frame: where the generated frames lie in the scene.
       rest: landmarks of the frame without motion, in its pixels.
       frame_size: pixels per side of a generated frame.
@@ -63,15 +69,8 @@ class PieceDrawer:
     """
     self._scale = lambda points: frame.to_picture(points / frame_size)
     self._rest = self._before = self._scale(rest.points)
-    held = held_arms(scene)
-    self._pieces, joints = cut_pieces(
-      scene.colours,
-      scene.alpha,
-      scene.landmarks.points,
-      scene.landmarks.depth,
-      hidden_arms(scene),
-    )
-    self._skeleton = Skeleton(joints, self._rest, held)
+    self._pieces, joints = puppet.pieces, puppet.joints
+    self._skeleton = Skeleton(joints, self._rest, puppet.held)
     reach = _STANDING * trunk_length(joints)
     self._footing = Footing(reach, self._skeleton.feet(self._rest), times)
     height, width = scene.plate.shape[:2]
@@ -81,7 +80,7 @@ class PieceDrawer:
       self._shadow = Shadow(scene.shade, joints, (width, height))
     self._bounds: Bounds | CutOff
     if scene.window is None:
-      self._bounds = Bounds(self._pieces, joints, (width, height), held)
+      self._bounds = Bounds(self._pieces, joints, (width, height), puppet.held)
     else:
       centred = dataclasses.replace(scene.landmarks, points=joints)
       scene = dataclasses.replace(scene, landmarks=centred)

@@ -13,7 +13,9 @@ _SIDES = {
   "right": (lm.RIGHT_WRIST, lm.RIGHT_HAND, lm.RIGHT_HIP),
 }
 _ELBOWS = {"left": lm.LEFT_ELBOW, "right": lm.RIGHT_ELBOW}
-_UNSEEN = 0.5  # confidence of elbow and wrist of an arm that is hidden, at most
+# Confidence of elbow and wrist of an arm that is hidden, at most; and that of a wrist
+# of which nothing is seen, whatever is seen of the elbow.
+_UNSEEN, _GONE = 0.5, 0.2
 _FLANKS = ((lm.LEFT_SHOULDER, lm.LEFT_HIP), (lm.RIGHT_SHOULDER, lm.RIGHT_HIP))
 # Relative to the trunk: how far a hidden hand is from its hip at most, and the radii of
 # the discs in which the colours of hands and face are looked at.
@@ -59,17 +61,18 @@ def folded_arms(scene: Scene) -> tuple[str, ...]:
 
 
 def hidden_arms(scene: Scene) -> tuple[str, ...]:
-  """Returns the sides, of "left" and "right", of which neither elbow nor wrist is seen.
+  """Returns the sides, of "left" and "right", whose arm is hidden.
 
-  Such an arm is behind the body, for example. Those of `cut_arms` are not meant.
+  It is behind the body, for example: neither elbow nor wrist is seen, or surely not the
+  wrist. Those of `cut_arms` are not meant.
   """
-  unseen = scene.landmarks.confidence < _UNSEEN
-  cut = cut_arms(scene)
-  return tuple(
-    side
-    for side, (wrist, _, _) in _SIDES.items()
-    if unseen[[_ELBOWS[side], wrist]].all() and side not in cut
-  )
+  confidence, cut = scene.landmarks.confidence, cut_arms(scene)
+  hidden = []
+  for side, (wrist, _, _) in _SIDES.items():
+    unseen = confidence[[_ELBOWS[side], wrist]] < _UNSEEN
+    if side not in cut and (unseen.all() or confidence[wrist] < _GONE):
+      hidden.append(side)
+  return tuple(hidden)
 
 
 def arms_before_trunk(landmarks: lm.Landmarks) -> tuple[str, ...]:

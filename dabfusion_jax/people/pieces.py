@@ -190,6 +190,8 @@ def _cut_regions(
       clean = known & (scipy.ndimage.distance_transform_edt(~hidden[name]) > mixed)
       known = clean if clean.sum() > _CLEAN * known.sum() else known
     support = shown | covered
+    if name == HEAD:  # specks of what is beside hair
+      support = _large_parts(support)
     if name in _TRUNK_AND_LEGS:
       support = _without_thin_parts(support, alpha, _THIN * unit)
       known = _large_parts(_without_thin_parts(known & support, alpha, _THIN * unit))

@@ -127,7 +127,7 @@ def test_a_note_gives_no_advice_that_is_refused(monkeypatch):
   people[2] = None  # found, but not cut out
   made, notes = read(monkeypatch, picture, find)
   assert len(made) == 1 and "upside down" in notes[0] and "--" not in "".join(notes)
-  assert "no person number 3" in notes[1] and "pick is" not in notes[1]
+  assert "Person number 3 of this picture cannot be cut out" in notes[1] and "pick is" not in notes[1]
 
 
 def test_of_people_who_are_cut_off_the_nearer_one_is_in_front(monkeypatch):

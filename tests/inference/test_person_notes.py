@@ -8,18 +8,20 @@ from dabfusion_jax.inference.person_notes import person_notes
 from dabfusion_jax.people import landmarks as lm
 from dabfusion_jax.people import scene
 from dabfusion_jax.people.landmarks import Landmarks
+from dabfusion_jax.people.puppet import cut_puppet
 from dabfusion_jax.people.segmenter import Person
 
 
-def notes_of(points=None, rows=None, alike=False):
+def notes_of(points=None, rows=None, alike=False, drawn=None):
   points = dancers.joints() if points is None else points
-  picture, mask = dancers.draw(points)
+  picture, mask = dancers.draw(points if drawn is None else drawn)
   if alike:  # nothing has the colour of the face
     picture[60:] = (10, 200, 10)
   found = Landmarks(points, np.ones(lm.NUM_LANDMARKS), 1.0)
   alpha = mask[:rows].astype(np.float32)
   person = Person(alpha, found, 0, is_cut_off=rows is not None)
-  return person_notes(scene.own_scene(picture[:rows], person))
+  layered = scene.own_scene(picture[:rows], person)
+  return person_notes(layered, cut_puppet(layered))
 
 
 def test_of_a_person_with_arms_at_the_sides_nothing_is_said():
@@ -50,6 +52,23 @@ def test_an_arm_before_the_body_is_named():
   )
 
 
+def test_an_arm_that_would_come_apart_is_named_once():
+  points = dancers.joints()
+  points[lm.RIGHT_ELBOW] = points[lm.RIGHT_SHOULDER] + [-10, -24]
+  points[lm.RIGHT_WRIST] = points[lm.RIGHT_SHOULDER] + [-34, -46]
+  (note,) = notes_of(points, drawn=dancers.joints())
+  assert note == "The right arm is not seen as a whole, and moves with the trunk."
+
+
+def test_of_an_arm_before_the_body_that_is_hidden_no_guess_is_told():
+  points = dancers.hands_at_hips()
+  points[lm.LEFT_WRIST] = (88, 100)
+  notes = notes_of(points, alike=True)
+  assert [note.partition(",")[0] for note in notes] == [
+    "The left and right hands are hidden"
+  ]
+
+
 def test_folded_arms_are_named_once():
   (note,) = notes_of(dancers.folded_arms())
   assert note.startswith("The arms are folded or touch each other: they move with")
@@ -72,5 +91,6 @@ def test_a_person_who_is_small_is_told_how_to_see_more(beside, is_small):
   wide = np.pad(picture, (*around, (0, 0)), "edge")
   height = np.flatnonzero(mask.any(1)).size
   assert (height < 0.25 * wide.shape[1]) == is_small
-  notes = person_notes(scene.own_scene(wide, person))
+  layered = scene.own_scene(wide, person)
+  notes = person_notes(layered, cut_puppet(layered))
   assert [note.startswith("The person is small") for note in notes] == [True] * is_small

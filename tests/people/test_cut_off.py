@@ -12,6 +12,7 @@ from dabfusion_jax.people.cut_off import CutOff
 from dabfusion_jax.people.drawing import PieceDrawer, draw_people
 from dabfusion_jax.people.landmarks import Landmarks
 from dabfusion_jax.people.pieces import cut_pieces
+from dabfusion_jax.people.puppet import cut_puppet
 from dabfusion_jax.people.segmenter import Person
 from dabfusion_jax.people.skeleton import Skeleton
 
@@ -51,7 +52,7 @@ def test_arms_swing_about_the_elbows_that_they_were_cut_at(half):
   found = dataclasses.replace(half.landmarks, points=joints)
   layered = dataclasses.replace(half, landmarks=found)
   rest = Landmarks(points, np.ones(lm.NUM_LANDMARKS), 1.0)
-  drawer = PieceDrawer(layered, frame, rest, size)
+  drawer = PieceDrawer(layered, cut_puppet(layered), frame, rest, size)
   assert not np.allclose(drawer._skeleton.joints[13], joints[13])
   np.testing.assert_array_equal(drawer._bounds._joints, drawer._skeleton.joints)
 
@@ -114,7 +115,7 @@ def test_at_rest_a_drawn_frame_is_the_picture():
   frame = scene.frame_of(layered)
   points = (layered.landmarks.points - [frame.left, frame.top]) / frame.side * 32
   rest = Landmarks(points, np.ones(lm.NUM_LANDMARKS), 1.0)
-  drawer = PieceDrawer(layered, frame, rest, 32)
+  drawer = PieceDrawer(layered, cut_puppet(layered), frame, rest, 32)
   frames = draw_people([drawer], list(drawer.follow([rest], True)))
   assert frames.shape == (1, *picture.shape)
   error = np.abs(frames[0].astype(int) - picture).max(-1)

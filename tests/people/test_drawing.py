@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 
 from dabfusion_jax.people import drawing, scene, studio
-from dabfusion_jax.people import landmarks as lm
 from dabfusion_jax.people.landmarks import Landmarks
+from dabfusion_jax.people.puppet import cut_puppet
 from dabfusion_jax.people.segmenter import Person
 
 
@@ -97,7 +97,7 @@ def test_pieces_move_and_the_background_stays_bit_for_bit(layered):
   raised = dancers.joints()
   raised[[13, 15, 17, 19]] = [[114, 40], [124, 20], [126, 14], [128, 14]]
   dance = [rest] * 3 + [in_frame(frame, raised, size)] * 5
-  drawer = lambda: drawing.PieceDrawer(layered, frame, rest, size)
+  drawer = lambda: drawing.PieceDrawer(layered, cut_puppet(layered), frame, rest, size)
   frames = np.concatenate(list(draw(drawer(), dance, is_last=True)))
   by_parts = drawer()
   ends = ((0, 2, False), (2, 7, False), (7, 8, True))
@@ -122,25 +122,8 @@ def test_a_dance_to_the_side_ends_at_the_border(layered):
   frame, size = scene.frame_of(layered), 64
   rest = in_frame(frame, dancers.joints(), size)
   away = in_frame(frame, dancers.joints() + [300.0, 0], size)
-  drawer = drawing.PieceDrawer(layered, frame, rest, size)
+  drawer = drawing.PieceDrawer(layered, cut_puppet(layered), frame, rest, size)
   *_, drawn = draw(drawer, [rest, *[away] * 6], True)
   shown = (drawn[-1] != layered.plate).any(-1)
   assert shown.sum() > 0.9 * mask.sum()
   assert np.nonzero(shown)[1].max() >= dancers.WIDTH - 5
-
-
-def test_a_drawer_cuts_by_depth_and_leaves_hidden_arms_out(monkeypatch):
-  asked = []
-  monkeypatch.setattr(
-    drawing, "cut_pieces", lambda *args: asked.append(args) or ((), args[2])
-  )
-  confidence = np.ones(lm.NUM_LANDMARKS)
-  confidence[[lm.LEFT_ELBOW, lm.LEFT_WRIST]] = 0.2
-  found = Landmarks(dancers.joints(), confidence, 1.0, np.arange(33.0))
-  picture, mask = dancers.draw()
-  made = scene.own_scene(picture, Person(mask.astype(np.float32), found, 0))
-  drawing.PieceDrawer(made, scene.frame_of(made), found, 128)
-  (_, _, points, depth, hidden_arms) = asked[0]
-  np.testing.assert_array_equal(points, found.points)
-  np.testing.assert_array_equal(depth, found.depth)
-  assert hidden_arms == ("left",)

@@ -52,11 +52,11 @@ def test_the_arm_of_a_hidden_hand_moves_with_the_trunk_alone():
   assert not np.allclose(moves["right_forearm"], moves[skeleton.TORSO])
 
 
-def _scene(unseen, rows=None):
+def _scene(unseen, rows=None, sure=0.4):
   """Returns a person of whom the network did not see some landmarks."""
   picture, mask = dancers.draw()
   confidence = np.ones(lm.NUM_LANDMARKS)
-  confidence[list(unseen)] = 0.4
+  confidence[list(unseen)] = sure
   found = Landmarks(dancers.joints(), confidence, 1.0)
   person = Person(mask[:rows].astype(np.float32), found, 0, is_cut_off=rows is not None)
   return scene.own_scene(picture[:rows], person)
@@ -139,6 +139,12 @@ def test_an_arm_of_which_nothing_is_seen_is_held_and_one_with_an_elbow_dances():
   assert hands.hidden_arms(_scene(arm)) == hands.held_arms(_scene(arm)) == ("left",)
   assert hands.hidden_arms(_scene(arm[1:])) == ()
   assert hands.hidden_arms(_scene(arm[:1])) == ()
+
+
+def test_an_arm_whose_wrist_is_surely_not_seen_is_hidden():
+  assert hands.hidden_arms(_scene((lm.RIGHT_WRIST,), sure=0.1)) == ("right",)
+  assert hands.hidden_arms(_scene((lm.RIGHT_WRIST,), sure=0.25)) == ()
+  assert hands.hidden_arms(_scene((lm.RIGHT_ELBOW,), sure=0.1)) == ()
 
 
 def test_an_arm_that_the_picture_cuts_off_is_not_hidden():

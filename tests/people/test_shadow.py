@@ -11,6 +11,7 @@ import scipy.ndimage
 from dabfusion_jax.people import background, drawing, scene, shadow, studio
 from dabfusion_jax.people import landmarks as lm
 from dabfusion_jax.people.landmarks import Landmarks
+from dabfusion_jax.people.puppet import cut_puppet
 from dabfusion_jax.people.segmenter import Person
 from dabfusion_jax.people.shadow import Shadow
 from dabfusion_jax.people.skeleton import FEET, TORSO
@@ -261,7 +262,9 @@ def test_who_moves_away_leaves_no_shadow_behind():
   pose = lambda points: Landmarks(
     frame.from_picture(points) * size, np.ones(lm.NUM_LANDMARKS), 1.0
   )
-  drawer = drawing.PieceDrawer(layered, frame, pose(dancers.joints()), size)
+  drawer = drawing.PieceDrawer(
+    layered, cut_puppet(layered), frame, pose(dancers.joints()), size
+  )
   away = pose(dancers.joints() + [30.0, 0])
   *_, moves = drawer.follow([pose(dancers.joints()), *[away] * 8], True)
   frame = drawing.draw_people([drawer], [moves])[-1]
