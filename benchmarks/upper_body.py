@@ -26,8 +26,9 @@ from dabfusion_jax.people.segmenter import Person, Segmenter
 from dabfusion_jax.people.skeleton import Joints, neck, trunk_length
 from data_pipeline import cli
 
-# Where each picture is cut, in trunks below the shoulders.
-HEIGHTS = {"shoulders": 0.2, "chest": 0.4, "waist": 0.65, "hips": 1.1, "thighs": 1.4}
+# Where each picture is cut, in trunks below the joints of the shoulders.
+HEIGHTS = {"tops of shoulders": -0.05, "joints of shoulders": 0.0, "shoulders": 0.2}
+HEIGHTS |= {"chest": 0.4, "waist": 0.65, "hips": 1.1, "thighs": 1.4}
 SHOWN = {
   "ears": [lm.LEFT_EAR, lm.RIGHT_EAR],
   "shoulders": [lm.LEFT_SHOULDER, lm.RIGHT_SHOULDER],

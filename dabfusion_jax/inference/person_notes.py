@@ -46,8 +46,9 @@ def person_notes(layered: Scene, puppet: Puppet) -> tuple[str, ...]:
       f"The {' and '.join(sides)} {arms} not seen as a whole, and"
       f" {'moves' if len(sides) == 1 else 'move'} with the trunk.",
     )
+  still = {*puppet.held, *cut_arms(layered)}
   before = arms_before_trunk(layered.landmarks)
-  if not folded and (sides := [x for x in before if x not in puppet.held]):
+  if not folded and (sides := [side for side in before if side not in still]):
     arms, they = (
       ("arm is", "it hides") if len(sides) == 1 else ("arms are", "they hide")
     )

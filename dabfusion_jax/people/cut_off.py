@@ -44,8 +44,7 @@ class CutOff:
     self._low, self._high = np.reshape(scene.window, (2, 2)).astype(float)
     self._unit = skeleton.trunk_length(self._joints)
     self._cuts = {side: self._cut(side) for side in cut_arms(scene)}
-    is_tight = any("upper" in piece for piece, *_ in self._cuts.values())
-    self._aside = _TIGHT if is_tight else _ASIDE
+    self._aside = _TIGHT if stumps(scene) else _ASIDE
     # The middle of the visible part: a trunk leans about hips that may be out of sight.
     top, hips = (
       skeleton.neck(self._joints),
@@ -136,11 +135,21 @@ class CutOff:
 
 def cut_arms(scene: Scene) -> tuple[str, ...]:
   """Returns the sides, of "left" and "right", of arms whose hand is not shown."""
+  return tuple(_cuts(scene))
+
+
+def stumps(scene: Scene) -> tuple[str, ...]:
+  """Returns the sides, of "left" and "right", of arms that are cut above the elbow."""
+  return tuple(side for side, piece in _cuts(scene).items() if "upper" in piece)
+
+
+def _cuts(scene: Scene) -> dict[str, str]:
+  """Returns the piece in which an arm leaves the picture, of each that does."""
   if scene.window is None or scene.landmarks is None:
-    return ()
+    return {}
   low, high = np.reshape(scene.window, (2, 2)).astype(float)
-  joints = scene.landmarks.points
-  return tuple(side for side in ARMS if _leaving(side, joints, low, high))
+  leaving = {side: _leaving(side, scene.landmarks.points, low, high) for side in ARMS}
+  return {side: cut[0] for side, cut in leaving.items() if cut}
 
 
 def _leaving(

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence, Set
 import numpy as np
 from jaxtyping import Bool
 
-from dabfusion_jax.people.cut_off import cut_arms
+from dabfusion_jax.people.cut_off import cut_arms, stumps
 from dabfusion_jax.people.hands import arms_before_trunk, held_arms, hidden_arms
 from dabfusion_jax.people.piece import Piece
 from dabfusion_jax.people.pieces import cut_pieces
@@ -46,7 +46,8 @@ def cut_puppet(layered: Scene) -> Puppet:
     layered: with landmarks.
   """
   found = layered.landmarks
-  held, hidden = {*held_arms(layered)}, {*hidden_arms(layered)}
+  # Of arms that are cut above the elbow nothing moves but with the trunk.
+  held, hidden = {*held_arms(layered)}, {*hidden_arms(layered), *stumps(layered)}
   pieces, joints = _cut(layered, hidden)
   known = held | {*cut_arms(layered)}
   torn = {*torn_arms(pieces, joints, layered.alpha.shape)} - known

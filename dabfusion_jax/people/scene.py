@@ -8,7 +8,7 @@ import dataclasses
 
 import numpy as np
 import PIL.Image
-from jaxtyping import Float, Float32, Shaped, UInt8
+from jaxtyping import Float, Float32, Int, Shaped, UInt8
 
 from dabfusion_jax.people import landmarks as lm
 from dabfusion_jax.people.background import clear, hole_of
@@ -28,6 +28,9 @@ _SHOULDER = 160.0  # grey level above which more light makes less and less diffe
 # to the sides and below; how wide the body is farther below, of its outlines; and how
 # far below the picture anything may come into it.
 _ABOVE, _ASIDE, _STRAIGHT, _SLIM, _REACH = 0.2, 0.6, 0.25, 0.6, 0.6
+# In trunks: how far the chin is below the ears, and the sides of the neck from their
+# middle. What is seen of clothes beyond goes on around the picture.
+_CHIN, _NECK = 0.28, 0.15
 _SHOWN_TRUNK = 150.0  # pixels, at most, of a person whom the network is shown
 
 
@@ -111,9 +114,18 @@ def _continue(scene: Scene, below: float) -> Scene:
   last = int(min(floor, above + rows + below * unit))
   legs = max(0, last - above - rows - straight)
 
+  x, y = scene.landmarks.points[[lm.LEFT_EAR, lm.RIGHT_EAR]].mean(0)
+  mirror = np.ix_(
+    _mirrored(rows, 0, 0.0, straight, rows - y - _CHIN * unit),
+    _mirrored(columns, aside, x - _NECK * unit, aside, columns - x - _NECK * unit),
+  )
+
   def pad(values, near, far):
     depth = [(0, 0)] * (values.ndim - 2)  # of colours
-    values = np.pad(values, [(0, straight), (aside, aside), *depth], near)
+    if near == "symmetric":
+      values = values[mirror]
+    else:
+      values = np.pad(values, [(0, straight), (aside, aside), *depth], near)
     values = np.pad(values, [(above, 0), (0, 0), *depth], "edge")
     return np.pad(values, [(0, legs), (0, 0), *depth], far)
 
@@ -129,6 +141,26 @@ def _continue(scene: Scene, below: float) -> Scene:
     landmarks,
     window=(aside, above, aside + columns, above + rows),
   )
+
+
+def _mirrored(
+  size: int, before: int, first: float, after: int, last: float
+) -> Int[np.ndarray, "n"]:
+  """Returns the indices of an axis that goes on as seen in mirrors on both sides.
+
+  Args:
+    size: of the axis.
+    before, after: how far it goes on.
+    first, last: how much at its ends is repeated for that.
+  """
+
+  def beyond(num, depth):
+    period = max(2 * round(min(depth, size)), 2)
+    steps = np.arange(num) % period
+    return np.minimum(steps, period - 1 - steps)
+
+  low, high = beyond(before, first)[::-1], size - 1 - beyond(after, last)
+  return np.concatenate([low, np.arange(size), high])
 
 
 def _whole(scene: Scene) -> tuple[Scene, float]:

@@ -19,6 +19,9 @@ from dabfusion_jax.people.squares import Square
 _SHOULDERS, _NECK, _THIGH, _SHIN = 0.67, 0.45, 0.76, 0.65
 _TOE, _ABOVE_NECK, _HEIGHT, _WIDTH = 0.15, 0.8, 3.4, 1.0
 _INSIDE = 0.1  # of the trunk, by which a guessed joint may lie in the picture
+# Of the trunk, by which shoulders may be below the picture, as long as their tops are
+# seen; and how sure they have to be.
+_BELOW, _SURE = 0.1, 0.5
 _STEADY = [lm.LEFT_EAR, lm.RIGHT_EAR, lm.LEFT_SHOULDER, lm.RIGHT_SHOULDER]
 _STEADY += [lm.LEFT_ELBOW, lm.RIGHT_ELBOW]
 _SETTLED = 0.03  # of the trunk, by which joints, or their means, may still change
@@ -69,7 +72,8 @@ def complete(found: Landmarks, height: int) -> Landmarks | None:
   is_seen = (found.points[:, 1] < height) & (found.confidence >= lm.MIN_CONFIDENCE)
   points = found.points.copy()
   hips, shoulders = [lm.LEFT_HIP, lm.RIGHT_HIP], [lm.LEFT_SHOULDER, lm.RIGHT_SHOULDER]
-  if not is_seen[shoulders].all():
+  is_there = points[shoulders, 1] < height + _BELOW * _unit(points)
+  if not (is_there & (found.confidence[shoulders] >= _SURE)).all():
     return None
   guessed = [hip for hip in hips if not is_seen[hip]]
   top, scale = neck(points), _unit(points) / trunk_length(points)

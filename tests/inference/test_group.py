@@ -127,7 +127,10 @@ def test_a_note_gives_no_advice_that_is_refused(monkeypatch):
   people[2] = None  # found, but not cut out
   made, notes = read(monkeypatch, picture, find)
   assert len(made) == 1 and "upside down" in notes[0] and "--" not in "".join(notes)
-  assert "Person number 3 of this picture cannot be cut out" in notes[1] and "pick is" not in notes[1]
+  assert (
+    "Person number 3 of this picture cannot be cut out" in notes[1]
+    and "pick is" not in notes[1]
+  )
 
 
 def test_of_people_who_are_cut_off_the_nearer_one_is_in_front(monkeypatch):
@@ -180,7 +183,8 @@ def test_a_dancer_is_drawn_over_those_behind(monkeypatch):
     reader = types.SimpleNamespace(
       rest=lambda motion, pose=pose: pose, read=lambda motion, pose=pose: [pose] * 25
     )
-    painters.append(PiecePainter(layers.scene, layers.frame, reader, 64, 2))
+    painter = PiecePainter(layers.scene, layers.puppet, layers.frame, reader, 64, 2)
+    painters.append(painter)
     grid = np.zeros((25, 2, 2, 3), np.float32)
     undecoded = lambda: pytest.fail("not needed")
     motions.append(Motion(grid[..., :2], grid[..., 2:], undecoded, 25, True))
@@ -286,7 +290,7 @@ def test_each_person_has_a_frame_of_their_own(monkeypatch, tmp_path):
   def painter(self, size, rebuild, read_joints, times):
     asked.append(int(rebuild()))
     pose = types.SimpleNamespace(rest=np.array, read=np.array)
-    return PiecePainter(self.scene, self.frame, pose, size, times)
+    return PiecePainter(self.scene, self.puppet, self.frame, pose, size, times)
 
   monkeypatch.setattr(Layers, "painter", painter)
   write_wav(tmp_path / "a.wav", np.zeros((5 * 44_100, 2), np.float32))

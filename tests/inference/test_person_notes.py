@@ -41,6 +41,13 @@ def test_hands_below_the_picture_are_named():
   )
 
 
+def test_of_an_arm_that_is_cut_off_no_guess_is_told():
+  points = dancers.joints()
+  points[lm.LEFT_WRIST] = (88, 100)
+  notes = notes_of(points, rows=90)
+  assert len(notes) == 2 and "before the body" not in "".join(notes)
+
+
 def test_an_arm_before_the_body_is_named():
   points = dancers.joints()
   points[lm.RIGHT_ELBOW] = (56, 88)

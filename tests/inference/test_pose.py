@@ -11,6 +11,7 @@ from dabfusion_jax.ops.joints import JOINTS
 from dabfusion_jax.people import landmarks
 from dabfusion_jax.people.joints import BODY, joints_of, with_joints
 from dabfusion_jax.people.landmarks import LEFT_EAR, RIGHT_EAR, Landmarks
+from dabfusion_jax.people.puppet import cut_puppet
 from dabfusion_jax.people.scene import Scene
 from dabfusion_jax.people.squares import Square
 
@@ -99,7 +100,9 @@ def test_a_person_is_painted_without_any_frame_of_the_network():
   points = frame.from_picture(scene.landmarks.points) * _SIZE
   found = Landmarks(points, scene.landmarks.confidence, 1.0)
   same = lambda flow, occlusion, joints: np.broadcast_to(joints, (len(flow), 13, 2))
-  painter = PiecePainter(scene, frame, FlowReader(same, found, _SIZE), _SIZE)
+  painter = PiecePainter(
+    scene, cut_puppet(scene), frame, FlowReader(same, found, _SIZE), _SIZE
+  )
   (frames,) = painter.paint(motion(2, 2))
   assert frames.shape == (2, *scene.plate.shape)
   np.testing.assert_array_equal(frames[0], frames[1])

@@ -75,6 +75,35 @@ def test_the_scene_shows_the_picture_and_the_person_goes_on_below():
   assert len(layered.alpha) - toes.max() < 2
 
 
+def test_clothes_go_on_around_a_portrait_and_the_face_does_not():
+  points = dancers.joints()
+  top = points[[lm.LEFT_EAR, lm.RIGHT_EAR], 1].mean()
+  rows = int(top + 0.4 * skeleton.trunk_length(points))
+  picture = np.full((rows, dancers.WIDTH, 3), 200, np.uint8)
+  picture[rows - 7 :] = dancers.SHIRT
+  person = Person(np.ones(picture.shape[:2], np.float32), None, 0, is_cut_off=True)
+  found = Landmarks(points, np.ones(lm.NUM_LANDMARKS), 1.0)
+  made = scene.own_scene(picture, dataclasses.replace(person, landmarks=found))
+  left, _, right, bottom = made.window
+  assert (made.colours[bottom:] == dancers.SHIRT).all()
+  picture[rows - 7 :] = 200
+  picture[:, 60:100] = dancers.SKIN
+  made = scene.own_scene(picture, dataclasses.replace(person, landmarks=found))
+  assert (made.colours[:, :left] == 200).all() and (
+    made.colours[:, right:] == 200
+  ).all()
+
+
+@pytest.mark.parametrize("depth", [0.2, 3.0, 8.0])
+def test_an_axis_goes_on_as_seen_in_mirrors(depth):
+  indices = scene._mirrored(8, 9, depth, 7, depth)
+  np.testing.assert_array_equal(indices[9:17], np.arange(8))
+  steps = np.arange(9) % (2 * max(round(depth), 1))
+  wave = np.minimum(steps, 2 * max(round(depth), 1) - 1 - steps)
+  np.testing.assert_array_equal(indices[:9][::-1], wave)
+  np.testing.assert_array_equal(indices[17:], 7 - wave[:7])
+
+
 def test_a_close_portrait_is_not_drawn_down_to_the_toes():
   bust, _ = part(rows=76)
   unit = skeleton.trunk_length(bust.landmarks.points)

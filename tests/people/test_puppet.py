@@ -120,6 +120,13 @@ def test_an_arm_that_is_hidden_or_cut_off_is_not_torn():
   assert cut.held == cut.torn == ()
 
 
+def test_an_arm_that_is_cut_above_the_elbow_stays_with_the_trunk():
+  cut = cut_puppet(scene_of(rows=76))
+  assert not any("arm" in x.name for x in cut.pieces)
+  cut = cut_puppet(scene_of(rows=96))
+  assert sum("arm" in x.name for x in cut.pieces) == 4
+
+
 def test_a_person_is_cut_by_depth_and_without_hidden_arms(monkeypatch):
   asked = []
   monkeypatch.setattr(

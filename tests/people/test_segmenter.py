@@ -72,7 +72,7 @@ def test_a_person_who_ends_above_the_border_is_not_completed():
   [
     (SettledNetwork(), True),
     (SettledNetwork(presence=0.8), False),
-    (SettledNetwork(confidence=0.5), False),
+    (SettledNetwork(confidence=0.4), False),
   ],
 )
 def test_a_part_of_a_person_is_completed_if_the_network_is_sure(network, is_known):

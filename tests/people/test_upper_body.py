@@ -140,6 +140,18 @@ def test_legs_that_would_lie_in_the_picture_are_not_guessed():
 
 def test_without_shoulders_nobody_is_completed():
   confidence = np.ones(lm.NUM_LANDMARKS)
-  confidence[lm.LEFT_SHOULDER] = 0.5
+  confidence[lm.LEFT_SHOULDER] = 0.4
   unsure = Landmarks(dancers.joints(), confidence, 1.0)
   assert upper_body.complete(unsure, HEIGHT) is None
+
+
+@pytest.mark.parametrize(("below", "is_known"), [(0.08, True), (0.12, False)])
+def test_shoulders_may_end_just_below_the_picture(below, is_known):
+  points, confidence = dancers.joints(), np.ones(lm.NUM_LANDMARKS)
+  shoulders = [lm.LEFT_SHOULDER, lm.RIGHT_SHOULDER]
+  confidence[shoulders] = 0.6
+  width = np.hypot(*(points[lm.LEFT_SHOULDER] - points[lm.RIGHT_SHOULDER]))
+  points[[lm.LEFT_EAR, lm.RIGHT_EAR], 1] += 8.0  # no long neck: shoulders tell
+  height = int(points[shoulders, 1].max() - below * width / 0.67)
+  done = upper_body.complete(Landmarks(points, confidence, 1.0), height)
+  assert (done is not None) == is_known
