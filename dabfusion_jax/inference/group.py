@@ -11,6 +11,7 @@ from dabfusion_jax.inference.subject import DECODER, OWN, find_person, read_pers
 from dabfusion_jax.people import scene
 from dabfusion_jax.people.background import clear
 from dabfusion_jax.people.segmenter import Person
+from dabfusion_jax.people.territory import nearness
 from dabfusion_jax.pretrained import store
 
 Group = tuple[tuple[Layers, ...], tuple[str, ...]]
@@ -54,8 +55,7 @@ def read_group(picture: UInt8[np.ndarray, "h w 3"], size: int | None) -> Group:
       told.setdefault(note, []).append(pick)
   if not people:
     return (), ()
-  # Whose feet are lower is in front, if only below the picture.
-  people.sort(key=lambda found: found[1].landmarks.points[:, 1].max())
+  people.sort(key=lambda found: nearness(found[1].landmarks.points, len(own)))
   plate, shades = clear(own, [person for _, person in people])
   group = []
   for (pick, person), shade in zip(people, shades, strict=True):

@@ -5,6 +5,8 @@ people who touch each other, of whom a mask shows one shape, and people who are 
 their picture.
 """
 
+import math
+
 import numpy as np
 from jaxtyping import Float, UInt8
 
@@ -38,15 +40,24 @@ class Detector:
     self._anchors = make_anchors()
 
   def __call__(
-    self, picture: UInt8[np.ndarray, "h w 3"], square: Square
+    self,
+    picture: UInt8[np.ndarray, "h w 3"],
+    square: Square,
+    least: float = _MIN_SCORE,
   ) -> list[Square]:
     """Returns the squares around the people in a square, the surest first.
 
     Close people are told apart better if they are shown large, so some may be found in
     the square alone who are not with what is around it.
+
+    Args:
+      picture: of any size.
+      square: that is looked at.
+      least: score of a person, in (0, 1).
     """
     views = (square.enlarged(_AROUND), square)
-    return _apart([ends for view in views for _, ends in self._look(picture, view)])
+    found = [person for view in views for person in self._look(picture, view)]
+    return _apart([ends for score, ends in found if _logistic(score) >= least])
 
   def in_parts(self, picture: UInt8[np.ndarray, "h w 3"], share: float) -> list[Square]:
     """Returns the squares around people who are small in a picture, the surest first.
@@ -74,6 +85,10 @@ class Detector:
     points = boxes[best, 4:8].reshape(-1, 2, 2) / SIZE + self._anchors[best, None]
     ends = square.to_picture(points.astype(np.float64))
     return list(zip(scores[best, 0].tolist(), ends, strict=True))
+
+
+def _logistic(score: float) -> float:
+  return 1 / (1 + math.exp(-score))
 
 
 def _apart(people: list[Ends]) -> list[Square]:

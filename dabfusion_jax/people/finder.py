@@ -13,7 +13,7 @@ import numpy as np
 import PIL.Image
 from jaxtyping import Bool, Float, UInt8
 
-from dabfusion_jax.people import crowd
+from dabfusion_jax.people import crowd, territory
 from dabfusion_jax.people import landmarks as lm
 from dabfusion_jax.people.detector import Detector
 from dabfusion_jax.people.fill import fill_smoothly
@@ -126,7 +126,9 @@ class Finder:
       squares: around each mask.
     """
     parts = []
-    for there, square, near in zip(theres, squares, crowd.nearest(theres), strict=True):
+    for there, square, near in zip(
+      theres, squares, territory.nearest(theres), strict=True
+    ):
       found = crowd.those_in(self._detector(picture, square), there)
       if len(found) > 1 and (apart := self._tell_apart(picture, there, square)):
         parts += [dataclasses.replace(part, own=part.own & near) for part in apart]
@@ -157,7 +159,7 @@ class Finder:
     empty = fill_smoothly(small.astype(np.float32), ~shape)
     empty = np.clip(np.round(empty), 0, 255).astype(np.uint8)
     view = Square(square.left * scale, square.top * scale, square.side * scale)
-    detect = lambda rest: self._detector(rest, view)
+    detect = functools.partial(self._detector, square=view)
     look = self._compiled_landmarks.find
     bodies = crowd.find_bodies(look, detect, small, empty, shape)
     if len(bodies) == 1 and self._is_one(bodies[0], detect(small), shape):
@@ -166,14 +168,14 @@ class Finder:
     if len(bodies) < 2:
       return []
     image = PIL.Image.fromarray(empty).resize(there.shape[::-1], PIL.Image.BILINEAR)
-    owns, hides = zip(*crowd.territories(bodies, shape.shape), strict=True)
-    owns = crowd.by_colour(small, shape, bodies, owns)
+    owns, hides = zip(*territory.territories(bodies, shape.shape), strict=True)
+    owns = territory.by_colour(small, shape, bodies, owns)
     parts = []
     for masks in zip(owns, hides, strict=True):
       own, hidden = (resize_mask(mask, there.shape) for mask in masks)
       if not (there & own).any():
         continue
-      alone = crowd.alone_in(picture, np.asarray(image), hidden)
+      alone = territory.alone_in(picture, np.asarray(image), hidden)
       around = square_around(there & own, lm.MARGIN)
       parts.append(Part(alone, there & own, around, own))
     return parts

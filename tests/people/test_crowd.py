@@ -6,7 +6,7 @@ import dancers
 import numpy as np
 import pytest
 
-from dabfusion_jax.people import crowd, segmenter
+from dabfusion_jax.people import crowd, segmenter, territory
 from dabfusion_jax.people import landmarks as lm
 from dabfusion_jax.people.landmarks import Landmarks
 from dabfusion_jax.people.squares import Square
@@ -43,13 +43,13 @@ class Scene:
       if (picture[int(y), int(x)] == dancers.SHIRT).all()
     ]
 
-  def __call__(self, picture, square):
+  def __call__(self, picture, square, least=0.5):
     return self.detect(picture)
 
   def in_parts(self, picture, share):
     return []
 
-  def detect(self, picture):
+  def detect(self, picture, least=0.5):
     return [
       Square(*(body.points[[lm.LEFT_HIP, lm.RIGHT_HIP]].mean(0) - 125), 250.0)
       for body in self._seen(picture)
@@ -84,7 +84,7 @@ def test_everybody_is_found_with_the_others_taken_out(places):
   noses = sorted(body.points[lm.NOSE].tolist() for body in found)
   assert noses == sorted(body.points[lm.NOSE].tolist() for body in scene.bodies)
   for (own, hidden), mask in zip(
-    crowd.territories(scene.bodies, _SIZE), scene.masks, strict=True
+    territory.territories(scene.bodies, _SIZE), scene.masks, strict=True
   ):
     assert own[mask].mean() > 0.93 and own[scene.there & ~mask].mean() < 0.05
     assert hidden[scene.there & ~mask].mean() > 0.7 and hidden[mask].mean() < 0.02
@@ -92,10 +92,10 @@ def test_everybody_is_found_with_the_others_taken_out(places):
 
 def test_who_stands_in_front_hides_the_others():
   scene = Scene((60, 4), (100, 14))
-  (behind, _), (front, _) = crowd.territories(scene.bodies, _SIZE)
+  (behind, _), (front, _) = territory.territories(scene.bodies, _SIZE)
   both = scene.masks[1] & np.roll(scene.masks[1], (-10, -40), (0, 1))
   assert both.sum() > 500 and front[both].mean() > 0.8
-  (front, _), (behind, _) = crowd.territories(scene.bodies[::-1], _SIZE)
+  (front, _), (behind, _) = territory.territories(scene.bodies[::-1], _SIZE)
   assert front[both].mean() > 0.8 and not (front & behind).any()
 
 
@@ -204,6 +204,86 @@ def test_nobody_is_shared_among_those_beside():
   assert crowd.find_bodies(find, *shown, scene.there) == []
 
 
+@pytest.mark.parametrize(
+  ("score", "rows", "num"), [(0.6, 62, 2), (0.8, 62, 0), (0.6, 160, 0), (0.8, 20, 2)]
+)
+def test_what_is_beyond_all_outlines_may_be_a_skirt_unless_somebody_is_seen(
+  score, rows, num
+):
+  scene = Scene((5, 10), (96, 12))
+  skirt = np.zeros(_SIZE, bool)
+  skirt[220 - rows :, 262:315] = True
+  shape = scene.there | skirt
+  taken = np.min([territory.distance_from(body, _SIZE) for body in scene.bodies], 0) < 1
+  missed = 1 - taken[shape].mean()
+  assert (missed < 0.08) == (rows == 20) and (missed > 0.2) == (rows == 160)
+
+  def detect(picture, least=0.5):
+    if (picture[scene.there] != scene.empty[scene.there]).any(-1).mean() > 0.1:
+      return scene.detect(picture)
+    inside = Square(238.0, 220 - rows / 2 - 25, 100.0)
+    return [inside] if score >= least else []
+
+  found = crowd.find_bodies(scene.find, detect, scene.picture, scene.empty, shape)
+  assert len(found) == num
+
+
+@pytest.mark.parametrize(
+  ("confidence", "beyond", "is_claimed"),
+  [(1.0, False, True), (0.4, False, False), (0.4, True, True)],
+)
+def test_an_arm_that_is_a_guess_claims_nothing_of_a_neighbour(
+  confidence, beyond, is_claimed
+):
+  behind, front = (body for body in Scene((60, 4), (110, 14)).bodies)
+  points, sure = front.points.copy(), front.confidence.copy()
+  size = _SIZE
+  x, y = behind.points[[lm.LEFT_SHOULDER, lm.RIGHT_HIP]].mean(0)
+  points[[lm.RIGHT_ELBOW, lm.RIGHT_WRIST, 18, 20]] = (x, y)
+  sure[[lm.RIGHT_ELBOW, lm.RIGHT_WRIST]] = confidence
+  if beyond:  # the picture ends above the elbow
+    size = (int(y) - 2, _SIZE[1])
+  reaching = dataclasses.replace(front, points=points, confidence=sure)
+  (_, _), (own, _) = territory.territories([behind, reaching], size)
+  (_, _), (without, _) = territory.territories([behind, front], size)
+  assert ((own & ~without).sum() > 60) == is_claimed
+
+
+def test_who_stands_lower_is_nearer_and_of_those_who_are_cut_off_whose_neck_is():
+  points = dancers.joints()
+  lower = points + [0, 5]
+  assert territory.nearness(points, 300) < territory.nearness(lower, 300)
+  tall = points.copy()
+  tall[[lm.LEFT_ANKLE, lm.RIGHT_ANKLE, lm.LEFT_TOE, lm.RIGHT_TOE], 1] += 40
+  assert territory.nearness(tall, 100) == territory.nearness(points, 100)
+  assert territory.nearness(lower, 100) > territory.nearness(tall, 100)
+  assert territory.nearness(tall, 185) > territory.nearness(points, 185)
+
+
+@pytest.mark.parametrize("is_behind", [True, False])
+def test_an_arm_where_somebody_in_front_was_is_no_surer_than_before(is_behind):
+  scene = Scene((60, 4), (100, 14))
+  first, second = scene.bodies if is_behind else scene.bodies[::-1]
+  points = first.points.copy()
+  points[lm.LEFT_WRIST] = second.points[[lm.LEFT_HIP, lm.RIGHT_SHOULDER]].mean(0)
+  unsure = dataclasses.replace(first, confidence=np.full(33, 0.3))
+  sure = dataclasses.replace(first, points=points)
+  found = crowd._look_again(
+    lambda picture, square: sure,
+    scene.picture,
+    unsure,
+    scene.there,
+    [unsure, second],
+  )
+  np.testing.assert_array_equal(found.points, points)
+  covered = territory.distance_from(second, _SIZE)[
+    tuple(points[lm.LEFT_WRIST].astype(int)[::-1])
+  ]
+  assert covered < 1
+  assert found.confidence[lm.LEFT_WRIST] == (0.3 if is_behind else 1.0)
+  assert found.confidence[lm.RIGHT_EAR] == (1.0 if is_behind else 1.0)
+
+
 class Enlarged(Scene):
   """Networks that know pictures of other sizes too, and remember them."""
 
@@ -217,13 +297,13 @@ class Enlarged(Scene):
       for body in super()._seen(picture[rows][:, columns])
     ]
 
-  def __call__(self, picture, square):
+  def __call__(self, picture, square, least=0.5):
     return self.detect(picture)
 
   def in_parts(self, picture, share):
     return []
 
-  def detect(self, picture):
+  def detect(self, picture, least=0.5):
     return [
       Square(*(body.points[[lm.LEFT_HIP, lm.RIGHT_HIP]].mean(0) - side / 2), side)
       for body in self._seen(picture)
@@ -268,7 +348,7 @@ def side_by_side():
 
 def test_a_border_between_people_moves_to_where_the_colours_change():
   scene, owns = side_by_side()
-  found = crowd.by_colour(scene.picture, scene.there, scene.bodies, owns)
+  found = territory.by_colour(scene.picture, scene.there, scene.bodies, owns)
   np.testing.assert_array_equal(found[0] ^ found[1], np.ones(_SIZE, bool))
   errors = [((x[0] & scene.there) ^ scene.masks[0]).sum() for x in (owns, found)]
   assert errors[0] > 200 and errors[1] < 0.3 * errors[0]
@@ -284,7 +364,7 @@ def test_pixels_that_hang_together_with_nobody_stay():
   speck = np.zeros(_SIZE, bool)
   speck[84:92, 138:142] = True  # of the first, in the other's colour
   scene.picture[speck] = dancers.SHIRT
-  found = crowd.by_colour(scene.picture, scene.there, scene.bodies, owns)
+  found = territory.by_colour(scene.picture, scene.there, scene.bodies, owns)
   assert found[0][speck].all()
 
 
@@ -292,5 +372,5 @@ def test_borders_stay_if_one_is_all_border():
   scene, owns = side_by_side()
   narrow = [np.zeros(_SIZE, bool), np.ones(_SIZE, bool)]
   narrow[0][:, 120:124], narrow[1][:, 120:124] = True, False
-  found = crowd.by_colour(scene.picture, scene.there, scene.bodies, narrow)
+  found = territory.by_colour(scene.picture, scene.there, scene.bodies, narrow)
   assert all(a is b for a, b in zip(found, narrow, strict=True))
