@@ -10,7 +10,7 @@ import numpy as np
 from dabfusion_jax.inference.pairs import MUSIC_SUFFIXES, PICTURE_SUFFIXES
 from dabfusion_jax.inference.subject import ALL
 from dabfusion_jax.web.limits import MIN_SECONDS, Request
-from dabfusion_jax.web.service import DanceService
+from dabfusion_jax.web.service import DanceService, StoppedError
 from dabfusion_jax.web.wording import CONTROLS, EVERYBODY
 from data_pipeline.errors import UserError
 
@@ -21,6 +21,13 @@ pictures of people who agree to it, and say that the video is generated."""
 SIZES = (256, 384, 512, 768, 1024)
 # No fonts of other hosts: the page asks for nothing beyond this machine.
 FONTS = ["system-ui", "sans-serif"]
+# The last dance is covered while the next is made, and must not be heard; on a phone
+# its place is out of sight.
+_AT_START = """() => {
+  const place = document.querySelector("#video");
+  place.querySelector("video")?.pause();
+  place.scrollIntoView({block: "nearest"});
+}"""
 _PRIVATE = "private"  # no handler is an endpoint for other programs
 
 
@@ -48,8 +55,11 @@ def make_page(
   ) -> tuple[np.ndarray | None, str]:
     if not image:
       return None, ""
-    with shown():
+    try:
       seen = service.preview(image, ALL if everybody else pick or 1)
+    except UserError as error:  # stays under Notes when the message is gone
+      gradio.Warning(str(error))
+      return None, str(error)
     return seen.picture, "\n".join(seen.notes)
 
   def dance(
@@ -65,15 +75,21 @@ def make_page(
     seed: int | None,
     request: gradio.Request,
     progress: gradio.Progress = gradio.Progress(),  # noqa: B008, as Gradio finds it
-  ) -> tuple[str, str, str, str, str]:
+  ) -> tuple:
     tempo = bpm or None
     who = ALL if everybody else pick
     asked = Request(image, music, seconds, music_start, tempo, steps, size, who, seed)
     report = lambda share, text: progress(share, desc=text)
     with shown():
-      made = service.dance(asked, request.session_hash, report)
-    film, gif = str(made.video), str(made.gif)
-    return film, made.chart, film, gif, "\n".join(made.notes)
+      try:
+        made = service.dance(asked, request.session_hash, report)
+      except StoppedError:  # asked for, so no error
+        return (gradio.skip(),) * 5
+    files = (
+      gradio.update(value=str(path), interactive=True)
+      for path in (made.video, made.gif)
+    )
+    return str(made.video), made.chart, *files, "\n".join(made.notes)
 
   def stop(request: gradio.Request) -> None:
     service.stop(request.session_hash)
@@ -89,14 +105,14 @@ def make_page(
         image = gradio.File(
           label="Picture of a person",
           file_types=["image", *PICTURE_SUFFIXES],
-          height=110,
+          height=130,
           elem_id="image",
         )
         # Some systems do not know of every ending, such as .ogg, that it is sound.
         music = gradio.File(
           label="Song",
           file_types=["audio", "video", *MUSIC_SUFFIXES],
-          height=110,
+          height=130,
           elem_id="music",
         )
         take = gradio.Button("Take the example", elem_id="example")
@@ -104,15 +120,15 @@ def make_page(
           MIN_SECONDS, limits.seconds, trained, step=1, label=CONTROLS["seconds"]
         )
         with gradio.Accordion("More", open=False, elem_id="more"):
-          start = gradio.Number(0, label=CONTROLS["music_start"], minimum=0)
+          start = gradio.Number(0, label=CONTROLS["music_start"])
           # An empty number becomes 0 in the browser once it is seen.
           bpm = gradio.Number(
-            0, label=CONTROLS["bpm"], info="0: as heard", minimum=0, elem_id="bpm"
+            0, label=CONTROLS["bpm"], info="0: as heard", elem_id="bpm"
           )
           count = gradio.Slider(1, limits.steps, steps, step=1, label=CONTROLS["steps"])
           size = gradio.Dropdown(sizes, value=512, label=CONTROLS["size"])
           pick = gradio.Number(
-            1, label=CONTROLS["pick"], info="1 is the largest", precision=0, minimum=1
+            1, label=CONTROLS["pick"], info="1 is the largest", precision=0
           )
           everybody = gradio.Checkbox(False, label=EVERYBODY, elem_id="everybody")
           seed = gradio.Number(
@@ -120,11 +136,13 @@ def make_page(
             label=CONTROLS["seed"],
             info="Another one, another dance",
             precision=0,
-            minimum=0,
           )
         with gradio.Row():
           go = gradio.Button("Dance", variant="primary", elem_id="dance")
           end = gradio.Button("Stop", variant="stop", elem_id="stop")
+        notes = gradio.Textbox(
+          label="Notes", interactive=False, lines=2, elem_id="notes"
+        )
         framed = gradio.Image(
           label="Who will dance",
           interactive=False,
@@ -143,18 +161,16 @@ def make_page(
           elem_id="video",
         )
         with gradio.Row():
-          film = gradio.DownloadButton("Download mp4", elem_id="mp4")
-          gif = gradio.DownloadButton("Download GIF", elem_id="gif")
+          film = gradio.DownloadButton("Download mp4", interactive=False, elem_id="mp4")
+          gif = gradio.DownloadButton("Download GIF", interactive=False, elem_id="gif")
         chart = gradio.HTML(elem_id="chart")
-        notes = gradio.Textbox(
-          label="Notes", interactive=False, lines=2, elem_id="notes"
-        )
     for changed in (image.change, pick.change, everybody.change):
       changed(
         preview,
         [image, pick, everybody],
         [framed, notes],
         show_progress_on=framed,
+        concurrency_limit=2,
         api_visibility=_PRIVATE,
       )
     take.click(
@@ -163,6 +179,7 @@ def make_page(
       [image, music],
       api_visibility=_PRIVATE,
     )
+    go.click(None, js=_AT_START, api_visibility=_PRIVATE)
     asked = go.click(
       dance,
       [image, music, seconds, start, bpm, count, size, pick, everybody, seed],
@@ -172,7 +189,18 @@ def make_page(
       api_visibility=_PRIVATE,
     )
     # One that waits in the queue has not reached the service, and is taken out of it.
-    end.click(stop, None, None, queue=False, cancels=[asked], api_visibility=_PRIVATE)
+    ended = end.click(
+      stop, None, None, queue=False, cancels=[asked], api_visibility=_PRIVATE
+    )
+    # Gradio sometimes shows what it cancels as an error without words.
+    ended.then(
+      lambda: gradio.skip(),
+      None,
+      video,
+      queue=False,
+      show_progress="hidden",
+      api_visibility=_PRIVATE,
+    )
     page.unload(stop)
   return page.queue(max_size=limits.waiting)
 
@@ -191,7 +219,11 @@ def launch(page: gradio.Blocks, service: DanceService, host: str, port: int) -> 
     quiet=True,
     max_file_size=service.limits.upload_bytes,
     ssr_mode=False,
-    theme=gradio.themes.Base(font=FONTS, font_mono=["monospace"]),
+    theme=gradio.themes.Base(font=FONTS, font_mono=["monospace"]).set(
+      # Gradio's grey of hints has a contrast of 2 to 1 on white.
+      body_text_color_subdued="*neutral_500",
+      block_info_text_color="*neutral_500",
+    ),
     footer_links=[],
   )
   return address

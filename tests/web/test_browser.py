@@ -7,6 +7,7 @@ is skipped. With DABFUSION_SCREENSHOTS=DIR it leaves pictures of the page there.
 import os
 import pathlib
 import shutil
+import time
 
 import pytest
 
@@ -87,7 +88,34 @@ def test_a_bad_file_is_one_line_on_the_page(browser, served, example, tmp_path):
   give(page, bad, example[1])
   said = page.wait_for_selector(".toast-body").inner_text()
   assert "bad.png: not a readable picture" in said and str(tmp_path) not in said
+  page.wait_for_function("document.querySelector('#notes textarea').value")
+  assert page.input_value("#notes textarea") == said.strip().splitlines()[-1]
   keep(page, "bad_file")
+  page.close()
+
+
+def test_while_the_next_dance_is_made_the_last_one_is_not_heard(
+  browser, served, example
+):
+  page = open_page(browser, served, 390)
+  for kind in ("mp4", "gif"):
+    assert page.is_disabled(f"#{kind}")
+  give(page, *example)
+  page.wait_for_selector("#framed img")
+  page.click("#dance")
+  page.wait_for_function("document.querySelector('#video video')?.currentTime > 0.2")
+  assert all(page.is_enabled(f"#{kind}") for kind in ("mp4", "gif"))
+  assert page.locator("#video").evaluate("x => x.getBoundingClientRect().top") < 900
+  page.evaluate("document.querySelector('#image').scrollIntoView()")
+  slow = lambda step: time.sleep(1.0)
+  object.__setattr__(served[1].pipeline, "at_step", slow)
+  page.click("#dance")
+  page.wait_for_selector("#video .progress-level, #video .eta-bar, #video .wrap")
+  assert page.evaluate("document.querySelector('#video video').paused")
+  shown = page.locator("#video").evaluate("x => x.getBoundingClientRect().top")
+  assert 0 <= shown < 900
+  page.wait_for_function("!document.querySelector('#video video').paused")
+  object.__setattr__(served[1].pipeline, "at_step", lambda step: None)
   page.close()
 
 

@@ -95,3 +95,37 @@ def test_stop_takes_a_dance_out_of_the_queue_in_which_it_waits(served, example):
     if (stop, "click") in map(tuple, event["targets"])
   ]
   assert [dance] in clicked
+
+
+def _function(made, name):
+  function = next(x.fn for x in made.fns.values() if x.name == name)
+  return getattr(function, "__wrapped__", function)
+
+
+def test_why_a_picture_is_refused_stays_under_the_notes(served, example):
+  from dabfusion_jax.web import page
+
+  bad = served[1].folder / "bad.png"
+  bad.write_text("no picture")
+  preview = _function(page.make_page(served[1], example), "preview")
+  shown, notes = preview(str(bad), 1, False)
+  assert shown is None and "bad.png: not a readable picture" in notes
+
+
+def test_a_dance_that_is_stopped_changes_nothing_on_the_page(
+  served, example, monkeypatch
+):
+  import gradio
+
+  from dabfusion_jax.web import page
+  from dabfusion_jax.web.service import StoppedError
+
+  def stopped(*arguments):
+    raise StoppedError("stopped")
+
+  monkeypatch.setattr(served[1], "dance", stopped)
+  dance = _function(page.make_page(served[1], example), "dance")
+  asked = (*map(str, example), 2.0, 0, 0, 4, 256, 1, False, 0)
+  request = type("Asked", (gradio.Request,), {"session_hash": "me"})
+  made = dance(*asked, request(), lambda share, desc: None)
+  assert made == (gradio.skip(),) * 5
