@@ -149,7 +149,8 @@ class Finder:
     """Returns the people of a shape in a square; none if they cannot be told apart.
 
     There may be only one, whom the detector saw several times in about the same place.
-    Pictures are looked at in one size, so that the size of a dance changes nothing.
+    Pictures of 512 pixels and more are looked at in one size, so that the size of a
+    dance changes nothing.
     """
     reduced = PIL.Image.fromarray(picture)
     reduced.thumbnail((_LOOKED_AT, _LOOKED_AT))

@@ -118,7 +118,8 @@ def _cut_off(person: Person, landmarks: Landmarks) -> str | None:
   beyond = np.maximum(-points[:, 0], points[:, 0] - columns)
   is_out = beyond > 0.02 * columns
   if person.is_cut_off:  # who stays before the camera, and whose hips may be below
-    is_out = (beyond > _ASIDE * trunk_length(points)) & (points[:, 1] < rows)
+    is_out = beyond > _ASIDE * trunk_length(points)
+    is_out[[lm.LEFT_HIP, lm.RIGHT_HIP]] &= points[[lm.LEFT_HIP, lm.RIGHT_HIP], 1] < rows
   if is_out[[lm.LEFT_SHOULDER, lm.RIGHT_SHOULDER, lm.LEFT_HIP, lm.RIGHT_HIP]].any():
     return f"the person is cut off at the side{_WHOLE}"
   return None

@@ -28,9 +28,11 @@ _SHOULDER = 160.0  # grey level above which more light makes less and less diffe
 # to the sides and below; how wide the body is farther below, of its outlines; and how
 # far below the picture anything may come into it.
 _ABOVE, _ASIDE, _STRAIGHT, _SLIM, _REACH = 0.2, 0.6, 0.25, 0.6, 0.6
+_MOST = 0.5  # widths of a picture, to the sides of it
 # In trunks: how far the chin is below the ears, and the sides of the neck from their
 # middle. What is seen of clothes beyond goes on around the picture.
 _CHIN, _NECK = 0.28, 0.15
+_SOLID = 0.95  # alpha of a pixel that is not mixed with the background
 _SHOWN_TRUNK = 150.0  # pixels, at most, of a person whom the network is shown
 
 
@@ -87,7 +89,7 @@ def own_scene(
   if plate is None:
     plate, (shade,) = clear(picture, [person])
   # At the outline the person is mixed with the background: colours from further inside.
-  solid = person.alpha > 0.95
+  solid = person.alpha > _SOLID
   inner = fill_smoothly(
     picture.astype(np.float32), solid if solid.any() else hole_of(person)
   )
@@ -107,7 +109,8 @@ def _continue(scene: Scene, below: float) -> Scene:
   """
   unit = trunk_length(scene.landmarks.points)
   rows, columns = scene.alpha.shape
-  above, aside, straight = (int(share * unit) for share in (_ABOVE, _ASIDE, _STRAIGHT))
+  above, straight = int(_ABOVE * unit), int(_STRAIGHT * unit)
+  aside = int(min(_ASIDE * unit, _MOST * columns))
   landmarks = scene.landmarks.moved(1.0, np.array([aside, above], float))
   points = landmarks.points
   floor = int(np.ceil(points[[lm.LEFT_TOE, lm.RIGHT_TOE], 1].max()))
@@ -129,6 +132,15 @@ def _continue(scene: Scene, below: float) -> Scene:
     values = np.pad(values, [(above, 0), (0, 0), *depth], "edge")
     return np.pad(values, [(0, legs), (0, 0), *depth], far)
 
+  colours = pad(scene.colours, "symmetric", "edge")
+  # Shoulders may begin below a place where the picture shows the background.
+  clothes = pad(scene.alpha, "symmetric", "edge") > _SOLID
+  inside = (slice(above, above + rows), slice(aside, aside + columns))
+  clothes[: inside[0].start + max(int(y + _CHIN * unit), 0)] = True
+  clothes[inside] = True
+  if not clothes.all():
+    colours = fill_smoothly(colours.astype(np.float32), clothes)
+    colours = np.clip(np.round(colours), 0, 255).astype(np.uint8)
   alpha = pad(scene.alpha, "edge", "constant")
   outside = alpha[above + rows :]
   shapes = outlines(points - [0, above + rows], unit, outside.shape)
@@ -136,7 +148,7 @@ def _continue(scene: Scene, below: float) -> Scene:
   np.maximum(outside, body, out=outside)
   return Scene(
     pad(scene.plate, "edge", "edge"),
-    pad(scene.colours, "symmetric", "edge"),
+    colours,
     alpha,
     landmarks,
     window=(aside, above, aside + columns, above + rows),

@@ -22,6 +22,7 @@ _INSIDE = 0.1  # of the trunk, by which a guessed joint may lie in the picture
 # Of the trunk, by which shoulders may be below the picture, as long as their tops are
 # seen; and how sure they have to be.
 _BELOW, _SURE = 0.1, 0.5
+_CLOSEST = 1.7  # heights of the picture, which the trunk of nobody exceeds
 _STEADY = [lm.LEFT_EAR, lm.RIGHT_EAR, lm.LEFT_SHOULDER, lm.RIGHT_SHOULDER]
 _STEADY += [lm.LEFT_ELBOW, lm.RIGHT_ELBOW]
 _SETTLED = 0.03  # of the trunk, by which joints, or their means, may still change
@@ -66,12 +67,14 @@ def complete(found: Landmarks, height: int) -> Landmarks | None:
     height: of the picture, in pixels.
 
   Returns:
-    The landmarks; None if shoulders are not sure, or if what is not seen would lie in
-    the picture, as the knees of somebody who sits.
+    The landmarks; None if shoulders are not sure, if the picture shows little but a
+    face, or if what is not seen would lie in it, as the knees of somebody who sits.
   """
   is_seen = (found.points[:, 1] < height) & (found.confidence >= lm.MIN_CONFIDENCE)
   points = found.points.copy()
   hips, shoulders = [lm.LEFT_HIP, lm.RIGHT_HIP], [lm.LEFT_SHOULDER, lm.RIGHT_SHOULDER]
+  if _unit(points) > _CLOSEST * height:
+    return None
   is_there = points[shoulders, 1] < height + _BELOW * _unit(points)
   if not (is_there & (found.confidence[shoulders] >= _SURE)).all():
     return None

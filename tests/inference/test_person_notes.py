@@ -48,6 +48,11 @@ def test_of_an_arm_that_is_cut_off_no_guess_is_told():
   assert len(notes) == 2 and "before the body" not in "".join(notes)
 
 
+def test_arms_that_are_cut_above_the_elbow_do_not_swing():
+  _, cut = notes_of(rows=76)
+  assert cut == "The picture cuts off the arms: they move with the trunk."
+
+
 def test_an_arm_before_the_body_is_named():
   points = dancers.joints()
   points[lm.RIGHT_ELBOW] = (56, 88)
@@ -85,7 +90,7 @@ def test_of_folded_arms_the_one_that_is_cut_off_is_named_once():
   points = dancers.folded_arms()
   points[lm.LEFT_ELBOW] = (106, 115)
   _, cut, touches = notes_of(points, rows=100)
-  assert cut.startswith("The picture cuts off the left hand: that arm swings")
+  assert cut == "The picture cuts off the left arm: it moves with the trunk."
   assert touches == "The right arm touches the other: it moves with the trunk."
 
 

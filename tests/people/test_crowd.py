@@ -267,7 +267,10 @@ def test_an_arm_where_somebody_in_front_was_is_no_surer_than_before(is_behind):
   points = first.points.copy()
   points[lm.LEFT_WRIST] = second.points[[lm.LEFT_HIP, lm.RIGHT_SHOULDER]].mean(0)
   unsure = dataclasses.replace(first, confidence=np.full(33, 0.3))
-  sure = dataclasses.replace(first, points=points)
+  unsure.confidence[lm.LEFT_HIP] = 1.0  # also covered
+  points[lm.LEFT_HIP] = points[lm.LEFT_WRIST]
+  sure = dataclasses.replace(first, points=points, confidence=np.ones(33))
+  sure.confidence[lm.LEFT_HIP] = 0.6
   found = crowd._look_again(
     lambda picture, square: sure,
     scene.picture,
@@ -281,7 +284,8 @@ def test_an_arm_where_somebody_in_front_was_is_no_surer_than_before(is_behind):
   ]
   assert covered < 1
   assert found.confidence[lm.LEFT_WRIST] == (0.3 if is_behind else 1.0)
-  assert found.confidence[lm.RIGHT_EAR] == (1.0 if is_behind else 1.0)
+  assert found.confidence[lm.LEFT_HIP] == 0.6  # never surer than it is now
+  assert found.confidence[lm.RIGHT_EAR] == 1.0
 
 
 class Enlarged(Scene):

@@ -87,11 +87,35 @@ def test_clothes_go_on_around_a_portrait_and_the_face_does_not():
   left, _, right, bottom = made.window
   assert (made.colours[bottom:] == dancers.SHIRT).all()
   picture[rows - 7 :] = 200
-  picture[:, 60:100] = dancers.SKIN
+  unit = skeleton.trunk_length(points)
+  middle = points[[lm.LEFT_EAR, lm.RIGHT_EAR], 0].mean()
+  first, last = (int(middle + side * 0.13 * unit) for side in (-1, 1))
+  picture = picture[:, first - 6 : last + 6]  # little more than the neck
+  points -= [first - 6, 0]
+  person = dataclasses.replace(person, alpha=np.ones(picture.shape[:2], np.float32))
+  picture[:, 6:-6] = dancers.SKIN
   made = scene.own_scene(picture, dataclasses.replace(person, landmarks=found))
-  assert (made.colours[:, :left] == 200).all() and (
-    made.colours[:, right:] == 200
-  ).all()
+  left, _, right, _ = made.window
+  assert left > 10 and (made.colours[:, :left] == 200).all()
+  assert (made.colours[:, right:] == 200).all()
+
+
+def test_where_a_shoulder_begins_below_the_background_it_has_the_colours_of_clothes():
+  points = dancers.joints()
+  shoulder = points[lm.RIGHT_SHOULDER]
+  rows = int(shoulder[1] - 3)
+  picture, mask = dancers.draw()
+  mask = mask.copy()
+  mask[:, : int(shoulder[0]) + 8] = False
+  person = Person(mask[:rows].astype(np.float32), None, 0, is_cut_off=True)
+  found = Landmarks(points, np.ones(lm.NUM_LANDMARKS), 1.0)
+  picture = np.ascontiguousarray(picture[:rows])
+  picture[rows - 8 :] = np.where(mask[rows - 8 : rows, :, None], dancers.SHIRT, 200)
+  made = scene.own_scene(picture, dataclasses.replace(person, landmarks=found))
+  left, _, _, bottom = made.window
+  x = left + int(shoulder[0])
+  assert made.alpha[bottom + 4, x] > 0.5
+  assert np.abs(made.colours[bottom + 4, x] - np.array(dancers.SHIRT)).max() < 60
 
 
 @pytest.mark.parametrize("depth", [0.2, 3.0, 8.0])

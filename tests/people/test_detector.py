@@ -42,6 +42,9 @@ def test_people_are_found_once_the_surest_first():
   assert [square.side for square in squares] == pytest.approx([75, 50])
   first = squares[0].to_picture(np.array([0.5, 0.5]))
   np.testing.assert_allclose(first, [100 + 80, 20 + 80])
+  shown.clear()  # the surest has 0.98, the other one 0.73
+  surest = found(picture, Square(100.0, 20.0, 112.0), least=0.8)
+  assert [square.side for square in surest] == pytest.approx([75])
 
 
 @pytest.mark.parametrize("shape", [(300, 400), (400, 300), (100, 400), (256, 256)])

@@ -276,3 +276,13 @@ def test_specks_that_hang_on_by_a_thread_are_no_part_of_a_piece():
   assert not kept[:, 34:].any()
   assert not kept[38:].any()
   assert not pieces._large_parts(mask & False).any()
+
+
+def test_a_speck_beside_the_hair_belongs_to_nobody():
+  picture, mask = dancers.draw()
+  mask[20:23, 112:115] = True
+  alpha = mask.astype(np.float32)
+  parts = pieces.cut_pieces(picture, alpha, dancers.joints())[0]
+  (head,) = [piece for piece in parts if piece.name == skeleton.HEAD]
+  drawn = dancers.compose([head], {skeleton.HEAD: np.eye(2, 3)})
+  assert drawn[10:50, 70:90, 3].any() and not drawn[15:28, 108:120, 3].any()

@@ -48,6 +48,10 @@ def test_an_arm_that_is_found_where_there_is_none_moves_with_the_trunk(side):
     wrong[joint] = shoulder + [x, y]
   cut = cut_puppet(scene_of(wrong, drawn=points))
   assert cut.torn == cut.held == (side,)
+  parts = {piece.name for piece in cut.pieces}  # the trunk has the pixels of a torn arm
+  other = "right" if side == "left" else "left"
+  arms = lambda one: {f"{one}_upper_arm", f"{one}_forearm"}
+  assert arms(other) <= parts and not arms(side) & parts
 
 
 def test_beside_an_arm_that_comes_apart_one_before_the_body_is_held():
@@ -60,6 +64,17 @@ def test_beside_an_arm_that_comes_apart_one_before_the_body_is_held():
   wrong[lm.LEFT_ELBOW] = drawn[lm.LEFT_SHOULDER] + [10, -24]
   cut = cut_puppet(scene_of(wrong, drawn=drawn))
   assert cut.torn == cut.held == ("left", "right")
+
+
+def test_beside_a_hidden_arm_a_torn_one_is_cut_out_no_more_than_that():
+  points, confidence = dancers.joints(), np.ones(lm.NUM_LANDMARKS)
+  confidence[[lm.RIGHT_ELBOW, lm.RIGHT_WRIST]] = 0.1
+  points[lm.RIGHT_WRIST] = (80, 88)  # before the trunk, as far as that is known
+  points[_LEFT_ARM] = points[lm.LEFT_SHOULDER] + [34, -46]
+  points[lm.LEFT_ELBOW] = points[lm.LEFT_SHOULDER] + [10, -24]
+  cut = cut_puppet(scene_of(points, drawn=dancers.joints(), confidence=confidence))
+  assert (cut.held, cut.torn) == (("left", "right"), ("left",))
+  assert not any("arm" in piece.name for piece in cut.pieces)
 
 
 def test_an_arm_that_is_bent_over_itself_is_whole():

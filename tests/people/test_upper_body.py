@@ -121,6 +121,16 @@ def test_a_picture_may_end_at_the_soles():
   assert upper_body.complete(Landmarks(points, confidence, 1.0), height) is not None
 
 
+def test_of_a_face_alone_nobody_is_completed():
+  points = dancers.joints()
+  points = points[lm.NOSE] + 3 * (points - points[lm.NOSE])
+  unit, lowest = upper_body._unit(points), points[lm.LEFT_SHOULDER, 1]
+  for share, is_known in ((1.6, True), (1.8, False)):
+    height = int(unit / share)
+    moved = found(points + [0, height - lowest - 1])
+    assert (upper_body.complete(moved, height) is not None) == is_known
+
+
 def test_what_is_seen_of_the_legs_stays():
   points = dancers.joints()
   done = upper_body.complete(found(points), 150).points
