@@ -135,9 +135,8 @@ def _continue(scene: Scene, below: float) -> Scene:
   colours = pad(scene.colours, "symmetric", "edge")
   # Shoulders may begin below a place where the picture shows the background.
   clothes = pad(scene.alpha, "symmetric", "edge") > _SOLID
-  inside = (slice(above, above + rows), slice(aside, aside + columns))
-  clothes[: inside[0].start + max(int(y + _CHIN * unit), 0)] = True
-  clothes[inside] = True
+  clothes[: above + max(int(y + _CHIN * unit), 0)] = True
+  clothes[above : above + rows, aside : aside + columns] = True
   if not clothes.all():
     colours = fill_smoothly(colours.astype(np.float32), clothes)
     colours = np.clip(np.round(colours), 0, 255).astype(np.uint8)
