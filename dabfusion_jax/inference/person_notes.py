@@ -1,6 +1,6 @@
 """What a user is told of a person of whom not everything dances."""
 
-from dabfusion_jax.people.cut_off import cut_arms, stumps
+from dabfusion_jax.people.cut_off import cut_arms, cut_upper_arms
 from dabfusion_jax.people.hands import arms_before_trunk, folded_arms
 from dabfusion_jax.people.puppet import Puppet
 from dabfusion_jax.people.scene import Scene
@@ -23,7 +23,7 @@ def person_notes(layered: Scene, puppet: Puppet) -> tuple[str, ...]:
     )
   if layered.window is not None:
     notes += ("The picture shows a part of the person; the rest dances out of sight.",)
-  cut = stumps(layered)
+  cut = cut_upper_arms(layered)
   if len(cut) == 1:
     notes += (f"The picture cuts off the {cut[0]} arm: it moves with the trunk.",)
   elif cut:

@@ -44,7 +44,7 @@ class CutOff:
     self._low, self._high = np.reshape(scene.window, (2, 2)).astype(float)
     self._unit = skeleton.trunk_length(self._joints)
     self._cuts = {side: self._cut(side) for side in cut_arms(scene)}
-    self._aside = _TIGHT if stumps(scene) else _ASIDE
+    self._aside = _TIGHT if cut_upper_arms(scene) else _ASIDE
     # The middle of the visible part: a trunk leans about hips that may be out of sight.
     top, hips = (
       skeleton.neck(self._joints),
@@ -138,7 +138,7 @@ def cut_arms(scene: Scene) -> tuple[str, ...]:
   return tuple(_cuts(scene))
 
 
-def stumps(scene: Scene) -> tuple[str, ...]:
+def cut_upper_arms(scene: Scene) -> tuple[str, ...]:
   """Returns the sides, of "left" and "right", of arms that are cut above the elbow."""
   return tuple(side for side, piece in _cuts(scene).items() if "upper" in piece)
 

@@ -5,9 +5,8 @@ people who touch each other, of whom a mask shows one shape, and people who are 
 their picture.
 """
 
-import math
-
 import numpy as np
+import scipy.special
 from jaxtyping import Float, UInt8
 
 from dabfusion_jax.people.squares import Square
@@ -56,8 +55,8 @@ class Detector:
       least: score of a person, in (0, 1).
     """
     views = (square.enlarged(_AROUND), square)
-    found = [person for view in views for person in self._look(picture, view)]
-    return _apart([ends for score, ends in found if _logistic(score) >= least])
+    found = [person for view in views for person in self._look(picture, view, least)]
+    return _apart([ends for _, ends in found])
 
   def in_parts(self, picture: UInt8[np.ndarray, "h w 3"], share: float) -> list[Square]:
     """Returns the squares around people who are small in a picture, the surest first.
@@ -75,20 +74,18 @@ class Detector:
     found.sort(key=lambda person: -person[0])
     return _apart([ends for _, ends in found])
 
-  def _look(self, picture: np.ndarray, square: Square) -> list[tuple[float, Ends]]:
+  def _look(
+    self, picture: np.ndarray, square: Square, least: float = _MIN_SCORE
+  ) -> list[tuple[float, Ends]]:
     """Returns how sure people are, and their ends, the surest first."""
     x = square.cut(picture, SIZE).astype(np.float32) / 127.5 - 1
     boxes, scores = self._network(x)
-    least = np.log(_MIN_SCORE / (1 - _MIN_SCORE))
-    best = [i for i in np.argsort(-scores[:, 0]) if scores[i, 0] >= least]
+    lowest = scipy.special.logit(least)
+    best = [i for i in np.argsort(-scores[:, 0]) if scores[i, 0] >= lowest]
     # Two of the four key points.
     points = boxes[best, 4:8].reshape(-1, 2, 2) / SIZE + self._anchors[best, None]
     ends = square.to_picture(points.astype(np.float64))
     return list(zip(scores[best, 0].tolist(), ends, strict=True))
-
-
-def _logistic(score: float) -> float:
-  return 1 / (1 + math.exp(-score))
 
 
 def _apart(people: list[Ends]) -> list[Square]:

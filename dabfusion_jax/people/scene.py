@@ -123,30 +123,31 @@ def _continue(scene: Scene, below: float) -> Scene:
     _mirrored(columns, aside, x - _NECK * unit, aside, columns - x - _NECK * unit),
   )
 
-  def pad(values, near, far):
+  edge = np.ix_(
+    np.clip(np.arange(rows + straight), 0, rows - 1),
+    np.clip(np.arange(-aside, columns + aside), 0, columns - 1),
+  )
+
+  def pad(values, around, far):
     depth = [(0, 0)] * (values.ndim - 2)  # of colours
-    if near == "symmetric":
-      values = values[mirror]
-    else:
-      values = np.pad(values, [(0, straight), (aside, aside), *depth], near)
-    values = np.pad(values, [(above, 0), (0, 0), *depth], "edge")
+    values = np.pad(values[around], [(above, 0), (0, 0), *depth], "edge")
     return np.pad(values, [(0, legs), (0, 0), *depth], far)
 
-  colours = pad(scene.colours, "symmetric", "edge")
+  colours = pad(scene.colours, mirror, "edge")
   # Shoulders may begin below a place where the picture shows the background.
-  clothes = pad(scene.alpha, "symmetric", "edge") > _SOLID
+  clothes = pad(scene.alpha, mirror, "edge") > _SOLID
   clothes[: above + max(int(y + _CHIN * unit), 0)] = True
   clothes[above : above + rows, aside : aside + columns] = True
   if not clothes.all():
     colours = fill_smoothly(colours.astype(np.float32), clothes)
     colours = np.clip(np.round(colours), 0, 255).astype(np.uint8)
-  alpha = pad(scene.alpha, "edge", "constant")
+  alpha = pad(scene.alpha, edge, "constant")
   outside = alpha[above + rows :]
   shapes = outlines(points - [0, above + rows], unit, outside.shape)
   body = np.min([shapes[name] for name in shapes if name != HEAD], 0) < _SLIM
   np.maximum(outside, body, out=outside)
   return Scene(
-    pad(scene.plate, "edge", "edge"),
+    pad(scene.plate, edge, "edge"),
     colours,
     alpha,
     landmarks,
@@ -157,12 +158,12 @@ def _continue(scene: Scene, below: float) -> Scene:
 def _mirrored(
   size: int, before: int, first: float, after: int, last: float
 ) -> Int[np.ndarray, "n"]:
-  """Returns the indices of an axis that goes on as seen in mirrors on both sides.
+  """Returns the indices that extend an axis by mirroring it at both ends.
 
   Args:
     size: of the axis.
-    before, after: how far it goes on.
-    first, last: how much at its ends is repeated for that.
+    before, after: by how much it is extended.
+    first, last: how much at its ends is mirrored, to and fro.
   """
 
   def beyond(num, depth):

@@ -19,8 +19,8 @@ from dabfusion_jax.people.squares import Square
 _SHOULDERS, _NECK, _THIGH, _SHIN = 0.67, 0.45, 0.76, 0.65
 _TOE, _ABOVE_NECK, _HEIGHT, _WIDTH = 0.15, 0.8, 3.4, 1.0
 _INSIDE = 0.1  # of the trunk, by which a guessed joint may lie in the picture
-# Of the trunk, by which shoulders may be below the picture, as long as their tops are
-# seen; and how sure they have to be.
+# How far below the picture shoulders may be, in trunks, because their tops are seen
+# then; and the confidence that they need.
 _BELOW, _SURE = 0.1, 0.5
 _CLOSEST = 1.7  # heights of the picture, which the trunk of nobody exceeds
 _STEADY = [lm.LEFT_EAR, lm.RIGHT_EAR, lm.LEFT_SHOULDER, lm.RIGHT_SHOULDER]
