@@ -42,18 +42,25 @@ class Part:
   Attributes:
     picture: without other people whom they touch.
     there: roughly the person.
-    square: around them, in which they are looked at.
+    squares: around them, in which they are looked at.
     own: pixels that are not nearer to somebody else.
     is_mixed: whether these are several people who cannot be told apart.
-    is_detected: whether the detector sees anybody there.
   """
 
   picture: UInt8[np.ndarray, "h w 3"]
   there: Bool[np.ndarray, "h w"]
-  square: Square
+  squares: Sequence[Square]
   own: Bool[np.ndarray, "h w"]
   is_mixed: bool = False
-  is_detected: bool = True
+
+
+@dataclasses.dataclass(frozen=True)
+class _Shape:
+  """A mask, the square around it, and those around the people the detector sees."""
+
+  there: Bool[np.ndarray, "h w"]
+  square: Square
+  people: Sequence[Square]
 
 
 class Finder:
@@ -73,18 +80,19 @@ class Finder:
     height, width = picture.shape[:2]
     side = float(max(height, width))
     whole = Square((width - side) / 2, (height - side) / 2, side)
-    theres, squares = [], []
+    shapes = []
     for shape in separate(self._mask(picture, whole)):
       there = whole.put_back(shape.astype(np.float32), height, width) > 0.5
       if there.any():  # the square goes on beyond the picture, in its border's colours
-        theres.append(there)
-        squares.append(whole.part(square_around(shape, 1.0), len(shape)))
-    parts = self._parts(picture, theres, squares)
-    if any(map(self._is_subject, parts)):
-      return parts
+        square = whole.part(square_around(shape, 1.0), len(shape))
+        shapes.append(self._look_at(picture, there, square))
+    # Others may be a foot of somebody, and would keep it.
+    subjects = [shape for shape in shapes if self._is_subject(picture, shape)]
+    if subjects:
+      return self._parts(picture, subjects)
     # What stands out may be a thing, and somebody beside it too small.
     closer = (self._look_closer(picture, share) for share in _SHARES)
-    return next(filter(None, closer), parts)
+    return next(filter(None, closer), self._parts(picture, shapes))
 
   def _look_closer(self, picture: np.ndarray, share: float) -> list[Part]:
     """Returns the people who are found in parts of a picture, the largest first."""
@@ -97,45 +105,40 @@ class Finder:
         if crowd.those_in([square], here):
           there |= here
     theres = separate(there, _SPECK / there.size)
-    squares = [square_around(one, 1.0) for one in theres]
-    return [
-      part
-      for part in self._parts(picture, theres, squares)
-      if part.is_detected and self._presence(part) >= _SURE
-    ]
+    shapes = [self._look_at(picture, one, square_around(one, 1.0)) for one in theres]
+    parts = self._parts(picture, [shape for shape in shapes if shape.people])
+    presence = lambda part: self._presence(part.picture, part.squares[0])
+    return [part for part in parts if presence(part) >= _SURE]
 
-  def _is_subject(self, part: Part) -> bool:
-    if part.is_detected or part.there.mean() > _LARGE:
+  def _look_at(
+    self, picture: np.ndarray, there: Bool[np.ndarray, "h w"], square: Square
+  ) -> _Shape:
+    people = crowd.those_in(self._detector(picture, square), there)
+    return _Shape(there, square, people)
+
+  def _is_subject(self, picture: np.ndarray, shape: _Shape) -> bool:
+    if shape.people or shape.there.mean() > _LARGE:
       return True
-    return self._presence(part) >= SOME_PRESENCE
+    return self._presence(picture, shape.square.enlarged(lm.MARGIN)) >= SOME_PRESENCE
 
-  def _presence(self, part: Part) -> float:
-    return self._landmarks.find(part.picture, part.square).presence
+  def _presence(self, picture: np.ndarray, square: Square) -> float:
+    return self._landmarks.find(picture, square).presence
 
-  def _parts(
-    self,
-    picture: np.ndarray,
-    theres: Sequence[Bool[np.ndarray, "h w"]],
-    squares: Sequence[Square],
-  ) -> list[Part]:
-    """Returns the people who are in masks, the largest first.
-
-    Args:
-      picture: of the people.
-      theres: masks of people, or of several who touch each other.
-      squares: around each mask.
-    """
+  def _parts(self, picture: np.ndarray, shapes: Sequence[_Shape]) -> list[Part]:
+    """Returns the people who are in shapes, the largest first."""
     parts = []
-    for there, square, near in zip(
-      theres, squares, territory.nearest(theres), strict=True
-    ):
-      found = crowd.those_in(self._detector(picture, square), there)
-      if len(found) > 1 and (apart := self._tell_apart(picture, there, square)):
+    nearest = territory.nearest([shape.there for shape in shapes])
+    for shape, near in zip(shapes, nearest, strict=True):
+      there, square, people = shape.there, shape.square, shape.people
+      if len(people) > 1 and (apart := self._tell_apart(picture, there, square)):
         parts += [dataclasses.replace(part, own=part.own & near) for part in apart]
-      else:
-        around = square.enlarged(lm.MARGIN)
-        part = Part(picture, there, around, near, len(found) > 1, bool(found))
-        parts.append(part)
+        continue
+      around = [square.enlarged(lm.MARGIN)]
+      # The mask may lack an arm or a leg, which the square of the detector has. That of
+      # somebody who is cut off is as large as the whole person.
+      if not there[-1].any():
+        around += people[:1]
+      parts.append(Part(picture, there, around, near, len(people) > 1))
     return sorted(parts, key=lambda part: -part.there.sum())
 
   @functools.cached_property
@@ -165,7 +168,7 @@ class Finder:
     bodies = crowd.find_bodies(look, detect, small, empty, shape)
     if len(bodies) == 1 and self._is_one(bodies[0], detect(small), shape):
       everywhere = np.ones_like(there)
-      return [Part(picture, there, square.enlarged(lm.MARGIN), everywhere)]
+      return [Part(picture, there, [square.enlarged(lm.MARGIN)], everywhere)]
     if len(bodies) < 2:
       return []
     image = PIL.Image.fromarray(empty).resize(there.shape[::-1], PIL.Image.BILINEAR)
@@ -178,7 +181,7 @@ class Finder:
         continue
       alone = territory.alone_in(picture, np.asarray(image), hidden)
       around = square_around(there & own, lm.MARGIN)
-      parts.append(Part(alone, there & own, around, own))
+      parts.append(Part(alone, there & own, [around], own))
     return parts
 
   def _is_one(

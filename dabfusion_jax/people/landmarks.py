@@ -5,6 +5,7 @@ a square around the person, and also draws the person's mask.
 """
 
 import dataclasses
+from collections.abc import Sequence
 
 import numpy as np
 from jaxtyping import Float, Float32, UInt8
@@ -30,7 +31,9 @@ PAIRS = ((1, 4), (2, 5), (3, 6), *((i, i + 1) for i in range(7, 33, 2)))
 MIN_CONFIDENCE = 0.75  # joints that are seen have 0.96 and more, others 0.71 at most
 _FINGERS = 1.5  # the hand goes on beyond the knuckles
 _SIZE = 256
-
+_AGREEMENT = 0.04  # of a square, up to which two looks at a landmark agree
+_MIRRORED = np.arange(NUM_LANDMARKS)
+_MIRRORED[np.array(PAIRS).T] = np.array(PAIRS).T[::-1]
 
 Depth = Float[np.ndarray, "33"]  # of landmarks, in pixels; more is farther away
 
@@ -78,21 +81,52 @@ class LandmarkNetwork:
     """Returns the landmarks of the person in a square of a picture."""
     return self._run(picture, square)[0]
 
-  def find_with_mask(
-    self, picture: UInt8[np.ndarray, "h w 3"], square: Square
-  ) -> tuple[Landmarks, Float32[np.ndarray, "256 256"]]:
-    """Returns the landmarks, and the mask of the person in the square, in [0, 1]."""
-    landmarks, (mask,) = self._run(picture, square)
-    return landmarks, _sigmoid(mask[..., 0])
+  def look_closely(
+    self, picture: UInt8[np.ndarray, "h w 3"], squares: Sequence[Square]
+  ) -> tuple[Landmarks, Float32[np.ndarray, "256 256"], Square]:
+    """Returns what the surest square around a person shows, and its mirror image.
 
-  def _run(self, picture, square):
-    x = square.cut(picture, _SIZE).astype(np.float32) / 255
-    values, presence, *mask = self._network(x)
+    Args:
+      picture: of the person.
+      squares: around them.
+
+    Returns:
+      The landmarks; the mask of the person in a square, in [0, 1]; that square.
+    """
+    looks = [(*self._run(picture, square), square) for square in squares]
+    found, (mask,), square = max(looks, key=lambda look: _sureness(look[0]))
+    other, (other_mask,) = self._run(picture, square, is_mirrored=True)
+    mask = (_sigmoid(mask[..., 0]) + _sigmoid(other_mask[..., 0])) / 2
+    return _agreed(found, other, _AGREEMENT * square.side), mask, square
+
+  def _run(self, picture, square, is_mirrored=False):
+    x = square.cut(picture, _SIZE)[:, :: -1 if is_mirrored else 1]
+    values, presence, *mask = self._network(x.astype(np.float32) / 255)
     values = values.reshape(-1, 5)[:NUM_LANDMARKS]
+    if is_mirrored:
+      values = values[_MIRRORED] * [-1, 1, 1, 1, 1] + [_SIZE, 0, 0, 0, 0]
+      mask = [values[:, ::-1] for values in mask]
     points = square.to_picture(values[:, :2].astype(np.float64) / _SIZE)
     depth = values[:, 2].astype(np.float64) * square.side / _SIZE
     found = Landmarks(points, _sigmoid(values[:, 3]), float(presence[0]), depth)
     return found, mask
+
+
+def _sureness(found: Landmarks) -> float:
+  return found.presence * float(found.confidence[LEFT_SHOULDER : LEFT_TOE].mean())
+
+
+def _agreed(found: Landmarks, other: Landmarks, near: float) -> Landmarks:
+  """Returns the means of landmarks, or the surer of two that are not near, in pixels."""
+  apart = np.hypot(*(found.points - other.points).T)
+  share = np.where(apart < near, 0.5, other.confidence > found.confidence)
+  mix = lambda a, b: ((1 - share) * a.T + share * b.T).T
+  return Landmarks(
+    mix(found.points, other.points),
+    mix(found.confidence, other.confidence),
+    found.presence,
+    mix(found.depth, other.depth),
+  )
 
 
 def fingertips(points: Float[np.ndarray, "33 2"], side: str) -> Float[np.ndarray, "2"]:

@@ -11,7 +11,7 @@ MIN_HEIGHT = 40  # pixels of a person, below which there is nothing to draw
 _SITTING = 0.45  # thighs this short, relative to the trunk, point at the camera
 _ASIDE = 0.15  # trunks, by which the shoulder of half a person may be outside
 _EDGE = 0.03  # of a person, by which the end of a mask is unsure
-_LYING = 1.3  # width over height, which stretched arms do not reach
+_LYING = 1.6  # width over height; of a footballer who shoots 1.3
 _WHOLE = "; give a picture that shows the whole person, from head to feet"
 # Joints from the feet upwards, and what is missing if they are not in the picture.
 _LEVELS = (

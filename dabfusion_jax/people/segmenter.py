@@ -116,12 +116,12 @@ class Segmenter:
     if pick > len(parts):
       return None
     part = parts[pick - 1]
-    found, mask = self._landmarks.find_with_mask(part.picture, part.square)
+    found, mask, square = self._landmarks.look_closely(part.picture, part.squares)
     unsure = None
     if found.presence < MIN_PRESENCE:
       unsure = found if found.presence >= SOME_PRESENCE else None
-      found, mask = None, self._mask(part.picture, part.square)
-    alpha = self._cut_out(part, part.square, mask, part.there)
+      found, mask = None, self._mask(part.picture, square)
+    alpha = self._cut_out(part, square, mask, part.there)
     if alpha is None:
       return None
     others = [other.there for other in parts if other is not part]
@@ -145,7 +145,7 @@ class Segmenter:
     square = upper_body.settle(look, person.box)
     if square is None:
       return None
-    found, mask = self._landmarks.find_with_mask(picture, square)
+    found, mask, _ = self._landmarks.look_closely(picture, [square])
     landmarks = upper_body.complete(found, len(picture))
     if found.presence < MIN_PRESENCE or landmarks is None:
       return None

@@ -59,16 +59,16 @@ class Scene:
     seen = self._seen(picture)
     return seen[0] if seen else Landmarks(dancers.joints(), np.ones(33), 0.0)
 
-  def find_with_mask(self, picture, square):
+  def look_closely(self, picture, squares):
     differs = (picture != self.empty).any(-1, keepdims=True)
     mask = np.repeat(differs, 3, -1).astype(np.uint8) * 255
-    cut = square.cut(mask, segmenter._SIZE)[..., 0] / np.float32(255)
-    return self.find(picture, square), cut
+    cut = squares[0].cut(mask, segmenter._SIZE)[..., 0] / np.float32(255)
+    return self.find(picture, squares[0]), cut, squares[0]
 
 
 def segment(scene):
   finder = object.__new__(segmenter.Segmenter)
-  mask = lambda picture, square: scene.find_with_mask(picture, square)[1]
+  mask = lambda picture, square: scene.look_closely(picture, [square])[1]
   finder._landmarks, finder._sam = scene, None
   finder._mask, finder._finder = mask, dancers.finder(mask, scene, scene)
   finder._finder._compiled_landmarks = scene
@@ -318,11 +318,11 @@ class Enlarged(Scene):
     self.sizes.append(max(picture.shape))
     return super().find(picture, square)
 
-  def find_with_mask(self, picture, square):
+  def look_closely(self, picture, squares):
     differs = np.abs(picture.astype(int) - dancers.WALL).max(-1, keepdims=True) > 20
     mask = np.repeat(differs, 3, -1).astype(np.uint8) * 255
-    cut = square.cut(mask, segmenter._SIZE)[..., 0] / np.float32(255)
-    return super().find(picture, square), cut
+    cut = squares[0].cut(mask, segmenter._SIZE)[..., 0] / np.float32(255)
+    return super().find(picture, squares[0]), cut, squares[0]
 
 
 def test_a_large_picture_is_looked_at_at_the_usual_size():

@@ -153,7 +153,7 @@ def _find(picture, outline):
   landmarks = types.SimpleNamespace(presence=0.0)
   finder._landmarks = types.SimpleNamespace(
     find=lambda picture, square: landmarks,
-    find_with_mask=lambda picture, square: (landmarks, None),
+    look_closely=lambda picture, squares: (landmarks, None, squares[0]),
   )
   finder._finder = dancers.finder(finder._mask, dancers.NoDetector(), finder._landmarks)
   finder._sam = outline

@@ -28,8 +28,8 @@ def test_landmarks_move_a_person_or_only_tell_what_is_there(presence, moves, tel
     def find(self, picture, square):
       return found
 
-    def find_with_mask(self, picture, square):
-      return found, look(picture, square)
+    def look_closely(self, picture, squares):
+      return found, look(picture, squares[0]), squares[0]
 
   finder._mask, finder._landmarks, finder._sam = look, Network(), None
   finder._finder = dancers.finder(look, dancers.NoDetector(), finder._landmarks)
@@ -48,14 +48,15 @@ class SettledNetwork:
   def find(self, picture, square):
     return self.found
 
-  def find_with_mask(self, picture, square):
+  def look_closely(self, picture, squares):
     mask = np.repeat(dancers.draw()[1][..., None], 3, axis=-1).astype(np.uint8) * 255
-    return self.found, square.cut(mask, segmenter._SIZE)[..., 0] / np.float32(255)
+    cut = squares[0].cut(mask, segmenter._SIZE)[..., 0] / np.float32(255)
+    return self.found, cut, squares[0]
 
 
 def part(picture, mask):
   own = np.ones_like(mask)
-  return Part(picture, mask, Square(0.0, 0.0, 1.0), own)
+  return Part(picture, mask, [Square(0.0, 0.0, 1.0)], own)
 
 
 def test_a_person_who_ends_above_the_border_is_not_completed():

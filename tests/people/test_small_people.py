@@ -1,5 +1,7 @@
 """People who are small in a picture are looked for in parts of it."""
 
+import dataclasses
+
 import dancers
 import numpy as np
 import pytest
@@ -61,7 +63,7 @@ def test_they_are_found_in_the_largest_parts_that_show_them(share):
   true = np.zeros((HEIGHT, WIDTH), bool)
   true[PERSON] = True
   assert (part.there & true).sum() > 0.8 * (part.there | true).sum()
-  square = part.square
+  square = part.squares[0]
   centre = (square.left + square.side / 2, square.top + square.side / 2)
   assert centre == pytest.approx((96, 154), abs=1)
   assert networks.asked == [1 / 2, 1 / 4][: 1 if share == 1 / 2 else 2]
@@ -150,4 +152,28 @@ def test_one_body_that_is_seen_twice_in_one_place_is_one_person(
   monkeypatch.setattr(Finder, "_compiled_landmarks", Networks(None))
   (part,) = find(Twice(None))
   assert part.is_mixed == is_mixed and part.own.all()
-  assert part.square.side == pytest.approx(40 * 1.25, abs=2)
+  assert part.squares[0].side == pytest.approx(40 * 1.25, abs=2)
+
+
+@pytest.mark.parametrize("is_somebody", [False, True])
+def test_a_foot_apart_belongs_to_the_person(is_somebody):
+  """What the detector and the landmarks do not know is nobody, and has no place."""
+  foot = (slice(184, 202), slice(84, 112))
+
+  class Apart(Networks):
+    def mask(self, picture, square):
+      there = np.zeros((HEIGHT, WIDTH, 3), np.uint8)
+      there[100:180, 76:116] = there[foot] = 255
+      return square.cut(there, _SIZE)[..., 0] / np.float32(255)
+
+    def __call__(self, picture, square):
+      return [AROUND] if square.side > 60 else []
+
+    def find(self, picture, square):
+      body = super().find(picture, square)
+      is_foot = square.side < 60
+      return dataclasses.replace(body, presence=float(is_somebody or not is_foot))
+
+  parts = find(Apart(None))
+  assert len(parts) == 1 + is_somebody
+  assert parts[0].own[foot].all() != is_somebody
