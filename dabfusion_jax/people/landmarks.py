@@ -113,11 +113,11 @@ class LandmarkNetwork:
 
 
 def _sureness(found: Landmarks) -> float:
-  return found.presence * float(found.confidence[LEFT_SHOULDER : LEFT_TOE].mean())
+  return found.presence * float(found.confidence[LEFT_SHOULDER:].mean())
 
 
 def _agreed(found: Landmarks, other: Landmarks, near: float) -> Landmarks:
-  """Returns the means of landmarks, or the surer of two that are not near, in pixels."""
+  """Returns the means of landmarks, and of those `near` pixels apart, the surer."""
   apart = np.hypot(*(found.points - other.points).T)
   share = np.where(apart < near, 0.5, other.confidence > found.confidence)
   mix = lambda a, b: ((1 - share) * a.T + share * b.T).T
