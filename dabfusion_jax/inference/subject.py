@@ -69,9 +69,10 @@ def read_person(
   fault = reference.find_fault(person, scale)
   if reference.may_go_on(person, scale) and not is_whole:
     half = _segmenter().complete(person)
-    if half is not None and place == OWN:
+    goes_on = half is not None and half.ends_at_border
+    if goes_on and place == OWN:
       person, fault = half, reference.find_fault(half, scale)
-    elif half is not None and not reference.find_fault(half, scale):
+    elif goes_on and not reference.find_fault(half, scale):
       advice = _WITHOUT_SCENE
   if fault:
     raise PictureError(f"In this picture {fault}{advice}.")
@@ -106,6 +107,11 @@ def read_upper_part(
   except store.MissingWeightsError:
     return None
   row = reference.find_waist(whole) if whole else None
+  if whole is not None and whole.ends_at_border:
+    # Looked at as half a person, they may end above it, as behind a lectern.
+    settled = _segmenter().complete(whole)
+    if settled is not None and not settled.ends_at_border:
+      row = reference.lower_end(settled)
   if row is None or row * scale < reference.MIN_HEIGHT:
     return None
   upper = picture[: row // 2 * 2]
@@ -117,7 +123,7 @@ def read_upper_part(
   if not any(shared):
     return None
   half = _segmenter().complete(people[int(np.argmax(shared))])
-  if half is None or reference.find_fault(half, scale):
+  if half is None or not half.ends_at_border or reference.find_fault(half, scale):
     return None
   cut = "The person sits, or something hides the legs: the picture is cut off there"
   return upper, half, (f"{cut}.",)

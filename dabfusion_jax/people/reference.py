@@ -88,12 +88,19 @@ def find_waist(person: Person) -> int | None:
   if _cut_off_below(person, landmarks):
     if person.ends_at_border:
       return None
-    # Landmarks of what is hidden are pressed into what is seen: the mask tells.
-    _, top, _, bottom = person.box
-    return int(bottom - _EDGE * (bottom - top))
+    return lower_end(person)
   if _is_sitting(landmarks.points):
     return int(landmarks.points[[lm.LEFT_HIP, lm.RIGHT_HIP], 1].mean())
   return None
+
+
+def lower_end(person: Person) -> int:
+  """Returns the row above which a person is seen whom something hides below.
+
+  Landmarks of what is hidden are pressed into what is seen: the mask tells.
+  """
+  _, top, _, bottom = person.box
+  return int(bottom - _EDGE * (bottom - top))
 
 
 def _cut_off_below(person: Person, landmarks: Landmarks) -> str | None:

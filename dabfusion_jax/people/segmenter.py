@@ -129,7 +129,7 @@ class Segmenter:
     return Person(alpha, found, len(others), unsure, beside=beside, part=part)
 
   def complete(self, person: Person) -> Person | None:
-    """Returns a person who goes on below the picture, with landmarks of the whole.
+    """Returns a person whose upper part is seen alone, with landmarks of the whole.
 
     What is not seen of hips and legs is guessed.
 
@@ -137,8 +137,8 @@ class Segmenter:
       person: of `cut_out`.
 
     Returns:
-      The person, cut out anew; None if no body is recognised, or none that goes on
-      below the picture.
+      The person, cut out anew; None if no body is recognised whose rest may be below
+      the picture. It is there if the person now `ends_at_border`.
     """
     picture = person.part.picture
     look = functools.partial(self._landmarks.find, picture)
@@ -152,10 +152,9 @@ class Segmenter:
     alpha = self._cut_out(person.part, square, mask, person.alpha > 0.5)
     if alpha is None:
       return None
-    half = dataclasses.replace(
+    return dataclasses.replace(
       person, alpha=alpha, landmarks=landmarks, unsure=None, is_cut_off=True
     )
-    return half if half.ends_at_border else None
 
   def _cut_out(
     self,

@@ -30,14 +30,22 @@ def landmarks(sits, confidence):
 class Networks:
   """Find somebody who sits or stands behind a desk, on the right of another."""
 
-  def __init__(self, sits=False, completes=True, has_other=False, vanishes=False):
+  def __init__(
+    self,
+    sits=False,
+    completes=True,
+    has_other=False,
+    vanishes=False,
+    takes_desk=False,
+  ):
     _, mask = dancers.draw()
     self.mask = mask.astype(np.float32)
     if not sits:
-      self.mask[DESK:] = 0
+      self.mask[DESK:] = float(takes_desk)
     self.found = landmarks(sits, 1.0 if sits else 0.2)
     self.completes, self.has_other = completes, has_other
     self.vanishes = vanishes  # once the picture is cut
+    self.takes_desk = takes_desk  # for a part of the person, at first
     self.outside = 0.0  # pixels, by which shoulders are beyond the cut picture
 
   def people(self, picture):
@@ -62,8 +70,13 @@ class Networks:
     return people[pick - 1] if pick <= len(people) else None
 
   def complete(self, person):
-    if len(person.alpha) == dancers.HEIGHT or not self.completes:
+    is_whole = len(person.alpha) == dancers.HEIGHT
+    if not self.completes or (is_whole and not self.takes_desk):
       return None
+    if is_whole:
+      alpha = person.alpha.copy()
+      alpha[DESK:] = 0
+      person = dataclasses.replace(person, alpha=alpha)
     shift = np.array([person.alpha.shape[1] - dancers.WIDTH, 0.0])
     whole = dancers.landmarks().moved(1.0, shift + [self.outside, 0.0])
     return dataclasses.replace(person, landmarks=whole, is_cut_off=True)
@@ -84,6 +97,13 @@ def test_behind_a_desk_a_person_dances_above_it(monkeypatch):
   assert any("a part of the person" in note for note in notes)
 
 
+def test_a_desk_that_is_taken_for_the_person_is_left_out(monkeypatch):
+  made, notes = make(Networks(takes_desk=True), monkeypatch)
+  alone, _ = make(Networks(), monkeypatch)
+  np.testing.assert_array_equal(made.scene.alpha, alone.scene.alpha)
+  assert "is cut off there" in notes[0]
+
+
 def test_who_sits_dances_above_the_hips(monkeypatch):
   made, notes = make(Networks(sits=True), monkeypatch)
   hips = dancers.joints()[lm.LEFT_HIP, 1]
@@ -102,6 +122,7 @@ def test_the_same_person_dances_if_somebody_else_is_larger_then(monkeypatch):
     (Networks(completes=False), {}, "cut off below the hips"),
     (Networks(sits=True, completes=False), {}, "sitting or crouching"),
     (Networks(vanishes=True), {}, "cut off below the hips"),
+    (Networks(takes_desk=True), {"place": layers.STUDIO}, "cut off below the hips"),
     (Networks(), {"place": layers.STUDIO}, "cut off below the hips"),
     (Networks(sits=True), {"is_whole": True}, "sitting or crouching"),
   ],
