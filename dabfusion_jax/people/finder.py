@@ -22,7 +22,6 @@ from dabfusion_jax.people.masks import resize_mask, separate
 from dabfusion_jax.people.skeleton import trunk_length
 from dabfusion_jax.people.squares import Square, square_around
 
-SOME_PRESENCE = 0.5  # from which on there is a body, if only a part of it
 _LOOKED_AT = 512  # pixels of the longer side, at which people are told apart
 # Sides, relative to the longer side of a picture, of parts in which small people are
 # looked for; and the least presence of people there, as many parts are looked at: of 48
@@ -56,7 +55,7 @@ class Part:
 
 @dataclasses.dataclass(frozen=True)
 class _Shape:
-  """A mask, the square around it, and those around the people the detector sees."""
+  """A mask, the square around it, and the squares of people whom the detector sees."""
 
   there: Bool[np.ndarray, "h w"]
   square: Square
@@ -86,9 +85,9 @@ class Finder:
       if there.any():  # the square goes on beyond the picture, in its border's colours
         square = whole.part(square_around(shape, 1.0), len(shape))
         shapes.append(self._look_at(picture, there, square))
-    # Others may be a foot of somebody, and would keep it.
-    subjects = [shape for shape in shapes if self._is_subject(picture, shape)]
-    if subjects:
+    # What is nobody may be the foot of somebody, and would keep it.
+    known = [shape for shape in shapes if self._is_somebody(picture, shape)]
+    if subjects := known or [x for x in shapes if x.there.mean() > _LARGE]:
       return self._parts(picture, subjects)
     # What stands out may be a thing, and somebody beside it too small.
     closer = (self._look_closer(picture, share) for share in _SHARES)
@@ -116,10 +115,9 @@ class Finder:
     people = crowd.those_in(self._detector(picture, square), there)
     return _Shape(there, square, people)
 
-  def _is_subject(self, picture: np.ndarray, shape: _Shape) -> bool:
-    if shape.people or shape.there.mean() > _LARGE:
-      return True
-    return self._presence(picture, shape.square.enlarged(lm.MARGIN)) >= SOME_PRESENCE
+  def _is_somebody(self, picture: np.ndarray, shape: _Shape) -> bool:
+    around = shape.square.enlarged(lm.MARGIN)
+    return bool(shape.people) or self._presence(picture, around) >= lm.SOME_PRESENCE
 
   def _presence(self, picture: np.ndarray, square: Square) -> float:
     return self._landmarks.find(picture, square).presence
@@ -134,10 +132,8 @@ class Finder:
         parts += [dataclasses.replace(part, own=part.own & near) for part in apart]
         continue
       around = [square.enlarged(lm.MARGIN)]
-      # The mask may lack an arm or a leg, which the square of the detector has. That of
-      # somebody who is cut off is as large as the whole person.
-      if not there[-1].any():
-        around += people[:1]
+      if len(people) == 1:  # the mask may lack an arm or a leg, which theirs has
+        around += people
       parts.append(Part(picture, there, around, near, len(people) > 1))
     return sorted(parts, key=lambda part: -part.there.sum())
 

@@ -9,9 +9,10 @@ from dabfusion_jax.people.skeleton import Joints, trunk_length
 
 MIN_HEIGHT = 40  # pixels of a person, below which there is nothing to draw
 _SITTING = 0.45  # thighs this short, relative to the trunk, point at the camera
+_ASTRIDE = 1.0  # trunks between the ankles, as of a kick; who sits has at most 0.65
 _ASIDE = 0.15  # trunks, by which the shoulder of half a person may be outside
 _EDGE = 0.03  # of a person, by which the end of a mask is unsure
-_LYING = 1.6  # width over height; of a footballer who shoots 1.3
+_LYING = 1.6  # width over height; stretched arms and a leg that kicks reach 1.3
 _WHOLE = "; give a picture that shows the whole person, from head to feet"
 # Joints from the feet upwards, and what is missing if they are not in the picture.
 _LEVELS = (
@@ -149,7 +150,9 @@ def _posture(person: Person, landmarks: Landmarks) -> str | None:
 def _is_sitting(points: Joints) -> bool:
   hips = points[[lm.LEFT_HIP, lm.RIGHT_HIP], 1].mean()
   thighs = points[[lm.LEFT_KNEE, lm.RIGHT_KNEE], 1] - hips
-  return bool((thighs < _SITTING * trunk_length(points)).all())
+  ankles = np.hypot(*(points[lm.LEFT_ANKLE] - points[lm.RIGHT_ANKLE]))
+  unit = trunk_length(points)
+  return bool((thighs < _SITTING * unit).all() and ankles < _ASTRIDE * unit)
 
 
 def _is_upside_down(landmarks: Landmarks) -> bool:

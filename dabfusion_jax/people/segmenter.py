@@ -17,7 +17,7 @@ from jaxtyping import Bool, Float, Float32, UInt8
 
 from dabfusion_jax.people import detector, upper_body
 from dabfusion_jax.people import landmarks as lm
-from dabfusion_jax.people.finder import SOME_PRESENCE, Finder, Part
+from dabfusion_jax.people.finder import Finder, Part
 from dabfusion_jax.people.guided_filter import guided_filter
 from dabfusion_jax.people.landmarks import LandmarkNetwork, Landmarks
 from dabfusion_jax.people.masks import box_of, separate, touching
@@ -29,9 +29,6 @@ from dabfusion_jax.pretrained.tflite_reader import read_tflite
 
 SELFIE = "selfie"
 WEIGHTS = (SELFIE, detector.WEIGHTS, lm.WEIGHTS)
-# From which on the landmarks of a body are sure enough to move it by. Of 14 pictures of
-# people the lowest presence is 0.93; a cat has 0.88, a field of stars 0.90.
-MIN_PRESENCE = 0.91
 _SIZE = 256
 _MIN_CONTRAST = 24  # grey levels between a person and the wall, without a network
 _EPSILON = 1e-4  # of the guided filter
@@ -118,8 +115,9 @@ class Segmenter:
     part = parts[pick - 1]
     found, mask, square = self._landmarks.look_closely(part.picture, part.squares)
     unsure = None
-    if found.presence < MIN_PRESENCE:
-      unsure = found if found.presence >= SOME_PRESENCE else None
+    if found.presence < lm.MIN_PRESENCE:
+      unsure = found if found.presence >= lm.SOME_PRESENCE else None
+      square = part.squares[0]
       found, mask = None, self._mask(part.picture, square)
     alpha = self._cut_out(part, square, mask, part.there)
     if alpha is None:
@@ -147,7 +145,7 @@ class Segmenter:
       return None
     found, mask, _ = self._landmarks.look_closely(picture, [square])
     landmarks = upper_body.complete(found, len(picture))
-    if found.presence < MIN_PRESENCE or landmarks is None:
+    if found.presence < lm.MIN_PRESENCE or landmarks is None:
       return None
     alpha = self._cut_out(person.part, square, mask, person.alpha > 0.5)
     if alpha is None:

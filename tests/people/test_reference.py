@@ -1,5 +1,7 @@
 """What is wrong with a picture as a first frame is said in one line."""
 
+import dataclasses
+
 import dancers
 import numpy as np
 import pytest
@@ -134,3 +136,21 @@ def test_the_shoulder_of_half_a_person_may_be_a_little_outside():
     known = Person(part.alpha, part.landmarks, 0, is_cut_off=True)
     fault = reference.find_fault(known, 1.0)
     assert ("at the side" in fault) if is_fault else (fault is None)
+
+
+@pytest.mark.parametrize(("spread", "is_refused"), [(1.4, False), (1.8, True)])
+def test_who_is_wide_as_in_a_kick_dances_but_not_who_lies(spread, is_refused):
+  whole = person()
+  alpha = np.zeros((100, 200), np.float32)
+  alpha[10:90, 20 : 20 + round(80 * spread)] = 1
+  points = dancers.joints() * 0.4 + [20, 10]
+  wide = Person(alpha, dataclasses.replace(whole.landmarks, points=points), 0)
+  fault = reference.find_fault(wide, 1.0)
+  assert (fault is not None and "lying" in fault) == is_refused
+
+
+def test_whose_feet_are_far_apart_does_not_sit():
+  points = sitting()
+  points[lm.LEFT_ANKLE, 0] += 40
+  assert "sitting" in reference.find_fault(person(sitting()), 1.0)
+  assert reference.find_fault(person(points), 1.0) is None

@@ -152,7 +152,8 @@ def test_one_body_that_is_seen_twice_in_one_place_is_one_person(
   monkeypatch.setattr(Finder, "_compiled_landmarks", Networks(None))
   (part,) = find(Twice(None))
   assert part.is_mixed == is_mixed and part.own.all()
-  assert part.squares[0].side == pytest.approx(40 * 1.25, abs=2)
+  (square,) = part.squares
+  assert square.side == pytest.approx(40 * 1.25, abs=2)
 
 
 @pytest.mark.parametrize("is_somebody", [False, True])
@@ -177,3 +178,36 @@ def test_a_foot_apart_belongs_to_the_person(is_somebody):
   parts = find(Apart(None))
   assert len(parts) == 1 + is_somebody
   assert parts[0].own[foot].all() != is_somebody
+
+
+def test_a_thing_beside_somebody_is_nobody_however_large():
+  class Both(Networks):
+    def mask(self, picture, square):
+      there = np.zeros((HEIGHT, WIDTH, 3), np.uint8)
+      there[100:180, 76:116] = there[60:280, 280:390] = 255
+      return square.cut(there, _SIZE)[..., 0] / np.float32(255)
+
+    def __call__(self, picture, square):
+      return [AROUND] if square.left < 150 else []
+
+  (part,) = find(Both(None))
+  assert part.there[120:170, 80:110].all() and not part.there[:, 280:].any()
+
+
+def test_the_square_of_the_detector_is_a_second_one_if_it_sees_one():
+  class Seen(Networks):
+    def mask(self, picture, square):
+      there = np.zeros((HEIGHT, WIDTH, 3), np.uint8)
+      there[140:180, 86:110] = 255
+      return square.cut(there, _SIZE)[..., 0] / np.float32(255)
+
+    def __call__(self, picture, square):
+      return self.seen
+
+  networks = Seen(None)
+  networks.seen = [AROUND]
+  (part,) = find(networks)
+  assert len(part.squares) == 2 and part.squares[1] == AROUND
+  networks.seen = []
+  (part,) = find(networks)
+  assert len(part.squares) == 1
