@@ -94,3 +94,26 @@ def test_a_part_of_a_person_is_completed_if_the_network_is_sure(network, is_know
   assert ((person.alpha > 0.5) != mask[:96]).mean() < 0.03
   below = [lm.LEFT_KNEE, lm.RIGHT_KNEE, lm.LEFT_ANKLE, lm.RIGHT_ANKLE]
   assert (person.landmarks.points[below, 1] > 96).all()
+
+
+@pytest.mark.parametrize("is_known", [True, False])
+def test_the_mask_is_that_of_the_square_that_was_looked_at(is_known):
+  """If nobody is recognised, it is the segmenter's, in the square around the mask."""
+  picture, mask = dancers.draw()
+  full = np.repeat(mask[..., None], 3, axis=-1).astype(np.uint8) * 255
+  look = lambda square: square.cut(full, segmenter._SIZE)[..., 0] / np.float32(255)
+  squares = [Square(-20.0, 0.0, 200.0), Square(-60.0, -40.0, 280.0)]
+  found = Landmarks(dancers.joints(), np.ones(NUM_LANDMARKS), 0.99 if is_known else 0.2)
+
+  class Network:
+    def look_closely(self, picture, squares):
+      return found, look(squares[1]), squares[1]
+
+  def small_only(picture, square):
+    assert square == squares[0] and not is_known
+    return look(square)
+
+  finder = object.__new__(segmenter.Segmenter)
+  finder._mask, finder._landmarks, finder._sam = small_only, Network(), None
+  person = finder.cut_out([Part(picture, mask, squares, np.ones_like(mask))])
+  assert ((person.alpha > 0.5) != mask).mean() < 0.01
