@@ -5,9 +5,9 @@ r"""How exactly single people in the middle of a dance are cut out of their pict
 The people are generated, of the look `people` of SynthDance, so their outline and their
 joints are known. Printed are the overlap of the mask with the true one (intersection
 over union), and the mean distance of each kind of joint from the true one, in trunks,
-with standard errors over people. Detectors place joints elsewhere in a body than its
-mesh does, so no distance reaches 0. It needs the weights of the networks that find
-people (docs/weights.md).
+with standard errors over those who are found with arms and legs. Detectors place joints
+elsewhere in a body than its mesh does, so no distance reaches 0. It needs the weights
+of the networks that find people (docs/weights.md).
 """
 
 import argparse
@@ -22,6 +22,7 @@ from dabfusion_jax.people import landmarks as lm
 from dabfusion_jax.people.segmenter import Segmenter
 from data_pipeline import cli
 from data_pipeline.aist import DANCERS, ClipName
+from data_pipeline.errors import UserError
 from data_pipeline.synthdance import generate
 
 SIZE = 512  # pixels of a picture
@@ -78,11 +79,12 @@ def run(args: argparse.Namespace) -> None:
   for picture, mask, true in render(args.num):
     num += 1
     person = find(picture)
-    if person is None:
+    if person is None or person.landmarks is None:
       continue
     overlaps.append(overlap(person.alpha > 0.5, mask))
-    if known := person.landmarks or person.unsure:
-      joints.append(distances(known.points, true))
+    joints.append(distances(person.landmarks.points, true))
+  if len(joints) < 2:
+    raise UserError(f"{len(joints)} of {num} were found: too few to compare.")
   cells = [
     with_error(float(x.mean()), standard_error(x))
     for x in (np.array(overlaps), *np.array(joints).T)

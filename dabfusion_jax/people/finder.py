@@ -29,9 +29,6 @@ _LOOKED_AT = 512  # pixels of the longer side, at which people are told apart
 _SHARES, _SURE = (1 / 2, 1 / 4), 0.95
 _LARGE = 0.1  # share of a picture above which something is its subject, as a drawing
 _SPECK = 16  # pixels
-# Presence of a body that the detector does not see beside one that it sees. A head or a
-# leg that the mask shows apart from its body has 0.58 at most.
-_KNOWN = 0.91
 _TOGETHER = 0.5  # trunks between sightings of one person
 
 Mask = Callable[[UInt8[np.ndarray, "h w 3"], Square], Float[np.ndarray, "n n"]]
@@ -89,8 +86,9 @@ class Finder:
       if there.any():  # the square goes on beyond the picture, in its border's colours
         square = whole.part(square_around(shape, 1.0), len(shape))
         shapes.append(self._look_at(picture, there, square))
-    # What is nobody may be the head or a foot of somebody, and would keep it.
-    known = [shape for shape in shapes if shape.presence >= _KNOWN]
+    # Any other shape may be a head or a leg that the mask shows apart from its body, of
+    # which the presence was 0.58 at most.
+    known = [shape for shape in shapes if shape.presence >= lm.MIN_PRESENCE]
     maybe = [
       shape
       for shape in shapes

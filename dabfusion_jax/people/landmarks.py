@@ -94,9 +94,10 @@ class LandmarkNetwork:
   def look_closely(
     self, picture: UInt8[np.ndarray, "h w 3"], squares: Sequence[Square]
   ) -> tuple[Landmarks, Float32[np.ndarray, "256 256"], Square]:
-    """Returns what the network, not compiled, says of a person it looks at twice.
+    """Returns the landmarks and the mask of a person, who is looked at twice.
 
-    It looks at the square that shows them most surely, and at its mirror image.
+    The square that shows them most surely is looked at, and its mirror image. A
+    compiled network gives no mask.
 
     Args:
       picture: of the person.

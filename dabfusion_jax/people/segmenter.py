@@ -135,8 +135,8 @@ class Segmenter:
       person: of `cut_out`.
 
     Returns:
-      The person, cut out anew; None if no body is recognised whose rest may be below
-      the picture. It is there if the person now `ends_at_border`.
+      The person, cut out anew; None if no body is recognised, or none whose lower part
+      may be hidden. If the person now `ends_at_border`, it is below the picture.
     """
     picture = person.part.picture
     look = functools.partial(self._landmarks.find, picture)

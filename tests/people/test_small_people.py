@@ -132,18 +132,20 @@ def test_somebody_unsure_in_the_whole_picture_is_kept():
   assert part.there[THING].mean() > 0.9 and networks.asked == []
 
 
+class Alone(Networks):
+  def mask(self, picture, square):
+    there = np.zeros((HEIGHT, WIDTH, 3), np.uint8)
+    there[140:180, 86:110] = 255
+    return square.cut(there, _SIZE)[..., 0] / np.float32(255)
+
+
 @pytest.mark.parametrize(
   ("bodies", "beside", "is_mixed"), [(1, 4, False), (1, 12, True), (0, 4, True)]
 )
 def test_one_body_that_is_seen_twice_in_one_place_is_one_person(
   monkeypatch, bodies, beside, is_mixed
 ):
-  class Twice(Networks):
-    def mask(self, picture, square):
-      there = np.zeros((HEIGHT, WIDTH, 3), np.uint8)
-      there[140:180, 86:110] = 255
-      return square.cut(there, _SIZE)[..., 0] / np.float32(255)
-
+  class Twice(Alone):
     def __call__(self, picture, square):
       return [AROUND, Square(AROUND.left + beside, AROUND.top, AROUND.side)]
 
@@ -195,12 +197,7 @@ def test_a_thing_beside_somebody_is_nobody_however_large():
 
 
 def test_the_square_of_the_detector_is_a_second_one_if_it_sees_one():
-  class Seen(Networks):
-    def mask(self, picture, square):
-      there = np.zeros((HEIGHT, WIDTH, 3), np.uint8)
-      there[140:180, 86:110] = 255
-      return square.cut(there, _SIZE)[..., 0] / np.float32(255)
-
+  class Seen(Alone):
     def __call__(self, picture, square):
       return self.seen
 
