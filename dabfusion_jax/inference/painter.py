@@ -19,6 +19,9 @@ from dabfusion_jax.people.puppet import Puppet
 from dabfusion_jax.people.scene import Scene
 from dabfusion_jax.people.squares import Square
 
+# Generated frames after which a dance is as it was sampled. It begins in any pose, to
+# which the person of the picture would otherwise jump from the first frame to the next.
+_EASE_IN = 5
 _psnr = jax.jit(psnr, static_argnums=2)
 
 Frames = UInt8[np.ndarray, "t h w 3"]
@@ -86,7 +89,8 @@ class PiecePainter:
     if self.drawer is None:
       rest = self.pose.rest(motion)
       self.drawer = PieceDrawer(
-        self.scene, self.puppet, self.frame, rest, self.frame_size, self.times
+        *(self.scene, self.puppet, self.frame, rest, self.frame_size, self.times),
+        ease_in=_EASE_IN,
       )
     yield from self.drawer.follow(self.pose.read(motion), motion.is_last)
 

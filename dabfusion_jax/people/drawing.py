@@ -56,6 +56,7 @@ class PieceDrawer:
     rest: Landmarks,
     frame_size: int,
     times: int = 1,
+    ease_in: int = 0,
   ) -> None:
     """Stands the person into the scene.
 
@@ -66,6 +67,7 @@ class PieceDrawer:
       rest: landmarks of the frame without motion, in its pixels.
       frame_size: pixels per side of a generated frame.
       times: frames that are drawn per generated frame.
+      ease_in: generated frames over which the dance sets out from the picture's pose.
     """
     self._scale = lambda points: frame.to_picture(points / frame_size)
     self._rest = self._before = self._scale(rest.points)
@@ -86,7 +88,7 @@ class PieceDrawer:
       scene = dataclasses.replace(scene, landmarks=centred)
       self._bounds = CutOff(scene, self._pieces)
       self._origin = np.array(scene.window[:2], float)
-    self._track, self._times = Track(times), times
+    self._track, self._times = Track(times, self._rest, ease_in), times
 
   def follow(
     self, dance: Sequence[Landmarks], is_last: bool

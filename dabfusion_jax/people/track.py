@@ -15,13 +15,17 @@ class Track:
   without a jump of velocity. After the last frame they stay where they are.
   """
 
-  def __init__(self, times: int) -> None:
+  def __init__(self, times: int, rest: Joints, ease_in: int = 0) -> None:
     """Begins a track.
 
     Args:
       times: poses per frame; the first of them is that of the frame.
+      rest: joints of the picture, in which a track that is eased in begins.
+      ease_in: frames after which joints are as they are added; before, they are between
+        `rest` and these.
     """
-    self._times = times
+    self._times, self._rest = times, rest
+    self._share = _smoothstep(np.arange(ease_in) / max(ease_in, 1))
     self._delay = SMOOTHING_REACH + (_NEEDED if times > 1 else 0)
     # The joints of frames that are not given back yet, and of those before them that
     # smoothing and bending need.
@@ -42,6 +46,9 @@ class Track:
       confidence: of their joints, in [0, 1].
       is_last: whether no more follow; all poses that are left are then returned.
     """
+    share, self._share = np.split(self._share, [len(joints)])
+    eased = self._rest + share[:, None, None] * (joints[: len(share)] - self._rest)
+    joints = np.concatenate([eased, joints[len(share) :]])
     if self._joints is not None:
       joints = np.concatenate([self._joints, joints])
       confidence = np.concatenate([self._confidence, confidence])
@@ -56,6 +63,11 @@ class Track:
     self._joints, self._confidence = joints[first:], confidence[first:]
     self._num_given = end - first
     return poses
+
+
+def _smoothstep(x: Float[np.ndarray, "n"]) -> Float[np.ndarray, "n"]:
+  """Returns what goes from 0 to 1 without a jump of velocity."""
+  return x**2 * (3 - 2 * x)
 
 
 def _between(smooth: Float[np.ndarray, "t 33 2"], index: int, share: float) -> Joints:

@@ -1,5 +1,8 @@
 """Poses are read from flow, or from frames that are drawn for it."""
 
+import dataclasses
+import types
+
 import dancers
 import numpy as np
 import pytest
@@ -10,7 +13,14 @@ from dabfusion_jax.inference.pose import FlowReader, FrameReader
 from dabfusion_jax.ops.joints import JOINTS
 from dabfusion_jax.people import landmarks
 from dabfusion_jax.people.joints import BODY, joints_of, with_joints
-from dabfusion_jax.people.landmarks import LEFT_EAR, RIGHT_EAR, Landmarks
+from dabfusion_jax.people.landmarks import (
+  LEFT_EAR,
+  LEFT_ELBOW,
+  LEFT_SHOULDER,
+  LEFT_WRIST,
+  RIGHT_EAR,
+  Landmarks,
+)
 from dabfusion_jax.people.puppet import cut_puppet
 from dabfusion_jax.people.scene import Scene
 from dabfusion_jax.people.squares import Square
@@ -106,3 +116,26 @@ def test_a_person_is_painted_without_any_frame_of_the_network():
   (frames,) = painter.paint(motion(2, 2))
   assert frames.shape == (2, *scene.plate.shape)
   np.testing.assert_array_equal(frames[0], frames[1])
+
+
+def test_a_dance_sets_out_from_the_pose_of_the_picture():
+  picture, mask = dancers.draw()
+  scene = Scene(picture, picture, mask.astype(np.float32), dancers.landmarks())
+  frame = Square(0.0, 0.0, float(max(scene.plate.shape[:2])))
+  points = frame.from_picture(scene.landmarks.points) * _SIZE
+  rest = Landmarks(points, scene.landmarks.confidence, 1.0)
+  raised = points.copy()
+  raised[[LEFT_ELBOW, LEFT_WRIST], 1] = points[LEFT_SHOULDER, 1]
+  raised[[LEFT_ELBOW, LEFT_WRIST], 0] += [_SIZE / 16, _SIZE / 8]
+  pieces = cut_puppet(scene)
+
+  def paint(pose):
+    sampled = [dataclasses.replace(rest, points=pose)] * 12
+    reader = types.SimpleNamespace(rest=lambda _: rest, read=lambda _: sampled)
+    painter = PiecePainter(scene, pieces, frame, reader, _SIZE)
+    return np.concatenate(list(painter.paint(motion(12, 12)))).astype(float)
+
+  frames = paint(raised)
+  moved = np.abs(frames - paint(points)).mean((1, 2, 3))
+  assert moved[0] < 0.2 * moved[-1] and moved[0] < moved[1] < moved[2]
+  np.testing.assert_array_equal(frames[9], frames[-1])

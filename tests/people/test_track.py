@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from dabfusion_jax.people.skeleton import smooth_joints
+from dabfusion_jax.people.skeleton import SMOOTHING_REACH, smooth_joints
 from dabfusion_jax.people.track import Track
 
 T = 14
@@ -14,8 +14,11 @@ def joints():
   return np.random.default_rng(0).normal(0, 10, (T, 33, 2))
 
 
-def follow(joints, times, cuts=()):
-  track, poses = Track(times), []
+REST = np.full((33, 2), 100.0)
+
+
+def follow(joints, times, cuts=(), ease_in=0):
+  track, poses = Track(times, REST, ease_in), []
   parts = np.split(joints, cuts)
   for i, part in enumerate(parts):
     poses += track.add(part, np.ones(part.shape[:2]), i == len(parts) - 1)
@@ -30,10 +33,27 @@ def test_poses_of_frames_are_the_smoothed_joints(joints, times):
 
 
 @pytest.mark.parametrize("times", [1, 3])
+@pytest.mark.parametrize("ease_in", [0, 5])
 @pytest.mark.parametrize("cuts", [(1,), (2, 3, 9), (6, 12), (13,), range(1, T)])
-def test_however_a_dance_is_cut_it_is_the_same(joints, times, cuts):
+def test_however_a_dance_is_cut_it_is_the_same(joints, times, ease_in, cuts):
   np.testing.assert_allclose(
-    follow(joints, times, cuts), follow(joints, times), atol=1e-12
+    follow(joints, times, cuts, ease_in),
+    follow(joints, times, ease_in=ease_in),
+    atol=1e-12,
+  )
+
+
+def test_a_track_that_is_eased_in_goes_from_rest_to_the_dance():
+  far = np.zeros((T, 33, 2))
+  shares = 1 - follow(far, 1, ease_in=5)[:, 0, 0] / 100
+  assert shares[0] < 0.02  # smoothed, so not quite at rest
+  assert (np.diff(shares[:6]) > 0).all()
+  assert np.diff(shares).max() < 0.3  # without easing, it is there at once
+  np.testing.assert_array_equal(shares[5 + SMOOTHING_REACH :], 1)
+  # Poses after it are those of a dance that is not eased in.
+  np.testing.assert_allclose(
+    follow(far + 1, 3, ease_in=5)[3 * (5 + SMOOTHING_REACH) :],
+    follow(far + 1, 3)[3 * (5 + SMOOTHING_REACH) :],
   )
 
 
