@@ -20,8 +20,6 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-import tqdm
-
 from dabfusion_jax.inference import options
 from dabfusion_jax.inference.inputs import PictureError
 from dabfusion_jax.inference.layers import DECODER, default_weights
@@ -35,6 +33,7 @@ from dabfusion_jax.inference.pairs import (
   note_skipped,
 )
 from dabfusion_jax.inference.picture import choose_weights
+from dabfusion_jax.inference.progress import DanceBar
 from dabfusion_jax.inference.recipe import RECIPE, make_recipe, read_dance
 from dabfusion_jax.parallel import hardware
 from dabfusion_jax.parallel.compiled import keep_compiled
@@ -50,7 +49,6 @@ from data_pipeline.synthdance.example import example_inputs
 
 _KEPT = "that were finished, of the same inputs and options"
 _REPLACED = "A dance of other inputs, options or version was replaced."
-_BAR = "{percentage:3.0f}%|{bar}| {desc} [{elapsed}<{remaining}]"
 
 
 def describe_beats(settings: Mapping[str, Any]) -> str | None:
@@ -98,27 +96,20 @@ def make_dances(
     UserError: some failed; each has a line of its own. A single one raises its error.
   """
   failed, kept, told_of = collections.Counter(), 0, set()
-  with tqdm.tqdm(total=float(len(pairs)), bar_format=_BAR) as bar:
-    for number, pair in enumerate(pairs):
-      bar.set_description_str(f"dance {number + 1} of {len(pairs)}")
-
-      def show(done: int, total: int, number: int = number) -> None:
-        interrupts.check()
-        bar.update(number + done / total - bar.n)
-
+  with DanceBar(len(pairs)) as bar:
+    for pair in pairs:
+      bar.begin()
       recipe, found = recipe_of(pair), read_dance(pair.output)
       is_same = found.get(RECIPE) == recipe
       if is_same and not found["interrupted"]:
         kept += 1
-        bar.update(number + 1 - bar.n)
         continue
       if blamed := [name for name in (pair.image, pair.music) if name in failed]:
         failed[blamed[0]] += 1
-        bar.update(number + 1 - bar.n)
         continue
       try:
         pipeline = pipeline_of(pair)
-        dance = pipeline.stream(pair.image, pair.music, callback=show, **asked)
+        dance = pipeline.stream(pair.image, pair.music, callback=bar.show, **asked)
         dance.settings[RECIPE] = recipe
         written = dance.save(pair.output, side_by_side=side_by_side)
       except (UserError, OSError, MemoryError) as error:
@@ -137,7 +128,7 @@ def make_dances(
           told_of.add(pair.music)
         for line in (*map(str, written), *told):
           bar.write(line)
-      bar.update(number + 1 - bar.n)
+    bar.update(bar.total - bar.n)
   if kept:
     print(f"kept {kept} of {len(pairs)} dances {_KEPT}")
   if failed:
