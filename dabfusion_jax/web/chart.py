@@ -7,10 +7,13 @@ from jaxtyping import Float, Float32
 
 from dabfusion_jax.metrics.motion import strict_kinematic_beats
 
-WIDTH, HEIGHT = 720, 276  # of the drawing; a page scales it to its own width
-_SOUND, _SPEED = (70, 55), (190, 60)  # middle line or base, and height above it
+# Of the drawing, which a page scales to its own width: in 360 pixels, as on a phone,
+# letters are 12 pixels high.
+WIDTH, HEIGHT = 480, 250
+_SOUND, _SPEED = (62, 50), (180, 60)  # middle line or base, and height above it
 _BINS = 360  # of the waveform
-_COLOURS = {"sound": "#7b8794", "beat": "#c0392b", "speed": "#2a6fb0"}
+# Lines have a contrast of 3.6 and more on pages that are white or dark.
+_COLOURS = {"sound": "#7b8794", "beat": "#e74c3c", "speed": "#3b82c4"}
 
 
 def draw_dance(
@@ -31,8 +34,8 @@ def draw_dance(
   x = lambda time: WIDTH * float(time) / seconds
   shapes = [_waveform(audio)]
   shapes += [
-    f'<line class="beat" x1="{x(beat):.1f}" x2="{x(beat):.1f}" y1="10" y2="200"'
-    f' stroke="{_COLOURS["beat"]}" stroke-width="1.5" opacity="0.75"/>'
+    f'<line class="beat" x1="{x(beat):.1f}" x2="{x(beat):.1f}" y1="8" y2="188"'
+    f' stroke="{_COLOURS["beat"]}" stroke-width="1.5"/>'
     for beat in beats
   ]
   base, height = _SPEED
@@ -75,21 +78,21 @@ def _waveform(audio: Float32[np.ndarray, "s 2"]) -> str:
 def _labels(x: Callable[[float | int], float], seconds: float) -> list[str]:
   step = max(1, round(seconds / 10))
   marks = [
-    _text(x(time), 226, f"{time} s", "start" if not time else "middle")
+    _text(x(time), 208, f"{time} s", "start" if not time else "middle")
     for time in range(0, int(seconds - 0.3) + 1, step)
   ]
   legend = (("beat", "beats"), ("speed", "speed of the dance, dots: pauses"))
   for i, (name, text) in enumerate(legend):
-    place = 120 * i
+    place = 90 * i
     marks.append(
-      f'<rect x="{place}" y="250" width="16" height="16" fill="{_COLOURS[name]}"/>'
+      f'<rect x="{place}" y="228" width="14" height="14" fill="{_COLOURS[name]}"/>'
     )
-    marks.append(_text(place + 24, 265, text, "start"))
+    marks.append(_text(place + 20, 240, text, "start"))
   return marks
 
 
 def _text(x: float | int, y: int, text: str, anchor: str) -> str:
   return (
-    f'<text x="{x:.1f}" y="{y:.1f}" font-size="20" font-family="sans-serif"'
+    f'<text x="{x:.1f}" y="{y:.1f}" font-size="16" font-family="sans-serif"'
     f' fill="currentColor" text-anchor="{anchor}">{text}</text>'
   )

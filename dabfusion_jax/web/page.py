@@ -16,7 +16,7 @@ from data_pipeline.errors import UserError
 
 INTRO = """# One still picture and a song become a dance
 
-The person in the picture is found and framed before anything runs. Only animate
+The person in the picture is found and outlined before anything runs. Only animate
 pictures of people who agree to it, and say that the video is generated."""
 SIZES = (256, 384, 512, 768, 1024)
 # No fonts of other hosts: the page asks for nothing beyond this machine.
@@ -143,12 +143,12 @@ def make_page(
         notes = gradio.Textbox(
           label="Notes", interactive=False, lines=2, elem_id="notes"
         )
-        framed = gradio.Image(
+        outlined = gradio.Image(
           label="Who will dance",
           interactive=False,
           height=300,
           buttons=["fullscreen"],
-          elem_id="framed",
+          elem_id="preview",
         )
       with gradio.Column(min_width=320):
         video = gradio.Video(
@@ -161,15 +161,19 @@ def make_page(
           elem_id="video",
         )
         with gradio.Row():
-          film = gradio.DownloadButton("Download mp4", interactive=False, elem_id="mp4")
-          gif = gradio.DownloadButton("Download GIF", interactive=False, elem_id="gif")
+          film = gradio.DownloadButton(
+            "Download mp4", interactive=False, size="md", elem_id="mp4"
+          )
+          gif = gradio.DownloadButton(
+            "Download GIF", interactive=False, size="md", elem_id="gif"
+          )
         chart = gradio.HTML(elem_id="chart")
     for changed in (image.change, pick.change, everybody.change):
       changed(
         preview,
         [image, pick, everybody],
-        [framed, notes],
-        show_progress_on=framed,
+        [outlined, notes],
+        show_progress_on=outlined,
         concurrency_limit=2,
         api_visibility=_PRIVATE,
       )

@@ -1,38 +1,31 @@
-"""Shows who will dance: people as found in the picture, and the frames around them.
+"""Shows who will dance: people as found in the picture.
 
 It is drawn before anything is computed, so that a wrong picture costs nobody's time.
 """
 
 import numpy as np
 import PIL.Image
-import PIL.ImageDraw
 import scipy.ndimage
 from jaxtyping import Bool, UInt8
 
 from dabfusion_jax.inference.group import picture_of
 from dabfusion_jax.inference.layers import Layers
 
-OUTLINE = (255, 176, 32)
+_OUTLINE = (255, 176, 32)
 _DIMMED = 0.45  # brightness of what does not dance
 _MIN_SHOWN = 256  # pixels per side of a frame without layers
 
 
 def draw_people(group: tuple[Layers, ...]) -> UInt8[np.ndarray, "h w 3"]:
-  """Returns the picture with those who dance outlined, the rest dimmed, in frames."""
+  """Returns the picture with those who dance outlined, the rest dimmed."""
   picture = picture_of(group)
   masks = [layers.scene.shown(layers.scene.alpha) > 0.5 for layers in group]
   mask = np.any(masks, 0)
   shown = np.where(mask[..., None], picture, picture * _DIMMED).astype(np.uint8)
   width = max(1, round(max(mask.shape) / 200))
   for one in masks:
-    shown[outline(one, width)] = OUTLINE
-  image = PIL.Image.fromarray(shown)
-  for layers in group:
-    frame, (left, top) = layers.frame, (layers.scene.window or (0, 0))[:2]
-    left, top = frame.left - left, frame.top - top
-    corners = (left, top, left + frame.side, top + frame.side)
-    PIL.ImageDraw.Draw(image).rectangle(corners, outline=OUTLINE, width=width)
-  return np.asarray(image)
+    shown[outline(one, width)] = _OUTLINE
+  return shown
 
 
 def outline(mask: Bool[np.ndarray, "h w"], width: int) -> Bool[np.ndarray, "h w"]:

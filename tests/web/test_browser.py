@@ -63,7 +63,7 @@ def test_an_upload_becomes_a_video_that_plays_with_sound(
 ):
   page = open_page(browser, served, width)
   give(page, *example)
-  page.wait_for_selector("#framed img")
+  page.wait_for_selector("#preview img")
   page.click("#more button")  # controls get their values once they are seen
   page.wait_for_selector("#bpm input")
   page.click("#dance")
@@ -101,7 +101,7 @@ def test_while_the_next_dance_is_made_the_last_one_is_not_heard(
   for kind in ("mp4", "gif"):
     assert page.is_disabled(f"#{kind}")
   give(page, *example)
-  page.wait_for_selector("#framed img")
+  page.wait_for_selector("#preview img")
   page.click("#dance")
   page.wait_for_function("document.querySelector('#video video')?.currentTime > 0.2")
   assert all(page.is_enabled(f"#{kind}") for kind in ("mp4", "gif"))
@@ -123,7 +123,7 @@ def test_two_users_at_once_get_their_own_dances(browser, served, example):
   pages = [open_page(browser, served) for _ in range(2)]
   for page in pages:
     page.click("#example")
-    page.wait_for_selector("#framed img")
+    page.wait_for_selector("#preview img")
   for page in pages:
     page.click("#dance")
   sources = []

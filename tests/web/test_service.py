@@ -181,7 +181,7 @@ def test_a_picture_without_a_person_dances_by_the_other_model(
 
 
 @pytest.mark.parametrize("group", [("layers", "layers"), ()])
-def test_everybody_is_framed_and_dances(place, group, monkeypatch):
+def test_everybody_is_outlined_and_dances(place, group, monkeypatch):
   monkeypatch.setattr(service, "read_group", lambda picture, size: (group, ("Two.",)))
   drawn = []
   draw = lambda layers: drawn.append(layers) or dancers.draw()[0]

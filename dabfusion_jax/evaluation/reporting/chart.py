@@ -127,11 +127,10 @@ def _line(
   return f'<line {ends} stroke="{colour}" stroke-width="{width}"/>'
 
 
-def _text(
-  x: Number, y: Number, text: str, anchor: str = "start", weight: str = "normal"
-) -> str:
-  style = f'text-anchor="{anchor}" font-weight="{weight}"'
-  return f'<text x="{x:.1f}" y="{y:.1f}" {style}>{html.escape(text)}</text>'
+def _text(x: Number, y: Number, text: str, anchor: str = "", weight: str = "") -> str:
+  asked = {"text-anchor": anchor, "font-weight": weight}
+  style = "".join(f' {name}="{value}"' for name, value in asked.items() if value)
+  return f'<text x="{x:.1f}" y="{y:.1f}"{style}>{html.escape(text)}</text>'
 
 
 def _svg(width: int, height: int, title: str, shapes: Sequence[str]) -> str:
