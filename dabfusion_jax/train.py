@@ -10,6 +10,7 @@ import functools
 import os
 import shutil
 import sys
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -29,7 +30,7 @@ from dabfusion_jax.settings.stages import Settings, read_settings
 from dabfusion_jax.stages.autoencoder import check_self_flow
 from dabfusion_jax.storage import checkpoint_files, saved_stage
 from dabfusion_jax.storage.checkpointing import CheckpointError
-from dabfusion_jax.storage.run_config import check_config, read_config
+from dabfusion_jax.storage.run_config import check_config, keep_origin, read_config
 from dabfusion_jax.storage.run_folder import RunFolder
 from dabfusion_jax.training.loop import TERMINATED, train
 from dabfusion_jax.training.warm_start import history_of, make_warm_start
@@ -146,13 +147,7 @@ def train_diffusion(settings: DiffusionSettings, run: RunFolder) -> None:
   manifest = latent_record.read_manifest(data.latents)
   settings = config.resolve_diffusion(settings, stage1, manifest)
   check_config(run, settings)
-  if jax.process_index() == 0:
-    copy = run.local / saved_stage.AUTOENCODER
-    is_begun = read_config(run, DiffusionSettings) is not None
-    is_saved = (run.local / saved_stage.MODEL).exists()  # published
-    if is_begun and not is_saved and checkpoint_files.latest_step(run.path) is None:
-      shutil.rmtree(copy, ignore_errors=True)  # perhaps of another stage 1
-    saved_stage.save_stage(stage1, copy)
+  keep_stage1 = stage1_keeper(stage1, run)
 
   def open_latents(split, slow_motion, **options):
     return latent_record.make_latents_dataset(
@@ -174,22 +169,40 @@ def train_diffusion(settings: DiffusionSettings, run: RunFolder) -> None:
   held_out, num_batches = None, settings.eval_batches
   if manifest["shards"].get("test"):
     held_out = open_latents("test", None, num_batches=num_batches)
-  start(stage, dataset, held_out, settings, run)
+  start(stage, dataset, held_out, settings, run, on_begin=keep_stage1)
 
 
-def start(stage, dataset, held_out, settings: Settings, run: RunFolder) -> None:
+def stage1_keeper(stage1: saved_stage.SavedStage, run: RunFolder) -> Callable[[], None]:
+  """Returns what copies a stage 1 into a run once that has a config.json.
+
+  Raises:
+    SavedStageError: something else lies there that no run has put there.
+  """
+  copy = run.local / saved_stage.AUTOENCODER
+  is_begun = read_config(run, DiffusionSettings) is not None
+  if copy.exists() and not is_begun:
+    saved_stage.save_stage(stage1, copy)  # writes nothing, or is refused
+
+  def keep() -> None:
+    if jax.process_index() != 0:
+      return
+    is_published = (run.local / saved_stage.MODEL).exists()
+    is_new = not is_published and checkpoint_files.latest_step(run.path) is None
+    if is_begun and is_new:
+      shutil.rmtree(copy, ignore_errors=True)  # perhaps of another stage 1
+    saved_stage.save_stage(stage1, copy)
+
+  return keep
+
+
+def start(
+  stage, dataset, held_out, settings: Settings, run: RunFolder, **options: Any
+) -> None:
   """Runs the loop with what the command line and the settings ask for beside it."""
-  options = {}
-  started = read_config(run, type(settings))
-  is_new = checkpoint_files.latest_step(run.path) is None
-  if started is not None and not is_new:
-    settings = dataclasses.replace(settings, history=started.history)
+  if checkpoint_files.latest_step(run.path) is not None:
+    settings = keep_origin(run, settings)
   elif settings.init_from:
-    saved = saved_stage.load_stage(settings.init_from, settings.stage)
-    settings = dataclasses.replace(settings, history=history_of(saved))
-    options["initialise"] = make_warm_start(
-      saved, settings.init_parts, settings.init_from
-    )
+    settings, options["initialise"] = warm_start(settings)
   train(
     stage,
     dataset,
@@ -200,6 +213,13 @@ def start(stage, dataset, held_out, settings: Settings, run: RunFolder) -> None:
     trace_steps=_TRACE_STEPS.value,
     **options,
   )
+
+
+def warm_start(settings: Settings) -> tuple[Settings, Callable]:
+  """Returns settings that name where a run begins, and `initialise` for the loop."""
+  saved = saved_stage.load_stage(settings.init_from, settings.stage)
+  initialise = make_warm_start(saved, settings.init_parts, settings.init_from)
+  return dataclasses.replace(settings, history=history_of(saved)), initialise
 
 
 def build_command(settings: AutoencoderSettings) -> str:

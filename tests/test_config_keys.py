@@ -166,7 +166,8 @@ def test_an_odd_value_is_used_or_refused_by_the_name_of_its_setting(stage):
     ("autoencoder", "data.pairs_per_clip", (0,)),
     ("autoencoder", "model.num_keypoints", (0, 10**9)),
     ("autoencoder", "model.detector_temperature", (0, -1)),
-    ("autoencoder", "model.dtype", ("float", "")),
+    ("autoencoder", "model.dtype", ("float", "", "float16")),
+    ("autoencoder", "fsdp_min_bytes", (-1,)),
     ("autoencoder", "model.detector_scale", (0.4, 3.0)),
     ("autoencoder", "model.detector_head_size", (0, 4)),
     ("autoencoder", "loss.scales", ([], [0], [2], [1.0, 0.4])),
@@ -174,6 +175,7 @@ def test_an_odd_value_is_used_or_refused_by_the_name_of_its_setting(stage):
     ("diffusion", "data.silent", (-0.1, 1.5)),
     ("diffusion", "condition.drop_probability", (2,)),
     ("diffusion", "unet.channel_multipliers", ([], [1, 0])),
+    ("diffusion", "unet.dtype", ("float16",)),
     ("diffusion", "unet.num_heads", (0, -1)),
     ("diffusion", "unet.head_dim", (5,)),
     ("diffusion", "unet.base_channels", (20,)),
@@ -195,6 +197,14 @@ def test_a_perceptual_loss_of_no_weight_is_refused():
   read_settings(_with(config, "loss.network", "none"), strict=True)
   with pytest.raises(UserError, match="perceptual_weights are all 0"):
     read_settings(_with(config, "loss.network", "vgg19"), strict=True)
+
+
+def test_a_loss_of_nothing_is_refused():
+  config = _with(_config("autoencoder"), "loss.network", "none")
+  config = _with(config, "loss.equivariance_weight", 0.0)
+  read_settings(_with(config, "loss.pixel_weight", 1.0), strict=True)
+  with pytest.raises(UserError, match="All weights of the loss are 0"):
+    read_settings(_with(config, "loss.pixel_weight", 0.0), strict=True)
 
 
 def test_resolved_settings_are_no_keys_of_a_config():

@@ -309,7 +309,7 @@ def test_a_wrong_config_key_or_variant_is_named(place):
 
 def test_a_run_without_a_checkpoint_takes_another_stage_1(place, monkeypatch):
   monkeypatch.chdir(place.folder)
-  monkeypatch.setattr(train, "start", lambda *unused: None)
+  monkeypatch.setattr(train, "start", lambda *unused, on_begin: on_begin())
   run = pathlib.Path("runs/begun")
 
   def copy_after_a_start():
@@ -322,6 +322,7 @@ def test_a_run_without_a_checkpoint_takes_another_stage_1(place, monkeypatch):
 
   with pytest.raises(UserError, match="holds other weights"):
     copy_after_a_start()  # no run has begun here
+  assert [path.name for path in run.iterdir()] == ["autoencoder"]
   shutil.copy("runs/dance/config.json", run)
   assert copy_after_a_start() == 4
   (run / "model.safetensors").touch()

@@ -331,6 +331,15 @@ def test_warm_start_takes_the_parts_asked_for(run, tmp_path, published):
   donate(everything.params, everything.ema_params)
 
 
+def test_a_warm_start_keeps_nothing_on_a_device(run):
+  before = len(jax.live_arrays())
+  saved = saved_stage.load_stage(run, "diffusion")
+  initialise = make_warm_start(saved, (), run)
+  del saved
+  assert len(jax.live_arrays()) == before
+  initialise(_state(7))
+
+
 def test_warm_start_names_what_does_not_fit(run):
   saved = saved_stage.load_stage(run, "diffusion")
   fresh = _state(7)

@@ -110,14 +110,22 @@ def toy_optimizer():
   return make_optimizer(OPTIMIZER)
 
 
-def toy_train(workdir, stage=None, dataset=None, eval_dataset=None, **changes):
-  """Trains the toy in `workdir`; keywords change `LOOP`."""
+def toy_train(
+  workdir,
+  stage=None,
+  dataset=None,
+  eval_dataset=None,
+  on_begin=lambda: None,
+  **changes,
+):
+  """Trains the toy in `workdir`; further keywords change `LOOP`."""
   return train(
     stage or ToyStage(),
     dataset or toy_dataset(),
     dataclasses.replace(LOOP, **changes),
     RunFolder(workdir),
     eval_dataset=eval_dataset,
+    on_begin=on_begin,
   )
 
 

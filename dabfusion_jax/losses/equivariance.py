@@ -5,6 +5,8 @@ a point of the transformed frame to its origin in D, and the keypoints p' of T.D
 satisfy p = T(p'): the direction looks reversed and is not.
 """
 
+import functools
+
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
@@ -53,6 +55,8 @@ def equivariance_errors(
   back = jax.vmap(transform)(transformed_position)
   slope = jax.vmap(jax.jacfwd(transform))(transformed_position)
   value_error = jnp.abs(position - back).mean()
-  product = inverse_2x2(jacobian) @ (slope @ transformed_jacobian)
+  # Accelerators default to fewer digits than coordinates need.
+  multiply = functools.partial(jnp.matmul, precision="highest")
+  product = multiply(inverse_2x2(jacobian), multiply(slope, transformed_jacobian))
   jacobian_error = jnp.abs(jnp.eye(2)[None] - product).mean()
   return value_error, jacobian_error

@@ -78,7 +78,9 @@ class KeypointDetector(nn.Module):
       name="jacobian",
     )(x)
     jacobian_maps = jacobian_maps.reshape(-1, height, width, self.num_keypoints, 2, 2)
-    jacobian = jnp.einsum("bhwk,bhwkij->bkij", heatmap, jacobian_maps)
+    jacobian = jnp.einsum(
+      "bhwk,bhwkij->bkij", heatmap, jacobian_maps, precision="highest"
+    )
     return Keypoints(heatmap_to_position(heatmap), jacobian, heatmap)
 
 

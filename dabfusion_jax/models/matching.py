@@ -66,8 +66,12 @@ class Matching(nn.Module):
     key = jnp.concatenate([key, fine], -1)
     key = Conv(self.features, dtype=self.dtype, name="key")(key)
     places = key.shape[1:3]
-    logits = jnp.einsum("bhwc,bijc->bhwij", query, key) * self.features**-0.5
-    logits = logits.reshape(2 * batch, cells[0] * cells[1], -1).astype(jnp.float32)
+    # Bfloat16 is too coarse for a softmax that gives coordinates.
+    logits = jnp.einsum(
+      "bhwc,bijc->bhwij", query, key, preferred_element_type=jnp.float32
+    )
+    logits *= self.features**-0.5
+    logits = logits.reshape(2 * batch, cells[0] * cells[1], -1)
     self.sow("intermediates", MATCHES, logits[:batch])
     grid = identity_grid(*places).reshape(-1, 2)
     found = jnp.matmul(jax.nn.softmax(logits), grid, precision="highest")
@@ -86,7 +90,7 @@ class Matching(nn.Module):
     norm = lambda x, name: nn.LayerNorm(**options, name=name)(x)
     for i in range(self.num_layers):
       attend = lambda name, i=i: nn.MultiHeadDotProductAttention(
-        self.num_heads, **options, name=f"{name}_{i}"
+        self.num_heads, **options, force_fp32_for_softmax=True, name=f"{name}_{i}"
       )
       y = norm(x, f"norm_self_{i}")
       x += attend("self")(y, y)

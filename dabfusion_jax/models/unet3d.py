@@ -60,10 +60,10 @@ class Level(nn.Module):
 
 
 class Head(nn.Module):
-  """A residual block without modulation, then a 1 x 1 convolution in float32.
+  """A residual block without modulation, then a 1 x 1 convolution with float32 sums.
 
-  Rounding to bfloat16 would add an error of 1/256 to the prediction, and of 1/256 over
-  the signal rate to x0.
+  Rounding them to bfloat16 would add an error of 1/256 to the prediction, and of 1/256
+  over the signal rate to x0.
   """
 
   hidden_features: int

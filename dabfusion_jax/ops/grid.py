@@ -75,10 +75,11 @@ def transform_points(
   """
   side = np.linspace(-1.0, 1.0, _CONTROL_POINTS, dtype=np.float32)
   lattice = np.stack(np.meshgrid(side, side), axis=-1).reshape(-1, 2)
-  affine = jnp.einsum("ij,...j->...i", theta[:, :2], points) + jnp.reshape(
-    theta[:, 2], (1,) * (points.ndim - 1) + (2,)
-  )
+  # Accelerators default to fewer digits than coordinates need.
+  linear = jnp.einsum("ij,...j->...i", theta[:, :2], points, precision="highest")
+  affine = linear + jnp.reshape(theta[:, 2], (1,) * (points.ndim - 1) + (2,))
   control = jnp.asarray(lattice).reshape((1,) * (points.ndim - 1) + lattice.shape)
   distance = jnp.abs(points[..., None, :] - control).sum(-1)
   basis = distance**2 * jnp.log(distance + 1e-6)
-  return affine + jnp.einsum("...p,p->...", basis, coefficients)[..., None]
+  bent = jnp.einsum("...p,p->...", basis, coefficients, precision="highest")
+  return affine + bent[..., None]

@@ -15,7 +15,8 @@ from dabfusion_jax.settings.mapping import resolved
 from data_pipeline.errors import UserError
 
 NETWORKS = ("vgg19", "vgg16", "alexnet", "none")  # of the perceptual loss
-DTYPES = ("float32", "bfloat16", "float16")  # of computations
+# Of computations. In float16, small gradients would become 0 without a scaled loss.
+DTYPES = ("float32", "bfloat16")
 MAX_FRAME_SIZE = 4096  # pixels
 MAX_PROCESSES = 1024  # that read
 MAX_HALVINGS = 16  # of a frame
@@ -147,6 +148,10 @@ class LossSettings:
     weights += ("flow_weight", "parts_weight")
     check_ranges(self, "loss", dict.fromkeys(weights, (0, math.inf)))
     check_numbers("loss.scales", self.scales, REDUCTIONS)
+    if self.network == "none" and not any(
+      (self.pixel_weight, self.equivariance_weight, self.flow_weight, self.parts_weight)
+    ):
+      raise UserError("All weights of the loss are 0; there is nothing to learn.")
     if self.network != "none" and not any(self.perceptual_weights):
       raise UserError(
         "loss.perceptual_weights are all 0; without a perceptual loss, set"

@@ -76,6 +76,7 @@ class LoopSettings:
     counts += ("checkpoint_every", "keep_checkpoints", "eval_batches")
     ranges = dict.fromkeys((*counts, "gradient_accumulation"), (1, MAX_STEPS))
     naturals = ("max_skipped_steps", "eval_every", "keep_best_checkpoints")
+    naturals += ("fsdp_min_bytes",)
     ranges |= dict.fromkeys(naturals, (0, MAX_STEPS))
     ranges |= {"stall_seconds": (0, math.inf), "seed": (0, cli.MAX_SEED)}
     check_ranges(self, "", ranges)

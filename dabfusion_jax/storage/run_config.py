@@ -1,8 +1,10 @@
 """The settings of a run beside its checkpoints: WORKDIR/config.json."""
 
+import dataclasses
 from typing import TypeVar
 
 import jax
+from absl import logging
 
 from dabfusion_jax.settings.loop import LoopSettings
 from dabfusion_jax.settings.mapping import flatten, from_mapping, to_mapping
@@ -13,6 +15,8 @@ from data_pipeline.errors import UserError
 
 T = TypeVar("T", bound=LoopSettings)
 
+# Settings that say where a run began; a resume keeps them (`keep_origin`).
+ORIGIN = ("init_from", "init_parts", "history")
 # Settings that may differ when a run is resumed: they change how long it runs, what
 # it shows and where, not what is learnt. A mesh changes the order of sums only.
 MAY_CHANGE = (
@@ -26,9 +30,7 @@ MAY_CHANGE = (
   "keep_best_checkpoints",
   "mesh",
   "fsdp_min_bytes",
-  "init_from",
-  "init_parts",
-  "history",
+  *ORIGIN,
   "stall_seconds",
   "sampling",
   "picture",
@@ -60,7 +62,7 @@ def read_config(run: RunFolder, settings_type: type[T]) -> T | None:
   """Returns the settings a run was started with; None if it was never started.
 
   Raises:
-    UserError: config.json is damaged, or of another stage.
+    UserError: config.json is damaged, or of another stage than `settings_type`.
   """
   path = run.local / "config.json"
   if not path.exists():
@@ -81,6 +83,7 @@ def check_config(run: RunFolder, settings: LoopSettings) -> list[str]:
     UserError: naming the settings that differ, with both values; or there are none to
       compare with.
   """
+  _check_stage(run, settings.stage)
   started = read_config(run, type(settings))
   if checkpoint_files.latest_step(run.path) is None:
     return []
@@ -109,6 +112,28 @@ def check_config(run: RunFolder, settings: LoopSettings) -> list[str]:
       "them, or choose another workdir."
     )
   return allowed
+
+
+def keep_origin(run: RunFolder, settings: T) -> T:
+  """Returns the settings of a resume: where the run began stays as it was noted."""
+  started = read_config(run, type(settings))
+  for name in ("init_from", "init_parts"):
+    if getattr(settings, name) != getattr(started, name):
+      logging.warning("%s has begun: %s changes nothing now.", run, name)
+  origin = {name: getattr(started, name) for name in ORIGIN}
+  return dataclasses.replace(settings, **origin)
+
+
+def _check_stage(run: RunFolder, stage: str) -> None:
+  path = run.local / "config.json"
+  try:
+    found = files.read_json(path).get("stage") if path.exists() else None
+  except (ValueError, AttributeError):
+    return  # damaged, which `read_config` tells
+  if found not in (None, stage):
+    raise UserError(
+      f"{run} holds a run of the stage {found}, not {stage}; choose another workdir."
+    )
 
 
 def write_config(run: RunFolder, settings: LoopSettings) -> None:

@@ -41,6 +41,13 @@ class HeldOutLoss(Hook):
     self._batch_sharding = sharding.batch_sharding(mesh)
     self._writer, self._settings = writer, settings
     self._measured: tuple[int, float] | None = None  # (step, loss)
+    every = settings.eval_every, settings.checkpoint_every
+    if settings.keep_best_checkpoints and math.lcm(*every) > max(every):
+      logging.warning(
+        "Only checkpoints of every %d steps have a held-out loss by which the best are"
+        " kept: eval_every is %d, checkpoint_every %d.",
+        *(math.lcm(*every), *every),
+      )
 
     def metrics(params, batch_stats, batch, key):
       loss, (_, metrics) = stage.loss(params, batch_stats, batch, key, train=False)

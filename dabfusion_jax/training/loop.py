@@ -52,6 +52,7 @@ def train(
   *,
   eval_dataset: Iterable[PyTree] | None = None,
   initialise: Callable[[TrainState], TrainState] = lambda state: state,
+  on_begin: Callable[[], None] = lambda: None,
   trace_skip: int = 0,
   trace_steps: int = 0,
 ) -> TrainState:
@@ -69,6 +70,7 @@ def train(
     eval_dataset: like `dataset`, of held-out examples; every iterator of it yields the
       same batches. None: no held-out loss is measured.
     initialise: applied to a new state, e.g. a warm start.
+    on_begin: called when nothing speaks against this run and config.json is written.
     trace_skip: steps of this process before those recorded for XProf.
     trace_steps: how many steps to record; 0: none.
 
@@ -114,6 +116,7 @@ def train(
     for change in changes:
       logging.warning("%s resumes, %s: its result will differ.", run, change)
     write_config(run, settings)
+    on_begin()
     logging.info("%s continues after step %d of %d.", run, start, num_steps)
     if not start:
       writers.log_parameter_overview(abstract.params)
@@ -138,7 +141,7 @@ def train(
     health = HealthCheck(checkpoints.wait, settings.max_skipped_steps)
     hooks: list[Hook] = [
       health,
-      Watchdog(run.path, settings.stall_seconds),
+      Watchdog(run.path, settings.stall_seconds, start),
       Trace(run.local, start + trace_skip + 1, trace_steps),
       Pictures(stage, first_batch, picture_key, mesh, writer, settings),
     ]
@@ -182,7 +185,7 @@ def train(
         report(*pending)
       pending = (step, metrics)
       status = stop_status(step)
-      stop = status != 0
+      stop = status != 0 and step < num_steps  # else it ends anyway
       saves = step % settings.checkpoint_every == 0 or step == num_steps or stop
       due = [hook for hook in hooks if hook.is_due(step)]
       if saves or due:
@@ -198,7 +201,7 @@ def train(
         if held_out is not None:
           loss = held_out.loss_at(step)
         checkpoints.save(step, state, batches, loss)
-      if stop and step < num_steps:
+      if stop:
         logging.warning("Stopped: saved step %d; the same command resumes.", step)
         raise SystemExit(status)
       for hook in due:

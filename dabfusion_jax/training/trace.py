@@ -22,10 +22,7 @@ class Trace(Hook):
 
   @contextlib.contextmanager
   def around_step(self, step: int):
-    """Starts the trace before its first step and stops it after its last.
-
-    A run that ends earlier keeps the steps until then.
-    """
+    """Starts the trace before its first step."""
     if not self._first <= step <= self._last:
       yield
       return
@@ -35,7 +32,13 @@ class Trace(Hook):
     with jax.profiler.StepTraceAnnotation("train", step_num=step):
       yield
     self._num_traced += 1
-    if step == self._last:
+
+  def after_step(self, step: int, metrics: dict[str, float]) -> None:
+    """Stops the trace after its last step, which has only now been computed.
+
+    A run that ends earlier keeps the steps until then.
+    """
+    if self._is_running and step >= self._last:
       self._stop()
 
   def __exit__(self, *unused):
@@ -43,7 +46,6 @@ class Trace(Hook):
       self._stop()
 
   def _stop(self) -> None:
-    jax.effects_barrier()
     jax.profiler.stop_trace()
     self._is_running = False
     logging.info("Trace of %d steps in %s.", self._num_traced, self._folder)

@@ -45,6 +45,10 @@ def make_warm_start(
     WarmStartError: a part is unknown, or an array differs in shape.
   """
 
+  # On the host: what a device holds here, it would hold during the whole training.
+  params, batch_stats = jax.device_get((saved.params, saved.batch_stats))
+  step = saved.step
+
   def take(chosen, ours, theirs):
     ours = traverse_util.flatten_dict(ours, sep="/")
     theirs = traverse_util.flatten_dict(theirs, sep="/")
@@ -72,12 +76,12 @@ def make_warm_start(
         f"No part {unknown} to start from {folder}; parts are {known}."
       )
     chosen = set(parts or known)
-    params = take(chosen, state.params, saved.params)
-    logging.info("Started %s from %s, step %d.", sorted(chosen), folder, saved.step)
+    taken = take(chosen, state.params, params)
+    logging.info("Started %s from %s, step %d.", sorted(chosen), folder, step)
     return state.replace(
-      params=params,
-      ema_params=take(chosen, state.ema_params, saved.params),
-      batch_stats=take(chosen, state.batch_stats, saved.batch_stats),
+      params=taken,
+      ema_params=take(chosen, state.ema_params, params),
+      batch_stats=take(chosen, state.batch_stats, batch_stats),
     )
 
   return initialise

@@ -38,23 +38,25 @@ class Watchdog(Hook):
     self,
     workdir: epath.PathLike,
     stall_seconds: float,
+    step: int = 0,
     on_stall: Callable[[], None] = _exit,
   ):
     """Calls `on_stall`, once, after `stall_seconds` without a step; 0: never.
 
+    `step` is the one after which the run begins or resumes.
     The time must exceed that of a checkpoint, of the pictures and of the first step.
     """
     self._folder = epath.Path(workdir) / FOLDER
     self._stall_seconds = stall_seconds
     self._on_stall = on_stall
-    self._step, self._beaten, self._written = 0, time.monotonic(), 0.0
+    self._step, self._beaten, self._written = step, time.monotonic(), 0.0
     self._done = threading.Event()
     self._thread = threading.Thread(target=self._watch, daemon=True)
 
   def __enter__(self):
     if self._stall_seconds:
       self._folder.mkdir(parents=True, exist_ok=True)
-      self.after_step(0, {})
+      self.after_step(self._step, {})
       self._thread.start()
     return self
 

@@ -25,6 +25,15 @@ def test_a_run_without_held_out_data_says_that_it_measures_no_loss(tmp_path, cap
   assert "There is no test split" in caplog.text
 
 
+def test_checkpoints_that_are_seldom_measured_are_told(tmp_path, caplog):
+  changes = {"checkpoint_every": 2, "keep_best_checkpoints": 1, "num_steps": 1}
+  for folder, every in ((tmp_path / "a", 4), (tmp_path / "b", 5)):
+    data = toy_dataset()
+    toy_train(folder, eval_dataset=data, eval_every=every, eval_batches=1, **changes)
+    told = "Only checkpoints of every 10 steps have a held-out loss" in caplog.text
+    assert told == (every == 5)
+
+
 def test_held_out_loss_is_that_of_the_averaged_parameters(tmp_path):
   class Plain(ToyStage):
     """Its held-out loss is a parameter."""

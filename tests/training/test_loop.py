@@ -25,7 +25,7 @@ from toy_stage import (
 
 from dabfusion_jax.storage.checkpoint_files import latest_step
 from dabfusion_jax.storage.checkpointing import load_params
-from dabfusion_jax.storage.run_config import check_config, write_config
+from dabfusion_jax.storage.run_config import check_config, keep_origin, write_config
 from dabfusion_jax.storage.run_folder import RunFolder
 from dabfusion_jax.training.health import InvalidMetricError
 from dabfusion_jax.training.loop import signal_watch
@@ -179,6 +179,61 @@ def test_resume_with_other_settings_is_refused_by_name(straight):
   assert "num_steps" not in str(error_info.value)
   longer = dataclasses.replace(LOOP, num_steps=9, log_every=3)
   assert check_config(RunFolder(workdir), longer) == []
+
+
+def test_a_run_of_the_other_stage_is_named(straight):
+  other = dataclasses.replace(LOOP, stage="diffusion")
+  with pytest.raises(UserError, match="holds a run of the stage toy, not diffusion"):
+    check_config(RunFolder(straight[0]), other)
+
+
+def test_a_resume_keeps_where_the_run_began(straight, caplog):
+  run = RunFolder(straight[0])
+  assert keep_origin(run, LOOP) == LOOP and not caplog.text
+  asked = dataclasses.replace(LOOP, init_from="elsewhere", num_steps=9)
+  assert keep_origin(run, asked) == dataclasses.replace(LOOP, num_steps=9)
+  assert "has begun: init_from changes nothing now" in caplog.text
+
+
+def test_what_begins_with_a_run_comes_after_its_settings_and_before_a_step(tmp_path):
+  seen = []
+
+  def on_begin():
+    seen.append(sorted(path.name for path in tmp_path.iterdir()))
+
+  toy_train(tmp_path, num_steps=1, on_begin=on_begin)
+  (names,) = seen
+  assert "config.json" in names and "metrics.jsonl" not in names
+  mesh = (("data", 99), ("fsdp", 1))
+  with pytest.raises(UserError, match="mesh"):
+    toy_train(tmp_path / "none", mesh=mesh, on_begin=on_begin)
+  assert len(seen) == 1 and not (tmp_path / "none").exists()
+
+
+def test_a_signal_during_the_last_step_loses_nothing_of_it(tmp_path):
+  class Data:
+    """The toy's data; a signal comes with the last batch."""
+
+    def __iter__(self):
+      self.batches, self.count = iter(toy_dataset()), -1  # the first is peeked at
+      return self
+
+    def __next__(self):
+      self.count += 1
+      if self.count == LOOP.num_steps:
+        os.kill(os.getpid(), signal.SIGTERM)
+      return next(self.batches)
+
+    def get_state(self):
+      return self.batches.get_state()
+
+    def set_state(self, state):
+      self.batches.set_state(state)
+
+  changes = {"eval_every": 4, "eval_batches": 1}
+  toy_train(tmp_path, dataset=Data(), eval_dataset=toy_dataset(), **changes)
+  assert "eval/loss" in read_history(tmp_path)[-1]
+  assert latest_step(tmp_path) == LOOP.num_steps
 
 
 def test_a_resume_without_the_settings_of_the_run_is_refused(straight, tmp_path):

@@ -10,10 +10,14 @@ def test_trace_covers_the_steps_asked_for(monkeypatch, tmp_path):
   monkeypatch.setattr(jax.profiler, "start_trace", lambda folder: calls.append(folder))
   monkeypatch.setattr(jax.profiler, "stop_trace", lambda: calls.append("stop"))
   trace = Trace(tmp_path, first_step=13, num_steps=2)
-  for step in range(11, 17):
+  for step in range(11, 18):  # as in the loop: one step is computed while one starts
     with trace.around_step(step):
       calls.append(step)
-  assert calls == [11, 12, str(tmp_path / "profile"), 13, 14, "stop", 15, 16]
+    calls.append(f"{step - 1} done")
+    trace.after_step(step - 1, {})
+  before, after = calls.index(str(tmp_path / "profile")), calls.index("stop")
+  assert calls[before + 1] == 13 and calls[after - 1] == "14 done"
+  assert calls.count("stop") == 1
 
 
 def test_a_run_that_ends_inside_the_trace_keeps_it(tmp_path):
@@ -22,6 +26,7 @@ def test_a_run_that_ends_inside_the_trace_keeps_it(tmp_path):
       for step in range(1, 4):
         with trace.around_step(step):
           jax.block_until_ready(jax.numpy.ones(3) + step)
+        trace.after_step(step, {})
     assert list((tmp_path / run / "profile").rglob("*.xplane.pb"))
 
 

@@ -16,6 +16,14 @@ def test_stall_is_noticed_with_the_process_named(tmp_path, caplog):
   assert "The oldest is that of process 0" in caplog.text
 
 
+def test_a_run_that_hangs_where_it_resumed_names_that_step(tmp_path, caplog):
+  stalled = threading.Event()
+  with Watchdog(tmp_path, 0.2, 100, on_stall=stalled.set):
+    assert stalled.wait(30)
+  assert "process 0 of 1 waits after step 100" in caplog.text
+  assert "ago after step 100" in caplog.text
+
+
 def test_a_run_is_left_alone_until_it_hangs(tmp_path, monkeypatch):
   now = [0.0]
   monkeypatch.setattr(time, "monotonic", lambda: now[0])
