@@ -173,10 +173,10 @@ def train_diffusion(settings: DiffusionSettings, run: RunFolder) -> None:
 
 
 def stage1_keeper(stage1: saved_stage.SavedStage, run: RunFolder) -> Callable[[], None]:
-  """Returns what copies a stage 1 into a run once that has a config.json.
+  """Returns a function that copies stage 1 into a run that has a config.json.
 
   Raises:
-    SavedStageError: something else lies there that no run has put there.
+    SavedStageError: there are other weights in its place, and no run has begun here.
   """
   copy = run.local / saved_stage.AUTOENCODER
   is_begun = read_config(run, DiffusionSettings) is not None
@@ -216,7 +216,7 @@ def start(
 
 
 def warm_start(settings: Settings) -> tuple[Settings, Callable]:
-  """Returns settings that name where a run begins, and `initialise` for the loop."""
+  """Returns settings with the history of `init_from`, and `initialise` of `train`."""
   saved = saved_stage.load_stage(settings.init_from, settings.stage)
   initialise = make_warm_start(saved, settings.init_parts, settings.init_from)
   return dataclasses.replace(settings, history=history_of(saved)), initialise

@@ -31,7 +31,11 @@ class DanceBar(tqdm.tqdm):
     self.set_description_str(f"{self._title}: getting ready")
 
   def show(self, done: int, total: int) -> None:
-    """Shows the steps of this dance, of how many; ends here if it was asked to end."""
+    """Shows that `done` of `total` steps of this dance are done.
+
+    Raises:
+      KeyboardInterrupt: the program was interrupted.
+    """
     interrupts.check()
     self.set_description_str(self._title, refresh=False)
     progress = self._number + done / total

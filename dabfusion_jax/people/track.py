@@ -20,9 +20,8 @@ class Track:
 
     Args:
       times: poses per frame; the first of them is that of the frame.
-      rest: joints of the picture, in which a track that is eased in begins.
-      ease_in: frames after which joints are as they are added; before, they are between
-        `rest` and these.
+      rest: joints of the picture.
+      ease_in: number of first frames whose joints are between `rest` and those added.
     """
     self._times, self._rest = times, rest
     self._share = _smoothstep(np.arange(ease_in) / max(ease_in, 1))
@@ -66,7 +65,7 @@ class Track:
 
 
 def _smoothstep(x: Float[np.ndarray, "n"]) -> Float[np.ndarray, "n"]:
-  """Returns what goes from 0 to 1 without a jump of velocity."""
+  """Returns 3 x^2 - 2 x^3, whose slope is 0 at 0 and 1."""
   return x**2 * (3 - 2 * x)
 
 

@@ -15,7 +15,7 @@ from dabfusion_jax.settings.mapping import resolved
 from data_pipeline.errors import UserError
 
 NETWORKS = ("vgg19", "vgg16", "alexnet", "none")  # of the perceptual loss
-# Of computations. In float16, small gradients would become 0 without a scaled loss.
+# Types of computations. float16 would need a scaled loss: small gradients become 0.
 DTYPES = ("float32", "bfloat16")
 MAX_FRAME_SIZE = 4096  # pixels
 MAX_PROCESSES = 1024  # that read

@@ -67,8 +67,9 @@ def read_config(run: RunFolder, settings_type: type[T]) -> T | None:
   path = run.local / "config.json"
   if not path.exists():
     return None
+  mapping = files.read_json(path)
   try:
-    return from_mapping(settings_type, files.read_json(path), strict=False)
+    return from_mapping(settings_type, mapping, strict=False)
   except ValueError as error:
     raise UserError(f"{path} cannot be read: {error}") from None
 
@@ -125,11 +126,9 @@ def keep_origin(run: RunFolder, settings: T) -> T:
 
 
 def _check_stage(run: RunFolder, stage: str) -> None:
+  """Refuses a run of another stage, whose settings would only be called unknown."""
   path = run.local / "config.json"
-  try:
-    found = files.read_json(path).get("stage") if path.exists() else None
-  except (ValueError, AttributeError):
-    return  # damaged, which `read_config` tells
+  found = files.read_json(path).get("stage") if path.exists() else None
   if found not in (None, stage):
     raise UserError(
       f"{run} holds a run of the stage {found}, not {stage}; choose another workdir."

@@ -70,7 +70,7 @@ def train(
     eval_dataset: like `dataset`, of held-out examples; every iterator of it yields the
       same batches. None: no held-out loss is measured.
     initialise: applied to a new state, e.g. a warm start.
-    on_begin: called when nothing speaks against this run and config.json is written.
+    on_begin: called once the run is accepted and config.json written, before any step.
     trace_skip: steps of this process before those recorded for XProf.
     trace_steps: how many steps to record; 0: none.
 

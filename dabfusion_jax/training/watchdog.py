@@ -43,8 +43,8 @@ class Watchdog(Hook):
   ):
     """Calls `on_stall`, once, after `stall_seconds` without a step; 0: never.
 
-    `step` is the one after which the run begins or resumes.
     The time must exceed that of a checkpoint, of the pictures and of the first step.
+    `step` is the last one that an earlier start of the run has finished.
     """
     self._folder = epath.Path(workdir) / FOLDER
     self._stall_seconds = stall_seconds

@@ -7,7 +7,7 @@ from jaxtyping import Float, Float32
 
 from dabfusion_jax.metrics.motion import strict_kinematic_beats
 
-# Of the drawing, which a page scales to its own width: in 360 pixels, as on a phone,
+# Size of the drawing. A page scales it to its own width: at 360 pixels, as on a phone,
 # letters are 12 pixels high.
 WIDTH, HEIGHT = 480, 250
 _SOUND, _SPEED = (62, 50), (180, 60)  # middle line or base, and height above it

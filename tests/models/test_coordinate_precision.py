@@ -66,7 +66,7 @@ def test_in_bfloat16_places_come_from_float32():
   found = operations(lambda *x: network.apply(variables, *x, train=False), *images)
   of = lambda name: [x.outvars[0].aval for x in found if x.primitive.name == name]
   assert of("exp") and {x.dtype for x in of("exp")} == {jnp.dtype("float32")}
-  # Of both directions: cells of the driving frame by places in the reference.
+  # Logits: 4 x 4 cells of the driving frame by 8 x 8 places in the reference.
   logits = [x for x in of("dot_general") if x.shape[1:] == (4, 4, 8, 8)]
   assert [x.dtype for x in logits] == [jnp.dtype("float32")]
   assert any(x.dtype == jnp.bfloat16 for x in of("dot_general"))
