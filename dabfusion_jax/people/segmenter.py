@@ -135,8 +135,8 @@ class Segmenter:
       person: of `cut_out`.
 
     Returns:
-      The person, cut out again. If they now `ends_at_border`, their lower part is below
-      the picture. None if no body is recognised, or none whose lower part may be hidden.
+      The person, cut out again, or None if no body is recognised, or none whose lower
+      part may be hidden. If the person now `ends_at_border`, it is below the picture.
     """
     picture = person.part.picture
     look = functools.partial(self._landmarks.find, picture)
