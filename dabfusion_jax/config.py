@@ -7,7 +7,7 @@ from typing import Any
 
 import jax
 from absl import logging
-from jaxtyping import Array
+from jaxtyping import Array, PyTree
 
 from dabfusion_jax.diffusion.samplers import Plan, make_plan
 from dabfusion_jax.diffusion.schedule import NoiseSchedule, cosine_schedule
@@ -63,19 +63,19 @@ def make_autoencoder(
 
 
 def make_autoencoder_stage(
-  settings: AutoencoderSettings, trunk: Any = None
+  settings: AutoencoderSettings, trunk: PyTree | None = None
 ) -> AutoencoderStage:
   """Returns stage 1 with its perceptual network.
 
   Args:
     settings: of the run.
-    trunk: weights of the perceptual network (arrays or tracers); None: loads them.
+    trunk: weights of the perceptual network (arrays or their shapes); None: loads them.
 
   Raises:
     MissingWeightsError: they were never imported; the message says how to get them.
   """
   loss = settings.loss
-  features, perceptual_weights = None, loss.perceptual_weights
+  features, frozen, perceptual_weights = None, {}, loss.perceptual_weights
   if loss.network != "none":
     network = _PERCEPTUAL[loss.network]
     if len(perceptual_weights) != len(network.taps):
@@ -83,15 +83,16 @@ def make_autoencoder_stage(
         f"loss.perceptual_weights must be {len(network.taps)} numbers, not"
         f" {perceptual_weights}."
       )
-    trunk = store.load(network.weights)["trunk"] if trunk is None else trunk
+    frozen = store.load(network.weights)["trunk"] if trunk is None else trunk
     # A map of weight zero is not computed.
     used = [p for p in zip(network.taps, perceptual_weights, strict=True) if p[1]]
     taps, perceptual_weights = zip(*used, strict=True)
-    features = functools.partial(network.features, trunk, taps=taps)
+    features = functools.partial(network.features, taps=taps)
     side, scale = settings.data.frame_size, min(loss.scales)
-    small = lambda image: features(antialias_down(image, scale))
+    small = lambda frozen, image: features(frozen, antialias_down(image, scale))
     try:
-      jax.eval_shape(small, jax.ShapeDtypeStruct((1, side, side, 3), "float32"))
+      image = jax.ShapeDtypeStruct((1, side, side, 3), "float32")
+      jax.eval_shape(small, frozen, image)
     except ValueError as error:
       raise UserError(
         f"loss.scales: {scale:g} of a frame of {side} px is too small for {taps[-1]} of"
@@ -102,6 +103,7 @@ def make_autoencoder_stage(
   return AutoencoderStage(
     model=make_autoencoder(settings.model, settings.frozen_parts),
     features=features,
+    frozen=frozen,
     scales=loss.scales,
     perceptual_weights=perceptual_weights,
     pixel_weight=loss.pixel_weight,

@@ -32,7 +32,7 @@ def main() -> None:
     append_images=pictures[1:],
     duration=round(1000 / float(clips[0]["fps"])),
     loop=0,
-    quality=30,
+    quality=15,
     method=6,
   )
 

@@ -4,7 +4,6 @@ Nothing is computed or stored: parameters, data and even the frozen networks are
 `jax.ShapeDtypeStruct`s with their shardings, ready to be lowered.
 """
 
-import dataclasses
 import functools
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -63,34 +62,32 @@ def make_step_program(
   `stage1` are the settings of the auto-encoder that a diffusion stage goes with.
   """
   if isinstance(settings, AutoencoderSettings):
-    spec, frozen = _pair_batch(settings, batch_size), _abstract_trunk(settings)
-    make_stage = lambda frozen: make_autoencoder_stage(settings, frozen)
+    spec = _pair_batch(settings, batch_size)
+    stage = make_autoencoder_stage(settings, _abstract_trunk(settings))
   else:
     settings, saved = _resolve(settings, stage1)
-    spec, frozen = _latent_batch(settings, stage1, batch_size), {}
-    make_stage = lambda unused: make_diffusion_stage(settings, saved)
+    spec = _latent_batch(settings, stage1, batch_size)
+    stage = make_diffusion_stage(settings, saved)
   optimizer = make_optimizer(settings.optimizer)
   key = jax.eval_shape(lambda: jax.random.key(0))
-
-  def init(key, frozen):
-    return make_init(make_stage(frozen), optimizer.tx, spec)(key)
-
-  state = jax.eval_shape(init, key, frozen)
+  state = jax.eval_shape(make_init(stage, optimizer.tx, spec), key)
   shardings = sharding.state_shardings(state, mesh, settings.fsdp_min_bytes)
   state = jax.tree.map(_placed, state, shardings)
+  replicated = jax.NamedSharding(mesh, jax.P())
+  train_step = make_train_step(stage, optimizer, settings)
+  rate = optimizer.learning_rate(0)
 
-  def step(state, batch, key, frozen):
-    train_step = make_train_step(make_stage(frozen), optimizer, settings)
-    return train_step(state, batch, key, optimizer.learning_rate(0))
+  def step(state, frozen, batch, key):
+    return train_step(state, frozen, batch, key, rate)
 
   return Program(
     f"{settings.stage} step",
     jax.jit(step, donate_argnums=0, out_shardings=(shardings, None)),
     (
       state,
+      sharding.place(stage.frozen, replicated),
       sharding.place(spec, sharding.batch_sharding(mesh)),
-      sharding.place(key, jax.NamedSharding(mesh, jax.P())),
-      sharding.place(frozen, jax.NamedSharding(mesh, jax.P())),
+      sharding.place(key, replicated),
     ),
     batch_size,
     settings.gradient_accumulation,
@@ -139,7 +136,7 @@ def make_abstract_diffusion(
 ) -> DiffusionStage:
   """Returns the stage of diffusion settings as if their latents were there.
 
-  Its stage 1 has no variables, so it cannot decode.
+  Its stage 1 has no variables.
   """
   return make_diffusion_stage(*_resolve(settings, stage1))
 
@@ -151,20 +148,15 @@ def make_decoder_program(
   batch_size: int,
 ) -> Program:
   """Returns the drawing of the frames of `batch_size` clips from their latents."""
-  settings, saved = _resolve(settings, stage1)
+  stage = make_abstract_diffusion(settings, stage1)
   size = stage1.data.frame_size
   image, model = _floats(1, size, size, 3), make_autoencoder(stage1.model)
   variables = jax.eval_shape(model.init, jax.random.key(0), image, image)
   batch = _latent_batch(settings, stage1, batch_size)
-
-  def decode(variables, z, flow, occlusion):
-    loaded = dataclasses.replace(saved, **variables)
-    return make_diffusion_stage(settings, loaded).decode(z, flow, occlusion)
-
   latents = tuple(batch[name] for name in ("z", "flow", "occlusion"))
   return Program(
     "decoder",
-    jax.jit(decode, out_shardings=sharding.batch_sharding(mesh)),
+    jax.jit(stage.decode, out_shardings=sharding.batch_sharding(mesh)),
     (
       sharding.place(variables, jax.NamedSharding(mesh, jax.P())),
       *sharding.place(latents, sharding.batch_sharding(mesh)),
@@ -230,7 +222,7 @@ def _latent_batch(
 
 
 def _abstract_trunk(settings: AutoencoderSettings) -> Any:
-  """Returns the perceptual network as an argument: no constant for XLA to fold."""
+  """Returns the shapes of the perceptual network."""
   network = settings.loss.network
   if network == "none":
     return {}

@@ -47,9 +47,11 @@ def _trace_step(stage, settings, batch):
   init = make_init(stage, optimizer.tx, batch)
   state = jax.eval_shape(init, jax.random.key(0))
   step = make_train_step(stage, optimizer, settings)
-  after, metrics = jax.eval_shape(
-    step, state, batch, jax.random.key(1), optimizer.learning_rate(0)
+  program, (after, metrics) = jax.make_jaxpr(step, return_shape=True)(
+    state, stage.frozen, batch, jax.random.key(1), optimizer.learning_rate(0)
   )
+  # Weights are arguments: constants would be compiled and kept with every program.
+  assert sum(np.asarray(x).nbytes for x in program.consts) < 1e6
   jax.tree.map(lambda a, b: None if a.shape == b.shape else pytest.fail(), state, after)
   return state, metrics
 

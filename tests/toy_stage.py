@@ -36,11 +36,13 @@ def _predict(variables, image):
 class ToyStage:
   """Regresses the mean of an image; its input is noised by the step's key."""
 
+  frozen = {}
+
   def init(self, key, batch):
     variables = Net().init(key, batch["image"])
     return variables["params"], variables["batch_stats"]
 
-  def loss(self, params, batch_stats, batch, key, train=True):
+  def loss(self, params, batch_stats, frozen, batch, key, train=True):
     noise = 0.1 * jax.random.normal(key, batch["image"].shape)
     predicted, updated = Net().apply(
       {"params": params, "batch_stats": batch_stats},

@@ -115,9 +115,10 @@ class BatchSampler:
     self._compiled.add(key)
     # Made here, by one thread: the others share them.
     stage, rows = self.stage, self._rows
-    params, z_term, decode = self._shared_params, self._z_term, self._decode
+    params, z_term = self._shared_params, self._z_term
+    stage1, encode, decode = self._shared_stage1, self._encode, self._decode
     picture = jax.ShapeDtypeStruct((num_rows, frame_size, frame_size, 3), np.float32)
-    z = rows.split(np.zeros(jax.eval_shape(self._encode, picture).shape, np.float32))
+    z = rows.split(np.zeros(jax.eval_shape(encode, stage1, picture).shape, np.float32))
     silence = Condition(np.zeros(music_size, np.float32), np.zeros(0))
     batch = make_batch(z, [silence] * num_rows, num_frames, 1.0)
     keys = process.example_keys(jax.random.key(0), jnp.zeros(num_rows, jnp.int32))
@@ -132,13 +133,13 @@ class BatchSampler:
       step_fn.lower(params, plan.at(0), batch, of_z, keys, carry).compile()
 
     def compile_others() -> None:
-      self._encode.lower(picture).compile()
+      encode.lower(stage1, picture).compile()
       z_term.lower(params, z).compile()
       # Many small programs, which are compiled as they run.
       motion = stage.to_flow(rows.split(stage.first_carry(batch, keys)).x)
       if decodes:
-        decode.lower(z, *_still(z)).compile()
-        decode.lower(z, *motion).compile()
+        decode.lower(stage1, z, *_still(z)).compile()
+        decode.lower(stage1, z, *motion).compile()
       elif self.read_joints is not None:
         flow, occlusion = (np.zeros(x.shape[1:], np.float32) for x in motion)
         joints = np.zeros((num_frames, len(JOINTS), 2), np.float32)
@@ -152,11 +153,11 @@ class BatchSampler:
 
   def encode(self, ref_images: Sequence[np.ndarray]) -> jax.Array:
     """Pictures uint8 [h, w, 3] -> z [b, s, s, c]."""
-    return self._encode(from_uint8(np.stack(ref_images)))
+    return self._encode(self._shared_stage1, from_uint8(np.stack(ref_images)))
 
   def decode(self, z: Any, flow: Any, occlusion: Any) -> np.ndarray:
     """Latents of a batch -> frames uint8 [b, t, h, w, 3]."""
-    return to_uint8(self._decode(z, flow, occlusion))
+    return to_uint8(self._decode(self._shared_stage1, z, flow, occlusion))
 
   def rebuild(self, z: Any) -> np.ndarray:
     """What the codec makes of pictures without motion: uint8 [b, h, w, 3]."""
@@ -205,19 +206,20 @@ class BatchSampler:
     return self._rows.share(self.params)
 
   @functools.cached_property
+  def _shared_stage1(self) -> Any:
+    return self._rows.share(self.stage.autoencoder_variables)
+
+  @functools.cached_property
   def _z_term(self) -> Callable:
     return self._compile(self.stage.z_term, num_shared=1)
 
   @functools.cached_property
   def _decode(self) -> Callable:
-    return self._compile(self.stage.decode)
+    return self._compile(self.stage.decode, num_shared=1)
 
   @functools.cached_property
   def _encode(self) -> Callable:
-    stage = self.stage
-    return self._compile(
-      lambda x: stage.autoencoder.apply(stage.autoencoder_variables, x, method="encode")
-    )
+    return self._compile(self.stage.encode, num_shared=1)
 
   @functools.cached_property
   def _step_fn(self) -> Callable:

@@ -2,7 +2,7 @@
 
 import functools
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import jax
 import jax.numpy as jnp
@@ -47,8 +47,10 @@ class AutoencoderStage:
   """
 
   model: FlowAutoencoder
-  # Maps images [b h w 3] in [0, 1] to maps of a frozen network; None: no such loss.
-  features: Callable[[Array], Sequence[Array]] | None
+  # (`frozen`, images [b h w 3] in [0, 1]) -> maps of a frozen network; None: no such
+  # loss.
+  features: Callable[[PyTree, Array], Sequence[Array]] | None
+  frozen: PyTree = field(repr=False)  # weights of the frozen network
   scales: tuple[float, ...] = (1.0, 0.5, 0.25, 0.125)
   perceptual_weights: tuple[float, ...] = (10.0,) * 5  # one per feature map
   pixel_weight: float = 0.0  # of the mean absolute difference; 0 in the paper
@@ -71,6 +73,7 @@ class AutoencoderStage:
     self,
     params: PyTree,
     batch_stats: PyTree,
+    frozen: PyTree,
     batch: Batch,
     key: jax.Array,
     train: bool = True,
@@ -144,7 +147,11 @@ class AutoencoderStage:
         metrics |= errors
     if self.features is not None:
       metrics["perceptual"] = perceptual_loss(
-        self.features, out.image, driving, self.scales, self.perceptual_weights
+        functools.partial(self.features, frozen),
+        out.image,
+        driving,
+        self.scales,
+        self.perceptual_weights,
       )
       total += metrics["perceptual"]
     return total, (updates["batch_stats"], metrics)

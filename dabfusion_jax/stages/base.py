@@ -18,6 +18,14 @@ class Stage(Protocol):
   devices.
   """
 
+  @property
+  def frozen(self) -> PyTree:
+    """Weights that `loss` uses and that are never trained; {} if there are none.
+
+    They are an argument of `loss`: a constant would be kept in every program.
+    """
+    ...
+
   def init(self, key: jax.Array, batch: Batch) -> tuple[PyTree, PyTree]:
     """Returns initial (params, batch_stats). It is traced with a batch of zeros."""
     ...
@@ -26,6 +34,7 @@ class Stage(Protocol):
     self,
     params: PyTree,
     batch_stats: PyTree,
+    frozen: PyTree,
     batch: Batch,
     key: jax.Array,
     train: bool = True,

@@ -3,6 +3,7 @@
 import functools
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -38,10 +39,11 @@ class DiffusionStage(LatentDiffusion):
   drop_probability: float  # of the null condition in training
   velocity_weight: float  # of the error in x0's change from frame to frame; eps: 0
   plan: samplers.Plan  # for the pictures
-  autoencoder: FlowAutoencoder  # frozen; used by the pictures only
+  autoencoder: FlowAutoencoder  # not used by the loss
   # JAX names functions by the text of what they belong to: 0.1 s with all weights.
   autoencoder_variables: PyTree = field(repr=False)
   joint_reader: JointReader | None = None  # trained beside the U-Net
+  frozen: ClassVar[PyTree] = {}  # the loss uses no other weights
   joint_weight: float = 0.0  # of its error
 
   def __post_init__(self):
@@ -68,6 +70,7 @@ class DiffusionStage(LatentDiffusion):
     self,
     params: PyTree,
     batch_stats: PyTree,
+    frozen: PyTree,
     batch: Batch,
     key: jax.Array,
     train: bool = True,
@@ -78,6 +81,7 @@ class DiffusionStage(LatentDiffusion):
     best prediction remains the mean, but position errors hardly reflect the timing of
     the motion, which is what beats determine.
     """
+    del frozen
     x0 = self.latent(batch)
     index = jnp.arange(x0.shape[0], dtype=jnp.int32)
     *keys, joint_key = jax.random.split(key, 4)
@@ -147,19 +151,28 @@ class DiffusionStage(LatentDiffusion):
     variables = {"params": params[READER]}
     return self.joint_reader.apply(variables, flow, occlusion, picture_joints)
 
+  def encode(
+    self, variables: PyTree, images: Float[Array | np.ndarray, "b h w 3"]
+  ) -> Float[Array, "b s s c"]:
+    """Returns z of pictures in [0, 1].
+
+    The variables are `autoencoder_variables`, as an argument of the program: constants
+    of this size would be compiled and kept with it.
+    """
+    return self.autoencoder.apply(variables, images, method="encode")
+
   def decode(
     self,
+    variables: PyTree,
     z: Float[Array | np.ndarray, "b s s c"],
     flow: Float[Array | np.ndarray, "b t s s 2"],
     occlusion: Float[Array | np.ndarray, "b t s s 1"],
   ) -> Float[Array, "b t h w 3"]:
-    """Returns the frames in [0, 1]."""
+    """Returns the frames in [0, 1]; the variables are those of `encode`."""
 
     def draw(z: Array, *motion: Array) -> Array:
       z = jnp.broadcast_to(z, (len(motion[0]), *z.shape))
-      return self.autoencoder.apply(
-        self.autoencoder_variables, z, *motion, method="decode"
-      )
+      return self.autoencoder.apply(variables, z, *motion, method="decode")
 
     def draw_in_parts(z: Array, *motion: Array) -> Array:
       draw_one = lambda one: draw(z, *(x[None] for x in one))[0]
@@ -181,7 +194,8 @@ class DiffusionStage(LatentDiffusion):
     del batch_stats
     batch = {name: value[:3] for name, value in batch.items()}
     num_clips = len(batch["z"])
-    sheet = np.stack(self._draw_rows(params, batch, key), axis=1)  # [clips 3 t h w 3]
+    frames = self._draw_rows(params, self.autoencoder_variables, batch, key)
+    sheet = np.stack(frames, axis=1)  # [clips 3 t h w 3]
     sheet = np.moveaxis(sheet, 2, 3)  # [clips 3 h t w 3]
     _, _, height, num_frames, width, _ = sheet.shape
     sheet = sheet.reshape(num_clips * 3 * height, num_frames * width, 3)
@@ -189,10 +203,10 @@ class DiffusionStage(LatentDiffusion):
 
   @functools.cached_property
   def _draw_rows(self) -> Callable:
-    """(params, batch, key) -> frames [b t h w 3] of each row of `pictures`."""
+    """(params, those of stage 1, batch, key) -> frames [b t h w 3] of each row."""
 
     @jax.jit
-    def draw(params: PyTree, batch: Batch, key: Array) -> list[Array]:
+    def draw(params: PyTree, stage1: PyTree, batch: Batch, key: Array) -> list[Array]:
       ids = jnp.arange(len(batch["z"]), dtype=jnp.int32)
       keys = process.example_keys(key, ids)
       motions = [
@@ -200,6 +214,6 @@ class DiffusionStage(LatentDiffusion):
         self.denoise_once(params, batch, keys),
         self.sample(params, batch, keys, self.plan),
       ]
-      return [self.decode(batch["z"], *motion)[:, ::5] for motion in motions]
+      return [self.decode(stage1, batch["z"], *motion)[:, ::5] for motion in motions]
 
     return draw

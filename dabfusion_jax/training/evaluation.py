@@ -27,6 +27,7 @@ class HeldOutLoss(Hook):
   def __init__(
     self,
     stage: Stage,
+    frozen: PyTree,
     dataset: Iterable[PyTree],
     key: jax.Array,
     mesh: jax.sharding.Mesh,
@@ -35,9 +36,10 @@ class HeldOutLoss(Hook):
   ):
     """Measures every `eval_every` steps and after the last step.
 
-    `dataset` yields this process's share of batches, the same ones for each iterator.
+    `frozen` are the stage's frozen weights, on the mesh. `dataset` yields this
+    process's share of batches, the same ones for each iterator.
     """
-    self._dataset, self._key = dataset, key
+    self._frozen, self._dataset, self._key = frozen, dataset, key
     self._batch_sharding = sharding.batch_sharding(mesh)
     self._writer, self._settings = writer, settings
     self._measured: tuple[int, float] | None = None  # (step, loss)
@@ -49,8 +51,10 @@ class HeldOutLoss(Hook):
         *(math.lcm(*every), *every),
       )
 
-    def metrics(params, batch_stats, batch, key):
-      loss, (_, metrics) = stage.loss(params, batch_stats, batch, key, train=False)
+    def metrics(params, batch_stats, frozen, batch, key):
+      loss, (_, metrics) = stage.loss(
+        params, batch_stats, frozen, batch, key, train=False
+      )
       return {"loss": loss} | metrics
 
     self._metrics = jax.jit(metrics)
@@ -74,6 +78,7 @@ class HeldOutLoss(Hook):
       metrics = self._metrics(
         state.ema_params,
         state.batch_stats,
+        self._frozen,
         sharding.to_global_batch(batch, self._batch_sharding),
         jax.random.fold_in(self._key, index),
       )

@@ -109,6 +109,7 @@ def train(
     state = checkpoints.restore(abstract, batches)
     if state is None:
       state = initialise(create_state(init, init_key, abstract))
+    frozen = jax.device_put(stage.frozen, jax.NamedSharding(mesh, jax.P()))
     start, num_steps = int(state.step), settings.num_steps
     if start >= num_steps:
       logging.info("%s is finished; raise num_steps=%d to train on.", run, num_steps)
@@ -132,6 +133,7 @@ def train(
         out_shardings=(shardings_of(abstract), None),
       ),
       state,
+      frozen,
       sharding.place(batch_spec, batch_sharding),
       loop_key,
       optimizer.learning_rate(start),
@@ -147,7 +149,9 @@ def train(
     ]
     held_out = None
     if eval_dataset is not None and settings.eval_every:
-      held_out = HeldOutLoss(stage, eval_dataset, eval_key, mesh, writer, settings)
+      held_out = HeldOutLoss(
+        stage, frozen, eval_dataset, eval_key, mesh, writer, settings
+      )
       hooks.append(held_out)
     elif settings.eval_every:
       logging.warning("There is no test split: no held-out loss chooses the best step.")
@@ -177,7 +181,7 @@ def train(
           batch = next_batch(batches, step)
         batch = sharding.to_global_batch(batch, batch_sharding)
         rate = optimizer.learning_rate(step - 1)
-        state, metrics = step_fn(state, batch, loop_key, rate)
+        state, metrics = step_fn(state, frozen, batch, loop_key, rate)
       if not in_flight:
         with progress.waiting("device"):
           jax.block_until_ready(state)

@@ -22,26 +22,31 @@ def make_train_step(
   optimizer: Optimizer,
   settings: LoopSettings,
 ) -> Callable:
-  """Returns a pure function (state, global batch, key, rate) -> (state, metrics).
+  """Returns a pure (state, frozen, global batch, key, rate) -> (state, metrics).
 
   It minimises the loss of `stage` by `optimizer` (`make_optimizer`), with the moving
   average, gradient accumulation and treatment of bad steps that `settings` say. The
-  rate, float32 [], is `optimizer.learning_rate` of the step, from the host. A bad step
+  frozen weights are those of the stage (`Stage.frozen`); the rate, float32 [], is
+  `optimizer.learning_rate` of the step, from the host. A bad step
   (`is_bad`) that is skipped changes nothing but the step's number.
   """
   spike_grad_norm = settings.spike_grad_norm
-  frozen = settings.frozen_parts
+  frozen_parts = settings.frozen_parts
   guarded = settings.max_skipped_steps > 0 or spike_grad_norm is not None
 
-  def train_step(state, batch, key, learning_rate):
+  def train_step(state, frozen, batch, key, learning_rate):
     key = jax.random.fold_in(key, state.step)
     grads, batch_stats, metrics = mean_gradients(
-      stage, state, batch, key, settings.gradient_accumulation
+      stage, state, frozen, batch, key, settings.gradient_accumulation
     )
     # Without gradients Adam changes nothing, and XLA drops their backward pass.
-    grads = grads | {name: jax.tree.map(jnp.zeros_like, grads[name]) for name in frozen}
+    grads = grads | {
+      name: jax.tree.map(jnp.zeros_like, grads[name]) for name in frozen_parts
+    }
     batch_stats = batch_stats | {
-      name: state.batch_stats[name] for name in frozen if name in state.batch_stats
+      name: state.batch_stats[name]
+      for name in frozen_parts
+      if name in state.batch_stats
     }
     updates, opt_state = optimizer.tx.update(
       grads, state.opt_state, state.params, learning_rate=learning_rate
@@ -88,7 +93,12 @@ def is_bad(
 
 
 def mean_gradients(
-  stage: Stage, state: TrainState, batch: PyTree, key: jax.Array, num_parts: int
+  stage: Stage,
+  state: TrainState,
+  frozen: PyTree,
+  batch: PyTree,
+  key: jax.Array,
+  num_parts: int,
 ) -> tuple[PyTree, PyTree, dict[str, jax.Array]]:
   """Returns (gradients, batch_stats, metrics with `loss`) of a batch.
 
@@ -100,7 +110,7 @@ def mean_gradients(
   def part(batch_stats, batch, key):
     (loss, (batch_stats, metrics)), grads = jax.value_and_grad(
       stage.loss, has_aux=True
-    )(state.params, batch_stats, batch, key)
+    )(state.params, batch_stats, frozen, batch, key)
     return batch_stats, (grads, metrics | {"loss": loss})
 
   if num_parts == 1:

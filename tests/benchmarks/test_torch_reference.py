@@ -107,7 +107,7 @@ def test_the_loss_of_stage_1_in_torch_is_that_of_the_stage():
   batch = {"ref_image": ref_image, "driving_frame": driving}
   key = jax.random.key(5)
   expected, _ = jax.jit(stage.loss)(
-    variables["params"], variables["batch_stats"], batch, key
+    variables["params"], variables["batch_stats"], stage.frozen, batch, key
   )
   draw = lambda key: sample_transform(key, stage.sigma_affine, stage.sigma_tps)
   transforms = jax.vmap(draw)(jax.random.split(key, len(driving)))

@@ -35,9 +35,14 @@ def setting():
     codec_features=4,
     num_residual=1,
   )
-  features = lambda x: (x, x[:, ::2, ::2])
+  features = lambda frozen, x: (frozen["scale"] * x, x[:, ::2, ::2])
   stage = AutoencoderStage(
-    model, features, scales=(1.0, 0.5), perceptual_weights=(1.0, 2.0), pixel_weight=3.0
+    model,
+    features,
+    {"scale": np.float32(2)},
+    scales=(1.0, 0.5),
+    perceptual_weights=(1.0, 2.0),
+    pixel_weight=3.0,
   )
   frames = jax.random.uniform(jax.random.key(0), (2, 4, 16, 16, 3))
   batch = {"ref_image": frames[0], "driving_frame": frames[1]}
@@ -47,7 +52,9 @@ def setting():
 def test_loss_is_the_weighted_sum_of_its_terms_and_trains_every_part(setting):
   stage, params, stats, batch = setting
   step = jax.jit(jax.value_and_grad(stage.loss, has_aux=True))
-  (loss, (new_stats, m)), grads = step(params, stats, batch, jax.random.key(2))
+  (loss, (new_stats, m)), grads = step(
+    params, stats, stage.frozen, batch, jax.random.key(2)
+  )
   expected = (
     m["perceptual"]
     + 3.0 * m["pixel_l1"]
@@ -66,7 +73,9 @@ def test_equivariance_can_be_left_out_as_in_the_papers_equation(setting):
   literal = dataclasses.replace(
     stage, equivariance_weight=0.0, features=None, pixel_weight=1.0
   )
-  loss, (_, metrics) = jax.jit(literal.loss)(params, stats, batch, jax.random.key(2))
+  loss, (_, metrics) = jax.jit(literal.loss)(
+    params, stats, stage.frozen, batch, jax.random.key(2)
+  )
   np.testing.assert_allclose(loss, metrics["pixel_l1"], rtol=1e-6)
   assert "perceptual" not in metrics
 
@@ -103,14 +112,14 @@ def test_every_other_frame_may_be_rebuilt_by_the_true_motion(setting):
   )
   truth = make_truth()
   step = jax.jit(jax.value_and_grad(stage.loss, has_aux=True))
-  (loss, _), grads = step(params, stats, batch | truth, jax.random.key(2))
+  (loss, _), grads = step(params, stats, stage.frozen, batch | truth, jax.random.key(2))
   # The others train the predictor, as all do without the truth.
   assert min(largest_gradients(grads).values()) > 0
   for first, counts in ((0, True), (1, False)):
     motion = truth["motion"].copy()
     motion[first::2] *= -1
     other = batch | truth | {"motion": motion}
-    (again, _), _ = step(params, stats, other, jax.random.key(2))
+    (again, _), _ = step(params, stats, stage.frozen, other, jax.random.key(2))
     assert (abs(again - loss) > 1e-5) == counts
 
 
@@ -126,7 +135,9 @@ def test_the_true_motion_trains_keypoints_and_flow_but_not_the_codec(setting):
   )
   truth = make_truth()
   step = jax.jit(jax.value_and_grad(stage.loss, has_aux=True))
-  (loss, (new_stats, m)), grads = step(params, stats, batch | truth, jax.random.key(2))
+  (loss, (new_stats, m)), grads = step(
+    params, stats, stage.frozen, batch | truth, jax.random.key(2)
+  )
   assert new_stats.keys() == stats.keys()  # nothing that was sown is kept
   parts = m["part_heatmap"] + m["part_jacobian"] + m["part_regions"]
   flow = (loss - 2.0 * parts) / 5.0
@@ -136,7 +147,7 @@ def test_the_true_motion_trains_keypoints_and_flow_but_not_the_codec(setting):
   assert largest["encoder"] == largest["decoder"] == 0
   # What is hidden in the reference does not count.
   hidden = truth | {"motion": truth["motion"] + 9.0 * ~truth["is_visible"][..., None]}
-  (again, _), _ = step(params, stats, batch | hidden, jax.random.key(2))
+  (again, _), _ = step(params, stats, stage.frozen, batch | hidden, jax.random.key(2))
   np.testing.assert_allclose(again, loss, rtol=1e-6)
   # Nor does background in cells of the body, of 5 pixels; further away it does.
   for column, counts in ((6, False), (13, True)):
@@ -145,7 +156,8 @@ def test_the_true_motion_trains_keypoints_and_flow_but_not_the_codec(setting):
     visible = truth | {"motion": motion, "is_visible": np.ones((4, 16, 16), bool)}
     plain = visible | {"motion": truth["motion"]}
     losses = [
-      step(params, stats, batch | t, jax.random.key(2))[0][0] for t in (visible, plain)
+      step(params, stats, stage.frozen, batch | t, jax.random.key(2))[0][0]
+      for t in (visible, plain)
     ]
     assert (abs(losses[0] - losses[1]) > 1e-3) == counts
 
@@ -162,7 +174,9 @@ def test_the_true_motion_trains_matches_as_well_if_there_are_any(setting):
   )
   params, stats = draw_variables(stage.init, batch)
   step = jax.jit(jax.value_and_grad(stage.loss, has_aux=True))
-  (loss, (_, m)), grads = step(params, stats, batch | make_truth(), jax.random.key(2))
+  (loss, (_, m)), grads = step(
+    params, stats, stage.frozen, batch | make_truth(), jax.random.key(2)
+  )
   parts = sum(value for name, value in m.items() if name in PARTS_ERRORS)
   np.testing.assert_allclose(loss, 2.0 * parts, rtol=1e-5)
   largest = largest_gradients(grads)
@@ -184,13 +198,15 @@ def test_the_true_motion_trains_the_fine_flow_of_a_decoder(setting):
   params, stats = draw_variables(stage.init, batch)
   step = jax.jit(jax.value_and_grad(stage.loss, has_aux=True))
   truth = make_truth() | {"is_visible": np.ones((4, 16, 16), bool)}
-  (_, (_, m)), grads = step(params, stats, batch | truth, jax.random.key(2))
+  (_, (_, m)), grads = step(
+    params, stats, stage.frozen, batch | truth, jax.random.key(2)
+  )
   assert np.abs(grads["decoder"]["fine"]["conv"]["kernel"]).max() > 0
   # Background in cells of the body counts for it: it has no cells.
   motion = truth["motion"].copy()
   motion[:, :, 6] += 9
   (_, (_, n)), _ = step(
-    params, stats, batch | truth | {"motion": motion}, jax.random.key(2)
+    params, stats, stage.frozen, batch | truth | {"motion": motion}, jax.random.key(2)
   )
   assert m["flow_error_off_body"] == n["flow_error_off_body"]
   assert n["fine_flow_error_off_body"] > m["fine_flow_error_off_body"] + 0.01
@@ -198,7 +214,9 @@ def test_the_true_motion_trains_the_fine_flow_of_a_decoder(setting):
   zeros = {"fine": jax.tree.map(jnp.zeros_like, params["decoder"]["fine"])}
   begin = params | {"decoder": params["decoder"] | zeros}
   before, after = (
-    step(begin, stats, batch | truth | {"motion": x}, jax.random.key(2))[1]
+    step(begin, stats, stage.frozen, batch | truth | {"motion": x}, jax.random.key(2))[
+      1
+    ]
     for x in (truth["motion"], motion)
   )
   leaves = (jax.tree.leaves(grads["dense_motion"]) for grads in (before, after))
@@ -209,7 +227,9 @@ def test_the_true_motion_trains_the_fine_flow_of_a_decoder(setting):
   motion[0::2] *= -1
   held_out = jax.jit(functools.partial(stage.loss, train=False))
   ratios = [
-    held_out(params, stats, batch | truth | {"motion": x}, jax.random.key(2))[1][1]
+    held_out(
+      params, stats, stage.frozen, batch | truth | {"motion": x}, jax.random.key(2)
+    )[1][1]
     for x in (truth["motion"], motion)
   ]
   of_pixels, of_cells = (
@@ -227,12 +247,14 @@ def test_held_out_loss_is_that_of_the_running_statistics_and_leaves_them(setting
   stats = jax.tree.map(lambda x: 1.5 * x + 0.1, stats)  # not those of the batch
   key = jax.random.key(2)
   held_out = jax.jit(functools.partial(stage.loss, train=False))
-  loss, (new_stats, _) = held_out(params, stats, batch, key)
+  loss, (new_stats, _) = held_out(params, stats, stage.frozen, batch, key)
   jax.tree.map(np.testing.assert_array_equal, new_stats, stats)
   rebuilt = jax.jit(stage.reconstruct)(params, stats, *batch.values()).image
   expected = jnp.abs(rebuilt - batch["driving_frame"]).mean()
   np.testing.assert_allclose(loss, expected, rtol=1e-5)
-  assert abs(jax.jit(stage.loss)(params, stats, batch, key)[0] - loss) > 1e-3
+  assert (
+    abs(jax.jit(stage.loss)(params, stats, stage.frozen, batch, key)[0] - loss) > 1e-3
+  )
 
 
 def test_pictures_have_a_row_per_pair(setting):

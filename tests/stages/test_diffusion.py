@@ -87,9 +87,9 @@ def test_latent_and_flow_are_inverse(setting):
 def test_initial_loss_is_finite_and_depends_on_the_key_alone(setting):
   stage, params, batch, _ = setting
   loss = jax.jit(stage.loss)
-  first, (_, metrics) = loss(params, {}, batch, jax.random.key(3))
-  again, _ = loss(params, {}, batch, jax.random.key(3))
-  other, _ = loss(params, {}, batch, jax.random.key(4))
+  first, (_, metrics) = loss(params, {}, {}, batch, jax.random.key(3))
+  again, _ = loss(params, {}, {}, batch, jax.random.key(3))
+  other, _ = loss(params, {}, {}, batch, jax.random.key(4))
   assert np.isfinite(first) and first == again and first != other
   parts = 2 * metrics["flow_error"] + metrics["occlusion_error"]
   np.testing.assert_allclose(first, parts / 3, rtol=1e-5)
@@ -119,7 +119,7 @@ def test_held_out_loss_drops_no_condition(setting):
 
   def loss(stage, train):
     loss, (stats, _) = jax.jit(functools.partial(stage.loss, train=train))(
-      params, {}, batch, jax.random.key(3)
+      params, {}, {}, batch, jax.random.key(3)
     )
     assert stats == {}
     return float(loss)
@@ -147,7 +147,7 @@ def test_velocity_error_is_of_changes_between_frames_only(setting, monkeypatch):
       return (jnp.sqrt(alpha) * x_t - x0_hat) / jnp.sqrt(1 - alpha)
 
     monkeypatch.setattr(UNet3D, "apply", apply)
-    total, (_, metrics) = stage.loss(params, {}, batch, jax.random.key(3))
+    total, (_, metrics) = stage.loss(params, {}, {}, batch, jax.random.key(3))
     mean = (2 * metrics["flow_error"] + metrics["occlusion_error"]) / 3
     np.testing.assert_allclose(total - mean, 2 * metrics["velocity_error"], 1e-3, 1e-4)
     return float(metrics["velocity_error"])
@@ -230,7 +230,7 @@ def test_the_frames_of_a_clip_are_those_that_the_autoencoder_draws(setting, num_
     jnp.concatenate([batch[name]] * 3, axis=1)[:2, :num_frames]
     for name in ("flow", "occlusion")
   ]
-  frames = jax.jit(stage.decode)(batch["z"][:2], *motion)
+  frames = jax.jit(stage.decode)(stage.autoencoder_variables, batch["z"][:2], *motion)
   assert frames.shape[:2] == (2, num_frames)
   draw = jax.jit(
     functools.partial(
@@ -248,7 +248,8 @@ def test_pictures_show_truth_one_step_and_sample_of_each_clip(setting):
   sheet = stage.pictures(params, {}, batch, jax.random.key(0))["dance"]
   assert sheet.shape == (3 * 3 * 4 * _SIZE, 4 * _SIZE, 3) and sheet.dtype == np.uint8
   rows = sheet.reshape(3, 3, 4 * _SIZE, 4 * _SIZE, 3)
-  true = stage.decode(*(batch[n][:, ...] for n in ("z", "flow", "occlusion")))[:, 0]
+  latents = (batch[n] for n in ("z", "flow", "occlusion"))
+  true = stage.decode(stage.autoencoder_variables, *latents)[:, 0]
   np.testing.assert_allclose(rows[:, 0] / 255, true, atol=0.51 / 255)
   other = stage.pictures(params, {}, batch, jax.random.key(1))["dance"]
   assert (other != sheet).any()
@@ -281,7 +282,9 @@ def test_the_condition_follows_the_beat_mode_of_the_network(setting):
 def test_decoding_the_identity_flow_repeats_one_picture(setting):
   stage, _, batch, _ = setting
   grid = jnp.broadcast_to(identity_grid(_SIZE, _SIZE), batch["flow"].shape)
-  video = jax.jit(stage.decode)(batch["z"], grid, jnp.ones_like(batch["occlusion"]))
+  seen = jnp.ones_like(batch["occlusion"])
+  decode = jax.jit(stage.decode)
+  video = decode(stage.autoencoder_variables, batch["z"], grid, seen)
   assert video.shape == (3, _FRAMES, 4 * _SIZE, 4 * _SIZE, 3)
   np.testing.assert_allclose(video[:, 1:], video[:, :-1], atol=1e-5)
 
@@ -300,7 +303,7 @@ def test_a_joint_reader_is_trained_beside_the_unet(setting):
 
   @jax.jit
   def slopes_of_reader(reader):
-    loss = lambda p: reading.loss(both | {READER: p}, {}, batch, jax.random.key(5))
+    loss = lambda p: reading.loss(both | {READER: p}, {}, {}, batch, jax.random.key(5))
     return jax.value_and_grad(loss, has_aux=True)(reader)
 
   (loss, (_, metrics)), slopes = slopes_of_reader(both[READER])

@@ -38,8 +38,8 @@ def test_held_out_loss_is_that_of_the_averaged_parameters(tmp_path):
   class Plain(ToyStage):
     """Its held-out loss is a parameter."""
 
-    def loss(self, params, batch_stats, batch, key, train=True):
-      loss, aux = super().loss(params, batch_stats, batch, key, train)
+    def loss(self, params, batch_stats, frozen, batch, key, train=True):
+      loss, aux = super().loss(params, batch_stats, frozen, batch, key, train)
       return (loss if train else params["out"]["bias"][0]), aux
 
   state = toy_train(
@@ -55,8 +55,8 @@ def test_a_checkpoint_of_the_lowest_held_out_loss_is_kept(tmp_path):
   class Rising(ToyStage):
     """Its held-out loss grows with the bias, which begins at zero."""
 
-    def loss(self, params, batch_stats, batch, key, train=True):
-      loss, aux = super().loss(params, batch_stats, batch, key, train)
+    def loss(self, params, batch_stats, frozen, batch, key, train=True):
+      loss, aux = super().loss(params, batch_stats, frozen, batch, key, train)
       return (loss if train else jnp.abs(params["out"]["bias"][0])), aux
 
   changes = {"keep_checkpoints": 1, "keep_best_checkpoints": 1, "checkpoint_every": 1}
@@ -76,8 +76,8 @@ def test_a_checkpoint_of_the_lowest_held_out_loss_is_kept(tmp_path):
 
 def test_a_held_out_loss_that_is_not_finite_is_told(tmp_path, caplog):
   class Spoilt(ToyStage):
-    def loss(self, params, batch_stats, batch, key, train=True):
-      loss, aux = super().loss(params, batch_stats, batch, key, train)
+    def loss(self, params, batch_stats, frozen, batch, key, train=True):
+      loss, aux = super().loss(params, batch_stats, frozen, batch, key, train)
       return (loss if train else jnp.nan * loss), aux
 
   changes = {"eval_every": 2, "eval_batches": 1, "num_steps": 2}

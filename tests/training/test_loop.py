@@ -54,8 +54,8 @@ def test_resume_equals_straight_run(straight, tmp_path):
 
 def test_resume_continues_with_the_next_data_and_noise(tmp_path):
   class Logging(ToyStage):
-    def loss(self, params, batch_stats, batch, key, train=True):
-      loss, (stats, metrics) = super().loss(params, batch_stats, batch, key)
+    def loss(self, params, batch_stats, frozen, batch, key, train=True):
+      loss, (stats, metrics) = super().loss(params, batch_stats, frozen, batch, key)
       drawn = {"first": batch["image"][0, 0, 0, 0], "noise": jax.random.uniform(key)}
       return loss, (stats, metrics | drawn)
 
@@ -108,8 +108,8 @@ def test_sigterm_saves_and_exits_with_143(straight, tmp_path):
 @pytest.mark.parametrize("metric", ["loss", "grad_norm"])
 def test_run_stops_at_the_first_value_that_is_not_finite(tmp_path, metric):
   class Spoilt(ToyStage):
-    def loss(self, params, batch_stats, batch, key, train=True):
-      loss, aux = super().loss(params, batch_stats, batch, key)
+    def loss(self, params, batch_stats, frozen, batch, key, train=True):
+      loss, aux = super().loss(params, batch_stats, frozen, batch, key)
       bad = batch["step"][0] == 3
       if metric == "loss":
         return jnp.where(bad, jnp.inf, loss), aux
@@ -310,8 +310,8 @@ def test_settings_out_of_range_are_refused(change):
 class Uneven(ToyStage):
   """Its second step is bad."""
 
-  def loss(self, params, batch_stats, batch, key, train=True):
-    loss, aux = super().loss(params, batch_stats, batch, key)
+  def loss(self, params, batch_stats, frozen, batch, key, train=True):
+    loss, aux = super().loss(params, batch_stats, frozen, batch, key)
     bad = jnp.abs(batch["image"][0, 0, 0, 0] - SECOND) < 1e-6
     return jnp.where(bad, jnp.nan, loss), aux
 
@@ -344,7 +344,9 @@ def test_parts_of_a_batch_give_the_gradient_of_the_whole():
   class Plain(ToyStage):
     """Linear, without noise and BatchNorm: then the two are the same."""
 
-    def loss(self, params, batch_stats, batch, key, train=True):
+    frozen = {}
+
+    def loss(self, params, batch_stats, frozen, batch, key, train=True):
       del key
       error = batch["x"] @ params["w"] - batch["y"]
       return jnp.mean(error**2), (batch_stats, {"error": jnp.abs(error).mean()})
@@ -354,7 +356,7 @@ def test_parts_of_a_batch_give_the_gradient_of_the_whole():
   params = {"w": jnp.ones((3, 2))}
   state = TrainState(jnp.int32(0), params, {}, (), params)
   whole, parts = (
-    mean_gradients(Plain(), state, batch, jax.random.key(0), n) for n in (1, 4)
+    mean_gradients(Plain(), state, {}, batch, jax.random.key(0), n) for n in (1, 4)
   )
   jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, rtol=1e-6), whole, parts)
 

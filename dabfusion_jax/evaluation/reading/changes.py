@@ -34,14 +34,15 @@ def rebuilt_by(stage: DiffusionStage, digest: str) -> Change:
   """
 
   @jax.jit
-  def rebuild(frames):
-    motion, z = stage.autoencoder.apply(
-      stage.autoencoder_variables, frames, method="analyse_clip"
-    )
-    return stage.decode(z[None], motion.flow[None], motion.occlusion[None])[0]
+  def rebuild(variables, frames):
+    motion, z = stage.autoencoder.apply(variables, frames, method="analyse_clip")
+    motion = (x[None] for x in (motion.flow, motion.occlusion))
+    return stage.decode(variables, z[None], *motion)[0]
+
+  variables = jax.device_put(stage.autoencoder_variables)
 
   def apply(clip: clips.Clip) -> clips.Clip:
-    frames = rebuild(from_uint8(jnp.asarray(clip.frames)))
+    frames = rebuild(variables, from_uint8(jnp.asarray(clip.frames)))
     return dataclasses.replace(clip, frames=to_uint8(frames))
 
   return Change("stage1", digest, apply)
