@@ -16,8 +16,11 @@ import os
 import pathlib
 import re
 import shutil
+import struct
 import tempfile
 import threading
+import zipfile
+import zlib
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -40,6 +43,14 @@ _SAYS_FULL = re.compile(
 # get in each other's way if the garbage collector runs callbacks, and JAX has one:
 # "SystemError: AST constructor recursion depth mismatch".
 _PARSING = threading.Lock()
+
+
+# What NumPy raises for a damaged npz file; RuntimeError if it claims to be encrypted.
+DAMAGED_NPZ = (
+  *(OSError, ValueError, EOFError, KeyError, TypeError, SyntaxError, MemoryError),
+  *(NotImplementedError, OverflowError, RuntimeError),
+  *(struct.error, zipfile.BadZipFile, zlib.error),
+)
 
 
 def is_remote(path: epath.PathLike) -> bool:

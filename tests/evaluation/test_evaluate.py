@@ -197,10 +197,10 @@ def test_fvd_is_computed_for_groups_and_beside_its_baselines(
     arrays = {"frames": clip_folders.make_frames(i)[:length], "fps": 10}
     (tmp_path / "few").mkdir(exist_ok=True)
     clips.write_arrays(tmp_path / "few" / f"{names[i]}.npz", arrays)
-  few = lambda: evaluate_folders(
-    tmp_path / "few", folders / "real", tmp_path, ("fvd",), networks
-  )[0]["summary"]["all"]["fvd"]
-  assert few()["n"] == 2
+  few = lambda name="fvd": evaluate_folders(
+    tmp_path / "few", folders / "real", tmp_path, (name,), networks
+  )[0]["summary"]["all"][name]
+  assert few()["n"] == 2 and few("fvd_16f")["n"] == 3
   assert few()["n_undefined"] == 1 and few()["reasons"] == {"length_differs": 1}
   (tmp_path / "few" / f"{names[0]}.npz").unlink()
   assert few()["reason"] == "too_few_clips" and few()["value"] is None

@@ -39,7 +39,7 @@ def test_the_command_evaluates_folders(folders, tmp_path, capsys):
 def test_an_unfinished_export_is_reported(folders, tmp_path, capsys):
   (tmp_path / "export").mkdir()
   shutil.copytree(folders / "real", tmp_path / "export" / "samples")
-  manifest = {"label": "Half", "num_clips": 9}
+  manifest = {"format": 2, "label": "Half", "num_clips": 9}
   (tmp_path / "export" / "manifest.json").write_text(json.dumps(manifest))
   arguments = [f"--samples={tmp_path / 'export'}", "--metrics=motion"]
   program.main([*arguments, f"--output={tmp_path}", f"--cache={folders / 'cache'}"])
@@ -148,9 +148,9 @@ def test_processes_fill_one_cache_from_which_another_writes_the_result(
   program.main([*arguments, f"--output={tmp_path / 'alone'}"])
 
   shared = [*arguments, f"--output={tmp_path / 'shared'}"]
-  for index in range(3):
-    program.main([*shared, f"--process_index={index}", "--process_count=3"])
-    assert f"share {index} of 3" in capsys.readouterr().out
+  for index in range(8):  # the first three have real clips only
+    program.main([*shared, f"--process_index={index}", "--process_count=8"])
+    assert f"share {index} of 8" in capsys.readouterr().out
   assert not (tmp_path / "shared" / "result.json").exists()
   monkeypatch.setattr(clips, "read_clip", None)  # nothing is left to read
   program.main(shared)

@@ -105,6 +105,61 @@ def test_clips_of_odd_size_can_be_measured(tmp_path):
   assert ssim["n"] == ssim["nulls"]["codec"]["n"] == 2
 
 
+def _write_heard(path, num_frames, seconds=0.0, period=0.5, index=0):
+  """Writes a clip with that much sound, of clicks; 0: without."""
+  path.parent.mkdir(exist_ok=True)
+  arrays = {"frames": clip_folders.make_frames(index, num_frames), "fps": 10}
+  if seconds:
+    sound = np.int16(clip_folders.clicks(seconds, period) * 9000)
+    arrays |= {"audio": sound, "sample_rate": clip_folders.RATE}
+  clips.write_arrays(path, arrays)
+
+
+def test_sound_of_the_other_clip_is_cut_to_the_motion_or_too_short_for_it(tmp_path):
+  for part, num_frames, seconds in (
+    ("real", 40, 4.0),
+    ("own", 20, 2.0),
+    ("silent", 20, 0),
+    ("longer", 60, 0),
+  ):
+    for i in range(2):
+      _write_heard(tmp_path / part / f"{i}.npz", num_frames, seconds, index=i)
+  scores = {}
+  for part in ("own", "silent", "longer"):
+    _, measured = evaluate_folders(tmp_path / part, tmp_path / "real", tmp_path / ".c")
+    scores[part] = [row["av_align"] for row in measured.scores["sample"]]
+    real = [row["av_align"] for row in measured.scores["real"]]
+    assert scores.setdefault("real", real) == real
+  assert scores["silent"] == scores["own"] and scores["own"] != scores["real"]
+  assert [score.reason for score in scores["longer"]] == ["length_differs"] * 2
+
+
+def test_real_clips_are_measured_with_their_own_sound(tmp_path):
+  for i in range(3):
+    _write_heard(tmp_path / "real" / f"{i}.npz", 24, 2.4, index=i)
+    _write_heard(tmp_path / "other song" / f"{i}.npz", 24, 2.4, 0.35, index=i)
+  scores = []
+  for part in ("real", "other song"):
+    _, measured = evaluate_folders(tmp_path / part, tmp_path / "real", tmp_path / ".c")
+    own, real = (
+      [row["av_align"] for row in measured.scores[kind]] for kind in ("sample", "real")
+    )
+    assert (own == real) == (part == "real")
+    scores.append(measured.scores["real"])
+  assert scores[0] == scores[1]
+
+
+def test_music_of_the_same_sound_is_no_other_music(tmp_path):
+  for i in range(4):  # of two songs, and then of one
+    for part, period in (("two", 0.5 if i < 2 else 0.35), ("one", 0.5)):
+      _write_heard(tmp_path / part / f"{i}.npz", 24, 2.4, period, index=i)
+  for part, has_null in (("two", True), ("one", False)):
+    _, measured = evaluate_folders(tmp_path / part, None, tmp_path / ".c")
+    assert ("shuffled" in measured.scores) == has_null
+  orders = measured.draws
+  assert not orders
+
+
 def test_a_single_clip_has_no_noise_and_no_other_music(tmp_path):
   clip_folders.write_folder(tmp_path / "a", 1)
   result, _ = evaluate_folders(tmp_path / "a", tmp_path / "a", tmp_path / "c", QUICK)

@@ -9,7 +9,6 @@ import hashlib
 import json
 import os
 import pathlib
-import zipfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -54,7 +53,7 @@ class FeatureCache:
     try:
       with np.load(path, allow_pickle=False) as content:
         return {name: content[name] for name in content.files}
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile):
+    except files.DAMAGED_NPZ:
       pass  # absent or damaged
     value = dict(compute())
     path.parent.mkdir(exist_ok=True)

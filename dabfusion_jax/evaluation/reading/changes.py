@@ -25,6 +25,16 @@ CODED = Change("coded", av.__version__, coding.after_coding)
 FROZEN = Change("frozen", "1", clips.frozen)
 
 
+def heard_until(seconds: float) -> Change:
+  """Returns the change that ends a clip's sound early, for the motion of another."""
+
+  def apply(clip: clips.Clip) -> clips.Clip:
+    audio = clip.audio[: round(seconds * clips.SAMPLE_RATE)]
+    return dataclasses.replace(clip, audio=audio)
+
+  return Change("heard_until", f"{seconds:.6f}", apply)
+
+
 def rebuilt_by(stage: DiffusionStage, digest: str) -> Change:
   """Returns the change of a real clip into what stage 1 rebuilds from its own motion.
 

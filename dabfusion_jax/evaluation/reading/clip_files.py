@@ -10,11 +10,13 @@ import hashlib
 import os
 import pathlib
 from collections.abc import Collection
+from typing import Any
 
 from data_pipeline import files
 from data_pipeline.errors import UserError
+from data_pipeline.sources.base import VIDEO_SUFFIXES
 
-VIDEO_ENDINGS = (".mp4", ".avi", ".mov", ".webm", ".mkv")
+VIDEO_ENDINGS = (*VIDEO_SUFFIXES, ".gif")
 PARTS = ("samples", "references")
 
 
@@ -67,9 +69,11 @@ def find_paths(
   root = pathlib.Path(folder)
   if not root.is_dir():
     raise ClipError(f"{root} is not a folder; give a folder of videos or an export.")
-  is_export = (root / "manifest.json").is_file()
-  if (root / part).is_dir() and (is_export or all((root / p).is_dir() for p in PARTS)):
-    root = root / part
+  is_part = bool(read_manifest(root))
+  if is_part or all((root / p).is_dir() for p in PARTS):
+    root = root / part if (root / part).is_dir() else root
+  elif root.name in PARTS:
+    is_part = bool(read_manifest(root.parent))
   paths: dict[str, dict[str, pathlib.Path]] = {}
   for path in sorted(root.rglob("*")):
     kind = "video" if path.suffix.lower() in VIDEO_ENDINGS else "arrays"
@@ -85,12 +89,33 @@ def find_paths(
         f"{path} and {paths[name][kind]} are two clips with one name; rename one."
       )
     paths[name][kind] = path
-  if is_export:  # the npz comes last: without it, a clip is not finished
+  if is_part:  # the npz comes last: without it, a clip is not finished
     paths = {name: own for name, own in paths.items() if "arrays" in own}
   if not paths:
     endings = ", ".join((".npz", *VIDEO_ENDINGS))
     raise ClipError(f"{root} holds no clips; their names end in {endings}.")
   return paths
+
+
+def read_manifest(folder: pathlib.Path) -> dict[str, Any]:
+  """Returns the manifest of an export; {} for any other folder.
+
+  Raises:
+    ClipError: it is damaged.
+  """
+  path = folder / "manifest.json"
+  try:
+    manifest = files.read_json(path) if path.is_file() else {}
+  except (UserError, OSError) as error:
+    if all((folder / part).is_dir() for part in PARTS):
+      raise ClipError(str(error)) from error
+    return {}  # of some other program
+  if "format" not in manifest:
+    return {}
+  for key, kind in (("num_clips", int), ("label", str)):
+    if type(manifest.get(key)) is not kind:
+      raise ClipError(f"{path} is damaged (no {key}); export the clips again.")
+  return manifest
 
 
 def _digest(*paths: pathlib.Path) -> str:

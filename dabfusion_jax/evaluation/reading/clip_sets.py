@@ -84,8 +84,8 @@ def common_shape(clip_sets: Mapping[str, ClipSet]) -> tuple[int, int, int, float
   if len(rates) > 1:
     (a, clip_a), (b, clip_b), *_ = rates.items()
     faults.append(
-      f"{clip_a} has {a} fps, {clip_b} has {b}: pass --fps=N if all clips have that"
-      " rate and a tag is wrong."
+      f"{clip_a} has {a} fps, {clip_b} has {b}: convert them to one rate, or pass"
+      " --fps=N if all clips have that one and a tag is wrong."
     )
   if len(sizes) > 1:
     (a, clip_a), (b, clip_b), *_ = sizes.items()

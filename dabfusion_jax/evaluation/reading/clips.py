@@ -7,9 +7,6 @@ clip: `audio` int16 [s] with `sample_rate`, `beat_times` and `true_beat_times` f
 
 import dataclasses
 import pathlib
-import struct
-import zipfile
-import zlib
 from collections.abc import Mapping
 from typing import Any
 
@@ -39,13 +36,6 @@ class Clip:
   audio: Float32[np.ndarray, "s"] | None  # mono at SAMPLE_RATE; None without sound
   lossless: bool  # whether the frames were never coded as video
   truth: Mapping[str, np.ndarray]  # any of `TRUTH`
-
-
-# What NumPy raises for a damaged npz file.
-_DAMAGED = (
-  *(OSError, ValueError, EOFError, KeyError, TypeError, SyntaxError, MemoryError),
-  *(NotImplementedError, OverflowError, struct.error, zipfile.BadZipFile, zlib.error),
-)
 
 
 def read_clip(
@@ -97,7 +87,7 @@ def _read_arrays(file: ClipFile) -> Clip:
   try:
     with np.load(file.arrays, allow_pickle=False) as content:
       arrays = {key: content[key] for key in content.files}
-  except _DAMAGED as error:
+  except files.DAMAGED_NPZ as error:
     raise ClipError(f"{file.arrays}: damaged ({error}).") from None
   frames = arrays.get("frames")
   if frames is None or "fps" not in arrays:

@@ -11,7 +11,7 @@ from jaxtyping import UInt8
 
 from dabfusion_jax.evaluation.reading.cache import FeatureCache, Key
 from dabfusion_jax.evaluation.reading.changes import Change
-from dabfusion_jax.evaluation.reading.clip_files import find_paths
+from dabfusion_jax.evaluation.reading.clip_files import find_paths, read_manifest
 from dabfusion_jax.evaluation.reading.clip_sets import (
   ClipSet,
   common_shape,
@@ -32,7 +32,6 @@ from dabfusion_jax.evaluation.scoring.measure import Extras, Settings
 from dabfusion_jax.metrics import appearance
 from dabfusion_jax.parallel.share import ALONE, Share
 from dabfusion_jax.pretrained import store
-from data_pipeline import files
 from data_pipeline.errors import UserError
 from data_pipeline.extras import needs_extra
 from data_pipeline.records import loader
@@ -113,7 +112,7 @@ def evaluate_folders(
     if not (own.is_joined and own.is_first):
       return None
   samples, references = _open(folders, settings, cache)
-  manifest = _read_manifest(folders.samples)
+  manifest = read_manifest(pathlib.Path(folders.samples))
   _note_unfinished(samples, manifest)
   if folders.training:
     *_, fps = common_shape({"samples": samples})
@@ -164,12 +163,6 @@ def _open(
     length, *_ = common_shape({"samples": samples})
     whole = dataclasses.replace(whole, num_frames=length)
   return samples, open_clip_set(folders.references, "references", whole, cache, names)
-
-
-def _read_manifest(folder: str) -> dict[str, Any]:
-  """Returns the manifest of an export; empty for any other folder."""
-  path = pathlib.Path(folder) / "manifest.json"
-  return files.read_json(path) if path.is_file() else {}
 
 
 def _note_unfinished(samples: ClipSet, manifest: dict[str, Any]) -> None:

@@ -214,12 +214,11 @@ def _videos(
   sample_files = clip_files.find_clips(samples, "samples")
   real_files = clip_files.find_clips(references, "references") if references else {}
   measured = {clip["name"]: sample_files.get(clip["name"]) for clip in result["clips"]}
-  digests = (f"{name} {file and file.digest}" for name, file in measured.items())
-  if protocol.list_hash(digests) != result["subject"]["samples_hash"]:
-    raise clips.ClipError(
-      f"{samples} does not hold the clips that were measured: evaluate them again, or"
-      " name the folder of those with --samples."
-    )
+  _check_same_files(samples, measured, result["subject"]["samples_hash"])
+  if references:
+    unread = result["failures"]["references"]
+    measured = {n: file for n, file in real_files.items() if n not in unread}
+    _check_same_files(references, measured, p["references_hash"])
 
   def read(name: str) -> tuple[clips.Clip, clips.Clip | None]:
     sample = clips.read_clip(sample_files[name], **vars(reading))
@@ -257,6 +256,17 @@ def _videos(
     )
     pieces.append(html.clip(name, text, videos))
   return pieces
+
+
+def _check_same_files(
+  folder: str, found: Mapping[str, clip_files.ClipFile | None], expected: str
+) -> None:
+  digests = (f"{name} {file and file.digest}" for name, file in found.items())
+  if protocol.list_hash(digests) != expected:
+    raise clips.ClipError(
+      f"{folder} does not hold the clips that were measured: evaluate them again, or"
+      " name the folder of those with --samples or --references."
+    )
 
 
 def _clips_table(result: Result, scores: Sequence[ScoreLine]) -> str:

@@ -124,6 +124,9 @@ def summarise(
   reasons = Counter(s.reason for s in scores if s.value is None)
   flags = Counter(s.reason for s in scores if s.value is not None and s.reason)
   by_sequence = sequence_means(values, [sequences[i] for i in defined])
+  # A sequence has one track; clips of unknown ones sort first, and tell.
+  track_of = dict(sorted(((sequences[i], tracks[i]) for i in defined), reverse=True))
+  sequence_tracks = [track_of[name] for name in sorted(track_of)]
   return {
     "mean": float(by_sequence.mean()) if len(values) else None,
     "n": len(values),
@@ -133,7 +136,7 @@ def summarise(
     "sem": standard_error(values),
     "sem_seq": standard_error(by_sequence),
     "n_sequences": len(by_sequence),
-    "interval": _interval(values, [tracks[i] for i in defined], seed),
+    "interval": _interval(by_sequence, sequence_tracks, seed),
   }
 
 

@@ -6,11 +6,14 @@ import numpy as np
 from jaxtyping import Float32, Float64
 
 from dabfusion_jax.evaluation.reading import music_events
+from dabfusion_jax.evaluation.reading.changes import heard_until
 from dabfusion_jax.evaluation.reading.features import ClipFeatures
 from dabfusion_jax.evaluation.reading.labels import Labels
 from dabfusion_jax.evaluation.reading.networks import Networks
 from dabfusion_jax.evaluation.scoring import baselines
 from data_pipeline.music.onsets import LATE_SECONDS
+
+_SAME_SECONDS, _SAME_SHARE = 0.05, 0.8  # of onsets of one piece of music
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,6 +29,7 @@ class Events:
     track: name of the piece of music, "" if unknown.
     period: of these beats in seconds, their median interval; the track's if unknown.
     reason: why there is no music at all; None if there is.
+    no_onsets: why there are no onsets, if there are none.
     embedding: of the sound by Wav2CLIP; None without its weights.
   """
 
@@ -35,12 +39,21 @@ class Events:
   track: str
   period: float | None
   reason: str | None = None
+  no_onsets: str = "no_sound"
   embedding: Float32[np.ndarray, "512"] | None = None
+
+  def sounds_like(self, other: "Events") -> bool:
+    """Returns whether most of its onsets, or else its beats, are the other's."""
+    a, b = (e.beats if e.onsets is None else e.onsets for e in (self, other))
+    if not len(a) or not len(b):
+      return False
+    num_shared = (np.abs(a[:, None] - b).min(axis=1) <= _SAME_SECONDS).sum()
+    return bool(num_shared >= _SAME_SHARE * max(len(a), len(b)))
 
 
 def collect_events(
-  sample: ClipFeatures,
-  reference: ClipFeatures | None,
+  clip: ClipFeatures,
+  other: ClipFeatures | None,
   labels: Labels,
   networks: Networks,
   beats_late_seconds: float = LATE_SECONDS,
@@ -48,47 +61,59 @@ def collect_events(
   """Collects the music events of a clip.
 
   Beats are the true ones if known, else those tracked in the whole song, else those
-  tracked in the clip; the real clip's come before the sample's. Onsets and embedding
-  come from the sample's own sound, or from the real clip's if it has none.
+  tracked in the clip; a real clip's come before a generated one's. Onsets and
+  embedding come from the clip's own sound or, if it has none, from as much of the
+  other's; they are not known if that is shorter.
 
   Args:
-    sample: the clip.
-    reference: the real clip of the same name.
-    labels: of the clip.
+    clip: the generated clip or the real one.
+    other: the other one of the same name.
+    labels: of both.
     networks: among them Wav2CLIP, if its weights are there.
     beats_late_seconds: how late tracked beats are, which is subtracted from them. The
       paper does not correct its beats, which is 0.
   """
-  clips = [clip for clip in (sample, reference) if clip is not None]
-  source_clip = next((clip for clip in clips if clip.info["has_sound"]), None)
+  pair = [one for one in (clip, other) if one is not None]
+  heard = next((one for one in pair if one.info["has_sound"]), None)
+  seconds, is_whole = _seconds(clip), True
+  if heard is not None and heard is not clip:
+    excess = _seconds(heard) - seconds
+    is_whole = excess > -0.5 / clip.fps
+    if excess > 0.5 / clip.fps:
+      heard = heard.changed(heard_until(seconds))
   # The trackers have subtracted their own default already.
   correction = LATE_SECONDS - beats_late_seconds
   candidates = [
-    (clip.truth[key] + shift, source)
+    (one.truth[key] + shift, source)
     for key, shift, source in (
       ("true_beat_times", 0.0, "known"),
       ("beat_times", correction, "tracked in song"),
     )
-    for clip in reversed(clips)
-    if key in clip.truth
+    for one in sorted(pair, key=lambda one: one.part != "references")
+    if key in one.truth
   ]
-  if source_clip is not None:
-    seconds = sample.info["shape"][0] / sample.fps
-    tracked = source_clip.sound["beats"] + correction
+  if heard is not None:
+    tracked = heard.sound["beats"] + correction
     continued = music_events.continue_beats(tracked, seconds)
     candidates.append((continued, "tracked in clip, continued"))
   beats, source = candidates[0] if candidates else (np.zeros(0), "none")
   beats = np.asarray(beats, np.float64)
-  has_embedding = source_clip is not None and "wav2clip" in networks
+  has_onsets = heard is not None and is_whole
+  has_embedding = has_onsets and "wav2clip" in networks
   period = baselines.period_seconds(beats)
   if labels.bpm and not np.isfinite(period):
     period = 60 / labels.bpm
   return Events(
     beats=beats,
-    onsets=None if source_clip is None else source_clip.sound["onsets"],
+    onsets=heard.sound["onsets"] if has_onsets else None,
     source=source,
     track=labels.track,
     period=period if np.isfinite(period) else None,
     reason=None if candidates else "no_sound",
-    embedding=source_clip.clip_sound(networks) if has_embedding else None,
+    no_onsets="no_sound" if is_whole else "length_differs",
+    embedding=heard.clip_sound(networks) if has_embedding else None,
   )
+
+
+def _seconds(clip: ClipFeatures) -> float:
+  return float(clip.info["shape"][0] / clip.fps)

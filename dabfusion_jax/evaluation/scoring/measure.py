@@ -122,7 +122,10 @@ def measure(
     networks, late = extras.networks, settings.beats_late_seconds
     events = collect_events(sample, reference, label, networks, late)
     motions.append(measurer.motion(sample))
-    rows = measurer.scores(sample, motions[-1], reference, events)
+    real_events = None
+    if reference is not None:  # what is heard with it: not the sound of some system
+      real_events = collect_events(reference, sample, label, networks, late)
+    rows = measurer.scores(sample, motions[-1], reference, events, real_events)
     for kind, row in rows.items():
       result.scores[kind].append(row)
     result.events.append(events)
@@ -148,6 +151,7 @@ class _Measurer:
     motion: Motion,
     reference: ClipFeatures | None,
     events: Events,
+    real_events: Events | None,
   ) -> dict[str, Scores]:
     """Returns the scores of a clip by kind."""
     groups, stage1 = self.settings.groups, self.extras.stage1
@@ -157,7 +161,7 @@ class _Measurer:
       rows["frozen"] |= scores.alignment_scores(motion.frozen(), events)
     if reference is not None:
       real_motion = self.motion(reference, is_real=True)
-      rows["real"] = self.own(reference, real_motion, events)
+      rows["real"] = self.own(reference, real_motion, real_events)
     if "paired" in groups and self.has_references:
       for kind, row in zip(
         ("sample", "frozen"), self.pair(sample, reference), strict=True
@@ -176,7 +180,7 @@ class _Measurer:
           rows[kind][name] = rebuilt[name.removeprefix("stage1_")]
     if "codec" in groups and reference is not None and reference.info["lossless"]:
       coded = reference.changed(CODED)
-      rows["codec"] = self.own(coded, self.motion(coded), events)
+      rows["codec"] = self.own(coded, self.motion(coded), real_events)
       if "paired" in groups:
         rows["codec"] |= self.paired(coded, reference)
     return rows
@@ -246,6 +250,8 @@ def _add_alignment_nulls(
   result: Measured, motions: Sequence[Motion], settings: Settings
 ) -> None:
   """Adds chance, beats half an interval later, and the music of other tracks."""
+  if not motions:  # as in a share of the clips that holds real ones only
+    return
   result.scores["half_beat"], result.scores["chance"] = [], []
   for motion, events in zip(motions, result.events, strict=True):
     later = baselines.half_beat_later(events.beats)
@@ -258,9 +264,7 @@ def _add_alignment_nulls(
   lengths = [(len(motion.speed) + 1) / motion.fps for motion in motions]
   if max(lengths) > _MAX_RATIO * min(lengths):
     return  # music that ends before the motion, or goes on after it, is no null
-  # If its name does not say the track, a video has a track of its own.
-  names = zip(result.events, result.labels, strict=True)
-  tracks = [events.track or label.sequence for events, label in names]
+  tracks = _tracks(result.events, result.labels)
   orders = baselines.derangements(tracks, settings.num_draws, settings.seed)
   if orders is None:
     return
@@ -280,3 +284,17 @@ def _add_alignment_nulls(
       defined = column[np.isfinite(column)]
       mean = Score(float(defined.mean())) if len(defined) else Score(None, "undefined")
       row[metric] = mean
+
+
+def _tracks(events: Sequence[Events], labels: Sequence[Labels]) -> list[str]:
+  """Returns the track of each clip.
+
+  If its name does not say it, a clip has that of the first one that sounds alike, or a
+  track of its own.
+  """
+  tracks: list[str] = []
+  for i, (own, label) in enumerate(zip(events, labels, strict=True)):
+    alike = (j for j in range(i) if not events[j].track and own.sounds_like(events[j]))
+    first = None if own.track else next(alike, None)
+    tracks.append(own.track or label.sequence if first is None else tracks[first])
+  return tracks

@@ -81,7 +81,7 @@ def alignment_scores(motion: Motion, events: Events) -> dict[str, Score]:
 def sound_scores(motion: Motion, events: Events) -> dict[str, Score]:
   """Returns what needs the sound itself: AV-Align and CLIPScore."""
   if events.onsets is None:
-    return dict.fromkeys(SOUND_METRICS, Score(None, "no_sound"))
+    return dict.fromkeys(SOUND_METRICS, Score(None, events.no_onsets))
   scores = {
     "av_align": alignment.av_align(events.onsets, motion.speed, motion.fps, 2),
     "av_align_v1": alignment.av_align(events.onsets, motion.speed, motion.fps, 1),

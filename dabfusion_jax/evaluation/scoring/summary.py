@@ -26,7 +26,7 @@ SPLIT_BY = ("genre", "camera", "track", "situation")
 
 Row = dict[str, Any]
 # I3D logits by kind ("sample", "real", "frozen", "codec") and name of the clip. Clips
-# of another length than the rest have none: FVD compares clips of one length.
+# that are too short have none, or of another length if FVD is that of whole clips.
 Logits = dict[str, dict[str, Float32[np.ndarray, "400"]]]
 
 
@@ -135,6 +135,8 @@ def _fvd_row(
   real, real_sequences = known("real", real_names)
   nulls = {k: known(k, real_names)[0] for k in ("frozen", "codec") if k in logits}
   row = fvd_row(samples, real, sequences, real_sequences, nulls, seed)
+  if (num_left := len(real_names) - row["n_real"]) > 0:
+    row["words"] += f"; {num_left} real clips of another length are left out"
   row["n_undefined"] = len(names) - row["n"]
   row["reasons"] = {"length_differs": row["n_undefined"]} if row["n_undefined"] else {}
   return row
@@ -154,7 +156,7 @@ def all_logits(
     references: real clips.
     settings: of the evaluation.
     networks: among them I3D, if its weights are there.
-    num_frames: of the clips; those of another length have no logits.
+    num_frames: of the clips; others have no logits for an FVD of whole clips.
   """
   logits: dict[str, Logits | str] = {}
   for name, fixed in FVD_LENGTHS.items():
@@ -174,7 +176,7 @@ def all_logits(
       if "codec" in settings.groups and references.is_lossless:
         kinds["codec"] = {key: clip.changed(CODED) for key, clip in real.items()}
       logits[name] = {
-        kind: _logits_of(clips, settings.resize, networks, length, num_frames)
+        kind: _logits_of(clips, settings.resize, networks, length, fixed is not None)
         for kind, clips in kinds.items()
       }
   return logits
@@ -185,8 +187,9 @@ def _logits_of(
   resize: str,
   networks: Networks,
   length: int,
-  num_frames: int,
+  may_be_longer: bool,
 ) -> dict[str, Float32[np.ndarray, "400"]]:
-  names = [name for name in sorted(clips) if clips[name].info["shape"][0] == num_frames]
+  frames = {name: int(clips[name].info["shape"][0]) for name in sorted(clips)}
+  names = [n for n, t in frames.items() if t == length or t > length and may_be_longer]
   rows = i3d_logits([clips[name] for name in names], networks, length, resize)
   return dict(zip(names, rows, strict=True))

@@ -214,8 +214,17 @@ def test_what_an_export_has_not_finished_or_hides_is_no_clip(tmp_path):
   names = {clip_folders.name_of(i) for i in range(2)}
   # Without the manifest as well, references are no samples.
   assert set(clip_files.find_paths(tmp_path, "samples")) == names | {"begun"}
-  (tmp_path / "manifest.json").write_text("{}")
-  assert set(clip_files.find_paths(tmp_path, "samples")) == names
+  manifest = tmp_path / "manifest.json"
+  for other in ("{}", '{"name": "of another program"}'):
+    manifest.write_text(other)
+    begun = clip_files.find_paths(tmp_path / "samples", "samples")
+    assert set(begun) == names | {"begun"}
+  manifest.write_text('{"format": 2, "label": "x", "num_clips": 2}')
+  for folder in (tmp_path, tmp_path / "samples"):
+    assert set(clip_files.find_paths(folder, "samples")) == names
+  manifest.write_text('{"format": 2, "label": "x", "num_clips": "2"}')
+  with pytest.raises(clip_files.ClipError, match="damaged .no num_clips"):
+    clip_files.find_paths(tmp_path, "samples")
 
 
 def test_a_name_that_is_not_utf8_is_refused_at_once(tmp_path):

@@ -66,6 +66,8 @@ def test_a_report_of_other_clips_than_were_measured_is_refused(written, tmp_path
   ours = clip_folders.write_folder(tmp_path / "ours", 6, size=33, noise=14)
   with pytest.raises(ValueError, match="does not hold the clips that were measured"):
     report.write_report(root / "out", str(ours), str(root / "real"))
+  with pytest.raises(ValueError, match="ours does not hold the clips"):
+    report.write_report(root / "out", str(root / "ours"), str(ours))
 
 
 def test_numbers_have_as_many_digits_as_their_error_allows():

@@ -52,6 +52,15 @@ def test_the_interval_resamples_tracks():
   assert unknown["interval"] is None  # of other clips than the mean
 
 
+def test_the_interval_is_that_of_the_mean_over_sequences():
+  """One track is filmed by nine cameras, nine by one."""
+  values = [1.0] * 9 + [0.0] * 9
+  names = ["a"] * 9 + list("bcdefghij")
+  row = aggregate.summarise(_scores(*values), names, names, 0)
+  low, high = row["interval"]
+  assert row["mean"] == 0.1 and low == 0.0 and 0.2 <= high <= 0.4
+
+
 def test_two_sequences_tell_less_than_ten():
   """The same gap in standard errors: Student's t at one and at nine degrees."""
   for count, expected in ((2, "within its noise"), (10, "larger than its noise")):
