@@ -26,7 +26,7 @@ from dabfusion_jax.training.step import make_train_step
 from data_pipeline.errors import UserError
 
 _CONFIGS = pathlib.Path(__file__).parent.parent / "configs"
-_VARIANTS = ("paper", "people", "medium", "demo", "smoke")
+_TRACED = ("paper", "people", "medium")  # demo is as large, and programs run smoke
 
 
 def _settings(name, variant):
@@ -109,7 +109,7 @@ def test_a_scale_too_small_for_the_perceptual_loss_is_refused(size, weights):
   make_autoencoder_stage(dataclasses.replace(changed, loss=loss), trunk)
 
 
-@pytest.mark.parametrize("variant", _VARIANTS)
+@pytest.mark.parametrize("variant", _TRACED)
 def test_autoencoder_config_traces(variant, monkeypatch):
   monkeypatch.setattr(store, "load", _fake_trunk)
   settings = _settings("autoencoder", variant)
@@ -164,7 +164,14 @@ def _diffusion(variant, **condition):
   return stage, settings, batch
 
 
-@pytest.mark.parametrize("variant", _VARIANTS)
+def test_the_demo_has_the_networks_of_medium():
+  for name, key in (("autoencoder", "model"), ("diffusion", "unet")):
+    demo, medium = (getattr(_settings(name, v), key) for v in ("demo", "medium"))
+    assert demo == medium
+  assert _diffusion("demo")[0].unet == _diffusion("medium")[0].unet
+
+
+@pytest.mark.parametrize("variant", _TRACED)
 def test_diffusion_config_traces(variant):
   stage, settings, batch = _diffusion(variant)
   state, _ = _trace_step(stage, settings, batch)

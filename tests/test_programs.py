@@ -37,6 +37,7 @@ class Place:
       **os.environ,
       "PYTHONPATH": str(_ROOT),
       "JAX_PLATFORMS": "cpu",
+      "JAX_NUM_CPU_DEVICES": "1",  # compiles fastest
     }
 
   def start(self, module, *arguments):
@@ -66,7 +67,7 @@ class Place:
 
 
 # Steps enough to be killed between; pictures at the end only.
-_DANCE = {"num_steps": 10, "checkpoint_every": 2, "picture_every": 99}
+_DANCE = {"num_steps": 6, "checkpoint_every": 2, "picture_every": 99}
 
 
 @pytest.fixture(scope="module")
@@ -106,7 +107,7 @@ def _history(folder):
 
 def test_the_commands_build_train_cache_and_train(place):
   runs = place.folder / "runs"
-  for name, num_steps in (("smoke_autoencoder", 4), ("dance", 10)):
+  for name, num_steps in (("smoke_autoencoder", 4), ("dance", 6)):
     run = runs / name
     history = _history(run)
     trained = [record for record in history if "loss" in record]

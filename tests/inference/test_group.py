@@ -264,16 +264,17 @@ def test_a_group_is_one_dance_of_one_batch(monkeypatch, tmp_path):
   time = np.arange(5 * 44_100) / 44_100
   clicks = np.sin(5000 * time) * np.exp(-40 * (time % 0.5))
   write_wav(tmp_path / "a.wav", np.repeat(clicks[:, None], 2, 1).astype(np.float32))
-  dance = pipeline(picture, tmp_path / "a.wav", pick="all", beats=[0.5, 1.0])
-  assert sampler.rows == [3, 3] and len(dance.frames) == 120
+  quick = dict(beats=[0.5, 1.0], fps=10)
+  dance = pipeline(picture, tmp_path / "a.wav", pick="all", **quick)
+  assert sampler.rows == [3, 3] and len(dance.frames) == 40
   assert dance.settings["pick"] == "all" and dance.settings["drawing"] == "layers"
   difference = np.abs(
-    dance.frames[60].astype(int) - scene.blend(picture, picture, np.zeros(_SIZE))
+    dance.frames[20].astype(int) - scene.blend(picture, picture, np.zeros(_SIZE))
   )
   assert (difference.max(-1) > 30).mean() < 0.03  # nobody moves
   still = pipeline.stream(picture, tmp_path / "a.wav", pick="all", beats=[0.5]).still
   assert (np.abs(still.astype(int) - picture).max(-1) > 8).mean() < 0.01
-  one = pipeline(picture, tmp_path / "a.wav", beats=[0.5, 1.0])
+  one = pipeline(picture, tmp_path / "a.wav", **quick)
   assert any("--pick=all takes all" in note for note in one.notes)
   assert sampler.rows == [3, 3, 3, 3, 1, 1]
 

@@ -113,8 +113,8 @@ def read_manifest(folder: pathlib.Path) -> dict[str, Any]:
   if "format" not in manifest:
     return {}
   for key, kind in (("num_clips", int), ("label", str)):
-    if type(manifest.get(key)) is not kind:
-      raise ClipError(f"{path} is damaged (no {key}); export the clips again.")
+    if type(manifest.get(key, kind())) is not kind:
+      raise ClipError(f"{path} is damaged ({key}); export the clips again.")
   return manifest
 
 

@@ -223,7 +223,7 @@ def test_what_an_export_has_not_finished_or_hides_is_no_clip(tmp_path):
   for folder in (tmp_path, tmp_path / "samples"):
     assert set(clip_files.find_paths(folder, "samples")) == names
   manifest.write_text('{"format": 2, "label": "x", "num_clips": "2"}')
-  with pytest.raises(clip_files.ClipError, match="damaged .no num_clips"):
+  with pytest.raises(clip_files.ClipError, match="damaged .num_clips"):
     clip_files.find_paths(tmp_path, "samples")
 
 
