@@ -205,6 +205,8 @@ def train(
         if held_out is not None:
           loss = held_out.loss_at(step)
         checkpoints.save(step, state, batches, loss)
+        if stop or step == num_steps:
+          checkpoints.wait()  # while the watchdog watches
       if stop:
         logging.warning("Stopped: saved step %d; the same command resumes.", step)
         raise SystemExit(status)

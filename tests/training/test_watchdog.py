@@ -4,6 +4,9 @@ import json
 import threading
 import time
 
+from toy_stage import toy_train
+
+from dabfusion_jax.storage.checkpointing import Checkpoints
 from dabfusion_jax.training.watchdog import Watchdog, find_stragglers
 
 
@@ -58,3 +61,14 @@ def test_stragglers_have_no_heartbeat_or_the_oldest(tmp_path):
   line = find_stragglers(tmp_path, 4)
   assert "No heartbeat from process 2, 3." in line
   assert "process 1 on host-1, from 70 s ago after step 4" in line
+
+
+def test_the_last_save_is_watched(tmp_path, monkeypatch):
+  order = []
+  for kind, name in ((Checkpoints, "wait"), (Watchdog, "__exit__")):
+    method = getattr(kind, name)
+    monkeypatch.setattr(
+      kind, name, lambda *a, m=method, n=name: (order.append(n), m(*a))[1]
+    )
+  toy_train(tmp_path, num_steps=1)
+  assert order[:2] == ["wait", "__exit__"]
