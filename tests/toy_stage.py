@@ -36,7 +36,7 @@ def _predict(variables, image):
 class ToyStage:
   """Regresses the mean of an image; its input is noised by the step's key."""
 
-  frozen = {}
+  frozen = {"scale": np.float32(1)}
 
   def init(self, key, batch):
     variables = Net().init(key, batch["image"])
@@ -51,7 +51,7 @@ class ToyStage:
       mutable=["batch_stats"],
     )
     target = batch["image"].mean((1, 2, 3))[:, None]
-    loss = jnp.mean((predicted - target) ** 2)
+    loss = frozen["scale"] * jnp.mean((predicted - target) ** 2)
     return loss, (updated["batch_stats"], {"predicted": predicted.mean()})
 
   def pictures(self, params, batch_stats, batch, key):

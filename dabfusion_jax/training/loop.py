@@ -109,7 +109,6 @@ def train(
     state = checkpoints.restore(abstract, batches)
     if state is None:
       state = initialise(create_state(init, init_key, abstract))
-    frozen = jax.device_put(stage.frozen, jax.NamedSharding(mesh, jax.P()))
     start, num_steps = int(state.step), settings.num_steps
     if start >= num_steps:
       logging.info("%s is finished; raise num_steps=%d to train on.", run, num_steps)
@@ -125,6 +124,7 @@ def train(
     writer = stack.enter_context(writers.open_writer(run.local, start))
     stop_status = stack.enter_context(signal_watch())
 
+    frozen = jax.device_put(stage.frozen, jax.NamedSharding(mesh, jax.P()))
     logging.info("Compiling the training step.")
     step_fn, flops = hardware.compile_step(
       jax.jit(
@@ -141,9 +141,10 @@ def train(
     )
     progress = Progress(num_steps, batch_size, mesh.size, flops * num_parts)
     health = HealthCheck(checkpoints.wait, settings.max_skipped_steps)
+    watchdog = Watchdog(run.path, settings.stall_seconds, start)
     hooks: list[Hook] = [
       health,
-      Watchdog(run.path, settings.stall_seconds, start),
+      watchdog,
       Trace(run.local, start + trace_skip + 1, trace_steps),
       Pictures(stage, first_batch, picture_key, mesh, writer, settings),
     ]
@@ -207,6 +208,7 @@ def train(
         checkpoints.save(step, state, batches, loss)
         if stop or step == num_steps:
           checkpoints.wait()  # while the watchdog watches
+          watchdog.after_step(step, {})  # the last pictures have time of their own
       if stop:
         logging.warning("Stopped: saved step %d; the same command resumes.", step)
         raise SystemExit(status)

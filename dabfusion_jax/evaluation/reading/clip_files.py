@@ -69,13 +69,12 @@ def find_paths(
   root = pathlib.Path(folder)
   if not root.is_dir():
     raise ClipError(f"{root} is not a folder; give a folder of videos or an export.")
-  is_part = bool(read_manifest(root))
-  if is_part or all((root / p).is_dir() for p in PARTS):
-    root = root / part if (root / part).is_dir() else root
-  elif root.name in PARTS:
-    is_part = bool(read_manifest(root.parent))
+  manifest = read_manifest(root)
+  if (root / part).is_dir() and (manifest or all((root / p).is_dir() for p in PARTS)):
+    root = root / part
   paths: dict[str, dict[str, pathlib.Path]] = {}
-  for path in sorted(root.rglob("*")):
+  is_gif = lambda path: path.suffix.lower() == ".gif"
+  for path in sorted(root.rglob("*"), key=lambda path: (is_gif(path), path)):
     kind = "video" if path.suffix.lower() in VIDEO_ENDINGS else "arrays"
     inside = path.relative_to(root)
     is_hidden = any(part.startswith(".") for part in inside.parts)
@@ -84,12 +83,15 @@ def find_paths(
     name = inside.with_suffix("").as_posix()
     if name != os.fsencode(name).decode(errors="replace"):
       raise ClipError(f"{root}: the name {name!r} is not UTF-8; rename the file.")
-    if kind in paths.setdefault(name, {}):
+    own = paths.setdefault(name, {})
+    if kind in own and is_gif(path):  # a preview beside the video
+      continue
+    if kind in own:
       raise ClipError(
-        f"{path} and {paths[name][kind]} are two clips with one name; rename one."
+        f"{path} and {own[kind]} are two clips with one name; rename one."
       )
-    paths[name][kind] = path
-  if is_part:  # the npz comes last: without it, a clip is not finished
+    own[kind] = path
+  if manifest:  # the npz comes last: without it, a clip is not finished
     paths = {name: own for name, own in paths.items() if "arrays" in own}
   if not paths:
     endings = ", ".join((".npz", *VIDEO_ENDINGS))
@@ -98,16 +100,17 @@ def find_paths(
 
 
 def read_manifest(folder: pathlib.Path) -> dict[str, Any]:
-  """Returns the manifest of an export; {} for any other folder.
+  """Returns the manifest of an export, or of that a folder is part of; else {}.
 
   Raises:
     ClipError: it is damaged.
   """
-  path = folder / "manifest.json"
+  root = folder.parent if folder.name in PARTS else folder
+  path = root / "manifest.json"
   try:
     manifest = files.read_json(path) if path.is_file() else {}
   except (UserError, OSError) as error:
-    if all((folder / part).is_dir() for part in PARTS):
+    if all((root / part).is_dir() for part in PARTS):
       raise ClipError(str(error)) from error
     return {}  # of some other program
   if "format" not in manifest:

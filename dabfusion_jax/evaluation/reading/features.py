@@ -135,10 +135,9 @@ class ClipFeatures:
       audio = self.clip.audio
       if audio is None:
         return {"onsets": np.zeros(0), "beats": np.zeros(0)}
-      return {
-        "onsets": music_events.find_onsets(audio),
-        "beats": music_events.find_beats(audio),
-      }
+      times, strength = music_events.find_onsets(audio)
+      beats = music_events.find_beats(audio)
+      return {"onsets": times, "beats": beats, "strength": strength}
 
     settings = music_events.describe() | {"late_seconds": LATE_SECONDS}
     return self._get("sound", compute, **settings)

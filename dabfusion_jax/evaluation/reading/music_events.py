@@ -15,22 +15,26 @@ SAMPLE_RATE = onsets.SAMPLE_RATE
 HOP_LENGTH_SAMPLES = 512
 
 
-def find_onsets(audio: Float32[np.ndarray, "s"]) -> Float64[np.ndarray, "n"]:
+def find_onsets(
+  audio: Float32[np.ndarray, "s"],
+) -> tuple[Float64[np.ndarray, "n"], Float32[np.ndarray, "hops"]]:
   """Finds audio peaks as AV-Align does: librosa's onsets, without any correction.
 
   Args:
     audio: mono at SAMPLE_RATE, cut to the clip.
 
   Returns:
-    Seconds; empty for silence, and for sound shorter than a few hops.
+    Seconds, and the strength of onsets at each hop; empty for silence, and for sound
+    shorter than a few hops.
   """
   onsets.check_audio(audio)
   if len(audio) < 4 * HOP_LENGTH_SAMPLES or not np.any(audio):
-    return np.zeros(0)
+    return np.zeros(0), np.zeros(0, np.float32)
   compile_librosa()
   strength = librosa.onset.onset_strength(y=audio, sr=SAMPLE_RATE)
   frames = librosa.onset.onset_detect(onset_envelope=strength, sr=SAMPLE_RATE)
-  return np.asarray(librosa.frames_to_time(frames, sr=SAMPLE_RATE), np.float64)
+  times = np.asarray(librosa.frames_to_time(frames, sr=SAMPLE_RATE), np.float64)
+  return times, np.asarray(strength, np.float32)
 
 
 def find_beats(audio: Float32[np.ndarray, "s"]) -> Float64[np.ndarray, "n"]:

@@ -3,7 +3,10 @@
 from collections.abc import Sequence
 
 import numpy as np
-from jaxtyping import Float64, Int
+from jaxtyping import Float32, Float64, Int
+
+_MAX_HOPS = 2  # 46 ms, by which codecs and containers may shift a sound
+_SAME = 0.8  # correlation of recordings of one piece; of others it is 0.7 at most
 
 
 def derangements(
@@ -35,6 +38,31 @@ def _derangement(tracks: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     fits = (tracks[order] != tracks[i]) & (tracks != tracks[order[i]])
     j = rng.choice(np.flatnonzero(fits))
     order[i], order[j] = order[j], order[i]
+
+
+def first_alike(sounds: Sequence[Float32[np.ndarray, "_"]]) -> list[int]:
+  """Returns, per sound, the first one that is a recording of the same music.
+
+  Args:
+    sounds: strength of onsets at each hop; coding may shift it by two hops.
+
+  Returns:
+    Indices; its own, if none of those before is alike.
+  """
+  length = min(map(len, sounds), default=0)
+  if length <= 2 * _MAX_HOPS:
+    return list(range(len(sounds)))
+  rows = np.stack([sound[:length] for sound in sounds])
+  parts = [rows[:, i : length - 2 * _MAX_HOPS + i] for i in range(2 * _MAX_HOPS + 1)]
+  parts = [_standardised(part) for part in parts]
+  alike = np.max([parts[_MAX_HOPS] @ part.T for part in parts], axis=0) >= _SAME
+  np.fill_diagonal(alike, True)
+  return alike.argmax(axis=1).tolist()
+
+
+def _standardised(rows: Float32[np.ndarray, "n t"]) -> Float32[np.ndarray, "n t"]:
+  rows = rows - rows.mean(axis=1, keepdims=True)
+  return rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)
 
 
 def half_beat_later(beats: Float64[np.ndarray, "n"]) -> Float64[np.ndarray, "m"]:

@@ -13,8 +13,6 @@ from dabfusion_jax.evaluation.reading.networks import Networks
 from dabfusion_jax.evaluation.scoring import baselines
 from data_pipeline.music.onsets import LATE_SECONDS
 
-_SAME_SECONDS, _SAME_SHARE = 0.05, 0.8  # of onsets of one piece of music
-
 
 @dataclasses.dataclass(frozen=True)
 class Events:
@@ -31,6 +29,7 @@ class Events:
     reason: why there is no music at all; None if there is.
     no_onsets: why there are no onsets, if there are none.
     embedding: of the sound by Wav2CLIP; None without its weights.
+    strength: of onsets at each hop of the sound, if there are onsets.
   """
 
   beats: Float64[np.ndarray, "n"]
@@ -41,14 +40,7 @@ class Events:
   reason: str | None = None
   no_onsets: str = "no_sound"
   embedding: Float32[np.ndarray, "512"] | None = None
-
-  def sounds_like(self, other: "Events") -> bool:
-    """Returns whether most of its onsets, or else its beats, are the other's."""
-    a, b = (e.beats if e.onsets is None else e.onsets for e in (self, other))
-    if not len(a) or not len(b):
-      return False
-    num_shared = (np.abs(a[:, None] - b).min(axis=1) <= _SAME_SECONDS).sum()
-    return bool(num_shared >= _SAME_SHARE * max(len(a), len(b)))
+  strength: Float32[np.ndarray, "hops"] | None = None
 
 
 def collect_events(
@@ -67,7 +59,7 @@ def collect_events(
 
   Args:
     clip: the generated clip or the real one.
-    other: the other one of the same name.
+    other: the other one of the same name; None: it is not asked.
     labels: of both.
     networks: among them Wav2CLIP, if its weights are there.
     beats_late_seconds: how late tracked beats are, which is subtracted from them. The
@@ -112,6 +104,7 @@ def collect_events(
     reason=None if candidates else "no_sound",
     no_onsets="no_sound" if is_whole else "length_differs",
     embedding=heard.clip_sound(networks) if has_embedding else None,
+    strength=heard.sound["strength"] if has_onsets else None,
   )
 
 

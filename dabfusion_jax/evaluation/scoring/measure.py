@@ -123,8 +123,8 @@ def measure(
     events = collect_events(sample, reference, label, networks, late)
     motions.append(measurer.motion(sample))
     real_events = None
-    if reference is not None:  # what is heard with it: not the sound of some system
-      real_events = collect_events(reference, sample, label, networks, late)
+    if reference is not None:  # by its own music alone, whatever is compared with it
+      real_events = collect_events(reference, None, label, networks, late)
     rows = measurer.scores(sample, motions[-1], reference, events, real_events)
     for kind, row in rows.items():
       result.scores[kind].append(row)
@@ -264,7 +264,14 @@ def _add_alignment_nulls(
   lengths = [(len(motion.speed) + 1) / motion.fps for motion in motions]
   if max(lengths) > _MAX_RATIO * min(lengths):
     return  # music that ends before the motion, or goes on after it, is no null
-  tracks = _tracks(result.events, result.labels)
+  names = zip(result.events, result.labels, strict=True)
+  tracks = [events.track or label.sequence for events, label in names]
+  unknown = [
+    i for i, e in enumerate(result.events) if not e.track and e.strength is not None
+  ]
+  alike = baselines.first_alike([result.events[i].strength for i in unknown])
+  for i, first in zip(unknown, alike, strict=True):
+    tracks[i] = tracks[unknown[first]]
   orders = baselines.derangements(tracks, settings.num_draws, settings.seed)
   if orders is None:
     return
@@ -284,17 +291,3 @@ def _add_alignment_nulls(
       defined = column[np.isfinite(column)]
       mean = Score(float(defined.mean())) if len(defined) else Score(None, "undefined")
       row[metric] = mean
-
-
-def _tracks(events: Sequence[Events], labels: Sequence[Labels]) -> list[str]:
-  """Returns the track of each clip.
-
-  If its name does not say it, a clip has that of the first one that sounds alike, or a
-  track of its own.
-  """
-  tracks: list[str] = []
-  for i, (own, label) in enumerate(zip(events, labels, strict=True)):
-    alike = (j for j in range(i) if not events[j].track and own.sounds_like(events[j]))
-    first = None if own.track else next(alike, None)
-    tracks.append(own.track or label.sequence if first is None else tracks[first])
-  return tracks

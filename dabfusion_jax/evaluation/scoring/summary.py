@@ -105,7 +105,7 @@ def _words(
     return f"not computed ({', '.join(reasons)})"
   if metric.null:
     if not columns[metric.null]:
-      return "no null: the clips differ in length, or one track holds more than half"
+      return "no null: the clips differ in length, or more than half have one track"
     title = {"frozen": "the frozen first frame", "shuffled": "shuffled music"}
     gap = aggregate.difference(own, columns[metric.null], sequences)
     extra_error = nulls.get(metric.null, {}).get("sd_of_draws") or 0.0
@@ -136,7 +136,7 @@ def _fvd_row(
   nulls = {k: known(k, real_names)[0] for k in ("frozen", "codec") if k in logits}
   row = fvd_row(samples, real, sequences, real_sequences, nulls, seed)
   if (num_left := len(real_names) - row["n_real"]) > 0:
-    row["words"] += f"; {num_left} real clips of another length are left out"
+    row["words"] += f"; {num_left} real clips are left out for their length"
   row["n_undefined"] = len(names) - row["n"]
   row["reasons"] = {"length_differs": row["n_undefined"]} if row["n_undefined"] else {}
   return row

@@ -211,6 +211,7 @@ def test_what_an_export_has_not_finished_or_hides_is_no_clip(tmp_path):
   clip_folders.write_folder(hidden, 1)
   frames = clip_folders.make_frames(0)
   clip_folders.write_mp4(tmp_path / "samples" / "begun.mp4", frames, None)
+  (tmp_path / "samples" / "begun.gif").touch()  # a preview of it
   names = {clip_folders.name_of(i) for i in range(2)}
   # Without the manifest as well, references are no samples.
   assert set(clip_files.find_paths(tmp_path, "samples")) == names | {"begun"}
