@@ -90,6 +90,8 @@ def mark_beats(
   """
   scale = max(1, -(-MIN_VIDEO_SIZE // min(frames.shape[1:3])))
   frames = frames.repeat(scale, axis=1).repeat(scale, axis=2)
+  odd = [(0, n % 2) for n in frames.shape[1:3]]  # the sides of a video are even
+  frames = np.pad(frames, [(0, 0), *odd, (0, 0)])
   edge = max(1, round(_EDGE * frames.shape[1]))
   is_beat = beat_vector(beat_times, 0.0, len(frames), fps) > 0
   for side in (

@@ -1,7 +1,6 @@
 """Builds the folder of a data set around the clips, wherever these are made.
 
-A finished folder contains `manifest.json`, `inputs.json`, `report.csv`, `silence.json`
-and `shards/`. The manifest is written last, so its presence marks a finished data set.
+The manifest is written last, so its presence marks a finished data set.
 It is finished for the files it was made from: if these change, it is built again.
 """
 
@@ -33,6 +32,7 @@ from data_pipeline.sources.base import Finding, Survey
 
 REPORT = "report.csv"
 INPUTS = "inputs.json"
+RETRIED = "retried"
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]+")
 
 # Writes the clips of a survey as shards, given the folders of unfinished work and of
@@ -65,6 +65,7 @@ def build_data_set(
   """
   description = settings.description()
   survey = settings.source.survey()
+  inputs = _digests(survey)  # before the clips: files may change while they are made
   manifest = finished_manifest(output, description)
   changes = [] if manifest is None else find_changes(output, survey)
   if manifest is not None and not changes:
@@ -86,7 +87,10 @@ def build_data_set(
     (output / MANIFEST).unlink(missing_ok=True)
     shutil.rmtree(output / "shards", ignore_errors=True)
     unfinished.replace(output / "shards")
-    files.write_json(output / INPUTS, _digests(survey))
+    for finding in findings:
+      if finding.status == "broken":
+        inputs[finding.name] = ""  # to be tried again
+    files.write_json(output / INPUTS, inputs)
     manifest = make_manifest(description, survey, clips, findings)
     files.write_json(output / MANIFEST, manifest)
     return manifest
@@ -118,6 +122,7 @@ def finished_manifest(
 def find_changes(output: epath.PathLike, survey: Survey) -> list[Finding]:
   """Returns the videos that were added, changed or taken away since the last build.
 
+  Broken ones are retried: the memory or their mode may have changed.
   A data set of an earlier version, which did not note its files, has none.
   """
   path = epath.Path(output) / INPUTS
@@ -130,6 +135,8 @@ def find_changes(output: epath.PathLike, survey: Survey) -> list[Finding]:
       changes.append(Finding("added", name, "since the last build"))
     elif name not in now:
       changes.append(Finding("gone", name, "since the last build"))
+    elif not before[name]:
+      changes.append(Finding(RETRIED, name, "broken in the last build"))
     elif before[name] != now[name]:
       changes.append(Finding("changed", name, "since the last build; made again"))
   return changes

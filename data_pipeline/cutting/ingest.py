@@ -14,7 +14,7 @@ import numpy as np
 from jaxtyping import Float32, Float64, Int64, UInt8
 
 from data_pipeline.cutting.person import crop_on_person
-from data_pipeline.cutting.windows import WHOLE_TRACK, Segment, Windows
+from data_pipeline.cutting.windows import WHOLE_TRACK, Segment, Windows, ends_of_pauses
 from data_pipeline.errors import UserError
 from data_pipeline.media import reader
 from data_pipeline.media.errors import MediaError
@@ -120,18 +120,25 @@ def cut_clips(
       f"{file.path}: it has {len(times)} frames, but truth of "
       f"{len(file.truth.joints2d)}; write the video again."
     )
+  pauses = len(ends_of_pauses(times))
+  if pauses:
+    reader.add_note(file.path, "no clip crosses its pauses.")
   starts = windows.starts(video.name, times, form.num_frames, form.fps, segments)
   if not len(starts):
     frame_seconds = float(np.median(np.diff(times))) if len(times) > 1 else 1 / form.fps
     length = f"{float(times[-1]) + frame_seconds:.2f} s"
-    if len(segments) > 1:
-      length = f"none of {len(segments)} shots"
+    if len(segments) + pauses > 1:
+      length = f"none of {len(segments) + pauses} shots"
     return Cut("too_short", f"{length}; a clip has {form.seconds:g} s", iter(()))
   cut = []
   for start in starts.tolist():
     frames = nearest_frames(times, resample_times(form.num_frames, form.fps, start))
     beats = slice_beats(song_beats, video.song_start_seconds + start, form.seconds)
     cut.append(_Window(start, frames, times[frames], beats))
+  end = video.song_start_seconds + starts[-1] + form.seconds
+  if len(song_beats) and end > song_beats[-1] + 2:  # seconds, as an ending may last
+    text = f"its song has beats to {song_beats[-1]:.1f} s, a clip is at {end:.1f} s."
+    reader.add_note(file.path, text)
   return Cut("whole", "", _make_records(video, file, cut, form, encoder))
 
 
@@ -142,12 +149,23 @@ def _make_records(
   form: ClipFormat,
   encoder: MusicEncoder,
 ) -> Iterator[Record]:
-  starts = [window.start_seconds for window in windows]
-  sounds = _cut_sounds(video, file, starts, form.seconds, SAMPLE_RATE)
+  audio, rate = _read_sound(video, file, SAMPLE_RATE), encoder.sample_rate
+  sounds = _cut_sounds(audio, SAMPLE_RATE, windows, form)
+  silent = sum(map(reader.is_silent, sounds))
+  if silent and not reader.is_silent(audio):
+    # Silence behind the end of the sound is no music to dance to.
+    last, num = len(audio) / SAMPLE_RATE - form.seconds, len(windows)
+    both = zip(windows, sounds, strict=True)
+    windows = [w for w, s in both if w.start_seconds <= last or not reader.is_silent(s)]
+    text = f"{silent} of {num} windows are silent, {num - len(windows)} left out."
+    reader.add_note(file.path, text)
+    if not windows:
+      return
+    sounds = _cut_sounds(audio, SAMPLE_RATE, windows, form)
   encoder_sounds = sounds
-  if encoder.sample_rate != SAMPLE_RATE:
-    encoder_sounds = _cut_sounds(video, file, starts, form.seconds, encoder.sample_rate)
-  music = encoder.encode_batch(encoder_sounds, encoder.sample_rate)
+  if rate != SAMPLE_RATE:
+    encoder_sounds = _cut_sounds(_read_sound(video, file, rate), rate, windows, form)
+  music = encoder.encode_batch(encoder_sounds, rate)
   framed = _frame_windows(file.path, [window.frames for window in windows], form)
   for number, (window, (frames, transform)) in enumerate(
     zip(windows, framed, strict=True)
@@ -173,13 +191,18 @@ def _make_records(
 
 
 def _cut_sounds(
-  video: SourceVideo,
-  file: VideoFile,
-  starts: Sequence[float],
-  seconds: float,
-  sample_rate: int,
+  audio: Float32[np.ndarray, "n"],
+  rate: int,
+  windows: Sequence[_Window],
+  form: ClipFormat,
 ) -> list[Float32[np.ndarray, "s"]]:
-  """Returns the sound of each window, or that of its song if the video is silent."""
+  return [cut_window(audio, rate, w.start_seconds, form.seconds) for w in windows]
+
+
+def _read_sound(
+  video: SourceVideo, file: VideoFile, sample_rate: int
+) -> Float32[np.ndarray, "s"]:
+  """Returns the sound of a video, or that of its song if the video is silent."""
   audio = np.zeros(0, np.float32)
   path = file.sound or file.path
   if file.music is None or reader.has_sound(path):
@@ -189,7 +212,7 @@ def _cut_sounds(
     audio = audio[round(video.song_start_seconds * sample_rate) :]
   if reader.is_silent(audio):
     reader.add_note(file.path, "nothing can be heard in it.", reader.SILENT)
-  return [cut_window(audio, sample_rate, start, seconds) for start in starts]
+  return audio
 
 
 def _frame_windows(
@@ -212,6 +235,7 @@ def _frame_windows(
     if number + 1 < len(windows):
       first = windows[number + 1].min()
       kept = {index: frame for index, frame in kept.items() if index >= first}
+  next(images, None)  # the notes about the video
 
 
 def _annotations(

@@ -13,8 +13,15 @@ from data_pipeline.errors import UserError
 POLICIES = ("first", "random", "strided", "spread")
 _SYNTAX = "first, random:COUNT, strided:SECONDS or spread:SECONDS"
 WHOLE_TRACK = ((0.0, math.inf),)
+_STILL_SECONDS = 0.5  # a frame that stays longer is a pause, unless most do
 
 Segment = tuple[float, float]  # begin and end, in seconds from the first frame
+
+
+def ends_of_pauses(times: Float64[np.ndarray, "m"]) -> Float64[np.ndarray, "k"]:
+  """Returns the times of frames that follow a pause, as of the recording."""
+  steps = np.diff(times, prepend=times[:1])
+  return times[steps > max(_STILL_SECONDS, 2 * np.median(steps))]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,15 +77,16 @@ class Windows:
       name: of the video; seeds the random places.
       times: of its frames, in seconds from the first one.
       num_frames, fps: of the window.
-      segments: shots; each window lies within one.
+      segments: shots; each window lies within one, and between pauses.
 
     Returns:
       Seconds from the first frame, ascending; empty if no window fits.
     """
     frame_seconds = float(np.median(np.diff(times))) if len(times) > 1 else 0.0
     begins, spares = [], []
-    for begin, end in segments:
-      inside = times[(times >= begin) & (times < end)]
+    pauses = ends_of_pauses(times)
+    shots = [times[(times >= begin) & (times < end)] for begin, end in segments]
+    for inside in (x for s in shots for x in np.split(s, np.searchsorted(s, pauses))):
       if len(inside):
         spare = inside[-1] - inside[0] - (num_frames - 1) / fps
         # A window as long as the video must not be lost to rounding.

@@ -107,6 +107,18 @@ def check_size(path: PathLike, width: int, height: int) -> None:
     )
 
 
+def check_whole(path: PathLike, stream: av.stream.Stream, found: int) -> None:
+  """Raises MediaError if packets are missing, as only the index of an mp4 tells."""
+  is_indexed = "mp4" in stream.container.format.name
+  expected = min(stream.frames, len(stream.index_entries)) if is_indexed else 0
+  # The margin allows for edit lists, which may hide a few.
+  if found < expected - max(2, expected // 100):
+    raise MediaError(
+      f"{path}: truncated, it has {found} of {expected} packets of {stream.type}; copy "
+      "or download it again."
+    )
+
+
 def read_packets(
   container: av.container.InputContainer, streams: Sequence[av.stream.Stream]
 ) -> Iterator[av.packet.Packet]:

@@ -14,6 +14,7 @@ from jaxtyping import Float32
 from data_pipeline.media.container import (
   ShownStamps,
   check_length,
+  check_whole,
   find_video,
   open_media,
   read_packets,
@@ -57,8 +58,8 @@ def read_audio(
     Samples in [-1, 1].
 
   Raises:
-    MediaError: the file is missing, empty or unreadable, has no sound or lost most of
-      it, or its sound contains NaN.
+    MediaError: the file is missing, empty, truncated or unreadable, has no sound or
+      lost most of it, or its sound contains NaN.
   """
   tracks = _order_tracks(path)
   audio = _read_track(path, tracks[0], sample_rate, mono)
@@ -119,6 +120,7 @@ def _decode_track(
         else:
           shown.add(packet)
       decoder.finish()
+      check_whole(path, stream, decoder.num_packets)
     except MediaError:
       raise
     except (av.error.FFmpegError, ValueError) as error:
@@ -158,7 +160,7 @@ class _Decoder:
     self._resampler: av.AudioResampler | None = None
     self._form: tuple[str, str, int] | None = None
     self._end = 0.0  # time stamp behind the last sample
-    self._num_packets = self._num_lost = 0
+    self.num_packets = self._num_lost = 0
     self._mean_power = self._channel_power = 0.0
 
   @property
@@ -168,7 +170,7 @@ class _Decoder:
 
   def decode(self, packet: av.packet.Packet) -> None:
     """Takes the next packet."""
-    self._num_packets += bool(packet.size)
+    self.num_packets += bool(packet.size)
     try:
       frames = packet.decode()
     except av.error.InvalidDataError:
@@ -184,8 +186,8 @@ class _Decoder:
       MediaError: more than `MAX_LOST` was.
     """
     self._flush()
-    lost = f"{self._num_lost} of {self._num_packets} packets cannot be decoded"
-    if self._num_lost > MAX_LOST * self._num_packets:
+    lost = f"{self._num_lost} of {self.num_packets} packets cannot be decoded"
+    if self._num_lost > MAX_LOST * self.num_packets:
       raise MediaError(f"{self._path}: broken sound, {lost}; copy or convert it again.")
     if self._num_lost:
       add_note(self._path, f"{lost} and are passed over in its sound.")
@@ -216,7 +218,9 @@ class _Decoder:
     is_gap = abs(start - self._end) > _TOLERANCE_SECONDS
     if not self.segments or form != self._form or is_gap:
       self._flush()
-      layout = "mono" if frame.layout.nb_channels == 1 else "stereo"
+      layout = frame.layout
+      if layout.nb_channels < 3 or not self._mix:
+        layout = "mono" if layout.nb_channels == 1 else "stereo"
       # Channels are mixed by their mean: the resampler's own mix may exceed 1.
       self._resampler = av.AudioResampler(format="flt", layout=layout, rate=self._rate)
       self._form, self._end = form, start
@@ -242,6 +246,7 @@ class _Decoder:
       return samples[:, :1]
     # Mixed block by block, to never hold a whole song in stereo.
     mean = samples.mean(axis=1, keepdims=True)
-    self._mean_power += float(np.square(mean).sum())
-    self._channel_power += float(np.square(samples).sum()) / 2
+    if samples.shape[1] == 2:
+      self._mean_power += float(np.square(mean).sum())
+      self._channel_power += float(np.square(samples).sum()) / 2
     return mean

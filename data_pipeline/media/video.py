@@ -10,6 +10,7 @@ from collections.abc import Iterator
 
 import av
 import numpy as np
+from av.video.reformatter import Colorspace
 from etils.epath import PathLike
 from jaxtyping import Float64, Int32, Int64, UInt8
 
@@ -17,6 +18,7 @@ from data_pipeline.media.container import (
   ShownStamps,
   check_length,
   check_size,
+  check_whole,
   find_video,
   open_media,
   read_packets,
@@ -25,6 +27,8 @@ from data_pipeline.media.container import (
 from data_pipeline.media.errors import MediaError
 from data_pipeline.media.notes import add_note
 
+_UNSPECIFIED = 2  # the matrix of colours
+_HDR = (16, 18)  # PQ and HLG
 MAX_HOLE_SECONDS = 0.5  # a frame may stand for undecodable ones this far behind it
 
 
@@ -52,9 +56,6 @@ def _read_stamps(path: PathLike) -> tuple[Int64[np.ndarray, "n"], float]:
   """Returns the stamps of the frames that are shown, and the seconds of a unit."""
   with open_media(path) as container:
     stream = _video_stream(container, path)
-    # Only the index of an mp4 states how many frames there should be.
-    is_indexed = "mp4" in container.format.name
-    expected = min(stream.frames, len(stream.index_entries)) if is_indexed else 0
     shown = ShownStamps(container)
     try:
       for packet in read_packets(container, [stream]):
@@ -62,12 +63,9 @@ def _read_stamps(path: PathLike) -> tuple[Int64[np.ndarray, "n"], float]:
     except av.error.FFmpegError as error:
       raise MediaError(f"{path}: broken video ({reason(error)}).") from error
     stamps, unit = shown.ascending(), float(stream.time_base)
-  # The margin allows for edit lists, which may hide a few frames.
-  if not len(stamps) or shown.num_packets < expected - max(2, expected // 100):
-    raise MediaError(
-      f"{path}: truncated, it has {shown.num_packets} of {expected} frames; copy or "
-      "download it again."
-    )
+    check_whole(path, stream, shown.num_packets)
+  if not len(stamps):
+    raise MediaError(f"{path}: truncated, it has no frames; copy or download it again.")
   return stamps, unit
 
 
@@ -122,17 +120,19 @@ def read_frames(path: PathLike, wanted: Int64[np.ndarray, "n"]) -> Iterator[np.n
       while want is not None and want < stamp:
         yield held(before or (stamp, frame), want)
         want, num_held = next(remaining, None), num_held + 1
-      if want is None:
-        break
       if want == stamp:
         image = _shown(frame, stream, path)
         while want == stamp:
           yield image
           want = next(remaining, None)
       before = (stamp, frame)
+      if want is None:
+        break
     while want is not None:
       yield held(before, want)
       want, num_held = next(remaining, None), num_held + 1
+  if before and before[1].color_trc in _HDR:
+    add_note(path, "it is HDR, so its colours are pale; convert it to SDR.")
   if num_held:
     add_note(path, f"{num_held} frames cannot be decoded; the ones before them stay.")
 
@@ -151,8 +151,11 @@ def _decode(
       try:
         frames = packet.decode()
       except av.error.InvalidDataError:
-        continue
-      for frame in frames:
+        frames = None
+      # A missing frame keeps its place; decoders may wait before the first one.
+      if packet.size and not frames and (count or frames is None):
+        count += 1
+      for frame in frames or ():
         if is_counted and count < len(stamps):
           yield int(stamps[count]), frame
         elif not is_counted and frame.pts is not None:
@@ -170,6 +173,8 @@ def _shown(
   """Returns a frame as a player shows it."""
   width, height = frame.width, frame.height
   check_size(path, width, height)  # it may change within a video
+  if frame.colorspace == _UNSPECIFIED and (height >= 720 or width >= 1280):
+    frame.colorspace = Colorspace.ITU709  # else ITU601 is assumed
   aspect = stream.sample_aspect_ratio
   if aspect and aspect != 1:  # of a pixel, width to height
     width = round(width * aspect)

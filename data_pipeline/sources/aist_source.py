@@ -21,6 +21,7 @@ from data_pipeline.sources.base import (
   SourceVideo,
   Survey,
   VideoFile,
+  list_files,
   read_song,
 )
 
@@ -117,7 +118,7 @@ class AistSource:
   def _files(self) -> tuple[dict[aist.ClipName, pathlib.Path], list[Finding]]:
     files: dict[aist.ClipName, pathlib.Path] = {}
     findings = []
-    for path in sorted(pathlib.Path(self.videos).rglob("*")):
+    for path in list_files(self.videos):
       if path.suffix.lower() not in VIDEO_SUFFIXES or path.name.startswith("."):
         continue
       try:

@@ -29,6 +29,7 @@ SONG_SUFFIXES = (
   *(".wav", ".flac", ".ogg", ".mp3", ".m4a", ".aac", ".opus", ".wma", ".mka"),
   *(".aif", ".aiff", ".caf", ".wv"),
 )
+READING = 2  # raised when the same files give other clips or beats
 _SAFE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 
 
@@ -73,7 +74,7 @@ class Finding:
 
   Attributes:
     status: missing, broken, ignored, unlisted or too_short; of a video that did become
-      clips, silent or noted; compared with the last build, added, changed or gone.
+      clips, silent or noted; after an earlier build, added, changed, gone or retried.
     name: of the video or its file.
     reason: in words; may be empty.
   """
@@ -198,7 +199,18 @@ def _file_state(path: str) -> str:
     stat = os.stat(path)
   except OSError:
     return "absent"
-  return f"{stat.st_size} {stat.st_mtime_ns}"
+  return f"{READING} {stat.st_size} {stat.st_mtime_ns}"
+
+
+def list_files(folder: str) -> list[pathlib.Path]:
+  """Lists a folder except the data sets in it, whose films by `inspect` show beats."""
+  root = pathlib.Path(folder)
+  paths = sorted(root.rglob("*"))
+  sets = {path.parent for path in paths if path.name == "shards"}
+  sets = {path for path in sets if (path / "manifest.json").exists()}
+  # One that is made among its videos has them in its folder.
+  closed = {path / "inspect" if path == root else path for path in sets}
+  return [path for path in paths if closed.isdisjoint((path, *path.parents))]
 
 
 def read_song(song: str, files: Sequence[str]) -> tuple[Float32[np.ndarray, "s"], int]:

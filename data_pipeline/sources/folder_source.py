@@ -21,6 +21,7 @@ from data_pipeline.sources.base import (
   SourceVideo,
   Survey,
   VideoFile,
+  list_files,
   read_song,
 )
 
@@ -76,7 +77,7 @@ class FolderSource:
   def survey(self) -> Survey:
     """Lists the videos of the metadata, or all videos of the folder."""
     root = pathlib.Path(self.videos)
-    paths = sorted(root.rglob("*"))
+    paths = list_files(self.videos)
     files = {
       path.relative_to(root).as_posix(): path
       for path in paths
@@ -92,9 +93,7 @@ class FolderSource:
     ]
     beside = _songs_of(paths)
     # Videos of one group go to the same split.
-    groups = {
-      file: row.get("song") or _content_key(files[file]) for file, row in rows.items()
-    }
+    groups = _join_groups(rows, {file: _content_key(files[file]) for file in rows})
     splits, more = _choose_splits(rows, groups, self.test_percent)
     findings += more
     videos, songs = [], {}
@@ -204,6 +203,22 @@ def _content_key(path: pathlib.Path) -> str:
     return hashlib.sha256(os.fsencode(path.name)).hexdigest()
 
 
+def _join_groups(rows: Rows, contents: Mapping[str, str]) -> dict[str, str]:
+  """Returns the groups of videos of one song or, as copies, of one content."""
+  smaller: dict[str, str] = {}  # a union-find; "0song" comes before "1content"
+
+  def smallest(key: str) -> str:
+    while key in smaller:
+      key = smaller[key]
+    return key
+
+  for file, row in rows.items():
+    if row.get("song"):
+      keys = {smallest("0" + row["song"]), smallest("1" + contents[file])}
+      smaller |= {max(keys): min(keys)} if len(keys) == 2 else {}
+  return {file: smallest("1" + content)[1:] for file, content in contents.items()}
+
+
 def _choose_splits(
   rows: Rows, groups: Mapping[str, str], percent: int
 ) -> tuple[dict[str, str], list[Finding]]:
@@ -225,7 +240,7 @@ def _choose_splits(
     rest = known[0] if len(known) == 1 else "test" if group in test else "train"
     chosen[file] = own or rest
     if len(known) > 1:
-      reason = f"the same song is in several splits: {', '.join(known)}"
+      reason = f"the same song or film is in several splits: {', '.join(known)}"
       findings.append(Finding("noted", file, reason))
   return chosen, findings
 
@@ -233,7 +248,8 @@ def _choose_splits(
 def _choose_test_groups(groups: set[str], percent: int) -> frozenset[str]:
   """Returns the groups for testing: at least one if there are two, never all.
 
-  It is their own hashes that decide, so that others may come and go.
+  It is their own hashes that decide, so that others may come and go, unless too few are
+  below the percentage.
   """
   place = {
     group: int.from_bytes(hashlib.sha256(f"test|{group}".encode()).digest()[:8])

@@ -26,12 +26,13 @@ def test_beats_are_clicks_and_flashes():
   assert (frames == 100).all()
 
 
-def test_a_clip_becomes_a_video_with_a_click_on_the_beat(tmp_path):
-  clip = make_record(size=32, num_frames=10)
+@pytest.mark.parametrize("size, shown", [(32, 256), (257, 258)])
+def test_a_clip_becomes_a_video_with_a_click_on_the_beat(tmp_path, size, shown):
+  clip = make_record(size=size, num_frames=10)
   clip |= {"audio": np.zeros(RATE, np.int16)}
   path = inspect.write_clip(clip, np.array([0.5]), tmp_path)
   video = reader.read_video(path)
-  assert video.frames.shape == (10, 256, 256, 3)
+  assert video.frames.shape == (10, shown, shown, 3)
   audio = reader.read_audio(path, RATE)
   assert abs(np.abs(audio).argmax() / RATE - 0.5) < 0.01
 

@@ -78,23 +78,34 @@ def test_time_stamps_are_compared_but_never_with_the_clock(folder, capsys):
   assert "was complete already" in capsys.readouterr().out
 
 
-def test_a_broken_video_that_was_repaired_is_used(folder):
+def test_a_broken_video_that_was_repaired_even_during_the_build_is_used(
+  folder, monkeypatch
+):
   whole = (folder / "videos" / "b.mp4").read_bytes()
   (folder / "videos" / "b.mp4").write_bytes(whole[:1000])
+
+  def write_shards(*args, write=local_build._write_shards):
+    (folder / "videos" / "b.mp4").write_bytes(whole)
+    write(*args)
+
+  monkeypatch.setattr(local_build, "_write_shards", write_shards)
   status, clips, report = run(folder)
   assert (status, set(clips), report) == (3, {"a"}, [("broken", "b")])
-  (folder / "videos" / "b.mp4").write_bytes(whole)
   status, clips, _ = run(folder)
   assert (status, set(clips)) == (0, {"a", "b"})
 
 
-def test_metadata_may_change(folder):
+def test_metadata_may_change(folder, capsys):
   (folder / "list.csv").write_text("file,genre\na.mp4,Tango\n")
   _, clips, _ = run(folder, f"--metadata={folder}/list.csv")
   assert clips["a"]["genre"] == "Tango"
   (folder / "list.csv").write_text("file,genre\na.mp4,Waltz\nb.mp4,Tango\n")
+  assert "warning" not in capsys.readouterr().out
   _, clips, _ = run(folder, f"--metadata={folder}/list.csv")
   assert [clips[name]["genre"] for name in "ab"] == ["Waltz", "Tango"]
+  (folder / "list.csv").write_text("file,split\na.mp4,test\nb.mp4,train\n")
+  run(folder, f"--metadata={folder}/list.csv")
+  assert "clips of train are in test now" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("suffix", [".wav", ".MP3"])

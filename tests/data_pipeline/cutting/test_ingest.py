@@ -1,5 +1,6 @@
 """Picture, sound, beats and truth of a record belong to the same window."""
 
+import av
 import librosa
 import numpy as np
 import pytest
@@ -82,6 +83,32 @@ def test_the_encoder_gets_the_window_at_its_own_rate(tmp_path):
 
 def test_a_video_that_is_too_short_gives_no_record(tmp_path):
   assert cut_records(tmp_path, ToySource(short=1)) == []
+
+
+def test_what_is_odd_about_a_film_is_noted_or_left_out(tmp_path):
+  with av.open(str(tmp_path / "a.mkv"), "w") as film:
+    stream = film.add_stream("ffv1", rate=10)
+    stream.height, stream.width = 18, 32
+    stream.codec_context.color_trc = 16  # HDR
+    for i, image in enumerate(toy_frames(38)):
+      frame = av.VideoFrame.from_ndarray(image, format="rgb24")
+      frame.pts = i + 20 * (i >= 12)  # a pause
+      film.mux(stream.encode(frame))
+    film.mux(stream.encode(None))
+  file = VideoFile(tmp_path / "a.mkv", sound=tmp_path / "a.mp4")
+  video = ToySource().survey().videos[0]
+  encoder, windows = make_encoder("spectral"), Windows("strided", 0.5)
+  for level, last in ((0.5, []), (0.0, [4.7])):  # all silent: as it is
+    audio = np.full(45 * RATE // 10, level, np.float32)
+    writer.write_video(file.sound, toy_frames(9), 2, audio, RATE)
+    with reader.collect_notes() as notes:
+      cut = ingest.cut_clips(video, file, BEATS[:1], FORM, encoder, windows)
+      starts = [record["start_seconds"] for record in cut.records]
+    np.testing.assert_allclose(starts, [0, 3.2, 3.7, 4.2, *last])
+    said = " ".join(note.text for note in notes)
+    for words in ("pauses", "beats to 0.2 s, a clip is at 5.7", "HDR"):
+      assert words in said
+    assert ("1 of 5 windows are silent, 1" in said) == (not last)
 
 
 def test_impossible_formats_are_refused():

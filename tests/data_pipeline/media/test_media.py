@@ -30,10 +30,10 @@ def clicks(seconds, at, rate=RATE):
   return audio
 
 
-def write_wav(path, audio, rate=RATE, codec="pcm_f32le"):
+def write_wav(path, audio, rate=RATE, codec="pcm_f32le", layout="mono"):
   with av.open(str(path), "w") as container:
-    stream = container.add_stream(codec, rate=rate, layout="mono")
-    frame = av.AudioFrame.from_ndarray(audio[None], format="flt", layout="mono")
+    stream = container.add_stream(codec, rate=rate, layout=layout)
+    frame = av.AudioFrame.from_ndarray(audio.reshape(1, -1), "flt", layout)
     frame.sample_rate = rate
     container.mux(stream.encode(frame))
     container.mux(stream.encode(None))
@@ -56,13 +56,19 @@ def test_a_written_video_keeps_its_frames_and_times(tmp_path, fps):
   assert [p.name for p in tmp_path.iterdir()] == ["a.mp4"]
 
 
-def test_colours_survive(tmp_path):
-  colours = np.array([(220, 30, 30), (30, 220, 30), (30, 30, 220)], np.uint8)
-  frames = np.broadcast_to(colours[:, None, None], (3, 32, 32, 3))
-  writer.write_video(tmp_path / "a.mp4", frames, 10, None, RATE)
-  np.testing.assert_allclose(
-    reader.read_video(tmp_path / "a.mp4").frames.mean((1, 2)), colours, atol=4
-  )
+@pytest.mark.parametrize("size, matrix", [((32, 32), "ITU601"), ((720, 32), "ITU709")])
+def test_colours_survive_whether_a_film_names_its_matrix_or_not(tmp_path, size, matrix):
+  image = np.full((*size, 3), (220, 30, 30), np.uint8)
+  writer.write_video(tmp_path / "a.mp4", image[None], 10, None, RATE)  # it does
+  with av.open(str(tmp_path / "a.mkv"), "w") as film:
+    stream = film.add_stream("ffv1", rate=10)
+    (stream.height, stream.width), stream.pix_fmt = size, "yuv444p"
+    frame = av.VideoFrame.from_ndarray(image, format="rgb24")
+    frame = frame.reformat(format="yuv444p", dst_colorspace=matrix)
+    film.mux([*stream.encode(frame), *stream.encode(None)])
+  for path in tmp_path.iterdir():
+    back = reader.read_video(path).frames.mean((0, 1, 2))
+    np.testing.assert_allclose(back, image[0, 0], atol=4)
 
 
 @pytest.mark.parametrize("rate", [22050, 44100, 48000])
@@ -98,29 +104,19 @@ def test_reading_may_stop_early(film):
   assert len(reader.read_video(film, max_seconds=0.35).frames) == 4
 
 
-def test_a_quarter_turn_of_a_phone_is_undone(tmp_path):
-  frames = picture()
-  frames[:, :18] = 250  # the upper half is bright
-  writer.write_video(tmp_path / "a.mp4", frames, 10, None, RATE)
-  data = (tmp_path / "a.mp4").read_bytes()
-  unit, none = (1 << 16).to_bytes(4, "big"), bytes(4)
-  upright = unit + none * 3 + unit
-  turned = none + unit + none + (-(1 << 16)).to_bytes(4, "big", signed=True) + none
-  track = data.index(b"tkhd")
-  at = data.index(upright, track)
-  (tmp_path / "b.mp4").write_bytes(data[:at] + turned + data[at + 20 :])
-  image = reader.read_video(tmp_path / "b.mp4").frames[0]
-  assert image.shape == (64, 36, 3)
-  # It is shown turned clockwise by a quarter: the upper half is on the right.
-  assert image[:, 20:].mean() > 200 > image[:, :16].mean()
-
-
 def test_wav_and_ogg_are_read(tmp_path):
   audio = clicks(1.0, [0.3])
   back = reader.read_audio(write_wav(tmp_path / "a.wav", audio), RATE)
   np.testing.assert_allclose(back, audio, atol=1e-6)
-  back = reader.read_audio(write_wav(tmp_path / "a.flac", audio, codec="flac"), RATE)
-  assert abs(int(back.argmax()) - int(audio.argmax())) <= 2
+  for name, codec, rate in (("a.flac", "flac", RATE), ("a.ogg", "libopus", 48_000)):
+    back = reader.read_audio(write_wav(tmp_path / name, audio, rate, codec), rate)
+    assert abs(int(back.argmax()) - int(audio.argmax())) <= 2
+
+
+def test_all_channels_are_mixed_by_their_mean(tmp_path):
+  audio = np.random.default_rng(0).random((RATE, 6), np.float32)
+  back = reader.read_audio(write_wav(tmp_path / "a.wav", audio, layout="5.1"), RATE)
+  np.testing.assert_allclose(back, audio.mean(axis=1), atol=1e-6)
 
 
 # --- Errors are one line --------------------------------------------------------------
@@ -178,16 +174,10 @@ def test_a_truncated_video_is_refused(tmp_path, film):
   frames = whole.index(b"mdat")
   assert whole.index(b"moov") < frames  # the index comes first
   path.write_bytes(whole[: frames + 1000])
-  assert "truncated, it has" in one_line(reader.read_video, path)
+  assert "packets of video" in one_line(reader.read_video, path)
+  assert "packets of audio" in one_line(READERS["wav"], path)
   path.write_bytes(whole[: len(whole) // 3])  # within the index
   assert "not a readable video" in one_line(reader.read_video, path)
-
-
-def test_a_file_without_the_needed_picture_or_sound_is_refused(tmp_path):
-  wav = write_wav(tmp_path / "a.wav", clicks(1, [0.5]))
-  assert "no picture" in one_line(reader.read_video, wav)
-  writer.write_video(tmp_path / "a.mp4", picture(), 10, None, RATE)
-  assert "no sound" in one_line(READERS["wav"], tmp_path / "a.mp4")
 
 
 def test_sound_with_nan_is_refused(tmp_path):

@@ -149,6 +149,17 @@ def test_channels_that_cancel_each_other_are_heard(tmp_path):
   )
 
 
+def test_frames_behind_damaged_ones_of_an_avi_are_not_early(tmp_path):
+  path = film(tmp_path / "a.avi", options={"bf": "2", "g": "6"})
+  data = bytearray(path.read_bytes())
+  with av.open(str(path)) as container:
+    for packet in [*container.demux()][6:10:3]:
+      begin, num = packet.pos + 8, packet.size - 8
+      data[begin : begin + num] = bytes(num)
+  path.write_bytes(data)
+  assert levels_of(reader.read_video(path))[12:] == list(range(12, 20))
+
+
 @pytest.mark.parametrize("suffix", ["mp4", "mkv"])
 def test_pixels_that_are_not_square_are_shown_so(tmp_path, suffix):
   path = film(tmp_path / f"a.{suffix}", aspect=Fraction(4, 3), size=(48, 48))

@@ -42,6 +42,15 @@ def test_names_are_safe_and_unique_and_copies_go_together(folder):
   assert all(v.split == "train" for v in survey(folder, test_percent=0).videos)
 
 
+def test_films_that_show_data_sets_are_no_videos(folder):
+  root, before = folder / "videos", survey(folder).videos
+  for made in (root, root / "set"):
+    for name in ("manifest.json", "shards/a", "inspect/a.mp4"):
+      (made / name).parent.mkdir(parents=True, exist_ok=True)
+      (made / name).touch()
+  assert survey(folder).videos == before
+
+
 def test_the_metadata_lists_the_videos_to_use(folder):
   listed = survey(
     folder,
@@ -77,7 +86,8 @@ def test_videos_of_one_song_are_in_the_same_split(folder):
 def test_a_split_given_to_one_video_of_a_song_holds_for_all_of_them(folder):
   text = "file,split,song\n"
   text += "".join(f"part 0/tänzer {2 * i}.MP4,,same\n" for i in range(9))
-  given = survey(folder, text + "part 1/tänzer 1.MP4,test,same\n")
+  copy = "part 1/tänzer 3.MP4,,other\npart 1/tänzer 5.MP4,,other\n"
+  given = survey(folder, f"{text}{copy}part 1/tänzer 1.MP4,test,same\n")
   assert {v.split for v in given.videos} == {"test"}
   assert all(f.status == "unlisted" for f in given.findings)
   text += "part 1/tänzer 1.MP4,test,same\npart 1/tänzer 3.MP4,dev,same\n"
