@@ -15,11 +15,11 @@ local cache, and sent when it is complete. It contains:
   work/          beats per song and clips per video, kept as they are finished
 
 A data set is complete for the files it was made from: if videos, songs, annotations or
-metadata are added, replaced or removed, the same command makes what has changed anew,
-and tries broken videos again. A video that cannot be used costs one line of the report.
-The exit status is 3 if any video was broken, and 1 if no data set could be built. After
-an interruption the same command resumes from `work/`, which may be deleted once the
-manifest exists.
+metadata are added, replaced or removed, or files that were closed can be read, the same
+command makes what has changed anew. A video that cannot be used costs one line of the
+report. The exit status is 3 if any video was broken, and 1 if no data set could be
+built. After an interruption the same command resumes from `work/`, which may be deleted
+once the manifest exists.
 """
 
 import argparse
@@ -32,7 +32,7 @@ from etils import epath
 
 from data_pipeline import files
 from data_pipeline.building import data_set
-from data_pipeline.building.local_build import build_locally, can_cut
+from data_pipeline.building.local_build import build_locally
 from data_pipeline.building.options import read_arguments, settings_of
 from data_pipeline.building.settings import BuildSettings
 from data_pipeline.cli import one_line_errors
@@ -51,11 +51,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     manifest, state = before, "was complete already"
     changes = None
     if manifest is not None:
-      survey = settings.source.survey()
-      changes = data_set.find_changes(args.output, survey)
-      retried = {c.name for c in changes if c.status == data_set.RETRIED}
-      if 0 < len(retried) == len(changes):
-        changes = changes if can_cut(settings, args.workers, survey, retried) else []
+      changes = data_set.find_changes(args.output, settings.source.survey())
     if changes:
       print(f"{args.output} has changed: {data_set.describe_statuses(changes)}.")
     if manifest is None or changes:

@@ -32,7 +32,6 @@ from data_pipeline.sources.base import Finding, Survey
 
 REPORT = "report.csv"
 INPUTS = "inputs.json"
-RETRIED = "retried"
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]+")
 
 # Writes the clips of a survey as shards, given the folders of unfinished work and of
@@ -87,9 +86,6 @@ def build_data_set(
     (output / MANIFEST).unlink(missing_ok=True)
     shutil.rmtree(output / "shards", ignore_errors=True)
     unfinished.replace(output / "shards")
-    for finding in findings:
-      if finding.status == "broken":
-        inputs[finding.name] = ""  # to be tried again
     files.write_json(output / INPUTS, inputs)
     manifest = make_manifest(description, survey, clips, findings)
     files.write_json(output / MANIFEST, manifest)
@@ -122,7 +118,6 @@ def finished_manifest(
 def find_changes(output: epath.PathLike, survey: Survey) -> list[Finding]:
   """Returns the videos that were added, changed or taken away since the last build.
 
-  Broken ones are retried: the memory or their mode may have changed.
   A data set of an earlier version, which did not note its files, has none.
   """
   path = epath.Path(output) / INPUTS
@@ -135,8 +130,6 @@ def find_changes(output: epath.PathLike, survey: Survey) -> list[Finding]:
       changes.append(Finding("added", name, "since the last build"))
     elif name not in now:
       changes.append(Finding("gone", name, "since the last build"))
-    elif not before[name]:
-      changes.append(Finding(RETRIED, name, "broken in the last build"))
     elif before[name] != now[name]:
       changes.append(Finding("changed", name, "since the last build; made again"))
   return changes

@@ -56,17 +56,6 @@ def build_locally(
   return build_data_set(settings, output, write_clips)
 
 
-def can_cut(
-  settings: BuildSettings, num_workers: int, survey: Survey, names: set[str]
-) -> bool:
-  """Returns whether any of some videos can be cut; keeps no clips."""
-  videos = [video for video in survey.videos if video.name in names]
-  some = Survey(videos, {video.song: survey.songs[video.song] for video in videos})
-  with tempfile.TemporaryDirectory() as work:
-    findings = _cut_videos(settings, num_workers, some, pathlib.Path(work))
-  return [finding.status for finding in findings].count("broken") < len(videos)
-
-
 def _write_clips(
   settings: BuildSettings,
   num_workers: int,

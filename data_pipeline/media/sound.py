@@ -246,7 +246,6 @@ class _Decoder:
       return samples[:, :1]
     # Mixed block by block, to never hold a whole song in stereo.
     mean = samples.mean(axis=1, keepdims=True)
-    if samples.shape[1] == 2:
-      self._mean_power += float(np.square(mean).sum())
-      self._channel_power += float(np.square(samples).sum()) / 2
+    self._mean_power += float(np.square(mean).sum())
+    self._channel_power += float(np.square(samples).sum()) / samples.shape[1]
     return mean

@@ -152,8 +152,10 @@ def _decode(
         frames = packet.decode()
       except av.error.InvalidDataError:
         frames = None
-      # A missing frame keeps its place; decoders may wait before the first one.
-      if packet.size and not frames and (count or frames is None):
+      # A missing frame keeps its place. Decoders give none while they wait for those to
+      # reorder: at first, and some later as well.
+      is_late = not count or stream.codec_context.name in ("h264", "hevc")
+      if packet.size and (frames is None or not frames and not is_late):
         count += 1
       for frame in frames or ():
         if is_counted and count < len(stamps):

@@ -74,7 +74,7 @@ class Finding:
 
   Attributes:
     status: missing, broken, ignored, unlisted or too_short; of a video that did become
-      clips, silent or noted; after an earlier build, added, changed, gone or retried.
+      clips, silent or noted; after an earlier build, added, changed or gone.
     name: of the video or its file.
     reason: in words; may be empty.
   """
@@ -194,12 +194,13 @@ def _digest(*texts: str) -> str:
 
 
 def _file_state(path: str) -> str:
-  """Returns size and time of a file, which change if it is replaced."""
+  """Returns size and time of a file, and whether it may be read."""
   try:
     stat = os.stat(path)
   except OSError:
     return "absent"
-  return f"{READING} {stat.st_size} {stat.st_mtime_ns}"
+  closed = "" if os.access(path, os.R_OK) else " closed"
+  return f"{READING} {stat.st_size} {stat.st_mtime_ns}{closed}"
 
 
 def list_files(folder: str) -> list[pathlib.Path]:
@@ -208,8 +209,7 @@ def list_files(folder: str) -> list[pathlib.Path]:
   paths = sorted(root.rglob("*"))
   sets = {path.parent for path in paths if path.name == "shards"}
   sets = {path for path in sets if (path / "manifest.json").exists()}
-  # One that is made among its videos has them in its folder.
-  closed = {path / "inspect" if path == root else path for path in sets}
+  closed = {path / "inspect" for path in sets}  # beside it may be its videos
   return [path for path in paths if closed.isdisjoint((path, *path.parents))]
 
 

@@ -28,7 +28,7 @@ from data_pipeline.sources.base import (
 COLUMNS = ("file", "split", "song", "genre", "dancer", "camera")
 _SPLIT = re.compile(r"(?!all$)[a-z][a-z0-9_]{0,39}")
 _TEXT = re.compile(r"[^\x00-\x1f\x7f]{0,80}")
-_HASHED_BYTES = 2**16  # at the start of a file
+_HASHED_BYTES, _SMALLEST_BYTES = 2**16, 2**10  # at the start of a film; of a film
 
 Rows = dict[str, dict[str, str]]  # the other columns of the metadata, by file
 
@@ -194,13 +194,18 @@ def _problem(row: Mapping[str, str]) -> str:
 
 
 def _content_key(path: pathlib.Path) -> str:
-  """Returns a key that is the same for all copies of a file, whatever their names."""
+  """Returns a key that is the same for all copies of a film, whatever their names.
+
+  What is too small for a film, or cannot be read, is no copy of anything.
+  """
   try:
     with open(path, "rb") as file:
       start = file.read(_HASHED_BYTES)
-    return hashlib.sha256(b"%d|" % path.stat().st_size + start).hexdigest()
+    if len(start) >= _SMALLEST_BYTES:
+      return hashlib.sha256(b"%d|" % path.stat().st_size + start).hexdigest()
   except OSError:  # a broken link, or no permission: the report will mention it
-    return hashlib.sha256(os.fsencode(path.name)).hexdigest()
+    pass
+  return hashlib.sha256(os.fsencode(path)).hexdigest()
 
 
 def _join_groups(rows: Rows, contents: Mapping[str, str]) -> dict[str, str]:

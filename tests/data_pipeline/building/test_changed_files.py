@@ -95,6 +95,15 @@ def test_a_broken_video_that_was_repaired_even_during_the_build_is_used(
   assert (status, set(clips)) == (0, {"a", "b"})
 
 
+def test_a_video_that_may_be_read_now_is_used(folder, monkeypatch):
+  may = lambda path, mode, ask=os.access: "b.mp4" not in str(path) and ask(path, mode)
+  with monkeypatch.context() as patch:
+    patch.setattr(os, "access", may)
+    run(folder)
+  _, clips, report = run(folder)
+  assert set(clips) == {"a", "b"} and report == [("changed", "b")]
+
+
 def test_metadata_may_change(folder, capsys):
   (folder / "list.csv").write_text("file,genre\na.mp4,Tango\n")
   _, clips, _ = run(folder, f"--metadata={folder}/list.csv")

@@ -15,7 +15,8 @@ def folder(tmp_path):
   for i in range(20):
     path = tmp_path / "videos" / f"part {i % 2}" / f"tänzer {i}.MP4"
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(b"video %d" % (i // 2 if i < 4 else i))  # two pairs of copies
+    content = b"video %d" % (i // 2 if i < 4 else i)  # two pairs of copies
+    path.write_bytes(content.ljust(2000))
   (tmp_path / "videos" / "notes.txt").write_text("not a video")
   (tmp_path / "videos" / ".hidden.mp4").write_text("")
   return tmp_path
@@ -42,9 +43,17 @@ def test_names_are_safe_and_unique_and_copies_go_together(folder):
   assert all(v.split == "train" for v in survey(folder, test_percent=0).videos)
 
 
+def test_songs_are_not_joined_by_files_that_are_no_film(folder):
+  for part in (0, 1):
+    (folder / "videos" / f"part {part}" / "empty.mp4").touch()
+  text = "file,split,song\npart 0/empty.mp4,,a\npart 1/empty.mp4,,b\n"
+  text += "part 0/tänzer 4.MP4,test,a\npart 1/tänzer 5.MP4,train,b\n"
+  assert not [f for f in survey(folder, text).findings if f.status == "noted"]
+
+
 def test_films_that_show_data_sets_are_no_videos(folder):
   root, before = folder / "videos", survey(folder).videos
-  for made in (root, root / "set"):
+  for made in (root, root / "set", root / "part 0"):
     for name in ("manifest.json", "shards/a", "inspect/a.mp4"):
       (made / name).parent.mkdir(parents=True, exist_ok=True)
       (made / name).touch()
