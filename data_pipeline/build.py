@@ -15,11 +15,10 @@ local cache, and sent when it is complete. It contains:
   work/          beats per song and clips per video, kept as they are finished
 
 A data set is complete for the files it was made from: if videos, songs, annotations or
-metadata are added, replaced or removed, or files that were closed can be read, the same
-command makes what has changed anew. A video that cannot be used costs one line of the
-report. The exit status is 3 if any video was broken, and 1 if no data set could be
-built. After an interruption the same command resumes from `work/`, which may be deleted
-once the manifest exists.
+metadata are added, replaced, removed or become readable, the same command rebuilds what
+has changed. A video that cannot be used costs one line of the report. The exit status
+is 3 if any video was broken, and 1 if no data set could be built. After an interruption
+the same command resumes from `work/`, which may be deleted once the manifest exists.
 """
 
 import argparse

@@ -43,8 +43,8 @@ class DiffusionStage(LatentDiffusion):
   # JAX names functions by the text of what they belong to: 0.1 s with all weights.
   autoencoder_variables: PyTree = field(repr=False)
   joint_reader: JointReader | None = None  # trained beside the U-Net
-  frozen: ClassVar[PyTree] = {}  # the loss uses no other weights
   joint_weight: float = 0.0  # of its error
+  frozen: ClassVar[PyTree] = {}  # the loss uses no other weights
 
   def __post_init__(self):
     if self.prediction not in ("eps", "v"):

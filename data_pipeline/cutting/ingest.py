@@ -122,7 +122,7 @@ def cut_clips(
     )
   pauses = len(ends_of_pauses(times))
   if pauses:
-    reader.add_note(file.path, "no clip crosses its pauses.")
+    reader.add_note(file.path, "it has pauses, which no clip crosses.")
   starts = windows.starts(video.name, times, form.num_frames, form.fps, segments)
   if not len(starts):
     frame_seconds = float(np.median(np.diff(times))) if len(times) > 1 else 1 / form.fps
@@ -137,7 +137,7 @@ def cut_clips(
     cut.append(_Window(start, frames, times[frames], beats))
   end = video.song_start_seconds + starts[-1] + form.seconds
   if len(song_beats) and end > song_beats[-1] + 2:  # seconds, as an ending may last
-    text = f"its song has beats to {song_beats[-1]:.1f} s, a clip is at {end:.1f} s."
+    text = f"its song has beats to {song_beats[-1]:.1f} s, a clip ends at {end:.1f} s."
     reader.add_note(file.path, text)
   return Cut("whole", "", _make_records(video, file, cut, form, encoder))
 

@@ -1,6 +1,7 @@
 """Chooses where the windows of a video begin."""
 
 import dataclasses
+import itertools
 import math
 import zlib
 from collections.abc import Sequence
@@ -86,7 +87,8 @@ class Windows:
     begins, spares = [], []
     pauses = ends_of_pauses(times)
     shots = [times[(times >= begin) & (times < end)] for begin, end in segments]
-    for inside in (x for s in shots for x in np.split(s, np.searchsorted(s, pauses))):
+    parts = [np.split(shot, np.searchsorted(shot, pauses)) for shot in shots]
+    for inside in itertools.chain(*parts):
       if len(inside):
         spare = inside[-1] - inside[0] - (num_frames - 1) / fps
         # A window as long as the video must not be lost to rounding.

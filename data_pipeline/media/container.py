@@ -108,7 +108,11 @@ def check_size(path: PathLike, width: int, height: int) -> None:
 
 
 def check_whole(path: PathLike, stream: av.stream.Stream, found: int) -> None:
-  """Raises MediaError if packets are missing, as only the index of an mp4 tells."""
+  """Checks that no packets are missing, which only the index of an mp4 tells.
+
+  Raises:
+    MediaError: they are.
+  """
   is_indexed = "mp4" in stream.container.format.name
   expected = min(stream.frames, len(stream.index_entries)) if is_indexed else 0
   # The margin allows for edit lists, which may hide a few.

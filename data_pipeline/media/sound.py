@@ -92,7 +92,7 @@ def _read_track(
 ) -> Float32[np.ndarray, "s"] | Float32[np.ndarray, "s 2"]:
   audio, is_antiphase = _decode_track(path, track, sample_rate, "mean" if mono else "")
   if is_antiphase:
-    add_note(path, "its two channels cancel each other; the left one is used.")
+    add_note(path, "its channels cancel each other; the first is used.")
     audio, _ = _decode_track(path, track, sample_rate, "left")
   if not np.isfinite(audio).all():
     raise MediaError(f"{path}: the sound contains NaN or infinity; export it again.")

@@ -155,6 +155,10 @@ def test_music_of_the_same_sound_is_no_other_music(tmp_path):
     for part, period in (("two", 0.5 if i < 2 else 0.35), ("one", 0.5)):
       _write_heard(tmp_path / part / f"{i}.npz", 24, 2.4, period, index=i)
   for part, has_null in (("two", True), ("one", False)):
+    _write_heard(tmp_path / part / "silent.npz", 24, 2.4, 9.9)
+    silent = dict(np.load(tmp_path / part / "silent.npz"))
+    silent["audio"] *= 0
+    clips.write_arrays(tmp_path / part / "silent.npz", silent)
     _, measured = evaluate_folders(tmp_path / part, None, tmp_path / ".c")
     assert ("shuffled" in measured.scores) == has_null
 

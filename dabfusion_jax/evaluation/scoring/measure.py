@@ -266,9 +266,8 @@ def _add_alignment_nulls(
     return  # music that ends before the motion, or goes on after it, is no null
   names = zip(result.events, result.labels, strict=True)
   tracks = [events.track or label.sequence for events, label in names]
-  unknown = [
-    i for i, e in enumerate(result.events) if not e.track and e.strength is not None
-  ]
+  is_heard = lambda e: e.strength is not None and e.strength.any()
+  unknown = [i for i, e in enumerate(result.events) if not e.track and is_heard(e)]
   alike = baselines.first_alike([result.events[i].strength for i in unknown])
   for i, first in zip(unknown, alike, strict=True):
     tracks[i] = tracks[unknown[first]]

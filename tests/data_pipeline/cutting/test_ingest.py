@@ -106,7 +106,7 @@ def test_what_is_odd_about_a_film_is_noted_or_left_out(tmp_path):
       starts = [record["start_seconds"] for record in cut.records]
     np.testing.assert_allclose(starts, [0, 3.2, 3.7, 4.2, *last])
     said = " ".join(note.text for note in notes)
-    for words in ("pauses", "beats to 0.2 s, a clip is at 5.7", "HDR"):
+    for words in ("pauses", "beats to 0.2 s, a clip ends at 5.7", "HDR"):
       assert words in said
     assert ("1 of 5 windows are silent, 1" in said) == (not last)
 
