@@ -41,6 +41,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     action="store_true",
     help="of generated bodies, instead of what stage 1 finds",
   )
+  add("--mirrored", action="store_true", help="training clips in a mirror as well")
   share.add_arguments(parser)
   args = parser.parse_args(argv)
   with share.ended_at_once(), cli.one_line_errors("latents"):
@@ -56,6 +57,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         own.count,
         args.elsewhere,
         args.true_motion,
+        args.mirrored,
       )
 
 

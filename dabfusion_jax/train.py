@@ -22,6 +22,7 @@ from ml_collections import config_flags
 from dabfusion_jax import config
 from dabfusion_jax.parallel import hardware, sharding, share
 from dabfusion_jax.parallel.compiled import keep_compiled
+from dabfusion_jax.resident.latents import ResidentLatents
 from dabfusion_jax.resident.pairs import ResidentPairs
 from dabfusion_jax.settings.autoencoder import AutoencoderSettings
 from dabfusion_jax.settings.config_flag import config_of, parse_flags
@@ -165,7 +166,19 @@ def train_diffusion(settings: DiffusionSettings, run: RunFolder) -> None:
   silence = np.asarray(manifest["silence"], np.float32)
   stage = config.make_diffusion_stage(settings, stage1)
   check_self_flow(stage.autoencoder, stage1.variables, stage1.settings.data.frame_size)
-  dataset = open_latents("train", SlowMotion(data.slow, data.silent, silence))
+  slow_motion = SlowMotion(data.slow, data.silent, silence)
+  if data.on_device:
+    dataset = ResidentLatents(
+      latent_record.open_latents(data.latents, "train"),
+      settings.batch_size,
+      settings.seed,
+      sharding.make_mesh(settings.mesh),
+      beats=data.beats,
+      fps=float(manifest["fps"]),
+      slow_motion=slow_motion,
+    )
+  else:
+    dataset = open_latents("train", slow_motion)
   held_out, num_batches = None, settings.eval_batches
   if manifest["shards"].get("test"):
     held_out = open_latents("test", None, num_batches=num_batches)

@@ -33,6 +33,7 @@ from data_pipeline.locks import LOCK
 from data_pipeline.records import latent_record, loader
 from data_pipeline.records.body_parts import joints_of
 from data_pipeline.records.latent_record import LatentError
+from data_pipeline.records.mirrored import WithMirrored
 from data_pipeline.records.silence import read_silence
 from data_pipeline.records.true_motion import clip_motion
 
@@ -47,6 +48,7 @@ def cache_latents(
   process_count: int = 1,
   elsewhere: float = 0.0,
   has_true_motion: bool = False,
+  mirrored: bool = False,
 ) -> None:
   """Writes, or completes, the latent cache of all splits of a data set.
 
@@ -63,6 +65,7 @@ def cache_latents(
       the paper.
     has_true_motion: flow and occlusion are those of the generated bodies, and not what
       stage 1 finds; a departure. Their joints are cached beside.
+    mirrored: each training clip is also cached as a mirror shows it; a departure.
 
   Raises:
     LatentError: the true motion is asked for, but not known; or the folder holds a
@@ -84,6 +87,7 @@ def cache_latents(
     "elsewhere": elsewhere,
     "true_motion": has_true_motion,
     "joints": has_true_motion,
+    "mirrored": mirrored,
   }
   fields = latent_shards.FIELDS
   if has_true_motion:
@@ -92,7 +96,10 @@ def cache_latents(
   if _is_finished(output, identity):
     print(f"{output} is complete.")
     return
-  shards = _name_shards(manifest)
+  counts = {split: count["clips"] for split, count in manifest["counts"].items()}
+  if mirrored and "train" in counts:
+    counts["train"] *= 2
+  shards = _name_shards(counts, manifest["content_sha256"])
   ours = {name for names in shards.values() for name in names}
   others = [p for p in output.glob("*.array_record") if p.name not in ours]
   kept = latent_shards.Kept(others, stage1.digest)
@@ -111,6 +118,8 @@ def cache_latents(
       raise LatentError(
         f"{data} does not hold the true motion; leave out --true_motion."
       )
+    if mirrored and split == "train":
+      clips = WithMirrored(clips)
     with tqdm.tqdm(total=len(clips), desc=f"latents, {split}", unit="clip") as bar:
       for index, name in enumerate(names):
         start, path = index * CLIPS_PER_SHARD, output / name
@@ -134,7 +143,6 @@ def cache_latents(
     print(f"{output} waits for the other processes.")
     return
   lists = (latent_shards.read_list(output / name) for name in shards.get("train", []))
-  counts = {split: manifest["counts"][split]["clips"] for split in shards}
   files.write_json(
     output / latent_record.MANIFEST,
     identity
@@ -153,14 +161,13 @@ def cache_latents(
   )
 
 
-def _name_shards(manifest: Mapping[str, Any]) -> dict[str, list[str]]:
+def _name_shards(counts: Mapping[str, int], content: str) -> dict[str, list[str]]:
   """Returns the names of the shards by split; another content gives other names."""
   shards = {}
-  for split in sorted(manifest["counts"]):
-    count = -(-manifest["counts"][split]["clips"] // CLIPS_PER_SHARD)
-    content = manifest["content_sha256"][:8]
+  for split in sorted(counts):
+    count = -(-counts[split] // CLIPS_PER_SHARD)
     shards[split] = [
-      f"{split}-{content}-{index:05d}-of-{count:05d}.array_record"
+      f"{split}-{content[:8]}-{index:05d}-of-{count:05d}.array_record"
       for index in range(count)
     ]
   return shards
@@ -255,7 +262,8 @@ def _is_finished(output: epath.Path, identity: Mapping[str, Any]) -> bool:
 
 def _differing(found: Mapping[str, Any], identity: Mapping[str, Any]) -> list[str]:
   """Returns the keys with other values; earlier versions did not note all of them."""
-  found = {"elsewhere": 0.0, "true_motion": False, "joints": False, **found}
+  new = {"elsewhere": 0.0, "true_motion": False, "joints": False, "mirrored": False}
+  found = new | dict(found)
   return [key for key in identity if key in found and found[key] != identity[key]]
 
 

@@ -12,11 +12,18 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from absl import logging
 
 from dabfusion_jax.ops.pixels import from_uint8
 from dabfusion_jax.parallel import sharding
 from dabfusion_jax.resident.colour_jitter import jitter
+from dabfusion_jax.resident.order import (
+  DRAWS,
+  OTHERWISE,
+  Batches,
+  check_clips,
+  place_once,
+  shuffled,
+)
 from dabfusion_jax.resident.true_motion import SurfacePair, true_motion
 from data_pipeline.errors import UserError
 from data_pipeline.records.clip_record import Record
@@ -26,8 +33,6 @@ from data_pipeline.workers import count_cores
 
 _OF_CLIP = ("corners",)  # without an axis of frames
 _PADDED = ("corners", "points")  # a mesh of its own for each clip
-_DRAWS, _ORDER = 1, 2  # what the streams of random numbers are for
-_OTHERWISE = "begin a run with --config.data.on_device=False."
 
 
 class ResidentPairs:
@@ -60,72 +65,24 @@ class ResidentPairs:
         clips, clips with true motion but without surfaces, or more than the memory of
         the device holds.
     """
-    if jax.process_count() > 1:
-      raise UserError(f"data.on_device is for one process; {_OTHERWISE}")
-    if batch_size % mesh.size:
-      raise UserError(
-        f"batch_size {batch_size} does not divide over {mesh.size} devices; choose a"
-        f" multiple of {mesh.size}."
-      )
-    if not len(clips):
-      raise UserError("There are no clips to make batches of.")
-    arrays = read_arrays(clips)
-    size = sum(array.nbytes for array in arrays.values()) / 2**30
-    try:
-      placed = jax.device_put(arrays, jax.NamedSharding(mesh, jax.P()))
-      self._arrays = jax.block_until_ready(placed)
-    except jax.errors.JaxRuntimeError as error:
-      if "RESOURCE_EXHAUSTED" not in str(error):
-        raise
-      raise UserError(
-        f"data.on_device: the {len(clips)} clips take {size:.1f} GiB, more than the"
-        f" device has; {_OTHERWISE}"
-      ) from None
-    logging.info("%d clips on the device, %.1f GiB.", len(clips), size)
+    check_clips(clips)
+    self._arrays = place_once(read_arrays(clips), batch_size, mesh)
     self._batch_size, self._seed, self._augment = batch_size, seed, augment
     self._make = jax.jit(
       jax.vmap(make_pair, in_axes=(None, 0)),
       out_shardings=sharding.batch_sharding(mesh),
     )
 
-  def __iter__(self) -> "_Batches":
-    return _Batches(self)
+  def __iter__(self) -> Batches:
+    return Batches(self.batch)
 
   def batch(self, index: int) -> dict[str, jax.Array]:
     """Returns a batch by its number."""
     num_clips, num_frames = self._arrays["frames"].shape[:2]
-    rng = np.random.default_rng((self._seed, _DRAWS, index))
+    rng = np.random.default_rng((self._seed, DRAWS, index))
     draws = draw_pairs(rng, self._batch_size, num_frames, self._augment)
-    place = index * self._batch_size + np.arange(self._batch_size)
-    clip = np.empty(self._batch_size, np.int32)
-    for epoch in np.unique(place // num_clips):
-      rng = np.random.default_rng((self._seed, _ORDER, epoch))
-      order = rng.permutation(num_clips)
-      mine = place // num_clips == epoch
-      clip[mine] = order[place[mine] % num_clips]
-    return self._make(self._arrays, draws | {"clip": clip})
-
-
-class _Batches:
-  """An iterator over batches."""
-
-  def __init__(self, pairs: ResidentPairs) -> None:
-    self._pairs, self._next = pairs, 0
-
-  def __iter__(self) -> "_Batches":
-    return self
-
-  def __next__(self) -> dict[str, jax.Array]:
-    self._next += 1
-    return self._pairs.batch(self._next - 1)
-
-  def get_state(self) -> dict[str, int]:
-    """Returns the position."""
-    return {"next_index": self._next}
-
-  def set_state(self, state: dict[str, int]) -> None:
-    """Goes to a position."""
-    self._next = int(state["next_index"])
+    clips = shuffled(self._seed, index, self._batch_size, num_clips)
+    return self._make(self._arrays, draws | {"clip": clips})
 
 
 def make_pair(arrays: dict[str, jax.Array], draw: dict[str, Any]) -> dict[str, Any]:
@@ -165,7 +122,7 @@ def read_arrays(clips: Sequence[Record]) -> dict[str, np.ndarray]:
     elif "part_map" in clip:
       raise UserError(
         "data.on_device follows the surfaces of people; this data set has the parts of"
-        f" figures: {_OTHERWISE}"
+        f" figures: {OTHERWISE}"
       )
     clip.pop("example_id", None)
     return clip

@@ -33,6 +33,8 @@ class LatentData:
   beats: str  # which beats condition, one of `BEATS`
   slow: float  # share of clips shown slower, with their beats
   silent: float  # share of clips shown at rest, with the embedding of silence
+  # Whether the training clips stay in the memory of the device.
+  on_device: bool = False
 
   def __post_init__(self):
     check_choice("data.beats", self.beats, BEATS)

@@ -15,6 +15,7 @@ from jaxtyping import Float
 
 SLOWEST = 0.4  # of the original speed, with beats
 AT_REST = (0.05, 0.2)  # of the original speed, in silence
+MOVING = frozenset({"flow", "occlusion", "joints"})  # what is slowed down
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,16 +36,22 @@ class SlowMotion:
     self, record: Mapping[str, np.ndarray], rng: np.random.Generator
   ) -> Mapping[str, np.ndarray]:
     """Returns a record (`latent_record`) slowed down, silenced or unchanged."""
+    speed, is_silent = self.draw(rng)
+    if speed == 1:
+      return record
+    slowed = dict(slow_down(record, speed))
+    if is_silent:
+      slowed |= {"music": self.silence} | dict.fromkeys(_beat_keys(record), np.zeros(0))
+    return slowed
+
+  def draw(self, rng: np.random.Generator) -> tuple[float, bool]:
+    """Returns the speed of a clip, and whether it is silent."""
     chance = rng.random()
     if chance < self.slow:
-      return slow_down(record, rng.uniform(SLOWEST, 1.0))
+      return rng.uniform(SLOWEST, 1.0), False
     if chance < self.slow + self.silent:
-      record = dict(slow_down(record, rng.uniform(*AT_REST)))
-      record["music"] = self.silence
-      for key in _beat_keys(record):
-        record[key] = np.zeros(0)
-      return record
-    return record
+      return rng.uniform(*AT_REST), True
+    return 1.0, False
 
 
 def slow_down(
@@ -60,7 +67,7 @@ def slow_down(
     speed: in (0, 1].
   """
   slowed = dict(record)
-  for key in {"flow", "occlusion", "joints"} & set(record):
+  for key in MOVING & set(record):
     slowed[key] = stretch(record[key], speed)
   for key in _beat_keys(record):
     slowed[key] = record[key] / speed

@@ -62,6 +62,13 @@ class Surfaces:
       depth=framed(self.depth),
     )
 
+  def mirrored(self) -> "Surfaces":
+    """Returns the surfaces of mirrored frames."""
+    points = self.points * np.float32([-1, 1, 1])
+    points[..., 0] += self.triangle.shape[2] - 1
+    flipped = [x[:, :, ::-1] for x in (self.triangle, self.place, self.depth)]
+    return Surfaces(flipped[0], flipped[1], self.corners, points, flipped[2])
+
   def integers(self) -> dict[str, np.ndarray]:
     """Returns all arrays as the integers of a record, `NO_TRIANGLE` off the body."""
     depth = np.minimum(self.depth * DEPTH_UNITS, np.iinfo(np.uint16).max)

@@ -10,6 +10,7 @@
 | `backdrops` | 1,240 of 4 s, figures before backdrops | pictures outside studios |
 | `people_smoke` | 8 of 4 s, people before backdrops | tests |
 | `people` | 1,240 of 4 s, people before backdrops | pictures of people; `people_e` |
+| `people_pairs` | 3,131 of 4 s at 3 frames per second, more people | stage 1 |
 
 Clips before backdrops are of 128 pixels. In a third of them the dancer stands still at
 first, arms down, as people do in pictures: the dance begins late by a beat at most.
@@ -39,7 +40,7 @@ from data_pipeline.synthdance.choreography import seed
 
 PRESETS = (
   "smoke", "demo", "medium", "full", "backdrops_smoke", "backdrops", "people_smoke",
-  "people",
+  "people", "people_pairs",
 )  # fmt: skip
 CLOSE_SECONDS = 8.0
 HAND_HELD_SECONDS = 4.0
@@ -76,6 +77,7 @@ def clips_of_preset(preset: str) -> Sequence[ClipSpec]:
     "backdrops": lambda: _hand_held("figures_backdrops"),
     "people_smoke": lambda: _hand_held_smoke("people"),
     "people": lambda: _hand_held("people"),
+    "people_pairs": lambda: _hand_held("people", num_train=36, fps=3),
   }
   if preset not in makers:
     raise UserError(f"Unknown preset {preset!r}; expected one of {PRESETS}.")
@@ -127,9 +129,9 @@ def _hand_held_smoke(look: str) -> Iterator[ClipSpec]:
     yield _in_look(_spec(spec.name, "close", HAND_HELD_SECONDS), look)
 
 
-def _hand_held(look: str) -> Iterator[ClipSpec]:
-  for spec in _close("hand_held", 12, 8, HAND_HELD_SECONDS):
-    yield _in_look(spec, look)
+def _hand_held(look: str, num_train: int = 12, fps: int = 10) -> Iterator[ClipSpec]:
+  for spec in _close("hand_held", num_train, 8, HAND_HELD_SECONDS):
+    yield dataclasses.replace(_in_look(spec, look), fps=fps)
 
 
 def _in_look(spec: ClipSpec, look: str) -> ClipSpec:

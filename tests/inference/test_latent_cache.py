@@ -166,6 +166,21 @@ def test_the_motion_may_be_that_of_the_generated_body(stage1, cache, tmp_path):
     latent_cache.cache_latents(stage1, data, tmp_path / "true")
 
 
+def test_training_clips_may_be_cached_in_a_mirror_too(stage1, cache, data, tmp_path):
+  latent_cache.cache_latents(stage1, data, tmp_path / "both", mirrored=True)
+  manifest = latent_record.read_manifest(tmp_path / "both")
+  assert manifest["counts"] == {"train": 2 * CLIPS, "test": 2}
+  source = latent_record.open_latents(tmp_path / "both", "train")
+  assert len(source) == 2 * CLIPS
+  plain, seen = (latent_record.decode(source[i]) for i in (0, CLIPS))
+  np.testing.assert_array_equal(plain["music"], seen["music"])
+  assert np.abs(plain["z"] - seen["z"]).max() > 0.1
+  before = names_and_records(cache, "train")[plain["music"].tobytes()]
+  np.testing.assert_allclose(plain["z"], before["z"], atol=2e-3)
+  with pytest.raises(LatentError, match="mirrored differ"):
+    latent_cache.cache_latents(stage1, data, tmp_path / "both")
+
+
 def test_motion_that_is_not_known_cannot_be_cached(stage1, tmp_path):
   data = write_data(tmp_path / "data", range(2), "abe", has_truth=False)
   with pytest.raises(LatentError, match="does not hold the true motion"):
