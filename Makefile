@@ -58,8 +58,9 @@ VARIANT := demo
 # Pixels, frames and data set of a variant, as in configs/autoencoder.py.
 SIZES_smoke := --frame_size=32 --num_frames=8
 # In half of the clips the picture is not the first frame: long dances need it. The
-# motion is that of the generated bodies: of arms, stage 1 finds little.
-LATENTS_people := --elsewhere=0.5 --true_motion
+# motion is that of the generated bodies: of arms, stage 1 finds little. In a mirror,
+# each dance teaches two.
+LATENTS_people := --elsewhere=0.5 --true_motion --mirrored
 DATA := data/synthdance_$(VARIANT)
 STAGE1 := runs/$(VARIANT)_autoencoder
 STAGE2 := runs/$(VARIANT)_diffusion

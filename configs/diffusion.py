@@ -118,7 +118,7 @@ def get_config(variant: str = "paper") -> ml_collections.ConfigDict:
       # What moves is decided in the first tenth of the noise: 10 steps of DDIM, even in
       # time, jump over it and give 0.7 of the motion that these give.
       # Guidance: as fast as real clips (docs/people_training.md).
-      c.sampling.method, c.sampling.guidance_scale = "unipc", 1.5
+      c.sampling.method, c.sampling.guidance_scale = "unipc", 1.25
       c.joints.weight = 1.0
   elif variant == "demo":
     _make_small(c)
