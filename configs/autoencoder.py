@@ -6,8 +6,8 @@ r"""Stage 1: the latent flow auto-encoder.
 Record (two x86-64 cores, jax 0.10.2, 2026; figures: docs/results.md):
   paper   not run: needs AIST++ and an accelerator; compiled for TPUs (docs/scaling.md)
   people  not in one go: its parts on a CPU, then 5,425 steps of 64 pairs on an H100 in
-          3.7 minutes at 26 steps/s; flow error 0.30 of no motion on 16 held-out clips
-          (docs/people_training.md)
+          3.7 minutes at 26 steps/s and 1,993 of 128 on an H200; flow error 0.33 of no
+          motion on 32 held-out clips (docs/people_training.md)
   medium  1,600 then 5,000 steps at about 2 steps/s, 40 min for the latter; PSNR inside
           the person 19.05 dB; the shipped weights (docs/training.md has the commands)
   demo    600 steps at 1.5 steps/s, 6.5 min; PSNR inside the person 15.49 dB

@@ -8,8 +8,8 @@ Trains from cached stage-1 outputs (`python -m dabfusion_jax.latents`).
 Record (two x86-64 cores, jax 0.10.2, 2026; figures: docs/results.md):
   paper   not run: needs AIST++ and an accelerator; compiled for TPUs (docs/scaling.md)
   people  1,947 steps of 32 clips on an H100, 16 steps/s (two at once), 126 s; strict
-          alignment 0.833 (chance 0.224); then 700 of 16 with joints on two cores: the
-          shipped people_e (docs/people_training.md)
+          alignment 0.833 (chance 0.224); 700 of 16 with joints on two cores; 1,412 of
+          64 on an H200, 0.836: the shipped people_e (docs/people_training.md)
   medium  trained in phases, the last of 2,400 steps in 37 min on one core; strict beat
           alignment 0.793 (chance 0.223); the shipped weights (docs/training.md)
   demo    560 steps at 1.1 steps/s, 8 min with the latents; moves, not on the beat

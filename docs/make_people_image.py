@@ -87,7 +87,7 @@ def main() -> None:
     append_images=frames[1:],
     duration=round(1000 / pipe.fps),
     loop=0,
-    quality=24,
+    quality=17,
     method=6,
   )
 
