@@ -6,6 +6,7 @@ import types
 import numpy as np
 import pytest
 
+from data_pipeline import aist
 from data_pipeline.aist import ClipName
 from data_pipeline.records.surfaces import Surfaces
 from data_pipeline.records.true_motion import true_motion
@@ -153,9 +154,19 @@ def test_no_two_clips_have_the_same_person():
   heights = {round(person.shape.height, 2) for person in people}
   colours = {person.mesh.colour[:50].tobytes() for person in people}
   assert len(heights) == len(colours) == len(names)
-  assert len({str(s.name) for s in presets.clips_of_preset("people")}) == len(
-    presets.clips_of_preset("people")
-  )
+  few, many = map(presets.clips_of_preset, ("people", "people_pairs"))
+  names, more = ({str(spec.name) for spec in specs} for specs in (few, many))
+  assert len(names) == len(few) and len(more) == len(many) > 2 * len(few)
+  assert names < more and {spec.fps for spec in many} == {3}
+
+
+def test_more_people_hold_out_the_same_ones():
+  held_out = aist.held_out_tracks("official"), aist.held_out_dancers()
+  tests = [
+    {str(s.name) for s in specs if aist.split_of(s.name, *held_out) != "train"}
+    for specs in map(presets.clips_of_preset, ("people", "people_pairs"))
+  ]
+  assert tests[0] == tests[1] and len(tests[0]) == 80
 
 
 def test_a_record_holds_the_motion_of_the_surface(clip):
