@@ -25,7 +25,7 @@ class WithMirrored(Sequence[Record]):
 
 
 def mirror(clip: Record) -> Record:
-  """Returns a decoded clip in a mirror, whose name ends in `.mirrored`.
+  """Returns a decoded clip in a mirror; its name tells so.
 
   Frames, parts and surfaces are mirrored, and left parts become right ones; music and
   beats stay as they are.
