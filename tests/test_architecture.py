@@ -64,7 +64,7 @@ LAWS = {
     | {f"dabfusion_jax.{n}" for n in ("parallel", "settings", "storage")},
   ),
   "dabfusion_jax/resident": (
-    "training clips in the memory of the device, which makes pairs of them",
+    "training clips or their latents on the device, which makes the batches",
     {"absl", "jax", "jaxtyping", "numpy", "dabfusion_jax.ops"}
     | {"dabfusion_jax.parallel", "data_pipeline.errors", "data_pipeline.records"}
     | {"data_pipeline.workers"},

@@ -21,7 +21,6 @@ from dabfusion_jax.resident.order import (
   place_once,
   shuffled,
 )
-from data_pipeline.music.beats import beat_features, beat_vector
 from data_pipeline.records import latent_record
 from data_pipeline.records.slow_motion import MOVING, SlowMotion
 from data_pipeline.workers import count_cores
@@ -93,8 +92,8 @@ class ResidentLatents:
       speeds[i] = speed
       times = np.zeros(0) if is_silent else self._times[clip] / speed
       num_frames = of_host["beats"].shape[1]
-      of_host["beats"][i] = beat_vector(times, 0.0, num_frames, self._fps)
-      of_host["beat_features"][i] = beat_features(times, 0.0, num_frames, self._fps)
+      for key, value in latent_record.beats_of(times, num_frames, self._fps).items():
+        of_host[key][i] = value
       if is_silent:
         of_host["music"][i] = self._slow_motion.silence
     return self._make(self._arrays, clips, speeds) | of_host

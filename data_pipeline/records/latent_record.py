@@ -142,8 +142,14 @@ def to_example(
     raise LatentError(f"A clip has no {beats!r} beats; it has {known}.")
   num_frames = record["flow"].shape[0]
   keys = ("flow", "occlusion", "z", "music", *(key for key in JOINTS if key in record))
+  return {key: record[key] for key in keys} | beats_of(times, num_frames, fps)
+
+
+def beats_of(
+  times: Float[np.ndarray, "n"], num_frames: int, fps: float
+) -> dict[str, Float32[np.ndarray, "t ..."]]:
+  """Returns `beats` [t] and `beat_features` [t 5] of an example, from beat times."""
   return {
-    **{key: record[key] for key in keys},
     "beats": beat_vector(times, 0.0, num_frames, fps),
     "beat_features": beat_features(times, 0.0, num_frames, fps),
   }
