@@ -39,7 +39,7 @@ def get_config(variant: str = "paper") -> ml_collections.ConfigDict:
   c.data.beats = "librosa"  # which beats condition: librosa, crnn or truth
   # Shares of clips shown slower with their beats, and at rest in silence: a departure.
   c.data.slow, c.data.silent = 0.0, 0.0
-  # Whether all clips stay in the memory of the device: 0.6 MB each at 128 px.
+  # Whether all clips stay in the memory of the device: 1.5 MB each (`people` 0.6).
   c.data.on_device = False
 
   # Conditioning (sec. 3.4).

@@ -58,7 +58,7 @@ class ResidentLatents:
       UserError: there are several processes, a batch that the devices cannot share, no
         clips, clips without such beats, or more than the memory of the device holds.
     """
-    check_clips(source)
+    check_clips(source, batch_size, mesh)
     with concurrent.futures.ThreadPoolExecutor(count_cores()) as pool:
       records = list(pool.map(latent_record.decode, source))
     examples = [latent_record.to_example(r, beats=beats, fps=fps) for r in records]
@@ -68,7 +68,7 @@ class ResidentLatents:
       for key in ("music", "beats", "beat_features")
     }
     arrays = {key: np.stack([e[key] for e in examples]) for key in examples[0]}
-    self._arrays = place_once(arrays, batch_size, mesh)
+    self._arrays = place_once(arrays, mesh)
     self._batch_size, self._seed, self._fps = batch_size, seed, fps
     self._slow_motion = slow_motion
     self._make = jax.jit(

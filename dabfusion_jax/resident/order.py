@@ -14,32 +14,32 @@ DRAWS, _ORDER = 1, 2  # what the streams of random numbers are for
 OTHERWISE = "begin a run with --config.data.on_device=False."
 
 
-def check_clips(clips: Sized) -> None:
-  """Checks that there are clips.
+def check_clips(clips: Sized, batch_size: int, mesh: jax.sharding.Mesh) -> None:
+  """Checks that clips can be placed and batched, before gigabytes are read.
 
   Raises:
-    UserError: there are none, or several processes.
+    UserError: there are no clips, several processes, or a batch that the devices
+      cannot share.
   """
-  if jax.process_count() > 1:  # before gigabytes are read
+  if jax.process_count() > 1:
     raise UserError(f"data.on_device is for one process; {OTHERWISE}")
-  if not len(clips):
-    raise UserError("There are no clips to make batches of.")
-
-
-def place_once(
-  arrays: dict[str, np.ndarray], batch_size: int, mesh: jax.sharding.Mesh
-) -> dict[str, jax.Array]:
-  """Returns arrays of all clips, on every device of a mesh of one process.
-
-  Raises:
-    UserError: the devices cannot share a batch, or the clips take more than the memory
-      of the device.
-  """
   if batch_size % mesh.size:
     raise UserError(
       f"batch_size {batch_size} does not divide over {mesh.size} devices; choose a"
       f" multiple of {mesh.size}."
     )
+  if not len(clips):
+    raise UserError("There are no clips to make batches of.")
+
+
+def place_once(
+  arrays: dict[str, np.ndarray], mesh: jax.sharding.Mesh
+) -> dict[str, jax.Array]:
+  """Returns arrays of all clips, on every device of a mesh of one process.
+
+  Raises:
+    UserError: they take more than the memory of the device.
+  """
   size = sum(array.nbytes for array in arrays.values()) / 2**30
   num_clips = len(next(iter(arrays.values())))
   try:

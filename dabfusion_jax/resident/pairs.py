@@ -65,8 +65,8 @@ class ResidentPairs:
         clips, clips with true motion but without surfaces, or more than the memory of
         the device holds.
     """
-    check_clips(clips)
-    self._arrays = place_once(read_arrays(clips), batch_size, mesh)
+    check_clips(clips, batch_size, mesh)
+    self._arrays = place_once(read_arrays(clips), mesh)
     self._batch_size, self._seed, self._augment = batch_size, seed, augment
     self._make = jax.jit(
       jax.vmap(make_pair, in_axes=(None, 0)),

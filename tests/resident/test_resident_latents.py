@@ -60,7 +60,7 @@ def test_slow_clips_are_slowed_down_with_their_beats(source):
   batch = jax.device_get(make_resident(source, slow=1.0).batch(4))
   speeds = []
   for i, clip in enumerate(batch["music"][:, 0].astype(int)):
-    # Of the clip itself, how late the second frame is.
+    # The second frame tells how fast the clip is shown.
     record = latent_record.decode(source[clip])
     first, second = record["joints"][:2].reshape(2, -1)[:, 0]
     later = batch["joints"][i, 1].ravel()[0]
