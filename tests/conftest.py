@@ -1,5 +1,6 @@
 """Simulated devices, strict numerics and quick, shared compilation for every test."""
 
+import gc
 import os
 import shutil
 import signal
@@ -28,6 +29,9 @@ flags.FLAGS.mark_as_parsed()
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
   signal.signal(signal.SIGINT, signal.default_int_handler)
 compile_librosa()  # before two test processes do it at once
+# Tracing makes millions of objects. To look through all of them as often as by default
+# takes a quarter of its time.
+gc.set_threshold(200_000, 50, 1000)
 
 
 @pytest.fixture

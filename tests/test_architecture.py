@@ -1,6 +1,7 @@
 """The layout is a law: imports point down, and each folder knows only what it may."""
 
 import ast
+import functools
 import pathlib
 import subprocess
 import sys
@@ -65,7 +66,7 @@ LAWS = {
   ),
   "dabfusion_jax/resident": (
     "training clips or their latents on the device, which makes the batches",
-    {"absl", "jax", "jaxtyping", "numpy", "dabfusion_jax.ops"}
+    {"absl", "grain", "jax", "jaxtyping", "numpy", "dabfusion_jax.ops"}
     | {"dabfusion_jax.parallel", "data_pipeline.errors", "data_pipeline.records"}
     | {"data_pipeline.workers"},
   ),
@@ -131,6 +132,7 @@ def _files(place):
   return [path] if path.suffix == ".py" else sorted(path.rglob("*.py"))
 
 
+@functools.cache
 def _imports(path):
   """Returns the dotted names of all that a file imports."""
   names = set()

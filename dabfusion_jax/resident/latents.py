@@ -6,9 +6,9 @@ music and the beats, and the device makes the batch.
 """
 
 import concurrent.futures
-from collections.abc import Sequence
 from typing import Any
 
+import grain
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -34,7 +34,7 @@ class ResidentLatents:
 
   def __init__(
     self,
-    source: Sequence[bytes],
+    source: grain.sources.RandomAccessDataSource,
     batch_size: int,
     seed: int,
     mesh: jax.sharding.Mesh,

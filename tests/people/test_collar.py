@@ -14,7 +14,7 @@ _TURN = 0.3
 DARKER = (150, 105, 85)
 
 
-@pytest.fixture(params=["round", "high", "open"])
+@pytest.fixture(scope="module", params=["round", "high", "open"])
 def collared(request):
   """A picture, its mask, and the pieces of somebody whose collar ends at the neck."""
   points = dancers.joints()
