@@ -10,15 +10,14 @@ to a dancer's frame. `dabfusion_jax.sample` does the same by itself (--scene).
 """
 
 import argparse
-import pathlib
 from collections.abc import Sequence
 
 from dabfusion_jax.inference import inputs, layers
 from data_pipeline import cli, files
 from data_pipeline.errors import UserError
-from data_pipeline.media import writer
+from data_pipeline.media import reader, writer
 
-_SUFFIXES = (".png", ".jpg", ".webp")
+_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -38,7 +37,8 @@ def make_parser() -> argparse.ArgumentParser:
     help="own, studio, or a picture of a dancer",
   )
   add("--pick", type=cli.positive_int, default=1, help="which person; 1: the largest")
-  add("--size", type=cli.positive_int, help="pixels of the longer side")
+  size = cli.at_least(reader.MIN_IMAGE_SIZE)
+  add("--size", type=size, help="pixels of the longer side")
   add("--output", type=cli.local_path, default="ref.png", help="the picture to write")
   return parser
 
@@ -49,9 +49,10 @@ def main(argv: Sequence[str] | None = None) -> None:
   with cli.one_line_errors("choreograph"):
     if args.output.suffix.lower() not in _SUFFIXES:
       raise UserError(f"--output={args.output} must end in {', '.join(_SUFFIXES)}.")
-    read = [args.person, *({args.scene} - {layers.OWN, layers.STUDIO})]
-    if args.output.resolve() in [pathlib.Path(name).resolve() for name in read]:
-      raise UserError(f"--output={args.output} would overwrite an input; rename it.")
+    if args.output.exists():
+      raise UserError(
+        f"--output={args.output} exists; remove it or choose another name."
+      )
     files.check_writable(args.output, is_folder=False)
     picture = inputs.read_picture(args.person)
     made, notes = layers.choreograph(picture, args.scene, args.pick, args.size)

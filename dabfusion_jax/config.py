@@ -174,6 +174,7 @@ def resolve_diffusion(
     z_pool=2**model.motion_down,
     elsewhere=manifest.get("elsewhere", 0.0),
     true_motion=manifest.get("true_motion", False),
+    mirrored=manifest.get("mirrored", False),
   )
   return dataclasses.replace(settings, diffusion=diffusion, latents=latents)
 

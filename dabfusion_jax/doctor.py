@@ -23,12 +23,15 @@ from dabfusion_jax.pretrained import store
 from dabfusion_jax.storage import saved_stage
 from data_pipeline import cli
 from data_pipeline.errors import UserError
+from data_pipeline.music import beat_network
 
 PACKAGE = "dabfusion_jax"
 # What imported weights are for, and which of them it needs.
 USES = {
   "pictures of people": segmenter.WEIGHTS,
-  "training (small variants)": ("lpips-vgg16",),
+  "beats of real songs": beat_network.NAMES,
+  "training (medium, demo)": ("lpips-vgg16",),
+  "training (people)": ("lpips-alex",),
   "training (paper)": ("vgg19",),
   "measures of pictures and film": ("lpips-alex", "i3d"),
   "poses": ("blazepose-detector", "blazepose-full"),

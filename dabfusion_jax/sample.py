@@ -9,8 +9,8 @@ Without inputs, a generated dancer dances to generated music. Of several picture
 songs, or folders of them, all pairs are made. Without --checkpoint, the bundled weights
 are used. A person in the picture is cut out and moved at the picture's own resolution;
 --drawing=decoder shows the network's frames, as in the paper. A contact sheet (.png)
-and every setting (.json) are written beside the video; Ctrl-C keeps what is made, and
-the same command goes on.
+and every setting (.json) are written beside the video. Ctrl-C keeps what is made; the
+same command keeps finished dances and makes the others.
 """
 
 import argparse
@@ -21,8 +21,9 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from dabfusion_jax.inference import options
-from dabfusion_jax.inference.inputs import PictureError
-from dabfusion_jax.inference.layers import DECODER, default_weights
+from dabfusion_jax.inference.dance_files import RECIPE
+from dabfusion_jax.inference.inputs import OptionError, PictureError
+from dabfusion_jax.inference.layers import DECODER, STUDIO, default_weights
 from dabfusion_jax.inference.pairs import (
   Pair,
   check_inputs,
@@ -34,7 +35,8 @@ from dabfusion_jax.inference.pairs import (
 )
 from dabfusion_jax.inference.picture import choose_weights
 from dabfusion_jax.inference.progress import DanceBar
-from dabfusion_jax.inference.recipe import RECIPE, make_recipe, read_dance
+from dabfusion_jax.inference.recipe import make_recipe, read_dance
+from dabfusion_jax.inference.subject import OWN
 from dabfusion_jax.parallel import hardware
 from dabfusion_jax.parallel.compiled import keep_compiled
 from dabfusion_jax.pipeline import DancePipeline
@@ -94,6 +96,7 @@ def make_dances(
 
   Raises:
     UserError: some failed; each has a line of its own. A single one raises its error.
+      Options that no dance can have end them all.
   """
   failed, kept, told_of = collections.Counter(), 0, set()
   with DanceBar(len(pairs)) as bar:
@@ -113,7 +116,7 @@ def make_dances(
         dance.settings[RECIPE] = recipe
         written = dance.save(pair.output, side_by_side=side_by_side)
       except (UserError, OSError, MemoryError) as error:
-        if len(pairs) == 1:
+        if len(pairs) == 1 or isinstance(error, OptionError):
           raise
         reason = cli.one_line(error)
         at_fault = inputs_at_fault(error, pair)
@@ -141,8 +144,9 @@ def make_parser() -> argparse.ArgumentParser:
   """Returns the parser of the command line."""
   parser = cli.make_parser("dabfusion_jax.sample", __doc__)
   add = parser.add_argument
-  add("--image", type=cli.path, nargs="+", help="pictures, or folders of them")
-  add("--music", type=cli.path, nargs="+", help="files with sound, or folders of songs")
+  several = {"type": cli.path, "nargs": "+", "action": "extend"}
+  add("--image", **several, help="pictures, or folders of them")
+  add("--music", **several, help="files with sound, or folders of songs")
   add(
     "--output",
     type=cli.local_path,
@@ -171,15 +175,17 @@ def main(argv: Sequence[str] | None = None) -> None:
     interrupts.end_on_sigterm()
     asked = options.from_arguments(args)
     images, musics = args.image, args.music
-    given = [*(images or ()), *(musics or ()), *filter(None, [args.beats])]
-    check_inputs(*given)
+    scene = None if args.scene in (OWN, STUDIO) else args.scene
+    more = filter(None, (scene, args.beats))
+    check_inputs(*(images or ()), *(musics or ()), *more)
     if not images or not musics:
       # A person if the networks that find people are here, else a drawn figure.
       name = default_weights(options.DanceOptions(**asked).shows_decoded)
       look = "people" if name == saved_stage.PEOPLE else "figures"
       folder = files.cache_folder() / "example"
       picture, song = map(str, example_inputs(folder, look))
-      if not images and look == "figures" and asked["size"] is None:
+      of_layers = (args.size, args.fps, None if args.pick == 1 else args.pick)
+      if not images and look == "figures" and not any(of_layers):
         asked["drawing"] = asked["drawing"] or DECODER
       for name, kind in (("image", "picture"), ("music", "music")):
         if not getattr(args, name):
@@ -188,10 +194,13 @@ def main(argv: Sequence[str] | None = None) -> None:
     if args.fps is not None and args.output.suffix.lower() == ".gif":
       raise UserError("A GIF has the frames of the motion alone: leave out --fps.")
     pairs = make_pairs(images, musics, args.output)
+    for name in ("beats", "bpm"):
+      if getattr(args, name) is not None and len({pair.music for pair in pairs}) > 1:
+        raise UserError(f"--{name} is of one song: give one, or leave it out.")
     if note := note_skipped([*images, *musics], pairs):
       print(f"note: {note}")
     read = [name for pair in pairs for name in (pair.image, pair.music)]
-    read += filter(None, (args.scene, args.beats))
+    read += filter(None, (scene, args.beats))
     for pair in pairs:
       check_output(pair.output, *read)
     hardware.check_backend()

@@ -100,10 +100,11 @@ case "$verb" in
 -m dabfusion_jax.weights import lpips-vgg16"
     ;;
   train)
-    # One process per worker, which outlives the connection, and fails without TPUs.
-    on_workers all "cd dabfusion && PYTHONUNBUFFERED=1 JAX_PLATFORMS=tpu,cpu \
+    # One process per worker, which outlives the connection, and fails without TPUs. In
+    # braces: else a shell in the background keeps the connection open until it ends.
+    on_workers all "cd dabfusion && { PYTHONUNBUFFERED=1 JAX_PLATFORMS=tpu,cpu \
 DABFUSION_WEIGHTS=/gcs/weights nohup ../venv/bin/python -m dabfusion_jax.train --distributed $(printf '%q ' "$@")\
-> ../train.log 2>&1 < /dev/null &"
+> ../train.log 2>&1 < /dev/null & }"
     ;;
   log)
     on_workers 0 "tail -n 50 -f train.log"

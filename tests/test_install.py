@@ -9,7 +9,7 @@ import pytest
 
 from dabfusion_jax import __main__ as programs
 from dabfusion_jax import doctor
-from dabfusion_jax.settings.config_files import find_config
+from dabfusion_jax.settings.config_files import find_config, with_found_config
 from dabfusion_jax.storage import saved_stage
 
 _ROOT = pathlib.Path(__file__).parent.parent
@@ -160,6 +160,11 @@ def test_a_config_in_the_current_folder_comes_first(tmp_path, monkeypatch):
   monkeypatch.chdir(tmp_path)
   here = pathlib.Path("configs/autoencoder.py")
   assert find_config(here) == _ROOT / here  # beside the package of a clone
+  words = ["train", "--config", f"{here}:demo", f"--config={here}", "--workdir=x"]
+  found = f"{_ROOT / here}"
+  assert with_found_config(words) == [
+    "train", "--config", f"{found}:demo", f"--config={found}", "--workdir=x"
+  ]  # fmt: skip
   (tmp_path / "configs").mkdir()
   here.touch()
   assert find_config(here) == here

@@ -128,11 +128,19 @@ def test_a_file_that_is_no_dance_is_not_overwritten(tmp_path, suffix, what):
 
 
 def test_a_dance_overwrites_only_a_dance(tmp_path):
-  (tmp_path / "dance.png").touch()
+  (tmp_path / "dance.mp4").touch()  # such as one of a temporary name
+  check_output(tmp_path / "dance.mp4")
+  (tmp_path / "dance.png").write_text("mine")
   with pytest.raises(UserError, match="would overwrite .*dance.png"):
     check_output(tmp_path / "dance.mp4")
-  (tmp_path / "dance.json").write_text(json.dumps({"beat_times": []}))
+  settings = {"beat_times": [], "video": "dance.mp4"}
+  (tmp_path / "dance.json").write_text(json.dumps(settings))
   check_output(tmp_path / "dance.mp4")
+  with pytest.raises(UserError, match="would overwrite .*dance.png with its contact"):
+    check_output(tmp_path / "dance.gif")  # whose sheet and settings these are not
+  (tmp_path / "dance.json").write_text(json.dumps(["beat_times"]))
+  with pytest.raises(UserError, match="would overwrite"):
+    check_output(tmp_path / "dance.mp4")
 
 
 def test_an_error_of_a_write_names_the_file_that_was_asked_for(tmp_path):

@@ -98,6 +98,11 @@ def test_published_weights_are_those_of_the_run(run, tmp_path, dtype):
     assert_trees_equal(after.params, before.params)
     assert after.digest == before.digest
   assert saved_stage.load_autoencoder_of(folder).step == 5
+  if dtype != "float32":
+    with pytest.raises(
+      saved_stage.SavedStageError, match="these weights, but not as float32"
+    ):
+      publish(folder, folder, "float32")
   modes = {path.stat().st_mode for path in folder.rglob("*") if path.is_file()}
   assert len(modes) == 1  # whoever reads the card reads the weights
   publish(run, folder, dtype)  # again: nothing to do
@@ -227,7 +232,7 @@ def test_a_stage_1_that_makes_the_same_latents_is_published_and_no_other(
   stage1 = saved_stage.load_stage(run.parent / "one", "autoencoder")
   if is_true:
     stage2 = saved_stage.load_stage(run, "diffusion")
-    settings = _with_motion(stage2.settings, True)
+    settings = _with_latents(stage2.settings, "true_motion", True)
     if motion != "true":
       joints = dataclasses.replace(settings.joints, weight=1.0)
       settings = dataclasses.replace(stage2.settings, joints=joints)
@@ -254,18 +259,19 @@ def test_a_stage_1_that_makes_the_same_latents_is_published_and_no_other(
     again(stage1=tmp_path / "moved")
 
 
-def test_a_run_goes_on_with_latents_of_the_same_motion_only(run, tmp_path):
+@pytest.mark.parametrize("what", ["true_motion", "mirrored"])
+def test_a_run_goes_on_with_the_same_latents_only(run, tmp_path, what):
   folder = RunFolder(shutil.copytree(run, tmp_path / "run"))
   settings = saved_stage.load_stage(run, "diffusion").settings
-  write_config(folder, _with_motion(settings, None))  # by an earlier version
-  assert not check_config(folder, _with_motion(settings, True))
-  write_config(folder, _with_motion(settings, False))
-  with pytest.raises(UserError, match="latents.true_motion was False, now True"):
-    check_config(folder, _with_motion(settings, True))
+  write_config(folder, _with_latents(settings, what, None))  # by an earlier version
+  assert not check_config(folder, _with_latents(settings, what, True))
+  write_config(folder, _with_latents(settings, what, False))
+  with pytest.raises(UserError, match=f"latents.{what} was False, now True"):
+    check_config(folder, _with_latents(settings, what, True))
 
 
-def _with_motion(settings, is_true):
-  latents = dataclasses.replace(settings.latents, true_motion=is_true)
+def _with_latents(settings, what, value):
+  latents = dataclasses.replace(settings.latents, **{what: value})
   return dataclasses.replace(settings, latents=latents)
 
 

@@ -11,7 +11,7 @@ from typing import Any, NoReturn
 import numpy as np
 from jaxtyping import Float32, Float64, UInt8
 
-from dabfusion_jax.inference.dance_files import MADE_ONCE, Part, save_dance
+from dabfusion_jax.inference.dance_files import MADE_ONCE, Part, inputs_of, save_dance
 from dabfusion_jax.inference.pairs import name_in
 from data_pipeline import cli, files
 from data_pipeline.errors import UserError
@@ -62,8 +62,8 @@ class Dance:
       side_by_side: whether to show the picture to the left of the dance.
 
     Raises:
-      UserError: it would overwrite the picture or music that it is made of, or a png or
-        json that no dance has written.
+      UserError: it would overwrite the picture or music that it is made of, or a file
+        that no earlier dance of this name has written.
     """
     part = Part(self.frames, self.flow, self.occlusion, self.audio)
     still = self.still if side_by_side else None
@@ -71,10 +71,17 @@ class Dance:
     return save_dance(path, [part], self.fps, SAMPLE_RATE, self.settings, still)
 
   def to_gif(self, path: str | pathlib.Path) -> pathlib.Path:
-    """Writes the frames of the motion, without sound, as a GIF that repeats."""
+    """Writes the frames of the motion, without sound, as a GIF that repeats.
+
+    Raises:
+      UserError: the name is no GIF's, or that of the picture that it is made of.
+    """
     path = pathlib.Path(path)
     if path.suffix.lower() != ".gif":
       raise UserError(f"{path}: the name of a GIF must end in .gif.")
+    read = {pathlib.Path(name).resolve() for name in inputs_of(self.settings)}
+    if path.resolve() in read:
+      raise UserError(f"{path} would overwrite an input; choose another name.")
     files.check_writable(path, is_folder=False)
     frames, fps = self.frames[:: round(self.fps / self.motion_fps)], self.motion_fps
     writer.write_video(path, frames, int(fps), None, SAMPLE_RATE)

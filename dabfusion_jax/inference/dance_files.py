@@ -18,6 +18,7 @@ from data_pipeline.records.picks import even_indices
 MAX_SHEET_FRAMES = 40
 _MAX_SHEET_SIDE = 256  # pixels of a frame; a PNG of 40 frames of 512 px takes a second
 MADE_ONCE = "A stream is made once: collect or save it, and ask for another."
+RECIPE = "recipe"  # among the settings: a hash of all that a dance is made of
 _INPUTS = ("image", "music", "scene", "beats")  # settings that may name files
 
 
@@ -38,36 +39,49 @@ def files_of(path: pathlib.Path) -> list[pathlib.Path]:
   return [path, path.with_suffix(".png"), path.with_suffix(".json")]
 
 
-def is_dance(path: pathlib.Path) -> bool:
-  """Returns whether a file holds the settings of a dance."""
-  try:
-    return "beat_times" in json.loads(path.read_text())
-  except (OSError, ValueError, TypeError):
-    return False
+def is_of_dance(path: pathlib.Path) -> bool:
+  """Returns whether a file is the video, contact sheet or settings of a dance."""
+  settings = _read_settings(path)
+  video = settings.get("video", path.name)  # dances of earlier versions tell none
+  return settings != {} and path.name in (video, *(p.name for p in files_of(path)[1:]))
 
 
-def check_overwritten(
-  path: pathlib.Path, inputs: Iterable[str], called: str, *, is_new: bool
-) -> None:
-  """Checks that a dance overwrites no input, and nothing that no dance has written.
+def check_overwritten(path: pathlib.Path, inputs: Iterable[str], called: str) -> None:
+  """Checks that a dance overwrites nothing but an earlier dance of the same name.
 
   Args:
-    path: of the video.
-    inputs: names of the files that it is made of.
+    path: of the video. Empty files count as none.
+    inputs: names of the files that it is made of, which it never overwrites.
     called: how the user calls the path.
-    is_new: whether the video itself, which the user has named, counts too.
 
   Raises:
     UserError: it would.
   """
   read = {pathlib.Path(name).resolve() for name in inputs}
-  saved = files_of(path)
-  may_replace = path.is_dir() or is_dance(saved[-1])  # a folder is told elsewhere
+  settings = _read_settings(path)
+  is_earlier = settings != {} and settings.get("video", path.name) == path.name
+  may_replace = path.is_dir() or is_earlier  # a folder is told elsewhere
   whats = ("", " with its contact sheet", " with its settings")
-  for file, what in zip(saved, whats, strict=True):
-    is_kept = not may_replace and (is_new or file != path) and file.exists()
+  for file, what in zip(files_of(path), whats, strict=True):
+    is_kept = not may_replace and file.exists() and file.stat().st_size
     if is_kept or file.resolve() in read:
       raise UserError(f"{called} would overwrite {file}{what}; choose another name.")
+
+
+def inputs_of(settings: Mapping[str, Any]) -> list[str]:
+  """Returns the names of the files that a dance is made of."""
+  named = [settings.get(key) for key in _INPUTS]
+  return [name for name in named if isinstance(name, str)]
+
+
+def _read_settings(path: pathlib.Path) -> dict[str, Any]:
+  """Returns the settings of the dance that a file has the name of; none if there is no
+  such dance."""
+  try:
+    settings = json.loads(path.with_suffix(".json").read_text())
+  except (OSError, ValueError):
+    return {}
+  return settings if isinstance(settings, dict) and "beat_times" in settings else {}
 
 
 def save_dance(
@@ -95,14 +109,16 @@ def save_dance(
     The three files.
 
   Raises:
-    KeyboardInterrupt: after Ctrl-C. What was made by then is saved; the text says what.
+    KeyboardInterrupt: after Ctrl-C. What was made by then is saved, unless more of the
+      same dance was before; the text says what there is.
     UserError: the place cannot be written, files there are no dance's, or the parts
       were made before.
   """
   saved = files_of(path)
-  named = [settings.get(key) for key in _INPUTS]
-  inputs = [name for name in named if isinstance(name, str)]
-  check_overwritten(path, inputs, str(path), is_new=False)
+  check_overwritten(path, inputs_of(settings), str(path))
+  earlier = _read_settings(path)
+  is_same = RECIPE in settings and earlier.get(RECIPE) == settings[RECIPE]
+  made_earlier = earlier["total_frames"] if is_same and path.exists() else 0
   files.check_writable(path, is_folder=False)
   for file in saved:
     files.remove_parts(file)
@@ -134,6 +150,9 @@ def save_dance(
         written = encoder.submit(video.write, frames, part.audio)
         made += len(frames)
     except KeyboardInterrupt:
+      if 0 < made_earlier >= made:
+        seconds = made_earlier / fps
+        raise KeyboardInterrupt(f"{path} still has the first {seconds:.1f} s") from None
       if not made:
         raise
       interrupted = True
@@ -142,6 +161,7 @@ def save_dance(
     if made < settings["total_frames"] and not interrupted:
       raise UserError(MADE_ONCE)
   settings = {**settings, "total_frames": made, "interrupted": interrupted}
+  settings["video"] = path.name
   # The settings first: by them the same command knows its own sheet, and overwrites it.
   files.write_json(saved[2], settings)
   writer.write_image(saved[1], contact_sheet(np.stack(sheet)))

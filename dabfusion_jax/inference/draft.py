@@ -17,7 +17,7 @@ from dabfusion_jax.inference import inputs
 from dabfusion_jax.inference.beat_notes import beat_notes
 from dabfusion_jax.inference.dance import DanceStream, FailedDance
 from dabfusion_jax.inference.group import picture_of, read_group
-from dabfusion_jax.inference.inputs import InputError, PathLike
+from dabfusion_jax.inference.inputs import OptionError, PathLike
 from dabfusion_jax.inference.layers import DECODER, LAYERS, Layers
 from dabfusion_jax.inference.length import (
   check_window,
@@ -166,7 +166,7 @@ def read_drafts(
     beats_folder: see `inputs.read_music`.
 
   Raises:
-    InputError: an option that no dance of this model can have.
+    OptionError: an option that no dance of this model can have.
   """
   fps, window = float(settings.latents.fps), check_window(asked.num_frames, settings)
   times_asked = frames_per_motion(asked.fps, fps)
@@ -194,6 +194,8 @@ def read_drafts(
     song, more = heard[key]
     num_frames, times = count_frames(song, asked, window, fps), times_asked
     notes += more
+    if layers and asked.details:
+      notes += ("Layers keep the details of the picture; --details is the decoder's.",)
     if not layers or layers[0].scene.landmarks is None:  # no joints to draw between
       if asked.fps not in (None, fps):
         notes += (
@@ -211,6 +213,8 @@ def read_drafts(
   for image, music in pairs:
     try:
       drafts.append(read(image, music))
+    except OptionError:
+      raise  # of all of them
     except (UserError, OSError, MemoryError) as error:
       drafts.append(FailedDance(error, _name(image), name_of(music)))
   return drafts
@@ -230,10 +234,10 @@ def read_song(
     The song, and notes on its file.
 
   Raises:
-    InputError, MediaError, UserError: music that cannot be used, in one line.
+    OptionError, MediaError, UserError: music that cannot be used, in one line.
   """
   if not settings.condition.beats and (asked.beats, asked.bpm) != (None, None):
-    raise InputError("This model follows no beats: leave out --bpm, or --beats.")
+    raise OptionError("This model follows no beats: leave out --bpm, or --beats.")
   tracker = asked.beat_tracker and trackers.make_tracker(asked.beat_tracker)
   with reader.collect_notes() as notes, as_file(music) as path:
     song = inputs.read_music(

@@ -34,6 +34,10 @@ class InputError(UserError):
   """An input that cannot become a dance; one line says what to change."""
 
 
+class OptionError(InputError):
+  """An option that no dance of a model can have, whatever its picture and song."""
+
+
 class PictureError(InputError):
   """A picture that cannot become one, whatever the music."""
 
@@ -41,23 +45,23 @@ class PictureError(InputError):
 def check_number(
   name: str, value: object, low: int | float, high: int | float = math.inf
 ) -> None:
-  """Raises `InputError` unless `value` is finite and low <= value <= high."""
+  """Raises `OptionError` unless `value` is finite and low <= value <= high."""
   is_number = isinstance(value, numbers.Real)
   is_finite = is_number and (isinstance(value, int) or math.isfinite(value))
   if not (is_finite and low <= value <= high):
     bounds = f"at least {low:.10g}"
     if math.isfinite(high):
       bounds = f"from {low:.10g} to {high:.10g}"
-    shown = repr(value) if isinstance(value, str) else str(value)
-    raise InputError(f"{name} must be {bounds}, not {shown[:20]}.")
+    shown = str(value)[:20] if is_number else f"{value!r:.20}, which is no number"
+    raise OptionError(f"{name} must be {bounds}, not {shown}.")
 
 
 def check_integer(
   name: str, value: object, low: int, high: int | float = math.inf
 ) -> None:
-  """Raises `InputError` unless `value` is an integer and low <= value <= high."""
+  """Raises `OptionError` unless `value` is an integer and low <= value <= high."""
   if isinstance(value, numbers.Real) and not isinstance(value, numbers.Integral):
-    raise InputError(f"{name} must be a whole number, not {str(value)[:20]}.")
+    raise OptionError(f"{name} must be a whole number, not {str(value)[:20]}.")
   check_number(name, value, low, high)
 
 
@@ -227,13 +231,13 @@ def encode_text(encoder: MusicEncoder, text: str) -> np.ndarray:
   """Returns the embedding of words: float32 [d], unit norm.
 
   Raises:
-    InputError: no words, or an encoder of sound only.
+    OptionError: no words, or an encoder of sound only.
   """
   if not hasattr(encoder, "encode_texts"):
-    raise InputError(
+    raise OptionError(
       f"The model was trained with the music encoder {encoder.name!r}, which does not "
       "encode text; use a model trained with 'clap'."
     )
   if not text.strip():
-    raise InputError("The text is empty; describe a style of dance or music.")
+    raise OptionError("The text is empty; describe a style of dance or music.")
   return encoder.encode_texts([text])[0]

@@ -264,7 +264,7 @@ def _differing(found: Mapping[str, Any], identity: Mapping[str, Any]) -> list[st
   """Returns the keys with other values; earlier versions did not note all of them."""
   new = {"elsewhere": 0.0, "true_motion": False, "joints": False, "mirrored": False}
   found = new | dict(found)
-  return [key for key in identity if key in found and found[key] != identity[key]]
+  return [key for key in identity if key not in found or found[key] != identity[key]]
 
 
 def _begin(

@@ -2,7 +2,7 @@
 
 import math
 
-from dabfusion_jax.inference.inputs import InputError, check_integer
+from dabfusion_jax.inference.inputs import InputError, OptionError, check_integer
 from dabfusion_jax.inference.options import (
   END,
   FULL,
@@ -25,7 +25,7 @@ def check_window(num_frames: int | None, settings: DiffusionSettings) -> int:
     settings: the model's.
 
   Raises:
-    InputError: a number of frames that the model cannot draw.
+    OptionError: a number of frames that the model cannot draw.
   """
   trained = settings.data.num_frames
   if num_frames is None:
@@ -33,7 +33,7 @@ def check_window(num_frames: int | None, settings: DiffusionSettings) -> int:
   check_integer("num_frames", num_frames, MIN_FRAMES)
   is_fixed = settings.condition.beat_mode == "global_concat"
   if is_fixed and num_frames != trained:
-    raise InputError(
+    raise OptionError(
       f"This model makes {trained} frames and no other number (its beats are one"
       f" vector), not {num_frames}."
     )
@@ -48,14 +48,14 @@ def frames_per_motion(asked: int | None, fps: float) -> int:
     fps: frames per second of the motion.
 
   Raises:
-    InputError: a rate that is no multiple of that of the motion.
+    OptionError: a rate that is no multiple of that of the motion.
   """
   if asked is None:
     return max(1, int(SMOOTH_FPS // fps))
   times = round(asked / fps)
   if times < 1 or times * fps != asked:
     rates = [f"{i * fps:g}" for i in range(1, max(1, int(MAX_FPS // fps)) + 1)]
-    raise InputError(
+    raise OptionError(
       f"This model's motion has {fps:g} frames per second: fps must be"
       f" {', '.join(rates)}; not {asked}."
     )

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from dabfusion_jax.diffusion.samplers import METHODS
-from dabfusion_jax.inference.inputs import InputError, check_integer, check_number
+from dabfusion_jax.inference.inputs import OptionError, check_integer, check_number
 from dabfusion_jax.inference.layers import (
   DECODER,
   DEFAULT_SIZE,
@@ -72,7 +72,7 @@ class DanceOptions:
   start. The help texts of the fields are the documentation of the others.
 
   Raises:
-    InputError: a value out of its range; one line says which.
+    OptionError: a value out of its range; one line says which.
   """
 
   text: str | None = _option("style in words, instead of the music's; needs CLAP")
@@ -111,11 +111,14 @@ class DanceOptions:
     "frames of a window, which is drawn at once; as trained by default",
     type=cli.whole_number,
   )
-  method: str | None = _option("sampler", choices=METHODS)
+  method: str | None = _option("sampler; the model's by default", choices=METHODS)
   num_inference_steps: int | None = _option(
-    "network evaluations", type=cli.whole_number
+    "network evaluations of a window, 1 to the steps of the training; more take longer",
+    type=cli.whole_number,
   )
-  eta: float | None = _option("noise of DDIM, 0 to 1", type=cli.number)
+  eta: float | None = _option(
+    "noise added by the sampler ddim, 0 to 1", type=cli.number
+  )
   guidance_scale: float | None = _option(
     f"strength of music and beats, 0 to {MAX_GUIDANCE}; 1 is as learnt",
     type=cli.number,
@@ -131,7 +134,9 @@ class DanceOptions:
     choices=DRAWINGS,
   )
   scene: str | pathlib.Path = _option(
-    "own: the picture itself; studio; or a picture, whose dancer is replaced", OWN
+    "own: the picture itself; studio; or a picture, whose dancer is replaced",
+    OWN,
+    type=cli.path,
   )
   size: int | None = _option(
     f"pixels of the longer side, for layers; {DEFAULT_SIZE} by default, or as many as"
@@ -168,19 +173,23 @@ class DanceOptions:
     check_number("music_start", self.music_start, 0, reader.MAX_SECONDS)
     if self.pick != ALL:
       check_integer("pick", self.pick, 1)
+      if self.pick != 1 and self.shows_decoded and str(self.scene) == OWN:
+        raise OptionError(
+          "pick belongs to layers; the decoder draws the whole picture."
+        )
     elif self.shows_decoded or str(self.scene) != OWN:
-      raise InputError(
+      raise OptionError(
         "pick=all is for layers in the people's own picture: leave out scene, drawing"
         " and joining."
       )
     if self.size is not None:
       check_integer("size", self.size, reader.MIN_IMAGE_SIZE)
       if self.drawing == DECODER:
-        raise InputError("size belongs to layers; the decoder has a size of its own.")
+        raise OptionError("size belongs to layers; the decoder has a size of its own.")
     if self.fps is not None:
       check_integer("fps", self.fps, 1, MAX_FPS)
       if self.shows_decoded:
-        raise InputError("fps belongs to layers; the decoder has a rate of its own.")
+        raise OptionError("fps belongs to layers; the decoder has a rate of its own.")
     check_integer("seed", self.seed, 0, cli.MAX_SEED)
     self._check_length()
     for name, low, high in (
@@ -191,26 +200,29 @@ class DanceOptions:
       if getattr(self, name) is not None:
         check_number(name, getattr(self, name), low, high)
     if self.beats is not None and self.bpm is not None:
-      raise InputError(
+      raise OptionError(
         "--beats replaces the tracker, --bpm helps it: give one of them."
       )
     if self.beats is not None and self.beat_tracker is not None:
-      raise InputError("--beats replaces the tracker: leave out --beat_tracker.")
+      raise OptionError("--beats replaces the tracker: leave out --beat_tracker.")
 
   def _check_length(self) -> None:
-    if isinstance(self.duration, str) and self.duration != FULL:
-      raise InputError(f"duration is {FULL!r} or seconds, not {self.duration[:20]!r}.")
     if isinstance(self.duration, int | float):
       check_number("duration", self.duration, 0.001, MAX_SECONDS)
+    elif self.duration is not None and self.duration != FULL:
+      shown = repr(self.duration)[:20]
+      raise OptionError(f"duration is {FULL!r} or seconds, not {shown}.")
+    if not isinstance(self.details, bool | None):
+      raise OptionError(f"details is True, False or None, not {self.details!r:.20}.")
     for name, known in (
       ("short_music", (REFUSE, LOOP, END)),
       ("joining", (WINDOWS, CHAIN)),
       ("drawing", (None, *DRAWINGS)),
     ):
       if getattr(self, name) not in known:
-        raise InputError(f"{name} is one of {', '.join(filter(None, known))}.")
+        raise OptionError(f"{name} is one of {', '.join(filter(None, known))}.")
     if self.joining == CHAIN and (self.drawing == LAYERS or self.details):
-      raise InputError(
+      raise OptionError(
         "A chain draws each window from frames of its own, so neither layers nor"
         " details of the picture can be moved with it: leave out joining=chain."
       )
@@ -219,21 +231,21 @@ class DanceOptions:
     """Returns how a dance is drawn: the model's settings with what is asked for.
 
     Raises:
-      InputError: steps or noise that the sampler cannot take.
+      OptionError: steps or noise that the sampler cannot take.
     """
     names = [field.name for field in dataclasses.fields(SamplingSettings)]
     asked = {name: getattr(self, name) for name in names}
     asked = {name: value for name, value in asked.items() if value is not None}
     values = dataclasses.asdict(settings.sampling) | asked
-    most = settings.diffusion.num_timesteps
-    check_integer("num_inference_steps", values["num_inference_steps"], 1, most)
+    steps, most = values["num_inference_steps"], settings.diffusion.num_timesteps
+    check_integer("num_inference_steps", steps, 1, most)
     sampling = SamplingSettings(**values)
     if sampling.method not in METHODS:
-      raise InputError(
+      raise OptionError(
         f"Unknown method {sampling.method!r}; known: {', '.join(METHODS)}."
       )
     if self.eta is not None and sampling.method != "ddim":
-      raise InputError(f"eta belongs to ddim, not to {sampling.method}.")
+      raise OptionError(f"eta belongs to ddim, not to {sampling.method}.")
     return sampling
 
 

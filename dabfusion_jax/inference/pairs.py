@@ -5,7 +5,7 @@ import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from dabfusion_jax.inference.dance_files import check_overwritten, is_dance
+from dabfusion_jax.inference.dance_files import check_overwritten, is_of_dance
 from data_pipeline import files
 from data_pipeline.errors import UserError
 from data_pipeline.media import writer
@@ -13,7 +13,7 @@ from data_pipeline.sources.base import SONG_SUFFIXES, VIDEO_SUFFIXES
 
 PICTURE_SUFFIXES = (
   *(".jpg", ".jpeg", ".jfif", ".png", ".webp", ".bmp", ".tif", ".tiff"),
-  *(".avif", ".heic", ".heif"),
+  *(".avif", ".heic", ".heif", ".gif"),
 )
 MUSIC_SUFFIXES = SONG_SUFFIXES + VIDEO_SUFFIXES  # of what has sound
 
@@ -63,8 +63,10 @@ def make_pairs(
       to its name. Without an ending it is a folder, in which these names are all.
 
   Raises:
-    UserError: nothing of the kind is in a folder.
+    UserError: nothing of the kind is in a folder, or the video has no name.
   """
+  if output.name.lower() in writer.SUFFIXES:
+    raise UserError(f"--output={output} is an ending alone; name a file or a folder.")
   images = _files_in(images, PICTURE_SUFFIXES, "picture")
   musics = _files_in(musics, SONG_SUFFIXES, "song")
   chosen = [(image, music) for music in musics for image in images]
@@ -108,7 +110,7 @@ def _own_files(folder: str) -> list[pathlib.Path]:
     if not path.name.startswith(".")
     and path.name.lower() not in ("thumbs.db", "desktop.ini")
     and not path.is_dir()
-    and not is_dance(path.with_suffix(".json"))
+    and not is_of_dance(path)
   ]
 
 
@@ -141,5 +143,5 @@ def check_output(path: pathlib.Path, *inputs: str) -> None:
       f"--output={path} must end in {', '.join(writer.SUFFIXES)}, such as"
       f" {path.with_suffix('.mp4')}, or be a folder."
     )
-  check_overwritten(path, inputs, f"--output={path}", is_new=True)
+  check_overwritten(path, inputs, f"--output={path}")
   files.check_writable(path, is_folder=False)

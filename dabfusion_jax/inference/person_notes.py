@@ -1,11 +1,14 @@
 """What a user is told of a person of whom not everything dances."""
 
+import numpy as np
+
 from dabfusion_jax.people.cut_off import cut_arms, cut_upper_arms
 from dabfusion_jax.people.hands import arms_before_trunk, folded_arms
 from dabfusion_jax.people.puppet import Puppet
 from dabfusion_jax.people.scene import Scene
 
 _SMALL = 0.25  # of the longer side, below which a person is small in a picture
+_GREY = 8  # levels between the channels of a picture without colours, mostly
 
 
 def person_notes(layered: Scene, puppet: Puppet) -> tuple[str, ...]:
@@ -20,6 +23,11 @@ def person_notes(layered: Scene, puppet: Puppet) -> tuple[str, ...]:
   if (shown > 0.5).any(1).sum() < _SMALL * max(shown.shape):
     notes += (
       "The person is small in the picture; crop it to them to see more of the dance.",
+    )
+  colours = layered.colours[layered.alpha > 0.5]
+  if np.percentile(np.ptp(colours, axis=-1), 95) <= _GREY and not puppet.held:
+    notes += (
+      "Without colours, hands in pockets are not known: they would move with the arms.",
     )
   if layered.window is not None:
     notes += ("The picture shows a part of the person; the rest dances out of sight.",)

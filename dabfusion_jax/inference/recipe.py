@@ -15,7 +15,6 @@ from data_pipeline import files, weights
 from data_pipeline.errors import UserError
 from data_pipeline.music import beat_network
 
-RECIPE = "recipe"  # its name among the settings of a dance
 _NETWORKS = (*segmenter.WEIGHTS, *beat_network.NAMES)  # change a dance if imported
 
 

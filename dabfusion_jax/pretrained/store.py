@@ -101,7 +101,8 @@ def import_weights(
     for name in names:
       try:
         load(name, folder)
-        print(f"{name}: already imported in {folder.absolute()}", flush=True)
+        unused = f"; {file} is not used" if file else ""
+        print(f"{name}: already imported in {folder.absolute()}{unused}", flush=True)
         continue
       except WeightsError:
         if name not in NAMES:

@@ -67,7 +67,9 @@ class ResidentLatents:
       key: np.stack([example.pop(key) for example in examples])
       for key in ("music", "beats", "beat_features")
     }
-    arrays = {key: np.stack([e[key] for e in examples]) for key in examples[0]}
+    del records  # arrays move from there to their stack: they may be gigabytes
+    keys = list(examples[0])
+    arrays = {key: np.stack([example.pop(key) for example in examples]) for key in keys}
     self._arrays = place_once(arrays, mesh)
     self._batch_size, self._seed, self._fps = batch_size, seed, fps
     self._slow_motion = slow_motion

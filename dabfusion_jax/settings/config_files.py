@@ -9,6 +9,7 @@ import importlib.resources
 import importlib.util
 import pathlib
 import sys
+from collections.abc import Sequence
 
 from dabfusion_jax.settings.stages import Settings, read_settings
 
@@ -32,13 +33,20 @@ def find_config(path: str | pathlib.Path) -> pathlib.Path:
   return found[0]
 
 
-def with_found_config(word: str) -> str:
-  """Returns a word of the command line; --config=FILE names the file to read."""
-  flag, equals, value = word.partition("=")
-  if flag not in ("--config", "-config") or not equals:
-    return word
-  file, colon, variant = value.partition(":")
-  return f"{flag}={find_config(file)}{colon}{variant}"
+def with_found_config(words: Sequence[str]) -> list[str]:
+  """Returns a command line in which --config=FILE, or --config FILE, is the file to
+  read."""
+  found = list(words)
+  for i, word in enumerate(words):
+    flag, equals, value = word.partition("=")
+    if flag not in ("--config", "-config") or not (equals or i + 1 < len(words)):
+      continue
+    file, colon, variant = (value if equals else words[i + 1]).partition(":")
+    named = f"{find_config(file)}{colon}{variant}"
+    found[i : i + (1 if equals else 2)] = (
+      [f"{flag}={named}"] if equals else [flag, named]
+    )
+  return found
 
 
 def load_config(path: str | pathlib.Path, variant: str) -> Settings:

@@ -23,7 +23,7 @@ def parse_flags(program: str, argv: list[str]) -> list[str]:
     The words that are no flags.
   """
   try:
-    return flags.FLAGS([with_found_config(word) for word in argv])
+    return flags.FLAGS(with_found_config(argv))
   except (AttributeError, KeyError) as error:  # no such setting, or group of settings
     cause = error.args[0]  # a KeyError that names it, and perhaps a similar one
     text = cause.args[0] if isinstance(cause, KeyError) else cause

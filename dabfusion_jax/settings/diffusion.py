@@ -162,8 +162,10 @@ class LatentsInfo:
   z_channels: int
   z_pool: int = 1  # cells of z per cell of flow and side
   elsewhere: float = 0.0  # share of the clips whose picture is any of their frames
-  # Whether motion is that of the generated bodies; None: an earlier version wrote this.
+  # Whether motion is that of the generated bodies, and whether each clip is there in a
+  # mirror as well; None: an earlier version wrote this.
   true_motion: bool | None = None
+  mirrored: bool | None = None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

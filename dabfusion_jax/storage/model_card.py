@@ -120,6 +120,10 @@ def training_data(stages: Sequence[SavedStage]) -> str:
   return (
     f"{line}; as {settings.data.num_frames} latent frames (data"
     f" `{latents.data[:12]}`), music features `{json.dumps(latents.encoder)}`"
+    + ", true motion" * bool(latents.true_motion)
+    + ", each also in a mirror" * bool(latents.mirrored)
+    + f", {latents.elsewhere:.0%} with another frame as picture"
+    * bool(latents.elsewhere)
   )
 
 

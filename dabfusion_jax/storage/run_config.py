@@ -55,7 +55,7 @@ MAY_MOVE = (
   "data.reading_processes",
 )
 # Noted by newer versions only: None is not another value.
-MAY_BE_UNKNOWN = ("latents.true_motion",)
+MAY_BE_UNKNOWN = ("latents.true_motion", "latents.mirrored")
 
 
 def read_config(run: RunFolder, settings_type: type[T]) -> T | None:

@@ -218,7 +218,7 @@ def save_stage(
 ) -> None:
   """Writes a published folder, whole or not at all.
 
-  A folder that holds the same weights already is left alone.
+  A folder that holds the same weights in the same type already is left alone.
 
   Args:
     saved: rounded (`round_weights`), if `dtype` is not float32.
@@ -226,22 +226,28 @@ def save_stage(
     dtype: one of `rounding.DTYPES`.
 
   Raises:
-    SavedStageError: the folder holds other weights.
+    SavedStageError: the folder holds something else.
   """
   folder = pathlib.Path(folder)
-  if folder.exists():
-    if load_stage(folder, saved.settings.stage).digest == saved.digest:
+  flat = rounding.pack(flatten(saved.params, saved.batch_stats), dtype)
+  if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
+    if not (folder / MODEL).is_file():
+      raise SavedStageError(f"{folder} holds other files; choose another folder.")
+    if load_stage(folder, saved.settings.stage).digest != saved.digest:
+      raise SavedStageError(
+        f"{folder} holds other weights (not those of digest {saved.digest[:12]});"
+        " choose another folder."
+      )
+    if _types_in(folder / MODEL) == {name: x.dtype for name, x in flat.items()}:
       return
     raise SavedStageError(
-      f"{folder} holds other weights (not those of digest {saved.digest[:12]}); choose"
-      " another folder."
+      f"{folder} holds these weights, but not as {dtype}; choose another folder."
     )
   with files.full_disk_names(folder):
     folder.parent.mkdir(parents=True, exist_ok=True)
     temporary = pathlib.Path(tempfile.mkdtemp(prefix=".", dir=folder.parent))
   try:
     temporary.chmod(0o755)  # temporary folders are private
-    flat = rounding.pack(flatten(saved.params, saved.batch_stats), dtype)
     metadata = {"step": str(saved.step), "digest": saved.digest}
     with files.full_disk_names(folder):
       files.write_json(temporary / CONFIG, to_mapping(saved.settings), sort_keys=True)
@@ -250,6 +256,11 @@ def save_stage(
     temporary.replace(folder)
   finally:
     shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _types_in(model: pathlib.Path) -> dict[str, np.dtype]:
+  """Returns the types of the arrays in a file, by name."""
+  return {name: x.dtype for name, x in safetensors.numpy.load_file(model).items()}
 
 
 def _load_settings(path: epath.Path, stage: str) -> Settings:

@@ -92,7 +92,8 @@ def train(
   eval_key = jax.random.fold_in(picture_key, 1)
 
   batches = iter(dataset)
-  first_batch = jax.device_get(peek(batches))
+  with jax.set_mesh(mesh):  # as for later ones: another mesh is another program
+    first_batch = jax.device_get(peek(batches))
   num_parts = settings.gradient_accumulation
   batch_spec = sharding.global_batch_spec(first_batch, mesh, num_parts)
   batch_size = jax.tree.leaves(batch_spec)[0].shape[0]

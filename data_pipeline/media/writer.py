@@ -221,6 +221,7 @@ def write_image(path: PathLike, image: UInt8[np.ndarray, "h w 3"]) -> None:
   # In memory first: Pillow takes a JPEG that a full disk cuts off for whole.
   coded = io.BytesIO()
   suffix = pathlib.Path(path).suffix.lower()
-  PIL.Image.fromarray(image).save(coded, PIL.Image.registered_extensions()[suffix])
+  kind = PIL.Image.registered_extensions()[suffix]
+  PIL.Image.fromarray(image).save(coded, kind, quality=95)  # if it loses anything
   with files.whole_file(path) as file:
     file.write_bytes(coded.getvalue())

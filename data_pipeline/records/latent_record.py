@@ -9,7 +9,7 @@ would lose everywhere near the edges.
 
 import json
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, SupportsIndex
 
 import grain
 import numpy as np
@@ -90,6 +90,10 @@ def read_manifest(folder: epath.PathLike) -> dict[str, Any]:
       f"dabfusion_jax.latents --checkpoint=STAGE1 --data=DIR --output={folder}"
     )
   manifest = files.read_json(path)
+  if not {"schema_version", "shards"} <= manifest.keys():
+    raise LatentError(
+      f"{folder} is no latent cache; name the output of dabfusion_jax.latents."
+    )
   if manifest.get("schema_version") != SCHEMA_VERSION:
     raise LatentError(
       f"{folder} has latent schema {manifest.get('schema_version')}, this program "
@@ -116,7 +120,25 @@ def open_latents(
   # Only their names: a manifest must not lead out of the folder.
   names = [epath.Path(shard).name for shard in shards]
   here = files.fetch(folder, names, json.dumps(manifest, sort_keys=True))
-  return grain.sources.ArrayRecordDataSource([str(here / name) for name in names])
+  return _Shards(folder, [str(here / name) for name in names])
+
+
+class _Shards:
+  """Encoded records of ArrayRecord shards, whose damage is named."""
+
+  def __init__(self, folder: epath.PathLike, paths: list[str]) -> None:
+    self._place = str(folder), f"delete {folder} and make it again"
+    with loader.damage_is_named(*self._place):
+      self._source = grain.sources.ArrayRecordDataSource(paths)
+
+  def __len__(self) -> int:
+    return len(self._source)
+
+  def __getitem__(self, index: SupportsIndex) -> bytes:
+    if not 0 <= int(index) < len(self):
+      raise IndexError(f"Record {index} of {len(self)}.")
+    with loader.damage_is_named(*self._place):
+      return self._source[int(index)]
 
 
 def to_example(

@@ -133,6 +133,7 @@ class Clips(Sequence[Record]):
       )
     self._beats, self._beat_key = beats, clip_record.BEATS[beats]
     self._fields = None if fields is None else frozenset(fields)
+    self._place = f"{data_dir}/shards", f"delete {data_dir} and build again"
     self._source = self._open_shards()
 
   def _open_shards(self) -> grain.sources.RandomAccessDataSource:
@@ -148,11 +149,11 @@ class Clips(Sequence[Record]):
       return epath.Path(here) / SHARDS
 
     folder = fetch(("dataset_info.json", "features.json"))
-    with _damage_is_named(self.data_dir):
+    with damage_is_named(*self._place):
       builder = tfds.builder_from_directory(folder)
       names = sorted(builder.info.splits[self.split].filenames)
     fetch(names)
-    with _damage_is_named(self.data_dir):
+    with damage_is_named(*self._place):
       source = builder.as_data_source(self.split)
       len(source)  # opens the shards
       return source
@@ -170,7 +171,7 @@ class Clips(Sequence[Record]):
     if not 0 <= index < len(self):
       raise IndexError(f"Clip {index} of {len(self)}.")
     wanted = self._fields
-    with _damage_is_named(self.data_dir):
+    with damage_is_named(*self._place):
       features = self._source[index]
       if wanted is None:
         record = clip_record.decode(features)
@@ -193,7 +194,7 @@ class Clips(Sequence[Record]):
 
 
 @contextlib.contextmanager
-def _damage_is_named(data_dir: epath.PathLike) -> Iterator[None]:
+def damage_is_named(place: str, cure: str) -> Iterator[None]:
   """Turns whatever the readers of shards raise for damage into a RecordError."""
   try:
     yield
@@ -201,9 +202,7 @@ def _damage_is_named(data_dir: epath.PathLike) -> Iterator[None]:
     raise
   except Exception as error:
     reason = (str(error).splitlines() or [type(error).__name__])[0][:120]
-    raise RecordError(
-      f"{data_dir}/shards is damaged ({reason}); delete {data_dir} and build again."
-    ) from error
+    raise RecordError(f"{place} is damaged ({reason}); {cure}.") from error
 
 
 def open_clips(

@@ -27,7 +27,7 @@ VIDEO_SUFFIXES = (
 )
 SONG_SUFFIXES = (
   *(".wav", ".flac", ".ogg", ".mp3", ".m4a", ".aac", ".opus", ".wma", ".mka"),
-  *(".aif", ".aiff", ".caf", ".wv"),
+  *(".aif", ".aiff", ".au", ".caf", ".oga", ".wv"),
 )
 READING = 2  # raised when the same files give other clips or beats
 _SAFE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")

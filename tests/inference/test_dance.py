@@ -62,9 +62,8 @@ def test_saving_spoils_no_input_and_no_file_of_others(dance, tmp_path, suffix):
     made = dataclasses.replace(dance, settings=dance.settings | {key: str(mine)})
     with pytest.raises(UserError, match=rf"would overwrite .*me{suffix}.*; choose"):
       made.save(tmp_path / "me.mp4")
-  if suffix != ".mp4":  # which the user has named
-    with pytest.raises(UserError, match=rf"would overwrite .*me{suffix} with its"):
-      dance.save(tmp_path / "me.mp4")
+  with pytest.raises(UserError, match=rf"would overwrite .*me{suffix}"):
+    dance.save(tmp_path / "me.mp4")
   assert mine.read_bytes() == b"mine"
   for _ in range(2):  # the second time over the first
     dance.save(tmp_path / "dance.mp4")
@@ -100,6 +99,29 @@ def test_a_gif_has_all_frames_at_their_pace_and_repeats(dance, tmp_path):
     assert image.info["duration"] == 100 and image.info["loop"] == 0
   with pytest.raises(UserError, match="must end in .gif"):
     dance.to_gif(tmp_path / "dance.mp4")
+  of_it = dataclasses.replace(dance, settings=dance.settings | {"image": str(path)})
+  with pytest.raises(UserError, match="would overwrite an input"):
+    of_it.to_gif(path)
+
+
+@pytest.mark.parametrize(("recipe", "left"), [("a", 6), ("b", 2)])
+def test_a_second_ctrl_c_leaves_more_of_the_same_dance(dance, tmp_path, recipe, left):
+  def begin(recipe, number):
+    def parts():
+      a, b = slice(number), slice(4410 * number)
+      flow = dance.flow[a]
+      yield dance_files.Part(dance.frames[a], flow, dance.occlusion[a], dance.audio[b])
+      raise KeyboardInterrupt
+
+    settings = dance.settings | {"recipe": recipe}
+    stream = DanceStream(parts(), 8, 10.0, settings, (), dance.frames[0])
+    with pytest.raises(KeyboardInterrupt, match=f"first 0.{max(number, left)} s"):
+      stream.save(tmp_path / "dance.mp4")
+
+  begin("a", 6) if left == 6 else dance.save(tmp_path / "dance.mp4")
+  begin(recipe, 2)
+  assert len(reader.read_video(tmp_path / "dance.mp4").frames) == left
+  assert json.loads((tmp_path / "dance.json").read_text())["total_frames"] == left
 
 
 def test_a_dance_of_more_frames_than_its_motion(dance, tmp_path):

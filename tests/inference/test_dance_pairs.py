@@ -1,13 +1,14 @@
 """Pictures and songs become all pairs, and a failure ends none of the others."""
 
 import json
+import pathlib
 import types
 
 import pytest
 
 from dabfusion_jax import sample
 from dabfusion_jax.inference.dance_files import files_of
-from dabfusion_jax.inference.inputs import PictureError
+from dabfusion_jax.inference.inputs import OptionError, PictureError
 from dabfusion_jax.inference.pairs import (
   Pair,
   check_inputs,
@@ -45,6 +46,38 @@ def test_folders_become_all_pairs_with_a_name_of_their_own(folder):
   assert {pair.output.parent for pair in pairs} == {folder / "out"}
   with pytest.raises(UserError, match="no song in this folder"):
     make_pairs(images, [str(folder / "none")], folder / "d.mp4")
+
+
+def test_a_picture_beside_a_dance_of_its_name_is_taken(folder):
+  people = folder / "people"
+  (people / "b.json").write_text('{"beat_times": [], "video": "b.mp4"}')
+  (people / "b.mp4").touch()  # b.png is its contact sheet
+  (people / "b.jpeg").touch()
+  (people / "c.gif").touch()
+  pairs = make_pairs([str(people)], ["x.mp3"], folder / "out")
+  assert [pathlib.Path(pair.image).name for pair in pairs] == [
+    "a.JPG",
+    "b.jpeg",
+    "c.gif",
+  ]
+  with pytest.raises(UserError, match="ending alone"):
+    make_pairs(["a.png"], ["x.mp3"], folder / ".mp4")
+
+
+def test_several_pictures_may_be_given_by_repeated_flags():
+  parse = sample.make_parser().parse_args
+  asked = parse(["--image=a", "--image", "b", "c", "--music=x", "--music=y"])
+  assert (asked.image, asked.music) == (["a", "b", "c"], ["x", "y"])
+
+
+def test_an_option_that_no_dance_can_have_ends_all_of_them(tmp_path):
+  class Pipeline:
+    def stream(self, *unused, **options):
+      raise OptionError("fps must be 10")
+
+  pairs = make_pairs(["a.png", "b.png"], ["x.mp3"], tmp_path)
+  with pytest.raises(OptionError, match="^fps must be 10$"):
+    sample.make_dances(lambda pair: Pipeline(), str, pairs, {}, False)
 
 
 @pytest.mark.parametrize("name", ["out", "is.there"])

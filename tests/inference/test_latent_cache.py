@@ -1,7 +1,9 @@
 """Cached latents: complete, bound to what they come from, shared by processes."""
 
 import json
+import os
 import pathlib
+import shutil
 
 import jax
 import jax.numpy as jnp
@@ -18,6 +20,7 @@ from dabfusion_jax.settings.config_files import load_config
 from dabfusion_jax.storage import saved_stage
 from data_pipeline import files
 from data_pipeline.building.tfds_builder import write_shards
+from data_pipeline.errors import UserError
 from data_pipeline.records import clip_record, latent_record
 from data_pipeline.records.body_parts import JOINTS
 from data_pipeline.records.latent_record import LatentError
@@ -227,6 +230,23 @@ def test_a_cache_may_lie_on_another_machine(cache, stage1, data, tmp_path, monke
   for key, record in names_and_records(cache, "train").items():
     for name, value in record.items():
       np.testing.assert_array_equal(value, there[key][name], err_msg=name)
+
+
+def test_what_is_no_cache_or_damaged_is_told_in_one_line(cache, stage1, data, tmp_path):
+  with pytest.raises(LatentError, match="is no latent cache; name the output of"):
+    latent_record.read_manifest(data)
+  shutil.copytree(cache, tmp_path / "cut")
+  shard = sorted((tmp_path / "cut").glob("train*.array_record"))[0]
+  os.truncate(shard, 3000)
+  with pytest.raises(UserError, match="cut is damaged .*; delete .* make it again"):
+    latent_record.open_latents(tmp_path / "cut", "train")
+  # A folder of something else that knows the data set, such as an export.
+  identity = json.loads((cache / "manifest.json").read_text())
+  (tmp_path / "export").mkdir()
+  manifest = tmp_path / "export" / "manifest.json"
+  manifest.write_text(json.dumps({"data": identity["data"]}))
+  with pytest.raises(LatentError, match="holds other files"):
+    latent_cache.cache_latents(stage1, data, tmp_path / "export")
 
 
 def test_another_stage_or_data_is_refused(cache, stage1, data, tmp_path):

@@ -1,6 +1,7 @@
 """A picture of a person becomes layers, without weights by a plainer rule."""
 
 import dataclasses
+import pathlib
 
 import dancers
 import numpy as np
@@ -131,8 +132,11 @@ def test_choreograph_stands_a_person_into_each_scene(photo, tmp_path):
   shapes = {"own": (200, 200), "studio": (200, 200), "stage.png": (90, 160)}
   for place, shape in shapes.items():
     place = tmp_path / place if place.endswith("png") else place
-    output = tmp_path / "out" / "ref.png"
-    choreograph.main([f"--person={photo}", f"--scene={place}", f"--output={output}"])
+    output = tmp_path / "out" / f"{shape[1]}{pathlib.Path(place).stem}.png"
+    arguments = [f"--person={photo}", f"--scene={place}", f"--output={output}"]
+    choreograph.main(arguments)
+    with pytest.raises(SystemExit, match="exists; remove it or choose another name"):
+      choreograph.main(arguments)
     made = np.asarray(PIL.Image.open(output))
     assert made.shape[:2] == shape
   # The dancer of the stage is gone, and the person stands on the same spot.

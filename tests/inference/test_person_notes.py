@@ -28,6 +28,14 @@ def test_of_a_person_with_arms_at_the_sides_nothing_is_said():
   assert notes_of() == ()
 
 
+def test_of_a_grey_picture_it_is_said_that_hands_may_be_in_pockets(monkeypatch):
+  draw = dancers.draw
+  grey = lambda points: (draw(points)[0][..., :1].repeat(3, -1), draw(points)[1])
+  monkeypatch.setattr(dancers, "draw", grey)
+  (note,) = notes_of()
+  assert note.startswith("Without colours, hands in pockets are not known")
+
+
 def test_hands_that_are_hidden_at_the_hip_are_named():
   (note,) = notes_of(dancers.hands_at_hips(), alike=True)
   assert note.startswith("The left and right hands are hidden, in a pocket or behind")

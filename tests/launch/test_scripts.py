@@ -6,6 +6,7 @@ import operator
 import os
 import pathlib
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -139,6 +140,23 @@ def test_training_flags_reach_every_worker_as_they_were_given():
   theirs = f"set -- {started}; printf '%s\n' \"$@\""
   seen = subprocess.check_output(["bash", "-c", theirs], text=True).splitlines()
   assert seen == ["--distributed", *given]
+
+
+def test_training_on_workers_ends_no_connection_late(tmp_path):
+  words = shlex.split(_pod("train", "dance").stdout)
+  remote = words[-1].removeprefix("--command=")
+  python = tmp_path / "venv/bin/python"
+  python.parent.mkdir(parents=True)
+  (tmp_path / "dabfusion").mkdir()
+  python.write_text(
+    "#!/bin/sh\ntouch ../begun\nwhile [ ! -e ../end ]; do sleep 0.1; done"
+  )
+  python.chmod(0o755)
+  # As over ssh: it ends when nothing holds its output any more.
+  subprocess.run(
+    ["bash", "-c", remote], cwd=tmp_path, capture_output=True, timeout=20, check=True
+  )
+  (tmp_path / "end").touch()
 
 
 def test_setup_installs_everywhere_and_imports_the_loss_once():
