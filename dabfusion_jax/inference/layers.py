@@ -186,11 +186,13 @@ def make_layers(
   scale = max(picture.shape[:2]) / max(own.shape[:2])
   try:
     person, notes = read_person(own, scale, place, pick, is_asked, is_whole)
-  except PictureError:
+  except PictureError as error:
     is_own = place == OWN and not is_whole
     upper = read_upper_part(own, scale, pick) if is_own else None
     if upper is None:
-      raise
+      if size is None or size >= min(DEFAULT_SIZE, max(picture.shape[:2])):
+        raise
+      raise PictureError(f"{error} Perhaps size={size} is too small.") from None
     own, person, notes = upper
   if person is None:
     return None, notes

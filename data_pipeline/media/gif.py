@@ -36,8 +36,12 @@ class GifWriter:
     del audio
     if self._palette is None:
       self._stream.height, self._stream.width = frames.shape[1:3]
-      sheet = PIL.Image.fromarray(np.concatenate(frames))
-      self._palette = sheet.quantize(_NUM_COLOURS)
+      # A quarter of the pixels is as good. The median cut, which is the default, leaves
+      # a face before a wall few colours: in a dance of 286 x 512 pixels, its PSNR is 4
+      # dB less, and that of all pixels 1 dB.
+      sheet = PIL.Image.fromarray(np.concatenate(frames[:, ::2, ::2]))
+      method = PIL.Image.Quantize.MAXCOVERAGE
+      self._palette = sheet.quantize(_NUM_COLOURS, method, kmeans=1)
       colours = np.asarray(self._palette.getpalette(), np.uint8).reshape(-1, 3)
       self._table = np.zeros((_NUM_COLOURS, 4), np.uint8)  # alpha, red, green, blue
       self._table[: len(colours)] = np.insert(colours, 0, 255, axis=1)

@@ -125,6 +125,14 @@ def photo(tmp_path):
   return path
 
 
+def test_a_size_at_which_nobody_is_found_is_named():
+  with pytest.raises(InputError, match="Perhaps size=64 is too small"):
+    make(np.full((200, 300, 3), 90, np.uint8), size=64)
+  with pytest.raises(InputError) as refused:
+    make(np.full((200, 300, 3), 90, np.uint8), size=300)
+  assert "size" not in str(refused.value)
+
+
 def test_choreograph_stands_a_person_into_each_scene(photo, tmp_path):
   stage = np.full((90, 160, 3), (60, 70, 160), np.uint8)
   stage[20:80, 70:82] = (250, 240, 230)

@@ -63,6 +63,19 @@ def test_a_gif_plays_at_the_right_pace_and_keeps_the_note(tmp_path):
   assert path.read_bytes().endswith(b"\x00;")
 
 
+def test_a_face_before_a_wall_keeps_its_colours_in_a_gif(tmp_path):
+  y, x = np.mgrid[:120, :120] / 120
+  wall = np.stack([100 + 40 * x, 110 + 40 * y, 120 + 20 * x * y], axis=-1)
+  skin = np.stack([150 + 60 * y, 90 + 80 * x, 60 + 90 * x * y], axis=-1)
+  picture, face = wall.astype(np.uint8), np.s_[:24, :24]
+  picture[face] = skin[::5, ::5]
+  writer.write_video(tmp_path / "a.gif", picture[None], 10, None, RATE)
+  with PIL.Image.open(tmp_path / "a.gif") as image:
+    shown = np.asarray(image.convert("RGB"), np.float32)
+  error = np.abs(shown - picture)[face].mean()
+  assert error < 3  # by the median cut 6
+
+
 def test_what_was_written_is_lost_if_the_block_raises(tmp_path):
   for suffix in writer.SUFFIXES:
     with pytest.raises(RuntimeError):
