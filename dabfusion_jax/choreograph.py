@@ -49,7 +49,7 @@ def main(argv: Sequence[str] | None = None) -> None:
   with cli.one_line_errors("choreograph"):
     if args.output.suffix.lower() not in _SUFFIXES:
       raise UserError(f"--output={args.output} must end in {', '.join(_SUFFIXES)}.")
-    if args.output.exists():
+    if args.output.exists() and args.output.stat().st_size:
       raise UserError(
         f"--output={args.output} exists; remove it or choose another name."
       )

@@ -103,6 +103,7 @@ def publish(
   # A shared stage 1 first: if another one lies there, nothing is written.
   for folder in list(stages)[:: -1 if share_stage1 else 1]:
     saved_stage.save_stage(stages[folder], folder, dtype)
+    saved_stage.check_type(stages[folder], folder, dtype)
   name = None
   if figures is not None:
     name = f"figures{pathlib.Path(figures).suffix}"

@@ -50,6 +50,7 @@ from data_pipeline.music.trackers import best_tracker
 from data_pipeline.synthdance.example import example_inputs
 
 _KEPT = "that were finished, of the same inputs and options"
+_OPTIONS = "these options"
 _REPLACED = "A dance of other inputs, options or version was replaced."
 
 
@@ -95,10 +96,11 @@ def make_dances(
     side_by_side: whether the picture is shown beside the dance.
 
   Raises:
-    UserError: some failed; each has a line of its own. A single one raises its error.
-      Options that no dance can have end them all.
+    UserError: some failed; each has a line of its own, or those with options that their
+      model refuses have one. A single one raises its error.
   """
   failed, kept, told_of = collections.Counter(), 0, set()
+  refused = set()  # models that make no dance with these options
   with DanceBar(len(pairs)) as bar:
     for pair in pairs:
       bar.begin()
@@ -112,12 +114,20 @@ def make_dances(
         continue
       try:
         pipeline = pipeline_of(pair)
+        if pipeline in refused:
+          failed[_OPTIONS] += 1
+          continue
         dance = pipeline.stream(pair.image, pair.music, callback=bar.show, **asked)
         dance.settings[RECIPE] = recipe
         written = dance.save(pair.output, side_by_side=side_by_side)
       except (UserError, OSError, MemoryError) as error:
-        if len(pairs) == 1 or isinstance(error, OptionError):
+        if len(pairs) == 1:
           raise
+        if isinstance(error, OptionError):
+          refused.add(pipeline)
+          failed[_OPTIONS] += 1
+          bar.write(f"failed: {cli.one_line(error)}", file=sys.stderr)
+          continue
         reason = cli.one_line(error)
         at_fault = inputs_at_fault(error, pair)
         failed[" to ".join(at_fault)] += 1

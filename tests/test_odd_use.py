@@ -133,7 +133,7 @@ def test_a_dance_overwrites_only_a_dance(tmp_path):
   (tmp_path / "dance.png").write_text("mine")
   with pytest.raises(UserError, match="would overwrite .*dance.png"):
     check_output(tmp_path / "dance.mp4")
-  settings = {"beat_times": [], "video": "dance.mp4"}
+  settings = {"beat_times": [], "video": ".mp4"}
   (tmp_path / "dance.json").write_text(json.dumps(settings))
   check_output(tmp_path / "dance.mp4")
   with pytest.raises(UserError, match="would overwrite .*dance.png with its contact"):

@@ -68,8 +68,10 @@ class Place:
     return "dabfusion_jax.train", config, f"--workdir={workdir}", *changes
 
 
-# A U-Net that compiles in half the time.
-_ONE_LEVEL = {"unet.channel_multipliers": "(1,)"}
+# Steps enough to be killed between, pictures at the end only, and a U-Net that compiles
+# in half the time.
+_DANCE = {"num_steps": 6, "checkpoint_every": 2, "picture_every": 99}
+_DANCE |= {"unet.channel_multipliers": "(1,)"}
 
 
 @pytest.fixture(scope="module")
@@ -83,7 +85,7 @@ def place(tmp_path_factory):
     place.train("autoencoder", "runs/smoke_autoencoder"),
     ("dabfusion_jax.latents", "--checkpoint=runs/smoke_autoencoder",
      f"--data={data}", f"--output={latents}"),
-    place.train("diffusion", "runs/dance", **_ONE_LEVEL),
+    place.train("diffusion", "runs/dance", **_DANCE),
   ):  # fmt: skip
     done, printed = place.run(*command)
     assert done == 0, printed
@@ -109,13 +111,14 @@ def _history(folder):
 
 def test_the_commands_build_train_cache_and_train(place):
   runs = place.folder / "runs"
-  for run in (runs / "smoke_autoencoder", runs / "dance"):
+  for name, num_steps in (("smoke_autoencoder", 4), ("dance", 6)):
+    run = runs / name
     history = _history(run)
     trained = [record for record in history if "loss" in record]
-    assert [record["step"] for record in trained] == [1, 2, 3, 4]
+    assert [record["step"] for record in trained] == [*range(1, num_steps + 1)]
     assert all(np.isfinite(record["loss"]) for record in trained)
     held_out = [record for record in history if "eval/loss" in record]
-    assert [record["step"] for record in held_out] == [2, 4]
+    assert [record["step"] for record in held_out] == [*range(2, num_steps + 1, 2)]
     assert list((run / "pictures").glob("*.png"))
   assert (runs / "dance" / "autoencoder" / "model.safetensors").is_file()
 
@@ -377,7 +380,7 @@ def test_the_first_command_people_type_says_what_is_missing(place):
 
 def test_a_killed_training_resumes_bit_for_bit(place):
   killed = place.folder / "runs/killed"
-  command = place.train("autoencoder", "runs/killed")
+  command = place.train("diffusion", "runs/killed", **_DANCE)
   process = place.start(*command)
   while process.poll() is None and not (killed / "checkpoints/2").is_dir():
     time.sleep(0.02)
@@ -386,4 +389,4 @@ def test_a_killed_training_resumes_bit_for_bit(place):
   assert process.returncode == -signal.SIGKILL
   done, printed = place.run(*command)
   assert done == 0 and "continues after step" in printed, printed
-  assert _history(killed) == _history(place.folder / "runs/smoke_autoencoder")
+  assert _history(killed) == _history(place.folder / "runs/dance")

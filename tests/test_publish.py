@@ -100,7 +100,7 @@ def test_published_weights_are_those_of_the_run(run, tmp_path, dtype):
   assert saved_stage.load_autoencoder_of(folder).step == 5
   if dtype != "float32":
     with pytest.raises(
-      saved_stage.SavedStageError, match="these weights, but not as float32"
+      saved_stage.SavedStageError, match="holds weights, but not as float32"
     ):
       publish(folder, folder, "float32")
   modes = {path.stat().st_mode for path in folder.rglob("*") if path.is_file()}

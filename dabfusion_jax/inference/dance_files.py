@@ -42,8 +42,8 @@ def files_of(path: pathlib.Path) -> list[pathlib.Path]:
 def is_of_dance(path: pathlib.Path) -> bool:
   """Returns whether a file is the video, contact sheet or settings of a dance."""
   settings = _read_settings(path)
-  video = settings.get("video", path.name)  # dances of earlier versions tell none
-  return settings != {} and path.name in (video, *(p.name for p in files_of(path)[1:]))
+  beside = [file.suffix for file in files_of(path)[1:]]
+  return settings != {} and path.suffix in (_suffix_of(settings, path), *beside)
 
 
 def check_overwritten(path: pathlib.Path, inputs: Iterable[str], called: str) -> None:
@@ -59,7 +59,7 @@ def check_overwritten(path: pathlib.Path, inputs: Iterable[str], called: str) ->
   """
   read = {pathlib.Path(name).resolve() for name in inputs}
   settings = _read_settings(path)
-  is_earlier = settings != {} and settings.get("video", path.name) == path.name
+  is_earlier = settings != {} and _suffix_of(settings, path) == path.suffix
   may_replace = path.is_dir() or is_earlier  # a folder is told elsewhere
   whats = ("", " with its contact sheet", " with its settings")
   for file, what in zip(files_of(path), whats, strict=True):
@@ -72,6 +72,11 @@ def inputs_of(settings: Mapping[str, Any]) -> list[str]:
   """Returns the names of the files that a dance is made of."""
   named = [settings.get(key) for key in _INPUTS]
   return [name for name in named if isinstance(name, str)]
+
+
+def _suffix_of(settings: Mapping[str, Any], path: pathlib.Path) -> str:
+  """Returns the ending of the video; dances of earlier versions do not tell theirs."""
+  return settings.get("video", path.suffix)
 
 
 def _read_settings(path: pathlib.Path) -> dict[str, Any]:
@@ -161,7 +166,7 @@ def save_dance(
     if made < settings["total_frames"] and not interrupted:
       raise UserError(MADE_ONCE)
   settings = {**settings, "total_frames": made, "interrupted": interrupted}
-  settings["video"] = path.name
+  settings["video"] = path.suffix
   # The settings first: by them the same command knows its own sheet, and overwrites it.
   files.write_json(saved[2], settings)
   writer.write_image(saved[1], contact_sheet(np.stack(sheet)))

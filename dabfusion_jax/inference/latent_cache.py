@@ -257,14 +257,16 @@ def _unstack(group: list[Any], outputs: Any) -> Iterator[tuple[Any, Any]]:
 def _is_finished(output: epath.Path, identity: Mapping[str, Any]) -> bool:
   """Returns whether a cache of the same identity is finished."""
   path = output / latent_record.MANIFEST
-  return path.exists() and not _differing(files.read_json(path), identity)
+  found = files.read_json(path) if path.exists() else {}
+  is_cache = {"schema_version", "autoencoder"} <= found.keys()  # and no export, say
+  return is_cache and not _differing(found, identity)
 
 
 def _differing(found: Mapping[str, Any], identity: Mapping[str, Any]) -> list[str]:
   """Returns the keys with other values; earlier versions did not note all of them."""
   new = {"elsewhere": 0.0, "true_motion": False, "joints": False, "mirrored": False}
   found = new | dict(found)
-  return [key for key in identity if key not in found or found[key] != identity[key]]
+  return [key for key in identity if key in found and found[key] != identity[key]]
 
 
 def _begin(

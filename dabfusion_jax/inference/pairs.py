@@ -13,7 +13,7 @@ from data_pipeline.sources.base import SONG_SUFFIXES, VIDEO_SUFFIXES
 
 PICTURE_SUFFIXES = (
   *(".jpg", ".jpeg", ".jfif", ".png", ".webp", ".bmp", ".tif", ".tiff"),
-  *(".avif", ".heic", ".heif", ".gif"),
+  *(".avif", ".heic", ".heif"),
 )
 MUSIC_SUFFIXES = SONG_SUFFIXES + VIDEO_SUFFIXES  # of what has sound
 

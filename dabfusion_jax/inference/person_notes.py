@@ -25,7 +25,11 @@ def person_notes(layered: Scene, puppet: Puppet) -> tuple[str, ...]:
       "The person is small in the picture; crop it to them to see more of the dance.",
     )
   colours = layered.colours[layered.alpha > 0.5]
-  if np.percentile(np.ptp(colours, axis=-1), 95) <= _GREY and not puppet.held:
+  if (
+    len(colours)
+    and np.percentile(np.ptp(colours, axis=-1), 95) <= _GREY
+    and not puppet.held
+  ):
     notes += (
       "Without colours, hands in pockets are not known: they would move with the arms.",
     )

@@ -218,7 +218,7 @@ def save_stage(
 ) -> None:
   """Writes a published folder, whole or not at all.
 
-  A folder that holds the same weights in the same type already is left alone.
+  A folder that holds the same weights already, of whatever type, is left alone.
 
   Args:
     saved: rounded (`round_weights`), if `dtype` is not float32.
@@ -228,21 +228,21 @@ def save_stage(
   Raises:
     SavedStageError: the folder holds something else.
   """
-  folder = pathlib.Path(folder)
-  flat = rounding.pack(flatten(saved.params, saved.batch_stats), dtype)
+  folder = pathlib.Path(folder).resolve()
   if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
-    if not (folder / MODEL).is_file():
-      raise SavedStageError(f"{folder} holds other files; choose another folder.")
-    if load_stage(folder, saved.settings.stage).digest != saved.digest:
+    try:
+      digest = load_stage(folder, saved.settings.stage).digest
+    except SavedStageError as error:
       raise SavedStageError(
-        f"{folder} holds other weights (not those of digest {saved.digest[:12]});"
-        " choose another folder."
-      )
-    if _types_in(folder / MODEL) == {name: x.dtype for name, x in flat.items()}:
+        f"{folder} holds something else ({error}); choose another folder."
+      ) from None
+    if digest == saved.digest:
       return
     raise SavedStageError(
-      f"{folder} holds these weights, but not as {dtype}; choose another folder."
+      f"{folder} holds other weights (not those of digest {saved.digest[:12]}); choose"
+      " another folder."
     )
+  flat = rounding.pack(flatten(saved.params, saved.batch_stats), dtype)
   with files.full_disk_names(folder):
     folder.parent.mkdir(parents=True, exist_ok=True)
     temporary = pathlib.Path(tempfile.mkdtemp(prefix=".", dir=folder.parent))
@@ -258,9 +258,22 @@ def save_stage(
     shutil.rmtree(temporary, ignore_errors=True)
 
 
-def _types_in(model: pathlib.Path) -> dict[str, np.dtype]:
-  """Returns the types of the arrays in a file, by name."""
-  return {name: x.dtype for name, x in safetensors.numpy.load_file(model).items()}
+def check_type(saved: SavedStage, folder: str | pathlib.Path, dtype: str) -> None:
+  """Checks that weights that a published folder holds already are of a type.
+
+  Raises:
+    SavedStageError: they are of another one.
+  """
+  path = pathlib.Path(folder) / MODEL
+  if not path.is_file():
+    return
+  packed = rounding.pack(flatten(saved.params, saved.batch_stats), dtype)
+  found = safetensors.numpy.load_file(path)
+  types = lambda arrays: {name: array.dtype for name, array in arrays.items()}
+  if types(found) != types(packed):
+    raise SavedStageError(
+      f"{folder} holds weights, but not as {dtype}; choose another folder."
+    )
 
 
 def _load_settings(path: epath.Path, stage: str) -> Settings:

@@ -140,7 +140,7 @@ class DanceService:
         "seed": request.seed,
         "drawing": seen.drawing,
       }
-      if request.pick == ALL and seen.drawing == DECODER:
+      if seen.drawing == DECODER:
         options["pick"] = 1  # there is nobody to choose
       if seen.drawing == LAYERS:
         options["size"] = min(request.size, seen.size)
@@ -186,8 +186,7 @@ class DanceService:
       pick = 1  # nobody else can dance
     layers, _, notes = self.pipeline.read_picture(path, DanceOptions(pick=pick))
     if layers is None:
-      asked = DanceOptions(pick=pick, drawing=DECODER)
-      _, shown, _ = self._figures.read_picture(path, asked)
+      _, shown, _ = self._figures.read_picture(path, DanceOptions(drawing=DECODER))
       side = self._figures.frame_size
       return Preview(preview.enlarge(shown), DECODER, side, said(notes))
     return Preview(preview.draw_people((layers,)), LAYERS, size, said(notes))

@@ -202,6 +202,8 @@ def damage_is_named(place: str, cure: str) -> Iterator[None]:
     raise
   except Exception as error:
     reason = (str(error).splitlines() or [type(error).__name__])[0][:120]
+    if "open() failed" in reason:  # or moved, or too many files are open
+      raise RecordError(f"{place} cannot be read ({reason}).") from error
     raise RecordError(f"{place} is damaged ({reason}); {cure}.") from error
 
 

@@ -50,16 +50,11 @@ def test_folders_become_all_pairs_with_a_name_of_their_own(folder):
 
 def test_a_picture_beside_a_dance_of_its_name_is_taken(folder):
   people = folder / "people"
-  (people / "b.json").write_text('{"beat_times": [], "video": "b.mp4"}')
+  (people / "b.json").write_text('{"beat_times": [], "video": ".mp4"}')
   (people / "b.mp4").touch()  # b.png is its contact sheet
   (people / "b.jpeg").touch()
-  (people / "c.gif").touch()
   pairs = make_pairs([str(people)], ["x.mp3"], folder / "out")
-  assert [pathlib.Path(pair.image).name for pair in pairs] == [
-    "a.JPG",
-    "b.jpeg",
-    "c.gif",
-  ]
+  assert [pathlib.Path(pair.image).name for pair in pairs] == ["a.JPG", "b.jpeg"]
   with pytest.raises(UserError, match="ending alone"):
     make_pairs(["a.png"], ["x.mp3"], folder / ".mp4")
 
@@ -70,14 +65,22 @@ def test_several_pictures_may_be_given_by_repeated_flags():
   assert (asked.image, asked.music) == (["a", "b", "c"], ["x", "y"])
 
 
-def test_an_option_that_no_dance_can_have_ends_all_of_them(tmp_path):
-  class Pipeline:
+def test_options_that_a_model_refuses_are_told_once(tmp_path, capsys):
+  class Refusing:
     def stream(self, *unused, **options):
-      raise OptionError("fps must be 10")
+      raise OptionError("eta belongs to ddim")
 
-  pairs = make_pairs(["a.png", "b.png"], ["x.mp3"], tmp_path)
-  with pytest.raises(OptionError, match="^fps must be 10$"):
-    sample.make_dances(lambda pair: Pipeline(), str, pairs, {}, False)
+  models = {"a.png": Refusing(), "b.png": _Pipeline()}
+  pairs = make_pairs(["a.png", "b.png"], ["x.mp3", "y.mp3"], tmp_path)
+  make = lambda pairs: sample.make_dances(
+    lambda pair: models[pair.image], str, pairs, {}, False
+  )
+  with pytest.raises(UserError, match=r"^2 of 4 .*: these options \(2 dances\)\.$"):
+    make(pairs)
+  assert capsys.readouterr().err.count("eta belongs") == 1
+  assert len(list(tmp_path.glob("*.mp4"))) == 2  # of the other model
+  with pytest.raises(OptionError, match="^eta belongs to ddim$"):
+    make(pairs[:1])
 
 
 @pytest.mark.parametrize("name", ["out", "is.there"])

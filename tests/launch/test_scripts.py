@@ -10,6 +10,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+import time
 import tomllib
 
 import kubernetes_validate
@@ -152,11 +153,17 @@ def test_training_on_workers_ends_no_connection_late(tmp_path):
     "#!/bin/sh\ntouch ../begun\nwhile [ ! -e ../end ]; do sleep 0.1; done"
   )
   python.chmod(0o755)
-  # As over ssh: it ends when nothing holds its output any more.
-  subprocess.run(
-    ["bash", "-c", remote], cwd=tmp_path, capture_output=True, timeout=20, check=True
-  )
-  (tmp_path / "end").touch()
+  try:  # as over ssh: it ends when nothing holds its output any more
+    subprocess.run(
+      ["bash", "-c", remote], cwd=tmp_path, capture_output=True, timeout=20, check=True
+    )
+    for _ in range(200):
+      if (tmp_path / "begun").exists():
+        break
+      time.sleep(0.05)
+    assert (tmp_path / "begun").exists()
+  finally:
+    (tmp_path / "end").touch()
 
 
 def test_setup_installs_everywhere_and_imports_the_loss_once():

@@ -193,3 +193,10 @@ def test_everybody_is_outlined_and_dances(place, group, monkeypatch):
   assert (asked["pick"], asked["drawing"]) == (
     ("all", "layers") if group else (1, "decoder")
   )
+
+
+def test_what_the_decoder_draws_has_nobody_to_choose(place):
+  path = place.folder / "me.png"
+  assert place.preview(path, 2).drawing == place.preview(path, 1).drawing == "decoder"
+  place.dance(ask(place, pick=2), "ann", lambda share, text: None)
+  assert place.pipeline.asked[0]["pick"] == 1
