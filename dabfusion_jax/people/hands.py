@@ -20,7 +20,9 @@ _FLANKS = ((lm.LEFT_SHOULDER, lm.LEFT_HIP), (lm.RIGHT_SHOULDER, lm.RIGHT_HIP))
 # Relative to the trunk: how far a hidden hand is from its hip at most, and the radii of
 # the discs in which the colours of hands and face are looked at.
 _NEAR_HIP, _HAND, _FACE = 0.4, 0.09, 0.11
-_SAME_SKIN = 0.035  # by which the shares of red and of green in a colour may differ
+# By which the shares of red and of green in a colour may differ: those of a hand in the
+# shade of trees do by 0.037, of trousers by 0.058 (the nearest tenth of the pixels).
+_SAME_SKIN = 0.045
 _SEEN = 0.1  # share of a visible hand that has the colour of the face, at least
 _TOUCHING, _SAMPLES = 0.1, 33  # trunks between forearms; points along each
 _FROM_THE_SIDE = 0.35  # trunks between the shoulders of a person seen from the side
