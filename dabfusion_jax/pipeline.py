@@ -180,6 +180,9 @@ class DancePipeline:
     Yields:
       The dances in the order of the pairs. One whose picture or music cannot be used
       raises that when it is saved or collected, and ends none of the others.
+
+    Raises:
+      OptionError: an option that no dance of this model can have.
     """
     check_integer("batch_size", batch_size, 1)
     asked, pairs = DanceOptions(**options), list(pairs)

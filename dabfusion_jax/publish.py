@@ -25,6 +25,7 @@ from collections.abc import Sequence
 import numpy as np
 import PIL.Image
 import PIL.ImageSequence
+import safetensors.numpy
 
 from dabfusion_jax.settings.mapping import to_mapping
 from dabfusion_jax.settings.stages import Settings, read_settings
@@ -103,7 +104,7 @@ def publish(
   # A shared stage 1 first: if another one lies there, nothing is written.
   for folder in list(stages)[:: -1 if share_stage1 else 1]:
     saved_stage.save_stage(stages[folder], folder, dtype)
-    saved_stage.check_type(stages[folder], folder, dtype)
+    _check_type(stages[folder], folder, dtype)
   name = None
   if figures is not None:
     name = f"figures{pathlib.Path(figures).suffix}"
@@ -117,6 +118,18 @@ def publish(
   card = model_card([*stages.values()], weight_files, dtype, name, shown)
   files.write_text(output / "README.md", card)
   return output
+
+
+def _check_type(saved: SavedStage, folder: pathlib.Path, dtype: str) -> None:
+  """Refuses a folder that held the same weights already, in another type."""
+  path = folder / saved_stage.MODEL  # which a workdir has not
+  found = safetensors.numpy.load_file(path) if path.is_file() else {}
+  packed = rounding.pack(flatten(saved.params, saved.batch_stats), dtype)
+  types = lambda arrays: {name: array.dtype for name, array in arrays.items()}
+  if types(found) != types(packed):
+    raise SavedStageError(
+      f"{folder} holds weights, but not as {dtype}; choose another folder."
+    )
 
 
 def bind_stage1(stage2: SavedStage, stage1: SavedStage) -> SavedStage:

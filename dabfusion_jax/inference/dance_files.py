@@ -123,7 +123,7 @@ def save_dance(
   check_overwritten(path, inputs_of(settings), str(path))
   earlier = _read_settings(path)
   is_same = RECIPE in settings and earlier.get(RECIPE) == settings[RECIPE]
-  made_earlier = earlier["total_frames"] if is_same and path.exists() else 0
+  made_earlier = earlier.get("total_frames", 0) if is_same and path.exists() else 0
   files.check_writable(path, is_folder=False)
   for file in saved:
     files.remove_parts(file)

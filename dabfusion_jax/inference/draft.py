@@ -234,7 +234,8 @@ def read_song(
     The song, and notes on its file.
 
   Raises:
-    OptionError, MediaError, UserError: music that cannot be used, in one line.
+    OptionError: an option that no dance of this model can have.
+    InputError, MediaError, UserError: music that cannot be used, in one line.
   """
   if not settings.condition.beats and (asked.beats, asked.bpm) != (None, None):
     raise OptionError("This model follows no beats: leave out --bpm, or --beats.")

@@ -43,9 +43,10 @@ def with_found_config(words: Sequence[str]) -> list[str]:
       continue
     file, colon, variant = (value if equals else words[i + 1]).partition(":")
     named = f"{find_config(file)}{colon}{variant}"
-    found[i : i + (1 if equals else 2)] = (
-      [f"{flag}={named}"] if equals else [flag, named]
-    )
+    if equals:
+      found[i] = f"{flag}={named}"
+    else:
+      found[i + 1] = named
   return found
 
 

@@ -258,24 +258,6 @@ def save_stage(
     shutil.rmtree(temporary, ignore_errors=True)
 
 
-def check_type(saved: SavedStage, folder: str | pathlib.Path, dtype: str) -> None:
-  """Checks that weights that a published folder holds already are of a type.
-
-  Raises:
-    SavedStageError: they are of another one.
-  """
-  path = pathlib.Path(folder) / MODEL
-  if not path.is_file():
-    return
-  packed = rounding.pack(flatten(saved.params, saved.batch_stats), dtype)
-  found = safetensors.numpy.load_file(path)
-  types = lambda arrays: {name: array.dtype for name, array in arrays.items()}
-  if types(found) != types(packed):
-    raise SavedStageError(
-      f"{folder} holds weights, but not as {dtype}; choose another folder."
-    )
-
-
 def _load_settings(path: epath.Path, stage: str) -> Settings:
   if not path.is_file():
     cure = "give the workdir of a training or a published folder"

@@ -109,6 +109,7 @@ def open_latents(
 
   Raises:
     LatentError: there is no finished cache, or no such split.
+    RecordError: a shard is damaged.
     OSError: the folder is remote, and cannot be copied.
   """
   manifest = read_manifest(folder)

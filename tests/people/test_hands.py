@@ -33,6 +33,16 @@ def test_a_covered_hand_at_the_hip_is_hidden_and_a_bare_one_is_not():
     assert hidden_hands(*_standing(sleeves)) == sleeves
 
 
+def test_a_hand_in_the_shade_of_trees_is_seen_and_a_pocket_is_not():
+  picture, alpha, landmarks = _standing(())
+  picture, skin = picture.copy(), (picture == dancers.SKIN).all(-1)
+  skin[:70] = False  # the face
+  share = np.array(dancers.SKIN) / sum(dancers.SKIN)
+  for apart, sides in ((0.04, ()), (0.055, ("left", "right"))):
+    picture[skin] = 300 * (share + np.array([-apart, apart, 0]) / np.sqrt(2))
+    assert hidden_hands(picture, alpha, landmarks) == sides
+
+
 def test_a_covered_hand_away_from_the_hip_dances():
   picture, alpha, landmarks = _standing(("left",))
   away = landmarks.points.copy()
