@@ -33,6 +33,10 @@ def _settings(name, variant):
   return load_config(_CONFIGS / f"{name}.py", variant)
 
 
+def _stage1(variant):
+  return SavedStage(_settings("autoencoder", variant), {}, {}, 0, "hash")
+
+
 def _count(tree):
   return sum(leaf.size for leaf in jax.tree.leaves(tree))
 
@@ -58,26 +62,20 @@ def _trace_step(stage, settings, batch):
 
 def _fake_trunk(name):
   """Shapes of AlexNet, or of VGG-19, without its values."""
+  zeros = lambda *shape: np.zeros(shape, np.float32)
+  conv = lambda side, *widths: {
+    "kernel": zeros(side, side, *widths),
+    "bias": zeros(widths[-1]),
+  }
   if name == "lpips-alex":
     layers = ((11, 3, 64), (5, 64, 192), (3, 192, 384), (3, 384, 256), (3, 256, 256))
-    return {
-      "trunk": {
-        f"conv{i + 1}": {
-          "kernel": np.zeros((side, side, channels, width), np.float32),
-          "bias": np.zeros(width, np.float32),
-        }
-        for i, (side, channels, width) in enumerate(layers)
-      }
-    }
-  widths = {1: (64, 2), 2: (128, 2), 3: (256, 4), 4: (512, 4), 5: (512, 1)}
+    return {"trunk": {f"conv{i + 1}": conv(*layer) for i, layer in enumerate(layers)}}
   trunk, channels = {}, 3
-  for block, (width, number) in widths.items():
+  for block, (width, number) in enumerate(
+    ((64, 2), (128, 2), (256, 4), (512, 4), (512, 1)), 1
+  ):
     for i in range(1, number + 1):
-      kernel = np.zeros((3, 3, channels, width), np.float32)
-      trunk[f"conv{block}_{i}"] = {
-        "kernel": kernel,
-        "bias": np.zeros(width, np.float32),
-      }
+      trunk[f"conv{block}_{i}"] = conv(3, channels, width)
       channels = width
   return {"trunk": trunk}
 
@@ -97,12 +95,8 @@ def test_a_scale_too_small_for_the_perceptual_loss_is_refused(size, weights):
     settings.loss, perceptual_weights=(1.0,) * weights + (0.0,) * (5 - weights)
   )
   model = dataclasses.replace(settings.model, hourglass_blocks=0)
-  changed = dataclasses.replace(
-    settings,
-    data=dataclasses.replace(settings.data, frame_size=size),
-    model=model,
-    loss=loss,
-  )
+  data = dataclasses.replace(settings.data, frame_size=size)
+  changed = dataclasses.replace(settings, data=data, model=model, loss=loss)
   with pytest.raises(UserError, match=rf"loss.scales: 0.125 of a frame of {size} px"):
     make_autoencoder_stage(changed, trunk)
   loss = dataclasses.replace(loss, scales=(1.0, 0.25))
@@ -114,14 +108,14 @@ def test_autoencoder_config_traces(variant, monkeypatch):
   monkeypatch.setattr(store, "load", _fake_trunk)
   settings = _settings("autoencoder", variant)
   stage = make_autoencoder_stage(settings)
-  size = settings.data.frame_size
-  frame = _struct(settings.batch_size, size, size, 3)
+  b, size = settings.batch_size, settings.data.frame_size
+  frame = _struct(b, size, size, 3)
   batch = {"ref_image": frame, "driving_frame": frame}
   if variant == "people":
     batch |= {
-      "part_pose": _struct(settings.batch_size, 2, 21, 6),
+      "part_pose": _struct(b, 2, 21, 6),
       "part_map": jax.ShapeDtypeStruct(frame.shape[:3], jnp.uint8),
-      "motion": _struct(settings.batch_size, size, size, 2),
+      "motion": _struct(b, size, size, 2),
       "is_visible": jax.ShapeDtypeStruct(frame.shape[:3], bool),
     }
   state, metrics = _trace_step(stage, settings, batch)
@@ -135,7 +129,7 @@ def _diffusion(variant, **condition):
   settings = dataclasses.replace(
     settings, condition=dataclasses.replace(settings.condition, **condition)
   )
-  stage1 = SavedStage(_settings("autoencoder", variant), {}, {}, 0, "hash")
+  stage1 = _stage1(variant)
   manifest = {
     "autoencoder": "hash",
     "data": "hash",
@@ -207,24 +201,22 @@ def test_unknown_variant_names_the_known_ones(name):
 
 def test_latents_without_joints_teach_no_reader():
   settings = _settings("diffusion", "people")
-  stage1 = SavedStage(_settings("autoencoder", "people"), {}, {}, 0, "hash")
+  stage1 = _stage1("people")
   manifest = {"autoencoder": "hash", "num_frames": settings.data.num_frames}
   with pytest.raises(ValueError, match="without joints.*--true_motion"):
     resolve_diffusion(settings, stage1, manifest)
 
 
 def test_latents_of_another_stage_1_are_refused():
-  stage1 = SavedStage(_settings("autoencoder", "smoke"), {}, {}, 0, "a" * 64)
+  settings = _settings("diffusion", "smoke")
   with pytest.raises(ValueError, match="another stage 1"):
-    resolve_diffusion(
-      _settings("diffusion", "smoke"), stage1, {"autoencoder": "b" * 64}
-    )
+    resolve_diffusion(settings, _stage1("smoke"), {"autoencoder": "other"})
 
 
 def test_a_network_deeper_than_its_latents_is_refused_with_its_key():
   settings = _settings("diffusion", "smoke")
   unet = dataclasses.replace(settings.unet, channel_multipliers=(1, 2, 2, 2, 2))
-  stage1 = SavedStage(_settings("autoencoder", "smoke"), {}, {}, 0, "hash")
+  stage1 = _stage1("smoke")
   manifest = {"autoencoder": "hash", "num_frames": settings.data.num_frames}
   with pytest.raises(ValueError, match="unet.channel_multipliers: 5 levels"):
     resolve_diffusion(dataclasses.replace(settings, unet=unet), stage1, manifest)

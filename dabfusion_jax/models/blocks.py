@@ -4,6 +4,8 @@ Blocks with batch norm take `train`: if it is true, they use the statistics of t
 (of the global batch under `jit`) and update the running statistics.
 """
 
+import functools
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -12,13 +14,17 @@ from jaxtyping import Array, Float
 
 from dabfusion_jax.ops.convolutions import conv, conv_upsampled
 
-kernel_init = nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform")
+# Flax traces initializers at every use; under `jit` once per shape.
+_init = functools.partial(jax.jit, static_argnums=(1, 2))
+kernel_init = _init(nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform"))
 
 
+@functools.cache
 def bias_init(fan_in: int) -> nn.initializers.Initializer:
   """Returns an initializer: uniform in +-1/sqrt(fan_in), as in FOMM and LFDM."""
   limit = fan_in**-0.5
 
+  @_init
   def init(key, shape, dtype=jnp.float32):
     return jax.random.uniform(key, shape, dtype, -limit, limit)
 
