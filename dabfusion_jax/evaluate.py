@@ -38,11 +38,16 @@ from dabfusion_jax.parallel.compiled import keep_compiled
 from dabfusion_jax.parallel.share import Share
 from dabfusion_jax.pipeline import DancePipeline
 from data_pipeline import cli, files
+from data_pipeline.errors import UserError
 from data_pipeline.locks import hold_folder
 
 
 def run_evaluate(args: argparse.Namespace, own: Share) -> None:
   """Evaluates a folder of clips, or dances of a checkpoint."""
+  if args.poses and args.segment_frames:
+    raise UserError(
+      "--poses are of all frames, and --segment_frames drops some; leave out one."
+    )
   files.check_writable(args.output, is_folder=True)
   samples, references, stage1 = args.samples, args.references, None
   if args.checkpoint:

@@ -29,7 +29,7 @@ GROUP = {
   "gPO_sBM_c01_d12_mPO1_ch02": (195, -15),
 }
 SONG = "mHO2"
-SIZE, HEIGHT = 512, 216  # of the pictures, and as they are shown
+SIZE, HEIGHT = 512, 208  # of the pictures, and as they are shown
 MARGIN = 150  # by which the place of the group is widened
 
 
@@ -87,7 +87,7 @@ def main() -> None:
     append_images=frames[1:],
     duration=round(1000 / pipe.fps),
     loop=0,
-    quality=16,
+    quality=14,
     method=6,
   )
 

@@ -79,7 +79,7 @@ def mm_align(
       frames, strict minima, sigma of 3 frames, mean over *music* beats. Only those
       inside the clip count, since no motion could meet the others.
   The last two work in frames and were made for 60 fps; another rate causes a warning.
-  They have no rule for missing poses: a single missing frame makes them undefined.
+  They have no rule for missing poses: a single missing joint makes them undefined.
 
   Args:
     joints: 2-D poses in pixels.
@@ -94,7 +94,8 @@ def mm_align(
   """
   if preset not in PRESETS:
     raise ValueError(f"Unknown preset {preset!r}; expected one of {PRESETS}.")
-  missing = (~visible.any(axis=1)).mean() if len(visible) else 1.0
+  is_found = visible.any(axis=1) if preset == "paper" else visible.all(axis=1)
+  missing = (~is_found).mean() if len(visible) else 1.0
   if missing > (MAX_MISSING_POSES if preset == "paper" else 0):
     return Score(None, "pose_missing")
   if preset == "paper":

@@ -13,6 +13,7 @@ import json
 import pathlib
 import shutil
 import tempfile
+import zipfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
@@ -151,7 +152,7 @@ def _find_beats(
   settings: BuildSettings, song: str, paths: Sequence[str], path: pathlib.Path
 ) -> tuple[str, str]:
   """Saves the beats of a song; returns it and its problem, or an empty string."""
-  if path.is_file():
+  if zipfile.is_zipfile(path):  # whole
     return song, ""
   try:
     tracked = find_beats(settings, song, paths)
@@ -180,10 +181,8 @@ def _cut_video(
   A note of the same digest (`Survey.video_digest`) saves the work.
   """
   note = _note_file(video.name, work)
-  if note.is_file():
-    outcome = json.loads(note.read_text())
-    if outcome.get("digest") == digest:
-      return Finding(outcome["status"], video.name, outcome["reason"])
+  if (done := _outcome_before(note, video.name, digest, work)) is not None:
+    return done
   saved = files.read_npz(beats_file)
   beats = Tracked(saved["times"], doubt=str(saved["doubt"]))
   clips = []
@@ -202,6 +201,24 @@ def _cut_video(
   entries = [dataclasses.asdict(clip) for clip in clips]
   files.write_json(note, outcome | {"clips": entries})
   return finding
+
+
+def _outcome_before(
+  note: pathlib.Path, name: str, digest: str, work: pathlib.Path
+) -> Finding | None:
+  """Returns the outcome of a video that was cut; None if it is to be cut (again).
+
+  It is cut again if its note or a file of its clips is damaged or gone.
+  """
+  try:
+    outcome = json.loads(note.read_text())
+    if outcome["digest"] != digest:
+      return None
+    paths = [_clip_file(clip["name"], work) for clip in outcome["clips"]]
+    finding = Finding(outcome["status"], name, outcome["reason"])
+  except (OSError, ValueError, KeyError, TypeError):
+    return None
+  return finding if all(map(zipfile.is_zipfile, paths)) else None
 
 
 def _crashed_video(

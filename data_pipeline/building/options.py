@@ -57,7 +57,8 @@ def read_arguments(
     help="folder: csv with file, split, song, genre, dancer, camera",
   )
   add("--test_percent", type=cli.natural_int, default=10, help=(
-    "folder: songs kept for testing"))  # fmt: skip
+    "folder: songs kept for testing; a film whose song --metadata "
+    "does not tell counts as one"))  # fmt: skip
   add("--split", type=path, default="official", help=(
     "aist, synthdance: test tracks: official, index1, index2 or a file; "
     "aist: also crossmodal"))  # fmt: skip

@@ -20,6 +20,7 @@ from dabfusion_jax.evaluation.reporting.result import (
   score_lines,
   write_result,
 )
+from dabfusion_jax.evaluation.scoring import aggregate
 from dabfusion_jax.metrics.features import i3d
 from data_pipeline import files
 
@@ -66,6 +67,7 @@ def test_beat_alignment_stands_beside_all_its_nulls(noisy):
   joints = result["summary"]["all"]["beat_alignment_joints"]
   assert joints["n"] == 0 and joints["real"]["n"] == 8
   assert result["summary"]["all"]["mm_align"]["reasons"] == {"no_pose_estimator": 8}
+  assert "chance" not in result["summary"]["all"]["mm_align"]["nulls"]
   assert result["summary"]["all"]["clip_score"]["words"] == "not computed (no_weights)"
 
 
@@ -89,6 +91,17 @@ def test_the_noise_of_a_group_is_that_of_its_own_clips(noisy):
     assert of(group)["sd_of_draws"] == pytest.approx(expected)
     if group != "all":
       assert {measured.labels[i].genre for i in indices} == {"BR"}
+
+
+def test_shuffled_music_is_the_mean_of_its_draws(noisy):
+  result, measured = noisy
+  row = result["summary"]["all"]["av_align"]
+  columns = [measured.column(kind, "av_align") for kind in ("sample", "shuffled")]
+  gap = aggregate.difference(*columns, [x.sequence for x in measured.labels])
+  error = (
+    row["nulls"]["shuffled"]["sd_of_draws"] / len(measured.draws["av_align"]) ** 0.5
+  )
+  assert row["words"] == aggregate.in_words(gap, "shuffled music", "higher", error)
 
 
 def test_groups_are_summarised_separately(noisy):

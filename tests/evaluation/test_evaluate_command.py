@@ -75,6 +75,7 @@ def test_a_wrong_command_line_is_a_usage_error(tmp_path, capsys, arguments, mess
   ("arguments", "message"),
   [
     (["--samples=absent"], "absent is not a folder"),
+    (["--samples=x", "--segment_frames=9", "--poses=x"], ".*leave out one"),
     (["--samples=/"], "lies inside the folder of clips /"),
     (["report"], "result.json is not a result"),
     (["tables", "absent.json"], "absent.json is not a result"),

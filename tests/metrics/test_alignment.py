@@ -159,7 +159,7 @@ def test_frame_presets_warn_off_sixty_fps_and_need_all_poses(preset):
   joints, visible = dance(fps=10)
   with pytest.warns(UserWarning, match="60 fps"):
     alignment.mm_align(joints, visible, np.arange(4.0), fps=10, preset=preset)
-  visible[3] = False
+  visible[3, 2] = False  # one joint, which would be taken to be at (0, 0)
   assert alignment.mm_align(
     joints, visible, np.arange(4.0), fps=10, preset=preset
   ) == Score(None, "pose_missing")

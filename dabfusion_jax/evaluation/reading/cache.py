@@ -17,7 +17,7 @@ import tqdm
 
 from data_pipeline import files
 
-VERSION = 3  # raise when any feature is computed in another way
+VERSION = 4  # raise when any feature is computed in another way
 
 Arrays = Mapping[str, np.ndarray | np.generic]
 

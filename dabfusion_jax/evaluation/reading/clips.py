@@ -55,7 +55,8 @@ def read_clip(
     frame_size: pixels per side to resize to (area interpolation, letterboxed).
     segment_frames: frames per segment of a chained clip, in which each segment begins
       with the last frame of the one before. The repeated frame is dropped, because it
-      would count as a pause of the dance; this is done before cutting.
+      would count as a pause of the dance, and with it what is heard and told of that
+      time, so that motion and music stay in step; this is done before cutting.
 
   Raises:
     ClipError: the clip is unreadable, not uint8 (NaN is named), or shorter than
@@ -71,8 +72,7 @@ def read_clip(
   if clip.audio is not None:
     _check_durations(clip)
   if segment_frames is not None:
-    seams = range(segment_frames, len(clip.frames), segment_frames)
-    clip = dataclasses.replace(clip, frames=np.delete(clip.frames, seams, axis=0))
+    clip = _without_seams(clip, segment_frames)
   if num_frames is not None:
     clip = _cut(clip, num_frames)
   if frame_size is not None and clip.frames.shape[1:3] != (frame_size, frame_size):
@@ -104,12 +104,18 @@ def _read_arrays(file: ClipFile) -> Clip:
   fps = float(fps) if fps.dtype.kind in "iuf" and fps.size == 1 else np.nan
   if not 0 < fps < np.inf:
     raise ClipError(f"{file.arrays}: `fps` is {fps}; it must be positive.")
-  for key in ("joints2d", "part_map"):
-    if key in arrays and len(arrays[key]) != len(frames):
+  truth = {key: arrays[key] for key in TRUTH if key in arrays}
+  shapes = {"joints2d": (len(frames), 17, 2), "part_map": frames.shape[:3]}
+  for key, values in truth.items():
+    expected = shapes.get(key, (values.size,))
+    if values.shape != expected:
       raise ClipError(
-        f"{file.arrays}: `{key}` has {len(arrays[key])} frames, `frames` has"
-        f" {len(frames)}."
+        f"{file.arrays}: `{key}` has shape {values.shape}; `frames` of"
+        f" {frames.shape} need {expected}."
       )
+    is_number = values.dtype.kind in "iufb"
+    if not (is_number and (key == "joints2d" or np.isfinite(values).all())):
+      raise ClipError(f"{file.arrays}: `{key}` must hold finite numbers.")
   audio = None
   if "audio" in arrays:
     sound = arrays["audio"]
@@ -123,7 +129,6 @@ def _read_arrays(file: ClipFile) -> Clip:
     audio = _resample(sound, int(rate))
   elif file.video:
     audio = _read_sound(file.video)
-  truth = {key: arrays[key] for key in TRUTH if key in arrays}
   return Clip(file.name, frames, fps, audio, True, truth)
 
 
@@ -177,6 +182,24 @@ def _check_durations(clip: Clip) -> None:
       f"{clip.name}: {num} frames at {clip.fps:g} fps last {picture:.2f} s, the sound"
       f" {sound:.2f} s; pass --fps={rate} if the rate is wrong, or cut the sound."
     )
+
+
+def _without_seams(clip: Clip, segment_frames: int) -> Clip:
+  """Returns a chained clip without its repeated frames, and their time."""
+  seams = np.arange(segment_frames, len(clip.frames), segment_frames)
+  truth = dict(clip.truth)
+  for key in {"joints2d", "part_map"} & set(truth):
+    truth[key] = np.delete(truth[key], seams, axis=0)
+  starts = seams / clip.fps
+  for key in {"beat_times", "true_beat_times"} & set(truth):
+    times = np.asarray(truth[key], np.float64)[:, None]
+    truth[key] = times[:, 0] - np.clip(times - starts, 0, 1 / clip.fps).sum(1)
+  audio = clip.audio
+  if audio is not None:
+    of_frame = np.floor(np.arange(len(audio)) * clip.fps / SAMPLE_RATE)
+    audio = audio[~np.isin(of_frame, seams)]
+  frames = np.delete(clip.frames, seams, axis=0)
+  return dataclasses.replace(clip, frames=frames, audio=audio, truth=truth)
 
 
 def _cut(clip: Clip, num_frames: int) -> Clip:

@@ -226,6 +226,9 @@ def write_tables(
   if len(refusals) == len(TABLES):
     raise refusals[0]
   content["tables.md"] = "\n".join(texts)
+  for table in TABLES:  # none of other results beside a refused one
+    if f"table{table.number}.csv" not in content:
+      (folder / f"table{table.number}.csv").unlink(missing_ok=True)
   for name, text in content.items():
     files.write_text(folder / name, text)
   return content["tables.md"], [folder / name for name in content]

@@ -253,14 +253,20 @@ def _add_alignment_nulls(
   if not motions:  # as in a share of the clips that holds real ones only
     return
   result.scores["half_beat"], result.scores["chance"] = [], []
-  for motion, events in zip(motions, result.events, strict=True):
+  own = result.scores["sample"]
+  for motion, events, row_of_own in zip(motions, result.events, own, strict=True):
     later = baselines.half_beat_later(events.beats)
     row = {} if events.reason else scores.beat_scores(motion, later)
     result.scores["half_beat"].append(row)
     level = Score(None, "tempo_unknown")
     if events.period:
       level = Score(alignment.chance_level(events.period))
-    result.scores["chance"].append(dict.fromkeys(BEAT_METRICS, level))
+    # Chance is a mean over the clips that have a score, as tempi differ.
+    chance = {
+      name: row_of_own[name] if row_of_own[name].value is None else level
+      for name in BEAT_METRICS
+    }
+    result.scores["chance"].append(chance)
   lengths = [(len(motion.speed) + 1) / motion.fps for motion in motions]
   if max(lengths) > _MAX_RATIO * min(lengths):
     return  # music that ends before the motion, or goes on after it, is no null
@@ -271,6 +277,10 @@ def _add_alignment_nulls(
   alike = baselines.first_alike([result.events[i].strength for i in unknown])
   for i, first in zip(unknown, alike, strict=True):
     tracks[i] = tracks[unknown[first]]
+  by_beats: dict[bytes, str] = {}  # without sound, beats alone tell a track
+  for i, e in enumerate(result.events):
+    if not (e.track or is_heard(e) or e.reason):
+      tracks[i] = by_beats.setdefault(np.round(e.beats, 3).tobytes(), tracks[i])
   orders = baselines.derangements(tracks, settings.num_draws, settings.seed)
   if orders is None:
     return

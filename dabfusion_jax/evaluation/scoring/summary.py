@@ -1,5 +1,6 @@
 """Summarises measured clips by group: a row of plain values per metric."""
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -85,7 +86,8 @@ def _metric_row(
   nulls = {kind: rows[kind] for kind in NULLS if rows[kind]["n"]}
   if "shuffled" in nulls:
     nulls["shuffled"]["sd_of_draws"] = measured.shuffled_sd(name, indices)
-  words = _words(METRICS[name], columns, sequences, nulls)
+  draws = len(measured.draws[name]) if name in measured.draws else 1
+  words = _words(METRICS[name], columns, sequences, nulls, draws)
   return rows["sample"] | {"real": rows["real"], "nulls": nulls, "words": words}
 
 
@@ -94,21 +96,25 @@ def _words(
   columns: Mapping[str, Sequence[Score]],
   sequences: Sequence[str],
   nulls: Mapping[str, Row],
+  num_draws: int,
 ) -> str:
-  """Returns a sentence: the metric against its null, or against the real clips."""
+  """Returns a sentence: the metric against its null, or against the real clips.
+
+  A null of shuffled music is the mean of `num_draws` draws.
+  """
   own, real = columns["sample"], columns["real"]
   has_real = any(score.value is not None for score in real)
   if all(score.value is None for score in own):
-    if has_real:
-      return "known for the real clips only"
+    what = "known for the real clips only" if has_real else "not computed"
     reasons = sorted({score.reason or "" for score in own})
-    return f"not computed ({', '.join(reasons)})"
+    return f"{what} ({', '.join(reasons)})"
   if metric.null:
     if not columns[metric.null]:
       return "no null: the clips differ in length, or more than half have one track"
     title = {"frozen": "the frozen first frame", "shuffled": "shuffled music"}
     gap = aggregate.difference(own, columns[metric.null], sequences)
-    extra_error = nulls.get(metric.null, {}).get("sd_of_draws") or 0.0
+    of_draw = nulls.get(metric.null, {}).get("sd_of_draws") or 0.0
+    extra_error = of_draw / math.sqrt(num_draws)
     return aggregate.in_words(gap, title[metric.null], metric.better, extra_error)
   if not has_real:
     return "no real clips to compare with"

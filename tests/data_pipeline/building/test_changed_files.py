@@ -66,6 +66,24 @@ def test_what_was_added_changed_or_taken_away_is_made_anew(folder, capsys):
   assert "was complete already" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("kind", ["clips/*.json", "clips/*.npz", "songs/*.npz"])
+@pytest.mark.parametrize("left", [None, 0, 20])
+def test_unfinished_work_that_was_damaged_is_done_again(folder, kind, left):
+  _, before, _ = run(folder)
+  work = folder / "set" / "work"
+  for note in work.glob("clips/*.json") if "songs" in kind else ():
+    note.unlink()  # so that songs are asked for
+  for path in work.glob(kind):
+    if left is None:
+      path.unlink()
+    else:
+      path.write_bytes(path.read_bytes()[:left])
+  video(folder, "c")
+  status, after, _ = run(folder)
+  assert status == 0 and after.keys() == {"a", "b", "c"}
+  np.testing.assert_array_equal(after["a"]["frames"], before["a"]["frames"])
+
+
 def test_time_stamps_are_compared_but_never_with_the_clock(folder, capsys):
   run(folder)
   for name, year in (("a", 1971), ("b", 2100)):

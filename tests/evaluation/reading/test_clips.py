@@ -102,7 +102,12 @@ def test_frames_that_are_no_pictures_are_refused(tmp_path, frames, message):
     ({"sample_rate": None}, "mono int16 .* with `sample_rate`"),
     ({"audio": np.zeros(9000, np.float32)}, r"not float32 \(9000,\)"),
     ({"audio": np.zeros((9000, 2), np.int16)}, r"int16 \(9000, 2\)"),
-    ({"part_map": np.zeros((3, 8, 8), np.uint8)}, "`part_map` has 3 frames"),
+    ({"part_map": np.zeros((3, 8, 8), np.uint8)}, "`part_map` has shape .3,"),
+    ({"joints2d": np.zeros((4, 5, 2))}, "need .4, 17, 2."),
+    ({"beat_times": np.zeros((2, 2))}, "`beat_times` has shape"),
+    ({"beat_times": np.float64(1)}, "`beat_times` has shape"),
+    ({"beat_times": np.array([0.1, np.nan])}, "must hold finite numbers"),
+    ({"true_beat_times": np.array(["0.5"])}, "must hold finite numbers"),
   ],
 )
 def test_arrays_that_do_not_fit_are_refused(tmp_path, change, message):
@@ -236,3 +241,27 @@ def test_a_name_that_is_not_utf8_is_refused_at_once(tmp_path):
     pytest.skip("this disk takes no such name")
   with pytest.raises(clips.ClipError, match="not UTF-8; rename"):
     clip_files.find_paths(tmp_path, "samples")
+
+
+def test_music_stays_in_step_where_repeated_frames_are_dropped(tmp_path):
+  """Each frame tells the second of its beat, and is heard as loud as that."""
+  frames = (
+    np.zeros((24, 16, 16, 3), np.uint8)
+    + np.arange(24, dtype=np.uint8)[:, None, None, None]
+  )
+  loud = np.repeat(np.arange(24, dtype=np.int16), 2205)
+  arrays = {"frames": frames, "fps": 10, "audio": loud, "sample_rate": 22_050}
+  times = np.array([0.55, 0.85, 1.25, 2.05])
+  arrays |= {
+    "beat_times": times,
+    "joints2d": np.zeros((24, 17, 2)) + frames[:, :1, 0, :2],
+  }
+  clips.write_arrays(tmp_path / "a.npz", arrays)
+  clip = _read(tmp_path, segment_frames=8)
+  kept = [i for i in range(24) if i not in (8, 16)]
+  assert clip.frames[:, 0, 0, 0].tolist() == kept
+  assert clip.truth["joints2d"][:, 0, 0].tolist() == kept
+  heard = np.round(clip.audio * 32768)[1102::2205]
+  assert heard.tolist() == kept
+  # What was told of frame 8 is told of where it was.
+  np.testing.assert_allclose(clip.truth["beat_times"], [0.55, 0.8, 1.15, 1.85])

@@ -85,8 +85,10 @@ def test_results_of_different_protocols_are_refused(tmp_path):
 
 def test_only_tables_about_length_accept_clips_of_different_length(tmp_path):
   paths = _write(tmp_path, a=_result(), b=_result(num_frames=80))
+  tables.write_tables(tmp_path / "out", tables.read_results(paths[:1]))
   text, paths = tables.write_tables(tmp_path / "out", tables.read_results(paths))
   assert {p.name for p in paths} == {"table5.csv", "table7.csv", "tables.md"}
+  assert set((tmp_path / "out").iterdir()) == set(paths)  # none of other results
   assert "| ours | Ours | 80 | 9 |" in text.partition("Table 7")[2]
   assert text.count("refused:") == 5
 

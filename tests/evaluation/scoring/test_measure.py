@@ -83,3 +83,17 @@ def test_the_noise_of_a_random_null_counts():
   gap = aggregate.difference(scores(1.0, 1.1, 0.9), scores(0.0, 0.0, 0.0), "abc")
   assert "larger than its noise" in aggregate.in_words(gap, "its null", "higher", 0.01)
   assert "within its noise" in aggregate.in_words(gap, "its null", "higher", 1.0)
+
+
+@pytest.mark.parametrize("last", [0.5, 0.6])
+def test_the_same_beats_without_sound_are_one_track(tmp_path, last):
+  for i in range(4):
+    period = last if i > 1 else 0.5
+    arrays = {"frames": clip_folders.make_frames(i), "fps": 10}
+    arrays["beat_times"] = np.arange(0, 2.5, period)
+    (tmp_path / "clips").mkdir(exist_ok=True)
+    clips.write_arrays(tmp_path / "clips" / f"{'abcd'[i]}.npz", arrays)
+  folders = [tmp_path / name for name in ("clips", "clips", "cache")]
+  summary = evaluate_folders(*folders, ("alignment",))[0]["summary"]
+  nulls = summary["all"]["beat_alignment"]["nulls"]
+  assert ("shuffled" in nulls) == (last != 0.5)
