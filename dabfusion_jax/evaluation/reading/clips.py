@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float32, Shaped, UInt8
+from jaxtyping import Float32, Float64, Shaped, UInt8
 
 from dabfusion_jax.evaluation.reading.clip_files import ClipError, ClipFile
 from data_pipeline import files
@@ -190,16 +190,23 @@ def _without_seams(clip: Clip, segment_frames: int) -> Clip:
   truth = dict(clip.truth)
   for key in {"joints2d", "part_map"} & set(truth):
     truth[key] = np.delete(truth[key], seams, axis=0)
-  starts = seams / clip.fps
   for key in {"beat_times", "true_beat_times"} & set(truth):
-    times = np.asarray(truth[key], np.float64)[:, None]
-    truth[key] = times[:, 0] - np.clip(times - starts, 0, 1 / clip.fps).sum(1)
+    truth[key] = without_seam_time(truth[key], segment_frames, clip.fps)
   audio = clip.audio
   if audio is not None:
     of_frame = np.floor(np.arange(len(audio)) * clip.fps / SAMPLE_RATE)
     audio = audio[~np.isin(of_frame, seams)]
   frames = np.delete(clip.frames, seams, axis=0)
   return dataclasses.replace(clip, frames=frames, audio=audio, truth=truth)
+
+
+def without_seam_time(
+  times: Shaped[np.ndarray, "n"], segment_frames: int, fps: float
+) -> Float64[np.ndarray, "n"]:
+  """Returns times [s] of a chained clip on the time line without repeated frames."""
+  times = np.asarray(times, np.float64)[:, None]
+  starts = np.arange(segment_frames / fps, times.max(initial=0), segment_frames / fps)
+  return times[:, 0] - np.clip(times - starts, 0, 1 / fps).sum(1)
 
 
 def _cut(clip: Clip, num_frames: int) -> Clip:

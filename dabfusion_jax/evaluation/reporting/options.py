@@ -23,7 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
   add("--frame_size", type=size, help="resize all clips to this size")
   add("--segment_frames", type=count, help=(
     "for chained clips (Table 7 of the paper): frames per segment, each beginning with"
-    " the last frame of the one before, which is dropped"))  # fmt: skip
+    " the last frame of the one before, which is dropped with its music"))  # fmt: skip
   add("--fvd_resize", choices=i3d.RESIZES, default="default", help=(
     "how FVD resizes to 224 px; tf1: as the original code does"))  # fmt: skip
   add("--include_first", action="store_true", help=(

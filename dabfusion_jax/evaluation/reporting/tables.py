@@ -203,7 +203,7 @@ def write_tables(
   """Writes tables.md and tableN.csv; returns the markdown and all paths.
 
   A table whose results were measured differently is refused. The others are written,
-  and the reason stands in the text.
+  and the reason stands in the text; a csv of it from before is removed.
 
   Raises:
     ProtocolError: all tables are refused.

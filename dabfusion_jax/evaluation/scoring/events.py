@@ -7,6 +7,7 @@ from jaxtyping import Float32, Float64
 
 from dabfusion_jax.evaluation.reading import music_events
 from dabfusion_jax.evaluation.reading.changes import heard_until
+from dabfusion_jax.evaluation.reading.clips import without_seam_time
 from dabfusion_jax.evaluation.reading.features import ClipFeatures
 from dabfusion_jax.evaluation.reading.labels import Labels
 from dabfusion_jax.evaluation.reading.networks import Networks
@@ -73,10 +74,19 @@ def collect_events(
     is_whole = excess > -0.5 / clip.fps
     if excess > 0.5 / clip.fps:
       heard = heard.changed(heard_until(seconds))
+  segment = clip.settings.get("segment_frames")
+
+  def known(one, key):
+    """Returns beats; those of the other clip on the time line of the clip."""
+    times = one.truth[key]
+    if one.settings.get("segment_frames") == segment:
+      return times
+    return without_seam_time(times, segment, clip.fps)
+
   # The trackers have subtracted their own default already.
   correction = LATE_SECONDS - beats_late_seconds
   candidates = [
-    (one.truth[key] + shift, source)
+    (known(one, key) + shift, source)
     for key, shift, source in (
       ("true_beat_times", 0.0, "known"),
       ("beat_times", correction, "tracked in song"),

@@ -8,9 +8,13 @@ import pytest
 from evaluations import evaluate_folders
 
 from dabfusion_jax.evaluation.reading import clips, features
+from dabfusion_jax.evaluation.reading.cache import FeatureCache
 from dabfusion_jax.evaluation.reading.changes import Change
+from dabfusion_jax.evaluation.reading.clip_sets import open_clip_set
+from dabfusion_jax.evaluation.reading.labels import parse_labels
 from dabfusion_jax.evaluation.reading.networks import Networks
 from dabfusion_jax.evaluation.scoring import aggregate, paired
+from dabfusion_jax.evaluation.scoring.events import collect_events
 from dabfusion_jax.metrics import image
 from dabfusion_jax.metrics.alignment import Score
 
@@ -97,3 +101,21 @@ def test_the_same_beats_without_sound_are_one_track(tmp_path, last):
   summary = evaluate_folders(*folders, ("alignment",))[0]["summary"]
   nulls = summary["all"]["beat_alignment"]["nulls"]
   assert ("shuffled" in nulls) == (last != 0.5)
+
+
+def test_beats_of_the_real_clip_are_on_the_time_line_of_the_chained_one(tmp_path):
+  real = {"frames": clip_folders.make_frames(0), "fps": 10}
+  for folder, more in (("ours", {}), ("real", {"beat_times": np.array([0.5, 1.5])})):
+    (tmp_path / folder).mkdir()
+    clips.write_arrays(tmp_path / folder / "a.npz", real | more)
+  ours, whole = features.Reading(segment_frames=8), features.Reading()
+  sets = (("ours", "samples", ours), ("real", "references", whole))
+  cache = FeatureCache(tmp_path / "cache")
+  pair = [
+    open_clip_set(tmp_path / folder, part, reading, cache).features["a"]
+    for folder, part, reading in sets
+  ]
+  beats = collect_events(*pair, parse_labels("a"), Networks({}, {})).beats
+  assert np.diff(beats) == pytest.approx(0.9)  # that of a frame in between is left out
+  alone = collect_events(pair[1], None, parse_labels("a"), Networks({}, {})).beats
+  assert np.diff(alone) == pytest.approx(1.0)
