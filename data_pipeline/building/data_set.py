@@ -80,7 +80,7 @@ def build_data_set(
       raise BuildError(
         f"No clip could be made from {len(survey.videos)} videos "
         f"({describe_statuses(findings) or 'none found'}); see {output / REPORT}. "
-        "Lower --num_frames if they are too short."
+        "If they are too short, lower --num_frames, and choose another --output."
       )
     # Until here, a data set that was finished before stays usable.
     (output / MANIFEST).unlink(missing_ok=True)

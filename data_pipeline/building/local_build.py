@@ -21,7 +21,7 @@ import numpy as np
 import tqdm
 
 from data_pipeline import files
-from data_pipeline.building.data_set import build_data_set
+from data_pipeline.building.data_set import BuildError, build_data_set
 from data_pipeline.building.local_pool import LocalPool
 from data_pipeline.building.manifest import ClipEntry, clip_entry
 from data_pipeline.building.settings import BuildSettings
@@ -34,6 +34,7 @@ from data_pipeline.workers import count_cores
 
 T, U = TypeVar("T"), TypeVar("U")
 _MAX_READERS = 16  # threads, each with a record of several MB
+_MAX_REPAIRS = 20  # clips that are found damaged and are cut again
 _CRASH = "its process died (bug in a decoder, or out of memory); convert it to mp4."
 
 
@@ -64,6 +65,22 @@ def _write_clips(
   work: pathlib.Path,
   shards: pathlib.Path,
 ) -> tuple[list[ClipEntry], list[Finding]]:
+  for _ in range(_MAX_REPAIRS):
+    try:
+      return _try_write_clips(settings, num_workers, survey, work, shards)
+    except _DamagedClipError as error:  # it is gone now, so that it is cut again
+      print(f"{error} and is made again.")
+      shutil.rmtree(shards, ignore_errors=True)
+  raise BuildError(f"{work} keeps losing clips; check the disk.")
+
+
+def _try_write_clips(
+  settings: BuildSettings,
+  num_workers: int,
+  survey: Survey,
+  work: pathlib.Path,
+  shards: pathlib.Path,
+) -> tuple[list[ClipEntry], list[Finding]]:
   findings = [*survey.findings, *_cut_videos(settings, num_workers, survey, work)]
   broken = {finding.name for finding in findings if finding.status == "broken"}
   clips: list[ClipEntry] = []
@@ -88,18 +105,32 @@ def _write_shards(
   # Imported here: the worker processes do not need it.
   from data_pipeline.building.tfds_builder import write_shards
 
-  example = load_features(next(iter(paths.values()))[0])
+  example = _load_or_remove(next(iter(paths.values()))[0])
   with tqdm.tqdm(total=sum(map(len, paths.values())), desc="shards", unit="") as bar:
 
     def records(split: str) -> Iterator[tuple[str, dict[str, Any]]]:
       for path, features in zip(
-        paths[split], _ahead(load_features, paths[split]), strict=True
+        paths[split], _ahead(_load_or_remove, paths[split]), strict=True
       ):
         del features["digest"]
         bar.update()
         yield path.stem, features
 
     write_shards(shards, example, {split: records(split) for split in paths})
+
+
+class _DamagedClipError(Exception):
+  """A file of `work/clips` that was damaged after it was written; it is removed."""
+
+
+def _load_or_remove(path: pathlib.Path) -> dict[str, Any]:
+  try:
+    return load_features(path)
+  except (MemoryError, PermissionError):
+    raise
+  except files.DAMAGED_NPZ as error:
+    path.unlink(missing_ok=True)
+    raise _DamagedClipError(f"{path} is damaged ({error})") from error
 
 
 def _ahead(function: Callable[[T], U], items: Iterable[T]) -> Iterator[U]:
@@ -152,7 +183,7 @@ def _find_beats(
   settings: BuildSettings, song: str, paths: Sequence[str], path: pathlib.Path
 ) -> tuple[str, str]:
   """Saves the beats of a song; returns it and its problem, or an empty string."""
-  if zipfile.is_zipfile(path):  # whole
+  if _is_whole(path):
     return song, ""
   try:
     tracked = find_beats(settings, song, paths)
@@ -161,6 +192,14 @@ def _find_beats(
   with files.whole_file(path) as temporary, open(temporary, "wb") as file:
     np.savez(file, times=tracked.times, doubt=tracked.doubt)
   return song, ""
+
+
+def _is_whole(path: pathlib.Path) -> bool:
+  try:
+    with zipfile.ZipFile(path) as archive:
+      return archive.testzip() is None  # a small file
+  except files.DAMAGED_NPZ:
+    return False
 
 
 def _crashed_song(
@@ -183,6 +222,7 @@ def _cut_video(
   note = _note_file(video.name, work)
   if (done := _outcome_before(note, video.name, digest, work)) is not None:
     return done
+  note.unlink(missing_ok=True)  # its clips are about to be replaced, one by one
   saved = files.read_npz(beats_file)
   beats = Tracked(saved["times"], doubt=str(saved["doubt"]))
   clips = []

@@ -60,8 +60,8 @@ def read_arguments(
     "folder: songs kept for testing; a film whose song --metadata "
     "does not tell counts as one"))  # fmt: skip
   add("--split", type=path, default="official", help=(
-    "aist, synthdance: test tracks: official, index1, index2 or a file; "
-    "aist: also crossmodal"))  # fmt: skip
+    "aist, or synthdance with the preset full: test tracks: official, index1, index2 "
+    "or a file; aist: also crossmodal"))  # fmt: skip
   add("--frame_size", type=cli.positive_int, help=(
     "pixels; default: 64 for smoke, demo and medium, else 128"))  # fmt: skip
   add("--num_frames", type=cli.positive_int, default=40, help="per clip; default: 40")

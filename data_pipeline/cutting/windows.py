@@ -91,8 +91,10 @@ class Windows:
     for inside in itertools.chain(*parts):
       if len(inside):
         spare = inside[-1] - inside[0] - (num_frames - 1) / fps
-        # A window as long as the video must not be lost to rounding.
-        if spare >= -0.5 * frame_seconds - 1e-6:
+        # A window as long as the video must not be lost to rounding; and in a film of
+        # fewer frames per second than the clip, the last one stays for longer.
+        missing = max(0.5 * frame_seconds, frame_seconds - 1 / fps)
+        if spare >= -missing - 1e-6:
           begins.append(float(inside[0]))
           spares.append(max(float(spare), 0.0))
     if not begins:

@@ -170,9 +170,12 @@ def decode(
 
 
 def content_digest(record: Mapping[str, Any]) -> str:
-  """Returns a hash of a record's frames, sound and beats, before any encoding."""
+  """Returns a hash of a record's frames, sound, beats and truth.
+
+  The embedding of the music is not part of it: encoders round otherwise elsewhere.
+  """
   digest = hashlib.sha256()
-  for key in ("frames", "audio", "beat_times", "true_beat_times"):
+  for key in ("frames", "audio", "beat_times", *TRUTH, *OPTIONAL):
     if key in record:
       digest.update(np.ascontiguousarray(record[key]).tobytes())
   return digest.hexdigest()

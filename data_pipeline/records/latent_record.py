@@ -75,6 +75,12 @@ def decode(blob: bytes) -> dict[str, np.ndarray]:
   return arrays
 
 
+def name_of(blob: bytes) -> str:
+  """Returns the name of the clip that `encode` stored."""
+  length = int.from_bytes(blob[:8], "little")
+  return json.loads(blob[8 : 8 + length])["__metadata__"]["name"]
+
+
 def read_manifest(folder: epath.PathLike) -> dict[str, Any]:
   """Reads the manifest that `dabfusion_jax.latents` wrote to a folder.
 

@@ -9,6 +9,8 @@ from data_pipeline.records import body_parts
 from data_pipeline.records.clip_record import Record
 from data_pipeline.records.surfaces import Surfaces
 
+SUFFIX = ".mirrored"  # of the names of mirrored clips
+
 
 class WithMirrored(Sequence[Record]):
   """All clips of a source, and then all of them in a mirror."""
@@ -31,7 +33,7 @@ def mirror(clip: Record) -> Record:
   beats stay as they are.
   """
   seen = dict(clip) | {
-    "name": f"{clip['name']}.mirrored",
+    "name": f"{clip['name']}{SUFFIX}",
     "frames": np.ascontiguousarray(clip["frames"][:, :, ::-1]),
   }
   if "part_map" in clip:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import io
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -73,12 +74,15 @@ class Surfaces:
     """Returns all arrays as the integers of a record, `NO_TRIANGLE` off the body."""
     depth = np.minimum(self.depth * DEPTH_UNITS, np.iinfo(np.uint16).max)
     points = np.round(self.points * POINT_UNITS)
+    # Limbs may leave the picture; with a margin for these, small pictures fit 16 bits.
+    kind = np.int16 if max(self.triangle.shape[1:]) <= 128 else np.int32
+    bounds = np.iinfo(kind)
     return {
       "triangle": np.where(self.triangle < 0, NO_TRIANGLE, self.triangle).astype("u2"),
       "place": np.uint8(np.clip(self.place, 0, 1) * PLACE_UNITS + 0.5),
       "depth": np.uint16(depth + 0.5),
       "corners": np.uint16(self.corners),
-      "points": np.int16(np.clip(points, -(2**15), 2**15 - 1)),
+      "points": kind(np.clip(points, bounds.min, bounds.max)),
     }
 
   def encode(self) -> UInt8[np.ndarray, "n"]:
@@ -88,6 +92,7 @@ class Surfaces:
     for key in ("triangle", "place", "depth"):
       arrays[key] = arrays[key][is_body]
     arrays["is_body"] = np.packbits(is_body)
+    arrays["is_nothing"] = np.packbits(~is_body & (self.depth == 0))
     arrays["shape"] = np.int32(is_body.shape)
     buffer = io.BytesIO()
     np.savez(buffer, **arrays)
@@ -98,16 +103,22 @@ class Surfaces:
     """Decodes what `encode` made."""
     arrays = files.read_npz(io.BytesIO(code.tobytes()))
     shape = tuple(arrays["shape"].tolist())
-    is_body = np.unpackbits(arrays["is_body"], count=int(np.prod(shape)))
-    is_body = is_body.reshape(shape).astype(bool)
+
+    def unpack(bits: np.ndarray) -> np.ndarray:
+      return np.unpackbits(bits, count=math.prod(shape)).reshape(shape).astype(bool)
+
+    is_body = unpack(arrays["is_body"])
     triangle = np.full(shape, -1, np.int32)
     triangle[is_body] = arrays["triangle"]
     place = np.zeros((*shape, 2), np.float32)
     place[is_body] = arrays["place"] / PLACE_UNITS
     depth = np.full(shape, np.inf, np.float32)
     depth[is_body] = arrays["depth"] / DEPTH_UNITS
+    if "is_nothing" in arrays:  # not in records made before
+      depth[unpack(arrays["is_nothing"])] = 0
     corners = arrays["corners"].astype(np.int32)
-    return cls(triangle, place, corners, arrays["points"] / POINT_UNITS, depth)
+    points = arrays["points"].astype(np.float32) / POINT_UNITS
+    return cls(triangle, place, corners, points, depth)
 
   def motion(
     self, to: int, source: int

@@ -29,7 +29,7 @@ SONG_SUFFIXES = (
   *(".wav", ".flac", ".ogg", ".mp3", ".m4a", ".aac", ".opus", ".wma", ".mka"),
   *(".aif", ".aiff", ".au", ".caf", ".oga", ".wv"),
 )
-READING = 2  # raised when the same files give other clips or beats
+READING = 3  # raised when the same files give other clips or beats
 _SAFE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 
 
@@ -93,16 +93,18 @@ class Survey:
     songs: files that contain each song, best first; empty for generated songs.
     findings: files that are missing, left out or not recognised.
     expected: number of listed videos per split; empty if there are no lists.
+    generator: version of the program that makes the videos; empty if they are files.
   """
 
   videos: Sequence[SourceVideo]
   songs: Mapping[str, Sequence[str]]
   findings: Sequence[Finding] = ()
   expected: Mapping[str, int] = dataclasses.field(default_factory=dict)
+  generator: str = ""
 
   def song_digest(self, song: str) -> str:
-    """Returns a digest of the files of a song; another one is another song."""
-    return _digest(song, *map(_file_state, self.songs[song]))
+    """Returns a digest of what a song is read from; another one is another song."""
+    return _digest(song, self.generator, *map(_file_state, self.songs[song]))
 
   def video_digest(self, video: SourceVideo) -> str:
     """Returns a digest of all that the clips of a video are made from."""

@@ -10,9 +10,12 @@ import numpy as np
 from jaxtyping import Float32
 
 from data_pipeline import aist
+from data_pipeline.errors import UserError
 from data_pipeline.sources.base import SourceVideo, Survey, VideoFile
 from data_pipeline.synthdance import generate, music, presets
 from data_pipeline.synthdance.truth import Truth
+
+GENERATOR = 2  # raised when the same names give other videos, songs or truth
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,8 +37,17 @@ class SynthDanceSource:
     return {"name": self.name, "preset": self.preset, "split": self.split}
 
   def survey(self) -> Survey:
-    """Lists the videos of the preset."""
+    """Lists the videos of the preset.
+
+    Raises:
+      UserError: it has no clips for this split.
+    """
     tracks, dancers = aist.held_out_tracks(self.split), aist.held_out_dancers()
+    if self.split != "official" and self.preset != "full":
+      raise UserError(
+        f"The preset {self.preset!r} has no clips for --split={self.split}: it was "
+        "drawn for the official test tracks. Leave --split out, or use the preset full."
+      )
     videos = [
       SourceVideo(
         name=str(spec.name),
@@ -49,7 +61,8 @@ class SynthDanceSource:
       )
       for spec in presets.clips_of_preset(self.preset)
     ]
-    return Survey(videos, {video.song: () for video in videos})
+    songs = {video.song: () for video in videos}
+    return Survey(videos, songs, generator=str(GENERATOR))
 
   def song_audio(
     self, song: str, files: Sequence[str]

@@ -176,6 +176,8 @@ def test_training_clips_may_be_cached_in_a_mirror_too(stage1, cache, data, tmp_p
   source = latent_record.open_latents(tmp_path / "both", "train")
   assert len(source) == 2 * CLIPS
   plain, seen = (latent_record.decode(source[i]) for i in (0, CLIPS))
+  names = [latent_record.name_of(source[i]) for i in (0, CLIPS)]
+  assert names[0].replace(".", ".mirrored.") == names[1]
   np.testing.assert_array_equal(plain["music"], seen["music"])
   assert np.abs(plain["z"] - seen["z"]).max() > 0.1
   before = names_and_records(cache, "train")[plain["music"].tobytes()]

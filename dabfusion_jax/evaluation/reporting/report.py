@@ -15,6 +15,7 @@ from dabfusion_jax.evaluation.reporting.result import (
   RESULT,
   SCORES,
   Result,
+  fvd_text,
   gaps,
   is_computed,
   mean_text,
@@ -193,8 +194,10 @@ def _groups_table(summary: Mapping[str, Any]) -> str:
     cells: list[object] = [group, n]
     for name in names:
       row = rows.get(name)
-      if row is None or name in FVD_LENGTHS:
-        cells.append(row and row["value"])
+      if row is None:
+        cells.append(None)
+      elif name in FVD_LENGTHS:
+        cells.append((fvd_text(row, n), row["value"]))
       else:
         cells.append((mean_text(row, n), row["mean"]))
     body.append(cells)

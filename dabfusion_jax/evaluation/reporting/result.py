@@ -222,3 +222,13 @@ def mean_text(row: Mapping[str, Any], n: int) -> str:
     return "-"
   text = aggregate.with_error(row["mean"], row["sem_seq"])
   return text + (f" (n {row['n']})" if row["n"] != n else "")
+
+
+def fvd_text(row: Mapping[str, Any], n: int) -> str:
+  """Returns a distance beside that of half the real clips, and its own n if not n."""
+  if row["value"] is None:
+    return f"not computed ({row['reason']})"
+  half = row["real_half"]
+  beside = f" (real {half['mean']:.1f} at n {half['n']})" if half else ""
+  own_n = f" (n {row['n']})" if row["n"] != n else ""
+  return f"{row['value']:.2f}{own_n}{beside}"

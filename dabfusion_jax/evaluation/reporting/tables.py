@@ -16,6 +16,7 @@ from dabfusion_jax.evaluation.reporting import markdown, protocol, published
 from dabfusion_jax.evaluation.reporting.result import (
   RESULT,
   Result,
+  fvd_text,
   mean_text,
   read_result,
 )
@@ -173,12 +174,7 @@ def _value(column: str, row: Row | None, n: int) -> str:
   if row is None:
     return "not computed"
   if column == "fvd":
-    if row["value"] is None:
-      return f"not computed ({row['reason']})"
-    half = row["real_half"]
-    beside = f" (real {half['mean']:.1f} at n {half['n']})" if half else ""
-    own_n = f" (n {row['n']})" if row["n"] != n else ""
-    return f"{row['value']:.2f}{own_n}{beside}"
+    return fvd_text(row, n)
   if row["mean"] is None:
     is_missing = "no_weights" in row["reasons"]
     return "not computed (no weights)" if is_missing else "undefined"

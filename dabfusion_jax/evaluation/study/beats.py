@@ -16,18 +16,23 @@ def measure(study: Study) -> Part:
   motions = {"real": clips.real_motion, **study.motions}
   part = Part("beats", clips.sequences)
   for rule, title in TITLES.items():
-    real = clips.real_motion.alignment(clips.true_beats, rule)
+    real_motion = clips.real_motion
+    real = real_motion.alignment(clips.true_beats, rule)
+    real_later = real_motion.alignment_half_beat_later(clips.true_beats, rule)
+    real_others = real_motion.alignment_shuffled(
+      clips.true_beats, tracks, study.seed, rule
+    )
     for name, motion in motions.items():
       key, words = f"{name}.{rule}", f"{title} of {_words(name)}"
       own = motion.alignment(clips.true_beats, rule)
       part.add(key, words, own, real, chance, CHANCE)
       later = motion.alignment_half_beat_later(clips.true_beats, rule)
       title_of_null = f"{words}, beats half an interval later"
-      part.add(f"{key}.half_beat", title_of_null, later, real, chance, CHANCE)
+      part.add(f"{key}.half_beat", title_of_null, later, real_later, chance, CHANCE)
       others = motion.alignment_shuffled(clips.true_beats, tracks, study.seed, rule)
       if others is not None:
         title_of_null = f"{words}, beats of other tracks"
-        part.add(f"{key}.shuffled", title_of_null, others, real, chance, CHANCE)
+        part.add(f"{key}.shuffled", title_of_null, others, real_others, chance, CHANCE)
     for name in study.motions:
       fraction = clips.fraction_of_gap(part.values[f"{name}.{rule}"], chance, real)
       words = f"{title} of {name}, fraction of the gap from chance to real"

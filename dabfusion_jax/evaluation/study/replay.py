@@ -9,7 +9,7 @@ from dabfusion_jax.evaluation.study.cached_sampler import Latents
 from dabfusion_jax.evaluation.study.claim import Part
 from dabfusion_jax.evaluation.study.study import Study
 from dabfusion_jax.ops.grid import identity_grid
-from data_pipeline.records import latent_record, loader
+from data_pipeline.records import latent_record, mirrored
 from data_pipeline.records.picks import even_indices
 
 _CHUNK = 256  # training clips at a time
@@ -25,8 +25,7 @@ def measure(study: Study) -> Part:
   clips, size = study.clips, study.clips.size
   source = latent_record.open_latents(study.latents, "train")
   flows = np.stack([latent_record.decode(blob)["flow"] for blob in source])
-  names = loader.read_manifest(study.data)["splits"]["train"]
-  videos = np.array([name.rpartition(".")[0] for name in names])
+  videos = np.array([_video_of(latent_record.name_of(blob)) for blob in source])
   known = displacements(flows, size)
   held_out = displacements(clips.latents.flow, size)
   sequences = np.asarray(clips.sequences)
@@ -58,6 +57,11 @@ def measure(study: Study) -> Part:
     title = "nearest training / nearest held-out clip, sets of equal size"
     part.add(f"{name}.nearest_ratio", f"{title}, dances of {name}", ratio, real_ratio)
   return part
+
+
+def _video_of(clip: str) -> str:
+  """Returns the video of a clip, which is that of its mirror image as well."""
+  return clip.rpartition(".")[0].removesuffix(mirrored.SUFFIX)
 
 
 def displacements(

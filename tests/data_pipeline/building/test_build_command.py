@@ -34,6 +34,7 @@ def test_the_description_of_a_data_set_does_not_change():
   [
     ("--encoder=vgg", "Unknown music encoder 'vgg'"),
     ("--split=no", "Unknown split 'no'; use index1, index2, official or"),
+    ("--split=index1", "The preset 'smoke' has no clips for --split=index1"),
     ("--train_windows=all", "Unknown windows 'all'"),
     ("--frame_size=8", "the minimum is 1 frame of 16 pixels"),
   ],

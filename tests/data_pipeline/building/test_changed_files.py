@@ -67,21 +67,56 @@ def test_what_was_added_changed_or_taken_away_is_made_anew(folder, capsys):
 
 
 @pytest.mark.parametrize("kind", ["clips/*.json", "clips/*.npz", "songs/*.npz"])
-@pytest.mark.parametrize("left", [None, 0, 20])
+@pytest.mark.parametrize("left", [None, 0, 20, "ends"])
 def test_unfinished_work_that_was_damaged_is_done_again(folder, kind, left):
   _, before, _ = run(folder)
   work = folder / "set" / "work"
   for note in work.glob("clips/*.json") if "songs" in kind else ():
     note.unlink()  # so that songs are asked for
   for path in work.glob(kind):
+    content = path.read_bytes()
     if left is None:
       path.unlink()
+    elif left == "ends":
+      middle = len(content) // 2
+      path.write_bytes(content[:middle] + bytes(64) + content[middle + 64 :])
     else:
-      path.write_bytes(path.read_bytes()[:left])
+      path.write_bytes(content[:left])
   video(folder, "c")
   status, after, _ = run(folder)
   assert status == 0 and after.keys() == {"a", "b", "c"}
   np.testing.assert_array_equal(after["a"]["frames"], before["a"]["frames"])
+
+
+def test_clips_of_a_film_that_was_changed_and_changed_back_are_its_own(
+  folder, monkeypatch
+):
+  def clips():
+    found = loader.open_clips(folder / "set", "train")
+    return {
+      (clip["name"], clip["window"]): clip["frames"].mean()
+      for clip in found
+      if clip["name"][0] == "b"
+    }
+
+  run(folder)
+  before = clips()
+  path = folder / "videos" / "b.mp4"
+  shutil.copy2(path, folder / "kept.mp4")
+  video(folder, "b", level=100)
+
+  def save_and_stop(*args):
+    save_features(*args)
+    raise KeyboardInterrupt
+
+  save_features = local_build.save_features
+  with monkeypatch.context() as patch:
+    patch.setattr(local_build, "save_features", save_and_stop)
+    assert run(folder)[0] == 130  # as Ctrl-C ends it
+  shutil.copy2(folder / "kept.mp4", path)
+  video(folder, "c")  # so that there is something to build
+  run(folder)
+  assert clips() == before
 
 
 def test_time_stamps_are_compared_but_never_with_the_clock(folder, capsys):

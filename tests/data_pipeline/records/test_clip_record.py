@@ -55,11 +55,11 @@ def test_another_schema_names_both_versions():
     clip_record.decode(features)
 
 
-def test_the_digest_depends_on_frames_sound_and_beats():
+def test_the_digest_depends_on_frames_sound_beats_and_truth():
   record = make_record()
   digest = clip_record.content_digest(record)
   assert clip_record.content_digest(record | {"music": record["music"] + 1}) == digest
-  for key in ("frames", "audio", "beat_times", "true_beat_times"):
+  for key in ("frames", "audio", "beat_times", *clip_record.TRUTH):
     changed = record[key].copy()
     changed.flat[0] += 1
     assert clip_record.content_digest(record | {key: changed}) != digest

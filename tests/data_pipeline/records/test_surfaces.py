@@ -5,6 +5,7 @@ import threading
 import time
 
 import numpy as np
+import pytest
 
 from data_pipeline.records.surfaces import Surfaces
 
@@ -39,3 +40,22 @@ def test_files_of_arrays_are_parsed_by_one_thread_at_a_time(monkeypatch):
   for found in decoded:
     np.testing.assert_array_equal(found.triangle, surfaces.triangle)
     np.testing.assert_array_equal(found.points, surfaces.points)
+
+
+@pytest.mark.parametrize("size", [8, 1024])
+def test_a_record_keeps_what_is_hidden_and_where_a_surface_is(size):
+  surfaces = make_surfaces()
+  surfaces.triangle[1, :, 4:] = -1
+  surfaces.depth[1, :, 4:] = 0  # a black bar beside the picture
+  points = surfaces.points.copy()
+  points[..., 0] += size - 8
+  large = [
+    np.pad(x, ((0, 0), (0, 0), (size - 8, 0), *((0, 0),) * (x.ndim - 3)))
+    for x in (surfaces.triangle + 1, surfaces.place, surfaces.depth)
+  ]
+  surfaces = Surfaces(large[0] - 1, large[1], surfaces.corners, points, large[2])
+  again = Surfaces.decode(surfaces.encode())
+  for a, b in zip(surfaces.motion(0, 1), again.motion(0, 1), strict=True):
+    np.testing.assert_allclose(a, b, atol=1 / 64)
+  visible = again.motion(0, 1)[1]
+  assert visible[2:6, -6:-4].all() and not visible[:, -4:].any()

@@ -262,24 +262,40 @@ def test_stage_1_that_rebuilds_its_clips_beats_the_frozen_frame(study):
   assert {"ssim", "ssim_mask.frozen"} <= set(part.values)
 
 
+def _training_clips(flows, names=None):
+  """Returns what stands for `latent_record`: a cache of these flows."""
+  names = names or [f"video{i}.0" for i in range(len(flows))]
+  return types.SimpleNamespace(
+    open_latents=lambda folder, split: list(zip(names, flows, strict=True)),
+    name_of=lambda blob: blob[0],
+    decode=lambda blob: {"flow": blob[1]},
+  )
+
+
 def test_a_copied_training_clip_is_nearer_than_real_clips_are(study, monkeypatch):
   """The training clips are the very dances of one model, and other ones."""
   flows = np.concatenate([study.dances["b"].flow, study.dances["e"].flow[:, ::-1]])
-  latents = types.SimpleNamespace(
-    open_latents=lambda folder, split: list(flows),
-    decode=lambda flow: {"flow": flow},
-  )
-  names = [f"video{i}.0" for i in range(len(flows))]
-  loader = types.SimpleNamespace(
-    read_manifest=lambda folder: {"splits": {"train": names}}
-  )
-  monkeypatch.setattr(replay, "latent_record", latents)
-  monkeypatch.setattr(replay, "loader", loader)
+  monkeypatch.setattr(replay, "latent_record", _training_clips(flows))
   part = replay.measure(study)
   claims = _claims(part)
   assert claims["b.nearest_training"].value.mean < 0.01
   assert _holds(part, "b.nearest_training") is False
   assert claims["real.nearest_training"].value.mean > 0.1
+
+
+def test_a_training_clip_is_compared_with_other_videos_only(study, monkeypatch):
+  flows = study.dances["e"].flow
+  names = [f"video{i}.0" for i in range(len(flows))]
+  again = [
+    f"video{i}{kind}" for i in range(len(flows)) for kind in (".1", ".mirrored.0")
+  ]
+  order = np.random.default_rng(0).permutation(3 * len(flows))  # as shards have any
+  clips = np.concatenate([flows, flows.repeat(2, 0)])[order]
+  latents = _training_clips(clips, [(names + again)[i] for i in order])
+  monkeypatch.setattr(replay, "latent_record", latents)
+  claims = _claims(replay.measure(study))
+  # All windows of a video, and their mirror images, are equal here.
+  assert claims["training.nearest_training"].value.mean > 0.1
 
 
 def test_the_fewest_steps_within_the_noise_are_chosen(clips, study):
@@ -306,18 +322,8 @@ def test_the_study_of_steps_covers_all_samplers(study):
 def test_every_expectation_is_about_a_claim_that_is_made(study, monkeypatch):
   vectors = {"BR": np.full(4, 0.5, np.float32)}
   monkeypatch.setattr(comparisons, "style_vectors", lambda data: vectors)
-  monkeypatch.setattr(
-    replay, "latent_record",
-    types.SimpleNamespace(
-      open_latents=lambda folder, split: list(study.dances["e"].flow),
-      decode=lambda flow: {"flow": flow},
-    ),
-  )  # fmt: skip
-  names = [f"video{i}.0" for i in range(14)]
-  manifest = {"splits": {"train": names}}
-  monkeypatch.setattr(
-    replay, "loader", types.SimpleNamespace(read_manifest=lambda folder: manifest)
-  )
+  latents = _training_clips(study.dances["e"].flow)
+  monkeypatch.setattr(replay, "latent_record", latents)
   for name, expectations in claim.EXPECTATIONS.items():
     part = parts.PARTS[name].measure(study)
     assert part.name == name
