@@ -18,7 +18,6 @@ from dabfusion_jax.inference.song import Condition
 from dabfusion_jax.ops.grid import identity_grid
 from dabfusion_jax.ops.joints import JOINTS
 from dabfusion_jax.ops.pixels import from_uint8, to_uint8
-from dabfusion_jax.ops.platform import only_here
 from dabfusion_jax.parallel.compiled import options_for_inference
 from dabfusion_jax.parallel.row_parallel import RowParallel
 from dabfusion_jax.stages.diffusion import READER, DiffusionStage
@@ -184,7 +183,7 @@ class BatchSampler:
   @functools.cached_property
   def _read_joints(self) -> Callable:
     options = options_for_inference(self.devices[0])
-    read = weights_that_fit()(only_here(self.stage.read_joints))
+    read = weights_that_fit()(self.stage.read_joints)
     return jax.jit(read, compiler_options=options)
 
   @functools.cached_property
@@ -198,7 +197,7 @@ class BatchSampler:
   def _compile(
     self, function: Callable, num_shared: int = 0, samples: bool = False
   ) -> Callable:
-    function = weights_that_fit()(only_here(function))
+    function = weights_that_fit()(function)
     return self._rows.compile(function, num_shared, samples=samples)
 
   @functools.cached_property

@@ -4,7 +4,6 @@ With the environment variable DABFUSION_FORMS=plain, every operation takes its p
 form on every platform: to find out whether one of the others is to blame for a result.
 """
 
-import contextvars
 import functools
 import os
 from collections.abc import Callable
@@ -12,34 +11,15 @@ from collections.abc import Callable
 import jax
 
 _TARGETS: set[str] = set()  # platforms that this machine does not have
-_ONLY_HERE = contextvars.ContextVar("only_here", default=False)
 
 
 def compile_for(platform: str) -> None:
   """Says that programs will be compiled here for "tpu" or "cuda", which is not here.
 
-  Without it they hold plain forms there. Call it before anything is traced.
+  Without it they hold the forms of the platforms of this machine, which are slower
+  there. Call it before anything is traced.
   """
   _TARGETS.add(platform)
-
-
-def only_here(function: Callable) -> Callable:
-  """Returns a function whose programs are traced for this machine alone.
-
-  On a machine with CPUs alone, no other form is traced, which is a seventh of the
-  tracing before a dance. Such programs are not to be lowered for other platforms,
-  and what a `jax.jit` inside of `function` has traced is kept for all.
-  """
-
-  @functools.wraps(function)
-  def traced(*args, **kwargs):
-    token = _ONLY_HERE.set(True)
-    try:
-      return function(*args, **kwargs)
-    finally:
-      _ONLY_HERE.reset(token)
-
-  return traced
 
 
 def _platforms() -> set[str]:
@@ -62,10 +42,10 @@ def forms(
   arranged for CPUs, TPUs and GPUs of NVIDIA. Arrays are positional arguments, Python
   values keyword arguments.
 
-  Forms are traced and lowering keeps one of them, so that a program compiled for TPUs
-  on a machine without any contains no CPU form. Those for TPUs and GPUs take long to
-  trace, and are left out where there are none (`compile_for`). Forms are also available
-  as `.plain`, `.cpu`, `.tpu` and `.cuda`.
+  A form that takes long to trace is left out where there is no such platform. On a
+  machine with CPUs alone, which compiles for no other (`compile_for`), nothing but the
+  form for CPUs is traced; elsewhere all that may be needed are, and lowering keeps one.
+  Forms are also available as `.plain`, `.cpu`, `.tpu` and `.cuda`.
   """
   others = {name: form for name, form in (("tpu", tpu), ("cuda", cuda)) if form}
 
@@ -75,7 +55,7 @@ def forms(
       if os.environ.get("DABFUSION_FORMS") == "plain":
         return plain(*arrays, **settings)
       here = _platforms()
-      if _ONLY_HERE.get() and here == {"cpu"}:
+      if here == {"cpu"}:
         return cpu(*arrays, **settings)
       named = {"cpu": cpu}
       named |= {name: form for name, form in others.items() if name in here}
