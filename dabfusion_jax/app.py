@@ -90,6 +90,8 @@ def main(argv: Sequence[str] | None = None) -> None:
   args = make_parser().parse_args(argv)
   # Ended in any usual way, the program leaves no uploads behind.
   signal.signal(signal.SIGTERM, signal.default_int_handler)
+  if signal.getsignal(signal.SIGHUP) is signal.SIG_DFL:  # not below nohup
+    signal.signal(signal.SIGHUP, signal.default_int_handler)  # a terminal is closed
   with cli.one_line_errors("app"):
     hardware.check_backend()
     keep_compiled()

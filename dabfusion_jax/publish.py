@@ -19,6 +19,7 @@ import dataclasses
 import json
 import os
 import pathlib
+import shlex
 import shutil
 from collections.abc import Sequence
 
@@ -227,8 +228,20 @@ def without_paths(saved: SavedStage) -> SavedStage:
     place = mapping[group] if group else mapping
     if isinstance(place.get(key), str) and os.path.isabs(place[key]):
       place[key] = os.path.basename(place[key])
+  mapping["history"] = [
+    dict(run, command=_without_folders(run["command"])) for run in mapping["history"]
+  ]
   settings: Settings = read_settings(mapping, strict=False)
   return dataclasses.replace(saved, settings=settings)
+
+
+def _without_folders(command: str) -> str:
+  """Returns a command whose flags name the ends of absolute paths."""
+  words = (word.partition("=") for word in shlex.split(command))
+  return shlex.join(
+    name + sep + (os.path.basename(value) if os.path.isabs(value) else value)
+    for name, sep, value in words
+  )
 
 
 def stage_of(checkpoint: str | pathlib.Path) -> str:

@@ -356,6 +356,19 @@ def test_warm_start_names_what_does_not_fit(run):
     make_warm_start(saved, (), run)(fresh)
 
 
+def test_commands_of_earlier_runs_are_published_without_their_folders(run, tmp_path):
+  saved = saved_stage.load_stage(run, "diffusion")
+  begun = dataclasses.replace(saved.settings, init_from="/home/ann/secret/one")
+  history = history_of(dataclasses.replace(saved, settings=begun))
+  child = tmp_path / "child"
+  shutil.copytree(run, child)
+  write_config(RunFolder(child), dataclasses.replace(saved.settings, history=history))
+  folder = publish(child, tmp_path / "out", dtype="float32")
+  for name in ("README.md", "config.json"):
+    text = (folder / name).read_text()
+    assert "--config.init_from=one" in text and "secret" not in text
+
+
 def test_the_card_of_a_warm_started_run_lists_all_commands(run, tmp_path):
   saved = saved_stage.load_stage(run, "diffusion")
   settings = dataclasses.replace(

@@ -8,7 +8,7 @@ them, and so continues their motion. A step is linear in the network's predictio
 this blends the predictions of both windows, as MultiDiffusion does (Bar-Tal et al.
 2023, 2302.08113), but of the earlier window nothing is changed once it is drawn:
 memory holds one window, whatever the length, and a longer dance begins as a shorter
-one.
+one, up to the frames that the shorter one's last window would share.
 """
 
 import dataclasses

@@ -25,6 +25,8 @@ COLUMNS += ("position", "beats", "beat")
 _UNITS = ("_s", "_sec", "_seconds", "(s)", "[s]", "(sec)", "(seconds)")
 _DELIMITERS = "\t;,"
 _DECIMAL_COMMA = re.compile(r"\d+,\d+")
+_IN_SPACES = re.compile(r"(\d+:)?\d+,\d+\s+[^,]*")  # `0,5 1`
+_COUNTS = ("position", "beats", "beat")  # columns that may count beats instead
 
 
 class BeatsError(UserError):
@@ -60,14 +62,17 @@ def read(path: str | pathlib.Path) -> Float64[np.ndarray, "n"]:
   if not lines:
     raise BeatsError(f"{path}: there are no beats in it; write one beat per line.")
   delimiter = next((mark for mark in _DELIMITERS if mark in lines[0][1]), None)
+  if delimiter == "," and all(_IN_SPACES.fullmatch(line.strip()) for _, line in lines):
+    delimiter = None  # spaces separate the columns
   column = _column(_cells(lines[0][1], delimiter))
+  header = None if column is None else _plain(_cells(lines[0][1], delimiter)[column])
   if column is None:
     column = 0
   else:
     lines = lines[1:]
+  rows = [_cells(line, delimiter) for _, line in lines]
   times = []
-  for number, line in lines:
-    cells = _cells(line, delimiter)
+  for (number, _), cells in zip(lines, rows, strict=True):
     cell = cells[column] if column < len(cells) else ""
     times.append(seconds_of(cell))
     if times[-1] is None:
@@ -75,12 +80,31 @@ def read(path: str | pathlib.Path) -> Float64[np.ndarray, "n"]:
   if not times:
     raise BeatsError(f"{path}: there are no beats below its header.")
   if column == 0 and all(_DECIMAL_COMMA.fullmatch(line.strip()) for _, line in lines):
-    # Beats that share a second are no column of whole seconds.
-    if len(set(times)) < len(times):
+    # Beats that share a second are no column of whole seconds, and what has two digits
+    # or more is hardly the place of a beat in its bar.
+    if len(set(times)) < len(times) or any(len("".join(x[1:])) > 1 for x in rows):
       raise BeatsError(
         f"{path}: 0,5 is read as two columns, 0 and 5; write its times as 0.5."
       )
+  if _counts_beats(rows, column, header):
+    raise BeatsError(
+      f"{path}: its column {column + 1} seems to count beats; name the column of"
+      " seconds `time` in a first line, or leave only that one."
+    )
   return np.unique(np.asarray(times, np.float64))
+
+
+def _counts_beats(
+  rows: Sequence[Sequence[str]], column: int, header: str | None
+) -> bool:
+  """Returns whether a column holds numbers of beats, and another one their times."""
+  times = [seconds_of(row[column]) for row in rows]
+  others = [seconds_of(x) for row in rows for x in row[:column] + row[column + 1 :]]
+  if not others or any(time != int(time) for time in times):
+    return False
+  is_count = len(times) > 2 and times[0] in (0, 1) and set(np.diff(times)) == {1}
+  are_finer = any(x is not None and x != int(x) for x in others)
+  return header in _COUNTS or (header is None and is_count and are_finer)
 
 
 def check_times(times: object) -> Float64[np.ndarray, "n"]:

@@ -165,6 +165,10 @@ def save_dance(
       written.result()
     if made < settings["total_frames"] and not interrupted:
       raise UserError(MADE_ONCE)
+    # Before the video stands there: if the rest fails, on a full disk perhaps, the same
+    # command knows the video as its own, and makes it again.
+    begun = {"total_frames": 0, "interrupted": True, "video": path.suffix}
+    files.write_json(saved[2], {**settings, **begun})
   settings = {**settings, "total_frames": made, "interrupted": interrupted}
   settings["video"] = path.suffix
   # The settings first: by them the same command knows its own sheet, and overwrites it.

@@ -2,6 +2,7 @@
 
 import argparse
 import dataclasses
+import numbers
 import pathlib
 from collections.abc import Sequence
 from typing import Any
@@ -166,10 +167,12 @@ class DanceOptions:
     return 1 if self.pick == ALL else self.pick
 
   def __post_init__(self):
-    for field in dataclasses.fields(self):  # numbers of NumPy are no JSON
+    for field in dataclasses.fields(self):  # some numbers are no JSON
       value = getattr(self, field.name)
       if isinstance(value, np.generic):
         object.__setattr__(self, field.name, value.item())
+      elif isinstance(value, numbers.Real) and not isinstance(value, int | float):
+        object.__setattr__(self, field.name, float(value))
     check_number("music_start", self.music_start, 0, reader.MAX_SECONDS)
     if self.pick != ALL:
       check_integer("pick", self.pick, 1)

@@ -101,7 +101,8 @@ class _TorchUnpickler(RestrictedUnpickler):
     except (TypeError, ValueError, KeyError):
       kind, num_values = None, -1
     if kind != "storage" or not isinstance(num_values, int) or num_values < 0:
-      raise UnsafePickleError(f"storage {pid!r} is not a plain tensor storage")
+      # Not shown: nested, a few bytes may be written out as gigabytes.
+      raise UnsafePickleError("it names what is no plain tensor storage")
     return _Storage(str(key), dtype, num_values)
 
 

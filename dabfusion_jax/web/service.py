@@ -174,6 +174,7 @@ class DanceService:
           path.rmdir()
         elif now - path.lstat().st_mtime > self.limits.keep_seconds:
           path.unlink()
+          self._found.cache_clear()  # what was drawn of it as well
 
   def _find(self, path: pathlib.Path, num_bytes: int, pick: int | str) -> Preview:
     del num_bytes  # tells a file from an earlier one of its name

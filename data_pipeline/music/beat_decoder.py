@@ -54,7 +54,8 @@ def decode(
     activations: probability of a beat that is no downbeat, and of a downbeat, per
       frame.
     fps: frames per second.
-    bpm: the tempo, which the beats keep to within 6 %; within `BPM_RANGE` if None.
+    bpm: the tempo, which the beats keep to within 6 %, or one frame per beat if that is
+      more; within `BPM_RANGE` if None.
   """
   low, high = BPM_RANGE
   if bpm is not None:

@@ -42,7 +42,7 @@ class CrnnTracker:
   @property
   def identity(self) -> dict[str, Any]:
     """Returns name, version, and hashes of the weights."""
-    return {"name": self.name, "version": 1, "weights": self._network.digest}
+    return {"name": self.name, "version": 2, "weights": self._network.digest}
 
   def __call__(
     self, audio: Float32[np.ndarray, "s"], sample_rate: int, bpm: float | None = None
@@ -52,7 +52,10 @@ class CrnnTracker:
     strength = onsets.onset_strength(audio)
     if not len(strength):
       return Tracked(np.zeros(0))
-    activations = self._network(audio)
+    # The network was trained on music at its usual level, and takes quiet music for
+    # less rhythmic; so the largest sample is made 1.
+    peak = float(np.abs(audio).max())
+    activations = self._network(audio / np.float32(peak) if peak else audio)
     if not onsets.has_beat(strength):
       return Tracked(np.zeros(0), doubt=tracked.NO_BEAT)
     seconds = len(audio) / beat_network.SAMPLE_RATE

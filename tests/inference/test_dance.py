@@ -152,7 +152,7 @@ def test_the_contact_sheet_of_large_frames_is_smaller_than_they_are(dance, tmp_p
     assert image.size == (10 * 256, 150)
 
 
-def test_a_dance_whose_sheet_met_a_full_disk_is_made_again_by_the_same_command(
+def test_a_dance_whose_settings_met_a_full_disk_is_made_again_by_the_same_command(
   dance, small_disk
 ):
   path = small_disk / "dance.mp4"
@@ -164,7 +164,7 @@ def test_a_dance_whose_sheet_met_a_full_disk_is_made_again_by_the_same_command(
   (small_disk / "rest").write_bytes(bytes(4096 * (16 - pages)))
   with pytest.raises(OSError, match="No space left") as error:
     dance.save(path)
-  assert error.value.filename == str(small_disk / "dance.png")
+  assert error.value.filename == str(small_disk / "dance.json")  # written anew
   (small_disk / "rest").unlink()
   check_output(path)
   dance.save(path)

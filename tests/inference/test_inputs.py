@@ -1,5 +1,8 @@
 """What a user brings is heard and seen as the training data were."""
 
+import json
+from fractions import Fraction
+
 import numpy as np
 import pytest
 
@@ -199,6 +202,11 @@ def test_options_out_of_range_or_in_conflict_are_refused():
     DanceOptions(num_step=3)
   with pytest.raises(InputError, match="duration must be from 0.001 to 86400, not 0"):
     DanceOptions(duration=0)
+
+
+def test_numbers_of_every_type_can_be_written_as_settings(unchecked_types):
+  half = DanceOptions(music_start=Fraction(1, 2), guidance_scale=np.float32(0.5))
+  assert json.dumps([half.music_start, half.guidance_scale]) == "[0.5, 0.5]"
 
 
 @pytest.mark.parametrize("name", ["seed", "pick", "size", "fps"])

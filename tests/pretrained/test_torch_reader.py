@@ -101,6 +101,12 @@ def test_a_torch_tensor_outside_its_storage_is_refused(tmp_path, write, bad):
     read_torch_file(path)
 
 
+def test_a_storage_that_doubles_at_every_level_is_refused_unseen(tmp_path):
+  table = b"\x80\x02X\x01\0\0\0a" + b"2\x86" * 60 + b"Q."  # 2^60 characters
+  with pytest.raises(UnsafePickleError, match="no plain tensor storage"):
+    read_torch_file(write_zip(tmp_path / "a.pth", table))
+
+
 @pytest.mark.parametrize("write", [write_zip, write_legacy])
 @pytest.mark.parametrize(
   "table",

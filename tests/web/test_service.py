@@ -152,7 +152,9 @@ def test_uploads_and_dances_are_removed_once_nobody_has_used_them_for_long(place
   os.utime(fresh, (now + 3000, now + 3000))
   place.sweep(now + 10)
   assert result.video.is_file()
+  assert place._found.cache_info().currsize  # what is shown of a picture
   place.sweep(now + Limits().keep_seconds + 60)
+  assert not place._found.cache_info().currsize
   assert [path for path in place.folder.rglob("*") if path.is_file()] == [fresh]
   assert not result.video.parent.exists() and fresh.parent.is_dir()
 

@@ -23,14 +23,17 @@ def click_track(times, seconds):
 
 
 class ClickNetwork:
-  """Hears a beat wherever the sound is loud; stands for the trained network."""
+  """Hears a beat wherever the sound is loud; stands for the trained network.
+
+  As that one, it knows music of one level.
+  """
 
   digest = "clicks"
 
   def __call__(self, audio):
     hop = beat_network.SAMPLE_RATE // beat_network.FPS
     frames = audio[: len(audio) // hop * hop].reshape(-1, hop)
-    loud = np.abs(frames).max(axis=1) > 0.1
+    loud = np.abs(frames).max(axis=1) > 0.5
     return np.stack([np.where(loud, 0.9, 0.01), np.full(len(loud), 0.005)], axis=1)
 
 
