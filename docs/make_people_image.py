@@ -21,12 +21,12 @@ from data_pipeline.aist import ClipName
 from data_pipeline.media import writer
 from data_pipeline.synthdance import generate, music
 
-ALONE, BARS = "gPO_sBM_c01_d12_mPO1_ch02", 64  # black columns on both sides
+ALONE, ASIDE = "gLO_sBM_c01_d15_mLO2_ch06", 76  # columns left out on both sides
 # Clips of the group, and the offset of each person in pixels (x, y).
 GROUP = {
   "gMH_sBM_c01_d24_mMH3_ch03": (0, 0),
-  "gLO_sBM_c01_d15_mLO2_ch02": (-195, 0),
-  "gPO_sBM_c01_d12_mPO1_ch02": (195, -15),
+  "gPO_sBM_c01_d12_mPO1_ch08": (-190, 0),
+  "gMH_sFM_c01_d24_mMH3_ch01": (222, 0),
 }
 SONG = "mHO2"
 SIZE, HEIGHT = 512, 208  # of the pictures, and as they are shown
@@ -75,7 +75,7 @@ def main() -> None:
   args = parser.parse_args()
   pipe = DancePipeline.from_pretrained("people_e")
   with tempfile.TemporaryDirectory() as folder:
-    pictures = ((render(ALONE)[0][:, BARS:-BARS], 1), (stand_together(), ALL))
+    pictures = ((render(ALONE)[0][:, ASIDE:-ASIDE], 1), (stand_together(), ALL))
     dances = [dance(pipe, *picture, pathlib.Path(folder)) for picture in pictures]
   frames = [
     PIL.Image.fromarray(np.concatenate(row, axis=1))

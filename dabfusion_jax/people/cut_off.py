@@ -91,10 +91,7 @@ class CutOff:
       return self._arm(side, moves, 0.0)
     # Past a place that is out of bounds it does not swing on; and it is held back
     # little by little, or it would snap where that place comes into reach.
-    shares = np.linspace(0, 1, _STEPS + 1)
-    outside = np.array(
-      [self._outside(side, self._arm(side, moves, share)) for share in shares]
-    )
+    outside = self._outside(side, moves, np.linspace(0, 1, _STEPS + 1))
     room = np.clip(1 + (outside - min(outside[0], 0)) / _SOFT, 0, 1)
     share = np.minimum.accumulate(room)[1:].mean()
     return self._arm(side, moves, float(share))
@@ -103,24 +100,39 @@ class CutOff:
     self, side: str, moves: Mapping[str, Affine], share: float
   ) -> dict[str, Affine]:
     """Returns an arm that swings by a share of what it may at most."""
+    places = self._places(side, moves, np.array([share]))
+    return {
+      name: skeleton.laid(self._joints[list(LIMBS[name])], start[0], end[0])
+      for name, (start, end) in places.items()
+    }
+
+  def _outside(
+    self, side: str, moves: Mapping[str, Affine], shares: Float[np.ndarray, "n"]
+  ) -> Float[np.ndarray, "n"]:
+    """Returns how far a cut is outside what it must not enter, in trunks."""
+    piece, cut, limits = self._cuts[side]
+    bone = self._joints[list(LIMBS[piece])]
+    places = self._places(side, moves, shares)
+    moved = _laid(bone, cut, *places[piece])
+    return (self._beyond(moved) - limits).max(-1) / self._unit
+
+  def _places(
+    self, side: str, moves: Mapping[str, Affine], shares: Float[np.ndarray, "n"]
+  ) -> dict[str, tuple[Float[np.ndarray, "n 2"], Float[np.ndarray, "n 2"]]]:
+    """Returns where the bones of an arm begin and end that swings by each share."""
     names = ARMS[side]
     start = skeleton.apply(moves[names[0]], self._joints[LIMBS[names[0]][0]])
-    arm = {}
+    start = np.repeat(start[None], len(shares), 0)
+    places = {}
     for name in names:
       bone = self._joints[list(LIMBS[name])]
       still, danced = (
         np.diff(skeleton.apply(moves[part], bone), axis=0)[0] for part in (TORSO, name)
       )
-      end = start + _swung(still, danced, share)
-      arm[name] = skeleton.laid(bone, start, end)
+      end = start + _swung(still, danced, shares)
+      places[name] = start, end
       start = end
-    return arm
-
-  def _outside(self, side: str, arm: Mapping[str, Affine]) -> float:
-    """Returns how far a cut is outside what it must not enter, in trunks."""
-    piece, cut, limits = self._cuts[side]
-    beyond = self._beyond(skeleton.apply(arm[piece], cut)) - limits
-    return float(beyond.max() / self._unit)
+    return places
 
   def _cut(self, side: str) -> tuple[str, Point, Float[np.ndarray, "4"]]:
     """Returns where an arm is cut, and how far beyond the borders that has to stay."""
@@ -128,9 +140,9 @@ class CutOff:
     is_there = self._beyond(cut) >= -1
     return piece, cut, self._unit * np.where(is_there, -_SEEN, _BEYOND)
 
-  def _beyond(self, point: Point) -> Float[np.ndarray, "4"]:
-    """Returns how far a point is beyond each border, in pixels."""
-    return np.concatenate([self._low - point, point - self._high])
+  def _beyond(self, points: Float[np.ndarray, "*n 2"]) -> Float[np.ndarray, "*n 4"]:
+    """Returns how far points are beyond each border, in pixels."""
+    return np.concatenate([self._low - points, points - self._high], -1)
 
 
 def cut_arms(scene: Scene) -> tuple[str, ...]:
@@ -168,13 +180,31 @@ def _leaving(
   return None
 
 
-def _swung(still: Point, danced: Point, share: float) -> Point:
+def _swung(
+  still: Point, danced: Point, shares: Float[np.ndarray, "n"]
+) -> Float[np.ndarray, "n 2"]:
   """Returns a bone that swings to the side to which it dances, as far as it may.
 
   Without a jump, also if a raised arm passes its highest point.
   """
   (x, y), (to_x, to_y) = still, danced
   sine = (x * to_y - y * to_x) / max(np.hypot(x, y) * np.hypot(to_x, to_y), 1e-9)
-  turn = share * _SWING * sine
+  turn = shares * _SWING * sine
   cos, sin = np.cos(turn), np.sin(turn)
-  return np.array([cos * x - sin * y, sin * x + cos * y])
+  return np.stack([cos * x - sin * y, sin * x + cos * y], -1)
+
+
+def _laid(
+  bone: Float[np.ndarray, "2 2"],
+  point: Point,
+  start: Float[np.ndarray, "n 2"],
+  end: Float[np.ndarray, "n 2"],
+) -> Float[np.ndarray, "n 2"]:
+  """Returns where `skeleton.laid` brings a point of a bone, for each of n places."""
+  own, wanted, offset = bone[1] - bone[0], end - start, point - bone[0]
+  length = max(np.hypot(*own), 1e-6)
+  along = offset @ own / length**2
+  across = (own[0] * offset[1] - own[1] * offset[0]) / length
+  normal = np.stack([-wanted[:, 1], wanted[:, 0]], -1)
+  normal /= np.maximum(np.linalg.norm(wanted, axis=1, keepdims=True), 1e-6)
+  return start + along * wanted + across * normal

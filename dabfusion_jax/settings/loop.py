@@ -47,7 +47,7 @@ class LoopSettings:
   num_steps: int
   batch_size: int  # global
   log_every: int
-  picture_every: int
+  picture_every: int  # and after the last step; 0: never
   eval_every: int = 0  # loss on held-out data; 0: never
   eval_batches: int = 8  # batches that loss is a mean over
   checkpoint_every: int
@@ -72,11 +72,11 @@ class LoopSettings:
   history: tuple[dict[str, Any], ...] = resolved(())
 
   def __post_init__(self):
-    counts = ("num_steps", "batch_size", "log_every", "picture_every")
-    counts += ("checkpoint_every", "keep_checkpoints", "eval_batches")
+    counts = ("num_steps", "batch_size", "log_every", "checkpoint_every")
+    counts += ("keep_checkpoints", "eval_batches")
     ranges = dict.fromkeys((*counts, "gradient_accumulation"), (1, MAX_STEPS))
-    naturals = ("max_skipped_steps", "eval_every", "keep_best_checkpoints")
-    naturals += ("fsdp_min_bytes",)
+    naturals = ("max_skipped_steps", "eval_every", "picture_every")
+    naturals += ("keep_best_checkpoints", "fsdp_min_bytes")
     ranges |= dict.fromkeys(naturals, (0, MAX_STEPS))
     ranges |= {"stall_seconds": (0, math.inf), "seed": (0, cli.MAX_SEED)}
     check_ranges(self, "", ranges)

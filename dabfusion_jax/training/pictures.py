@@ -22,13 +22,13 @@ class Pictures(Hook):
     writer: Writer | NullWriter,
     settings: LoopSettings,
   ):
-    """Draws `batch` every `picture_every` steps and after the last step."""
+    """Draws `batch` every `picture_every` steps and after the last step; 0: never."""
     self._stage, self._batch, self._key = stage, batch, key
     self._mesh, self._writer, self._settings = mesh, writer, settings
 
   def is_due(self, step: int) -> bool:
-    settings = self._settings
-    return step % settings.picture_every == 0 or step == settings.num_steps
+    every = self._settings.picture_every
+    return every > 0 and (step % every == 0 or step == self._settings.num_steps)
 
   def on_state(self, step: int, state: TrainState) -> None:
     """Draws on one device with the averaged parameters; only process 0 writes."""

@@ -13,7 +13,6 @@ from typing import Any, SupportsIndex
 
 import grain
 import numpy as np
-import tensorflow_datasets as tfds
 from etils import epath
 
 from data_pipeline import files
@@ -138,6 +137,8 @@ class Clips(Sequence[Record]):
 
   def _open_shards(self) -> grain.sources.RandomAccessDataSource:
     """Returns the features of the split, after copying remote shards."""
+    # Imported here: latents need it not, and it takes half a second.
+    import tensorflow_datasets as tfds
 
     def fetch(names: Sequence[str]) -> epath.Path:
       key = json.dumps(self.manifest, sort_keys=True)

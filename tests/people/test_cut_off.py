@@ -299,11 +299,11 @@ def test_a_trunk_that_leans_about_hips_out_of_sight_stays_before_the_camera():
 @pytest.mark.parametrize(
   ("outside", "low", "high"),
   [
-    (lambda share: 1.0 - 0.9 * share, 1.0, 1.0),  # far outside: it swings as it may
-    (lambda share: -0.5, 1.0, 1.0),  # inside at rest: no farther inside
-    (lambda share: -1.0 if 0.4 < share < 0.6 else 1.0, 0.3, 0.4),  # not past a border
-    (lambda share: -0.15 * share, 0.4, 0.5),  # held back little by little
-    (lambda share: -9.0 * share, 0.0, 0.05),
+    (lambda x: 1.0 - 0.9 * x, 1.0, 1.0),  # far outside: it swings as it may
+    (lambda x: np.full(len(x), -0.5), 1.0, 1.0),  # inside at rest: no farther inside
+    (lambda x: np.where((x > 0.4) & (x < 0.6), -1, 1), 0.3, 0.4),  # not past a border
+    (lambda x: -0.15 * x, 0.4, 0.5),  # held back little by little
+    (lambda x: -9.0 * x, 0.0, 0.05),
   ],
 )
 def test_an_arm_that_is_cut_off_swings_as_far_as_its_cut_stays_outside(
@@ -312,6 +312,21 @@ def test_an_arm_that_is_cut_off_swings_as_far_as_its_cut_stays_outside(
   fitter = CutOff(half, ())
   arm = lambda side, moves, share: {side: np.full((2, 3), share)}
   monkeypatch.setattr(fitter, "_arm", arm)
-  monkeypatch.setattr(fitter, "_outside", lambda side, arm: outside(arm[side][0, 0]))
+  monkeypatch.setattr(fitter, "_outside", lambda side, moves, shares: outside(shares))
   share = fitter._keep_out("left", {})["left"][0, 0]
   assert low <= share <= high
+
+
+def test_it_is_looked_where_the_cut_of_an_arm_that_is_laid_comes_to_lie(half):
+  fitter = CutOff(half, ())
+  points = half.landmarks.points.copy()
+  points[[lm.LEFT_ELBOW, lm.LEFT_WRIST]] += (7, -5), (-3, 9)
+  person = Skeleton(half.landmarks.points, half.landmarks.points)
+  moves = person.pose(points, person.feet(points))
+  shares = np.linspace(0, 1, 5)
+  piece, cut, limits = fitter._cuts["left"]
+  arms = [fitter._arm("left", moves, share)[piece] for share in shares]
+  expected = [fitter._beyond(skeleton.apply(arm, cut)) - limits for arm in arms]
+  found = fitter._outside("left", moves, shares)
+  unit = skeleton.trunk_length(half.landmarks.points)
+  np.testing.assert_allclose(found, np.max(expected, 1) / unit, atol=1e-6)

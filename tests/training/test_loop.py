@@ -157,6 +157,8 @@ def test_reports_and_pictures_come_at_their_intervals_and_at_the_end(tmp_path):
   assert [line["step"] for line in read_history(tmp_path)] == [2, 4, 5]
   pictures = sorted(path.name for path in (tmp_path / "pictures").iterdir())
   assert pictures == ["shade_0000003.png", "shade_0000005.png"]
+  toy_train(tmp_path / "none", num_steps=2, picture_every=0)
+  assert not list((tmp_path / "none").glob("pictures/*"))
   assert sorted(os.listdir(tmp_path / "checkpoints")) == ["4", "5"]
 
 

@@ -74,10 +74,12 @@ def test_no_descriptor_and_no_memory_stays_behind():
     return len(os.listdir("/proc/self/fd")), maps
 
   SharedBatch.of(_batch()).open()  # starts what passes descriptors
-  before = count()
+  descriptors, maps = count()
   for seed in range(20):
     _equal(SharedBatch.of(_batch(seed)).open(), _batch(seed))
-  assert count() == before
+  now_descriptors, now_maps = count()
+  # What other tests have left in the process may be closed meanwhile.
+  assert now_descriptors <= descriptors and now_maps == maps
 
 
 def test_what_passes_the_pipe_can_be_pickled():
