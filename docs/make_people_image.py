@@ -30,6 +30,7 @@ GROUP = {
 }
 SONG = "mHO2"
 SIZE, HEIGHT = 512, 208  # of the pictures, and as they are shown
+NUM_FRAMES = 32
 MARGIN = 150  # by which the place of the group is widened
 
 
@@ -66,7 +67,7 @@ def dance(
   frames = pipe(picture, song, fps=int(pipe.fps), pick=pick).frames
   width = round(frames.shape[2] * HEIGHT / frames.shape[1])
   resize = lambda frame: PIL.Image.fromarray(frame).resize((width, HEIGHT))
-  return [np.asarray(resize(frame)) for frame in frames]
+  return [np.asarray(resize(frame)) for frame in frames[:NUM_FRAMES]]
 
 
 def main() -> None:
@@ -87,7 +88,8 @@ def main() -> None:
     append_images=frames[1:],
     duration=round(1000 / pipe.fps),
     loop=0,
-    quality=14,
+    quality=30,
+    minimize_size=True,
     method=6,
   )
 
