@@ -16,8 +16,9 @@ _TARGETS: set[str] = set()  # platforms that this machine does not have
 def compile_for(platform: str) -> None:
   """Says that programs will be compiled here for "tpu" or "cuda", which is not here.
 
-  Without it they hold the forms of the platforms of this machine, which are slower
-  there. Call it before anything is traced.
+  On any other platform, such as "rocm", programs hold the plain forms. Without it they
+  hold the forms of the platforms of this machine, which are slower there. Call it
+  before anything is traced.
   """
   _TARGETS.add(platform)
 
