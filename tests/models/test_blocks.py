@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+from fresh_weights import draw_variables
 
 from dabfusion_jax.models.blocks import NormRelu
 from dabfusion_jax.models.dense_motion import DenseMotion
@@ -29,11 +30,12 @@ def test_batch_norm_has_an_epsilon_and_a_momentum_as_in_fomm():
 def test_heatmaps_are_sharpened_by_the_temperature():
   image = jax.random.uniform(jax.random.key(0), (1, 16, 16, 3))
   detector = lambda t: KeypointDetector(2, 4, 8, num_blocks=1, temperature=t)
-  variables = detector(1.0).init(jax.random.key(1), image, False)
+  variables = draw_variables(lambda *x: detector(1.0).init(*x, False), image)
 
   def logits(temperature):
     model = detector(temperature)
-    _, sown = model.apply(variables, image, False, mutable="intermediates")
+    apply = jax.jit(lambda *x: model.apply(*x, False, mutable="intermediates"))
+    _, sown = apply(variables, image)
     return sown["intermediates"][HEATMAP][0]
 
   np.testing.assert_allclose(logits(0.1), 10 * logits(1.0), rtol=1e-5)
@@ -47,7 +49,8 @@ def test_keypoints_that_do_not_differ_show_the_motion_nothing_of_their_places():
     jacobian = jnp.broadcast_to(jnp.eye(2), (1, 2, 2, 2))
     return Keypoints(jnp.full((1, 2, 2), place), jacobian, jnp.zeros((1, 4, 4, 2)))
 
-  both = lambda place: (image, keypoints(place), keypoints(place), False)
-  variables = model.init(jax.random.key(1), *both(0.0))
-  one, other = (model.apply(variables, *both(place)) for place in (0.0, 0.5))
+  both = lambda place: (image, keypoints(place), keypoints(place))
+  variables = draw_variables(lambda *x: model.init(*x, False), *both(0.0))
+  apply = jax.jit(lambda *x: model.apply(*x, False))
+  one, other = (apply(variables, *both(place)) for place in (0.0, 0.5))
   np.testing.assert_allclose(one.occlusion, other.occlusion, atol=1e-6)

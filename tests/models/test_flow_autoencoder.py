@@ -236,7 +236,7 @@ def test_a_fine_flow_keeps_what_does_not_move_and_moves_single_pixels(free):
   model, variables, image = free
   model = model.clone(fine_flow=True, decoder_features=3)
   variables = draw_variables(model.init, image, image)
-  z = model.apply(variables, image, method="encode")
+  z = jax.jit(lambda *x: model.apply(*x, method="encode"))(variables, image)
   cells = _SIZE // 4
   grid = identity_grid(cells, cells)[None].repeat(2, 0)
   seen = jnp.ones((2, cells, cells, 1))
@@ -263,7 +263,8 @@ def test_a_fine_flow_keeps_what_does_not_move_and_moves_single_pixels(free):
   # A new decoder refines nothing.
   decoder = BlendingDecoder(1, num_down=1, num_residual=0, fine_flow=True)
   new = jnp.zeros((1, 2, 2, 1)), Motion(moves[:1], seen[:1]), jnp.zeros((1, 4, 4, 3))
-  fine = decoder.init(jax.random.key(0), *new, False)["params"]["fine"]
+  init = jax.jit(lambda *x: decoder.init(*x, False)["params"]["fine"])
+  fine = init(jax.random.key(0), *new)
   assert not any(np.any(x) for x in jax.tree.leaves(fine))
   # The pixels of a cell may move as far as those around it, in x and y together.
   one = grid.at[:, 3, 3].add(jnp.float32([3, 4]) * 2 / (_SIZE - 1))

@@ -18,7 +18,7 @@ def reader():
   flow = jnp.broadcast_to(identity_grid(_SIZE, _SIZE), (2, _SIZE, _SIZE, 2))
   seen = jnp.ones((2, _SIZE, _SIZE, 1))
   joints = jax.random.uniform(jax.random.key(0), (2, len(JOINTS), 2), minval=-0.5)
-  params = model.init(jax.random.key(1), flow, seen, joints)
+  params = jax.jit(model.init)(jax.random.key(1), flow, seen, joints)
   return jax.jit(lambda *x: model.apply(params, *x)), flow, seen, joints
 
 
@@ -31,11 +31,12 @@ def test_joints_stay_within_reach_of_the_grid(reader):
 def test_votes_are_in_trunks_from_the_cell_that_gives_them(reader):
   _, flow, seen, joints = reader
   model = JointReader(channels=6, num_blocks=2)
-  params = jax.tree.map(
-    jnp.zeros_like, model.init(jax.random.key(1), flow, seen, joints)
-  )
+  shapes = jax.eval_shape(model.init, jax.random.key(1), flow, seen, joints)
+  params = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape), shapes)
   params["params"]["votes"]["bias"] = jnp.ones(3 * len(JOINTS))
-  found = model.apply(params, flow, seen, joints)  # the mean cell is the middle
+  found = jax.jit(model.apply)(
+    params, flow, seen, joints
+  )  # mean cell: the middle
   trunk = trunk_length(joints)[:, None, None]
   np.testing.assert_allclose(found, jnp.broadcast_to(trunk, found.shape), rtol=1e-5)
 
