@@ -8,6 +8,7 @@ from dabfusion_jax.losses.equivariance import equivariance_errors, transform_fra
 from dabfusion_jax.ops.grid import sample_transform, transform_points
 
 
+@jax.jit
 def _perfect_pair(key):
   """Returns what a perfect detector finds: p = T(p'), J = dT J' in D, p', J' in T.D."""
   transform_parameters = sample_transform(key)
@@ -26,9 +27,10 @@ def _perfect_pair(key):
 
 def test_a_perfect_detector_has_no_error_and_the_reverse_direction_has():
   p, j, p_new, j_new, t = _perfect_pair(jax.random.key(0))
-  value, slope = equivariance_errors(p, j, p_new, j_new, *t)
+  errors = jax.jit(equivariance_errors)
+  value, slope = errors(p, j, p_new, j_new, *t)
   assert value < 1e-6 and slope < 1e-5
-  value, slope = equivariance_errors(p_new, j_new, p, j, *t)
+  value, slope = errors(p_new, j_new, p, j, *t)
   assert value > 1e-2 and slope > 1e-2
 
 
@@ -37,10 +39,10 @@ def test_the_frame_moves_with_its_transform():
   grid = jnp.stack(
     jnp.meshgrid(jnp.linspace(-1, 1, 64), jnp.linspace(-1, 1, 64)), axis=-1
   )
-  theta, coefficients = sample_transform(jax.random.key(3))
+  theta, coefficients = jax.jit(sample_transform)(jax.random.key(3))
   p_new = jnp.array([0.2, -0.3])
   p = transform_points(p_new, theta, coefficients)
   blob = jnp.exp(-((grid - p[None, None]) ** 2).sum(-1, keepdims=True) / 0.01)
-  moved = transform_frame(blob, theta, coefficients)[..., 0]
+  moved = jax.jit(transform_frame)(blob, theta, coefficients)[..., 0]
   centre = jnp.einsum("hw,hwd->d", moved / moved.sum(), grid)
   np.testing.assert_allclose(centre, p_new, atol=0.02)

@@ -34,9 +34,7 @@ def test_votes_are_in_trunks_from_the_cell_that_gives_them(reader):
   shapes = jax.eval_shape(model.init, jax.random.key(1), flow, seen, joints)
   params = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape), shapes)
   params["params"]["votes"]["bias"] = jnp.ones(3 * len(JOINTS))
-  found = jax.jit(model.apply)(
-    params, flow, seen, joints
-  )  # mean cell: the middle
+  found = jax.jit(model.apply)(params, flow, seen, joints)  # mean cell: the middle
   trunk = trunk_length(joints)[:, None, None]
   np.testing.assert_allclose(found, jnp.broadcast_to(trunk, found.shape), rtol=1e-5)
 
