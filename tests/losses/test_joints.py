@@ -38,7 +38,8 @@ def test_frames_keep_their_joints_and_each_is_picked_once():
     numbers.reshape(2, -1, *[1] * len(shape)), (2, _NUM_FRAMES, *shape)
   )
   still = jnp.stack([jnp.full((13, 2), 100.0), jnp.full((13, 2), 200.0)])
-  picked = losses.pick_frames(keys(2), like(3, 3, 2), like(3, 3, 1), like(13, 2), still)
+  given = keys(2), like(3, 3, 2), like(3, 3, 1), like(13, 2), still
+  picked = jax.jit(losses.pick_frames)(*given)
   flow, occlusion, joints, stills = map(np.asarray, picked)
   found = joints[:, :, 0, 0]
   np.testing.assert_array_equal(flow[:, :, 0, 0, 0], found)
@@ -54,7 +55,7 @@ def test_noise_grows_with_the_body_and_differs_from_clip_to_clip():
   sizes = {}
   for scale in (1.0, 2.0):
     still = jnp.broadcast_to(scale * body(), (2, 8, 13, 2))
-    noisy = losses.add_noise(keys(2), flow, seen, still)
+    noisy = jax.jit(losses.add_noise)(keys(2), flow, seen, still)
     sizes[scale] = [
       np.asarray(x - y).std((1, 2, 3)[: x.ndim - 2])
       for x, y in zip(noisy, (flow, seen, still), strict=True)

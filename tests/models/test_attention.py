@@ -1,7 +1,6 @@
 """Layers of attention against their formulas, and what they must not mix."""
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -35,7 +34,7 @@ def _heads(y, kernel):
 
 
 def _init(layer, *args):
-  variables = layer.init(jax.random.key(2), *args)
+  variables = jax.jit(layer.init)(jax.random.key(2), *args)
   gain = 1 + 0.3 * jax.random.normal(jax.random.key(3), (CHANNELS,))
   variables["params"]["norm"] = gain
   return variables
@@ -72,7 +71,7 @@ def test_relative_bias_depends_on_key_minus_query():
 def test_temporal_attention_is_the_literal_formula():
   layer = TemporalAttention(HEADS, DIM)
   variables = _init(layer, X, BIAS)
-  y = layer.apply(variables, X, BIAS)
+  y = jax.jit(layer.apply)(variables, X, BIAS)
   expected = _temporal_literally(variables["params"], X, BIAS)
   np.testing.assert_allclose(y, expected, atol=1e-5)
 
@@ -81,16 +80,18 @@ def test_temporal_attention_does_not_mix_pixels():
   layer = TemporalAttention(HEADS, DIM)
   variables = _init(layer, X, BIAS)
   of_pixel = lambda x: layer.apply(variables, x, BIAS)[0, :, 1, 1].sum()
-  gradient = jax.grad(of_pixel)(X)
-  assert jnp.count_nonzero(gradient[0, :, 1, 1]) > 0
-  assert jnp.count_nonzero(gradient.at[0, :, 1, 1].set(0)) == 0
+  gradient = np.array(jax.jit(jax.grad(of_pixel))(X))
+  assert gradient[0, :, 1, 1].any()
+  gradient[0, :, 1, 1] = 0
+  assert not gradient.any()
 
 
 def test_temporal_attention_depends_on_the_order_of_frames():
   layer = TemporalAttention(HEADS, DIM)
   variables = _init(layer, X, BIAS)
-  forward = layer.apply(variables, X, 0 * BIAS)
-  backward = layer.apply(variables, X[:, ::-1], 0 * BIAS)[:, ::-1]
+  apply = jax.jit(layer.apply)
+  forward = apply(variables, X, 0 * BIAS)
+  backward = apply(variables, X[:, ::-1], 0 * BIAS)[:, ::-1]
   assert np.abs(forward - backward).max() > 1e-3  # by rotary embedding alone
 
 
@@ -101,7 +102,7 @@ def test_temporal_attention_accepts_more_frames_than_the_paper_has():
   bias_variables = bias_layer.init(jax.random.key(0), 40)
   bias = bias_layer.apply(bias_variables, 50)
   variables = _init(layer, X, BIAS)
-  y = layer.apply(variables, x, bias)
+  y = jax.jit(layer.apply)(variables, x, bias)
   expected = _temporal_literally(variables["params"], x, bias)
   np.testing.assert_allclose(y, expected, atol=1e-5)
 
@@ -117,7 +118,7 @@ def test_spatial_attention_is_the_literal_formula():
     2, 5, 3, 2, -1
   )
   expected = expected @ np.asarray(params["out"])
-  np.testing.assert_allclose(layer.apply(variables, X), expected, atol=1e-5)
+  np.testing.assert_allclose(jax.jit(layer.apply)(variables, X), expected, atol=1e-5)
 
 
 def test_linear_attention_is_the_literal_formula():
@@ -130,7 +131,7 @@ def test_linear_attention_is_the_literal_formula():
   context = np.einsum("btpnd,btpne->btnde", k, v)
   expected = np.einsum("btpnd,btnde->btpne", q, context).reshape(2, 5, 3, 2, -1)
   expected = expected @ np.asarray(params["out"]) + np.asarray(params["bias"])
-  np.testing.assert_allclose(layer.apply(variables, X), expected, atol=1e-5)
+  np.testing.assert_allclose(jax.jit(layer.apply)(variables, X), expected, atol=1e-5)
 
 
 @pytest.mark.parametrize("layer_class", [SpatialAttention, SpatialLinearAttention])
