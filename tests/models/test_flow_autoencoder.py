@@ -34,7 +34,7 @@ def tiny():
     num_residual=1,
   )
   image = jax.random.uniform(jax.random.key(0), (2, _SIZE, _SIZE, 3))
-  variables = jax.device_get(jax.jit(model.init)(jax.random.key(1), image, image))
+  variables = jax.device_get(draw_variables(model.init, image, image))
   rng = np.random.default_rng(2)  # JAX would compile a draw for each shape
   draw = lambda x: x + 0.1 * rng.standard_normal(x.shape, np.float32)
   perturbed = {**variables, "params": jax.tree.map(draw, variables["params"])}
@@ -99,20 +99,20 @@ def free():
 def test_a_corrected_flow_is_the_identity_for_equal_frames_and_only_for_those(free):
   model, variables, image = free
   grid = np.asarray(identity_grid(_SIZE // 4, _SIZE // 4))[None]
-  out = jax.jit(model.apply)(variables, image, image)
+  own = jax.jit(model.apply)
+  out = own(variables, image, image)
   np.testing.assert_allclose(out.motion.flow, grid.repeat(2, 0), atol=1e-5)
   plain = jax.jit(model.clone(motion_correction=False).apply)
-  both = (
-    apply(variables, image, image[::-1]) for apply in (jax.jit(model.apply), plain)
-  )
+  both = (apply(variables, image, image[::-1]) for apply in (own, plain))
   corrected, mean = (np.asarray(out.motion.flow) for out in both)
   assert np.abs(corrected - mean).max() > 1e-3 and np.abs(mean - grid).max() > 1e-3
 
 
 def test_a_blending_decoder_copies_draws_or_moves_as_its_weights_say(free):
   model, variables, image = free
-  z = model.apply(variables, image, method="encode")
-  latent = model.clone(keep_picture=False).apply(variables, image, method="encode")
+  encode = lambda model: jax.jit(lambda *x: model.apply(*x, method="encode"))
+  z = encode(model)(variables, image)
+  latent = encode(model.clone(keep_picture=False))(variables, image)
   np.testing.assert_array_equal(z[..., : latent.shape[-1]], latent)
   grid = identity_grid(_SIZE // 4, _SIZE // 4)[None].repeat(2, 0)
   seen = jnp.ones((2, _SIZE // 4, _SIZE // 4, 1))

@@ -79,7 +79,7 @@ def _keys(*ids):
 
 def test_latent_and_flow_are_inverse(setting):
   stage, _, batch, _ = setting
-  flow, occlusion = stage.to_flow(stage.latent(batch))
+  flow, occlusion = jax.jit(lambda x: stage.to_flow(stage.latent(x)))(batch)
   np.testing.assert_allclose(flow, batch["flow"], atol=1e-5)
   np.testing.assert_allclose(occlusion, batch["occlusion"], atol=1e-5)
 
@@ -147,7 +147,8 @@ def test_velocity_error_is_of_changes_between_frames_only(setting, monkeypatch):
       return (jnp.sqrt(alpha) * x_t - x0_hat) / jnp.sqrt(1 - alpha)
 
     monkeypatch.setattr(UNet3D, "apply", apply)
-    total, (_, metrics) = stage.loss(params, {}, {}, batch, jax.random.key(3))
+    loss = jax.jit(lambda key: stage.loss(params, {}, {}, batch, key))
+    total, (_, metrics) = loss(jax.random.key(3))
     mean = (2 * metrics["flow_error"] + metrics["occlusion_error"]) / 3
     np.testing.assert_allclose(total - mean, 2 * metrics["velocity_error"], 1e-3, 1e-4)
     return float(metrics["velocity_error"])
