@@ -91,6 +91,13 @@ def test_clips_left_out_of_fvd_are_counted_in_its_row():
   assert "2 length_differs" in report.summary_table({"fvd": row})
 
 
+def test_a_distance_of_fewer_clips_than_the_group_has_tells_their_number():
+  fvd = {"value": 300.0, "n": 3, "real_half": {"mean": 120.0, "n": 2}}
+  psnr = {"mean": 20.0, "sem_seq": 1.0, "n": 10}
+  summary = {group: {"psnr": psnr, "fvd": fvd} for group in ("all", "genre BR")}
+  assert "300.00 (n 3) (real 120.0 at n 2)" in report._groups_table(summary)
+
+
 def test_there_is_no_report_without_a_result(tmp_path):
   with pytest.raises(ProtocolError, match="result.json is not a result"):
     report.write_report(tmp_path, "samples", None)

@@ -183,6 +183,9 @@ def test_beats_of_the_real_clips_have_their_nulls(study):
   claims = _claims(beats.measure(study))
   assert claims[f"real.{STRICT}"].value.mean > 0.9
   assert claims[f"real.{STRICT}.half_beat"].value.mean < 0.1
+  for null in ("half_beat", "shuffled"):  # beside real clips measured in the same way
+    real = claims[f"real.{STRICT}.{null}"].value.mean
+    assert claims[f"e.{STRICT}.{null}"].real.mean == real
   shuffled = claims[f"real.{STRICT}.shuffled"]
   assert shuffled.value.mean == pytest.approx(shuffled.null.mean, abs=0.1)
 
