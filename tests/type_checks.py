@@ -15,13 +15,13 @@ def check(fn):
   For each check it also binds the arguments, which takes as long, unless the function
   says that it wants none.
   """
-  checked = beartype(fn)
-  calls = 0
+  calls, checked = 0, None
 
-  @functools.wraps(checked)
+  @functools.wraps(fn)
   def counted(*args, **kwargs):
-    nonlocal calls
+    nonlocal calls, checked
     calls += 1
+    checked = checked or beartype(fn)  # half of all functions are never called
     if calls > CALLS and (real := _named(fn)):
       real.__no_type_check__ = True
     return checked(*args, **kwargs)
