@@ -63,10 +63,13 @@ def clip_name(clip: Mapping[str, Any]) -> str:
   return f"{clip['name']}-w{int(clip['window'])}"
 
 
-def write_reference(folder: pathlib.Path, record: Mapping[str, Any]) -> None:
-  """Writes the real clip and its annotations."""
+def write_reference(
+  folder: pathlib.Path, record: Mapping[str, Any], beat_tracker: str
+) -> None:
+  """Writes the real clip and its annotations, and what tracked its beats."""
   wanted = ("frames", "fps", "audio", "sample_rate", *clips.TRUTH)
   arrays = {key: record[key] for key in wanted if key in record}
+  arrays["beat_tracker"] = np.asarray(beat_tracker)
   clips.write_arrays(folder / f"{clip_name(record)}.npz", arrays)
 
 
@@ -123,7 +126,7 @@ def export(
   with tqdm.tqdm(total=len(indices), initial=done, unit="clip") as bar:
     records = _Chosen(source, missing)
     for record, frames in pipeline.sample_records(records, seed, batch_size):
-      write_reference(output / "references", record)
+      write_reference(output / "references", record, pipeline.settings.data.beats)
       write_sample(folder, record, frames)
       bar.update()
   return len(missing)

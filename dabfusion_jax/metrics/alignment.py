@@ -77,7 +77,7 @@ def mm_align(
       minima among 10 frames on each side, sigma of 3 frames.
     bailando: lisiyao21/Bailando, `beat_align_score.py`: mean joint speed smoothed by 5
       frames, strict minima, sigma of 3 frames, mean over *music* beats. Only those
-      inside the clip count, since no motion could meet the others.
+      at a step of the clip count, since no motion could meet the others.
   The last two work in frames and were made for 60 fps; another rate causes a warning.
   They have no rule for missing poses: a single missing joint makes them undefined.
 
@@ -108,7 +108,8 @@ def mm_align(
   if preset == "mint":
     motion_frames = _mint_beats(joints)
     return beat_alignment(motion_frames, music_frames, _PRESET_SIGMA_FRAMES)
-  music_frames = music_frames[(music_frames >= 0) & (music_frames < len(joints))]
+  num_steps = len(joints) - 1
+  music_frames = music_frames[(music_frames >= 0) & (music_frames < num_steps)]
   motion_frames = _bailando_beats(joints)
   if not len(motion_frames):
     return Score(None, "no_kinematic_beat")

@@ -22,7 +22,7 @@ OPEN_OPTIONS = {
   "protocol_whitelist": "file",
   "format_whitelist": (
     "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpeg,asf,flv,mp3,wav,ogg,flac,"
-    "aac,aiff,caf,w64,wv,au,ac3,eac3,tta,ape,amr"
+    "aac,aiff,caf,w64,wv,au,ac3,eac3,tta,ape,amr,gif"
   ),
 }
 CodecError = av.error.FFmpegError

@@ -120,7 +120,7 @@ def _upright(image: PIL.Image.Image) -> PIL.Image.Image:
 def _in_srgb(image: PIL.Image.Image) -> PIL.Image.Image:
   """Returns a picture in the colours that its profile tells, as viewers show it."""
   profile = image.info.get("icc_profile")
-  if profile and image.mode == "P":
+  if profile and (image.mode == "P" or "transparency" in image.info):
     image = image.convert("RGBA")
   if not profile or image.mode not in _SPACES:
     return image
@@ -161,7 +161,7 @@ def _to_uint8(values: Shaped[np.ndarray, "h w"]) -> UInt8[np.ndarray, "h w"]:
   The range is that of the type for 16 bits, otherwise the smallest that holds all
   values: [0, 1] for floats, [0, 255], [0, 65535], or else their own.
   """
-  if values.dtype == np.uint16:
+  if values.dtype.kind == "u" and values.dtype.itemsize == 2:  # of any byte order
     return (values >> 8).astype(np.uint8)
   is_float = values.dtype.kind == "f"
   values = np.nan_to_num(values.astype(np.float64), posinf=0.0, neginf=0.0)

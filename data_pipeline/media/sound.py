@@ -22,6 +22,7 @@ from data_pipeline.media.container import (
 )
 from data_pipeline.media.errors import MediaError
 from data_pipeline.media.notes import add_note
+from data_pipeline.media.pcm import int16_to_sound
 
 SILENCE = 1e-4  # peak; three steps of 16 bits
 MAX_LOST = 0.5  # share of the packets
@@ -221,8 +222,10 @@ class _Decoder:
       layout = frame.layout
       if layout.nb_channels < 3 or not self._mix:
         layout = "mono" if layout.nb_channels == 1 else "stereo"
-      # Channels are mixed by their mean: the resampler's own mix may exceed 1.
-      self._resampler = av.AudioResampler(format="flt", layout=layout, rate=self._rate)
+      # Channels are mixed to one by their mean: the resampler's own mix may exceed 1.
+      # To two it mixes them, and scales what could exceed 1 if it makes integers.
+      sample_format = "s16" if frame.layout.nb_channels > 2 and not self._mix else "flt"
+      self._resampler = av.AudioResampler(sample_format, layout, self._rate)
       self._form, self._end = form, start
       self.segments.append(_Segment(start))
     self.segments[-1].chunks += map(self._unpack, self._resampler.resample(frame))
@@ -239,6 +242,8 @@ class _Decoder:
 
   def _unpack(self, frame: av.AudioFrame) -> Float32[np.ndarray, "s channels"]:
     samples = frame.to_ndarray().reshape(-1, frame.layout.nb_channels)
+    if samples.dtype == np.int16:
+      samples = int16_to_sound(samples)
     samples = np.clip(samples, -1.0, 1.0)
     if not self._mix or samples.shape[1] == 1:
       return samples

@@ -66,7 +66,7 @@ def test_beat_alignment_stands_beside_all_its_nulls(noisy):
   assert row["real"]["n"] == 8
   joints = result["summary"]["all"]["beat_alignment_joints"]
   assert joints["n"] == 0 and joints["real"]["n"] == 8
-  assert result["summary"]["all"]["mm_align"]["reasons"] == {"no_pose_estimator": 8}
+  assert result["summary"]["all"]["mm_align"]["reasons"] == {"not_asked": 8}
   assert "chance" not in result["summary"]["all"]["mm_align"]["nulls"]
   assert result["summary"]["all"]["clip_score"]["words"] == "not computed (no_weights)"
 

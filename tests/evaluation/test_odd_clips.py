@@ -1,5 +1,7 @@
 """Odd clips are measured as far as they can be, and refused or counted otherwise."""
 
+from fractions import Fraction
+
 import clip_folders
 import numpy as np
 import pytest
@@ -9,6 +11,7 @@ from dabfusion_jax.evaluation.reading import clips
 from dabfusion_jax.evaluation.reading.features import Reading
 from dabfusion_jax.evaluation.scoring import baselines
 from dabfusion_jax.metrics import alignment
+from data_pipeline.media import writer
 from data_pipeline.music.onsets import LATE_SECONDS
 
 
@@ -228,3 +231,25 @@ def test_tracked_beats_are_corrected_by_what_is_given_and_true_ones_are_not(tmp_
   uncorrected = evaluate_late("beat_times", 0.0)
   np.testing.assert_allclose(uncorrected, beats + LATE_SECONDS)
   np.testing.assert_array_equal(evaluate_late("true_beat_times", 0.0), beats)
+
+
+@pytest.mark.parametrize("rate", [Fraction(30), Fraction(30_000, 1001)])
+def test_a_webm_has_the_rate_of_an_mp4_although_its_stamps_are_rounded(tmp_path, rate):
+  frames = clip_folders.make_frames(0, num_frames=20)
+  for folder, name in (("ours", "a.webm"), ("real", "a.mp4")):
+    (tmp_path / folder).mkdir()
+    writer.write_video(tmp_path / folder / name, frames, rate, None, 44_100)
+  folders = [tmp_path / name for name in ("ours", "real", "cache")]
+  result, _ = evaluate_folders(*folders, ("paired",))
+  assert result["summary"]["all"]["psnr"]["n"] == 1
+  assert result["protocol"]["fps"] == pytest.approx(float(rate), abs=0.02)
+
+
+def test_two_frames_of_24_and_25_fps_are_not_of_one_rate(tmp_path):
+  for folder, rate in (("ours", 24), ("real", 25)):
+    (tmp_path / folder).mkdir()
+    arrays = {"frames": clip_folders.make_frames(0, num_frames=2), "fps": rate}
+    clips.write_arrays(tmp_path / folder / "a.npz", arrays)
+  folders = [tmp_path / name for name in ("ours", "real", "cache")]
+  with pytest.raises(clips.ClipError, match="references/a has 25.0 fps, samples/a has"):
+    evaluate_folders(*folders, ("paired",))

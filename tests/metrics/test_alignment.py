@@ -150,8 +150,11 @@ def test_bailando_asks_nothing_of_music_beyond_the_clip():
   wide = np.concatenate([[-0.5], beats, [len(joints) / 60 + 0.1]])
   on = alignment.mm_align(joints, visible, wide, fps=60, preset="bailando")
   assert on.value == 1.0
-  outside = alignment.mm_align(joints, visible, wide[[0]], fps=60, preset="bailando")
-  assert outside == Score(None, "no_music_beat")
+  # The last frame begins no step, and a motion beat is the frame at which one begins.
+  for outside in (-0.5, (len(joints) - 1) / 60):
+    music = np.array([outside])
+    score = alignment.mm_align(joints, visible, music, fps=60, preset="bailando")
+    assert score == Score(None, "no_music_beat")
 
 
 @pytest.mark.parametrize("preset", ["mint", "bailando"])

@@ -11,6 +11,9 @@ from dabfusion_jax.evaluation.reading import clip_files, clips
 from dabfusion_jax.evaluation.reading.cache import FeatureCache
 from dabfusion_jax.evaluation.reading.features import ClipFeatures, Reading
 
+_MAX_RATE_APART = 0.01  # 24 and 25 fps are two rates, whatever the length
+_STAMP_SECONDS = 0.0021  # over a whole clip, if both rates are of rounded stamps
+
 
 @dataclasses.dataclass(eq=False)
 class ClipSet:
@@ -63,6 +66,15 @@ def open_clip_set(
   return ClipSet(features, failures, all(lossless))
 
 
+def _has_rate(clip: ClipFeatures, rate: float) -> bool:
+  """Returns whether a clip has a rate, as far as its time stamps tell.
+
+  Those of webm are whole milliseconds, so 20 frames at 30 fps have 30.02.
+  """
+  apart = abs(1 / clip.fps - 1 / rate) * (int(clip.info["shape"][0]) - 1)
+  return abs(clip.fps - rate) < _MAX_RATE_APART * rate and apart < _STAMP_SECONDS
+
+
 def common_shape(clip_sets: Mapping[str, ClipSet]) -> tuple[int, int, int, float]:
   """Returns (frames, height, width, fps) of the clips.
 
@@ -70,22 +82,30 @@ def common_shape(clip_sets: Mapping[str, ClipSet]) -> tuple[int, int, int, float
   leave some scores undefined.
 
   Raises:
-    clips.ClipError: rates or sizes differ; names two clips for each, and the option
-      that helps.
+    clips.ClipError: rates (by more than time stamps are rounded) or sizes differ; names
+      two clips for each, and the option that helps.
   """
-  rates, sizes, lengths = {}, {}, collections.Counter()
+  rates, sizes, lengths = collections.Counter(), {}, collections.Counter()
   for part, clip_set in clip_sets.items():
     for name, clip in clip_set.features.items():
       t, h, w = (int(n) for n in clip.info["shape"])
-      rates.setdefault(round(clip.fps, 2), f"{part}/{name}")
+      rates[round(clip.fps, 2)] += 1
       sizes.setdefault((w, h), f"{part}/{name}")
       lengths[t] += part == "samples"
   faults = []
-  if len(rates) > 1:
-    (a, clip_a), (b, clip_b), *_ = rates.items()
+  rate = rates.most_common(1)[0][0]
+  named = {
+    f"{part}/{name}": clip
+    for part, clip_set in clip_sets.items()
+    for name, clip in clip_set.features.items()
+  }
+  others = [name for name, clip in named.items() if not _has_rate(clip, rate)]
+  if others:
+    like = next(name for name, clip in named.items() if round(clip.fps, 2) == rate)
     faults.append(
-      f"{clip_a} has {a} fps, {clip_b} has {b}: convert them to one rate, or pass"
-      " --fps=N if all clips have that one and a tag is wrong."
+      f"{others[0]} has {round(named[others[0]].fps, 2)} fps, {like} has {rate}:"
+      " convert them to one rate, or pass --fps=N if all clips have that one and a tag"
+      " is wrong."
     )
   if len(sizes) > 1:
     (a, clip_a), (b, clip_b), *_ = sizes.items()
@@ -95,5 +115,5 @@ def common_shape(clip_sets: Mapping[str, ClipSet]) -> tuple[int, int, int, float
     )
   if faults:
     raise clips.ClipError(" ".join(faults))
-  (rate,), ((width, height),) = rates, sizes
+  ((width, height),) = sizes
   return lengths.most_common(1)[0][0], height, width, float(rate)

@@ -2,7 +2,8 @@
 
 An npz holds `frames` uint8 [t, h, w, 3] and `fps`, and whatever is known about a real
 clip: `audio` int16 [s] with `sample_rate`, `beat_times` and `true_beat_times` float64
-(seconds), `joints2d` float32 [t, 17, 2] and `part_map` uint8 [t, h, w].
+(seconds), `joints2d` float32 [t, 17, 2] and `part_map` uint8 [t, h, w], and the name of
+the `beat_tracker` if that is not librosa.
 """
 
 import dataclasses
@@ -35,7 +36,7 @@ class Clip:
   fps: float
   audio: Float32[np.ndarray, "s"] | None  # mono at SAMPLE_RATE; None without sound
   lossless: bool  # whether the frames were never coded as video
-  truth: Mapping[str, np.ndarray]  # any of `TRUTH`
+  truth: Mapping[str, np.ndarray]  # any of `TRUTH`, and `beat_tracker`
 
 
 def read_clip(
@@ -116,6 +117,10 @@ def _read_arrays(file: ClipFile) -> Clip:
     is_number = values.dtype.kind in "iufb"
     if not (is_number and (key == "joints2d" or np.isfinite(values).all())):
       raise ClipError(f"{file.arrays}: `{key}` must hold finite numbers.")
+  if "beat_tracker" in arrays:
+    truth["beat_tracker"] = arrays["beat_tracker"]
+    if truth["beat_tracker"].dtype.kind != "U" or truth["beat_tracker"].ndim:
+      raise ClipError(f"{file.arrays}: `beat_tracker` must be a name.")
   audio = None
   if "audio" in arrays:
     sound = arrays["audio"]

@@ -144,7 +144,7 @@ class ClipFeatures:
 
   @functools.cached_property
   def truth(self) -> Arrays:
-    """What the file knows: any of `beat_times`, `true_beat_times`, `joints2d`."""
+    """What the file knows: any of `TRUTH` but the mask, and `beat_tracker`."""
     compute = lambda: {k: v for k, v in self.clip.truth.items() if k != "part_map"}
     return self._get("truth", compute)
 

@@ -6,7 +6,7 @@ import re
 from data_pipeline import aist
 
 _AIST_NAME = re.compile(
-  r"g[A-Z]{2}_s[A-Z]{2}_c\d\d_d\d\d_(?P<track>m[A-Z]{2}\d)_ch\d\d"
+  r"g(?P<genre>[A-Z]{2})_s[A-Z]{2}_c\d\d_d\d\d_(?P<track>m[A-Z]{2}\d)_ch\d\d"
 )
 _WINDOW = re.compile(r"-w\d+$")  # of `export`
 _TRACK = re.compile(r"m[A-Z]{2}\d(?![A-Za-z0-9])")
@@ -37,7 +37,7 @@ class Labels:
 def parse_labels(name: str) -> Labels:
   """Parses any name that contains an AIST name, or at least a track such as mBR0."""
   match = _AIST_NAME.search(name)
-  if match and match["track"] in aist.TRACKS:
+  if match and match["track"] in aist.TRACKS and match["genre"] in aist.GENRES:
     clip = aist.ClipName.parse(match.group())
     return Labels(
       clip.sequence, clip.genre, clip.camera, clip.music, clip.situation, clip.bpm

@@ -11,7 +11,7 @@ from data_pipeline.errors import UserError
 PACKAGES = ("dabfusion_jax", "jax", "numpy", "scipy", "librosa", "av")
 PACKAGES += ("opencv-python-headless",)
 # Raise when a score of the same features is computed or named in another way.
-DEFINITIONS = 5
+DEFINITIONS = 6
 
 
 class ProtocolError(UserError):

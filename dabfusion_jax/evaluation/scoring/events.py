@@ -13,6 +13,7 @@ from dabfusion_jax.evaluation.reading.labels import Labels
 from dabfusion_jax.evaluation.reading.networks import Networks
 from dabfusion_jax.evaluation.scoring import baselines
 from data_pipeline.music.onsets import LATE_SECONDS
+from data_pipeline.music.tracked import LIBROSA
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,8 +64,8 @@ def collect_events(
     other: the other one of the same name; None: it is not asked.
     labels: of both.
     networks: among them Wav2CLIP, if its weights are there.
-    beats_late_seconds: how late tracked beats are, which is subtracted from them. The
-      paper does not correct its beats, which is 0.
+    beats_late_seconds: how late beats tracked by librosa are, which is subtracted from
+      them. The paper does not correct its beats, which is 0.
   """
   pair = [one for one in (clip, other) if one is not None]
   heard = next((one for one in pair if one.info["has_sound"]), None)
@@ -83,17 +84,21 @@ def collect_events(
       return times
     return without_seam_time(times, segment, clip.fps)
 
-  # The trackers have subtracted their own default already.
+  # The tracker has subtracted its default already.
   correction = LATE_SECONDS - beats_late_seconds
+  by_trust = sorted(pair, key=lambda one: one.part != "references")
   candidates = [
-    (known(one, key) + shift, source)
-    for key, shift, source in (
-      ("true_beat_times", 0.0, "known"),
-      ("beat_times", correction, "tracked in song"),
-    )
-    for one in sorted(pair, key=lambda one: one.part != "references")
-    if key in one.truth
+    (known(one, "true_beat_times"), "known")
+    for one in by_trust
+    if "true_beat_times" in one.truth
   ]
+  for one in by_trust:
+    if "beat_times" in one.truth:
+      tracker = str(one.truth.get("beat_tracker", LIBROSA))
+      is_late = tracker == LIBROSA
+      source = "tracked in song" if is_late else f"tracked in song by {tracker}"
+      shift = correction if is_late else 0.0
+      candidates.append((known(one, "beat_times") + shift, source))
   if heard is not None:
     tracked = heard.sound["beats"] + correction
     continued = music_events.continue_beats(tracked, seconds)

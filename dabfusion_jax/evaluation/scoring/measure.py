@@ -201,7 +201,7 @@ class _Measurer:
       poses=clip.pose(poses) if has_poses else None,
       joints2d=clip.truth.get("joints2d") if is_real else None,
       embeddings=clip.clip_frames(networks) if has_clip else None,
-      no_poses="no_pose_estimator",
+      no_poses="no_pose_estimator" if "pose" in groups else "not_asked",
       poses_late_seconds=self.settings.poses_late_seconds,
     )
 

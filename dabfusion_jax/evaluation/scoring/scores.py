@@ -12,7 +12,7 @@ from dabfusion_jax.evaluation.scoring.events import Events
 from dabfusion_jax.metrics import alignment, appearance
 from dabfusion_jax.metrics.alignment import Score
 from dabfusion_jax.metrics.clip_score import clip_score
-from dabfusion_jax.metrics.motion import joint_speed, kinematic_beats
+from dabfusion_jax.metrics.motion import kinematic_beats
 
 SOUND_METRICS = ("av_align", "av_align_v1", "clip_score")
 _PRESETS = {"mm_align_mint": "mint", "mm_align_bailando": "bailando"}
@@ -29,7 +29,7 @@ class Motion:
     speed: mean optical flow of each step, pixels per frame.
     jitter: mean change of the optical flow, pixels per frame^2.
     poses: estimated joints in pixels, and which are visible; None without them.
-    joints2d: true joints in pixels; None if unknown.
+    joints2d: true joints in pixels, NaN where unknown; None if all are.
     embeddings: of the frames by CLIP; None without its weights.
     no_poses: the reason if there are no poses.
     poses_late_seconds: how late the pose estimator is.
@@ -108,8 +108,10 @@ def beat_scores(motion: Motion, beats: Float64[np.ndarray, "n"]) -> dict[str, Sc
   scores["beat_alignment_joints"] = Score(None, "no_truth")
   if motion.joints2d is not None:
     joints = motion.joints2d[:, FROM_COCO].astype(np.float64)
-    speed = joint_speed(joints, np.ones(joints.shape[:2], bool))
-    scores["beat_alignment_joints"] = _beat_alignment(speed, motion.fps, beats)
+    is_known = np.isfinite(joints).all(axis=-1)
+    scores["beat_alignment_joints"] = alignment.mm_align(
+      np.where(is_known[..., None], joints, 0.0), is_known, beats, motion.fps
+    )
   return scores
 
 

@@ -43,7 +43,7 @@ def measure(study: Study) -> Part:
   segments = chain(study, single, beats)
   motions = [clips.motion(segment) for segment in segments]
   for count, segment in enumerate(segments, 1):
-    key, end = f"chain_{count}", count * num_frames
+    key, end = f"chain_{count}", count * (num_frames - 1) + 1
     # One film: a segment begins with the frame that the one before ended with.
     speeds = np.concatenate([motion.speeds for motion in motions[:count]], axis=1)
     own = LatentMotion(speeds, clips.fps).alignment(beats)

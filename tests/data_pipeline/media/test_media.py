@@ -119,6 +119,16 @@ def test_all_channels_are_mixed_by_their_mean(tmp_path):
   np.testing.assert_allclose(back, audio.mean(axis=1), atol=1e-6)
 
 
+def test_surround_is_mixed_to_stereo_without_cutting_its_peaks(tmp_path):
+  level = np.array([0.8, 0.8, 0.5, 0, 0.4, 0.4], np.float32)  # centre, and surround
+  wave = np.sin(np.arange(RATE) * 0.05)[:, None].astype(np.float32)
+  path = write_wav(tmp_path / "a.wav", wave * level, layout="5.1")
+  back = reader.read_audio(path, RATE, mono=False)
+  assert back.shape == (RATE, 2) and 0.3 < np.abs(back).max() < 1
+  scale = np.abs(back).max()
+  np.testing.assert_allclose(back, scale * np.repeat(wave, 2, 1), atol=1e-3)
+
+
 # --- Errors are one line --------------------------------------------------------------
 
 
@@ -233,6 +243,16 @@ def test_colours_are_those_that_the_profile_of_a_picture_tells(tmp_path, mode):
   for profile in (swapped(b"CMYK"), b"nonsense", swapped(b"RGB ")[:200]):
     image.save(tmp_path / path, icc_profile=profile)
     assert reader.read_image(tmp_path / path)[0, 0].tolist() == [200, 90, 40]
+
+
+def test_a_colour_that_stands_for_nothing_is_white_beside_a_profile_as_well(tmp_path):
+  image, path = PIL.Image.new("RGB", (32, 32), (200, 90, 40)), tmp_path / "a.png"
+  image.putpixel((5, 5), (1, 2, 3))
+  srgb = PIL.ImageCms.ImageCmsProfile(PIL.ImageCms.createProfile("sRGB")).tobytes()
+  for profile in (None, srgb):
+    image.save(path, icc_profile=profile, transparency=(200, 90, 40))
+    read = reader.read_image(path)
+    assert read[0, 0].tolist() == [255, 255, 255] and read[5, 5].max() < 10
 
 
 def test_odd_sizes_are_refused_before_anything_is_written(tmp_path):

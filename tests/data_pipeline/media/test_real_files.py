@@ -303,6 +303,8 @@ def test_odd_metadata_of_a_picture_is_ignored(tmp_path, kind, content):
     (np.full((20, 30), 200.0, np.float32), 200),
     (np.full((20, 30), 200, np.int32), 200),
     (np.full((20, 30), 25600, np.int32), 100),
+    (np.full((20, 30), 200, "<u2"), 0),
+    (np.full((20, 30), 200, ">u2"), 0),
   ],
 )
 def test_grey_values_of_32_bits_keep_their_brightness(tmp_path, values, level):

@@ -10,6 +10,7 @@ import pytest
 
 from dabfusion_jax.evaluation.reading import clip_files, clips, coding
 from dabfusion_jax.evaluation.reading.labels import Labels, parse_labels
+from data_pipeline.media import writer
 
 
 def _read(folder, **settings):
@@ -23,6 +24,14 @@ def test_a_video_is_read_with_its_rate_and_sound(tmp_path):
   clip = _read(tmp_path)
   assert clip.fps == 10 and clip.frames.shape == frames.shape and not clip.lossless
   assert abs(len(clip.audio) / clips.SAMPLE_RATE - 2.4) < 0.03
+
+
+def test_a_gif_of_another_system_is_a_clip(tmp_path):
+  frames = clip_folders.make_frames(0)
+  writer.write_video(tmp_path / "a.gif", frames, 10, None, 44_100)
+  clip = _read(tmp_path)
+  assert clip.fps == 10 and clip.audio is None and not clip.lossless
+  assert np.abs(clip.frames.astype(int) - frames).mean() < 8
 
 
 def test_lossless_frames_win_over_the_video_beside_them(tmp_path):
@@ -176,6 +185,8 @@ def test_windows_of_a_video_are_one_sequence_and_odd_names_are_only_names():
   assert parse_labels("take 3-w").sequence == "take 3-w"
   odd = "gBR_sBM_c01_d04_mBR7_ch03"  # there is no such track
   assert parse_labels(odd) == Labels(odd)
+  odd = "gXX_sBM_c01_d04_mBR0_ch03"  # nor such a genre
+  assert parse_labels(odd) == Labels(odd, "BR", track="mBR0", bpm=80)
 
 
 def _write_uneven(path, steps):

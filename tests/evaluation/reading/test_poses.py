@@ -13,6 +13,7 @@ from dabfusion_jax.evaluation.reading.changes import FROZEN
 from dabfusion_jax.evaluation.reading.features import ClipFeatures, Reading
 from dabfusion_jax.evaluation.scoring import scores
 from dabfusion_jax.metrics import alignment
+from dabfusion_jax.metrics.motion import joint_speed, kinematic_beats
 from dabfusion_jax.pretrained import store
 
 
@@ -122,7 +123,7 @@ def test_poses_that_pause_on_the_beat_score_high_and_half_a_beat_later_low():
   joints = np.repeat(np.stack([x, x], axis=-1)[:, None], 13, axis=1)
   visible = np.ones((40, 13), bool)
   motion = scores.Motion(10.0, np.ones(39), np.ones(38), poses=(joints, visible))
-  pauses = scores.kinematic_beats(scores.joint_speed(joints, visible), 10)
+  pauses = kinematic_beats(joint_speed(joints, visible), 10)
   beats = np.arange(-1, 7) * 0.8 + pauses[0] % 0.8
   mm_align = lambda motion, beats: scores.beat_scores(motion, beats)["mm_align"].value
   assert mm_align(motion, beats) > 0.8
