@@ -193,6 +193,14 @@ def test_demo_weights_fit_twelve_megabytes_in_float16():
   assert 2 * total < 12e6
 
 
+def test_every_other_example_of_a_part_needs_an_even_part():
+  settings = _settings("autoencoder", "people")
+  assert settings.loss.rebuild_by_truth and settings.batch_size == 8
+  dataclasses.replace(settings, gradient_accumulation=4)
+  with pytest.raises(UserError, match="must leave an even number"):
+    dataclasses.replace(settings, gradient_accumulation=8)
+
+
 @pytest.mark.parametrize("name", ["autoencoder", "diffusion"])
 def test_unknown_variant_names_the_known_ones(name):
   with pytest.raises(ValueError, match="'big'.*paper, people, medium, demo, smoke"):

@@ -378,6 +378,7 @@ def test_the_first_command_people_type_says_what_is_missing(place):
   assert "make miniature" in last
 
 
+@pytest.mark.slow
 def test_a_killed_training_resumes_bit_for_bit(place):
   killed = place.folder / "runs/killed"
   command = place.train("diffusion", "runs/killed", **_DANCE | {"picture_every": 0})

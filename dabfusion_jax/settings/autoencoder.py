@@ -174,6 +174,12 @@ class AutoencoderSettings(LoopSettings):
 
   def __post_init__(self):
     super().__post_init__()
+    if self.loss.rebuild_by_truth and self.batch_size // self.gradient_accumulation % 2:
+      raise UserError(
+        "loss.rebuild_by_truth is of every other example of a part: batch_size ="
+        f" {self.batch_size} in gradient_accumulation = {self.gradient_accumulation}"
+        " parts must leave an even number."
+      )
     size, model = self.data.frame_size, self.model
     # The codec halves the frame `num_down` times, the flow `motion_down` more.
     reduction = 2 ** (model.num_down + model.motion_down)

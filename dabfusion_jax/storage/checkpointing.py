@@ -43,16 +43,25 @@ class CheckpointError(UserError):
 class Checkpoints:
   """The checkpoints of one workdir; a context manager that waits for its saves."""
 
-  def __init__(self, workdir: epath.PathLike, keep: int, keep_best: int = 0):
+  def __init__(
+    self,
+    workdir: epath.PathLike,
+    keep: int,
+    keep_best: int = 0,
+    best_by: str = "train_loss",
+  ):
     """Opens or creates WORKDIR/checkpoints, and removes what killed saves left there.
 
     Args:
       workdir: folder of the run; no other process may be training in it.
       keep: how many of the newest checkpoints stay, at least 1.
       keep_best: how many of those with the lowest loss stay as well.
+      best_by: name of that loss. Checkpoints with another one are never among the best.
     """
     self._folder = folder_at(workdir) / FOLDER
+    self._best_by = best_by
     self._unfinished: int | None = None  # the step that is being saved
+    self._saving: Any = None  # its response, which ends a thread when it is asked
     if jax.process_index() == 0:
       checkpoint_files.remove_leftovers(self._folder)
     agreement.wait_for_all("leftover checkpoints")
@@ -66,7 +75,10 @@ class Checkpoints:
         [
           policies.LatestN(keep),
           policies.BestN(
-            get_metric_fn=lambda metrics: metrics["loss"],
+            # Earlier versions did not say which loss it was.
+            get_metric_fn=lambda metrics: metrics.get(
+              best_by, metrics.get("loss", math.inf)
+            ),
             reverse=True,
             n=keep_best,
             keep_checkpoints_without_metrics=False,
@@ -99,12 +111,12 @@ class Checkpoints:
     """
     self._finish()
     with self._clear_errors(f"step {step}"):
-      self._checkpointer.save_checkpointables_async(
+      self._saving = self._checkpointer.save_checkpointables_async(
         step,
         {"state": state, "data": IteratorCheckpoint(batches)},
         force=True,
         # Without metrics it is never kept as one of the best. NaN has no order.
-        metrics={"loss": float(loss)} if math.isfinite(loss) else None,
+        metrics={self._best_by: float(loss)} if math.isfinite(loss) else None,
       )
     self._unfinished = step
 
@@ -115,8 +127,11 @@ class Checkpoints:
 
   def _finish(self) -> None:
     """Waits for an unfinished save; what goes wrong is that step's error."""
+    saving, self._saving = self._saving, None
     with self._clear_errors(f"step {self._unfinished}"):
       self._checkpointer.wait()
+      if saving is not None:
+        saving.result()
     self._unfinished = None
 
   def restore(self, abstract: PyTree, batches: Any) -> PyTree | None:

@@ -5,6 +5,7 @@ import math
 from collections.abc import Iterable
 
 import jax
+import jax.numpy as jnp
 from absl import logging
 
 from dabfusion_jax.parallel import sharding
@@ -12,6 +13,7 @@ from dabfusion_jax.settings.loop import LoopSettings
 from dabfusion_jax.stages.base import PyTree, Stage
 from dabfusion_jax.training.hooks import Hook
 from dabfusion_jax.training.state import TrainState
+from dabfusion_jax.training.step import split_batch
 from dabfusion_jax.training.writers import NullWriter, Writer
 
 
@@ -51,11 +53,23 @@ class HeldOutLoss(Hook):
         *(math.lcm(*every), *every),
       )
 
+    num_parts = settings.gradient_accumulation
+
     def metrics(params, batch_stats, frozen, batch, key):
-      loss, (_, metrics) = stage.loss(
-        params, batch_stats, frozen, batch, key, train=False
-      )
-      return {"loss": loss} | metrics
+      def of_part(index, part):
+        part = jax.tree.map(sharding.constrain_batch, part)
+        noise = key if num_parts == 1 else jax.random.fold_in(key, index)
+        loss, (_, metrics) = stage.loss(
+          params, batch_stats, frozen, part, noise, train=False
+        )
+        return {"loss": loss} | metrics
+
+      if num_parts == 1:
+        return of_part(0, batch)
+      # A batch that is trained on in parts has no room as a whole.
+      parts = jnp.arange(num_parts), split_batch(batch, num_parts)
+      values = jax.lax.map(lambda inputs: of_part(*inputs), parts)
+      return jax.tree.map(lambda x: x.mean(axis=0), values)
 
     self._metrics = jax.jit(metrics)
 

@@ -101,8 +101,14 @@ def train(
 
   with contextlib.ExitStack() as stack:
     stack.enter_context(jax.set_mesh(mesh))
+    is_measured = eval_dataset is not None and settings.eval_every > 0
     checkpoints = stack.enter_context(
-      Checkpoints(run.path, settings.keep_checkpoints, settings.keep_best_checkpoints)
+      Checkpoints(
+        run.path,
+        settings.keep_checkpoints,
+        settings.keep_best_checkpoints,
+        "eval_loss" if is_measured else "train_loss",
+      )
     )
     init = make_init(stage, optimizer.tx, batch_spec)
     abstract = abstract_state(init, init_key, mesh, settings.fsdp_min_bytes)
@@ -150,7 +156,7 @@ def train(
       Pictures(stage, first_batch, picture_key, mesh, writer, settings),
     ]
     held_out = None
-    if eval_dataset is not None and settings.eval_every:
+    if is_measured:
       held_out = HeldOutLoss(
         stage, frozen, eval_dataset, eval_key, mesh, writer, settings
       )

@@ -92,6 +92,16 @@ def is_bad(
   return ~(finite & (metrics["grad_norm"] <= bound))
 
 
+def split_batch(batch: PyTree, num_parts: int) -> PyTree:
+  """Returns a batch [b ...] in parts, [num_parts, b / num_parts, ...].
+
+  A part is every num_parts-th example, so that each device splits its own examples.
+  """
+  return jax.tree.map(
+    lambda x: jnp.swapaxes(x.reshape(-1, num_parts, *x.shape[1:]), 0, 1), batch
+  )
+
+
 def mean_gradients(
   stage: Stage,
   state: TrainState,
@@ -117,10 +127,7 @@ def mean_gradients(
     batch_stats, (grads, metrics) = part(state.batch_stats, batch, key)
     return grads, batch_stats, metrics
 
-  # Every num_parts-th example, so that each device splits its own examples.
-  parts = jax.tree.map(
-    lambda x: jnp.swapaxes(x.reshape(-1, num_parts, *x.shape[1:]), 0, 1), batch
-  )
+  parts = split_batch(batch, num_parts)
   zeros = lambda tree: jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), tree)
   first = jax.tree.map(lambda x: x[0], parts)
   sums = zeros(jax.eval_shape(part, state.batch_stats, first, key)[1])

@@ -22,7 +22,7 @@ from dabfusion_jax.training.hooks import Hook
 from data_pipeline import files
 
 FOLDER = "heartbeats"
-STALLED = 75  # exit status: try again (EX_TEMPFAIL)
+STALLED = 175  # exit status; Slurm reports the highest, and 137 is of what it kills
 _WRITE_SECONDS = 5.0
 
 

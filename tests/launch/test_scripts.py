@@ -19,6 +19,7 @@ import yaml
 
 from dabfusion_jax.config import _PERCEPTUAL
 from dabfusion_jax.pretrained import store
+from dabfusion_jax.training.watchdog import STALLED
 
 _ROOT = pathlib.Path(__file__).parent.parent.parent
 _LAUNCH = _ROOT / "launch"
@@ -245,14 +246,19 @@ def test_jobset_is_what_kubernetes_takes():
 
 def test_slurm_script_requeues_what_saved_itself(tmp_path):
   for name, text in {
-    "srun": '#!/bin/sh\necho "$@" > called\nexit "$STATUS"',
+    # The highest status: what hangs or fails is one task, and the others are killed.
+    "srun": """#!/bin/sh
+      echo "$@" > called
+      [ "$STATUS" -gt 0 ] && [ "$STATUS" -lt 137 ] && exit 137
+      exit "$STATUS"
+    """,
     "scontrol": '#!/bin/sh\necho "$@" > requeued',
   }.items():
     (tmp_path / name).write_text(text)
     (tmp_path / name).chmod(0o755)
   given = ["--config=configs/autoencoder.py:demo", "--config.model.dtype=bfloat16"]
   _check_settings(given)
-  for status, again in ((0, False), (1, False), (75, True), (143, True)):
+  for status, again in ((0, False), (1, False), (STALLED, True), (143, True)):
     (tmp_path / "requeued").unlink(missing_ok=True)
     result = subprocess.run(
       ["bash", str(_LAUNCH / "slurm.sbatch"), *given],
@@ -265,7 +271,7 @@ def test_slurm_script_requeues_what_saved_itself(tmp_path):
       },
       timeout=60,
     )
-    assert result.returncode == status
+    assert result.returncode == (137 if status == 1 else status)
     assert (tmp_path / "requeued").exists() == again
   assert (tmp_path / "called").read_text().split()[-3:] == ["--distributed", *given]
 

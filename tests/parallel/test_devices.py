@@ -111,6 +111,7 @@ def test_no_gather_exceeds_the_largest_weight(trained):
   assert gathers and max(gathers) <= largest
 
 
+@pytest.mark.slow
 def test_samples_are_the_same_on_any_number_of_devices():
   settings = _settings("diffusion")
   plan = make_sampling_plan(settings.diffusion, settings.sampling)

@@ -131,6 +131,7 @@ def test_two_processes_train_as_one_and_one_goes_on_alone(tmp_path):
   )
 
 
+@pytest.mark.slow
 def test_two_processes_share_an_export_whose_parts_differ(tmp_path):
   printed = run_two(EXPORT, tmp_path)
   assert "3 clips written, share 0 of 2" in printed[0]
@@ -157,6 +158,7 @@ evaluate.main([
 """
 
 
+@pytest.mark.slow
 def test_two_processes_evaluate_as_one_of_which_the_first_writes(tmp_path):
   for i in range(5):
     rng = np.random.default_rng(i)

@@ -3,6 +3,7 @@
 import errno
 import os
 import sys
+import threading
 import types
 
 import jax
@@ -246,3 +247,25 @@ def test_the_best_stays_beside_the_newest_after_a_resume_as_well(tmp_path):
         checkpoints.save(step, make_state(step), Counter(), losses[step])
     best = min((s for s in losses if s <= steps[-1]), key=losses.get)
     assert sorted(os.listdir(tmp_path / "checkpoints")) == [str(best), str(steps[-1])]
+
+
+def test_saves_leave_neither_threads_nor_files_open(tmp_path):
+  """Else a training that saves often ends at the limit of open files."""
+  left = []
+  with Checkpoints(tmp_path, keep=1) as checkpoints:
+    for step in range(1, 6):
+      checkpoints.save(step, {"x": jnp.zeros(3)}, Counter(), 0.0)
+      checkpoints.wait()
+      left.append((threading.active_count(), len(os.listdir("/proc/self/fd"))))
+  assert left[-1] == left[1], left
+
+
+def test_a_training_loss_does_not_compete_with_held_out_ones(tmp_path):
+  steps = lambda: checkpoint_files.complete_steps(tmp_path / "checkpoints")
+  for name, losses in (("train_loss", (0.1, 0.2)), ("eval_loss", (1.2, 1.1, 1.3))):
+    with Checkpoints(tmp_path, keep=1, keep_best=1, best_by=name) as checkpoints:
+      for loss in losses:
+        step = 1 + max(steps(), default=0)
+        checkpoints.save(step, {"x": jnp.zeros(3)}, Counter(), loss)
+        checkpoints.wait()
+  assert steps() == [4, 5]  # 1.1, and the newest

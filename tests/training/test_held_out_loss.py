@@ -4,7 +4,7 @@ import os
 
 import jax.numpy as jnp
 import numpy as np
-from toy_stage import ToyStage, read_history, toy_dataset, toy_train
+from toy_stage import LOOP, ToyStage, read_history, toy_dataset, toy_train
 
 from dabfusion_jax.storage.checkpoint_files import latest_step
 
@@ -83,3 +83,17 @@ def test_a_held_out_loss_that_is_not_finite_is_told(tmp_path, caplog):
   changes = {"eval_every": 2, "eval_batches": 1, "num_steps": 2}
   toy_train(tmp_path, stage=Spoilt(), eval_dataset=toy_dataset(), **changes)
   assert "held-out loss is nan at step 2" in caplog.text and latest_step(tmp_path) == 2
+
+
+def test_a_batch_that_is_trained_on_in_parts_is_measured_in_parts(tmp_path):
+  sizes = []
+
+  class Seeing(ToyStage):
+    def loss(self, params, batch_stats, frozen, batch, key, train=True):
+      if not train:
+        sizes.append(len(batch["image"]))
+      return super().loss(params, batch_stats, frozen, batch, key, train)
+
+  changes = {"eval_dataset": toy_dataset(), "eval_every": 1, "eval_batches": 1}
+  toy_train(tmp_path, stage=Seeing(), num_steps=1, gradient_accumulation=2, **changes)
+  assert set(sizes) == {LOOP.batch_size // 2}

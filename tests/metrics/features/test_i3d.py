@@ -9,6 +9,7 @@ from dabfusion_jax.metrics.features import i3d
 from dabfusion_jax.pretrained import store
 
 
+@pytest.mark.slow
 def test_distance_of_black_and_white_video_is_the_published_one():
   """Squared distance of the logits; torch port: 569.230 at 10 frames."""
   try:
