@@ -1,6 +1,6 @@
 # Everything on a machine that has only python3 (with venv and pip) and make:
 #   make demo        a dance by the bundled weights
-#   make test        the test suite
+#   make test        the test suite; make test_all runs the slowest tests as well
 #   make docs        these pages and the API reference, as docs/_build/index.html
 #   make notebook    run docs/quickstart.ipynb
 #   make miniature   build data, train both stages in miniature, and dance with the result
@@ -15,7 +15,7 @@ VERSION := $(shell $(PYTHON) -c "import sys; print('%d.%d' % sys.version_info[:2
 PINS := $(shell cksum requirements/$(LEVEL).txt | cut -d' ' -f1)
 STAMP := $(VENV)/ready-$(VERSION)-$(PINS)
 
-.PHONY: setup demo miniature test lint docs notebook bench
+.PHONY: setup demo miniature test test_all lint docs notebook bench
 
 setup: $(STAMP)
 
@@ -85,8 +85,9 @@ miniature: $(STAMP) $(WEIGHTS) $(if $(filter people,$(VARIANT)),$(PEOPLE)) \
 	  --metrics=paired,alignment,motion --output=$(OUTPUT)
 	@echo "The dance: $(OUTPUT)/dance.mp4, its contact sheet: $(OUTPUT)/dance.png"
 
-test: $(STAMP) $(WEIGHTS)
-	$(PY) -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+test: MARKED := -m "not slow"
+test test_all: $(STAMP) $(WEIGHTS)
+	$(PY) -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(MARKED)
 
 lint: $(STAMP)
 	$(PY) -m ruff check .

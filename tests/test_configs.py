@@ -26,7 +26,8 @@ from dabfusion_jax.training.step import make_train_step
 from data_pipeline.errors import UserError
 
 _CONFIGS = pathlib.Path(__file__).parent.parent / "configs"
-_TRACED = ("paper", "people")  # programs run smoke; demo and medium lie between
+# Programs run smoke; demo and medium lie between.
+_TRACED = ("paper", pytest.param("people", marks=pytest.mark.slow))
 
 
 def _settings(name, variant):

@@ -86,7 +86,10 @@ def _train(stage, number):
   return losses, step, state
 
 
-@pytest.fixture(scope="module", params=TRAINED_ON)
+_slow_diffusion = pytest.param("diffusion", marks=pytest.mark.slow)
+
+
+@pytest.fixture(scope="module", params=["autoencoder", _slow_diffusion])
 def trained(request):
   """Number of devices -> `_train` of a stage."""
   return {number: _train(request.param, number) for number in TRAINED_ON[request.param]}
@@ -100,7 +103,7 @@ def test_losses_are_the_same_on_any_number_of_devices(trained):
     np.testing.assert_allclose(losses[number], losses[1], rtol=1e-4)
 
 
-@pytest.mark.parametrize("trained", ["diffusion"], indirect=True)
+@pytest.mark.parametrize("trained", [_slow_diffusion], indirect=True)
 def test_no_gather_exceeds_the_largest_weight(trained):
   """A larger one would be activations of the whole batch, on every device."""
   _, step, state = trained[8]

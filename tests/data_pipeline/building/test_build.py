@@ -245,7 +245,9 @@ def is_alive(pid):
   return not state.exists() or state.read_text().rpartition(")")[2].split()[0] != "Z"
 
 
-@pytest.mark.parametrize("ending", [signal.SIGINT, signal.SIGKILL])
+@pytest.mark.parametrize(
+  "ending", [pytest.param(signal.SIGINT, marks=pytest.mark.slow), signal.SIGKILL]
+)
 def test_a_stopped_build_leaves_no_worker_and_resumes(tmp_path, finished, ending):
   log, output = tmp_path / "log", tmp_path / "set"
   log.mkdir()
