@@ -29,6 +29,7 @@ from dabfusion_jax.people.skeleton import (
   shifted,
   trunk_length,
 )
+from dabfusion_jax.people.skirt import SKIRT
 from dabfusion_jax.people.squares import Square
 from dabfusion_jax.people.track import Track
 from data_pipeline.workers import count_cores
@@ -72,7 +73,8 @@ class PieceDrawer:
     self._scale = lambda points: frame.to_picture(points / frame_size)
     self._rest = self._before = self._scale(rest.points)
     self._pieces, joints = puppet.pieces, puppet.joints
-    self._skeleton = Skeleton(joints, self._rest, puppet.held)
+    has_skirt = any(piece.name == SKIRT for piece in puppet.pieces)
+    self._skeleton = Skeleton(joints, self._rest, puppet.held, has_skirt)
     reach = _STANDING * trunk_length(joints)
     self._footing = Footing(reach, self._skeleton.feet(self._rest), times)
     height, width = scene.plate.shape[:2]

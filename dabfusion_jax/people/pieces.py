@@ -44,6 +44,7 @@ from dabfusion_jax.people.skeleton import (
   TORSO_JOINTS,
   Joints,
 )
+from dabfusion_jax.people.skirt import SKIRT, between_bones, find_hem
 
 _OVERLAP = 0.03  # of neighbouring pieces, relative to the trunk
 _SHOULDERS = {name: LIMBS[name][0] for name in LIMBS if "upper_arm" in name}
@@ -146,7 +147,15 @@ def _cut_regions(
   radii = disc_radii(regions, joints, unit)
   sure = cores(joints, unit, body)
   drawn = set()
-  for name in order:
+  hem = find_hem(alpha, joints, unit)
+  for name in order if hem is None else _with_skirt(order):
+    if name == SKIRT:
+      cloth = np.logical_or.reduce([regions[x] for leg in LEGS.values() for x in leg])
+      support = between_bones(joints, hem, alpha.shape) & (cloth | arms)
+      known = support & cloth & (from_arms > mixed) & (alpha > _SOLID)
+      if known.any():
+        yield _make_piece(SKIRT, picture, alpha, support, known)
+      continue
     own = regions[name]
     if not own.any():
       continue
@@ -208,6 +217,13 @@ def _cut_regions(
         )
       drawn.add(name)
       yield piece if seam is None else piece.with_seam(seam)
+
+
+def _with_skirt(order: Sequence[str]) -> tuple[str, ...]:
+  """Returns an order in which a skirt lies between the thighs and what is below it."""
+  thighs = [name for name in order if name.endswith("_thigh")]
+  below = [name for name in order[: order.index(TORSO)] if name not in thighs]
+  return (*below, SKIRT, *thighs, *order[order.index(TORSO) :])
 
 
 def _neighbours(name: str) -> tuple[str, ...]:

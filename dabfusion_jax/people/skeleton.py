@@ -14,6 +14,7 @@ from jaxtyping import Float
 
 from dabfusion_jax.people import landmarks as lm
 from dabfusion_jax.people.footing import Feet
+from dabfusion_jax.people.skirt import SKIRT, stretch
 
 # Limb -> its first and last joint, in the order in which they hang on each other.
 LIMBS = {
@@ -111,11 +112,13 @@ class Skeleton:
     rest: what is read from no motion, in the same pixels. What joints differ from it
       is motion.
     held: sides ("left", "right") whose arm moves with the trunk.
+    has_skirt: whether cloth between the legs moves with both.
   """
 
   joints: Joints
   rest: Joints
   held: tuple[str, ...] = ()
+  has_skirt: bool = False
 
   def feet(self, joints: Joints) -> Feet:
     """Returns where a generated frame shows the ankles.
@@ -145,7 +148,11 @@ class Skeleton:
       else:
         moves[name], ends[last] = self._move_limb(name, ends[first], joints)
     moves[HEAD] = self._move_head(torso, joints)
-    return self._stand(moves, ends, feet)
+    moves = self._stand(moves, ends, feet)
+    if self.has_skirt:
+      thighs = [moves[thigh] for thigh, _ in LEGS.values()]
+      moves[SKIRT] = stretch(self.joints, moves[TORSO], *thighs)
+    return moves
 
   def _move_torso(self, joints: Joints) -> Affine:
     (hips, axis, width), (rest_hips, rest_axis, rest_width), (own_hips, own_axis, _) = (

@@ -47,8 +47,3 @@ def test_outside_is_zero_and_border_pixels_have_full_weight():
   ones = jnp.ones((4, 4, 1))
   corner = jnp.array([[[-1.0, -1.0]], [[1.0, -1.0]], [[-1.8, 0.0]]])
   np.testing.assert_allclose(warp(ones, corner).ravel(), [1, 1, 0], atol=1e-6)
-
-
-def test_warp_rejects_flow_in_channel_first_order():
-  with pytest.raises(Exception, match="grid"):
-    warp(jnp.zeros((8, 8, 3)), jnp.zeros((2, 8, 8)))

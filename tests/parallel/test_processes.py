@@ -11,6 +11,7 @@ import time
 
 import jax
 import numpy as np
+import pytest
 from toy_stage import toy_train
 
 from dabfusion_jax import evaluate

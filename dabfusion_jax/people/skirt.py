@@ -1,0 +1,99 @@
+"""The cloth of a skirt or a dress between the legs, which belongs to neither leg.
+
+Cut into two thighs, a skirt would become shorts as soon as the legs part. So the part
+between the bones is a piece of its own, behind the thighs, that both of them stretch.
+"""
+
+import numpy as np
+import PIL.Image
+import PIL.ImageDraw
+from jaxtyping import Bool, Float, Float32
+
+from dabfusion_jax.people import landmarks as lm
+
+SKIRT = "skirt"
+_HIPS, _KNEES = (lm.LEFT_HIP, lm.RIGHT_HIP), (lm.LEFT_KNEE, lm.RIGHT_KNEE)
+_ANKLES = (lm.LEFT_ANKLE, lm.RIGHT_ANKLE)
+# Places along both legs, 1 at the knees and 2 at the ankles: where legs begin to have a
+# space between them, and down to which cloth fills that of a skirt at least. Trousers
+# in photographs fill it down to 0.5. And what is taken below the hem, which is curved.
+_FIRST, _LEAST, _STEPS, _MORE = 0.3, 0.65, 171, 0.06
+# Trunks between the bones there, at least: the thighs of closed legs touch.
+_APART = 0.38
+_SOLID, _ACROSS = 0.5, 41  # alpha of cloth, and samples from bone to bone
+_NARROW = 0.15  # area between the legs that is left at least, of that in the picture
+
+
+def find_hem(
+  alpha: Float32[np.ndarray, "h w"], joints: Float[np.ndarray, "33 2"], unit: float
+) -> float | None:
+  """Returns the place along the legs down to which cloth fills the space between them.
+
+  It is 1 at the knees and 2 at the ankles. None if that is no skirt: if legs or
+  trousers can be told apart there, or are closed.
+
+  Args:
+    alpha: of the person.
+    joints: of the picture.
+    unit: length of the trunk in pixels.
+  """
+  hem = None
+  for place in np.linspace(_FIRST, 2, _STEPS):
+    left, right = _bones(joints, place)
+    points = left + np.linspace(0, 1, _ACROSS)[:, None] * (right - left)
+    columns, rows = np.floor(points).astype(int).T
+    is_inside = (columns >= 0) & (rows >= 0)
+    is_inside &= (columns < alpha.shape[1]) & (rows < alpha.shape[0])
+    if not is_inside.all() or alpha[rows, columns].min() < _SOLID:
+      break
+    if np.hypot(*(right - left)) > _APART * unit:
+      hem = float(place)
+  return hem if hem is not None and hem >= _LEAST else None
+
+
+def between_bones(
+  joints: Float[np.ndarray, "33 2"], hem: float, shape: tuple[int, int]
+) -> Bool[np.ndarray, "h w"]:
+  """Returns the pixels between the bones of the legs, from the hips to the hem."""
+  places = sorted({0.0, min(1.0, hem), min(2.0, hem + _MORE)})
+  left, right = zip(*(_bones(joints, place) for place in places), strict=True)
+  corners = [*left, *right[::-1]]
+  image = PIL.Image.new("1", shape[::-1])
+  PIL.ImageDraw.Draw(image).polygon([tuple(corner) for corner in corners], fill=1)
+  return np.asarray(image)
+
+
+def _bones(joints: np.ndarray, place: float) -> np.ndarray:
+  """Returns the points (x, y) at a place along the left and the right leg."""
+  first, last = (_HIPS, _KNEES) if place <= 1 else (_KNEES, _ANKLES)
+  start, end = joints[list(first)], joints[list(last)]
+  return start + (place - (place > 1)) * (end - start)
+
+
+def stretch(
+  joints: Float[np.ndarray, "33 2"],
+  torso: Float[np.ndarray, "2 3"],
+  left: Float[np.ndarray, "2 3"],
+  right: Float[np.ndarray, "2 3"],
+) -> Float[np.ndarray, "2 3"]:
+  """Returns how the cloth moves: its waist with the trunk, its hem with both thighs.
+
+  Where the legs cross nothing is left between them, and it moves with the trunk.
+
+  Args:
+    joints: of the picture.
+    torso, left, right: how the trunk and the thighs move.
+  """
+  own = np.stack([joints[list(_HIPS)].mean(0), *joints[list(_KNEES)]])
+  moved = np.stack(
+    [
+      move[:, :2] @ point + move[:, 2]
+      for move, point in zip((torso, left, right), own, strict=True)
+    ]
+  )
+  edges, moved_edges = (np.stack([x[1] - x[0], x[2] - x[0]], 1) for x in (own, moved))
+  area, moved_area = np.linalg.det(edges), np.linalg.det(moved_edges)
+  if moved_area * np.sign(area) < _NARROW * abs(area) or not area:
+    return torso
+  matrix = moved_edges @ np.linalg.inv(edges)
+  return np.c_[matrix, moved[0] - matrix @ own[0]]
