@@ -10,15 +10,15 @@ from dabfusion_jax.ops.attention import AttentionWeights
 def draw_arguments(sizes, heads, has_bias=True, dtype=jnp.float32):
   """Draws input [b m s c], weights of n heads of d features, and a bias if wanted."""
   rng = np.random.default_rng(0)
-  draw = lambda *shape: jnp.asarray(rng.standard_normal(shape), jnp.float32)
+  draw = lambda *shape: rng.standard_normal(shape).astype(np.float32)
   channels, inner = sizes[-1], heads[0] * heads[1]
-  weights = AttentionWeights(
-    draw(channels),
-    (2 * draw(channels, 3, *heads) / channels**0.5).astype(dtype),
-    (draw(inner, channels) / inner**0.5).astype(dtype),
-  )
+  gain = draw(channels)
+  qkv = (2 * draw(channels, 3, *heads) / channels**0.5).astype(dtype)
+  out = (draw(inner, channels) / inner**0.5).astype(dtype)
   bias = (draw(heads[0], sizes[2], sizes[2]),) if has_bias else ()
-  return draw(*sizes).astype(dtype), weights, *bias
+  x = draw(*sizes).astype(dtype)
+  arguments = x, AttentionWeights(gain, qkv, out), *bias
+  return jax.tree.map(jnp.asarray, arguments)  # no operation, which would be compiled
 
 
 def value_and_gradient(form):

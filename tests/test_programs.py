@@ -81,7 +81,7 @@ def place(tmp_path_factory):
   data, latents = "data/synthdance_smoke", "data/smoke_latents"
   for command in (
     ("data_pipeline.build", "--source=synthdance", "--preset=smoke",
-     f"--output={data}", "--frame_size=32", "--num_frames=8"),
+     f"--output={data}", "--frame_size=32", "--num_frames=8", "--workers=1"),
     place.train("autoencoder", "runs/smoke_autoencoder"),
     ("dabfusion_jax.latents", "--checkpoint=runs/smoke_autoencoder",
      f"--data={data}", f"--output={latents}"),
@@ -225,6 +225,7 @@ def test_the_example_is_a_person_if_people_can_be_found(monkeypatch, name, look)
     sample.main([])
 
 
+@pytest.mark.slow
 def test_evaluate_prints_every_figure_beside_its_null(place):
   done, printed = place.run(
     "dabfusion_jax.evaluate", "--checkpoint=runs/dance", "--data=data/synthdance_smoke",
