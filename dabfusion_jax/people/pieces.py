@@ -147,7 +147,7 @@ def _cut_regions(
   radii = disc_radii(regions, joints, unit)
   sure = cores(joints, unit, body)
   drawn = set()
-  hem = find_hem(alpha, joints, unit)
+  hem = find_hem(colours, alpha, joints, unit)
   for name in order if hem is None else _with_skirt(order):
     if name == SKIRT:
       cloth = np.logical_or.reduce([regions[x] for leg in LEGS.values() for x in leg])

@@ -43,25 +43,38 @@ def _turned(joints, side, degrees):
   return np.c_[matrix, pivot - matrix @ pivot]
 
 
+def _hem(picture, mask, joints):
+  """Returns the hem that is found; the trunk is that of the person at rest."""
+  unit = skeleton.trunk_length(dancers.joints())
+  return find_hem(picture.astype(np.float32), mask.astype(np.float32), joints, unit)
+
+
 @pytest.mark.parametrize("hem", [0.8, 1.0, 1.4])
 def test_the_hem_of_a_skirt_is_found_and_trousers_have_none(hem):
   joints = dancers.joints()
-  unit = skeleton.trunk_length(joints)
-  _, mask = _wearing_skirt(joints, hem)
-  assert find_hem(mask.astype(np.float32), joints, unit) == pytest.approx(hem, abs=0.1)
-  _, mask = dancers.draw(joints)
-  assert find_hem(mask.astype(np.float32), joints, unit) is None
+  picture, mask = _wearing_skirt(joints, hem)
+  assert _hem(picture, mask, joints) == pytest.approx(hem, abs=0.1)
+  picture[:, 76:84] += np.linspace(0, 9, 8).astype(np.uint8)[:, None]  # a fold
+  picture[::7] = picture[::7] // 2  # stripes
+  assert _hem(picture, mask, joints) == pytest.approx(hem, abs=0.1)
+  assert _hem(*dancers.draw(joints), joints) is None
+
+
+def test_a_shadow_between_trousers_tells_them_from_a_skirt():
+  joints = dancers.joints()
+  picture, mask = _wearing_skirt(joints, 1.2)
+  picture[:, 79:82] = picture[:, 79:82] // 3
+  assert _hem(picture, mask, joints) is None
 
 
 def test_closed_legs_and_legs_below_the_picture_are_no_skirt():
   joints = dancers.joints()
-  unit = skeleton.trunk_length(joints)
-  _, mask = _wearing_skirt(joints, 1.0)
-  joints[[lm.LEFT_HIP, lm.LEFT_KNEE], 0] = 80 + 0.18 * unit
-  joints[[lm.RIGHT_HIP, lm.RIGHT_KNEE], 0] = 80 - 0.18 * unit
-  assert find_hem(mask.astype(np.float32), joints, unit) is None
+  picture, mask = _wearing_skirt(joints, 1.0)
+  joints[[lm.LEFT_HIP, lm.LEFT_KNEE, lm.LEFT_ANKLE], 0] = 87
+  joints[[lm.RIGHT_HIP, lm.RIGHT_KNEE, lm.RIGHT_ANKLE], 0] = 73
+  assert _hem(picture, mask, joints) is None
   joints = dancers.joints() + [0.0, 70.0]
-  assert find_hem(np.ones(mask.shape, np.float32), joints, unit) is None
+  assert _hem(picture, np.ones_like(mask), joints) is None
 
 
 def test_waist_moves_with_the_trunk_and_knees_with_the_thighs():
