@@ -1,7 +1,7 @@
 r"""Draws the moving picture of the README from an export of the bundled weights.
 
   python -m dabfusion_jax.export --checkpoint=dabfusion_jax/demo_weights/dance_e \
-    --data=data/synthdance_demo --num_clips=6 --output=exports/readme
+    --data=data/synthdance_demo --num_clips=4 --output=exports/readme
   python docs/make_images.py --export=exports/readme --output=docs/images/dances.webp
 """
 

@@ -30,7 +30,7 @@ GROUP = {
 }
 SONG = "mHO2"
 SIZE, HEIGHT = 512, 208  # of the pictures, and as they are shown
-NUM_FRAMES = 32
+NUM_FRAMES = 30
 MARGIN = 150  # by which the place of the group is widened
 
 
