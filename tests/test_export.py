@@ -178,6 +178,7 @@ def test_an_export_holds_frames_sound_and_truth(pipeline, source, tmp_path):
   np.testing.assert_array_equal(generated.frames, expected)
   np.testing.assert_array_equal(real.frames, source[1]["frames"])
   np.testing.assert_array_equal(real.truth["part_map"], source[1]["part_map"])
+  assert real.truth["beat_tracker"] == pipeline.settings.data.beats
   assert abs(len(generated.audio) / clips.SAMPLE_RATE - 0.8) < 0.03
   video = reader.read_video(sample.video)
   assert len(video.frames) == _FRAMES and np.isclose(video.times[1], 0.1)

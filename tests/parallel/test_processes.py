@@ -57,12 +57,14 @@ jax.distributed.shutdown()
 
 EXPORT = """
 import dataclasses
+import types
 import numpy as np
 from dabfusion_jax import export
 
 @dataclasses.dataclass
 class Pipeline:
   devices: tuple = ()
+  settings = types.SimpleNamespace(data=types.SimpleNamespace(beats="librosa"))
   from_pretrained = classmethod(lambda cls, checkpoint: cls())
 
   def sample_records(self, records, *unused):
