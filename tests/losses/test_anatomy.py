@@ -4,20 +4,21 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from dabfusion_jax.losses.anatomy import (
-  flow_errors,
-  heatmap_divergence,
-  masked_mean,
-  match_divergence,
-  part_keypoints,
-  region_error,
-  visibility_error,
-)
+from dabfusion_jax.losses import anatomy
 from dabfusion_jax.models.dense_motion import sparse_motions
 from dabfusion_jax.models.keypoint_detector import Keypoints
 from dabfusion_jax.ops.grid import identity_grid
 from dabfusion_jax.ops.true_flow import part_shares
 from data_pipeline.records.body_parts import body_motion
+
+# As programs: single operations would be compiled one by one.
+flow_errors = jax.jit(anatomy.flow_errors)
+heatmap_divergence = jax.jit(anatomy.heatmap_divergence)
+masked_mean = jax.jit(anatomy.masked_mean)
+match_divergence = jax.jit(anatomy.match_divergence)
+region_error = jax.jit(anatomy.region_error)
+visibility_error = jax.jit(anatomy.visibility_error)
+part_keypoints = jax.jit(anatomy.part_keypoints, static_argnums=1)
 
 
 def test_a_flow_that_shifts_as_the_body_does_has_no_error():
