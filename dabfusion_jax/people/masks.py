@@ -2,8 +2,9 @@
 
 import numpy as np
 import PIL.Image
+import PIL.ImageDraw
 import scipy.ndimage
-from jaxtyping import Bool, Shaped
+from jaxtyping import Bool, Float, Shaped
 
 _MIN_AREA = 2e-3  # share of the square picture; specks are smaller
 
@@ -37,6 +38,15 @@ def touching(
   kept = np.unique(labels[seed & mask])
   other = mask & ~np.isin(labels, kept[kept > 0])
   return ~scipy.ndimage.binary_dilation(other, iterations=2)
+
+
+def fill_polygon(
+  corners: Float[np.ndarray, "n 2"], shape: tuple[int, int]
+) -> Bool[np.ndarray, "h w"]:
+  """Returns the pixels of a polygon with corners (x, y), in a mask of some shape."""
+  image = PIL.Image.new("1", shape[::-1])
+  PIL.ImageDraw.Draw(image).polygon([tuple(corner) for corner in corners], fill=1)
+  return np.asarray(image)
 
 
 def resize_mask(

@@ -10,7 +10,6 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 import PIL.Image
-import PIL.ImageDraw
 import scipy.ndimage
 import scipy.spatial
 from jaxtyping import Bool, Float, Float32, UInt8
@@ -25,6 +24,7 @@ from dabfusion_jax.people.limbs import (
   meeting,
   split_limbs,
 )
+from dabfusion_jax.people.masks import fill_polygon
 from dabfusion_jax.people.overlap import drawing_order, layer_limbs, without_clothes
 from dabfusion_jax.people.piece import Piece
 from dabfusion_jax.people.regions import (
@@ -251,9 +251,7 @@ def _hull(
   rim = mask & ~scipy.ndimage.binary_erosion(mask)
   corners = np.concatenate([np.argwhere(rim)[:, ::-1], points])
   corners = corners[scipy.spatial.ConvexHull(corners, qhull_options="QJ").vertices]
-  image = PIL.Image.new("1", mask.shape[::-1])
-  PIL.ImageDraw.Draw(image).polygon([tuple(corner) for corner in corners], fill=1)
-  return np.asarray(image)
+  return fill_polygon(corners, mask.shape)
 
 
 def _make_piece(

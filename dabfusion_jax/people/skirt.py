@@ -5,11 +5,10 @@ between the bones is a piece of its own, behind the thighs, that both of them st
 """
 
 import numpy as np
-import PIL.Image
-import PIL.ImageDraw
 from jaxtyping import Bool, Float, Float32
 
 from dabfusion_jax.people import landmarks as lm
+from dabfusion_jax.people.masks import fill_polygon
 
 SKIRT = "skirt"
 _HIPS, _KNEES = (lm.LEFT_HIP, lm.RIGHT_HIP), (lm.LEFT_KNEE, lm.RIGHT_KNEE)
@@ -24,8 +23,8 @@ _SOLID, _ACROSS = 0.5, 41  # alpha of cloth, and samples from bone to bone
 # From here on, colours of cloth, averaged down to the hem or the knees, change evenly
 # from bone to bone: from a line between the outer samples, the inner ones differ by so
 # many levels at most; what is seen between trousers, or their shadow, differs by more.
-# Of other rendered people, 17 of 20 skirts are found (not dots and checks), and of 43
-# pairs of trousers one is taken for a skirt.
+# On 63 rendered people that were not used to choose it, this finds 17 of 20 skirts (it
+# misses dots and checks) and takes one of 43 pairs of trousers for a skirt.
 _CLOTH, _OUTER, _INNER, _UNEVEN = 0.5, slice(2, 7), slice(10, 31), 18.0
 _NARROW = 0.15  # area between the legs that is left at least, of that in the picture
 
@@ -75,10 +74,7 @@ def between_bones(
   """Returns the pixels between the bones of the legs, from the hips to the hem."""
   places = sorted({0.0, min(1.0, hem), min(2.0, hem + _MORE)})
   left, right = zip(*(_bones(joints, place) for place in places), strict=True)
-  corners = [*left, *right[::-1]]
-  image = PIL.Image.new("1", shape[::-1])
-  PIL.ImageDraw.Draw(image).polygon([tuple(corner) for corner in corners], fill=1)
-  return np.asarray(image)
+  return fill_polygon(np.array([*left, *right[::-1]]), shape)
 
 
 def _line(

@@ -56,7 +56,7 @@ class Checkpoints:
       workdir: folder of the run; no other process may be training in it.
       keep: how many of the newest checkpoints stay, at least 1.
       keep_best: how many of those with the lowest loss stay as well.
-      best_by: name of that loss. Checkpoints with another one are never among the best.
+      best_by: name of that loss. Checkpoints with another one rank behind all with it.
     """
     self._folder = folder_at(workdir) / FOLDER
     self._best_by = best_by

@@ -23,8 +23,11 @@ CASES = {
   "linear, two groups of heads": (linear_attention, (1, 4, 16, 6), (8, 32), False),
 }
 
-# For what does not depend on the number of groups.
-IN_ONE_GROUP = ("temporal", "spatial", "linear")
+# For what hardly depends on the number of groups.
+IN_ONE_GROUP = [
+  pytest.param(name, marks=pytest.mark.slow) if "two groups" in name else name
+  for name in CASES
+]
 
 
 @pytest.fixture(autouse=True)

@@ -47,3 +47,9 @@ def test_outside_is_zero_and_border_pixels_have_full_weight():
   ones = jnp.ones((4, 4, 1))
   corner = jnp.array([[[-1.0, -1.0]], [[1.0, -1.0]], [[-1.8, 0.0]]])
   np.testing.assert_allclose(warp(ones, corner).ravel(), [1, 1, 0], atol=1e-6)
+
+
+def test_warp_rejects_flow_in_channel_first_order(monkeypatch):
+  monkeypatch.delattr(warp, "__no_type_check__", raising=False)  # after many calls
+  with pytest.raises(Exception, match="grid"):
+    warp(jnp.zeros((8, 8, 3)), jnp.zeros((2, 8, 8)))
