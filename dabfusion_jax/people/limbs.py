@@ -10,6 +10,7 @@ import numpy as np
 import scipy.ndimage
 from jaxtyping import Bool, Float
 
+from dabfusion_jax.people import landmarks as lm
 from dabfusion_jax.people.regions import RADII
 from dabfusion_jax.people.skeleton import (
   ARMS,
@@ -19,6 +20,7 @@ from dabfusion_jax.people.skeleton import (
   TORSO,
   TORSO_JOINTS,
   Joints,
+  trunk_length,
 )
 
 # Cosines of the angles by which a limb may be bent: so that its middle is measured, and
@@ -31,7 +33,12 @@ _JOINT, _ANKLE = 0.8, 0.4  # radii of the discs around joints, relative to the p
 # Least radius of an elbow or a knee, relative to half the width of the limb there.
 _BEND = 0.75
 _MOST = 0.06  # trunks by which a joint is moved at most
+# Parts of an upper arm at which its width is measured, and the least radius of its
+# shoulder, in trunks.
+_ALONG_ARM, _SHOULDER = np.linspace(0.2, 0.6, 9), 0.04
+_CAP = 0.5  # sine of the angle from which on the trunk is round above a shoulder
 
+SHOULDERS = {name: LIMBS[name][0] for name in LIMBS if "upper_arm" in name}
 Regions = Mapping[str, Bool[np.ndarray, "h w"]]
 
 
@@ -86,7 +93,8 @@ def disc_radii(
   """Returns the radius of the disc around each end of each limb, in pixels.
 
   An elbow or a knee is as round as the limb is wide there: what is beyond sticks out
-  when it bends.
+  when it bends. A shoulder is as round as the arm is wide on its inner side: that is
+  below once the arm is raised, and what is beyond would hang there.
   """
   radii = {}
   for limb, ends in LIMBS.items():
@@ -104,7 +112,19 @@ def disc_radii(
     half = max(_BEND * float(window.max()), float(depth[y, x]))
     if half:  # else the limb is not seen
       radii |= {(limb, joint): min(radii[limb, joint], half) for limb in parts}
+  for limb, joint in SHOULDERS.items():
+    bone, most = joints[list(LIMBS[limb])], radii[limb, joint]
+    inner = _inner_width(regions[limb], bone, outwards(joints, joint), most)
+    radii[limb, joint] = max(inner, _SHOULDER * unit)
   return radii
+
+
+def outwards(joints: Float[np.ndarray, "33 2"], shoulder: int) -> int:
+  """Returns the sign of turns that raise an arm beside the trunk (y points down)."""
+  shoulders = joints[[lm.LEFT_SHOULDER, lm.RIGHT_SHOULDER]]
+  down = _down(joints)
+  aside = joints[shoulder] - shoulders.mean(0)
+  return 1 if down[0] * aside[1] - down[1] * aside[0] > 0 else -1
 
 
 def joint_discs(
@@ -113,15 +133,25 @@ def joint_discs(
   radii: Mapping[tuple[str, int], float],
   shape: tuple[int, int],
 ) -> Iterator[tuple[int, Bool[np.ndarray, "h w"]]]:
-  """Yields the joints of a piece, and the discs in which it overlaps the next."""
+  """Yields the joints of a piece, and the discs in which it overlaps the next.
+
+  Above a shoulder, the disc of the trunk is as wide as an arm may be: that is seen when
+  the arm turns inwards.
+  """
   y, x = np.mgrid[: shape[0], : shape[1]].astype(np.float32) + 0.5
   for limb, (first, last) in LIMBS.items():
     chosen = {limb: (first, last)}.get(name, ())
     if name == TORSO and first in TORSO_JOINTS:
       chosen = (first,)
     for joint in chosen:
-      reach = np.hypot(x - joints[joint][0], y - joints[joint][1])
-      yield joint, reach < radii[limb, joint]
+      dx, dy = x - joints[joint][0], y - joints[joint][1]
+      reach = np.hypot(dx, dy)
+      disc = reach < radii[limb, joint]
+      if name == TORSO and limb in SHOULDERS:
+        down = _down(joints) / max(np.hypot(*_down(joints)), 1e-6)
+        above = -(dx * down[0] + dy * down[1]) > _CAP * reach
+        disc |= above & (reach < _JOINT * RADII["upper_arm"] * trunk_length(joints))
+      yield joint, disc
 
 
 def meeting(
@@ -170,3 +200,34 @@ def _middle(
     if label and run[0] > 0 and run[-1] < len(steps) - 1:
       middles.append((steps[run[0]] + steps[run[-1]]) / 2)
   return float(np.median(middles)) if middles else 0.0
+
+
+def _inner_width(
+  arm: Bool[np.ndarray, "h w"],
+  bone: Float[np.ndarray, "2 2"],
+  raising: int,
+  most: float,
+) -> float:
+  """Returns how far an arm reaches from its bone to the trunk, in pixels.
+
+  Args:
+    arm: pixels of the upper arm.
+    bone: its joints.
+    raising: the sign of turns that raise it.
+    most: beyond which nothing is looked at, and what is returned if nothing is known.
+  """
+  along = bone[1] - bone[0]
+  across = raising * np.array([along[1], -along[0]]) / max(np.hypot(*along), 1e-6)
+  steps = np.arange(most)
+  starts = bone[0] + _ALONG_ARM[:, None, None] * along
+  x, y = np.moveaxis(starts + steps[:, None] * across, -1, 0)
+  lines = scipy.ndimage.map_coordinates(arm, (y - 0.5, x - 0.5), order=0, cval=0)
+  lines = lines[lines[:, 0]]
+  reach = np.where(lines.all(1), most, lines.argmin(1))
+  return float(np.median(reach)) if len(reach) else most
+
+
+def _down(joints: Float[np.ndarray, "33 2"]) -> Float[np.ndarray, "2"]:
+  """Returns the vector from the middle of the shoulders to that of the hips."""
+  shoulders = joints[[lm.LEFT_SHOULDER, lm.RIGHT_SHOULDER]]
+  return joints[[lm.LEFT_HIP, lm.RIGHT_HIP]].mean(0) - shoulders.mean(0)

@@ -18,6 +18,7 @@ from dabfusion_jax.people import landmarks as lm
 from dabfusion_jax.people import skeleton
 from dabfusion_jax.people.fill import fill_with_texture
 from dabfusion_jax.people.limbs import (
+  SHOULDERS,
   centre_joints,
   disc_radii,
   joint_discs,
@@ -47,7 +48,6 @@ from dabfusion_jax.people.skeleton import (
 from dabfusion_jax.people.skirt import SKIRT, between_bones, find_hem
 
 _OVERLAP = 0.03  # of neighbouring pieces, relative to the trunk
-_SHOULDERS = {name: LIMBS[name][0] for name in LIMBS if "upper_arm" in name}
 # Pieces that are drawn over the next one of a limb, with the joint between them.
 _BENDS = {
   front: (behind, LIMBS[lower][0])
@@ -207,9 +207,9 @@ def _cut_regions(
     if support.any():
       piece = _make_piece(name, picture, opaque, support, known & (alpha > _SOLID))
       seam = None
-      if name in _SHOULDERS:
+      if name in SHOULDERS:
         arm = support & (alpha > 0.5)
-        seam = seam_at_shoulder(arm, joints, _SHOULDERS[name], unit)
+        seam = seam_at_shoulder(arm, joints, SHOULDERS[name], unit)
       elif name in _BENDS and _BENDS[name][0] in drawn:
         behind, joint = _BENDS[name]
         seam = seam_at_bend(

@@ -7,7 +7,7 @@ import PIL.Image
 import scipy.ndimage
 from jaxtyping import Bool, Float
 
-from dabfusion_jax.people import landmarks as lm
+from dabfusion_jax.people.limbs import outwards
 from dabfusion_jax.people.skeleton import Joints
 
 _FULL_TURN = 0.6  # radians, over which a shoulder loses its own colours
@@ -71,7 +71,7 @@ def seam_at_shoulder(arm: Mask, joints: Joints, shoulder: int, unit: float) -> S
   reach = np.hypot(x - joints[shoulder][0], y - joints[shoulder][1]) / unit
   ends = zip((_WIDTH, _REACH), (depth, reach), _SOFT, strict=True)
   near = [np.clip(1 + (end - value) / soft, 0, 1) for end, value, soft in ends]
-  return Seam(_image(near[0] * near[1]), _outwards(joints, shoulder))
+  return Seam(_image(near[0] * near[1]), outwards(joints, shoulder))
 
 
 def seam_at_bend(
@@ -94,12 +94,3 @@ def seam_at_bend(
 
 def _image(values: Float[np.ndarray, "h w"]) -> PIL.Image.Image:
   return PIL.Image.fromarray(np.round(values * 255).astype(np.uint8))
-
-
-def _outwards(joints: Float[np.ndarray, "33 2"], shoulder: int) -> int:
-  """Returns the sign of turns that raise an arm beside the trunk (y points down)."""
-  shoulders = joints[[lm.LEFT_SHOULDER, lm.RIGHT_SHOULDER]]
-  hips = joints[[lm.LEFT_HIP, lm.RIGHT_HIP]]
-  down = hips.mean(0) - shoulders.mean(0)
-  aside = joints[shoulder] - shoulders.mean(0)
-  return 1 if down[0] * aside[1] - down[1] * aside[0] > 0 else -1

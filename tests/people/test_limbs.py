@@ -164,3 +164,37 @@ def from_bone(place, start, end):
   along = end - start
   share = np.clip(((place - start) @ along) / (along @ along), 0, 1)
   return np.hypot(*(place - start - share[:, None] * along).T)
+
+
+@pytest.mark.parametrize("degrees", [0, 90, 170])
+@pytest.mark.parametrize(
+  ("side", "shoulder", "raising"), [("left", 11, -1), ("right", 12, 1)]
+)
+def test_a_shoulder_is_as_round_as_the_arm_is_wide_to_the_trunk(
+  side, shoulder, raising, degrees
+):
+  points, unit = dancers.joints(), skeleton.trunk_length(dancers.joints())
+  arm, angle = f"{side}_upper_arm", raising * np.radians(degrees)
+  along = np.array([-np.sin(angle), np.cos(angle)])
+  points[shoulder + 2] = points[shoulder] + 30 * along
+  y, x = (
+    np.mgrid[: dancers.HEIGHT, : dancers.WIDTH]
+    + 0.5
+    - points[shoulder][::-1, None, None]
+  )
+  # From the bone to the trunk while the arm hangs, which is below once it is raised.
+  inner = raising * (x * along[1] - y * along[0])
+  nothing = dict.fromkeys(skeleton.LIMBS, np.zeros(x.shape, bool))
+  found = nothing | {arm: (inner < 3) & (inner > -8)}
+  radii = limbs.disc_radii(found, points, unit)
+  assert radii[arm, shoulder] == pytest.approx(3, abs=1)
+  least = limbs.disc_radii(nothing | {arm: (inner < 1) & (inner > -8)}, points, unit)
+  assert least[arm, shoulder] == pytest.approx(limbs._SHOULDER * unit)
+  unknown = limbs.disc_radii(nothing, points, unit)
+  discs = [
+    dict(limbs.joint_discs("torso", points, sizes, x.shape))[shoulder]
+    for sizes in (radii, unknown)
+  ]
+  above, below = (slice(0, 52), slice(56, None))
+  np.testing.assert_array_equal(discs[0][above, :], discs[1][above, :])
+  assert discs[0][below].sum() < 0.6 * discs[1][below].sum()
