@@ -108,7 +108,10 @@ def _frames(pipeline, source, indices, *, devices, **settings):
   return np.stack([f for _, f in pipeline.sample_records(records, **settings)])
 
 
-@pytest.mark.parametrize("way", ["record by record", "compiled ahead"])
+@pytest.mark.parametrize(
+  "way",
+  [pytest.param("record by record", marks=pytest.mark.slow), "compiled ahead"],
+)
 def test_weights_of_another_network_are_refused_in_one_line(
   pipeline, source, way, tmp_path
 ):
@@ -124,6 +127,7 @@ def test_weights_of_another_network_are_refused_in_one_line(
   assert "\n" not in str(error.value)
 
 
+@pytest.mark.slow
 def test_samples_depend_neither_on_devices_nor_on_the_rest_of_the_batch(
   pipeline, source
 ):

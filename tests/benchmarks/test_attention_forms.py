@@ -67,6 +67,7 @@ def test_a_candidate_equals_the_plain_form_with_its_gradients(kind, name):
   assert difference(found, _expected(kind, "float32")) < 1e-5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("kind", "name"), CASES)
 def test_a_candidate_of_bfloat16_is_about_as_near_to_float32_as_the_plain_form(
   kind, name

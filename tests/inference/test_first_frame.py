@@ -91,6 +91,7 @@ def test_the_reader_of_joints_compiles_beside_the_listening():
   assert second == []
 
 
+@pytest.mark.slow
 def test_a_dance_does_not_depend_on_those_drawn_beside_it(pipeline, tmp_path):
   pairs = []
   for seed in range(2):

@@ -11,7 +11,9 @@ from data_pipeline.synthdance.generate import write_wav
 _FRAME = toys.FRAME
 
 
-@pytest.mark.parametrize("joining", ["windows", "chain"])
+@pytest.mark.parametrize(
+  "joining", [pytest.param("windows", marks=pytest.mark.slow), "chain"]
+)
 def test_dances_of_a_batch_are_those_that_are_made_alone(
   pipeline, toy, music, tmp_path, joining
 ):

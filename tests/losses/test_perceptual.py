@@ -150,6 +150,7 @@ def test_the_known_shapes_are_those_of_the_imported_networks(network, weights):
   assert found == converters.kernel_shapes(network)
 
 
+@pytest.mark.slow
 def test_imported_vgg16_ranks_shifts_of_an_edge():
   """Trained weights rank a small shift below a large one."""
   try:

@@ -100,7 +100,14 @@ def test_settings_that_do_not_go_together_are_refused(change, message):
 
 
 @pytest.mark.parametrize(
-  "part", ["detector", "dense_motion", "matching", "fusion", "encoder", "decoder"]
+  "part",
+  [
+    "dense_motion",
+    *(
+      pytest.param(part, marks=pytest.mark.slow)
+      for part in ("detector", "matching", "fusion", "encoder", "decoder")
+    ),
+  ],
 )
 def test_parts_that_are_frozen_work_in_training_as_in_inference(model, part):
   network, variables, image = model

@@ -59,6 +59,7 @@ def test_a_kernel_equals_the_plain_form_with_its_gradients(name, interpreted):
   assert max(differences(found, expected)) < 1e-5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", IN_ONE_GROUP)
 def test_a_kernel_of_bfloat16_is_as_near_to_float32_as_the_plain_form(
   name, interpreted
@@ -103,6 +104,7 @@ def test_each_device_of_a_mesh_runs_the_kernel_on_its_own_examples(name, interpr
   assert found[0][1].sharding.spec[0] == sharding.AXES
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["temporal", "linear"])
 def test_all_forms_may_be_mapped_over_an_axis(name, interpreted):
   function, *case = CASES[name]

@@ -83,6 +83,7 @@ def test_each_device_of_a_mesh_runs_the_kernel_on_its_own_examples(
   assert found[0][1].sharding.spec[0] == sharding.AXES
 
 
+@pytest.mark.slow
 def test_the_form_may_be_mapped_over_an_axis_and_called_without_jit(interpreted):
   x, *rest = _arguments()
   more = jnp.stack([x, 2 * x + 1])
@@ -130,7 +131,9 @@ def test_a_jax_without_the_backend_takes_the_plain_form(monkeypatch):
   assert not _kernels(softmax_attention.cuda, _arguments())
 
 
-@pytest.mark.parametrize("backend", ["gpu", "cuda"])
+@pytest.mark.parametrize(
+  "backend", [pytest.param("gpu", marks=pytest.mark.slow), "cuda"]
+)
 def test_the_form_is_traced_where_there_is_a_gpu(backend, monkeypatch):
   assert not _kernels(softmax_attention, _arguments())
   monkeypatch.setattr(jax, "default_backend", lambda: backend)

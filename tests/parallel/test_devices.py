@@ -86,15 +86,13 @@ def _train(stage, number):
   return losses, step, state
 
 
-_slow_diffusion = pytest.param("diffusion", marks=pytest.mark.slow)
-
-
-@pytest.fixture(scope="module", params=["autoencoder", _slow_diffusion])
+@pytest.fixture(scope="module", params=["autoencoder", "diffusion"])
 def trained(request):
   """Number of devices -> `_train` of a stage."""
   return {number: _train(request.param, number) for number in TRAINED_ON[request.param]}
 
 
+@pytest.mark.slow
 def test_losses_are_the_same_on_any_number_of_devices(trained):
   losses = {number: result[0] for number, result in trained.items()}
   assert len(set(losses[1])) == 3  # it moves
@@ -103,7 +101,8 @@ def test_losses_are_the_same_on_any_number_of_devices(trained):
     np.testing.assert_allclose(losses[number], losses[1], rtol=1e-4)
 
 
-@pytest.mark.parametrize("trained", [_slow_diffusion], indirect=True)
+@pytest.mark.slow
+@pytest.mark.parametrize("trained", ["diffusion"], indirect=True)
 def test_no_gather_exceeds_the_largest_weight(trained):
   """A larger one would be activations of the whole batch, on every device."""
   _, step, state = trained[8]

@@ -138,7 +138,11 @@ def test_a_file_that_is_no_network_is_refused_in_one_line(content):
 
 @pytest.mark.parametrize(
   ("name", "size"),
-  [("selfie", 256), ("blazepose-full", 256), ("blazepose-detector", 224)],
+  [
+    pytest.param("selfie", 256, marks=pytest.mark.slow),
+    pytest.param("blazepose-full", 256, marks=pytest.mark.slow),
+    ("blazepose-detector", 224),
+  ],
 )
 def test_the_real_networks_are_the_same_compiled_and_not(name, size):
   try:

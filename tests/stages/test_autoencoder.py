@@ -162,6 +162,7 @@ def test_the_true_motion_trains_keypoints_and_flow_but_not_the_codec(setting):
     assert (abs(losses[0] - losses[1]) > 1e-3) == counts
 
 
+@pytest.mark.slow
 def test_the_true_motion_trains_matches_as_well_if_there_are_any(setting):
   stage, _, _, batch = setting
   stage = dataclasses.replace(
@@ -184,6 +185,7 @@ def test_the_true_motion_trains_matches_as_well_if_there_are_any(setting):
   assert largest["fusion"] > 0  # by what can be seen
 
 
+@pytest.mark.slow
 def test_the_true_motion_trains_the_fine_flow_of_a_decoder(setting):
   stage, _, _, batch = setting
   stage = dataclasses.replace(

@@ -162,7 +162,9 @@ def test_eps_has_no_velocity(setting):
     dataclasses.replace(setting[0], prediction="eps", velocity_weight=1.0)
 
 
-@pytest.mark.parametrize("method", ["ddim", "ddpm"])
+@pytest.mark.parametrize(
+  "method", ["ddim", pytest.param("ddpm", marks=pytest.mark.slow)]
+)
 def test_steps_on_the_host_equal_the_scan(setting, method):
   stage, params, batch, _ = setting
   plan = samplers.make_plan(stage.schedule, method, 3)

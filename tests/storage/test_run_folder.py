@@ -58,6 +58,7 @@ def bucket(monkeypatch, tmp_path):
   return tmp_path / "store" / "bucket"
 
 
+@pytest.mark.slow
 def test_run_in_a_bucket_goes_on_from_its_last_complete_checkpoint(
   bucket, tmp_path, caplog
 ):

@@ -186,6 +186,7 @@ def test_a_bad_video_costs_a_line_of_the_report(
   assert manifest["content_sha256"] == finished[1]["content_sha256"]
 
 
+@pytest.mark.slow
 def test_a_video_that_crashes_its_process_is_found(tmp_path, monkeypatch):
   monkeypatch.setattr(local_build, "LocalPool", LocalPool)
   output = tmp_path / "set"
