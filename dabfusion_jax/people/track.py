@@ -1,11 +1,21 @@
-"""The joints of a dance over time: smoothed, and those between generated frames."""
+"""The joints of a dance over time: smoothed, in between, and without flips of arms."""
 
 import numpy as np
 from jaxtyping import Float
 
-from dabfusion_jax.people.skeleton import SMOOTHING_REACH, Joints, smooth_joints
+from dabfusion_jax.people.skeleton import (
+  ARMS,
+  LIMBS,
+  SMOOTHING_REACH,
+  Joints,
+  smooth_joints,
+)
 
 _NEEDED = 2  # frames after a frame, by which the joints between it and the next bend
+_BONES = [name for arm in ARMS.values() for name in arm]  # upper arms first
+# The most that a bone of an arm turns from one frame to the next; it is less if it is
+# shorter than this share of its length in the picture.
+_MOST_TURN, _SHORT = np.deg2rad(100), 0.5
 
 
 class Track:
@@ -13,6 +23,10 @@ class Track:
 
   Between two frames, joints follow a Catmull-Rom spline: through the joints of both,
   without a jump of velocity. After the last frame they stay where they are.
+
+  A forearm that swings past the direction of the view is at once the other way round,
+  and its hand, as it is drawn at half its length at least, would jump. So bones of arms
+  turn as fast as arms can, and follow.
   """
 
   def __init__(self, times: int, rest: Joints, ease_in: int = 0) -> None:
@@ -31,6 +45,10 @@ class Track:
     self._joints: np.ndarray | None = None
     self._confidence: np.ndarray | None = None
     self._num_given = 0
+    self._angles: dict[str, float] = {}  # of the arms in the last pose
+    ends = [rest[list(LIMBS[name])] for name in _BONES]
+    lengths = [max(float(np.hypot(*(last - first))), 1e-6) for first, last in ends]
+    self._lengths = dict(zip(_BONES, lengths, strict=True))
 
   def add(
     self,
@@ -54,7 +72,7 @@ class Track:
     end = len(joints) if is_last else max(len(joints) - self._delay, self._num_given)
     smooth = smooth_joints(joints, confidence)
     poses = [
-      _between(smooth, i, part / self._times)
+      self._steady(_between(smooth, i, part / self._times))
       for i in range(self._num_given, end)
       for part in range(self._times)
     ]
@@ -62,6 +80,25 @@ class Track:
     self._joints, self._confidence = joints[first:], confidence[first:]
     self._num_given = end - first
     return poses
+
+  def _steady(self, pose: Joints) -> Joints:
+    """Returns the next pose, whose arms have turned no farther than they can."""
+    steady, fastest = pose.copy(), _MOST_TURN / self._times
+    for name in _BONES:
+      first, last = LIMBS[name]
+      bone = pose[last] - pose[first]
+      wanted = np.arctan2(bone[1], bone[0])
+      before = self._angles.get(name, wanted)
+      turn = (wanted - before + np.pi) % (2 * np.pi) - np.pi
+      length = np.hypot(*bone)
+      # The shorter a bone is seen, the less its direction says.
+      most = fastest * min(length / (_SHORT * self._lengths[name]), 1)
+      self._angles[name] = wanted
+      if abs(turn) > most:
+        angle = self._angles[name] = before + np.copysign(most, turn)
+        bone = length * np.array([np.cos(angle), np.sin(angle)])
+      steady[last] = steady[first] + bone
+    return steady
 
 
 def _smoothstep(x: Float[np.ndarray, "n"]) -> Float[np.ndarray, "n"]:

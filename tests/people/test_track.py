@@ -4,14 +4,17 @@ import numpy as np
 import pytest
 
 from dabfusion_jax.people.skeleton import SMOOTHING_REACH, smooth_joints
-from dabfusion_jax.people.track import Track
+from dabfusion_jax.people.track import _MOST_TURN, Track
 
 T = 14
 
 
 @pytest.fixture
 def joints():
-  return np.random.default_rng(0).normal(0, 10, (T, 33, 2))
+  points = np.random.default_rng(0).normal(0, 10, (T, 33, 2))
+  points[:, [13, 14]] += 200  # long arms, which turn little
+  points[:, [15, 16]] += 400
+  return points
 
 
 REST = np.full((33, 2), 100.0)
@@ -55,6 +58,30 @@ def test_a_track_that_is_eased_in_goes_from_rest_to_the_dance():
     follow(far + 1, 3, ease_in=5)[3 * (5 + SMOOTHING_REACH) :],
     follow(far + 1, 3)[3 * (5 + SMOOTHING_REACH) :],
   )
+
+
+@pytest.mark.parametrize("times", [1, 3])
+@pytest.mark.parametrize(("first", "last"), [(11, 13), (14, 16)])
+def test_a_bone_of_an_arm_that_flips_turns_as_fast_as_it_can(
+  joints, first, last, times
+):
+  joints = np.repeat(joints[:1], T, 0)
+  beyond = -2 * (joints[0, last] - joints[0, first]) + [4, 0]  # not quite half a turn
+  joints[T // 2 :, last] += beyond
+  if last == 13:  # a forearm goes along with its upper arm
+    joints[T // 2 :, 15] += beyond
+  poses = follow(joints, times)
+  bones = poses[:, last] - poses[:, first]
+  turns = np.diff(np.unwrap(np.arctan2(*bones.T[::-1])))
+  most = _MOST_TURN / times
+  assert abs(turns).max() == pytest.approx(most)
+  assert (abs(turns) > 0.9 * most).sum() >= 2 * times - 1 and abs(turns.sum()) > 3
+  np.testing.assert_allclose(poses[-1], joints[-1])
+  same = [i for i in range(33) if i not in (last, 15)]
+  np.testing.assert_allclose(poses[:, same], joints[0, same][None].repeat(T * times, 0))
+  moved = poses[:, 15] - poses[:, 13]
+  if last == 13:
+    np.testing.assert_allclose(moved, moved[:1].repeat(T * times, 0), atol=1e-9)
 
 
 def test_a_steady_motion_stays_steady():
