@@ -137,6 +137,18 @@ def _about(path: epath.Path, error: OSError) -> OSError:
   return OSError(error.errno, os.strerror(error.errno), os.fspath(path))
 
 
+def local_path(path: str | os.PathLike) -> pathlib.Path:
+  """Returns a path on this machine.
+
+  Raises:
+    UserError: it is an address, such as that of a bucket, or empty.
+  """
+  text = os.fspath(path)
+  if "://" in text or not text:
+    raise UserError(f"{text!r} names no file on this machine; save there, then copy.")
+  return pathlib.Path(path)
+
+
 def check_writable(path: pathlib.Path, *, is_folder: bool) -> None:
   """Checks that an output can be written, before the work that makes it.
 

@@ -47,6 +47,8 @@ def read(path: str | pathlib.Path) -> Float64[np.ndarray, "n"]:
     text = pathlib.Path(path).read_text(encoding="utf-8-sig")
   except FileNotFoundError:
     raise BeatsError(f"{path}: no such file; check the path.") from None
+  except OSError as error:
+    raise BeatsError(f"{path} cannot be read: {error.strerror}.") from error
   except UnicodeDecodeError:
     raise BeatsError(
       f"{path} is not a text file; write one beat per line, in seconds from the song's"

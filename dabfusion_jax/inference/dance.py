@@ -67,16 +67,18 @@ class Dance:
     """
     part = Part(self.frames, self.flow, self.occlusion, self.audio)
     still = self.still if side_by_side else None
-    path = pathlib.Path(path)
+    path = files.local_path(path)
     return save_dance(path, [part], self.fps, SAMPLE_RATE, self.settings, still)
 
   def to_gif(self, path: str | pathlib.Path) -> pathlib.Path:
     """Writes the frames of the motion, without sound, as a GIF that repeats.
 
+    A GIF of this name is replaced.
+
     Raises:
       UserError: the name is no GIF's, or that of the picture that it is made of.
     """
-    path = pathlib.Path(path)
+    path = files.local_path(path)
     if path.suffix.lower() != ".gif":
       raise UserError(f"{path}: the name of a GIF must end in .gif.")
     read = {pathlib.Path(name).resolve() for name in inputs_of(self.settings)}
@@ -126,7 +128,7 @@ class DanceStream:
         what.
     """
     still = self.still if side_by_side else None
-    path = pathlib.Path(path)
+    path = files.local_path(path)
     return save_dance(path, self.parts, self.fps, SAMPLE_RATE, self.settings, still)
 
   def collect(self) -> Dance:

@@ -254,7 +254,8 @@ def read_song(
       beside=beside,
       beats_folder=beats_folder,
     )
-  return song, tuple(note.text for note in notes)
+  name = name_of(music)  # of what was in memory as well
+  return song, tuple(note.text.replace(str(path), name) for note in notes)
 
 
 def _name(image: Picture) -> str:

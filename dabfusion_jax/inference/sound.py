@@ -12,6 +12,7 @@ import soundfile
 from jaxtyping import Float32
 
 from dabfusion_jax.inference.inputs import InputError, PathLike
+from data_pipeline.errors import UserError
 from data_pipeline.media import reader
 from data_pipeline.media.pcm import int16_to_sound
 
@@ -55,7 +56,10 @@ def as_file(music: Music) -> Iterator[PathLike]:
   with tempfile.TemporaryDirectory() as folder:
     path = pathlib.Path(folder) / f"{_ARRAY}.wav"
     soundfile.write(path, samples, rate, subtype="FLOAT")
-    yield path
+    try:
+      yield path
+    except UserError as error:  # where it was says nothing to anybody
+      raise type(error)(str(error).replace(str(path), _ARRAY)) from error
 
 
 def _check(

@@ -3,13 +3,12 @@
 import dataclasses
 import pathlib
 
-import PIL.Image
-
 from dabfusion_jax.inference.inputs import InputError, check_number
 from dabfusion_jax.inference.options import BPM
 from dabfusion_jax.inference.subject import ALL
 from data_pipeline import cli
 from data_pipeline.errors import UserError
+from data_pipeline.media import pictures
 
 
 class UploadError(UserError):
@@ -128,12 +127,7 @@ def check_pixels(path: pathlib.Path, limits: Limits) -> None:
 
   A file that is no picture passes: reading it says what it is.
   """
-  try:
-    # Reads the head of the file only; its own limit is higher than ours.
-    with PIL.Image.open(path) as picture:
-      width, height = picture.size
-  except (OSError, ValueError, SyntaxError, PIL.Image.DecompressionBombError):
-    return
+  width, height = pictures.size_of(path) or (0, 0)
   if width * height > limits.pixels:
     raise UploadError(
       f"The picture has {width}x{height} pixels; at most"

@@ -14,6 +14,7 @@ import numpy as np
 from jaxtyping import UInt8
 
 from dabfusion_jax.inference.dance import Dance
+from dabfusion_jax.inference.dance_files import Part
 from dabfusion_jax.inference.group import read_group
 from dabfusion_jax.inference.layers import DECODER, LAYERS
 from dabfusion_jax.inference.options import DanceOptions
@@ -95,7 +96,8 @@ class DanceService:
     self._found = functools.lru_cache(maxsize=32)(self._find)
     # Of the dances that are made, by user.
     self._stops: dict[str, set[threading.Event]] = collections.defaultdict(set)
-    self._drawing_seconds = 0.0  # of the last window of the last dance
+    # Of the last finished dance: from its last step until its files were written.
+    self._drawing_seconds = 0.0
 
   def preview(self, image: str | pathlib.Path | None, pick: int | str) -> Preview:
     """Finds and frames the person in a picture, or everybody.
@@ -147,10 +149,12 @@ class DanceService:
       report(_READ / 2, "Listening to the music")
       clock = _Clock(report, stop, self._drawing_seconds)
       pipeline = self.pipeline if seen.drawing == LAYERS else self._figures
-      made = pipeline(picture, song, callback=clock, **options)
+      stream = pipeline.stream(picture, song, callback=clock, **options)
+      made = dataclasses.replace(stream, parts=_until(stop, stream.parts)).collect()
+      notes = tuple(note.replace(str(song), song.name) for note in made.notes)
+      result = self._write(made, seen.notes + notes, pipeline.frame_size, stop)
       self._drawing_seconds = clock.since_last_step()
-      check_not(stop)
-      return self._write(made, seen.notes, pipeline.frame_size)
+      return result
 
   def stop(self, user: str) -> None:
     """Ends the dances of a user at their next step, or before they begin."""
@@ -207,7 +211,14 @@ class DanceService:
     check_pixels(path, self.limits)
     return path
 
-  def _write(self, made: Dance, notes: tuple[str, ...], frame_size: int) -> Result:
+  def _write(
+    self,
+    made: Dance,
+    notes: tuple[str, ...],
+    frame_size: int,
+    stop: threading.Event,
+  ) -> Result:
+    check_not(stop)
     folder = pathlib.Path(tempfile.mkdtemp(prefix="dance_", dir=self.folder))
     # Users know files by name; where they lie here is nobody's business.
     keys = ("image", "music", "checkpoint")
@@ -216,8 +227,15 @@ class DanceService:
     video = made.save(folder / "dance.mp4")[0]
     speed = grid_speed(made.flow, (frame_size, frame_size))
     drawn = chart.draw_dance(made.audio, made.beats, speed, made.motion_fps)
-    notes = said(notes + made.notes)
-    return Result(video, made.to_gif(folder / "dance.gif"), drawn, notes)
+    check_not(stop)  # the GIF takes as long again
+    return Result(video, made.to_gif(folder / "dance.gif"), drawn, said(notes))
+
+
+def _until(stop: threading.Event, parts: Iterator[Part]) -> Iterator[Part]:
+  """Yields the parts of a dance as they are drawn, until it is stopped."""
+  for part in parts:
+    check_not(stop)
+    yield part
 
 
 class _Clock:

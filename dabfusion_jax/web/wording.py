@@ -17,7 +17,7 @@ CONTROLS = {
   "seed": "Seed",
 }
 EVERYBODY = "Everybody dances"  # the control for --pick=all
-_FLAG = re.compile(r"--(\w+)(?:=([\w.]*\w))?")
+_FLAG = re.compile(r"(?<!\w)--(\w+)(?:=([\w.]*\w))?")
 _SENTENCE = re.compile(r"(?<=\.) ")
 _BRACKETS = re.compile(r" ?\([^()]*\)")
 _JOINTS = ("; ", ", or ", ", ")  # before a clause that may be left out

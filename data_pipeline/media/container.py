@@ -89,10 +89,10 @@ def find_video(
 
 def check_length(path: PathLike, seconds: float) -> None:
   """Raises MediaError if a file lasts longer than `MAX_SECONDS`."""
-  if seconds > MAX_SECONDS:
+  if seconds > MAX_SECONDS + 1:  # encoders add up to a frame of sound
     raise MediaError(
-      f"{path}: {seconds / 60:.0f} minutes are too long; split it into files of at "
-      f"most {MAX_SECONDS // 60} minutes."
+      f"{path} lasts more than {MAX_SECONDS // 60} minutes; split it into files of at"
+      f" most {MAX_SECONDS // 60} minutes."
     )
 
 

@@ -4,6 +4,7 @@ import contextlib
 import io
 import pathlib
 import struct
+import threading
 import warnings
 from collections.abc import Iterator
 
@@ -18,10 +19,13 @@ from data_pipeline.media.container import MIN_IMAGE_SIZE, check_file
 from data_pipeline.media.errors import MediaError
 
 MAX_IMAGE_SIZE = 4096  # pixels of the longer side; larger pictures are scaled down
+_UNREADABLE = (OSError, ValueError, SyntaxError, NotImplementedError)  # by Pillow
 _PNG = b"\x89PNG\r\n\x1a\n"
 _PNG_TEXTS = (b"tEXt", b"zTXt", b"iTXt", b"eXIf")
 # Modes whose values a profile explains -> the space that it must be of.
 _SPACES = {"RGB": "RGB ", "RGBA": "RGB ", "CMYK": "CMYK", "L": "GRAY"}
+# Filters of warnings are those of all threads: who changes them waits for the others.
+_FILTERS = threading.RLock()
 _HEIF_BRANDS = (b"heic", b"heix", b"hevc", b"heim", b"heis", b"mif1", b"msf1")
 
 
@@ -50,11 +54,22 @@ def image_to_array(image: PIL.Image.Image) -> UInt8[np.ndarray, "h w 3"]:
     return _pixels(name, image)
 
 
+def size_of(path: PathLike) -> tuple[int, int] | None:
+  """Returns width and height of a picture by the head of its file; None: unknown."""
+  with _FILTERS, warnings.catch_warnings():
+    warnings.simplefilter("ignore")  # how large it is is the question
+    try:
+      with PIL.Image.open(path) as picture:
+        return picture.size
+    except (*_UNREADABLE, PIL.Image.DecompressionBombError):
+      return None
+
+
 @contextlib.contextmanager
 def _reading(name: PathLike) -> Iterator[None]:
   """Says in one line why a picture cannot be read."""
   try:
-    with warnings.catch_warnings():
+    with _FILTERS, warnings.catch_warnings():
       warnings.simplefilter("ignore", UserWarning)  # odd metadata
       warnings.simplefilter("error", PIL.Image.DecompressionBombWarning)
       yield
@@ -62,7 +77,7 @@ def _reading(name: PathLike) -> Iterator[None]:
     raise MediaError(f"{name}: the picture is too large; scale it down.") from None
   except MediaError:
     raise
-  except (OSError, ValueError, SyntaxError, struct.error, EOFError) as error:
+  except (*_UNREADABLE, struct.error, EOFError) as error:
     if "truncated" in str(error):
       raise MediaError(f"{name}: the file is cut off; get it again.") from error
     raise MediaError(

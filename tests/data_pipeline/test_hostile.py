@@ -39,7 +39,7 @@ def cut_folder(folder):
     ("truncated", "broken sound|truncated, it has"),
     ("sound_only", "no picture"),
     ("no_sound", "no sound"),
-    ("three_hours", "180 minutes are too long"),
+    ("three_hours", "lasts more than 10 minutes"),
     ("huge", "4096x3000 pixels are too many"),
     ("tiny", "8x8 pixels are too few"),
   ],

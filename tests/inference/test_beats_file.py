@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from dabfusion_jax.inference import beats_file
+from dabfusion_jax.inference.beats_file import BeatsError
 
 TIMES = [0.5, 1.0, 62.25]
 FILES = {
@@ -58,6 +59,11 @@ def test_a_bad_file_is_one_line(tmp_path, content, message):
   with pytest.raises(beats_file.BeatsError, match=message) as error:
     beats_file.read(tmp_path / "beats")
   assert "\n" not in str(error.value)
+
+
+def test_a_folder_is_no_file_of_beats(tmp_path):
+  with pytest.raises(BeatsError, match="cannot be read: Is a directory"):
+    beats_file.read(tmp_path)
 
 
 def test_a_file_that_is_not_there_is_one_line(tmp_path):

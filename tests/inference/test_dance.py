@@ -47,6 +47,15 @@ def test_dances_and_pipelines_are_shown_without_their_arrays(dance, unchecked_ty
   assert repr(stream) == "DanceStream(num_frames=8, fps=10.0, notes=('A note.',))"
 
 
+@pytest.mark.parametrize("path", ["gs://bucket/dance.gif", ""])
+def test_an_address_is_no_place_to_save(dance, path, tmp_path, monkeypatch):
+  monkeypatch.chdir(tmp_path)
+  for save in (dance.save, dance.to_gif):
+    with pytest.raises(UserError, match="names no file on this machine"):
+      save(path)
+  assert not list(tmp_path.iterdir())
+
+
 def test_a_missing_folder_is_made(dance, tmp_path):
   assert all(file.is_file() for file in dance.save(tmp_path / "a" / "b" / "dance.mp4"))
   assert dance.to_gif(tmp_path / "c" / "dance.gif").is_file()

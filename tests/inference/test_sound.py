@@ -9,6 +9,7 @@ import soundfile
 from dabfusion_jax.inference.sound import as_file, key_of, name_of
 from data_pipeline.errors import UserError
 from data_pipeline.media import reader
+from data_pipeline.media.errors import MediaError
 
 RATE = 16_000
 
@@ -43,6 +44,13 @@ def test_samples_may_be_numbers_of_several_kinds(dtype):
   np.testing.assert_allclose(heard, sound, atol=1e-4)
 
 
+def test_a_fault_of_sound_in_memory_names_no_file():
+  with pytest.raises(MediaError, match="^array: no sound") as error:
+    with as_file((np.zeros((10, 1), np.float32), 8000)) as path:
+      raise MediaError(f"{path.parent}/array.wav: no sound.")
+  assert str(path.parent) not in str(error.value)
+
+
 def test_a_file_stays_where_it_is(tmp_path):
   for name in (str(tmp_path / "a.mp3"), tmp_path / "b.wav"):
     with as_file(name) as path:
@@ -71,7 +79,7 @@ def test_a_file_stays_where_it_is(tmp_path):
     ((np.array([0.1, -np.inf]), RATE), "reach inf"),
     ((np.array([0.1, 1e300]), RATE), "reach 1e"),
     ((32_767 * wave(), RATE), "reach 1.311e"),  # of int16, as float
-    ((np.zeros(1000 * 601, np.float32), 1000), "10 minutes"),
+    ((np.zeros(1000 * 602, np.float32), 1000), "10 minutes"),
   ],
 )
 def test_what_is_no_music_is_refused_in_one_line(music, message, unchecked_types):

@@ -2,6 +2,8 @@
 
 import math
 import pathlib
+import threading
+import warnings
 
 import numpy as np
 import PIL.Image
@@ -16,6 +18,7 @@ from dabfusion_jax.web.limits import (
   check_request,
   check_upload,
 )
+from data_pipeline.media import pictures
 
 GOOD = {"seconds": 4, "music_start": 0.0, "steps": 10, "size": 256, "pick": 1}
 GOOD["bpm"] = None
@@ -87,3 +90,26 @@ def test_a_picture_of_too_many_pixels_is_refused_by_its_head(tmp_path):
     check_pixels(path, Limits(pixels=1199))
   path.write_text("no picture")
   check_pixels(path, Limits(pixels=1))  # whoever reads it says so
+
+
+def test_the_size_of_a_large_picture_is_told_while_others_are_read(
+  tmp_path, monkeypatch
+):
+  monkeypatch.setattr(PIL.Image, "MAX_IMAGE_PIXELS", 50)
+  PIL.Image.new("RGB", (9, 9)).save(tmp_path / "large.png")
+  begun, told = threading.Event(), threading.Event()
+
+  def read_slowly():
+    with pictures._reading("other.png"):
+      begun.set()
+      told.wait(1)  # the other thread waits for this one
+
+  before = list(warnings.filters)
+  reading = threading.Thread(target=read_slowly)
+  reading.start()
+  begun.wait()
+  with pytest.raises(UploadError, match="9x9 pixels"):
+    check_pixels(tmp_path / "large.png", Limits(pixels=80))
+  told.set()
+  reading.join()
+  assert warnings.filters == before

@@ -3,15 +3,18 @@
 import concurrent.futures
 import os
 import threading
+import time
 
 import dancers
 import PIL.Image
 import pytest
 from stub_pipeline import STEPS, Stub
 
+from dabfusion_jax.inference.dance import Dance
 from dabfusion_jax.inference.inputs import InputError
 from dabfusion_jax.web import service
 from dabfusion_jax.web.limits import Limits, Request, UploadError
+from dabfusion_jax.web.service import StoppedError
 
 
 @pytest.fixture
@@ -40,7 +43,8 @@ def test_a_dance_is_a_video_a_gif_and_settings_that_name_no_folder(place):
   for file in result.video.parent.iterdir():
     content = file.read_bytes()
     assert str(place.folder).encode() not in content and b"/srv" not in content
-  assert result.notes == ("A note.",) and "<svg" in result.chart
+  assert result.notes == ("A note.", "song.wav: its channels cancel each other.")
+  assert "<svg" in result.chart
   assert not place._stops
   shares = [share for share, _ in said]
   assert shares == sorted(shares) and shares[-1] < 1
@@ -80,7 +84,7 @@ def test_two_users_at_once_are_served_in_turn(place):
     user.start()
   for user in users:
     user.join(60)
-  assert set(most) == {1} and len(inside) == 2 * STEPS
+  assert set(most) == {1} and len(inside) == 2 * (STEPS + 2)
   assert results["ann"].video != results["bob"].video
   assert all(result.video.is_file() for result in results.values())
 
@@ -94,6 +98,35 @@ def test_a_stopped_dance_ends_at_its_next_step_and_only_that_of_its_user(place):
     place.dance(ask(place), "ann", lambda share, text: reached.append(text))
   assert not any("Step 2" in text for text in reached)
   place.dance(ask(place), "bob", lambda share, text: None)
+
+
+@pytest.mark.parametrize("saved", ["nothing", "the video"])
+def test_a_dance_may_be_stopped_while_it_is_drawn_and_written(
+  place, monkeypatch, saved
+):
+  save, gifs = Dance.save, []
+
+  def save_and_stop(dance, path):
+    place.stop("ann")
+    return save(dance, path)
+
+  if saved == "nothing":
+    at_step = lambda step: step == STEPS and place.stop("ann")
+    object.__setattr__(place.pipeline, "at_step", at_step)
+  monkeypatch.setattr(Dance, "save", save_and_stop)
+  monkeypatch.setattr(Dance, "to_gif", lambda dance, path: gifs.append(path))
+  with pytest.raises(StoppedError):
+    place.dance(ask(place), "ann", lambda share, text: None)
+  assert not gifs and not place._stops and place._drawing_seconds == 0
+  videos = list(place.folder.rglob("dance.mp4"))
+  assert len(videos) == (saved == "the video")
+
+
+def test_the_time_left_counts_the_writing(place, monkeypatch):
+  to_gif = Dance.to_gif
+  monkeypatch.setattr(Dance, "to_gif", lambda *a: time.sleep(0.3) or to_gif(*a))
+  place.dance(ask(place), "ann", lambda share, text: None)
+  assert place._drawing_seconds > 0.3
 
 
 def test_all_dances_of_a_user_are_stopped(place):

@@ -82,3 +82,8 @@ def test_every_control_stands_on_the_page():
   page = (_ROOT / "dabfusion_jax" / "web" / "page.py").read_text()
   labels = {CONTROLS[name] for name in CONTROLS if f'CONTROLS["{name}"]' in page}
   assert labels == set(CONTROLS.values())
+
+
+def test_a_file_may_be_called_anything():
+  text = "my--remix.wav lasts 1.00 s; give more, or --short_music=loop."
+  assert for_page(text) == "my--remix.wav lasts 1.00 s; give more."
