@@ -17,6 +17,7 @@ from dabfusion_jax.people.skeleton import FEET, HEAD, LIMBS, TORSO, trunk_length
 RADII = {"upper_arm": 0.15, "forearm": 0.13, "thigh": 0.24, "shin": 0.17}
 _HEAD_RADIUS, _FOOT_RADIUS, _TORSO_RADIUS = 0.36, 0.12, 0.25
 _HAND_RADIUS = 0.15
+_BELOW_ANKLE = 0.3  # of its distance, that of a pixel which only a foot can hold
 # The same of what is sure to be neck and skull; and the width of what is sure to be
 # trunk, relative to the distance of the joints.
 _NECK_RADIUS, _SKULL_RADIUS, _CORE_WIDTH = 0.13, 0.18, 1.25
@@ -37,9 +38,16 @@ _CLOTHES = 0.25  # of what is near a head, at least so much is clothes
 
 
 def outlines(
-  joints: np.ndarray, unit: float, shape: tuple[int, int]
+  joints: np.ndarray, unit: float, shape: tuple[int, int], *, is_alone: bool = True
 ) -> dict[str, Float32[np.ndarray, "h w"]]:
-  """Returns the distance of each pixel from each piece; 1 at its outline."""
+  """Returns the distance of each pixel from each piece; 1 at its outline.
+
+  Args:
+    joints: of a person.
+    unit: length of the trunk.
+    shape: height and width of the picture.
+    is_alone: whether all below an ankle is a foot of theirs, and not somebody else's.
+  """
   y, x = np.mgrid[: shape[0], : shape[1]].astype(np.float32) + 0.5
   shapes = {}
   for name, (first, last) in LIMBS.items():
@@ -53,7 +61,8 @@ def outlines(
   for name, ankle in FEET.items():
     toe = joints[lm.LEFT_TOE if name == "left_foot" else lm.RIGHT_TOE]
     distance = _distance(x, y, joints[ankle], toe) / (_FOOT_RADIUS * unit)
-    shapes[name] = np.where(y > joints[ankle][1], 0.3 * distance, distance)
+    below = is_alone & (y > joints[ankle][1])
+    shapes[name] = np.where(below, _BELOW_ANKLE * distance, distance)
   neck = (joints[lm.LEFT_SHOULDER] + joints[lm.RIGHT_SHOULDER]) / 2
   ears = (joints[lm.LEFT_EAR] + joints[lm.RIGHT_EAR]) / 2
   shapes[HEAD] = _distance(x, y, ears, ears + 0.6 * (ears - neck)) / (

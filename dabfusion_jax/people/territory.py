@@ -123,7 +123,7 @@ def distance_from(
   If it is not seen where an arm is in the picture, it is guessed, often across a
   neighbour.
   """
-  pieces = outlines(body.points, trunk_length(body.points), shape)
+  pieces = outlines(body.points, trunk_length(body.points), shape, is_alone=False)
   is_inside = ((body.points >= 0) & (body.points < shape[::-1])).all(1)
   is_guessed = is_inside & (body.confidence < _SEEN)
   for part in (part for parts in ARMS.values() for part in parts):

@@ -378,3 +378,11 @@ def test_borders_stay_if_one_is_all_border():
   narrow[0][:, 120:124], narrow[1][:, 120:124] = True, False
   found = territory.by_colour(scene.picture, scene.there, scene.bodies, narrow)
   assert all(a is b for a, b in zip(found, narrow, strict=True))
+
+
+def test_toes_beside_a_foot_in_front_belong_to_whom_they_are_nearer():
+  front = dancers.landmarks()
+  behind = dataclasses.replace(front, points=front.points + [49, -2])
+  (_, (own, _)) = territory.territories([front, behind], (200, 240))
+  x, y = behind.points[lm.RIGHT_TOE].astype(int)
+  assert y > front.points[lm.LEFT_ANKLE][1] and own[y, x]

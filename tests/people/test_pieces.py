@@ -278,6 +278,20 @@ def test_specks_that_hang_on_by_a_thread_are_no_part_of_a_piece():
   assert not pieces._large_parts(mask & False).any()
 
 
+def test_what_hangs_on_the_trunk_by_a_thread_does_not_float_beside_it():
+  points = dancers.joints()
+  points[[13, 15, 17, 19]] = [[112, 40], [118, 18], [119, 12], [119, 12]]
+  picture, mask = dancers.draw(points)
+  blob, thread = (slice(86, 93), slice(113, 121)), (slice(89, 91), slice(96, 114))
+  for area in (blob, thread):
+    picture[area], mask[area] = dancers.SHIRT, True
+  parts = pieces.cut_pieces(picture, mask.astype(np.float32), points)[0]
+  drawn = dancers.compose(
+    [piece for piece in parts if piece.name == "torso"], {"torso": np.eye(2, 3)}
+  )
+  assert drawn[90, 90, 3] == 255 and not drawn[86:94, 112:124, 3].any()
+
+
 def test_a_speck_beside_the_hair_belongs_to_nobody():
   picture, mask = dancers.draw()
   mask[20:23, 112:115] = True
