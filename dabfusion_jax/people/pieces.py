@@ -204,7 +204,10 @@ def _cut_regions(
     if name in _TRUNK_AND_LEGS:
       support = _without_thin_parts(support, alpha, _THIN * unit)
       if name == TORSO:  # what is left of the rim of a loose sleeve would float
-        support = _large_parts(support)
+        loose = support & ~_large_parts(support)
+        collar = loose & _dilate(regions[HEAD], _OVERLAP * unit)
+        collar = scipy.ndimage.binary_propagation(collar, mask=loose)
+        support &= ~loose | collar
       known = _large_parts(_without_thin_parts(known & support, alpha, _THIN * unit))
     if support.any():
       piece = _make_piece(name, picture, opaque, support, known & (alpha > _SOLID))

@@ -93,15 +93,25 @@ def cores(
   corners = joints[[lm.LEFT_SHOULDER, lm.RIGHT_SHOULDER, lm.RIGHT_HIP, lm.LEFT_HIP]]
   middles = np.repeat(corners.reshape(2, 2, 2).mean(1), 2, axis=0)
   trunk = _inside(x, y, middles + _CORE_WIDTH * (corners - middles))
-  # The middle of the trunk at each row, from which on background is looked for.
-  top, bottom = sorted(middles[::2].tolist(), key=lambda point: point[1])
-  middle = np.interp(y[:, :1], (top[1], bottom[1]), (top[0], bottom[0]))
-  beyond = np.logical_or.accumulate(~body & (x >= middle), axis=1)
-  beyond |= np.logical_or.accumulate((~body & (x < middle))[:, ::-1], axis=1)[:, ::-1]
+  beyond = _beyond_background(joints, body)
   ears = joints[[lm.LEFT_EAR, lm.RIGHT_EAR]].mean(0)
   neck = _distance(x, y, ears, middles[0]) < _NECK_RADIUS * unit
   skull = _distance(x, y, ears, ears) < _SKULL_RADIUS * unit
   return {TORSO: trunk & ~beyond, HEAD: (neck | skull) & ~trunk}
+
+
+def _beyond_background(
+  joints: np.ndarray, body: Bool[np.ndarray, "h w"]
+) -> Bool[np.ndarray, "h w"]:
+  """Returns between which pixels and the middle of the trunk background is seen."""
+  y, x = np.mgrid[: body.shape[0], : body.shape[1]].astype(np.float32) + 0.5
+  shoulders = joints[[lm.LEFT_SHOULDER, lm.RIGHT_SHOULDER]].mean(0)
+  hips = joints[[lm.LEFT_HIP, lm.RIGHT_HIP]].mean(0)
+  top, bottom = sorted((shoulders.tolist(), hips.tolist()), key=lambda point: point[1])
+  middle = np.interp(y[:, :1], (top[1], bottom[1]), (top[0], bottom[0]))
+  beyond = np.logical_or.accumulate(~body & (x >= middle), axis=1)
+  before = (~body & (x < middle))[:, ::-1]
+  return beyond | np.logical_or.accumulate(before, axis=1)[:, ::-1]
 
 
 def assign(
@@ -136,6 +146,8 @@ def assign(
   # Bits of a sleeve beyond the arm's outline, which the arm has cut off from the trunk.
   near_arm = ~is_lower & (from_arms.min(0) < _BITS)
   bits = _parts_outside(regions[TORSO], (shapes[TORSO] > 0) & near_arm)
+  # And its loose rim, where background is seen between that and the trunk.
+  bits |= regions[TORSO] & near_arm & _beyond_background(joints, body)
   regions[TORSO] &= ~bits
   is_arm |= bits
   of_arms = {name: is_arm & (nearest_arm == i) for i, name in enumerate(arms)}

@@ -278,6 +278,25 @@ def test_specks_that_hang_on_by_a_thread_are_no_part_of_a_piece():
   assert not pieces._large_parts(mask & False).any()
 
 
+def test_the_rim_of_a_loose_sleeve_goes_with_the_arm():
+  points = dancers.joints()
+  points[[13, 15, 17, 19]] = [[130, 72], [150, 60], [155, 57], [155, 57]]
+  picture, mask = dancers.draw(points)
+  y, x = (
+    np.mgrid[: dancers.HEIGHT, : dancers.WIDTH] + 0.5 - points[11][::-1, None, None]
+  )
+  along = points[13] - points[11]
+  length = np.hypot(*along)
+  share, beside = x * along[0] + y * along[1], x * along[1] - y * along[0]
+  sleeve = (share > 0) & (share < length**2) & (abs(beside) < 12 * length)
+  picture[sleeve], mask[sleeve] = dancers.SHIRT, True
+  parts = pieces.cut_pieces(picture, mask.astype(np.float32), points)[0]
+  trunk = [piece for piece in parts if piece.name == "torso"]
+  drawn = dancers.compose(trunk, {"torso": np.eye(2, 3)})[..., 3] > 127
+  beyond = np.logical_or.accumulate(~mask & (x > 0), axis=1) & sleeve
+  assert beyond.sum() > 100 and (drawn & beyond).sum() < 0.2 * beyond.sum()
+
+
 def test_what_hangs_on_the_trunk_by_a_thread_does_not_float_beside_it():
   points = dancers.joints()
   points[[13, 15, 17, 19]] = [[112, 40], [118, 18], [119, 12], [119, 12]]
