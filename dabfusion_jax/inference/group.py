@@ -1,8 +1,10 @@
 """Everybody in a picture, as layers over one background."""
 
+import dataclasses
 from collections.abc import Sequence
 
 import numpy as np
+import scipy.ndimage
 from jaxtyping import UInt8
 
 from dabfusion_jax.inference.inputs import InputError
@@ -11,9 +13,10 @@ from dabfusion_jax.inference.subject import DECODER, OWN, find_person, read_pers
 from dabfusion_jax.people import scene
 from dabfusion_jax.people.background import clear
 from dabfusion_jax.people.segmenter import Person
-from dabfusion_jax.people.territory import nearness
+from dabfusion_jax.people.territory import nearest, nearness
 from dabfusion_jax.pretrained import store
 
+_GAP = 4  # half the width in pixels of what may be left between masks of people
 Group = tuple[tuple[Layers, ...], tuple[str, ...]]
 
 
@@ -55,6 +58,8 @@ def read_group(picture: UInt8[np.ndarray, "h w 3"], size: int | None) -> Group:
       told.setdefault(note, []).append(pick)
   if not people:
     return (), ()
+  if len(people) > 1:
+    people = _without_gaps(people)
   people.sort(key=lambda found: nearness(found[1].landmarks.points, len(own)))
   plate, shades = clear(own, [person for _, person in people])
   group = []
@@ -64,6 +69,23 @@ def read_group(picture: UInt8[np.ndarray, "h w 3"], size: int | None) -> Group:
     for note in layers.notes:
       told.setdefault(note, []).append(pick)
   return tuple(group), tuple(_about(sorted(who), note) for note, who in told.items())
+
+
+def _without_gaps(people: list[tuple[int, Person]]) -> list[tuple[int, Person]]:
+  """Returns people who have the pixels between them that none of their masks has.
+
+  Each mask was drawn alone. What is left of the mask of them all would stay behind.
+  """
+  masks = [person.alpha > 0.5 for _, person in people]
+  # `beside` of each is the mask of the others, so together they are that of all.
+  seen, there = np.any(masks, 0), np.any([person.beside for _, person in people], 0)
+  wider = [scipy.ndimage.binary_dilation(mask, iterations=2 * _GAP) for mask in masks]
+  gap = scipy.ndimage.binary_closing(seen, iterations=_GAP) & ~seen & there
+  gap &= np.sum(wider, 0) > 1  # not between an arm and its own trunk
+  return [
+    (pick, dataclasses.replace(person, alpha=np.where(gap & own, 1, person.alpha)))
+    for (pick, person), own in zip(people, nearest(masks), strict=True)
+  ]
 
 
 def _about(people: Sequence[int], note: str) -> str:

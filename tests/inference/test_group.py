@@ -299,3 +299,18 @@ def test_each_person_has_a_frame_of_their_own(monkeypatch, tmp_path):
   pairs = [(picture, tmp_path / "a.wav")] * 2
   assert len(list(pipeline.stream_all(pairs, pick="all", beats=[0.5]))) == 2
   assert asked == [0, 1, 2, 3, 4, 5]
+
+
+def test_what_is_left_between_the_masks_of_two_people_is_one_s():
+  _, _, people = crowd((0, 20), (60, 20))
+  columns = np.indices(_SIZE)[1]
+  first = (columns < 100) & ~((columns > 49) & (columns < 53))
+  second, theirs = columns > 103, (columns > 99) & (columns < 104)
+  everybody = [
+    (i, dataclasses.replace(person, alpha=np.float32(alpha), beside=~alpha))
+    for i, (person, alpha) in enumerate(zip(people, (first, second), strict=True))
+  ]
+  found = [person.alpha > 0.5 for _, person in group._without_gaps(everybody)]
+  rows = slice(10, -10)
+  assert (found[0] ^ found[1])[theirs].reshape(_SIZE[0], -1)[rows].all()
+  assert not (found[0] | found[1])[:, 50:53].any()  # between an arm and its own trunk
