@@ -264,3 +264,7 @@ def test_odd_sizes_are_refused_before_anything_is_written(tmp_path):
   absent = tmp_path / "no" / "a.mp4"
   assert "its folder" in one_line(writer.write_video, absent, picture(), 10, None, RATE)
   assert not list(tmp_path.iterdir())
+
+
+def test_ten_minutes_may_be_a_frame_of_sound_longer():
+  container.check_length("a.mp3", container.MAX_SECONDS + 0.1)
