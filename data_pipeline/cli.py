@@ -103,9 +103,10 @@ def paths(text: str) -> tuple[str, ...]:
 
 def local_path(text: str) -> pathlib.Path:
   """Returns a path on this machine with `~` expanded, as a `type` of argparse."""
-  if "://" in text:
-    raise argparse.ArgumentTypeError(f"{text} is an address; name a file or folder")
-  return pathlib.Path(path(text))
+  try:
+    return files.local_path(path(text))
+  except UserError as error:
+    raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def whole_number(text: str) -> int:

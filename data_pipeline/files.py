@@ -138,15 +138,15 @@ def _about(path: epath.Path, error: OSError) -> OSError:
 
 
 def local_path(path: str | os.PathLike) -> pathlib.Path:
-  """Returns a path on this machine.
+  """Returns a path on this machine with `~` expanded.
 
   Raises:
     UserError: it is an address, such as that of a bucket, or empty.
   """
-  text = os.fspath(path)
-  if "://" in text or not text:
-    raise UserError(f"{text!r} names no file on this machine; save there, then copy.")
-  return pathlib.Path(path)
+  if is_remote(path) or not os.fspath(path):
+    what = f"{path} is an address" if path else "The path is empty"
+    raise UserError(f"{what}; name a place on this machine.")
+  return pathlib.Path(os.path.expanduser(path))
 
 
 def check_writable(path: pathlib.Path, *, is_folder: bool) -> None:

@@ -254,7 +254,7 @@ def read_song(
       beside=beside,
       beats_folder=beats_folder,
     )
-  name = name_of(music)  # of what was in memory as well
+  name = name_of(music)  # sound in memory was read from a temporary file
   return song, tuple(note.text.replace(str(path), name) for note in notes)
 
 

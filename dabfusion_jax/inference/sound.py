@@ -58,7 +58,7 @@ def as_file(music: Music) -> Iterator[PathLike]:
     soundfile.write(path, samples, rate, subtype="FLOAT")
     try:
       yield path
-    except UserError as error:  # where it was says nothing to anybody
+    except UserError as error:  # the user knows nothing of this file
       raise type(error)(str(error).replace(str(path), _ARRAY)) from error
 
 

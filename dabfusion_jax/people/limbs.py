@@ -20,6 +20,7 @@ from dabfusion_jax.people.skeleton import (
   TORSO,
   TORSO_JOINTS,
   Joints,
+  neck,
   trunk_length,
 )
 
@@ -121,9 +122,7 @@ def disc_radii(
 
 def outwards(joints: Float[np.ndarray, "33 2"], shoulder: int) -> int:
   """Returns the sign of turns that raise an arm beside the trunk (y points down)."""
-  shoulders = joints[[lm.LEFT_SHOULDER, lm.RIGHT_SHOULDER]]
-  down = _down(joints)
-  aside = joints[shoulder] - shoulders.mean(0)
+  down, aside = _down(joints), joints[shoulder] - neck(joints)
   return 1 if down[0] * aside[1] - down[1] * aside[0] > 0 else -1
 
 
@@ -228,6 +227,5 @@ def _inner_width(
 
 
 def _down(joints: Float[np.ndarray, "33 2"]) -> Float[np.ndarray, "2"]:
-  """Returns the vector from the middle of the shoulders to that of the hips."""
-  shoulders = joints[[lm.LEFT_SHOULDER, lm.RIGHT_SHOULDER]]
-  return joints[[lm.LEFT_HIP, lm.RIGHT_HIP]].mean(0) - shoulders.mean(0)
+  """Returns the vector from the neck to the middle of the hips."""
+  return joints[[lm.LEFT_HIP, lm.RIGHT_HIP]].mean(0) - neck(joints)

@@ -11,7 +11,14 @@ from jaxtyping import Bool, Float32, UInt8
 from dabfusion_jax.people import landmarks as lm
 from dabfusion_jax.people.colours import log_likelihood
 from dabfusion_jax.people.guided_filter import guided_filter
-from dabfusion_jax.people.skeleton import FEET, HEAD, LIMBS, TORSO, trunk_length
+from dabfusion_jax.people.skeleton import (
+  FEET,
+  HEAD,
+  LIMBS,
+  TORSO,
+  neck,
+  trunk_length,
+)
 
 # Half the width of a piece, relative to the trunk from the hips to the neck.
 RADII = {"upper_arm": 0.15, "forearm": 0.13, "thigh": 0.24, "shin": 0.17}
@@ -63,9 +70,8 @@ def outlines(
     distance = _distance(x, y, joints[ankle], toe) / (_FOOT_RADIUS * unit)
     below = is_alone & (y > joints[ankle][1])
     shapes[name] = np.where(below, _BELOW_ANKLE * distance, distance)
-  neck = (joints[lm.LEFT_SHOULDER] + joints[lm.RIGHT_SHOULDER]) / 2
   ears = (joints[lm.LEFT_EAR] + joints[lm.RIGHT_EAR]) / 2
-  shapes[HEAD] = _distance(x, y, ears, ears + 0.6 * (ears - neck)) / (
+  shapes[HEAD] = _distance(x, y, ears, ears + 0.6 * (ears - neck(joints))) / (
     _HEAD_RADIUS * unit
   )
   corners = joints[[lm.LEFT_SHOULDER, lm.RIGHT_SHOULDER, lm.RIGHT_HIP, lm.LEFT_HIP]]
@@ -95,9 +101,9 @@ def cores(
   trunk = _inside(x, y, middles + _CORE_WIDTH * (corners - middles))
   beyond = _beyond_background(joints, body)
   ears = joints[[lm.LEFT_EAR, lm.RIGHT_EAR]].mean(0)
-  neck = _distance(x, y, ears, middles[0]) < _NECK_RADIUS * unit
+  throat = _distance(x, y, ears, middles[0]) < _NECK_RADIUS * unit
   skull = _distance(x, y, ears, ears) < _SKULL_RADIUS * unit
-  return {TORSO: trunk & ~beyond, HEAD: (neck | skull) & ~trunk}
+  return {TORSO: trunk & ~beyond, HEAD: (throat | skull) & ~trunk}
 
 
 def _beyond_background(
@@ -105,9 +111,8 @@ def _beyond_background(
 ) -> Bool[np.ndarray, "h w"]:
   """Returns between which pixels and the middle of the trunk background is seen."""
   y, x = np.mgrid[: body.shape[0], : body.shape[1]].astype(np.float32) + 0.5
-  shoulders = joints[[lm.LEFT_SHOULDER, lm.RIGHT_SHOULDER]].mean(0)
   hips = joints[[lm.LEFT_HIP, lm.RIGHT_HIP]].mean(0)
-  top, bottom = sorted((shoulders.tolist(), hips.tolist()), key=lambda point: point[1])
+  top, bottom = sorted((neck(joints), hips), key=lambda point: point[1])
   middle = np.interp(y[:, :1], (top[1], bottom[1]), (top[0], bottom[0]))
   beyond = np.logical_or.accumulate(~body & (x >= middle), axis=1)
   before = (~body & (x < middle))[:, ::-1]

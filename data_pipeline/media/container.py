@@ -88,7 +88,7 @@ def find_video(
 
 
 def check_length(path: PathLike, seconds: float) -> None:
-  """Raises MediaError if a file lasts longer than `MAX_SECONDS`."""
+  """Raises MediaError if a file lasts a second longer than `MAX_SECONDS`, or more."""
   if seconds > MAX_SECONDS + 1:  # encoders add up to a frame of sound
     raise MediaError(
       f"{path} lasts more than {MAX_SECONDS // 60} minutes; split it into files of at"

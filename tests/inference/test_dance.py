@@ -51,7 +51,7 @@ def test_dances_and_pipelines_are_shown_without_their_arrays(dance, unchecked_ty
 def test_an_address_is_no_place_to_save(dance, path, tmp_path, monkeypatch):
   monkeypatch.chdir(tmp_path)
   for save in (dance.save, dance.to_gif):
-    with pytest.raises(UserError, match="names no file on this machine"):
+    with pytest.raises(UserError, match="a place on this machine"):
       save(path)
   assert not list(tmp_path.iterdir())
 
