@@ -40,11 +40,12 @@ def person_notes(layered: Scene, puppet: Puppet) -> tuple[str, ...]:
     notes += (f"The picture cuts off the {cut[0]} arm: it moves with the trunk.",)
   elif cut:
     notes += ("The picture cuts off the arms: they move with the trunk.",)
-  if sides := [side for side in cut_arms(layered) if side not in cut]:
+  hands = [side for side in cut_arms(layered) if side not in puppet.held]
+  if sides := [side for side in hands if side not in cut]:
     swing = "that arm swings" if len(sides) == 1 else "these arms swing"
     hands = f"{' and '.join(sides)} {'hand' if len(sides) == 1 else 'hands'}"
     notes += (f"The picture cuts off the {hands}: {swing} a little.",)
-  folded = [side for side in folded_arms(layered) if side in puppet.held]
+  folded = [x for x in folded_arms(layered) if x in puppet.held and x not in cut]
   if len(folded) == 2:
     notes += (
       "The arms are folded or touch each other: they move with the trunk; with arms at"
@@ -52,7 +53,8 @@ def person_notes(layered: Scene, puppet: Puppet) -> tuple[str, ...]:
     )
   elif folded:
     notes += (f"The {folded[0]} arm touches the other: it moves with the trunk.",)
-  if sides := [x for x in puppet.held if x not in folded and x not in puppet.torn]:
+  told = {*cut, *folded, *puppet.torn}
+  if sides := [side for side in puppet.held if side not in told]:
     move = "that arm moves" if len(sides) == 1 else "these arms move"
     are = "hand is" if len(sides) == 1 else "hands are"
     hidden = f"The {' and '.join(sides)} {are} hidden, in a pocket or behind the body"

@@ -35,8 +35,9 @@ def held_arms(scene: Scene) -> tuple[str, ...]:
   Such an arm, or its hand, is hidden in the picture, or the arms are folded.
   """
   hands = hidden_hands(scene.colours, scene.alpha, scene.landmarks)
-  held = {*hands, *folded_arms(scene)} - {*cut_arms(scene)}
-  held |= {*hidden_arms(scene)}
+  held = {*hands} - {*cut_arms(scene)}
+  # A hand that is tucked in may be guessed beyond the picture.
+  held |= {*folded_arms(scene), *hidden_arms(scene)}
   return tuple(side for side in _SIDES if side in held)
 
 

@@ -78,6 +78,7 @@ def cut_pieces(
   joints: Joints,
   depth: lm.Depth | None = None,
   hidden_arms: Sequence[str] = (),
+  held_arms: Sequence[str] = (),
 ) -> tuple[tuple[Piece, ...], Joints]:
   """Returns the pieces of a person, from the back to the front, and their joints.
 
@@ -89,6 +90,7 @@ def cut_pieces(
     joints: of the picture.
     depth: of the joints, in pixels; more is farther from the camera; None: unknown.
     hidden_arms: sides, of "left" and "right", whose arm is not seen.
+    held_arms: sides whose arm moves with the trunk, and stays part of it.
   """
   body = alpha > BODY_ALPHA
   rows, columns = np.flatnonzero(body.any(1)), np.flatnonzero(body.any(0))
@@ -111,7 +113,12 @@ def cut_pieces(
   joints = centre_joints(inner, joints, unit)
   regions = split_limbs(regions, joints)
   hidden = {name: mask & ~regions[name] for name, mask in hidden.items()}
-  pieces = _cut_regions(picture, alpha, joints, shapes, regions, order, hidden)
+  held = np.zeros_like(body[window])
+  for part in (part for side in held_arms for part in ARMS[side]):
+    held |= regions[part]
+    regions[part] = hidden[part] = np.zeros_like(held)
+  regions[TORSO] = regions[TORSO] | held
+  pieces = _cut_regions(picture, alpha, joints, shapes, regions, order, hidden, held)
   place = lambda piece: {"left": piece.left + int(left), "top": piece.top + int(top)}
   moved = tuple(dataclasses.replace(piece, **place(piece)) for piece in pieces)
   return moved, joints + [left, top]
@@ -125,15 +132,18 @@ def _cut_regions(
   regions: Mapping[str, np.ndarray],
   order: Sequence[str],
   hidden: Mapping[str, np.ndarray],
+  held: Bool[np.ndarray, "h w"],
 ) -> Iterator[Piece]:
-  """Yields the pieces of a person who fills a picture."""
+  """Yields the pieces of a person who fills a picture, whose trunk has held arms."""
   unit = skeleton.trunk_length(joints)
   body = alpha > BODY_ALPHA
   colours = picture.astype(np.float32)
   arms = np.logical_or.reduce([regions[name] for name in regions if "arm" in name])
   mixed = max(_MIXED, _MIXED_WIDTH * unit)
-  # Arms cover what lies behind them; hair and neck also cover the trunk.
-  fronts = {name: arms for name in _BEHIND_ARMS} | {TORSO: arms | regions[HEAD]}
+  # Arms cover what lies behind them, those of the trunk only legs; hair and neck also
+  # cover the trunk.
+  fronts = {name: arms | held for name in _BEHIND_ARMS}
+  fronts |= {HEAD: arms, TORSO: arms | regions[HEAD]}
   # Specks of their colours on the far side of an arm do not count.
   seen = np.logical_or.reduce([regions[name] for name in _TRUNK_AND_LEGS]) & (
     alpha > 0.5
@@ -202,7 +212,8 @@ def _cut_regions(
     if name == HEAD:  # specks of what is beside hair
       support = _large_parts(support)
     if name in _TRUNK_AND_LEGS:
-      support = _without_thin_parts(support, alpha, _THIN * unit)
+      whole = support & held  # with fingers
+      support = _without_thin_parts(support, alpha, _THIN * unit) | whole
       if name == TORSO:  # what is left of the rim of a loose sleeve would float
         loose = support & ~_large_parts(support)
         collar = loose & _dilate(regions[HEAD], _OVERLAP * unit)

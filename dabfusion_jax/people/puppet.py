@@ -51,21 +51,25 @@ def cut_puppet(layered: Scene) -> Puppet:
     {*held_arms(layered)},
     {*hidden_arms(layered), *cut_upper_arms(layered)},
   )
-  pieces, joints = _cut(layered, hidden)
+  pieces, joints = _cut(layered, hidden, held - hidden)
   known = held | {*cut_arms(layered)}
   torn = {*torn_arms(pieces, joints, layered.alpha.shape)} - known
   if torn:  # an arm before the body probably holds the hand of the other
     torn |= {*arms_before_trunk(found)} - known
-    pieces, joints = _cut(layered, hidden | torn)
+    pieces, joints = _cut(layered, hidden | torn, held - hidden)
   return Puppet(pieces, joints, _sides(held | torn), _sides(torn))
 
 
-def _cut(layered: Scene, hidden: Set[str]) -> tuple[tuple[Piece, ...], Joints]:
-  """Returns the pieces of a person without some arms, whose pixels others get."""
+def _cut(
+  layered: Scene, hidden: Set[str], held: Set[str]
+) -> tuple[tuple[Piece, ...], Joints]:
+  """Returns the pieces of a person without some arms, whose pixels others get.
+
+  Those of held arms, the trunk gets.
+  """
   found = layered.landmarks
-  return cut_pieces(
-    layered.colours, layered.alpha, found.points, found.depth, _sides(hidden)
-  )
+  arms = _sides(hidden), _sides(held)
+  return cut_pieces(layered.colours, layered.alpha, found.points, found.depth, *arms)
 
 
 def _sides(chosen: Set[str]) -> tuple[str, ...]:

@@ -22,7 +22,7 @@ from dabfusion_jax.people.guided_filter import guided_filter
 from dabfusion_jax.people.landmarks import LandmarkNetwork, Landmarks
 from dabfusion_jax.people.masks import box_of, separate, touching
 from dabfusion_jax.people.sam import sam_of_environment
-from dabfusion_jax.people.squares import Square
+from dabfusion_jax.people.squares import Square, square_around
 from dabfusion_jax.people.tflite_network import TfliteNetwork
 from dabfusion_jax.pretrained import store
 from dabfusion_jax.pretrained.tflite_reader import read_tflite
@@ -32,6 +32,11 @@ WEIGHTS = (SELFIE, detector.WEIGHTS, lm.WEIGHTS)
 _SIZE = 256
 _MIN_CONTRAST = 24  # grey levels between a person and the wall, without a network
 _EPSILON = 1e-4  # of the guided filter
+# Masks blur their edges: they are made so many times as steep.
+_STEEPER = 4.0
+# Of half a person: the side of the square around what is seen of them, relative, and
+# the weight of the mask in it, less than half: it shows what they hold, and others.
+_AROUND, _CLOSER = 1.05, 0.45
 
 
 @dataclasses.dataclass(frozen=True)
@@ -119,7 +124,8 @@ class Segmenter:
       unsure = found if found.presence >= lm.SOME_PRESENCE else None
       square = part.squares[0]
       found, mask = None, self._mask(part.picture, square)
-    alpha = self._cut_out(part, square, mask, part.there)
+    coarse = square.put_back(mask, *part.there.shape)
+    alpha = self._cut_out(part, coarse, square.side / _SIZE, part.there)
     if alpha is None:
       return None
     others = [other.there for other in parts if other is not part]
@@ -147,7 +153,16 @@ class Segmenter:
     landmarks = upper_body.complete(found, len(picture))
     if found.presence < lm.MIN_PRESENCE or landmarks is None:
       return None
-    alpha = self._cut_out(person.part, square, mask, person.alpha > 0.5)
+    # In the square of the whole person, half a person is small and their mask coarse.
+    # The network of selfies looks closer, and has learnt from half people.
+    near = square_around(person.part.there, _AROUND)
+    closer = self._mask(picture, near), self._mask(picture, near, is_mirrored=True)
+    coarse, closer = (
+      place.put_back(values, *picture.shape[:2])
+      for place, values in ((square, mask), (near, np.mean(closer, 0)))
+    )
+    coarse = coarse + _CLOSER * (closer - coarse)
+    alpha = self._cut_out(person.part, coarse, near.side / _SIZE, person.alpha > 0.5)
     if alpha is None:
       return None
     return dataclasses.replace(
@@ -157,12 +172,12 @@ class Segmenter:
   def _cut_out(
     self,
     part: Part,
-    square: Square,
-    mask: np.ndarray,
+    coarse: Float32[np.ndarray, "h w"],
+    cell: float,
     there: Bool[np.ndarray, "h w"],
   ) -> Float32[np.ndarray, "h w"] | None:
-    """Returns what a mask in a square shows of the person who is there, if any."""
-    coarse = np.clip(square.put_back(mask, *there.shape), 0, 1)
+    """Returns what a mask shows of the person who is there, if any; see `refine`."""
+    coarse = np.clip(_STEEPER * (coarse - 0.5) + 0.5, 0, 1)
     coarse *= touching(coarse > 0.5, there)
     if self._sam is not None and (coarse > 0.5).any():
       coarse = self._sam(part.picture, box_of(coarse > 0.5))
@@ -170,11 +185,14 @@ class Segmenter:
     if (part.own & (coarse > 0.5)).sum() < 16:
       return None
     # In this order, because a filter makes an edge of a border soft.
-    return refine(coarse, part.picture, square.side / _SIZE) * part.own
+    return refine(coarse, part.picture, cell) * part.own
 
-  def _mask(self, picture: np.ndarray, square: Square) -> np.ndarray:
-    x = square.cut(picture, _SIZE).astype(np.float32) / 255
-    return self._selfie(x)[0][..., 0]
+  def _mask(
+    self, picture: np.ndarray, square: Square, is_mirrored: bool = False
+  ) -> np.ndarray:
+    side = slice(None, None, -1 if is_mirrored else 1)
+    x = square.cut(picture, _SIZE)[:, side].astype(np.float32) / 255
+    return self._selfie(x)[0][:, side, 0]
 
 
 def refine(

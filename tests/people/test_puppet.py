@@ -11,8 +11,9 @@ import pytest
 from dabfusion_jax.people import landmarks as lm
 from dabfusion_jax.people import puppet, scene
 from dabfusion_jax.people.landmarks import Landmarks
+from dabfusion_jax.people.piece import draw_pieces
 from dabfusion_jax.people.puppet import cut_puppet, torn_arms
-from dabfusion_jax.people.regions import RADII
+from dabfusion_jax.people.regions import RADII, _distance
 from dabfusion_jax.people.segmenter import Person
 from dabfusion_jax.people.skeleton import LIMBS, trunk_length
 
@@ -83,6 +84,21 @@ def test_an_arm_that_is_bent_over_itself_is_whole():
   assert cut_puppet(scene_of(points)).torn == ()
 
 
+def test_folded_arms_are_a_part_of_the_trunk_as_the_picture_shows_them():
+  layered = scene_of(dancers.folded_arms())
+  cut = cut_puppet(layered)
+  assert cut.held == ("left", "right")
+  assert not any("arm" in piece.name for piece in cut.pieces)
+  at_rest = {piece.name: np.eye(2, 3) for piece in cut.pieces}
+  size = layered.alpha.shape[::-1]
+  drawn = np.asarray(draw_pieces(cut.pieces, at_rest, size)).astype(int)
+  y, x = np.mgrid[: size[1], : size[0]] + 0.5
+  arms = ((lm.LEFT_ELBOW, lm.LEFT_WRIST), (lm.RIGHT_ELBOW, lm.RIGHT_WRIST))
+  near = np.min([_distance(x, y, *cut.joints[list(ends)]) for ends in arms], 0) < 4
+  assert near.sum() > 300 and (drawn[near, 3] > 250).all()
+  assert np.abs(drawn[..., :3] - layered.colours)[near].max() <= 2
+
+
 def _without(piece, lost):
   """Returns a piece without what is lost of its picture."""
   image = np.asarray(piece.image).copy()
@@ -151,7 +167,7 @@ def test_a_person_is_cut_by_depth_and_without_hidden_arms(monkeypatch):
   confidence[[lm.LEFT_ELBOW, lm.LEFT_WRIST]] = 0.2
   layered = scene_of(confidence=confidence)
   cut_puppet(layered)
-  (_, _, points, depth, hidden_arms) = asked[0]
+  (_, _, points, depth, hidden_arms, held_arms) = asked[0]
   np.testing.assert_array_equal(points, layered.landmarks.points)
   np.testing.assert_array_equal(depth, layered.landmarks.depth)
-  assert hidden_arms == ("left",)
+  assert (hidden_arms, held_arms) == (("left",), ())

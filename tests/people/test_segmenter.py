@@ -38,6 +38,12 @@ def test_landmarks_move_a_person_or_only_tell_what_is_there(presence, moves, tel
   assert (person.landmarks is None, person.unsure is None) == (not moves, not tells)
 
 
+def see(picture, square, is_mirrored=False):
+  """Returns the mask of the person of `dancers` in a square."""
+  mask = np.repeat(dancers.draw()[1][..., None], 3, axis=-1).astype(np.uint8) * 255
+  return square.cut(mask, segmenter._SIZE)[..., 0] / np.float32(255)
+
+
 class SettledNetwork:
   """Finds the person of `dancers` in any square, and all of the square in its mask."""
 
@@ -49,9 +55,7 @@ class SettledNetwork:
     return self.found
 
   def look_closely(self, picture, squares):
-    mask = np.repeat(dancers.draw()[1][..., None], 3, axis=-1).astype(np.uint8) * 255
-    cut = squares[0].cut(mask, segmenter._SIZE)[..., 0] / np.float32(255)
-    return self.found, cut, squares[0]
+    return self.found, see(picture, squares[0]), squares[0]
 
 
 def part(picture, mask):
@@ -62,7 +66,7 @@ def part(picture, mask):
 def test_half_a_person_may_end_above_the_border():
   picture, mask = dancers.draw()
   finder = object.__new__(segmenter.Segmenter)
-  finder._landmarks, finder._sam = SettledNetwork(), None
+  finder._mask, finder._landmarks, finder._sam = see, SettledNetwork(), None
   seen = segmenter.Person(mask.astype(np.float32), None, 0, part=part(picture, mask))
   half = finder.complete(seen)
   assert half.is_cut_off and not half.ends_at_border
@@ -80,7 +84,7 @@ def test_a_part_of_a_person_is_completed_if_the_network_is_sure(network, is_know
   picture, mask = dancers.draw()
   half = picture[:96]
   finder = object.__new__(segmenter.Segmenter)
-  finder._landmarks, finder._sam = network, None
+  finder._mask, finder._landmarks, finder._sam = see, network, None
   where = part(half, mask[:96])
   seen = segmenter.Person(
     mask[:96].astype(np.float32), None, 2, network.found, part=where
@@ -94,6 +98,46 @@ def test_a_part_of_a_person_is_completed_if_the_network_is_sure(network, is_know
   assert ((person.alpha > 0.5) != mask[:96]).mean() < 0.03
   below = [lm.LEFT_KNEE, lm.RIGHT_KNEE, lm.LEFT_ANKLE, lm.RIGHT_ANKLE]
   assert (person.landmarks.points[below, 1] > 96).all()
+
+
+@pytest.mark.parametrize(
+  ("whole", "closer", "is_there"),
+  [
+    (1, 1, True),
+    (0, 0, False),
+    (0, 1, False),
+    (1, 0, True),
+    (0.4, 1, True),
+    (0.65, 0.65, True),
+  ],
+)
+def test_of_half_a_person_the_two_masks_decide_together(whole, closer, is_there):
+  """What only the closer one shows, as another person beside them, is left out."""
+  picture, mask = (values[:96] for values in dancers.draw())
+  finder = object.__new__(segmenter.Segmenter)
+
+  class Network(SettledNetwork):
+    def look_closely(self, picture, squares):
+      found, seen, square = super().look_closely(picture, squares)
+      return found, _blot(seen, square, whole), square
+
+  finder._mask = lambda picture, square, is_mirrored=False: _blot(
+    see(picture, square), square, closer
+  )
+  finder._landmarks, finder._sam = Network(), None
+  seen = segmenter.Person(mask.astype(np.float32), None, 0, part=part(picture, mask))
+  alpha = finder.complete(seen).alpha
+  assert (alpha[74, 80] > 0.7) == is_there
+
+
+def _blot(seen, square, value):
+  """Returns a mask that has another value about the middle of the trunk."""
+  size = len(seen)
+  y, x = np.mgrid[:size, :size]
+  at = square.from_picture(np.array([80.0, 74.0])) * size
+  seen = seen.copy()
+  seen[np.hypot(x - at[0], y - at[1]) < 30 * size / square.side] = value
+  return seen
 
 
 @pytest.mark.parametrize("is_known", [True, False])
