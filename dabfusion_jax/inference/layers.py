@@ -183,16 +183,20 @@ def make_layers(
   if place not in (OWN, STUDIO) and not pathlib.Path(place).exists():
     raise InputError(f"scene is {place!r}: neither {OWN!r}, {STUDIO!r} nor a picture.")
   own = fit(picture, size)
-  scale = max(picture.shape[:2]) / max(own.shape[:2])
+  scale_of = lambda reduced: max(picture.shape[:2]) / max(reduced.shape[:2])
   try:
-    person, notes = read_person(own, scale, place, pick, is_asked, is_whole)
-  except PictureError as error:
+    person, notes = read_person(own, scale_of(own), place, pick, is_asked, is_whole)
+  except PictureError:
     is_own = place == OWN and not is_whole
-    upper = read_upper_part(own, scale, pick) if is_own else None
+    upper = read_upper_part(own, scale_of(own), pick) if is_own else None
     if upper is None:
-      if size is None or size >= min(DEFAULT_SIZE, max(picture.shape[:2])):
+      usual = fit(picture, None)
+      if len(own) >= len(usual):
         raise
-      raise PictureError(f"{error} Perhaps size={size} is too small.") from None
+      read_person(usual, scale_of(usual), place, pick, is_asked, is_whole)
+      raise PictureError(
+        f"size={size} is too small for this picture; ask for {max(usual.shape[:2])}."
+      ) from None
     own, person, notes = upper
   if person is None:
     return None, notes

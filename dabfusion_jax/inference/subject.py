@@ -1,5 +1,6 @@
 """Finds the person of a picture who dances, and says in one line if nobody can."""
 
+import dataclasses
 import functools
 from collections.abc import Callable
 
@@ -125,6 +126,7 @@ def read_upper_part(
   half = _segmenter().complete(people[int(np.argmax(shared))])
   if half is None or not half.ends_at_border or reference.find_fault(half, scale):
     return None
+  half = dataclasses.replace(half, others=whole.others)  # who can be picked
   cut = "The person sits, or something hides the legs: the picture is cut off there"
   return upper, half, (f"{cut}.",)
 

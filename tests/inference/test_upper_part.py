@@ -116,6 +116,18 @@ def test_the_same_person_dances_if_somebody_else_is_larger_then(monkeypatch):
   np.testing.assert_array_equal(made.scene.alpha, alone.scene.alpha)
 
 
+def test_people_are_counted_as_they_can_be_picked(monkeypatch):
+  """Once the legs are cut off, networks may see more of them."""
+
+  class Crowd(Networks):
+    def people(self, picture):
+      others = 0 if len(picture) == dancers.HEIGHT else 5
+      return [dataclasses.replace(x, others=others) for x in super().people(picture)]
+
+  _, notes = make(Crowd(), monkeypatch)
+  assert not any("people dances" in note for note in notes)
+
+
 @pytest.mark.parametrize(
   ("networks", "options", "message"),
   [
