@@ -11,7 +11,9 @@ from dabfusion_jax.people.segmenter import Person
 from dabfusion_jax.people.shadow import Shade, find_shades, with_shade, without_shade
 from dabfusion_jax.people.skeleton import trunk_length
 
-_HOLE_MARGIN = 4  # pixels around a person that are filled too: their edge is mixed
+# Pixels around a person that are filled too: edges are mixed, and single hairs, which
+# no mask shows, would stay.
+_HOLE_MARGIN = 6
 _GAP = 5  # half the width in pixels of the gaps that are filled too
 
 

@@ -39,7 +39,7 @@ def test_a_constant_map_stays_constant():
 
 def test_the_plate_shows_no_person_and_the_scene_shows_the_picture(own):
   picture, mask, layered = own
-  far = ~scipy.ndimage.binary_dilation(mask, iterations=6)
+  far = ~scipy.ndimage.binary_dilation(mask, iterations=8)
   far[90:] = False  # between the legs it is narrow
   np.testing.assert_array_equal(layered.picture[far], picture[far])
   off = np.abs(layered.picture.astype(int) - picture).max(-1)
@@ -48,6 +48,18 @@ def test_the_plate_shows_no_person_and_the_scene_shows_the_picture(own):
                       np.array((120, 110, 100)))  # fmt: skip
   off = np.abs(layered.plate.astype(int) - expected).max(-1)
   assert np.median(off[mask]) < 12
+
+
+def test_single_hairs_do_not_stay_in_the_plate():
+  picture, mask = dancers.draw()
+  distance = scipy.ndimage.distance_transform_edt(~mask)
+  hairs = (
+    (distance > 3.2) & (distance < 4.2) & (np.arange(dancers.HEIGHT) < 40)[:, None]
+  )
+  picture[hairs] = 0
+  person = Person(mask.astype(np.float32), dancers.landmarks(), 0)
+  plate = scene.own_scene(picture, person).plate
+  assert hairs.sum() > 50 and (plate.max(-1) > 60).all()
 
 
 def test_other_people_stay_and_are_not_copied():
