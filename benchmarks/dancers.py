@@ -1,13 +1,14 @@
 r"""How exactly single people in the middle of a dance are cut out of their picture.
 
-  python -m benchmarks.dancers [--num=60]
+  python -m benchmarks.dancers [--num=60] [--cut=0.8]
 
 The people are generated, of the look `people` of SynthDance, so their outline and their
 joints are known. Printed are the overlap of the mask with the true one (intersection
 over union), and the mean distance of each kind of joint from the true one, in trunks,
 with standard errors over those who are found with arms and legs. Detectors place joints
 elsewhere in a body than its mesh does, so no distance reaches 0. It needs the weights
-of the networks that find people (docs/weights.md).
+of the networks that find people (docs/weights.md). With --cut, pictures are portraits
+that end so many trunks below the shoulders, and only the overlap is printed.
 """
 
 import argparse
@@ -25,7 +26,8 @@ from data_pipeline.aist import DANCERS, ClipName
 from data_pipeline.errors import UserError
 from data_pipeline.synthdance import generate
 
-SIZE = 512  # pixels of a picture
+SIZE = 512  # pixels of a picture; of one that is cut, twice as many
+_ABOVE = 0.15  # trunks above the head of a portrait
 _EARLIEST, _LATEST = 2.0, 6.0  # seconds of a dance, between which it is looked at
 # Landmarks, and the same joints in COCO order.
 SHOWN = {
@@ -39,7 +41,7 @@ SHOWN = {
 
 
 def render(
-  num: int,
+  num: int, size: int
 ) -> Iterator[
   tuple[UInt8[np.ndarray, "h w 3"], Bool[np.ndarray, "h w"], Float[np.ndarray, "17 2"]]
 ]:
@@ -54,20 +56,37 @@ def render(
       ClipName.parse(name),
       seconds=0.1,
       start_seconds=float(start),
-      frame_size=SIZE,
+      frame_size=size,
       look="people",
     )
     truth = clip.truth
     yield clip.frames[0], truth.part_map[0] > 0, truth.joints2d[0].astype(np.float64)
 
 
+def portrait(
+  picture: UInt8[np.ndarray, "h w 3"],
+  mask: Bool[np.ndarray, "h w"],
+  true: Float[np.ndarray, "17 2"],
+  trunks: float,
+) -> tuple[UInt8[np.ndarray, "h2 w2 3"], Bool[np.ndarray, "h2 w2"]]:
+  """Returns the part of a picture and a mask that ends below the shoulders."""
+  (x, y), unit = true[[5, 6]].mean(0), trunk_of(true)
+  top = max(np.flatnonzero(mask.any(1))[0] - int(_ABOVE * unit), 0)
+  part = np.s_[top : int(y + trunks * unit), max(int(x - unit), 0) : int(x + unit)]
+  return np.ascontiguousarray(picture[part]), mask[part]
+
+
+def trunk_of(true: Float[np.ndarray, "17 2"]) -> float:
+  """Returns the length of a trunk in pixels."""
+  return float(np.hypot(*(true[[5, 6]].mean(0) - true[[11, 12]].mean(0))))
+
+
 def distances(
   found: Float[np.ndarray, "33 2"], true: Float[np.ndarray, "17 2"]
 ) -> list[float]:
   """Returns the mean distance of each kind of joint, in trunks of the true ones."""
-  unit = np.hypot(*(true[[5, 6]].mean(0) - true[[11, 12]].mean(0)))
   return [
-    float(np.hypot(*(found[landmarks] - true[joints]).T).mean() / unit)
+    float(np.hypot(*(found[landmarks] - true[joints]).T).mean() / trunk_of(true))
     for landmarks, joints in SHOWN.values()
   ]
 
@@ -76,9 +95,13 @@ def run(args: argparse.Namespace) -> None:
   """Prints a table in markdown."""
   find = Segmenter()
   overlaps, joints, num = [], [], 0
-  for picture, mask, true in render(args.num):
+  for picture, mask, true in render(args.num, SIZE * (1 if args.cut is None else 2)):
     num += 1
+    if args.cut is not None:
+      picture, mask = portrait(picture, mask, true, args.cut)
     person = find(picture)
+    if person is not None and args.cut is not None:
+      person = find.complete(person)
     if person is None or person.landmarks is None:
       continue
     overlaps.append(overlap(person.alpha > 0.5, mask))
@@ -89,16 +112,18 @@ def run(args: argparse.Namespace) -> None:
     with_error(float(x.mean()), standard_error(x))
     for x in (np.array(overlaps), *np.array(joints).T)
   ]
-  print("| found | overlap | least | " + " | ".join(SHOWN) + " |")
-  print("|---" * (3 + len(SHOWN)) + "|")
+  shown = [] if args.cut is not None else list(SHOWN)
+  print("| " + " | ".join(["found", "overlap", "least", *shown]) + " |")
+  print("|---" * (3 + len(shown)) + "|")
   counts = [f"{len(overlaps)} of {num}", cells[0], f"{min(overlaps):.3f}"]
-  print("| " + " | ".join(counts + cells[1:]) + " |")
+  print("| " + " | ".join(counts + cells[1 : 1 + len(shown)]) + " |")
 
 
 def main(argv: Sequence[str] | None = None) -> None:
   """Runs the measurement."""
   parser = cli.make_parser("benchmarks.dancers", __doc__)
   parser.add_argument("--num", type=cli.at_least(2), default=60)
+  parser.add_argument("--cut", type=cli.positive_float)
   args = parser.parse_args(argv)
   with cli.one_line_errors("dancers"):
     run(args)
