@@ -12,6 +12,7 @@ from data_pipeline.records.surfaces import (
   PLACE_UNITS,
   POINT_UNITS,
   TOLERANCE,
+  signed_area,
 )
 
 
@@ -61,11 +62,13 @@ def surface_motion(
   second, third = jnp.moveaxis(pair.place / PLACE_UNITS, -1, 0)
   shares = jnp.stack([1 - second - third, second, third], -1)[..., None]
   points = pair.points / POINT_UNITS[None, None]
-  there, here = ((x[corners] * shares).sum(2) for x in points)
+  triangles = [x[corners] for x in points]
+  there, here = ((x * shares).sum(2) for x in triangles)
   flow = jnp.where(is_body[..., None], there[..., :2] - here[..., :2], 0.0)
   column = jnp.round(jnp.arange(width)[None] + flow[..., 0]).astype(jnp.int32)
   row = jnp.round(jnp.arange(height)[:, None] + flow[..., 1]).astype(jnp.int32)
   inside = (row >= 0) & (row < height) & (column >= 0) & (column < width)
   row, column = jnp.clip(row, 0, height - 1), jnp.clip(column, 0, width - 1)
   seen = pair.depth[row, column] / DEPTH_UNITS
-  return flow, is_body & inside & (there[..., 2] < seen + TOLERANCE)
+  same_side = signed_area(triangles[0]) * signed_area(triangles[1]) >= 0
+  return flow, is_body & inside & same_side & (there[..., 2] < seen + TOLERANCE)

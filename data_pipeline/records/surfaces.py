@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from jaxtyping import Bool, Float32, Int32, Int64, UInt8
+from jaxtyping import Bool, Float32, Int32, Int64, Shaped, UInt8
 
 from data_pipeline import files
 from data_pipeline.media.framing import Transform, frame_nearest
@@ -17,7 +17,7 @@ DEPTH_UNITS = np.float32(8)
 POINT_UNITS = np.float32([64, 64, DEPTH_UNITS])
 PLACE_UNITS = np.float32(255)
 NO_TRIANGLE = 2**16 - 1
-TOLERANCE = 6.0  # cm between a surface and what is seen there
+TOLERANCE = 2.0  # cm between a surface and what is seen there: thinner than a hand
 
 
 @dataclasses.dataclass(frozen=True)
@@ -136,16 +136,26 @@ class Surfaces:
     corners = self.corners[triangle[y, x]]
     second, third = self.place[to, y, x, 0], self.place[to, y, x, 1]
     shares = np.stack([1 - second - third, second, third], -1)[..., None]
-    here, there = (
-      (self.points[frame][corners] * shares).sum(1) for frame in (to, source)
-    )
+    triangles = [self.points[frame][corners] for frame in (to, source)]
+    here, there = ((x * shares).sum(1) for x in triangles)
     flow[y, x] = there[:, :2] - here[:, :2]
     h, w = triangle.shape
     row, column = (np.round(v + flow[y, x, i]).astype(int) for v, i in ((y, 1), (x, 0)))
     inside = (row >= 0) & (row < h) & (column >= 0) & (column < w)
     seen = self.depth[source, np.clip(row, 0, h - 1), np.clip(column, 0, w - 1)]
-    visible[y, x] = inside & (there[:, 2] < seen + TOLERANCE)
+    same_side = signed_area(triangles[0]) * signed_area(triangles[1]) >= 0
+    visible[y, x] = inside & same_side & (there[:, 2] < seen + TOLERANCE)
     return flow, visible
+
+
+def signed_area(triangles: Shaped[Any, "*n 3 d"]) -> Shaped[Any, "*n"]:
+  """Returns twice the area in the picture, of the other sign from the other side.
+
+  Args:
+    triangles: x and y of three corners first, of NumPy or JAX.
+  """
+  first, second = (triangles[..., i, :2] - triangles[..., 0, :2] for i in (1, 2))
+  return first[..., 0] * second[..., 1] - first[..., 1] * second[..., 0]
 
 
 def decode_surfaces(record: Mapping[str, Any]) -> dict[str, Any]:

@@ -32,7 +32,7 @@ def make_clip(rng, index):
     place=place,
     corners=rng.integers(0, num_points, (num_triangles, 3), dtype=np.int32),
     points=points,
-    depth=rng.uniform(0, 8, shape).astype(np.float32),
+    depth=rng.uniform(0, 16, shape).astype(np.float32),
   )
   return {
     "frames": rng.integers(0, 256, (*shape, 3), dtype=np.uint8),

@@ -18,7 +18,7 @@ def make_clip(seed=0):
     place=rng.random((*shape, 2), np.float32) / 2,
     corners=rng.integers(0, 12, (9, 3), dtype=np.int32),
     points=rng.uniform(0, SIZE, (FRAMES, 12, 3)).astype(np.float32),
-    depth=rng.uniform(0, 8, shape).astype(np.float32),
+    depth=rng.uniform(0, 16, shape).astype(np.float32),
   )
   return {
     "name": f"clip{seed}",

@@ -59,3 +59,13 @@ def test_a_record_keeps_what_is_hidden_and_where_a_surface_is(size):
     np.testing.assert_allclose(a, b, atol=1 / 64)
   visible = again.motion(0, 1)[1]
   assert visible[2:6, -6:-4].all() and not visible[:, -4:].any()
+
+
+def test_what_is_turned_over_or_behind_a_hand_is_hidden():
+  surfaces = make_surfaces()
+  for depth, seen in ((101, True), (97, False)):  # of what frame 1 shows there
+    surfaces.depth[1] = depth
+    assert surfaces.motion(0, 1)[1][2:6, 2:6].all() == seen
+  surfaces.points[1, :, 0] = 8 - surfaces.points[1, :, 0]
+  surfaces.depth[1] = 100
+  assert not surfaces.motion(0, 1)[1].any()

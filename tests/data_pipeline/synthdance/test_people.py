@@ -132,6 +132,27 @@ def test_flow_off_the_body_is_zero_and_hidden_background_is_known(clip):
   assert 0.5 < motion.visible[motion.mask].mean() < 1
 
 
+def test_hardly_any_surface_that_is_covered_counts_as_seen(clip):
+  surfaces, fine = clip.truth.surfaces, 8
+  near, face = np.full((1024,) * 2, np.float32(1e9)), np.full((1024,) * 2, -1, np.int32)
+  points = surfaces.points[0] * np.float32([fine, fine, 1]) + np.float32([3.5, 3.5, 0])
+  cover = np.zeros(points.shape[1], np.float32)
+  raster.fill(points, surfaces.corners, cover, near, face, np.empty((*near.shape, 2)))
+  hidden, seen = [], []
+  for t in range(1, 10):
+    flow, visible = surfaces.motion(t, 0)
+    y, x = np.nonzero(clip.truth.part_map[t])
+    corners = surfaces.corners[surfaces.triangle[t, y, x]]
+    shares = surfaces.place[t, y, x]
+    shares = np.stack([1 - shares.sum(-1), *shares.T], -1)[..., None]
+    across, down, depth = (points[corners] * shares).sum(1).T
+    at = near[np.rint(down).astype(int), np.rint(across).astype(int)]
+    hidden.append(visible[y, x][depth > at + 1.5])
+    seen.append(visible[y, x][depth < at + 0.1])
+  assert np.mean(np.concatenate(hidden)) < 0.1
+  assert np.mean(np.concatenate(seen)) > 0.95
+
+
 def test_truth_is_read_as_it_was_written_and_can_be_cut(tmp_path, clip):
   path = write_clip(NAME, tmp_path, seconds=1, start_seconds=2.3, look="people")
   truth = Truth.load(path.with_suffix(".truth.npz"))
