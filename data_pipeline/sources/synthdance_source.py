@@ -15,7 +15,7 @@ from data_pipeline.sources.base import SourceVideo, Survey, VideoFile
 from data_pipeline.synthdance import generate, music, presets
 from data_pipeline.synthdance.truth import Truth
 
-GENERATOR = 2  # raised when the same names give other videos, songs or truth
+GENERATOR = 3  # raised when the same names give other videos, songs or truth
 
 
 @dataclasses.dataclass(frozen=True)

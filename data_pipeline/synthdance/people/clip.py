@@ -79,6 +79,7 @@ def film_person(name: ClipName, poses: Poses, size: int, *, held_out: bool) -> F
   joints[..., 1] += sole
   part = np.append(0, _parts_of(person))  # 0 off the body
   ends, radii = capsules(posed.skeleton, as_dancer(person))
+  ends[..., 1] += sole
   flat = camera.project(ends)
   pose_2d = np.concatenate(
     [flat[..., :2], (radii * camera.focal / flat[..., 2])[..., None]], -1

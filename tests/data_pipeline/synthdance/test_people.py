@@ -8,6 +8,7 @@ import pytest
 
 from data_pipeline import aist
 from data_pipeline.aist import ClipName
+from data_pipeline.records.body_parts import PARTS
 from data_pipeline.records.surfaces import Surfaces
 from data_pipeline.records.true_motion import true_motion
 from data_pipeline.synthdance import presets
@@ -136,7 +137,7 @@ def test_hardly_any_surface_that_is_covered_counts_as_seen(clip):
   surfaces, fine = clip.truth.surfaces, 8
   near, face = np.full((1024,) * 2, np.float32(1e9)), np.full((1024,) * 2, -1, np.int32)
   points = surfaces.points[0] * np.float32([fine, fine, 1]) + np.float32([3.5, 3.5, 0])
-  cover = np.zeros(points.shape[1], np.float32)
+  cover = np.zeros(len(points), np.float32)
   raster.fill(points, surfaces.corners, cover, near, face, np.empty((*near.shape, 2)))
   hidden, seen = [], []
   for t in range(1, 10):
@@ -167,6 +168,13 @@ def test_planted_feet_stay(clip):
   stays = low[1:] & low[:-1]
   moved = np.linalg.norm(np.diff(ankles, axis=0), axis=-1)
   assert stays.sum() > 5 and np.median(moved[stays]) < 0.2
+
+
+def test_parts_begin_at_their_joints_in_shoes_as_well(clip):
+  assert draw_person(str(NAME)).mesh.rest[:, 1].min() < -0.5
+  for part, joint in {"left_thigh": 11, "left_shin": 13, "left_forearm": 7}.items():
+    start = clip.truth.part_pose[:, PARTS.index(part), :2]
+    np.testing.assert_allclose(start, clip.truth.joints2d[:, joint], atol=0.1)
 
 
 def test_no_two_clips_have_the_same_person():
