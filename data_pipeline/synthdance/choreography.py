@@ -259,6 +259,7 @@ class Choreography:
     torso = between(keys.torso, ease)
     beat = times / self.beat_seconds
     bounce = 0.5 + 0.5 * np.cos(2 * np.pi * beat)  # down on the beat
+    bounce[beat < -0.5] = 0  # who waits does not tell the beats
     torso[:, 2] += style.bounce * bounce
     torso[:, 8] += np.radians(7.0) * bounce
     hands = between(keys.hands, ease)

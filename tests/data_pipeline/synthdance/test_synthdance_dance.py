@@ -135,6 +135,15 @@ def test_a_dance_does_not_depend_on_where_it_begins():
   )
 
 
+def test_who_waits_for_the_dance_is_still_and_begins_smoothly():
+  dance = Choreography(_name("KR"))
+  beats = np.linspace(-4, 0.1, 821)
+  crouch, nod = dance.poses(beats * dance.beat_seconds).torso[:, [2, 8]].T
+  for move in (crouch, nod):
+    assert not np.ptp(move[beats < -0.5]) and np.ptp(move) > 0.01
+    assert np.abs(np.diff(move, 2)).max() < 1e-3 * np.ptp(move)  # no jump, no corner
+
+
 def test_motion_is_human_in_size():
   for genre in GENRES:
     _, _, skeleton = _dance(_name(genre))
