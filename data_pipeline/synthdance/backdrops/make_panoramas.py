@@ -28,6 +28,7 @@ from data_pipeline.synthdance.backdrops.colours import GAMMA
 from data_pipeline.synthdance.backdrops.panorama import ASSET, BLOCK
 
 SHA256 = "152bd218a3390703f184f0c6ce16e73c8f0a87f32d38530d418a09d33d8208dc"
+_HALF_SUNS = ("park", "sunrise")  # red and green of their suns are 0 in the package
 _WEBP_QUALITY = 93
 _CLIP_PERCENTILE, _CLIP_MEDIANS = 97, 8.0  # white is the lower of the two
 
@@ -51,8 +52,18 @@ def panoramas(
         for plane in frame.planes
       )
       light = np.stack([red, green, blue], -1).astype(np.float32)
-      light = np.nan_to_num(light, posinf=6e4)
-      yield pathlib.Path(member).name.split(".")[0], np.maximum(light, 0)
+      name, light = pathlib.Path(member).name.split(".")[0], np.maximum(light, 0)
+      if name in _HALF_SUNS:
+        _whiten_sun(light)
+      yield name, light
+
+
+def _whiten_sun(light: Float32[np.ndarray, "h w 3"]) -> None:
+  """Gives a sun that has lost red and green as much of them as it has of blue."""
+  y, x = np.unravel_index(light[..., 2].argmax(), light.shape[:2])
+  sun = light[y - 4 : y + 5, x - 4 : x + 5]
+  lost = sun[..., 0] < 1  # the glare around it has 6 and more
+  sun[lost] = np.maximum(sun[lost, 2:], sun[..., 0].max())
 
 
 def encode(light: Float32[np.ndarray, "h w 3"]) -> dict[str, np.ndarray]:

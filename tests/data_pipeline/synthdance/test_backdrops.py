@@ -43,6 +43,13 @@ def test_places_for_training_and_testing_have_no_panorama_in_common():
       assert any(place.surround is panorama.panorama(name) for name in names)
 
 
+@pytest.mark.parametrize("name", panorama.TRAIN + panorama.TEST)
+def test_the_brightest_light_is_not_blue(name):
+  light = panorama.panorama(name).light.reshape(-1, 3)
+  red, _, blue = light[light.sum(-1).argmax()]
+  assert blue < 4 * red
+
+
 @pytest.mark.parametrize("preset", ["backdrops_smoke", "backdrops"])
 def test_what_is_held_out_is_seen_in_test_clips_only(preset):
   tracks, dancers = aist.held_out_tracks(), aist.held_out_dancers()
