@@ -36,7 +36,7 @@ TRACKS = tuple(f"m{genre}{i}" for genre in GENRES for i in range(6))
 SPLIT_FOLDER = pathlib.Path(__file__).parent / "splits"
 
 _NAME = re.compile(
-  r"g([A-Z]{2})_(s[A-Z]{2})_(c\d\d|cAll)_(d\d\d)_(m[A-Z]{2}\d)_(ch\d\d)"
+  r"g([A-Z]{2})_(s[A-Z]{2})_(c[0-9]{2}|cAll)_(d[0-9]{2})_(m[A-Z]{2}[0-9])_(ch[0-9]{2})"
 )
 
 

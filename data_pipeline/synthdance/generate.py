@@ -29,6 +29,8 @@ from data_pipeline.synthdance.film import LOOKS, film
 from data_pipeline.synthdance.studio import FRAMINGS
 from data_pipeline.synthdance.truth import Truth
 
+_MAX_FPS = 240
+
 
 @dataclasses.dataclass(frozen=True)
 class GeneratedClip:
@@ -70,7 +72,7 @@ def make_clip(
 
   Raises:
     UserError: the dancer belongs to another genre, there is no such camera, the clip
-      exceeds its sequence, or the framing, size or look is invalid.
+      exceeds its sequence, or rate, delay, framing, size or look is invalid.
   """
   if name.situation not in SITUATIONS:
     raise UserError(
@@ -84,13 +86,18 @@ def make_clip(
     )
   if name.music[1:3] != name.genre:
     raise UserError(f"{name}: the music {name.music} is not of genre {name.genre}.")
+  if not 0 < fps <= _MAX_FPS:
+    raise UserError(f"fps={fps} must be above 0 and at most {_MAX_FPS}.")
+  if delay_beats < 0:
+    raise UserError(f"delay_beats={delay_beats} must be 0 or more.")
   dance = Choreography(name)
   delay = delay_beats * dance.beat_seconds
   length = dance.seconds + delay
   if seconds is None:
     seconds = length - start_seconds
   # With a tolerance of 1 ms, because 8 s at 120 bpm are a whole basic dance.
-  if start_seconds < 0 or seconds <= 0 or start_seconds + seconds > length + 1e-3:
+  fits = start_seconds + seconds <= length + 1e-3
+  if not (start_seconds >= 0 and seconds > 0 and fits):  # nor if one is not a number
     raise UserError(
       f"{name}: the sequence lasts {length:.2f} s; it has no clip of "
       f"{float(seconds):.2f} s from {float(start_seconds):.2f} s on."
@@ -176,8 +183,8 @@ def frame_rate(text: str) -> Fraction:
     raise argparse.ArgumentTypeError(
       f"must be a number, such as 10 or 60000/1001, not {text[:20]}"
     ) from None
-  if not 1 <= rate <= 240:
-    raise argparse.ArgumentTypeError(f"must be from 1 to 240, not {text}")
+  if not 1 <= rate <= _MAX_FPS:
+    raise argparse.ArgumentTypeError(f"must be from 1 to {_MAX_FPS}, not {text}")
   return rate
 
 

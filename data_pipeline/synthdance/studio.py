@@ -85,7 +85,9 @@ def make_camera(
     raise UserError(f"Unknown camera {camera!r}; expected one of {CAMERAS}.")
   if framing not in FRAMINGS:
     raise UserError(f"Unknown framing {framing!r}; expected one of {FRAMINGS}.")
-  width = frame_size or (CLOSE_SIZE if framing == "close" else AIST_WIDTH)
+  width = CLOSE_SIZE if framing == "close" else AIST_WIDTH
+  if frame_size is not None:
+    width = frame_size
   if width % 2 or width < 32:
     raise UserError(f"frame_size={width} must be even and at least 32 pixels.")
   x, z = _place(camera)

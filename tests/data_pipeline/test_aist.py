@@ -17,7 +17,11 @@ def test_a_name_survives_the_round_trip():
 
 
 @pytest.mark.parametrize(
-  "text", ["", "clip", NAME + ".mp4", "../" + NAME, NAME.replace("BR", "XX"), NAME[:-1]]
+  "text",
+  [
+    *("", "clip", NAME + ".mp4", "../" + NAME, NAME[:-1], NAME[:-1] + "\u0663"),
+    NAME.replace("BR", "XX"),
+  ],
 )
 def test_anything_else_is_not_a_name(text):
   with pytest.raises(ValueError, match="AIST name|unknown genre"):

@@ -1,6 +1,7 @@
 """Clips are written as generated, presets are as documented, bad input is refused."""
 
 import collections
+import math
 from fractions import Fraction
 
 import numpy as np
@@ -69,6 +70,12 @@ def test_a_rational_frame_rate_keeps_exact_times():
     (str(NAME), {"seconds": 0}, "no clip of 0.00 s"),
     (str(NAME), {"framing": "wide", "seconds": 1}, "Unknown framing 'wide'"),
     (str(NAME), {"frame_size": 65, "seconds": 1}, "frame_size=65 must be even"),
+    (str(NAME), {"frame_size": 0, "seconds": 1}, "frame_size=0 must be even"),
+    (str(NAME), {"fps": 0}, "fps=0 must be above 0"),
+    (str(NAME), {"fps": -1}, "fps=-1 must be"),
+    (str(NAME), {"seconds": math.nan}, "no clip of nan s"),
+    (str(NAME), {"start_seconds": math.nan}, "from nan s on"),
+    (str(NAME), {"delay_beats": -4}, "delay_beats=-4 must be 0"),
   ],
 )
 def test_bad_input_is_refused_in_one_line(tmp_path, name, arguments, message):
