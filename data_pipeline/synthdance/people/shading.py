@@ -10,7 +10,6 @@ import numba
 import numpy as np
 from jaxtyping import Bool, Float32, Int32
 
-from data_pipeline.synthdance.backdrops.backdrop import SUBPIXELS
 from data_pipeline.synthdance.people.fabric import (
   BANDS,
   BLOTCHES,
@@ -22,7 +21,6 @@ from data_pipeline.synthdance.people.fabric import (
 
 _jit = numba.njit(cache=True, error_model="numpy")
 _BIAS = 1.0  # cm by which a surface lies in front of its own shadow
-_SAME_SHADOW = 4.0  # square of the distance in cm within which shadows are the same
 _REACH = 150.0  # cm around the middle of a body where its shadow is looked for
 
 
@@ -132,15 +130,9 @@ def shade(
   """
   corner = np.empty(3, np.int64)
   share = np.empty(3)
-  open_ = np.zeros(len(lights))  # share of each light that arrives at `known`
-  known = np.full(3, 1e9)
-  # Samples of a pixel follow each other, since most have the same shadows.
-  step = SUBPIXELS
   height, width = face.shape
-  for block in range((height // step) * (width // step)):
-    for sample in range(step * step):
-      row = block // (width // step) * step + sample // step
-      column = block % (width // step) * step + sample % step
+  for row in range(height):
+    for column in range(width):
       f = face[row, column]
       if f < 0:
         continue
@@ -207,12 +199,7 @@ def shade(
         nx, ny, nz = nx + d * ex, ny + d * ey, nz + d * ez
         size = np.sqrt(nx * nx + ny * ny + nz * nz)
         nx, ny, nz, facing = nx / size, ny / size, nz / size, 0.05
-      d = (wx - known[0]) * (wx - known[0]) + (wy - known[1]) * (wy - known[1])
-      if d + (wz - known[2]) * (wz - known[2]) > _SAME_SHADOW:
-        known[0], known[1], known[2] = wx, wy, wz
-        for n in range(len(lights)):
-          x, y, z = wx + 1.4 * nx, wy + 1.4 * ny, wz + 1.4 * nz
-          open_[n] = _arrives(x, y, z, lights[n], axes[n], maps[n], scale)
+      wx, wy, wz = wx + 1.4 * nx, wy + 1.4 * ny, wz + 1.4 * nz  # out of its own shadow
       red = green = blue = shine_r = shine_g = shine_b = 0.0
       wrap = p[9]
       for n in range(len(lights)):
@@ -220,7 +207,7 @@ def shade(
         cosine = nx * lx + ny * ly + nz * lz
         if cosine <= -wrap:
           continue
-        arrives = open_[n]
+        arrives = _arrives(wx, wy, wz, lights[n], axes[n], maps[n], scale)
         if arrives <= 0:
           continue
         direct = max(cosine, 0.0) * arrives
