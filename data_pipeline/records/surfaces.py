@@ -149,11 +149,7 @@ class Surfaces:
 
 
 def signed_area(triangles: Shaped[Any, "*n 3 d"]) -> Shaped[Any, "*n"]:
-  """Returns twice the area in the picture, of the other sign from the other side.
-
-  Args:
-    triangles: x and y of three corners first, of NumPy or JAX.
-  """
+  """Returns twice the areas in the picture, below 0 from the other side."""
   first, second = (triangles[..., i, :2] - triangles[..., 0, :2] for i in (1, 2))
   return first[..., 0] * second[..., 1] - first[..., 1] * second[..., 0]
 
