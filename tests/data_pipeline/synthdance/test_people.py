@@ -146,22 +146,6 @@ def test_flow_off_the_body_is_zero_and_hidden_background_is_known(clip):
   assert 0.5 < motion.visible[motion.mask].mean() < 1
 
 
-def test_hardly_any_surface_that_is_covered_counts_as_seen(clip):
-  surfaces = clip.truth.surfaces
-  near, no_face = np.full((1024, 1024), np.float32(1e9)), np.empty((0, 0), np.int32)
-  points = surfaces.points[0] * np.float32([8, 8, 1]) + np.float32([3.5, 3.5, 0])
-  cover = np.zeros(len(points), np.float32)
-  raster.fill(points, surfaces.corners, cover, near, no_face, np.empty((0, 0, 2), "f4"))
-  y, x = np.nonzero(surfaces.triangle[9] >= 0)
-  corners = surfaces.corners[surfaces.triangle[9, y, x]]
-  second, third = surfaces.place[9, y, x].T
-  shares = np.stack([1 - second - third, second, third], -1)[..., None]
-  across, down, depth = (points[corners] * shares).sum(1).T
-  behind = depth - near[np.rint(down).astype(int), np.rint(across).astype(int)]
-  visible = surfaces.motion(9, 0)[1][y, x]
-  assert visible[behind > 1.5].mean() < 0.1 and visible[behind < 0.1].mean() > 0.9
-
-
 def test_truth_is_read_as_it_was_written_and_can_be_cut(tmp_path, clip):
   path = write_clip(NAME, tmp_path, seconds=1, start_seconds=2.3, look="people")
   truth = Truth.load(path.with_suffix(".truth.npz"))
