@@ -66,6 +66,6 @@ def test_what_is_turned_over_or_behind_a_hand_is_hidden():
   for depth, seen in ((101, True), (97, False)):  # of what frame 1 shows there
     surfaces.depth[1] = depth
     assert surfaces.motion(0, 1)[1][2:6, 2:6].all() == seen
-  surfaces.points[1, :, 0] = 8 - surfaces.points[1, :, 0]
   surfaces.depth[1] = 100
+  surfaces.points[1] = surfaces.points[1, [0, 2, 1]]  # what is seen stays in place
   assert not surfaces.motion(0, 1)[1].any()
