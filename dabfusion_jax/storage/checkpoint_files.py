@@ -10,7 +10,8 @@ from absl import logging
 from etils import epath
 
 from dabfusion_jax.storage.run_folder import folder_at
-from data_pipeline.files import is_remote
+from data_pipeline.errors import UserError
+from data_pipeline.files import is_remote, read_json
 
 FOLDER = "checkpoints"
 UNREADABLE_FOLDER = "unreadable_checkpoints"
@@ -42,6 +43,21 @@ def remove_leftovers(folder: epath.PathLike) -> None:
     for path in filter(_is_unfinished, folder.iterdir()):
       logging.info("Removing %s, left by an interrupted save.", path)
       _remove(path)
+
+
+def remove_damaged_losses(folder: epath.PathLike) -> None:
+  """Removes files of losses that cannot be read; no save may be in progress.
+
+  Orbax reads those of all checkpoints when it opens a folder. It can do without them.
+  """
+  for step in complete_steps(folder):
+    path = epath.Path(folder) / str(step) / "metrics" / "metrics"
+    try:
+      if path.exists():
+        read_json(path)
+    except UserError:
+      logging.warning("Removing %s, damaged: step %d is no best one now.", path, step)
+      path.unlink()
 
 
 def set_aside(folder: epath.PathLike, step: int) -> None:

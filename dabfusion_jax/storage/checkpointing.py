@@ -64,6 +64,7 @@ class Checkpoints:
     self._saving: Any = None  # its response, which ends a thread when it is asked
     if jax.process_index() == 0:
       checkpoint_files.remove_leftovers(self._folder)
+      checkpoint_files.remove_damaged_losses(self._folder)
     agreement.wait_for_all("leftover checkpoints")
     policies = ocp.training.preservation_policies
     self._checkpointer = ocp.training.Checkpointer(

@@ -127,6 +127,16 @@ def test_damaged_newest_falls_back_to_the_one_before(tmp_path, damage, caplog):
   assert restore(tmp_path)[1] == 20
 
 
+@pytest.mark.parametrize("damage", [b"", b'{"train_lo', b"\xff", b"3"])
+def test_a_damaged_loss_of_an_old_checkpoint_ends_no_run(tmp_path, damage, caplog):
+  write_checkpoints(tmp_path, [1, 2])
+  (tmp_path / "checkpoints" / "1" / "metrics" / "metrics").write_bytes(damage)
+  with Checkpoints(tmp_path, keep=1, keep_best=1) as checkpoints:
+    assert "1/metrics/metrics, damaged" in caplog.text
+    checkpoints.save(3, make_state(3), Counter(), loss=2.0)
+  assert sorted(os.listdir(tmp_path / "checkpoints")) == ["2", "3"]
+
+
 def test_nothing_readable_is_one_clear_error(tmp_path):
   write_checkpoints(tmp_path, [1])
   truncate_largest_file(tmp_path / "checkpoints" / "1" / "state")
