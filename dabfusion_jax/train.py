@@ -29,7 +29,7 @@ from dabfusion_jax.settings.config_flag import config_of, parse_flags
 from dabfusion_jax.settings.diffusion import DiffusionSettings
 from dabfusion_jax.settings.stages import Settings, read_settings
 from dabfusion_jax.stages.autoencoder import check_self_flow
-from dabfusion_jax.storage import checkpoint_files, saved_stage
+from dabfusion_jax.storage import agreement, checkpoint_files, saved_stage
 from dabfusion_jax.storage.checkpointing import CheckpointError
 from dabfusion_jax.storage.run_config import check_config, keep_origin, read_config
 from dabfusion_jax.storage.run_folder import RunFolder
@@ -291,6 +291,7 @@ def run_program() -> None:
     with contextlib.ExitStack() as stack:
       if jax.process_index() == 0:
         stack.enter_context(hold_folder(run.path))
+      agreement.check_shared(run.path)
       programs[settings.stage](settings, run)
 
 

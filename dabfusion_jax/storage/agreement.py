@@ -1,7 +1,11 @@
-"""What the processes of a training agree on about their checkpoints.
+"""What the processes of a training agree on about their workdir and checkpoints.
 
 Each of these functions must be called by all processes.
 """
+
+import secrets
+import socket
+import time
 
 import jax
 import numpy as np
@@ -9,6 +13,10 @@ from etils import epath
 from jax.experimental import multihost_utils
 
 from dabfusion_jax.storage.checkpoint_files import complete_steps
+from data_pipeline import files
+from data_pipeline.errors import UserError
+
+_PATIENCE = 10.0  # seconds until a file shows on storage over a network
 
 
 def newest_step(folder: epath.PathLike, before: int | None) -> int | None:
@@ -25,6 +33,37 @@ def failing_processes(failed: bool) -> list[int]:
   if jax.process_count() == 1:
     return [0] if failed else []
   return np.flatnonzero(multihost_utils.process_allgather(np.array(failed))).tolist()
+
+
+def check_shared(folder: epath.PathLike) -> None:
+  """Checks that all processes see the folder of process 0, which must be there.
+
+  If one did not, its part of a checkpoint would lie elsewhere and the next save hang.
+
+  Raises:
+    UserError: naming those that do not see it.
+  """
+  if jax.process_count() == 1:
+    return
+  number = multihost_utils.broadcast_one_to_all(np.int32(secrets.randbits(31)))
+  path = epath.Path(folder) / f".seen_by_all_{number}"  # none of an earlier run
+  if jax.process_index() == 0:
+    files.write_text(path, "")
+  wait_for_all("a file for all")
+  end = time.monotonic() + _PATIENCE
+  while not (is_seen := path.exists()) and time.monotonic() < end:
+    time.sleep(0.5)
+  blind = failing_processes(not is_seen)
+  if jax.process_index() == 0:
+    path.unlink()
+  if blind:
+    name = np.frombuffer(socket.gethostname().encode().ljust(64)[:64], np.uint8)
+    hosts = multihost_utils.process_allgather(name)
+    where = [f"{i} on {hosts[i].tobytes().decode().strip()}" for i in blind]
+    raise UserError(
+      f"{folder} is not the same folder for all: what process 0 writes there does not"
+      f" reach process {', '.join(where)}. Name a workdir on storage that all see."
+    )
 
 
 def largest(number: int) -> int:

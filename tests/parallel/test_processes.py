@@ -230,6 +230,30 @@ def test_a_training_that_fails_ends_the_others_as_well(tmp_path):
   assert time.monotonic() - started < 100  # and not when the others lose patience
 
 
+TRAIN_APART = """
+from dabfusion_jax import train
+from dabfusion_jax.settings.config_flag import parse_flags
+
+train.train_autoencoder = lambda *unused: print("begins")
+config = "--config=configs/autoencoder.py:smoke"
+workdir = f"--workdir={sys.argv[3 + process]}"
+parse_flags("train", ["train", config, "--distributed", workdir])
+train.main(["train"])
+"""
+
+
+@pytest.mark.slow
+def test_a_workdir_that_processes_do_not_share_is_refused(tmp_path):
+  one, two = tmp_path / "one", tmp_path / "two"
+  run_two(TRAIN_APART, one, one)
+  printed = run_two(TRAIN_APART, one, two, status=1)
+  said = f"not reach process 1 on {socket.gethostname()}. Name a workdir on storage"
+  for text, workdir in zip(printed, (one, two), strict=True):
+    assert f"train: {workdir} is not the same" in text and said in text
+    assert "begins" not in text and "Traceback" not in text
+  assert not list(one.glob(".seen*"))
+
+
 STOP = """
 import os, signal
 from dabfusion_jax.parallel import share
