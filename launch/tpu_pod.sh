@@ -74,10 +74,15 @@ case "$verb" in
     esac
     run gcloud compute tpus queued-resources create "$name" "${where[@]}" \
       --node-id="$name" --accelerator-type="$1" --runtime-version="$runtime" "${@:2}"
+    failed=0
     while :; do
-      state=$(state_of "$name") || exit 1
+      if state=$(state_of "$name"); then
+        failed=0
+      else # as the network does; five times in a row is no accident
+        [[ $((++failed)) -lt 5 ]] || exit 1
+      fi
       [[ -z "${DRY_RUN:-}" ]] || break
-      echo "$name: $state"
+      echo "$name: ${state:-no answer}"
       case "$state" in
         ACTIVE) break ;;
         FAILED | SUSPENDED) exit 1 ;;
@@ -100,6 +105,11 @@ case "$verb" in
 -m dabfusion_jax.weights import lpips-vgg16"
     ;;
   train)
+    [[ $# -ge 1 ]] || usage
+    if [[ ! " $*" =~ \ --workdir[=\ ](/gcs/|gs://) ]]; then
+      echo "tpu_pod: train needs --workdir=/gcs/... or gs://..., which all workers see" >&2
+      exit 2
+    fi
     # One process per worker, which outlives the connection, and fails without TPUs. In
     # braces: else a shell in the background keeps the connection open until it ends.
     on_workers all "cd dabfusion && { PYTHONUNBUFFERED=1 JAX_PLATFORMS=tpu,cpu \

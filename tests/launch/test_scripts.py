@@ -86,8 +86,9 @@ def test_pod_is_asked_for_with_the_runtime_of_its_generation():
 
 def _pod_of(tmp_path, gcloud, *arguments, script=_LAUNCH / "tpu_pod.sh"):
   """Returns what the script does beside a `gcloud` that is a few lines of shell."""
-  (tmp_path / "gcloud").write_text(f"#!/bin/sh\n{gcloud}\n")
-  (tmp_path / "gcloud").chmod(0o755)
+  for name, text in (("gcloud", gcloud), ("sleep", "")):
+    (tmp_path / name).write_text(f"#!/bin/sh\n{text}\n")
+    (tmp_path / name).chmod(0o755)
   path = f"{tmp_path}:{os.environ['PATH']}"
   return _pod(*arguments, script=script, DRY_RUN="", PATH=path)
 
@@ -127,8 +128,19 @@ def test_a_pod_whose_state_cannot_be_read_is_not_said_to_be_there(tmp_path):
   assert done.returncode == 1
 
 
+def test_a_state_that_cannot_be_read_now_and_then_ends_no_wait(tmp_path):
+  log = tmp_path / "log"  # of each answer 4 are lost, of the one before `create` none
+  gcloud = f"""[ $4 = describe ] || exit 0
+  echo >> {log}
+  case $(wc -l < {log}) in 1 | 6) echo WAITING ;; 11) echo ACTIVE ;; *) exit 3 ;; esac"""
+  done = _pod_of(tmp_path, gcloud, "create", "pod", "v5litepod-16")
+  assert done.returncode == 0, done.stderr
+  assert done.stdout.count("pod: no answer") == 8
+
+
 def test_training_flags_reach_every_worker_as_they_were_given():
   given = ["--config=configs/diffusion.py:paper", "--config.mesh=(('data',-1),('x',1))"]
+  given += ["--workdir=/gcs/runs/one"]
   result = _pod("train", "dance", *given)
   assert result.returncode == 0, result.stderr
   # What the shell here makes of the line, and what the worker's shell makes of that.
@@ -145,7 +157,7 @@ def test_training_flags_reach_every_worker_as_they_were_given():
 
 
 def test_training_on_workers_ends_no_connection_late(tmp_path):
-  words = shlex.split(_pod("train", "dance").stdout)
+  words = shlex.split(_pod("train", "dance", "--workdir=gs://a/b").stdout)
   remote = words[-1].removeprefix("--command=")
   python = tmp_path / "venv/bin/python"
   python.parent.mkdir(parents=True)
@@ -199,6 +211,9 @@ def test_workers_install_pins_that_exist():
     (["create", "dance", "v9-16"], {}, "unknown accelerator type v9-16"),
     (["create", "dance", "v4-16"], {"ZONE": ""}, "set ZONE"),
     (["dance"], {}, "queued resources"),
+    (["train", "dance"], {}, "queued resources"),
+    (["train", "dance", "--config=a.py"], {}, "needs --workdir=/gcs/"),
+    (["train", "dance", "--workdir=runs/gcs/a"], {}, "needs --workdir=/gcs/"),
     (["fly", "dance"], {}, "queued resources"),
   ],
 )
