@@ -150,15 +150,16 @@ def open_writer(workdir: pathlib.Path, step: int) -> Writer | NullWriter:
 
 
 def drop_lines_after(path: pathlib.Path, step: int) -> None:
-  """Removes the lines after `step` from a metrics file, and an incomplete last line."""
+  """Removes the lines after `step` from a metrics file, and those that are damaged."""
   if not path.exists():
     return
   kept = []
-  for line in path.read_text().splitlines():
+  for line in path.read_bytes().splitlines():
     try:
-      if json.loads(line)["step"] <= step:
-        kept.append(line + "\n")
-    except ValueError:  # the process was killed while writing it
+      text = line.decode()
+      if json.loads(text)["step"] <= step:
+        kept.append(text + "\n")
+    except (ValueError, KeyError, TypeError):  # a process was killed while writing it
       continue
   files.write_text(path, "".join(kept))
 

@@ -42,12 +42,13 @@ def test_values_that_are_not_finite_leave_valid_json(tmp_path):
   assert (tmp_path / "metrics.jsonl").read_text() == '{"step": 1, "psnr": null}\n'
 
 
-def test_resuming_drops_lines_beyond_the_step_and_torn_ones(tmp_path):
+def test_resuming_drops_lines_beyond_the_step_and_damaged_ones(tmp_path):
   with writers.Writer(tmp_path, 0) as writer:
     for step in (10, 20, 30):
       writer.write_scalars(step, {"loss": float(step)})
   path = tmp_path / "metrics.jsonl"
-  path.write_text(path.read_text() + '{"step": 40, "lo')
+  damaged = b'{}\n3\n{"step": null}\n{"step": 1, "\xff": 1}\n\0\0\n'
+  path.write_bytes(damaged + path.read_bytes() + b'{"step": 40, "lo')
   with writers.Writer(tmp_path, 20) as writer:
     writer.write_scalars(30, {"loss": -1.0})
   lines = [json.loads(line) for line in path.read_text().splitlines()]
