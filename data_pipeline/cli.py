@@ -21,7 +21,11 @@ _HOUR = 3600  # seconds
 MAX_SEED = 2**32 - 1
 _SHOWN = 40  # characters of a wrong argument that are repeated
 _CLOCK = re.compile(r"(\d{1,4}):([0-5]\d(?:\.\d+)?)")  # minutes and seconds
-_STORE = re.compile(r"\binstall (gcsfs|s3fs|fsspec)\b")  # what epath says
+# What epath says of an address whose package is missing, and of one that it never reads.
+_STORE = re.compile(
+  r"\binstall (gcsfs|s3fs|adlfs|huggingface_hub|fsspec)\b", re.IGNORECASE
+)
+_SCHEME = re.compile(r"'\w+://'")
 
 
 class _Parser(argparse.ArgumentParser):
@@ -49,8 +53,8 @@ def make_parser(module: str, description: str | None) -> argparse.ArgumentParser
 def one_line_errors(program: str) -> Iterator[None]:
   """Ends the program with "PROGRAM: message", status 1, on an error of the user.
 
-  These are `UserError`, `OSError`, a lack of memory, an address whose package is
-  missing, and whatever a library raises on a full disk. Ctrl-C ends the program with
+  These are `UserError`, `OSError`, a lack of memory, an address of a kind that is not
+  known or whose package is missing, and whatever a library raises on a full disk. Ctrl-C ends the program with
   status 130; the text of the interrupt, if it has any, says what was kept. Any other
   exception is a bug and keeps its traceback.
   """
@@ -60,6 +64,7 @@ def one_line_errors(program: str) -> Iterator[None]:
   except Exception as error:
     is_store = isinstance(error, ImportError) and _STORE.search(str(error))
     is_expected = isinstance(error, UserError | OSError | MemoryError)
+    is_expected |= _is_wrong_address(error)
     if not (is_store or is_expected or files.is_disk_full(error)):
       raise
     logging.getLogger(__name__).debug("traceback:", exc_info=True)
@@ -68,6 +73,10 @@ def one_line_errors(program: str) -> Iterator[None]:
     kept = f"; {interrupt}" if str(interrupt) else ""
     print(f"{program}: interrupted{kept}", file=sys.stderr)
     leave()
+
+
+def _is_wrong_address(error: BaseException) -> bool:
+  return isinstance(error, KeyError) and _SCHEME.fullmatch(str(error)) is not None
 
 
 def one_line(error: BaseException) -> str:
@@ -80,6 +89,8 @@ def one_line(error: BaseException) -> str:
     return f"a disk is full ({text[:160]}){_CURE}."
   if isinstance(error, MemoryError):
     return f"out of memory ({text or 'no more is said'}); give it smaller inputs."
+  if _is_wrong_address(error):
+    return f"{text} begins no address known here; name a folder or gs://BUCKET/FOLDER."
   if isinstance(error, ImportError):
     return f'{text}; for gs:// addresses: pip install "dabfusion_jax[gcs]".'
   return text

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from etils import epath
 
 from data_pipeline import aist
 from data_pipeline.cli import (
@@ -39,6 +40,10 @@ def _missing_file():
   open("/nowhere/at/all")
 
 
+def _missing_store():
+  raise ImportError("Install s3fs to access S3")  # fsspec's words
+
+
 @pytest.mark.parametrize(
   ("fail", "message"),
   [
@@ -46,6 +51,8 @@ def _missing_file():
     (_wrong_setting, "'mXX0' is not an AIST track"),
     (_wrong_setting_while_tracing, "'mXX0' is not an AIST track"),
     (_missing_file, "/nowhere/at/all"),
+    (lambda: epath.Path("http://b/x"), "'http://' begins no address known here; name"),
+    (_missing_store, "Install s3fs to access S3; for gs:// addresses: pip install"),
   ],
 )
 def test_an_error_that_the_user_can_fix_is_one_line(fail, message):
