@@ -21,7 +21,7 @@ _HOUR = 3600  # seconds
 MAX_SEED = 2**32 - 1
 _SHOWN = 40  # characters of a wrong argument that are repeated
 _CLOCK = re.compile(r"(\d{1,4}):([0-5]\d(?:\.\d+)?)")  # minutes and seconds
-# What epath says of an address whose package is missing, and of one that it never reads.
+# What epath says of an address whose package is missing, and of an unknown one.
 _STORE = re.compile(
   r"\binstall (gcsfs|s3fs|adlfs|huggingface_hub|fsspec)\b", re.IGNORECASE
 )
@@ -54,9 +54,9 @@ def one_line_errors(program: str) -> Iterator[None]:
   """Ends the program with "PROGRAM: message", status 1, on an error of the user.
 
   These are `UserError`, `OSError`, a lack of memory, an address of a kind that is not
-  known or whose package is missing, and whatever a library raises on a full disk. Ctrl-C ends the program with
-  status 130; the text of the interrupt, if it has any, says what was kept. Any other
-  exception is a bug and keeps its traceback.
+  known or whose package is missing, and whatever a library raises on a full disk.
+  Ctrl-C ends the program with status 130; the text of the interrupt, if it has any,
+  says what was kept. Any other exception is a bug and keeps its traceback.
   """
   take_back()
   try:

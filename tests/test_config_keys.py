@@ -72,6 +72,8 @@ def test_unknown_keys_and_wrong_types_are_named(stage):
     read_settings(config | {"data": data}, strict=True)
   with pytest.raises(UserError, match="num_steps must be an integer, not 'many'"):
     read_settings(config | {"num_steps": "many"}, strict=True)
+  with pytest.raises(UserError, match=r"mesh\[0\] must be like tuple\[str, int\]"):
+    read_settings(config | {"mesh": (2,)}, strict=True)
   with pytest.raises(UserError, match="data must be a group of settings, not 3"):
     read_settings(config | {"data": 3}, strict=True)
 
@@ -157,9 +159,10 @@ def test_an_odd_value_is_used_or_refused_by_the_name_of_its_setting(stage):
   [
     ("autoencoder", "seed", (-1, 2**32)),
     ("autoencoder", "num_steps", (0, 2**31)),
-    ("autoencoder", "batch_size", (0, -4)),
-    ("autoencoder", "optimizer.learning_rate", (0, math.nan, math.inf)),
+    ("autoencoder", "batch_size", (0, -4, 2**20 + 1)),
+    ("autoencoder", "optimizer.learning_rate", (0, math.nan, math.inf, 1e39)),
     ("autoencoder", "optimizer.milestones", ([0], [2**31], [5, 5])),
+    ("autoencoder", "init_parts", (["encoder"],)),  # without init_from
     ("autoencoder", "spike_grad_norm", (0, math.nan)),
     ("autoencoder", "data.folder", ("",)),
     ("autoencoder", "data.frame_size", (0, -32, 10**9)),

@@ -1,15 +1,18 @@
 """Nested mappings, as config files and config.json hold them, as dataclasses."""
 
 import dataclasses
-import sys
 import types
 import typing
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
+import numpy as np
+
 from data_pipeline.errors import UserError
 
 T = TypeVar("T")
+
+_MAX_FLOAT = float(np.finfo(np.float32).max)  # the steps are computed in 32 bits
 
 
 def from_mapping(
@@ -81,13 +84,13 @@ def _convert(hint: Any, value: Any, strict: bool, name: str) -> Any:
     if item_types[-1] is ...:
       item_types = item_types[:1] * len(value)
     if len(item_types) == len(value):
-      pairs = zip(item_types, value, strict=True)
-      return tuple(_convert(item, part, strict, name) for item, part in pairs)
+      items = enumerate(zip(item_types, value, strict=True))
+      return tuple(_convert(*item, strict, f"{name}[{i}]") for i, item in items)
   if typing.get_origin(hint) is dict and isinstance(value, Mapping):
     return dict(value)
   if hint is float and type(value) in (int, float):
     # Integers may be too large for a float, and NaN passes many a check.
-    if abs(value) <= sys.float_info.max:
+    if abs(value) <= _MAX_FLOAT:
       return float(value)
   elif hint in (bool, int, str) and type(value) is hint:
     return value
@@ -96,7 +99,7 @@ def _convert(hint: Any, value: Any, strict: bool, name: str) -> Any:
 
 def _describe(hint: Any) -> str:
   names = {bool: "true or false", int: "an integer", str: "a text"}
-  names[float] = "a finite number"
+  names[float] = "a finite number of 32 bits"
   if hint in names:
     return names[hint]
   return "a group of settings" if dataclasses.is_dataclass(hint) else f"like {hint}"

@@ -7,6 +7,7 @@ from dabfusion_jax.settings.autoencoder import AutoencoderSettings
 from dabfusion_jax.settings.checks import check_choice
 from dabfusion_jax.settings.diffusion import DiffusionSettings
 from dabfusion_jax.settings.mapping import from_mapping
+from data_pipeline.errors import UserError
 
 Settings = AutoencoderSettings | DiffusionSettings
 _TYPES = {"autoencoder": AutoencoderSettings, "diffusion": DiffusionSettings}
@@ -17,11 +18,15 @@ def read_settings(mapping: Mapping[str, Any], *, strict: bool) -> Settings:
 
   Args:
     mapping: nested, as `configs/*.py` and config.json hold it.
-    strict: see `settings.mapping.from_mapping`.
+    strict: see `settings.mapping.from_mapping`; and whether `init_parts` alone, which
+      would have no effect, is refused.
 
   Raises:
     UserError: an unknown stage, or a key that is unknown, missing or of another type.
   """
   stage = mapping.get("stage")
   check_choice("stage", stage, tuple(_TYPES))
-  return from_mapping(_TYPES[stage], mapping, strict=strict)
+  settings = from_mapping(_TYPES[stage], mapping, strict=strict)
+  if strict and settings.init_parts and not settings.init_from:
+    raise UserError("init_parts are those of init_from, which is empty; set that too.")
+  return settings

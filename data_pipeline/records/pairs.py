@@ -94,10 +94,10 @@ def make_pairs_dataset(
   Raises:
     UserError: the batch cannot be split evenly.
   """
-  if batch_size % (pairs_per_clip * process_count):
+  if batch_size % (divisor := pairs_per_clip * process_count):
     raise UserError(
-      f"A batch of {batch_size} cannot be split over {process_count} processes and "
-      f"{pairs_per_clip} pairs per clip."
+      f"batch_size must be a multiple of {divisor}, not {batch_size}: processes"
+      f" ({process_count}) x data.pairs_per_clip ({pairs_per_clip})."
     )
 
   return loader.batches(

@@ -132,7 +132,7 @@ def test_a_state_that_cannot_be_read_now_and_then_ends_no_wait(tmp_path):
   log = tmp_path / "log"  # of each answer 4 are lost, of the one before `create` none
   gcloud = f"""[ $4 = describe ] || exit 0
   echo >> {log}
-  case $(wc -l < {log}) in 1 | 6) echo WAITING ;; 11) echo ACTIVE ;; *) exit 3 ;; esac"""
+  case $(wc -l < {log}) in 1 | 6) echo WAIT ;; 11) echo ACTIVE ;; *) exit 3 ;; esac"""
   done = _pod_of(tmp_path, gcloud, "create", "pod", "v5litepod-16")
   assert done.returncode == 0, done.stderr
   assert done.stdout.count("pod: no answer") == 8
