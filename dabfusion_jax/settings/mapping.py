@@ -6,13 +6,11 @@ import typing
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
-import numpy as np
-
 from data_pipeline.errors import UserError
 
 T = TypeVar("T")
 
-_MAX_FLOAT = float(np.finfo(np.float32).max)  # the steps are computed in 32 bits
+_MAX_FLOAT = (2 - 2**-23) * 2.0**127  # of 32 bits, in which steps are computed
 
 
 def from_mapping(
