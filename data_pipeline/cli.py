@@ -53,10 +53,10 @@ def make_parser(module: str, description: str | None) -> argparse.ArgumentParser
 def one_line_errors(program: str) -> Iterator[None]:
   """Ends the program with "PROGRAM: message", status 1, on an error of the user.
 
-  These are `UserError`, `OSError`, a lack of memory, an address of a kind that is not
-  known or whose package is missing, and whatever a library raises on a full disk.
-  Ctrl-C ends the program with status 130; the text of the interrupt, if it has any,
-  says what was kept. Any other exception is a bug and keeps its traceback.
+  These are `UserError`, `OSError`, a lack of memory, an address of no store or whose
+  package is missing, and whatever a library raises on a full disk. Ctrl-C ends the
+  program with status 130; the text of the interrupt, if it has any, says what was kept.
+  Any other exception is a bug and keeps its traceback.
   """
   take_back()
   try:
@@ -90,7 +90,7 @@ def one_line(error: BaseException) -> str:
   if isinstance(error, MemoryError):
     return f"out of memory ({text or 'no more is said'}); give it smaller inputs."
   if _is_wrong_address(error):
-    return f"{text} begins no address known here; name a folder or gs://BUCKET/FOLDER."
+    return f"{text} begins no address known here; name a folder or gs:// address."
   if isinstance(error, ImportError):
     return f'{text}; for gs:// addresses: pip install "dabfusion_jax[gcs]".'
   return text

@@ -78,7 +78,7 @@ case "$verb" in
     while :; do
       if state=$(state_of "$name"); then
         failed=0
-      else # as the network does; five times in a row is no accident
+      else # as networks do now and then
         [[ $((++failed)) -lt 5 ]] || exit 1
       fi
       [[ -z "${DRY_RUN:-}" ]] || break

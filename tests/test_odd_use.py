@@ -267,6 +267,7 @@ def test_a_cpu_is_not_taken_for_the_gpu_that_was_asked_for(monkeypatch):
   [
     (MemoryError("17 TiB"), "out of memory"),
     (ImportError("Please install gcsfs"), r"dabfusion_jax\[gcs\]"),
+    (ImportError("Install s3fs to access S3"), "s3fs"),
     (PermissionError(13, "Permission denied", "a.mp4"), "a.mp4: Permission denied"),
   ],
 )

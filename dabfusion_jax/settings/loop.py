@@ -10,7 +10,6 @@ from data_pipeline import cli
 from data_pipeline.errors import UserError
 
 MAX_STEPS = 2**31 - 1  # they are counted in 32 bits
-_MAX_BATCH = 2**20
 
 
 @dataclasses.dataclass(frozen=True)
@@ -76,7 +75,7 @@ class LoopSettings:
     counts = ("num_steps", "batch_size", "log_every", "checkpoint_every")
     counts += ("keep_checkpoints", "eval_batches")
     ranges = dict.fromkeys((*counts, "gradient_accumulation"), (1, MAX_STEPS))
-    ranges["batch_size"] = (1, _MAX_BATCH)
+    ranges["batch_size"] = (1, 2**20)
     naturals = ("max_skipped_steps", "eval_every", "picture_every")
     naturals += ("keep_best_checkpoints", "fsdp_min_bytes")
     ranges |= dict.fromkeys(naturals, (0, MAX_STEPS))

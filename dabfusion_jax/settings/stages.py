@@ -18,8 +18,7 @@ def read_settings(mapping: Mapping[str, Any], *, strict: bool) -> Settings:
 
   Args:
     mapping: nested, as `configs/*.py` and config.json hold it.
-    strict: see `settings.mapping.from_mapping`; and whether `init_parts` alone, which
-      would have no effect, is refused.
+    strict: see `settings.mapping.from_mapping`; also refuses `init_parts` of nothing.
 
   Raises:
     UserError: an unknown stage, or a key that is unknown, missing or of another type.
@@ -28,5 +27,5 @@ def read_settings(mapping: Mapping[str, Any], *, strict: bool) -> Settings:
   check_choice("stage", stage, tuple(_TYPES))
   settings = from_mapping(_TYPES[stage], mapping, strict=strict)
   if strict and settings.init_parts and not settings.init_from:
-    raise UserError("init_parts are those of init_from, which is empty; set that too.")
+    raise UserError("init_parts are parts of init_from; set that too.")
   return settings

@@ -1,4 +1,4 @@
-"""What the processes of a training agree on about their workdir and checkpoints.
+"""What the processes of a training agree on about their checkpoints.
 
 Each of these functions must be called by all processes.
 """
@@ -15,8 +15,6 @@ from jax.experimental import multihost_utils
 from dabfusion_jax.storage.checkpoint_files import complete_steps
 from data_pipeline import files
 from data_pipeline.errors import UserError
-
-_PATIENCE = 10.0  # seconds until a file shows on storage over a network
 
 
 def newest_step(folder: epath.PathLike, before: int | None) -> int | None:
@@ -36,23 +34,22 @@ def failing_processes(failed: bool) -> list[int]:
 
 
 def check_shared(folder: epath.PathLike) -> None:
-  """Checks that all processes see the folder of process 0, which must be there.
-
-  If one did not, its part of a checkpoint would lie elsewhere and the next save hang.
+  """Checks that all processes see the folder of process 0; else a save would hang.
 
   Raises:
-    UserError: naming those that do not see it.
+    UserError: naming those that do not.
   """
   if jax.process_count() == 1:
     return
   number = multihost_utils.broadcast_one_to_all(np.int32(secrets.randbits(31)))
-  path = epath.Path(folder) / f".seen_by_all_{number}"  # none of an earlier run
+  path = epath.Path(folder) / f".seen_by_all_{number}"
   if jax.process_index() == 0:
     files.write_text(path, "")
   wait_for_all("a file for all")
-  end = time.monotonic() + _PATIENCE
-  while not (is_seen := path.exists()) and time.monotonic() < end:
-    time.sleep(0.5)
+  for _ in range(10):  # over a network, a file may show late
+    if is_seen := path.exists():
+      break
+    time.sleep(1)
   blind = failing_processes(not is_seen)
   if jax.process_index() == 0:
     path.unlink()
@@ -61,8 +58,8 @@ def check_shared(folder: epath.PathLike) -> None:
     hosts = multihost_utils.process_allgather(name)
     where = [f"{i} on {hosts[i].tobytes().decode().strip()}" for i in blind]
     raise UserError(
-      f"{folder} is not the same folder for all: what process 0 writes there does not"
-      f" reach process {', '.join(where)}. Name a workdir on storage that all see."
+      f"What process 0 writes to {folder} does not reach process {', '.join(where)}."
+      " Name a workdir on storage that all machines see."
     )
 
 

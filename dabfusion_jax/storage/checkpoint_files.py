@@ -46,10 +46,7 @@ def remove_leftovers(folder: epath.PathLike) -> None:
 
 
 def remove_damaged_losses(folder: epath.PathLike) -> None:
-  """Removes files of losses that cannot be read; no save may be in progress.
-
-  Orbax reads those of all checkpoints when it opens a folder. It can do without them.
-  """
+  """Removes unreadable losses of checkpoints; orbax reads them all, but needs none."""
   for step in complete_steps(folder):
     path = epath.Path(folder) / str(step) / "metrics" / "metrics"
     try:
