@@ -21,11 +21,9 @@ _HOUR = 3600  # seconds
 MAX_SEED = 2**32 - 1
 _SHOWN = 40  # characters of a wrong argument that are repeated
 _CLOCK = re.compile(r"(\d{1,4}):([0-5]\d(?:\.\d+)?)")  # minutes and seconds
-# What epath says of an address whose package is missing, and of an unknown one.
-_STORE = re.compile(
+_STORE = re.compile(  # what epath says
   r"\binstall (gcsfs|s3fs|adlfs|huggingface_hub|fsspec)\b", re.IGNORECASE
 )
-_SCHEME = re.compile(r"'\w+://'")
 
 
 class _Parser(argparse.ArgumentParser):
@@ -76,7 +74,7 @@ def one_line_errors(program: str) -> Iterator[None]:
 
 
 def _is_wrong_address(error: BaseException) -> bool:
-  return isinstance(error, KeyError) and _SCHEME.fullmatch(str(error)) is not None
+  return isinstance(error, KeyError) and str(error).endswith("://'")  # of epath
 
 
 def one_line(error: BaseException) -> str:
