@@ -175,6 +175,8 @@ def resolve_diffusion(
     elsewhere=manifest.get("elsewhere", 0.0),
     true_motion=manifest.get("true_motion", False),
     mirrored=manifest.get("mirrored", False),
+    source=manifest.get("source"),
+    num_clips=manifest.get("num_clips"),
   )
   return dataclasses.replace(settings, diffusion=diffusion, latents=latents)
 

@@ -35,6 +35,7 @@ from dabfusion_jax.storage.run_config import check_config, keep_origin, read_con
 from dabfusion_jax.storage.run_folder import RunFolder
 from dabfusion_jax.training.loop import TERMINATED, train
 from dabfusion_jax.training.warm_start import history_of, make_warm_start
+from data_pipeline.building.manifest import made_from
 from data_pipeline.cli import one_line_errors
 from data_pipeline.errors import UserError
 from data_pipeline.locks import hold_folder
@@ -81,7 +82,8 @@ def train_autoencoder(settings: AutoencoderSettings, run: RunFolder) -> None:
     )
   manifest = loader.read_manifest(data.folder)
   # A run is bound to the clips it began with, wherever they lie.
-  data = dataclasses.replace(data, content_sha256=manifest["content_sha256"])
+  content = {"content_sha256": manifest["content_sha256"]} | made_from(manifest)
+  data = dataclasses.replace(data, **content)
   settings = dataclasses.replace(settings, data=data)
   expect = {
     "frame_size": data.frame_size,

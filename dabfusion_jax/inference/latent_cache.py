@@ -28,7 +28,7 @@ from dabfusion_jax.ops.true_flow import true_flow
 from dabfusion_jax.parallel.row_parallel import RowParallel
 from dabfusion_jax.storage.saved_stage import SavedStage, load_stage
 from data_pipeline import files
-from data_pipeline.building.manifest import without_labels
+from data_pipeline.building.manifest import made_from, without_labels
 from data_pipeline.locks import LOCK
 from data_pipeline.records import latent_record, loader
 from data_pipeline.records.body_parts import joints_of
@@ -146,6 +146,7 @@ def cache_latents(
   files.write_json(
     output / latent_record.MANIFEST,
     identity
+    | made_from(manifest)
     | {
       key: manifest["settings"][key]
       for key in ("fps", "num_frames", "encoder", "frame_size", "framing")

@@ -43,6 +43,8 @@ class PairData:
   # Whether the training clips stay in the memory of the device, which makes the pairs.
   on_device: bool = False
   content_sha256: str | None = resolved()  # of the data set, from its manifest
+  source: str | None = resolved()  # likewise; flags of data_pipeline.build
+  num_clips: int | None = resolved()  # to train on
 
   def __post_init__(self):
     check_filled(self, "data", ("folder", "encoder"))

@@ -166,6 +166,8 @@ class LatentsInfo:
   # mirror as well; None: an earlier version wrote this.
   true_motion: bool | None = None
   mirrored: bool | None = None
+  source: str | None = None  # of the data set, as flags of data_pipeline.build
+  num_clips: int | None = None  # of it, to train on
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -11,7 +11,7 @@ from dabfusion_jax.settings.autoencoder import AutoencoderSettings
 from dabfusion_jax.settings.config_files import find_config, load_config
 from dabfusion_jax.settings.mapping import flatten, to_mapping
 from dabfusion_jax.settings.stages import Settings
-from dabfusion_jax.storage.run_config import MAY_CHANGE, MAY_MOVE
+from dabfusion_jax.storage.run_config import MAY_CHANGE, MAY_MOVE, ONLY_WORDS
 from dabfusion_jax.storage.saved_stage import SavedStage
 from data_pipeline import files
 
@@ -32,6 +32,7 @@ _GROUPS += ("optimizer",)
 # Settings that a command need not repeat: filled in by the data, or without effect on
 # the result.
 _LEFT_OUT = ("data.content_sha256", "diffusion.flow_scale", "diffusion.latent_bound")
+_LEFT_OUT += ONLY_WORDS
 _LEFT_OUT += tuple(set(MAY_CHANGE) - {"num_steps", "init_from", "init_parts"})
 
 
@@ -107,16 +108,26 @@ def training_data(stages: Sequence[SavedStage]) -> str:
   """Returns what a stage was trained on; for a stage 2, by way of its stage 1."""
   stage1: AutoencoderSettings = stages[-1].settings
   data = stage1.data
+  # The data set may be another one than that of the config, which runs of earlier
+  # versions know alone.
+  source = data.source or data.build
+  if set(source.split()) <= set(data.build.split()):
+    source = data.build
   line = (
-    f"clips of {data.num_frames} frames at {data.fps} fps, {data.frame_size} px, made"
-    f" by `python -m data_pipeline.build {data.build}`"
+    f"{_clips(data.num_clips)} of {data.num_frames} frames at {data.fps} fps,"
+    f" {data.frame_size} px, made by `python -m data_pipeline.build {source}`"
   )
-  if data.content_sha256 is not None:
+  if data.content_sha256:
     line += f", content `{data.content_sha256[:12]}`"
   if len(stages) == 1:
     return line
   settings = stages[0].settings
   latents = settings.latents
+  if latents.source and latents.data != data.content_sha256:
+    line += (
+      f" (stage 1); {_clips(latents.num_clips)} made by `python -m"
+      f" data_pipeline.build {latents.source}` (stage 2)"
+    )
   return (
     f"{line}; as {settings.data.num_frames} latent frames (data"
     f" `{latents.data[:12]}`), music features `{json.dumps(latents.encoder)}`"
@@ -125,6 +136,10 @@ def training_data(stages: Sequence[SavedStage]) -> str:
     + f", {latents.elsewhere:.0%} with another frame as picture"
     * bool(latents.elsewhere)
   )
+
+
+def _clips(count: int | None) -> str:
+  return "clips" if count is None else f"{count:,} clips"
 
 
 def training_command(settings: Settings) -> str:

@@ -54,6 +54,8 @@ MAY_MOVE = (
   "data.cache_in_memory",
   "data.reading_processes",
 )
+# What a model card says of the data, which hashes identify.
+ONLY_WORDS = ("data.source", "data.num_clips", "latents.source", "latents.num_clips")
 # Noted by newer versions only: None is not another value.
 MAY_BE_UNKNOWN = ("latents.true_motion", "latents.mirrored")
 
@@ -96,7 +98,7 @@ def check_config(run: RunFolder, settings: LoopSettings) -> list[str]:
   before, now = (flatten(to_mapping(one)) for one in (started, settings))
   allowed, refused = [], []
   for name in sorted(before.keys() | now.keys()):
-    if before.get(name) == now.get(name) or name in MAY_MOVE:
+    if before.get(name) == now.get(name) or name in (*MAY_MOVE, *ONLY_WORDS):
       continue
     if name in MAY_BE_UNKNOWN and before.get(name) is None:
       continue

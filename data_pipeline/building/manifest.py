@@ -57,6 +57,19 @@ def without_labels(description: Mapping[str, Any]) -> dict[str, Any]:
   return {**description, "source": source}
 
 
+def made_from(manifest: Mapping[str, Any]) -> dict[str, Any]:
+  """Returns what trainings note of their data: its source and the clips to train on.
+
+  Returns:
+    `source`, as flags of `data_pipeline.build`, and `num_clips`.
+  """
+  source = manifest["settings"]["source"]
+  flags = f"--source={source['name']}"
+  flags += f" --preset={source['preset']}" if "preset" in source else " --videos=DIR"
+  num_clips = manifest["counts"].get("train", {"clips": 0})["clips"]
+  return {"source": flags, "num_clips": num_clips}
+
+
 def make_manifest(
   description: Mapping[str, Any],
   survey: Survey,
