@@ -57,6 +57,13 @@ class AistSource:
     for folder in (self.videos, self.annotations, self.music):
       if folder is not None and not pathlib.Path(folder).is_dir():
         raise UserError(f"{folder}: no such folder; check the path.")
+    if self.annotations is not None:
+      folder = pathlib.Path(self.annotations)
+      if not any(any(folder.glob(f"{kind}/*.pkl")) for kind in _KINDS):
+        raise UserError(
+          f"{folder}: neither keypoints2d/*.pkl nor keypoints3d/*.pkl is in it; give "
+          "the folder of AIST++ that holds keypoints2d and keypoints3d."
+        )
     if self.ignore not in IGNORE:
       raise UserError(f"Unknown ignore list {self.ignore!r}; known: {IGNORE}.")
 
@@ -100,6 +107,7 @@ class AistSource:
             other_files=self._annotation_files(name.sequence),
           )
         )
+    findings += self._annotations_missing(videos)
     wanted = sorted(splits.keys() - ignored)
     for sequence in wanted:
       parsed = aist.ClipName.parse(sequence)
@@ -137,6 +145,17 @@ class AistSource:
     if self.annotations is None:
       return ()
     return tuple(str(_annotation_file(self.annotations, k, sequence)) for k in _KINDS)
+
+  def _annotations_missing(self, videos: Sequence[SourceVideo]) -> list[Finding]:
+    """Returns a note per dance that has no file of one or both kinds of joints."""
+    dances = {aist.ClipName.parse(v.name).sequence: v.other_files for v in videos}
+    findings = []
+    for dance, paths in sorted(dances.items()):
+      kinds = [p.parent.name for p in map(pathlib.Path, paths) if not p.is_file()]
+      if kinds:
+        reason = f"no joints of it in {' and '.join(kinds)}"
+        findings.append(Finding("noted", dance, reason))
+    return findings
 
   def _songs(
     self, files: Mapping[aist.ClipName, pathlib.Path]
