@@ -164,12 +164,23 @@ def _songs_of(paths: Sequence[pathlib.Path]) -> dict[pathlib.Path, str]:
 
 
 def _read_metadata(path: str) -> Rows:
-  """Reads rows by file; raises UserError unless it is a csv with a column `file`."""
+  """Reads rows by file.
+
+  Raises:
+    UserError: it is no csv, has no column `file`, or one that is not known: misspelt,
+      it would have no effect, and a song could get into two splits.
+  """
   try:
     with open(path, newline="", encoding="utf-8-sig") as file:
       reader = csv.DictReader(file)
-      if "file" not in (reader.fieldnames or ()):
+      columns = [name.strip().lower() for name in reader.fieldnames or ()]
+      if "file" not in columns:
         raise UserError("it has no column 'file'")
+      for name in filter(None, columns):  # spreadsheets add columns without a name
+        if name not in COLUMNS:
+          known = ", ".join(COLUMNS)
+          raise UserError(f"it has the unknown column {name!r}; known: {known}")
+      reader.fieldnames = columns
       rows: Rows = {}
       for row in reader:
         values = {key: (row.get(key) or "").strip() for key in COLUMNS}

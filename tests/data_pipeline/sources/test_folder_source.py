@@ -63,7 +63,7 @@ def test_films_that_show_data_sets_are_no_videos(folder):
 def test_the_metadata_lists_the_videos_to_use(folder):
   listed = survey(
     folder,
-    "file,split,song,genre,who\n"
+    " file,Split,SONG ,genre,\n"
     "part 0/tänzer 0.MP4,train,hit,Tango,x\n"
     "part 1/tänzer 1.MP4,dev,,,\n"
     "part 0/tänzer 2.MP4,../../etc,,,\n"
@@ -127,6 +127,11 @@ def test_bad_metadata_is_refused_in_one_line(folder, text):
   with pytest.raises(ValueError, match="cannot be used as metadata") as error:
     survey(folder, text)
   assert "\n" not in str(error.value)
+
+
+def test_a_column_that_is_not_known_is_named_with_those_that_are(folder):
+  with pytest.raises(ValueError, match="unknown column 'sogn'; known: file.*, song"):
+    survey(folder, "file,sogn\npart 0/tänzer 0.MP4,hit\n")
 
 
 def test_a_missing_folder_is_named(tmp_path):
