@@ -127,7 +127,7 @@ class FolderSource:
     # Rows are only compared with the files that the search found, so that no row can
     # name a file outside of the folder.
     findings = [
-      Finding("missing", file, "in the metadata only")
+      Finding("missing", file, "no such video under --videos; paths are relative to it")
       for file in sorted(rows.keys() - files.keys())
     ]
     findings += [
@@ -184,7 +184,7 @@ def _read_metadata(path: str) -> Rows:
       rows: Rows = {}
       for row in reader:
         values = {key: (row.get(key) or "").strip() for key in COLUMNS}
-        name = values.pop("file")
+        name = pathlib.PurePosixPath(values.pop("file")).as_posix()  # `./a` is `a`
         if name in rows:
           raise UserError(f"{name!r} is in two rows")
         rows[name] = values

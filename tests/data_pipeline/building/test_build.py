@@ -197,8 +197,11 @@ def test_a_video_that_crashes_its_process_is_found(tmp_path, monkeypatch):
 
 def test_no_usable_video_is_an_error_with_a_report(tmp_path):
   output = tmp_path / "set"
-  with pytest.raises(BuildError, match="No clip.*1 broken, 1 too_short"):
-    build_locally(BuildSettings(ToySource(2, bad=0, short=1), FORM), output, 1)
+  short = BuildSettings(ToySource(2, bad=0, short=1), FORM)
+  with pytest.raises(BuildError, match="No clip.*1 broken, 1 too_short.*--num_frames"):
+    build_locally(short, output, 1)
+  with pytest.raises(BuildError, match=r"No clip.*1 broken\); see .*report.csv\.$"):
+    build_locally(BuildSettings(ToySource(1, bad=0), FORM), tmp_path / "bad", 1)
   assert "toy0.mp4" in (output / "report.csv").read_text()
   assert not (output / "manifest.json").exists() and not (output / "shards").exists()
 

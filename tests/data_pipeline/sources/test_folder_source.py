@@ -65,7 +65,7 @@ def test_the_metadata_lists_the_videos_to_use(folder):
     folder,
     " file,Split,SONG ,genre,\n"
     "part 0/tänzer 0.MP4,train,hit,Tango,x\n"
-    "part 1/tänzer 1.MP4,dev,,,\n"
+    "./part 1//tänzer 1.MP4,dev,,,\n"
     "part 0/tänzer 2.MP4,../../etc,,,\n"
     "part 0/tänzer 4.MP4,,hit,\x07,\n"
     "../../outside.mp4,train,,,\n"
@@ -77,6 +77,8 @@ def test_the_metadata_lists_the_videos_to_use(folder):
   ]
   problems = {f.name: f.status for f in listed.findings}
   assert problems["../../outside.mp4"] == problems["/etc/passwd"] == "missing"
+  (reason,) = {f.reason for f in listed.findings if f.status == "missing"}
+  assert "no such video under --videos; paths are relative" in reason
   assert problems["part 0/tänzer 2.MP4"] == "ignored"
   assert problems["part 0/tänzer 4.MP4"] == "ignored"
   assert sum(status == "unlisted" for status in problems.values()) == 16
