@@ -57,8 +57,10 @@ def main(argv: Sequence[str] | None = None) -> None:
       manifest, state = _build(settings, args), "is complete"
   for split, count in manifest["videos"].items():
     listed = "" if count["listed"] is None else f" of {count['listed']} listed"
-    clips = manifest["counts"].get(split, {"clips": 0})["clips"]
-    print(f"{split}: {count['found']}{listed} videos, {clips} clips.")
+    clips = manifest["splits"].get(split, [])
+    num_used = len({clip.rpartition(".")[0] for clip in clips})
+    used = f"{num_used} of " if num_used < count["found"] else ""
+    print(f"{split}: {used}{count['found']} videos{listed}, {len(clips)} clips.")
   counts = ", ".join(f"{n['clips']} {split}" for split, n in manifest["counts"].items())
   print(f"{args.output} {state}: {counts} clips.")
   if manifest["report"]:

@@ -177,6 +177,7 @@ def test_a_bad_video_costs_a_line_of_the_report(
   assert stopped.value.code == build.BROKEN
   said = capsys.readouterr().out
   assert "report.csv: 1 broken, 1 too_short." in said and "complete already" in said
+  assert "train: 1 of 3 videos, 2 clips." in said and "test: 1 videos, 1 clips" in said
   # After the video is repaired, the others are not cut again.
   (output / "manifest.json").unlink()
   kept = {p: p.stat().st_mtime_ns for p in (output / "work" / "clips").iterdir()}
@@ -221,7 +222,7 @@ def test_a_data_set_can_be_built_in_a_remote_folder(
   command = ["--source=synthdance", "--preset=smoke", "--workers=1"]
   with objects(monkeypatch) as store:
     build.main([*command, "--output=gs://bucket/toy"])
-    assert "train: 3 videos, 4 clips." in capsys.readouterr().out
+    assert "train: 2 of 3 videos, 4 clips." in capsys.readouterr().out
     names = {name.rpartition("/")[2] for name in store.names()}
     assert {"manifest.json", "report.csv", "silence.json", "features.json"} <= names
     assert not any("work" in name.split("/") for name in store.names())
