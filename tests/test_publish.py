@@ -299,6 +299,18 @@ def test_a_run_goes_on_with_the_same_latents_only(run, tmp_path, what):
     check_config(folder, _with_latents(settings, what, True))
 
 
+def test_a_run_whose_data_have_changed_is_told_how_to_go_on(run):
+  settings = saved_stage.load_stage(run, "diffusion").settings
+  other = _with_latents(settings, "data", "d" * 64)
+  with pytest.raises(UserError, match=f"has changed since.*init_from={run}") as error:
+    check_config(RunFolder(run), other)
+  assert "Restore" not in str(error.value)
+  stage1 = saved_stage.load_stage(run.parent / "one", "autoencoder").settings
+  data = dataclasses.replace(stage1.data, content_sha256="d" * 64)
+  with pytest.raises(UserError, match="on other data: data.content_sha256 was None"):
+    check_config(RunFolder(run.parent / "one"), dataclasses.replace(stage1, data=data))
+
+
 def _with_latents(settings, what, value):
   latents = dataclasses.replace(settings.latents, **{what: value})
   return dataclasses.replace(settings, latents=latents)

@@ -54,6 +54,8 @@ MAY_MOVE = (
   "data.cache_in_memory",
   "data.reading_processes",
 )
+# The hashes; no setting brings the data of before back.
+DATA = ("data.content_sha256", "latents.data")
 # What a model card says of the data, which hashes identify.
 ONLY_WORDS = ("data.source", "data.num_clips", "latents.source", "latents.num_clips")
 # Noted by newer versions only: None is not another value.
@@ -96,7 +98,7 @@ def check_config(run: RunFolder, settings: LoopSettings) -> list[str]:
       " back, or choose another workdir."
     )
   before, now = (flatten(to_mapping(one)) for one in (started, settings))
-  allowed, refused = [], []
+  allowed, refused = [], {}
   for name in sorted(before.keys() | now.keys()):
     if before.get(name) == now.get(name) or name in (*MAY_MOVE, *ONLY_WORDS):
       continue
@@ -108,12 +110,17 @@ def check_config(run: RunFolder, settings: LoopSettings) -> list[str]:
     if name in MAY_CHANGE_LEARNING:
       allowed.append(change)
     elif name.split(".")[0] not in MAY_CHANGE:
-      refused.append(change)
+      refused[name] = change
   if refused:
-    raise UserError(
-      f"{run} was trained with other settings: {'; '.join(refused)}. Restore "
-      "them, or choose another workdir."
-    )
+    kind, advice = "with other settings", "Restore them, or choose another workdir."
+    if not refused.keys().isdisjoint(DATA):
+      kind = "on other data"
+      advice = (
+        "The data set has changed since; to go on from this run with it, choose"
+        f" another workdir and --config.init_from={run}."
+      )
+    changes = "; ".join(refused.values())
+    raise UserError(f"{run} was trained {kind}: {changes}. {advice}")
   return allowed
 
 
