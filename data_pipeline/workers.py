@@ -10,9 +10,19 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)  # that are left to the parent
+
 
 class _Worker(multiprocessing.context.SpawnProcess):
   """A process that ignores SIGTERM, with which broken executors end theirs."""
+
+  def start(self) -> None:
+    # A process inherits what is blocked: `_begin` comes seconds later, after imports.
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+    try:
+      super().start()
+    finally:
+      signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
   def terminate(self) -> None:
     self.kill()
@@ -53,6 +63,13 @@ def start_workers(
   )
 
 
+def kill_workers() -> None:
+  """Ends all worker processes of this one at once, also those that are starting."""
+  for process in multiprocessing.active_children():
+    if isinstance(process, _Worker):
+      process.kill()
+
+
 def _begin(
   watched: multiprocessing.connection.Connection | None,
   prepare: Callable[..., None] | None,
@@ -63,7 +80,7 @@ def _begin(
   Ctrl-C reaches all processes of a terminal, and SIGTERM all of a job. Only the
   parent handles them: it may need its workers for the rest of its work.
   """
-  for number in (signal.SIGINT, signal.SIGTERM):
+  for number in _SIGNALS:
     signal.signal(number, signal.SIG_IGN)
   parent = multiprocessing.parent_process()
   ends = [parent.sentinel] if watched is None else [parent.sentinel, watched]

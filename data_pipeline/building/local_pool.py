@@ -8,7 +8,7 @@ from typing import Any
 
 import tqdm
 
-from data_pipeline.workers import start_workers
+from data_pipeline.workers import kill_workers, start_workers
 
 
 class LocalPool:
@@ -27,8 +27,9 @@ class LocalPool:
   def __exit__(self, kind: Any, error: Any, traceback: Any) -> None:
     if kind is not None:  # do not wait for calls in progress
       self._closed_to_stop.close()
-    if self._executor is not None:
-      self._executor.shutdown(wait=kind is None, cancel_futures=True)
+      kill_workers()
+    if self._executor is not None:  # its semaphores go when its thread has ended
+      self._executor.shutdown(wait=True, cancel_futures=True)
     self._closed_to_stop.close()
     self._watched.close()
 

@@ -30,16 +30,43 @@ if __name__ == "__main__":
 """
 
 
-def test_ctrl_c_works_after_a_process_has_crashed(tmp_path):
-  (tmp_path / "program.py").write_text(PROGRAM)
-  paths = sys.path
-  done = subprocess.run(
-    [sys.executable, str(tmp_path / "program.py")],
-    env=os.environ | {"PYTHONPATH": os.pathsep.join(p for p in paths if p)},
+STARTING = """
+import os, signal, threading, time
+from data_pipeline.building.local_pool import LocalPool
+from data_pipeline.cli import one_line_errors
+
+if __name__ == "__main__":
+  signal.signal(signal.SIGINT, signal.default_int_handler)
+  with one_line_errors("program"), LocalPool(2) as pool:
+    threading.Timer(0.5, os.killpg, (0, signal.SIGINT)).start()
+    calls = [(60,)] * 9
+    list(pool.run(time.sleep, calls, "calls", print))
+else:
+  time.sleep(1)  # as imports take
+"""
+
+
+def run(program, folder):
+  (folder / "program.py").write_text(program)
+  return subprocess.run(
+    [sys.executable, str(folder / "program.py")],
+    env=os.environ | {"PYTHONPATH": os.pathsep.join(p for p in sys.path if p)},
     capture_output=True,
     text=True,
     timeout=120,
+    start_new_session=True,
   )
+
+
+def test_ctrl_c_while_processes_start_is_one_line(tmp_path):
+  done = run(STARTING, tmp_path)
+  assert done.returncode == 130, done.stderr
+  lines = [x for x in done.stderr.splitlines() if x and not x.startswith("calls")]
+  assert lines == ["program: interrupted"]
+
+
+def test_ctrl_c_works_after_a_process_has_crashed(tmp_path):
+  done = run(PROGRAM, tmp_path)
   printed = done.stdout.split()
   assert done.returncode == 0 and printed[-1] == "stopped"
   assert {"-1", "0", "2", "3", "4", "5"} <= set(printed)
