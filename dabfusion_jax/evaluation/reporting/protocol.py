@@ -63,8 +63,20 @@ def check_same(
     except_for: settings, or groups of settings, that may differ.
 
   Raises:
-    ProtocolError: names the first setting that differs, and both values.
+    ProtocolError: names the groups of metrics that only one has; if both have the same,
+      the first setting that differs, and both values.
   """
+  groups = [set(protocol.get("groups", ())) for protocol in (a, b)]
+  if groups[0] != groups[1]:  # first: other settings differ by what they need
+    only = [
+      f"only {name} has {', '.join(sorted(own - other))}"
+      for name, own, other in zip(names, groups, groups[::-1], strict=True)
+      if own - other
+    ]
+    raise ProtocolError(
+      f"{' and '.join(only)}; evaluate both with"
+      f" --metrics={','.join(sorted(groups[0] | groups[1]))}."
+    )
   flat_a, flat_b = flatten(a), flatten(b)
   for key in sorted(flat_a.keys() | flat_b.keys()):
     if key in except_for or key.split(".")[0] in except_for:

@@ -83,6 +83,15 @@ def test_results_of_different_protocols_are_refused(tmp_path):
     tables.write_tables(tmp_path / "out", tables.read_results(paths))
 
 
+def test_results_of_other_metrics_are_told_which(tmp_path):
+  a = _result(groups=["fvd", "paired"], beat_alignment={"poses": None})
+  b = _result(groups=["paired", "pose"], beat_alignment={"poses": {"name": "x"}})
+  paths = _write(tmp_path, a=a, b=b)
+  said = "only .*a.json has fvd and only .*b.json has pose; .*--metrics=fvd,paired,pose"
+  with pytest.raises(protocol.ProtocolError, match=said):
+    tables.write_tables(tmp_path / "out", tables.read_results(paths))
+
+
 def test_only_tables_about_length_accept_clips_of_different_length(tmp_path):
   paths = _write(tmp_path, a=_result(), b=_result(num_frames=80))
   tables.write_tables(tmp_path / "out", tables.read_results(paths[:1]))
