@@ -20,7 +20,7 @@ from dabfusion_jax.evaluation.reporting.result import (
   mean_text,
   read_result,
 )
-from dabfusion_jax.evaluation.scoring.catalog import TITLES
+from dabfusion_jax.evaluation.scoring.catalog import PAIRED, TITLES
 from data_pipeline import files
 
 Row = Mapping[str, Any]
@@ -119,7 +119,7 @@ def make_rows(table: Table, results: Sequence[tuple[str, Result]]) -> list[list[
     for value, summary in _groups(table, result):
       key = (value,) if table.by else ()
       with_real = table.shows_real and value not in done
-      own = _own_rows(table, key, summary, result["subject"]["label"], with_real)
+      own = _own_rows(table, key, summary, result, with_real)
       if own[0][1] == _REAL:
         done.add(value)
       rows += own
@@ -130,7 +130,7 @@ def _own_rows(
   table: Table,
   key: tuple[str, ...],
   summary: Summary,
-  label: str,
+  result: Result,
   with_real: bool,
 ) -> list[list[str]]:
   """Returns the rows of one result: real clips, the model, and its nulls."""
@@ -141,7 +141,8 @@ def _own_rows(
     return [source, model, *key, str(n), *cells]
 
   rows = [make_row("ours", _REAL, _real)] if with_real else []
-  rows.append(make_row("ours", label, _value))
+  value = functools.partial(_value, groups=result["protocol"]["groups"])
+  rows.append(make_row("ours", result["subject"]["label"], value))
   for null in _NULLS:
     rows.append(make_row("null", null, functools.partial(_null, null=null)))
   return [row for row in rows if any(row[-len(table.columns) :])]
@@ -170,12 +171,15 @@ def _printed(figure: float) -> str:
   return usual if float(usual) == figure else str(figure)
 
 
-def _value(column: str, row: Row | None, n: int) -> str:
+def _value(column: str, row: Row | None, n: int, groups: Sequence[str]) -> str:
   if row is None:
-    return "not computed"
+    lacks_real = column in PAIRED and "paired" in groups
+    return "not computed (no real clips)" if lacks_real else "not asked"
   if column == "fvd":
     return fvd_text(row, n)
   if row["mean"] is None:
+    if "not_asked" in row["reasons"]:
+      return "not asked"
     is_missing = "no_weights" in row["reasons"]
     return "not computed (no weights)" if is_missing else "undefined"
   return mean_text(row, n)

@@ -28,6 +28,7 @@ def _result(label="Ours", mean=0.3, **changes):
     "protocol": {
       "num_frames": 40,
       "fps": 10,
+      "groups": ["alignment", "fvd"],
       "definitions": protocol.DEFINITIONS,
     },
     "summary": {"all": rows, "camera=c01": rows, "camera=c05": rows, "genre=HO": rows},
@@ -75,6 +76,18 @@ def test_our_figures_stand_beside_the_papers_and_their_nulls(tmp_path):
   assert "| null | chance | 9 |  | 0.2200 +- 0.0010 (n 7) |" in text
   assert "| ours | Ours | c01 | 9 |" in text and "c05" not in text
   assert "| ours | Ours | spectral | 9 |" in text
+
+
+def test_what_nobody_asked_for_is_told_from_what_could_not_be_had():
+  result = _result()
+  result["summary"]["all"]["lpips_alex"] = _row(1) | {
+    "mean": None,
+    "reasons": {"not_asked": 9},
+  }
+  shown = lambda: tables.make_rows(tables.TABLES[0], [("a", result)])[-2][-3:]
+  assert shown() == ["not asked", "25.000 +- 0.010", "not asked"]
+  result["protocol"]["groups"] = ["paired"]
+  assert shown()[-1] == "not computed (no real clips)"
 
 
 def test_results_of_different_protocols_are_refused(tmp_path):
