@@ -88,7 +88,7 @@ def make_parser() -> argparse.ArgumentParser:
   add(
     "--checkpoint_b",
     type=path,
-    help="stage 2 that does not; None: no comparison with it",
+    help="stage 2 that does not; default: no comparison with it",
   )
   add("--data", type=path, required=True, help="folder made by data_pipeline.build")
   add(

@@ -168,9 +168,15 @@ def open_held_out(
 
   Raises:
     RecordError, LatentError: there are no such data or latents.
-    UserError: the latents are of another stage 1 or of other data, or the clips are of
-      too few sequences.
+    UserError: the data are not generated, the latents are of another stage 1 or of
+      other data, or the clips are of too few sequences.
   """
+  if "truth" not in loader.read_manifest(data)["beats"]:
+    raise UserError(
+      f"{data} holds films, whose true beats nobody knows; give data made by"
+      " data_pipeline.build --source=synthdance, or measure dances of films with"
+      " dabfusion_jax.evaluate."
+    )
   source = loader.open_clips(data, "test", expect=pipeline.clip_format, beats="truth")
   digest = source.manifest["content_sha256"]
   manifest = latent_record.read_manifest(latents)

@@ -1,6 +1,7 @@
 """The command line of `claims`: usage errors, and models that do not fit together."""
 
 import dataclasses
+import json
 
 import pytest
 
@@ -42,6 +43,18 @@ def test_models_of_different_stages_1_are_refused_in_one_line(tmp_path, monkeypa
   arguments = ["--checkpoint_e=e", "--checkpoint_b=b", "--data=y", "--latents=z"]
   with pytest.raises(SystemExit, match="^claims: The models have different stages 1"):
     claims.main([*arguments, f"--output={tmp_path}"])
+
+
+def test_films_are_refused_with_the_program_that_measures_them(tmp_path, capsys):
+  manifest = {"settings": {}, "counts": {}, "beats": ["librosa"]}
+  (tmp_path / "manifest.json").write_text(json.dumps(manifest))
+  said = "holds films.*--source=synthdance, or .*dabfusion_jax.evaluate"
+  arguments = [f"--checkpoint_e={saved_stage.shipped()}", f"--output={tmp_path}"]
+  with pytest.raises(SystemExit, match=said):
+    claims.main([*arguments, f"--data={tmp_path}", "--latents=z"])
+  with pytest.raises(SystemExit):
+    claims.main(["--help"])
+  assert "None" not in capsys.readouterr().out
 
 
 def test_a_missing_data_set_is_one_line(tmp_path):
