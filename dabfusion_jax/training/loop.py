@@ -166,17 +166,21 @@ def train(
     for hook in hooks:
       stack.enter_context(hook)
 
-    def report(step, metrics):
+    def report(step, metrics, started=None):
       with progress.waiting("device"):
         jax.block_until_ready(metrics)
+      # A CPU may have done the step after it, `started`, before the call returned.
+      done = step
+      if started and all(x.is_ready() for x in jax.tree.leaves(started[1])):
+        done = started[0]
       values = {name: float(value) for name, value in jax.device_get(metrics).items()}
       for hook in hooks:
         hook.after_step(step, values)
-      progress.start(step)
+      progress.start(done)
       if step % settings.log_every == 0 or step == num_steps:
         for hook in hooks:
           values |= hook.scalars()
-        writer.write_scalars(step, values | progress.report(step))
+        writer.write_scalars(step, values | progress.report(step, done))
 
     # With several simulated devices, steps in flight can wait for each other.
     in_flight = jax.default_backend() != "cpu" or mesh.size == 1
@@ -194,7 +198,7 @@ def train(
         with progress.waiting("device"):
           jax.block_until_ready(state)
       if pending is not None:
-        report(*pending)
+        report(*pending, started=(step, metrics))
       pending = (step, metrics)
       status = stop_status(step)
       stop = status != 0 and step < num_steps  # else it ends anyway

@@ -47,8 +47,10 @@ class Progress:
     yield
     self._waited[what] += time.monotonic() - started
 
-  def report(self, step: int) -> dict[str, float]:
+  def report(self, step: int, done: int) -> dict[str, float]:
     """Logs one line, and returns the values of `SPEED` that are known.
+
+    `done` is the last step whose work is done by now: `step`, or one started since.
 
     host_share is the time spent neither waiting for data nor for the device: calls from
     Python, transfers, hooks, checkpoints. If it is large on an accelerator, the host
@@ -56,13 +58,13 @@ class Progress:
     flop_utilisation = FLOPs of the compiled step on one device x steps per second
     / published bf16 peak of the device. Only for devices in `hardware.CHIPS`.
     """
-    self.start(step)
+    self.start(done)
     since, started = self._since
     now = time.monotonic()
-    if step == since or now == started:
+    if done == since or now == started:
       logging.info("step %d/%d", step, self._num_steps)
       return {}
-    speed = (step - since) / (now - started)
+    speed = (done - since) / (now - started)
     shares = {name: waited / (now - started) for name, waited in self._waited.items()}
     found = {
       "steps_per_second": speed,
@@ -81,7 +83,7 @@ class Progress:
       )
     name, found_memory = hardware.peak_memory()
     found[name] = found_memory
-    self._since, self._waited = (step, now), _no_waiting()
+    self._since, self._waited = (done, now), _no_waiting()
     logging.info(
       "step %d/%d (%.1f %%), %.3g steps/s, %.3g examples/s, data wait %.0f %%,"
       " host %.0f %%, %.2f GiB%s, %s left",

@@ -25,7 +25,7 @@ def test_progress_leaves_out_the_first_step(monkeypatch):
   with watch.waiting("device"):
     now[0] += 5.0
   now[0] += 2.5
-  found = watch.report(21)
+  found = watch.report(21, 21)
   assert set(found) < set(progress.SPEED)
   assert found["steps_per_second"] == 2.0
   assert found["examples_per_second"] == 8.0
@@ -35,7 +35,7 @@ def test_progress_leaves_out_the_first_step(monkeypatch):
   assert found["host_memory_gib"] > 0.05
   assert "flop_utilisation" not in found  # nobody publishes the peak of this CPU
   now[0] += 10.0
-  assert watch.report(61)["steps_per_second"] == 4.0
+  assert watch.report(60, 61)["steps_per_second"] == 4.0
 
 
 def test_flop_utilisation_is_flops_by_steps_by_published_peak(monkeypatch, caplog):
@@ -48,5 +48,5 @@ def test_flop_utilisation_is_flops_by_steps_by_published_peak(monkeypatch, caplo
   watch.start(1)
   now[0] += 10.0
   # 20 steps of 1 TFLOP in 10 s are 2 of the 197 TFLOP/s of a v5e chip.
-  assert watch.report(21)["flop_utilisation"] == 2 / 197
+  assert watch.report(21, 21)["flop_utilisation"] == 2 / 197
   assert "1.0 % of peak (1e+12 FLOP x 2 /s / 1.97e+14 FLOP/s)" in caplog.text
