@@ -15,7 +15,7 @@ import PIL.Image
 import pytest
 from toy_stage import assert_trees_equal
 
-from dabfusion_jax.publish import publish
+from dabfusion_jax.publish import publish, stage_of
 from dabfusion_jax.settings.config_files import load_config
 from dabfusion_jax.settings.diffusion import LatentsInfo
 from dabfusion_jax.storage import saved_stage
@@ -134,28 +134,25 @@ def test_model_card_says_what_and_from_what(run, tmp_path):
 def test_the_card_names_the_data_of_each_stage_whatever_the_config_says(run):
   stages = saved_stage.load_both_stages(run)
 
-  def line(of_stage1, of_stage2):
-    one = dataclasses.replace(stages[1].settings.data, **of_stage1)
-    one = dataclasses.replace(stages[1].settings, data=one)
-    two = dataclasses.replace(stages[0].settings.latents, **of_stage2)
-    two = dataclasses.replace(stages[0].settings, latents=two)
-    pairs = zip(stages, (two, one), strict=True)
-    return training_data([dataclasses.replace(s, settings=x) for s, x in pairs])
+  def line(one, two):
+    pairs = zip(stages, ("latents", "data"), (two, one), strict=True)
+    return training_data([_noting(*pair) for pair in pairs])
 
   films = {"source": "--source=folder --videos=DIR", "num_clips": 20}
+  assert made_from({"settings": {"source": {"name": "folder"}}, "counts": {
+    "train": {"clips": 20}}}) == films  # fmt: skip
   same = line(films | {"content_sha256": "c" * 64}, films)
-  assert same.startswith("20 clips of 40") and "synthdance" not in same
-  assert same.count("--source=folder --videos=DIR") == 1
-  demo = {"source": "--source=synthdance --preset=demo", "num_clips": 1234}
-  other = line(demo | {"content_sha256": ""}, films)
-  assert "1,234 clips" in other and "preset=demo` (stage 1); 20 clips" in other
-  assert "content" not in other and "DIR` (stage 2); as 40 latent frames" in other
-  manifest = {"settings": {"source": {"name": "folder"}}, "counts": {}}
-  assert made_from(manifest) == films | {"num_clips": 0}
-  settings = stages[0].settings
-  for name, value in films.items():  # runs of earlier versions go on
-    settings = _with_latents(settings, name, value)
-  assert not check_config(RunFolder(run), settings)
+  assert same.startswith("20 clips") and same.count("folder --videos=DIR") == 1
+  assert "synthdance" not in same
+  other = line({"num_clips": 1234, "content_sha256": ""}, films)
+  assert "preset=demo` (stage 1); 20 clips" in other and "content" not in other
+  assert not check_config(RunFolder(run), _noting(stages[0], "latents", films).settings)
+
+
+def _noting(saved, group, changes):
+  part = dataclasses.replace(getattr(saved.settings, group), **changes)
+  settings = dataclasses.replace(saved.settings, **{group: part})
+  return dataclasses.replace(saved, settings=settings)
 
 
 def test_a_moving_sample_is_shown_by_the_card_and_a_still_one_is_refused(run, tmp_path):
@@ -299,16 +296,16 @@ def test_a_run_goes_on_with_the_same_latents_only(run, tmp_path, what):
     check_config(folder, _with_latents(settings, what, True))
 
 
-def test_a_run_whose_data_have_changed_is_told_how_to_go_on(run):
-  settings = saved_stage.load_stage(run, "diffusion").settings
-  other = _with_latents(settings, "data", "d" * 64)
-  with pytest.raises(UserError, match=f"has changed since.*init_from={run}") as error:
-    check_config(RunFolder(run), other)
-  assert "Restore" not in str(error.value)
-  stage1 = saved_stage.load_stage(run.parent / "one", "autoencoder").settings
-  data = dataclasses.replace(stage1.data, content_sha256="d" * 64)
-  with pytest.raises(UserError, match="on other data: data.content_sha256 was None"):
-    check_config(RunFolder(run.parent / "one"), dataclasses.replace(stage1, data=data))
+@pytest.mark.parametrize(
+  ("name", "place"), [("one", "data.content_sha256"), ("two", "latents.data")]
+)
+def test_a_run_whose_data_have_changed_is_told_how_to_go_on(run, name, place):
+  folder = run.parent / name
+  saved = saved_stage.load_stage(folder, stage_of(folder))
+  group, key = place.split(".")
+  said = f"on other data: {place} was .* changed since.*init_from={folder}.$"
+  with pytest.raises(UserError, match=said):
+    check_config(RunFolder(folder), _noting(saved, group, {key: "d" * 64}).settings)
 
 
 def _with_latents(settings, what, value):

@@ -108,8 +108,7 @@ def training_data(stages: Sequence[SavedStage]) -> str:
   """Returns what a stage was trained on; for a stage 2, by way of its stage 1."""
   stage1: AutoencoderSettings = stages[-1].settings
   data = stage1.data
-  # The data set may be another one than that of the config, which runs of earlier
-  # versions know alone.
+  # Perhaps not that of the config, all that runs of earlier versions tell.
   source = data.source or data.build
   if set(source.split()) <= set(data.build.split()):
     source = data.build

@@ -116,8 +116,8 @@ def check_config(run: RunFolder, settings: LoopSettings) -> list[str]:
     if not refused.keys().isdisjoint(DATA):
       kind = "on other data"
       advice = (
-        "The data set has changed since; to go on from this run with it, choose"
-        f" another workdir and --config.init_from={run}."
+        "The data set has changed since; start from this run in another workdir:"
+        f" --config.init_from={run}."
       )
     changes = "; ".join(refused.values())
     raise UserError(f"{run} was trained {kind}: {changes}. {advice}")

@@ -77,15 +77,13 @@ def build_data_set(
     findings = [*findings, *changes]
     write_report(output, findings)
     if not clips:
-      advice = (
-        " If they are too short, lower --num_frames, and choose another --output."
-      )
-      is_short = any(finding.status == "too_short" for finding in findings)
+      advice = ""
+      if "too_short" in count_statuses(findings):
+        advice = " Or lower --num_frames for short videos, and choose another --output."
       raise BuildError(
         f"No clip could be made from {len(survey.videos)} videos "
         f"({describe_statuses(findings) or 'none found'}); see {output / REPORT}."
-        + advice
-        * is_short
+        f"{advice}"
       )
     # Until here, a data set that was finished before stays usable.
     (output / MANIFEST).unlink(missing_ok=True)

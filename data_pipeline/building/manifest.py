@@ -58,11 +58,7 @@ def without_labels(description: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def made_from(manifest: Mapping[str, Any]) -> dict[str, Any]:
-  """Returns what trainings note of their data: its source and the clips to train on.
-
-  Returns:
-    `source`, as flags of `data_pipeline.build`, and `num_clips`.
-  """
+  """Returns what trainings note of their data: `source`, as flags, and `num_clips`."""
   source = manifest["settings"]["source"]
   flags = f"--source={source['name']}"
   flags += f" --preset={source['preset']}" if "preset" in source else " --videos=DIR"

@@ -61,8 +61,8 @@ class AistSource:
       folder = pathlib.Path(self.annotations)
       if not any(any(folder.glob(f"{kind}/*.pkl")) for kind in _KINDS):
         raise UserError(
-          f"{folder}: neither keypoints2d/*.pkl nor keypoints3d/*.pkl is in it; give "
-          "the folder of AIST++ that holds keypoints2d and keypoints3d."
+          f"{folder}: holds neither keypoints2d/*.pkl nor keypoints3d/*.pkl; give the "
+          "folder of AIST++ that does."
         )
     if self.ignore not in IGNORE:
       raise UserError(f"Unknown ignore list {self.ignore!r}; known: {IGNORE}.")

@@ -164,22 +164,17 @@ def _songs_of(paths: Sequence[pathlib.Path]) -> dict[pathlib.Path, str]:
 
 
 def _read_metadata(path: str) -> Rows:
-  """Reads rows by file.
-
-  Raises:
-    UserError: it is no csv, has no column `file`, or one that is not known: misspelt,
-      it would have no effect, and a song could get into two splits.
-  """
+  """Reads rows by file; raises UserError unless it is a csv of `COLUMNS`."""
   try:
     with open(path, newline="", encoding="utf-8-sig") as file:
       reader = csv.DictReader(file)
       columns = [name.strip().lower() for name in reader.fieldnames or ()]
       if "file" not in columns:
         raise UserError("it has no column 'file'")
-      for name in filter(None, columns):  # spreadsheets add columns without a name
-        if name not in COLUMNS:
-          known = ", ".join(COLUMNS)
-          raise UserError(f"it has the unknown column {name!r}; known: {known}")
+      # Misspelt, one has no effect. Spreadsheets add some without a name.
+      if unknown := sorted(set(columns) - {*COLUMNS, ""}):
+        known = ", ".join(COLUMNS)
+        raise UserError(f"it has the unknown column {unknown[0]!r}; known: {known}")
       reader.fieldnames = columns
       rows: Rows = {}
       for row in reader:

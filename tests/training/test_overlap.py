@@ -2,7 +2,7 @@
 
 import asyncio
 import dataclasses
-import json
+import re
 import threading
 import time
 
@@ -36,25 +36,19 @@ def test_the_next_batch_is_placed_and_its_step_started_before_a_step_is_waited_f
   assert events == ["placed", "placed", 1, "placed", 2, 3]
 
 
-def test_steps_that_end_before_their_call_returns_have_a_true_speed(
-  tmp_path, monkeypatch
-):
+def test_steps_that_end_in_their_call_have_a_true_speed(tmp_path, monkeypatch):
   compile_step = loop.hardware.compile_step
 
   def slow(*arguments, **sizes):
     step_fn, flops = compile_step(*arguments, **sizes)
-
-    def step(*arguments):
-      time.sleep(0.1)
-      return jax.block_until_ready(step_fn(*arguments))
-
-    return step, flops
+    wait = lambda state: time.sleep(0.1) or jax.block_until_ready(state)
+    return lambda *arguments: wait(step_fn(*arguments)), flops
 
   monkeypatch.setattr(loop.hardware, "compile_step", slow)
   toy_train(tmp_path, num_steps=6, log_every=1, checkpoint_every=3, picture_every=0)
-  lines = map(json.loads, (tmp_path / "metrics.jsonl").read_text().splitlines())
-  speeds = [x["steps_per_second"] for x in lines if "steps_per_second" in x]
-  assert len(speeds) >= 3 and max(speeds) <= 10
+  text = (tmp_path / "metrics.jsonl").read_text()
+  speeds = re.findall(r'"steps_per_second": ([\d.]+)', text)
+  assert speeds and max(map(float, speeds)) <= 10
 
 
 def test_steps_go_on_while_a_checkpoint_is_written(tmp_path, monkeypatch):

@@ -63,11 +63,11 @@ def check_same(
     except_for: settings, or groups of settings, that may differ.
 
   Raises:
-    ProtocolError: names the groups of metrics that only one has; if both have the same,
-      the first setting that differs, and both values.
+    ProtocolError: names the groups of metrics that only one has, or the first setting
+      that differs, and both values.
   """
   groups = [set(protocol.get("groups", ())) for protocol in (a, b)]
-  if groups[0] != groups[1]:  # first: other settings differ by what they need
+  if groups[0] != groups[1]:
     only = [
       f"only {name} has {', '.join(sorted(own - other))}"
       for name, own, other in zip(names, groups, groups[::-1], strict=True)

@@ -173,9 +173,8 @@ def open_held_out(
   """
   if "truth" not in loader.read_manifest(data)["beats"]:
     raise UserError(
-      f"{data} holds films, whose true beats nobody knows; give data made by"
-      " data_pipeline.build --source=synthdance, or measure dances of films with"
-      " dabfusion_jax.evaluate."
+      f"{data} holds films, without true beats; give data of --source=synthdance, or"
+      " measure dances of films with dabfusion_jax.evaluate."
     )
   source = loader.open_clips(data, "test", expect=pipeline.clip_format, beats="truth")
   digest = source.manifest["content_sha256"]

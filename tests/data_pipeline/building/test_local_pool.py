@@ -36,13 +36,10 @@ from data_pipeline.building.local_pool import LocalPool
 from data_pipeline.cli import one_line_errors
 
 if __name__ == "__main__":
-  signal.signal(signal.SIGINT, signal.default_int_handler)
   with one_line_errors("program"), LocalPool(2) as pool:
     threading.Timer(0.5, os.killpg, (0, signal.SIGINT)).start()
-    calls = [(60,)] * 9
-    list(pool.run(time.sleep, calls, "calls", print))
-else:
-  time.sleep(1)  # as imports take
+    list(pool.run(time.sleep, [(60,)] * 9, "calls", print))
+time.sleep(1)  # as imports of a worker take
 """
 
 
@@ -59,9 +56,8 @@ def run(program, folder):
 
 
 def test_ctrl_c_while_processes_start_is_one_line(tmp_path):
-  done = run(STARTING, tmp_path)
-  assert done.returncode == 130, done.stderr
-  lines = [x for x in done.stderr.splitlines() if x and not x.startswith("calls")]
+  lines = run(STARTING, tmp_path).stderr.splitlines()
+  lines = [line for line in lines if line and not line.startswith("calls")]
   assert lines == ["program: interrupted"]
 
 

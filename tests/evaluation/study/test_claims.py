@@ -1,7 +1,6 @@
 """The command line of `claims`: usage errors, and models that do not fit together."""
 
 import dataclasses
-import json
 
 import pytest
 
@@ -45,16 +44,12 @@ def test_models_of_different_stages_1_are_refused_in_one_line(tmp_path, monkeypa
     claims.main([*arguments, f"--output={tmp_path}"])
 
 
-def test_films_are_refused_with_the_program_that_measures_them(tmp_path, capsys):
-  manifest = {"settings": {}, "counts": {}, "beats": ["librosa"]}
-  (tmp_path / "manifest.json").write_text(json.dumps(manifest))
-  said = "holds films.*--source=synthdance, or .*dabfusion_jax.evaluate"
+def test_films_are_refused_with_the_program_that_measures_them(tmp_path):
+  manifest = '{"settings": {}, "counts": {}, "beats": ["librosa"]}'
+  (tmp_path / "manifest.json").write_text(manifest)
   arguments = [f"--checkpoint_e={saved_stage.shipped()}", f"--output={tmp_path}"]
-  with pytest.raises(SystemExit, match=said):
+  with pytest.raises(SystemExit, match="holds films.*synthdance, or .*_jax.evaluate"):
     claims.main([*arguments, f"--data={tmp_path}", "--latents=z"])
-  with pytest.raises(SystemExit):
-    claims.main(["--help"])
-  assert "None" not in capsys.readouterr().out
 
 
 def test_a_missing_data_set_is_one_line(tmp_path):
