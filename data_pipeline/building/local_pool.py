@@ -8,6 +8,7 @@ from typing import Any
 
 import tqdm
 
+from data_pipeline import interrupts
 from data_pipeline.workers import kill_workers, start_workers
 
 
@@ -82,6 +83,7 @@ class LocalPool:
         for number, args in sorted(waiting.items())
       }
       for future in concurrent.futures.as_completed(futures):
+        interrupts.check()
         yield futures[future], future.result()
     except BrokenProcessPool:
       self._executor.shutdown(wait=False, cancel_futures=True)
