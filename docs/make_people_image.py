@@ -30,7 +30,7 @@ GROUP = {
 }
 SONG = "mHO2"
 SIZE, HEIGHT = 512, 208  # of the pictures, and as they are shown
-NUM_FRAMES = 30
+NUM_FRAMES = 24
 MARGIN = 150  # by which the place of the group is widened
 
 
@@ -88,7 +88,7 @@ def main() -> None:
     append_images=frames[1:],
     duration=round(1000 / pipe.fps),
     loop=0,
-    quality=18,
+    quality=20,
     minimize_size=True,
     method=6,
   )
