@@ -64,7 +64,10 @@ def start_workers(
 
 
 def kill_workers() -> None:
-  """Ends all worker processes of this one at once, also those that are starting."""
+  """Ends all worker processes of this one at once, also those that are starting.
+
+  All, whatever started them: an interrupted program needs none.
+  """
   for process in multiprocessing.active_children():
     if isinstance(process, _Worker):
       process.kill()
@@ -82,6 +85,8 @@ def _begin(
   """
   for number in _SIGNALS:
     signal.signal(number, signal.SIG_IGN)
+  # Else programs that a worker starts would not hear them.
+  signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
   parent = multiprocessing.parent_process()
   ends = [parent.sentinel] if watched is None else [parent.sentinel, watched]
 

@@ -106,7 +106,7 @@ case "$verb" in
     ;;
   train)
     [[ $# -ge 1 ]] || usage
-    if [[ ! " $*" =~ \ --workdir[=\ ](/gcs/|gs://) ]]; then
+    if [[ ! " $*" =~ \ --?workdir[=\ ] ]]; then # by default, each worker has its own
       echo "tpu_pod: train needs --workdir=/gcs/... or gs://..., which all workers see" >&2
       exit 2
     fi

@@ -141,6 +141,10 @@ def test_the_card_names_the_data_of_each_stage_whatever_the_config_says(run):
   films = {"source": "--source=folder --videos=DIR", "num_clips": 20}
   assert made_from({"settings": {"source": {"name": "folder"}}, "counts": {
     "train": {"clips": 20}}}) == films  # fmt: skip
+  aist = {"name": "aist", "split": "index1", "ignore": "aistpp", "joints": True}
+  flags = made_from({"settings": {"source": aist}, "counts": {}})["source"].split()
+  known = "--source=aist --videos=DIR --split=index1 --ignore=aistpp --annotations=DIR"
+  assert sorted(flags) == sorted(known.split())
   same = line(films | {"content_sha256": "c" * 64}, films)
   assert same.startswith("20 clips") and same.count("folder --videos=DIR") == 1
   assert "synthdance" not in same
@@ -303,7 +307,9 @@ def test_a_run_whose_data_have_changed_is_told_how_to_go_on(run, name, place):
   folder = run.parent / name
   saved = saved_stage.load_stage(folder, stage_of(folder))
   group, key = place.split(".")
-  said = f"on other data: {place} was .* changed since.*init_from={folder}.$"
+  said = (
+    f"on other data: {place} was .* Name the folder of before.*init_from={folder}.$"
+  )
   with pytest.raises(UserError, match=said):
     check_config(RunFolder(folder), _noting(saved, group, {key: "d" * 64}).settings)
 

@@ -193,7 +193,11 @@ def make_layers(
       usual = fit(picture, None)
       if len(own) >= len(usual):
         raise
-      read_person(usual, scale_of(usual), place, pick, is_asked, is_whole)
+      try:
+        read_person(usual, scale_of(usual), place, pick, is_asked, is_whole)
+      except PictureError:
+        if not is_own or read_upper_part(usual, scale_of(usual), pick) is None:
+          raise
       raise PictureError(
         f"size={size} is too small for this picture; ask for {max(usual.shape[:2])}."
       ) from None

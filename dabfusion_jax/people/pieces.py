@@ -151,6 +151,9 @@ def _cut_regions(
   seen = _large_parts(_without_thin_parts(seen, alpha, _THIN * unit))
   behind_arms = _closed(seen, _BRIDGED * unit)
   from_arms = scipy.ndimage.distance_transform_edt(~arms)
+  from_all_arms = from_arms
+  if held.any():
+    from_all_arms = scipy.ndimage.distance_transform_edt(~(arms | held))
   unsure = (from_arms < _NEAR_ARMS * unit) & (alpha > _UNSURE)
   unsure &= scipy.ndimage.distance_transform_edt(body) > _MIXED
   to_rest = scipy.ndimage.distance_transform_edt(arms | ~body)
@@ -161,8 +164,8 @@ def _cut_regions(
   for name in order if hem is None else _with_skirt(order):
     if name == SKIRT:
       cloth = np.logical_or.reduce([regions[x] for leg in LEGS.values() for x in leg])
-      support = between_bones(joints, hem, alpha.shape) & (cloth | arms)
-      known = support & cloth & (from_arms > mixed) & (alpha > _SOLID)
+      support = between_bones(joints, hem, alpha.shape) & (cloth | arms | held)
+      known = support & cloth & (from_all_arms > mixed) & (alpha > _SOLID)
       if known.any():
         yield _make_piece(SKIRT, picture, alpha, support, known)
       continue
@@ -201,7 +204,7 @@ def _cut_regions(
       opaque = np.where(rounded & unsure, np.float32(1), alpha)
       if name == TORSO:
         covered &= _hull(own, joints[list(TORSO_JOINTS)])
-      known = shown & (from_arms > mixed)
+      known = shown & ((from_arms if name == TORSO else from_all_arms) > mixed)
       if name == TORSO:
         known &= scipy.ndimage.distance_transform_edt(~regions[HEAD]) > _MIXED
     if name in hidden and hidden[name].any():

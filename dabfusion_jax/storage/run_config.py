@@ -54,7 +54,7 @@ MAY_MOVE = (
   "data.cache_in_memory",
   "data.reading_processes",
 )
-# The hashes; no setting brings the data of before back.
+# Hashes of data, which no setting holds.
 DATA = ("data.content_sha256", "latents.data")
 # What a model card says of the data, which hashes identify.
 ONLY_WORDS = ("data.source", "data.num_clips", "latents.source", "latents.num_clips")
@@ -113,11 +113,11 @@ def check_config(run: RunFolder, settings: LoopSettings) -> list[str]:
       refused[name] = change
   if refused:
     kind, advice = "with other settings", "Restore them, or choose another workdir."
-    if not refused.keys().isdisjoint(DATA):
+    if refused.keys() <= {*DATA}:
       kind = "on other data"
       advice = (
-        "The data set has changed since; start from this run in another workdir:"
-        f" --config.init_from={run}."
+        "Name the folder of before, or, if it has changed since, start from this run in"
+        f" another workdir: --config.init_from={run}."
       )
     changes = "; ".join(refused.values())
     raise UserError(f"{run} was trained {kind}: {changes}. {advice}")

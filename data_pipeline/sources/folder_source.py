@@ -175,10 +175,14 @@ def _read_metadata(path: str) -> Rows:
       if unknown := sorted(set(columns) - {*COLUMNS, ""}):
         known = ", ".join(COLUMNS)
         raise UserError(f"it has the unknown column {unknown[0]!r}; known: {known}")
+      if twice := [name for name in COLUMNS if columns.count(name) > 1]:
+        raise UserError(f"it has two columns {twice[0]!r}")
       reader.fieldnames = columns
       rows: Rows = {}
       for row in reader:
         values = {key: (row.get(key) or "").strip() for key in COLUMNS}
+        if not any(values.values()):  # as spreadsheets leave them
+          continue
         name = pathlib.PurePosixPath(values.pop("file")).as_posix()  # `./a` is `a`
         if name in rows:
           raise UserError(f"{name!r} is in two rows")

@@ -125,16 +125,18 @@ def photo(tmp_path):
   return path
 
 
-@pytest.mark.parametrize("is_found", [True, False])
-def test_a_size_is_named_only_if_it_is_the_reason(monkeypatch, is_found):
+@pytest.mark.parametrize("found", ["read_person", "read_upper_part", None])
+def test_a_size_is_named_only_if_it_is_the_reason(monkeypatch, found):
   def read_person(picture, *_):
-    if is_found and picture.shape[1] == 300:
+    if found == "read_person" and picture.shape[1] == 300:
       return None, ()
     raise PictureError("There is nobody.")
 
+  is_there = lambda picture: found == "read_upper_part" and picture.shape[1] == 300
+  upper = lambda picture, *_: (picture, None, ()) if is_there(picture) else None
   monkeypatch.setattr(layers, "read_person", read_person)
-  monkeypatch.setattr(layers, "read_upper_part", lambda *_: None)
-  reason = "size=64 is too small for this picture; ask for 300" if is_found else "There"
+  monkeypatch.setattr(layers, "read_upper_part", upper)
+  reason = "size=64 is too small for this picture; ask for 300" if found else "There"
   with pytest.raises(InputError, match=f"^{reason}"):
     make(np.full((200, 300, 3), 90, np.uint8), size=64)
 

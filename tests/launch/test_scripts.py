@@ -211,7 +211,7 @@ def test_workers_install_pins_that_exist():
     (["create", "dance", "v4-16"], {"ZONE": ""}, "set ZONE"),
     (["dance"], {}, "queued resources"),
     (["train", "dance"], {}, "queued resources"),
-    (["train", "dance", "--workdir=a/gcs/"], {}, "needs --workdir"),
+    (["train", "dance", "--config=a.py"], {}, "needs --workdir"),
     (["fly", "dance"], {}, "queued resources"),
   ],
 )

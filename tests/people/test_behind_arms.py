@@ -20,6 +20,19 @@ def test_behind_an_arm_that_moves_away_there_is_shirt():
   np.testing.assert_allclose((red, green, blue), dancers.SHIRT, atol=30)
 
 
+def test_behind_a_hand_that_the_trunk_takes_along_there_are_trousers():
+  points = dancers.joints()
+  points[[13, 15, 17, 19]] = [[104, 96], [90, 124], [88, 132], [88, 133]]
+  picture, mask = dancers.draw(points)
+  assert tuple(picture[130, 89]) == dancers.SKIN
+  alpha = mask.astype(np.float32)
+  parts = pieces.cut_pieces(picture, alpha, points, held_arms=("left",))[0]
+  (thigh,) = [piece for piece in parts if piece.name == "left_thigh"]
+  red, green, blue, alpha = thigh.image.getpixel((89 - thigh.left, 130 - thigh.top))
+  assert alpha > 200
+  np.testing.assert_allclose((red, green, blue), dancers.TROUSERS, atol=30)
+
+
 def test_the_flank_behind_an_arm_is_straight():
   points = dancers.joints()
   points[[13, 15, 17, 19]] = [[101, 78], [101, 100], [101, 106], [101, 107]]

@@ -130,6 +130,14 @@ def test_of_half_a_person_the_two_masks_decide_together(whole, closer, is_there)
   assert (alpha[74, 80] > 0.7) == is_there
 
 
+def test_the_mask_of_a_mirror_image_is_turned_back():
+  picture, _ = dancers.draw()
+  finder = object.__new__(segmenter.Segmenter)
+  finder._selfie = lambda x: [x]
+  masks = [finder._mask(picture, Square(0.0, 0.0, 150.0), way) for way in (False, True)]
+  np.testing.assert_array_equal(*masks)
+
+
 def _blot(seen, square, value):
   """Returns a mask that has another value about the middle of the trunk."""
   size = len(seen)

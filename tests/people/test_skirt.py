@@ -92,6 +92,18 @@ def test_waist_moves_with_the_trunk_and_knees_with_the_thighs():
   np.testing.assert_array_equal(stretch(joints, torso, *crossed), torso)
 
 
+def test_a_skirt_goes_on_behind_hands_that_the_trunk_takes_along():
+  joints = dancers.joints()
+  for side, x in (("LEFT", 82), ("RIGHT", 78)):
+    joints[getattr(lm, f"{side}_ELBOW")] = [80 + 9 * (x - 80), 92]
+    joints[[getattr(lm, f"{side}_WRIST"), *getattr(lm, f"{side}_HAND")]] = [x, 112]
+  picture, mask = _wearing_skirt(joints, 0.95)
+  alpha = mask.astype(np.float32)
+  pieces, _ = cut_pieces(picture, alpha, joints, held_arms=("left", "right"))
+  skirt = dancers.compose([x for x in pieces if x.name == SKIRT], {SKIRT: np.eye(2, 3)})
+  assert (skirt[110:124, 78:83, 3] > 250).all()
+
+
 def test_a_skirt_stays_whole_when_the_legs_part():
   joints = dancers.joints()
   picture, mask = _wearing_skirt(joints, 0.95)

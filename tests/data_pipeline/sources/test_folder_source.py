@@ -66,6 +66,7 @@ def test_the_metadata_lists_the_videos_to_use(folder):
     " file,Split,SONG ,genre,\n"
     "part 0/tänzer 0.MP4,train,hit,Tango,x\n"
     "./part 1//tänzer 1.MP4,dev,,,\n"
+    ",,,,\n , ,,,\n"
     "part 0/tänzer 2.MP4,../../etc,,,\n"
     "part 0/tänzer 4.MP4,,hit,\x07,\n"
     "../../outside.mp4,train,,,\n"
@@ -129,6 +130,11 @@ def test_bad_metadata_is_refused_in_one_line(folder, text):
   with pytest.raises(ValueError, match="cannot be used as metadata") as error:
     survey(folder, text)
   assert "\n" not in str(error.value)
+
+
+def test_a_column_that_is_there_twice_is_named(folder):
+  with pytest.raises(ValueError, match="two columns 'song'"):
+    survey(folder, "file,song,Song\npart 0/tänzer 0.MP4,hit,miss\n")
 
 
 def test_a_column_that_is_not_known_is_named_with_those_that_are(folder):
