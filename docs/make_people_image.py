@@ -88,7 +88,7 @@ def main() -> None:
     append_images=frames[1:],
     duration=round(1000 / pipe.fps),
     loop=0,
-    quality=20,
+    quality=19,
     minimize_size=True,
     method=6,
   )
