@@ -18,6 +18,7 @@ import numpy as np
 from jaxtyping import Bool, Float, UInt8
 
 from benchmarks.crowd import overlap
+from benchmarks.upper_body import portrait
 from dabfusion_jax.evaluation.scoring.aggregate import standard_error, with_error
 from dabfusion_jax.people import landmarks as lm
 from dabfusion_jax.people.segmenter import Segmenter
@@ -27,7 +28,7 @@ from data_pipeline.errors import UserError
 from data_pipeline.synthdance import generate
 
 SIZE = 512  # pixels of a picture; of one that is cut, twice as many
-_ABOVE = 0.15  # trunks above the head of a portrait
+_BESIDE = 1.0  # trunks of a portrait, beside the neck
 _EARLIEST, _LATEST = 2.0, 6.0  # seconds of a dance, between which it is looked at
 # Landmarks, and the same joints in COCO order.
 SHOWN = {
@@ -63,19 +64,6 @@ def render(
     yield clip.frames[0], truth.part_map[0] > 0, truth.joints2d[0].astype(np.float64)
 
 
-def portrait(
-  picture: UInt8[np.ndarray, "h w 3"],
-  mask: Bool[np.ndarray, "h w"],
-  true: Float[np.ndarray, "17 2"],
-  trunks: float,
-) -> tuple[UInt8[np.ndarray, "h2 w2 3"], Bool[np.ndarray, "h2 w2"]]:
-  """Returns the part of a picture and a mask that ends below the shoulders."""
-  (x, y), unit = true[[5, 6]].mean(0), trunk_of(true)
-  top = max(np.flatnonzero(mask.any(1))[0] - int(_ABOVE * unit), 0)
-  part = np.s_[top : int(y + trunks * unit), max(int(x - unit), 0) : int(x + unit)]
-  return np.ascontiguousarray(picture[part]), mask[part]
-
-
 def trunk_of(true: Float[np.ndarray, "17 2"]) -> float:
   """Returns the length of a trunk in pixels."""
   return float(np.hypot(*(true[[5, 6]].mean(0) - true[[11, 12]].mean(0))))
@@ -98,7 +86,10 @@ def run(args: argparse.Namespace) -> None:
   for picture, mask, true in render(args.num, SIZE * (1 if args.cut is None else 2)):
     num += 1
     if args.cut is not None:
-      picture, mask = portrait(picture, mask, true, args.cut)
+      head = np.flatnonzero(mask.any(1))[0]
+      neck = true[[5, 6]].mean(0)
+      part = portrait(neck, trunk_of(true), head, args.cut, _BESIDE)
+      picture, mask = np.ascontiguousarray(picture[part]), mask[part]
     person = find(picture)
     if person is not None and args.cut is not None:
       person = find.complete(person)

@@ -47,10 +47,28 @@ def cut(
   """Returns the upper part of a picture, and where it begins (x, y)."""
   points = person.landmarks.points
   unit, (x, y) = trunk_length(points), neck(points)
-  left, right = max(int(x - _SIDE * unit), 0), int(x + _SIDE * unit)
-  top = max(int(person.box[1] - _ABOVE * unit), 0)
-  part = picture[top : int(y + trunks * unit), left:right]
-  return np.ascontiguousarray(part), np.array([left, top], float)
+  rows, columns = portrait((x, y), unit, person.box[1], trunks, _SIDE)
+  part = np.ascontiguousarray(picture[rows, columns])
+  return part, np.array([columns.start, rows.start], float)
+
+
+def portrait(
+  neck: Sequence[float], unit: float, head: float, trunks: float, beside: float
+) -> tuple[slice, slice]:
+  """Returns the rows and columns of a portrait.
+
+  Args:
+    neck: x and y.
+    unit: length of the trunk.
+    head: the first row of the person.
+    trunks: between the neck and the last row.
+    beside: trunks on both sides of the neck.
+  """
+  x, y = neck
+  return (
+    slice(max(int(head - _ABOVE * unit), 0), int(y + trunks * unit)),
+    slice(max(int(x - beside * unit), 0), int(x + beside * unit)),
+  )
 
 
 def behind_table(

@@ -15,7 +15,7 @@ import PIL.Image
 import pytest
 from toy_stage import assert_trees_equal
 
-from dabfusion_jax.publish import publish, stage_of
+from dabfusion_jax.publish import publish
 from dabfusion_jax.settings.config_files import load_config
 from dabfusion_jax.settings.diffusion import LatentsInfo
 from dabfusion_jax.storage import saved_stage
@@ -29,8 +29,6 @@ from dabfusion_jax.training.warm_start import (
   history_of,
   make_warm_start,
 )
-from data_pipeline.building.manifest import made_from
-from data_pipeline.errors import UserError
 from data_pipeline.files import file_sha256
 
 _CONFIGS = pathlib.Path(__file__).parent.parent / "configs"
@@ -139,12 +137,6 @@ def test_the_card_names_the_data_of_each_stage_whatever_the_config_says(run):
     return training_data([_noting(*pair) for pair in pairs])
 
   films = {"source": "--source=folder --videos=DIR", "num_clips": 20}
-  assert made_from({"settings": {"source": {"name": "folder"}}, "counts": {
-    "train": {"clips": 20}}}) == films  # fmt: skip
-  aist = {"name": "aist", "split": "index1", "ignore": "aistpp", "joints": True}
-  flags = made_from({"settings": {"source": aist}, "counts": {}})["source"].split()
-  known = "--source=aist --videos=DIR --split=index1 --ignore=aistpp --annotations=DIR"
-  assert sorted(flags) == sorted(known.split())
   same = line(films | {"content_sha256": "c" * 64}, films)
   assert same.startswith("20 clips") and same.count("folder --videos=DIR") == 1
   assert "synthdance" not in same
@@ -287,31 +279,6 @@ def test_a_stage_1_that_makes_the_same_latents_is_published_and_no_other(
     return
   with pytest.raises(saved_stage.SavedStageError, match="more than its decoder"):
     again(stage1=tmp_path / "moved")
-
-
-@pytest.mark.parametrize("what", ["true_motion", "mirrored"])
-def test_a_run_goes_on_with_the_same_latents_only(run, tmp_path, what):
-  folder = RunFolder(shutil.copytree(run, tmp_path / "run"))
-  settings = saved_stage.load_stage(run, "diffusion").settings
-  write_config(folder, _with_latents(settings, what, None))  # by an earlier version
-  assert not check_config(folder, _with_latents(settings, what, True))
-  write_config(folder, _with_latents(settings, what, False))
-  with pytest.raises(UserError, match=f"latents.{what} was False, now True"):
-    check_config(folder, _with_latents(settings, what, True))
-
-
-@pytest.mark.parametrize(
-  ("name", "place"), [("one", "data.content_sha256"), ("two", "latents.data")]
-)
-def test_a_run_whose_data_have_changed_is_told_how_to_go_on(run, name, place):
-  folder = run.parent / name
-  saved = saved_stage.load_stage(folder, stage_of(folder))
-  group, key = place.split(".")
-  said = (
-    f"on other data: {place} was .* Name the folder of before.*init_from={folder}.$"
-  )
-  with pytest.raises(UserError, match=said):
-    check_config(RunFolder(folder), _noting(saved, group, {key: "d" * 64}).settings)
 
 
 def _with_latents(settings, what, value):

@@ -215,14 +215,16 @@ def _cut_regions(
     if name == HEAD:  # specks of what is beside hair
       support = _large_parts(support)
     if name in _TRUNK_AND_LEGS:
-      whole = support & held  # with fingers
+      whole = support & own & held  # with fingers
       support = _without_thin_parts(support, alpha, _THIN * unit) | whole
       if name == TORSO:  # what is left of the rim of a loose sleeve would float
         loose = support & ~_large_parts(support)
         collar = loose & _dilate(regions[HEAD], _OVERLAP * unit)
         collar = scipy.ndimage.binary_propagation(collar, mask=loose)
-        support &= ~loose | collar
-      known = _large_parts(_without_thin_parts(known & support, alpha, _THIN * unit))
+        support &= ~loose | collar | whole
+      known &= support
+      wide = _large_parts(_without_thin_parts(known, alpha, _THIN * unit))
+      known = wide | known & whole
     if support.any():
       piece = _make_piece(name, picture, opaque, support, known & (alpha > _SOLID))
       seam = None

@@ -32,11 +32,10 @@ WEIGHTS = (SELFIE, detector.WEIGHTS, lm.WEIGHTS)
 _SIZE = 256
 _MIN_CONTRAST = 24  # grey levels between a person and the wall, without a network
 _EPSILON = 1e-4  # of the guided filter
-# Masks blur their edges: they are made so many times as steep.
-_STEEPER = 4.0
-# Of half a person: the side of the square around what is seen of them, relative, and
-# the weight of the mask in it, less than half: it shows what they hold, and others.
-_AROUND, _CLOSER = 1.05, 0.45
+_STEEPER = 4.0  # times as steep: masks blur their edges
+_AROUND = 1.05  # side of a square around half a person, relative to what is seen
+# Weight of the mask in it. Less than half, because it shows things they hold as well.
+_CLOSER = 0.45
 
 
 @dataclasses.dataclass(frozen=True)

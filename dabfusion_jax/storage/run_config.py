@@ -54,8 +54,8 @@ MAY_MOVE = (
   "data.cache_in_memory",
   "data.reading_processes",
 )
-# Hashes of data, which no setting holds.
-DATA = ("data.content_sha256", "latents.data")
+# Hashes of the data, which say that it has changed.
+_DATA = ("data.content_sha256", "latents.data")
 # What a model card says of the data, which hashes identify.
 ONLY_WORDS = ("data.source", "data.num_clips", "latents.source", "latents.num_clips")
 # Noted by newer versions only: None is not another value.
@@ -113,7 +113,7 @@ def check_config(run: RunFolder, settings: LoopSettings) -> list[str]:
       refused[name] = change
   if refused:
     kind, advice = "with other settings", "Restore them, or choose another workdir."
-    if refused.keys() <= {*DATA}:
+    if refused.keys() <= {*_DATA}:
       kind = "on other data"
       advice = (
         "Name the folder of before, or, if it has changed since, start from this run in"

@@ -62,9 +62,9 @@ def made_from(manifest: Mapping[str, Any]) -> dict[str, Any]:
   source = manifest["settings"]["source"]
   flags = f"--source={source['name']}"
   flags += f" --preset={source['preset']}" if "preset" in source else " --videos=DIR"
-  chosen = {"split": "official", "ignore": "none"}  # by default
-  for key in chosen.keys() & source.keys():
-    flags += f" --{key}={source[key]}" if source[key] != chosen[key] else ""
+  for key, default in (("split", "official"), ("ignore", "none")):
+    value = source.get(key, default)
+    flags += f" --{key}={value}" if value != default else ""
   flags += " --annotations=DIR" if source.get("joints") else ""
   num_clips = manifest["counts"].get("train", {"clips": 0})["clips"]
   return {"source": flags, "num_clips": num_clips}

@@ -99,6 +99,18 @@ def test_folded_arms_are_a_part_of_the_trunk_as_the_picture_shows_them():
   assert np.abs(drawn[..., :3] - layered.colours)[near].max() <= 2
 
 
+def test_a_finger_of_a_folded_arm_keeps_its_colour():
+  points = dancers.folded_arms()
+  layered = scene_of(points)
+  x, y = points[lm.LEFT_ELBOW].astype(int)
+  finger = np.s_[y - 1 : y + 2, x + 4 : x + 14]
+  layered.colours[finger], layered.alpha[finger] = dancers.SKIN, 1
+  (torso,) = [x for x in cut_puppet(layered).pieces if x.name == "torso"]
+  drawn = draw_pieces([torso], {"torso": np.eye(2, 3)}, layered.alpha.shape[::-1])
+  seen = np.asarray(drawn)[y, x + 8 : x + 12].astype(int)
+  np.testing.assert_allclose(seen, [[*dancers.SKIN, 255]] * 4, atol=9)
+
+
 def _without(piece, lost):
   """Returns a piece without what is lost of its picture."""
   image = np.asarray(piece.image).copy()
